@@ -1,0 +1,242 @@
+"""Layers of settings merged into one frozen configuration, with every mistake reported at once."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from manyview.config.schema import BlockViewsConfig, PretrainConfig, WholeViewsConfig
+from manyview.errors import UserError
+
+_VIEW_KINDS: dict[str, type[BaseModel]] = {"blocks": BlockViewsConfig, "whole": WholeViewsConfig}
+
+
+class ConfigError(UserError):
+    """Everything that is wrong with a configuration.
+
+    Attributes:
+        problems: one sentence for each mistake, with the nearest valid name where there is one.
+    """
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        if len(problems) == 1:
+            super().__init__(problems[0])
+        else:
+            super().__init__(f"{len(problems)} mistakes in the configuration: " + "; ".join(problems))
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """One dotted key and the value that somebody gave it, with the place where they did."""
+
+    key: str
+    value: Any
+    source: str
+
+
+def parse_assignment(text: str, source: str = "--set") -> Assignment:
+    """Read ``KEY=VALUE``; the value is a TOML value, ``none``, or else plain text.
+
+    Raises:
+        UserError: there is no ``=`` or no key before it.
+    """
+    key, separator, raw = text.partition("=")
+    key, raw = key.strip(), raw.strip()
+    if not separator or not key:
+        raise UserError(f"{source} {text!r} is not KEY=VALUE; write for example {source} training.epochs=10")
+    if raw.lower() in ("none", "null"):
+        return Assignment(key, None, source)
+    try:
+        # TOML wants a digit before the point; people write .5 all the same.
+        digits = re.sub(r"(?<![\w.])\.(?=\d)", "0.", raw)
+        return Assignment(key, tomllib.loads(f"value = {digits}")["value"], source)
+    except tomllib.TOMLDecodeError:
+        return Assignment(key, raw, source)
+
+
+def flatten(values: Mapping[str, Any], source: str, prefix: str = "") -> Iterator[Assignment]:
+    """Walk a nested mapping as dotted assignments."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, source, f"{prefix}{key}.")
+        else:
+            yield Assignment(prefix + key, value, source)
+
+
+def resolve(recipe: Mapping[str, Any], user: Sequence[Assignment]) -> PretrainConfig:
+    """Lay the user's settings over a recipe's and validate the whole.
+
+    Args:
+        recipe: nested settings of a named recipe; what does not apply to the kind of views the user chose is dropped.
+        user: the user's settings, later ones winning.
+
+    Returns:
+        the frozen configuration.
+
+    Raises:
+        ConfigError: unknown keys, values out of range, settings that nothing would read; all of them at once.
+    """
+    problems: list[str] = []
+    values: dict[str, Any] = {}
+    for assignment in flatten(recipe, "recipe"):
+        _store(values, assignment, problems)
+    kind = _chosen_kind(values, user)
+    _drop_keys_of_other_kinds(values, kind)
+    for assignment in user:
+        if _is_known(assignment, kind, problems):
+            _store(values, assignment, problems)
+    try:
+        config = PretrainConfig.model_validate(values)
+    except ValidationError as error:
+        problems += [_sentence(detail, user) for detail in error.errors()]
+        raise ConfigError(problems) from None
+    problems += _unused(config, user)
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def valid_keys(kind: str | None = None) -> list[str]:
+    """All dotted keys; with a kind of views, only those that apply to it."""
+    kinds = [_VIEW_KINDS[kind]] if kind in _VIEW_KINDS else list(_VIEW_KINDS.values())
+    keys = [key for key in _keys_of(PretrainConfig) if key != "views"]
+    for model in kinds:
+        keys += [f"views.{name}" for name in model.model_fields if f"views.{name}" not in keys]
+    return keys
+
+
+def _keys_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _keys_of(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+def _chosen_kind(values: Mapping[str, Any], user: Sequence[Assignment]) -> str:
+    kind = values.get("views", {}).get("kind", "blocks")
+    for assignment in user:
+        if assignment.key == "views.kind":
+            kind = assignment.value
+    return str(kind)
+
+
+def _drop_keys_of_other_kinds(values: dict[str, Any], kind: str) -> None:
+    """A recipe's overlap means nothing once the user has chosen views of the whole photograph."""
+    if kind in _VIEW_KINDS and "views" in values:
+        known = _VIEW_KINDS[kind].model_fields
+        values["views"] = {key: value for key, value in values["views"].items() if key in known} | {"kind": kind}
+
+
+def _store(values: dict[str, Any], assignment: Assignment, problems: list[str]) -> None:
+    *sections, leaf = assignment.key.split(".")
+    node = values
+    for section in sections:
+        child = node.setdefault(section, {})
+        if not isinstance(child, dict):
+            problems.append(f"{assignment.key}: {section} is a single setting, it has no {leaf}")
+            return
+        node = child
+    node[leaf] = assignment.value
+
+
+def _is_known(assignment: Assignment, kind: str, problems: list[str]) -> bool:
+    """Whether the key exists for this kind of views; if not, a sentence with the nearest one is added."""
+    key = assignment.key
+    if key in valid_keys(kind):
+        return True
+    where = f"{key} ({assignment.source})"
+    if key in valid_keys():
+        other = next(name for name, model in _VIEW_KINDS.items() if key.removeprefix("views.") in model.model_fields)
+        problems.append(f"{where} is read only with views.kind={other}, but views.kind is {kind}")
+    elif any(valid.startswith(f"{key}.") for valid in valid_keys()):
+        inside = ", ".join(valid for valid in valid_keys() if valid.startswith(f"{key}."))
+        problems.append(f"{where} is a group of settings; set one of {inside}")
+    else:
+        problems.append(f"unknown key {where}" + nearest_key(key))
+    return False
+
+
+def nearest_key(key: str) -> str:
+    """``; did you mean training.epochs?`` for a key that is misspelt or lacks its section, else nothing."""
+    keys = valid_keys()
+    leaf = key.rpartition(".")[2]
+    same_leaf = [valid for valid in keys if valid.rpartition(".")[2] == leaf]
+    close = same_leaf or difflib.get_close_matches(key, keys, n=1, cutoff=0.6)
+    if not close:
+        leaves = {valid.rpartition(".")[2]: valid for valid in keys}
+        close = [leaves[name] for name in difflib.get_close_matches(leaf, leaves, n=1, cutoff=0.6)]
+    return f"; did you mean {' or '.join(close[:2])}?" if close else ""
+
+
+def nearest_name(name: str, names: Sequence[str]) -> str:
+    """``; did you mean resnet18?`` for a misspelt name, else the list of the valid ones."""
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return f"; did you mean {close[0]}?" if close else f"; choose from {', '.join(names)}"
+
+
+def _sentence(detail: Any, user: Sequence[Assignment]) -> str:
+    """One of pydantic's errors in our words."""
+    location = [str(part) for part in detail["loc"]]
+    if len(location) > 1 and location[0] == "views" and location[1] in _VIEW_KINDS:
+        location.pop(1)
+    path = ".".join(part for part in location if not part.isdigit())
+    given = next((assignment for assignment in reversed(user) if assignment.key == path), None)
+    where = f"{path} ({given.source})" if given and given.source else path
+    if detail["type"] == "missing":
+        return f"{path} is missing"
+    if detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        return f"views.kind must be 'blocks' or 'whole', not {detail['input'].get('kind')!r}"
+    message = str(detail["msg"])
+    if detail["type"] == "value_error":
+        text = message.removeprefix("Value error, ")
+        return f"{path}: {text}" if path else text
+    value = detail["input"]
+    text = f"{where} {message.replace('Input should be', 'must be')}, not {value!r}"
+    if detail["type"] == "literal_error" and isinstance(value, str):
+        options = [option.strip(" '") for option in detail["ctx"]["expected"].replace(" or ", ", ").split(",")]
+        close = difflib.get_close_matches(value, options, n=1)
+        text += f"; did you mean {close[0]}?" if close else ""
+    return text
+
+
+def _unused(config: PretrainConfig, user: Sequence[Assignment]) -> list[str]:
+    """Settings that the user gave and that nothing would read: a contradiction, not a detail."""
+    image_aware, views = config.losses.image_aware, config.views
+    idle: dict[str, str] = {}
+    if image_aware.weight == 0:
+        names = [name for name in type(image_aware).model_fields if name != "weight"]
+        idle |= {f"losses.image_aware.{name}": "losses.image_aware.weight is 0" for name in names}
+    if image_aware.vectors == "predictions":
+        idle["losses.image_aware.stop_gradient"] = "losses.image_aware.vectors is predictions, without any z"
+    if views.jitter == 0:
+        idle |= {f"views.{name}": "views.jitter is 0" for name in ("brightness", "contrast", "saturation", "hue")}
+    if views.blur == (0, 0):
+        idle["views.blur_sigma"] = "views.blur is 0 for both views"
+    if config.training.schedule == "constant":
+        idle["training.constant_predictor_lr"] = "training.schedule is constant"
+    if config.monitor.on_collapse == "warn":
+        idle["monitor.patience"] = "monitor.on_collapse is warn"
+    return [
+        f"{assignment.key} ({assignment.source}) has no effect because {idle[assignment.key]}; leave one of them out"
+        for assignment in user
+        if assignment.key in idle and not _is_restated_default(assignment, config)
+    ]
+
+
+def _is_restated_default(assignment: Assignment, config: PretrainConfig) -> bool:
+    """A file that states every setting, as a run's own does, also states idle ones; they matter only if changed."""
+    section, _, leaf = assignment.key.rpartition(".")
+    group: Any = config
+    for name in section.split("."):
+        group = getattr(group, name)
+    default = type(group).model_fields[leaf].default
+    given = tuple(assignment.value) if isinstance(assignment.value, list) else assignment.value
+    return assignment.source != "--set" and bool(given == default)

@@ -1,0 +1,190 @@
+"""Every setting of a pre-training run, with its type, its range and its default.
+
+The defaults are those of the paper (arXiv 2506.23156) and of SimSiam, which it extends. All models are frozen:
+nothing changes a configuration once it is resolved, so the file kept in the run folder is what ran.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+PositiveInt = Annotated[StrictInt, Field(ge=1)]
+Triple = tuple[float, float, float]
+
+
+class Section(BaseModel):
+    """A frozen group of settings that refuses keys it does not know."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class DataConfig(Section):
+    """Which photographs, and what happens to those that cannot be read."""
+
+    images: str = Field(description="folder of photographs, searched recursively")
+    list: str | None = Field(None, description="text or CSV file that names the photographs to use")
+    workers: Annotated[StrictInt, Field(ge=0)] | None = Field(None, description="loader processes; unset: by cores")
+    max_bad_fraction: Probability = Field(0.05, description="share of unreadable photographs at which a run stops")
+    max_pixels: PositiveInt = Field(200_000_000, description="larger photographs count as decompression bombs")
+
+
+class Augmentation(Section):
+    """The random operations of SimSiam inside a crop, in their order of application.
+
+    A pair of numbers under ``blur`` and ``solarize`` holds the probability for the first and for the second view
+    of each positive pair.
+    """
+
+    size: Annotated[StrictInt, Field(ge=8)] = Field(224, description="side of a view in pixels")
+    scale: tuple[float, float] = Field((0.2, 1.0), description="crop's share of the block's area, from and to")
+    ratio: tuple[float, float] = Field((3 / 4, 4 / 3), description="crop's width over height, from and to")
+    flip: Probability = 0.5
+    jitter: Probability = 0.8
+    brightness: NonNegative = 0.4
+    contrast: NonNegative = 0.4
+    saturation: NonNegative = 0.4
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.1
+    grayscale: Probability = 0.2
+    blur: tuple[Probability, Probability] = (0.5, 0.5)
+    blur_sigma: tuple[Positive, Positive] = (0.1, 2.0)
+    solarize: tuple[Probability, Probability] = (0.0, 0.0)
+    mean: Triple = (0.485, 0.456, 0.406)
+    std: tuple[Positive, Positive, Positive] = (0.229, 0.224, 0.225)
+
+    @model_validator(mode="after")
+    def _ranges_ascend(self) -> Augmentation:
+        for key in ("scale", "ratio", "blur_sigma"):
+            low, high = getattr(self, key)
+            if not 0 < low <= high:
+                raise ValueError(f"{key} must be two ascending numbers above 0, not {low:g} and {high:g}")
+        if self.scale[1] > 1:
+            raise ValueError(f"scale is a share of the area: its upper end must be at most 1, not {self.scale[1]:g}")
+        return self
+
+
+class BlockViewsConfig(Augmentation):
+    """Block-wise Augmentation Module (Section 3.1): overlapping blocks of the photograph, two views of each."""
+
+    kind: Literal["blocks"] = "blocks"
+    overlap: Annotated[float, Field(ge=0, le=0.5)] = Field(0.2, description="gamma: a block's side is .5 + gamma")
+
+    @property
+    def pairs(self) -> int:
+        """Positive pairs that one photograph gives: one for each of the four blocks."""
+        return 4
+
+
+class WholeViewsConfig(Augmentation):
+    """The usual views: crops of the whole photograph, in one or more positive pairs."""
+
+    kind: Literal["whole"] = "whole"
+    pairs: PositiveInt = Field(1, description="positive pairs a photograph")
+
+
+ViewsConfig = Annotated[BlockViewsConfig | WholeViewsConfig, Field(discriminator="kind")]
+
+
+class SimilarityConfig(Section):
+    """L_sim, SimSiam's negative cosine similarity of prediction and projection."""
+
+    stop_gradient: StrictBool = Field(True, description="no gradient through z, as in SimSiam")
+
+
+class ImageAwareConfig(Section):
+    """L_ia, the Image-Aware Contrastive loss of Eq. 1, and its weight lambda in Eq. 3."""
+
+    weight: NonNegative = Field(4.0, description="lambda of Eq. 3; 0 leaves the loss out")
+    temperature: Positive = Field(0.3, description="tau of Eq. 1")
+    form: Literal["outside", "in", "out"] = Field("outside", description="Eq. 1, or SupCon's L_in or L_out")
+    vectors: Literal["crossed", "projections", "predictions"] = Field(
+        "crossed", description="[p1, z2] and [p2, z1] averaged, or [z1, z2], or [p1, p2]"
+    )
+    stop_gradient: StrictBool = Field(False, description="no gradient through z in L_ia")
+    factor: Positive | Literal["tau/0.07"] = Field(1.0, description="number that multiplies L_ia, or tau/0.07")
+    shards: PositiveInt = Field(1, description="parts of the shuffled batch on which L_ia is computed separately")
+
+
+class LossesConfig(Section):
+    """The total loss of Eq. 3: L = L_sim + lambda L_ia."""
+
+    similarity: SimilarityConfig = SimilarityConfig()
+    image_aware: ImageAwareConfig = ImageAwareConfig()
+
+
+class SimSiamConfig(Section):
+    """SimSiam's heads; the widths are those of its published ResNet-50."""
+
+    name: Literal["simsiam"] = "simsiam"
+    projection_dim: PositiveInt = 2048
+    prediction_hidden_dim: PositiveInt = 512
+
+
+class BackboneConfig(Section):
+    """The network that is pre-trained."""
+
+    name: str = Field("resnet50", description="a torchvision ResNet or any timm model")
+    zero_init_residual: StrictBool = Field(True, description="last norm of each residual branch starts at zero")
+
+
+class TrainingConfig(Section):
+    """Steps, schedule, device. The learning rate is base_learning_rate x pairs a step / 256."""
+
+    epochs: PositiveInt = 200
+    batch_size: Annotated[StrictInt, Field(ge=2)] = Field(128, description="photographs a step, over all processes")
+    accumulate: PositiveInt = Field(1, description="batches whose gradients make one step")
+    base_learning_rate: Positive = 0.05
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: NonNegative = 1e-4
+    schedule: Literal["cosine", "constant"] = "cosine"
+    constant_predictor_lr: StrictBool = Field(False, description="keep the predictor's learning rate constant")
+    seed: Annotated[StrictInt, Field(ge=0, lt=2**63)] = 0
+    device: str = Field("auto", description="auto, cpu, cuda, mps")
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    checkpoint_minutes: Positive = Field(10.0, description="longest time between two checkpoints")
+    compile: StrictBool = Field(False, description="torch.compile the backbone")
+    threads: PositiveInt | None = Field(None, description="compute threads on a CPU; unset: PyTorch's own choice")
+
+
+class MonitorConfig(Section):
+    """The collapse monitor: standard deviation of z/|z| times sqrt(d), and effective rank."""
+
+    on_collapse: Literal["warn", "stop"] = "stop"
+    every: PositiveInt = Field(50, description="steps between two measurements")
+    patience: PositiveInt = Field(5, description="measurements in a row that must show collapse before a run stops")
+    min_std: NonNegative = Field(0.5, description="share of 1/sqrt(d) under which the deviation counts as fallen")
+    min_rank: NonNegative = Field(0.1, description="share of the run's highest effective rank, likewise")
+
+
+class PretrainConfig(Section):
+    """A whole pre-training run."""
+
+    recipe: str = "paper"
+    data: DataConfig
+    views: ViewsConfig = BlockViewsConfig()
+    method: SimSiamConfig = SimSiamConfig()
+    losses: LossesConfig = LossesConfig()
+    backbone: BackboneConfig = BackboneConfig()
+    training: TrainingConfig = TrainingConfig()
+    monitor: MonitorConfig = MonitorConfig()
+
+    @property
+    def pairs_per_step(self) -> int:
+        """Positive pairs that one optimiser step sees."""
+        return self.training.batch_size * self.training.accumulate * self.views.pairs
+
+    @property
+    def learning_rate(self) -> float:
+        """Learning rate by the linear rule over pairs (paper Section 4.1): base x pairs / 256."""
+        return self.training.base_learning_rate * self.pairs_per_step / 256
+
+    @model_validator(mode="after")
+    def _shards_divide_batch(self) -> PretrainConfig:
+        pairs, shards = self.training.batch_size * self.views.pairs, self.losses.image_aware.shards
+        if shards > pairs:
+            raise ValueError(f"losses.image_aware.shards is {shards}, but a batch has only {pairs} pairs")
+        return self

@@ -1,0 +1,161 @@
+"""Features of a frozen backbone: extracted once, pooled by average and by maximum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Float32, UInt8
+from torch import Tensor, nn
+
+from manyview.config import WholeViewsConfig
+from manyview.errors import UserError
+from manyview.evaluation.photographs import MIN_SIZE, Photographs, load
+from manyview.pooling import pool
+
+PRECISIONS = ("float32", "bf16")
+MEAN = WholeViewsConfig().mean
+STD = WholeViewsConfig().std
+
+
+Pooled = dict[str, Float32[Tensor, "images dim"]]
+
+# Every pooling from the global average and the global maximum, as manyview.pooling.pool forms it from the map.
+COMBINATIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "gamp": lambda avg, max_: (avg + max_) / 2,
+    "avg": lambda avg, max_: avg,
+    "max": lambda avg, max_: max_,
+    "avg_minus_max": lambda avg, max_: (avg - max_) / 2,
+    "cat": lambda avg, max_: torch.cat([avg, max_], dim=1),
+}
+
+
+Progress = Callable[[int, int, str], None]
+"""Called as work goes on with how much is done, of how much, and of what; a new phase begins with nothing done."""
+
+
+def no_progress(done: int, total: int, phase: str) -> None:
+    """Report nothing."""
+
+
+class FrozenBackbone:
+    """A backbone in eval mode on its device: uint8 pixels in, float32 feature maps out, no gradient.
+
+    Args:
+        backbone: normalised images (B, 3, S, S) to feature maps (B, D, h, w); moved to the device, set to eval mode.
+        device: where it runs.
+        precision: "float32", or "bf16" for autocast to bfloat16.
+    """
+
+    def __init__(self, backbone: nn.Module, device: torch.device, precision: str = "float32") -> None:
+        self.backbone = backbone.to(device).eval()
+        self.device, self.precision = device, precision
+        self._mean, self._std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (MEAN, STD))
+
+    @torch.no_grad()
+    def __call__(self, pixels: UInt8[Tensor, "batch 3 size size"]) -> Float32[Tensor, "batch dim height width"]:
+        """Feature maps of pixels from 0 to 255."""
+        images = pixels.to(self.device, non_blocking=True).float().div_(255).sub_(self._mean).div_(self._std)
+        images = images.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+            features = self.backbone(images)
+        return features.float()
+
+
+@torch.no_grad()
+def extract(
+    backbone: nn.Module,
+    images: Path,
+    names: Sequence[str],
+    size: int = 224,
+    *,
+    batch_size: int = 64,
+    device: str = "auto",
+    precision: str = "auto",
+    workers: int | None = None,
+    progress: Progress = no_progress,
+    phase: str = "features",
+) -> Pooled:
+    """Global average and global maximum of a backbone's feature maps, without augmentation.
+
+    Every photograph is warped to S x S (bilinear with antialiasing) and normalised with ImageNet's mean and standard
+    deviation. Both poolings are kept, so that every other can be formed from one extraction. The backbone is left on
+    the device and in eval mode.
+
+    Args:
+        backbone: normalised images (B, 3, S, S) to feature maps (B, D, h, w).
+        images: folder that the names are relative to.
+        names: photographs, as names relative to the folder; at least one.
+        size: S, in pixels, at least 8.
+        batch_size: photographs at a time.
+        device: "auto" (a CUDA accelerator if there is one), "cpu", "cuda", "cuda:1", "mps", ...
+        precision: "float32" (which "auto" means) or "bf16" for the backbone's computation; features are float32.
+        workers: loader processes; unset: by cores. The features do not depend on it.
+        progress: called after each batch with the number of photographs done.
+        phase: what progress is told is being done.
+
+    Returns:
+        "avg" and "max": (N, D) in main memory, in the order of ``names``.
+
+    Raises:
+        UserError: if a photograph cannot be read, if a feature is not finite, if device, precision or size is invalid.
+    """
+    if not names:
+        raise UserError("there are no photographs to extract features of")
+    where, precision = resolve_device(device), resolve_precision(precision)
+    require(size >= MIN_SIZE, f"size must be at least {MIN_SIZE} pixels, not {size}")
+    require(batch_size >= 1, f"batch_size must be at least 1, not {batch_size}")
+    frozen = FrozenBackbone(backbone, where, precision)
+    places = [(0, index) for index in range(len(names))]
+    batches = [places[start : start + batch_size] for start in range(0, len(places), batch_size)]
+    pooled: dict[str, list[Float32[Tensor, "batch dim"]]] = {"avg": [], "max": []}
+    done = 0
+    progress(done, len(names), phase)
+    for pixels, indices in load(Photographs(images, names, size), batches, workers=workers, pin=where.type == "cuda"):
+        features = frozen(pixels)
+        for kind, parts in pooled.items():
+            parts.append(pool(features, kind).cpu())
+        done += len(indices)
+        progress(done, len(names), phase)
+    result = {kind: torch.cat(parts) for kind, parts in pooled.items()}
+    require(
+        all(bool(torch.isfinite(values).all()) for values in result.values()),
+        "the backbone gives features that are not finite: its weights are damaged, or come from a run that diverged",
+    )
+    return result
+
+
+def combine(pooled: Pooled, kind: str) -> Float32[Tensor, "images pooled_dim"]:
+    """Features of any pooling, (N, D) or for "cat" (N, 2D), from those that ``extract`` gives."""
+    return COMBINATIONS[kind](pooled["avg"], pooled["max"])
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device of that name, "auto" being a CUDA accelerator if there is one, or an error in words."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f'unknown device {name!r}: use "auto", "cpu", "cuda", "cuda:1" or "mps"') from None
+    available = {
+        "cpu": True,
+        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available(),
+    }
+    require(available.get(device.type, False), f'the device {name!r} is not available here: use "auto" or "cpu"')
+    return device
+
+
+def resolve_precision(name: str) -> str:
+    """The precision of that name; "auto" is float32, so that figures from different machines can be compared."""
+    precision = "float32" if name == "auto" else name
+    require(precision in PRECISIONS, f'precision must be "auto", "float32" or "bf16", not {name!r}')
+    return precision
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise a UserError with this message unless the condition holds."""
+    if not condition:
+        raise UserError(message)

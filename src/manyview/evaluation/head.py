@@ -1,0 +1,126 @@
+"""Training of the linear head (paper Section 4.1), on whatever supplies its batches of features."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from torch import Tensor, nn
+
+from manyview.errors import UserError
+from manyview.evaluation.features import Progress, no_progress, require
+
+INITIAL_STD = 0.01
+
+FeatureBatch = tuple[Float32[Tensor, "batch dim"], Float32[Tensor, "batch classes"]]
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSettings:
+    """How the head is trained; the defaults are the paper's (batch size: the authors' code).
+
+    Raises:
+        UserError: if a number is out of range.
+    """
+
+    epochs: int = 100
+    batch_size: int = 64
+    base_learning_rate: float | int = 10.0
+    weight_decay: float | int = 1e-4
+    momentum: float = 0.9
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.epochs >= 1, f"epochs must be at least 1, not {self.epochs}")
+        require(self.batch_size >= 1, f"batch_size must be at least 1, not {self.batch_size}")
+        rate, decay = self.base_learning_rate, self.weight_decay
+        require(0 < rate < math.inf, f"base_learning_rate must be above 0, not {rate}")
+        require(0 <= decay < math.inf, f"weight_decay must be at least 0, not {decay}")
+        require(0 <= self.momentum < 1, f"momentum must be at least 0 and below 1, not {self.momentum}")
+        require(0 <= self.seed < 2**63, f"seed must be from 0 to 2**63 - 1, not {self.seed}")
+
+    @property
+    def learning_rate(self) -> float:
+        """Learning rate of the first epoch, by the linear rule: base x batch size / 256."""
+        return self.base_learning_rate * self.batch_size / 256
+
+    def learning_rate_at(self, epoch: int) -> float:
+        """Cosine from the learning rate towards 0, constant within an epoch."""
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
+
+    def steps_per_epoch(self, images: int) -> int:
+        """Batches that hold every image once, the last one perhaps smaller."""
+        return math.ceil(images / self.batch_size)
+
+
+def shuffled_places(settings: HeadSettings, images: int) -> Iterator[list[tuple[int, int]]]:
+    """The (epoch, index) of every batch of a training, each epoch in an order drawn from (seed, epoch) alone."""
+    for epoch in range(settings.epochs):
+        order = np.random.default_rng((settings.seed, epoch)).permutation(images).tolist()
+        for start in range(0, images, settings.batch_size):
+            yield [(epoch, index) for index in order[start : start + settings.batch_size]]
+
+
+def new_head(dim: int, classes: int, seed: int) -> nn.Linear:
+    """Linear layer with weights from N(0, .01), .01 being the standard deviation, and bias 0."""
+    head = nn.utils.skip_init(nn.Linear, dim, classes)
+    assert isinstance(head, nn.Linear)
+    nn.init.normal_(head.weight, std=INITIAL_STD, generator=torch.Generator().manual_seed(seed))
+    nn.init.zeros_(head.bias)
+    return head
+
+
+def train_head(
+    batches: Iterator[FeatureBatch],
+    head: nn.Linear,
+    settings: HeadSettings,
+    images: int,
+    *,
+    progress: Progress = no_progress,
+    phase: str = "linear head",
+) -> list[float]:
+    """Minimise binary cross-entropy with logits, averaged over images and classes, by SGD with momentum.
+
+    Args:
+        batches: pooled features (B, D) and 0/1 targets (B, C) on the head's device, in order, for all epochs.
+        head: trained in place; the last epoch's weights stay.
+        settings: epochs, batch size, learning rate, weight decay, momentum.
+        images: photographs in an epoch.
+        progress: called after each epoch.
+        phase: what progress is told is being done.
+
+    Returns:
+        Mean loss of each epoch, over its images.
+
+    Raises:
+        UserError: if the loss is not finite.
+    """
+    optimizer = torch.optim.SGD(
+        head.parameters(), lr=settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
+    )
+    losses: list[float] = []
+    progress(0, settings.epochs, phase)
+    for epoch in range(settings.epochs):
+        for group in optimizer.param_groups:
+            group["lr"] = settings.learning_rate_at(epoch)
+        total = torch.zeros((), dtype=torch.float64, device=head.weight.device)
+        for _ in range(settings.steps_per_epoch(images)):
+            features, targets = next(batches)
+            loss = nn.functional.binary_cross_entropy_with_logits(head(features), targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.detach() * len(features)
+        losses.append(float(total) / images)
+        # An infinite weight would show in the loss only at the next step: there is none after the last epoch.
+        if not (math.isfinite(losses[-1]) and bool(torch.isfinite(head.weight).all())):
+            raise UserError(
+                f"the linear head diverged in epoch {epoch + 1} of {settings.epochs} (loss {losses[-1]}): lower "
+                f"base_learning_rate, which is {settings.base_learning_rate:g}"
+            )
+        progress(epoch + 1, settings.epochs, phase)
+    return losses

@@ -1,0 +1,149 @@
+"""Photographs as batches of S x S pixels, decoded in loader processes, for networks that are not trained."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from manyview.config import WholeViewsConfig
+from manyview.errors import UserError
+from manyview.images import UnreadableImage, decode_image
+from manyview.views import ViewParameters, render_views, sample_view
+
+Place = tuple[int, int]
+"""Epoch and index of a photograph."""
+
+Batch = tuple[UInt8[Tensor, "batch 3 size size"], Int[Tensor, " batch"]]
+"""Pixels of some photographs, and the photographs' indices."""
+
+MIN_SIZE = 8
+_MAX_DEFAULT_WORKERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """What stands in for a batch with a photograph that cannot be read."""
+
+    path: Path
+    reason: str
+
+
+def random_crops(size: int) -> WholeViewsConfig:
+    """The training augmentation of linear evaluation: a crop of 8 to 100 % of the photograph, mirrored or not."""
+    return WholeViewsConfig(
+        size=size, scale=(0.08, 1.0), flip=0.5, jitter=0.0, grayscale=0.0, blur=(0.0, 0.0), solarize=(0.0, 0.0)
+    )
+
+
+class Photographs(Dataset[tuple[UInt8[np.ndarray, "3 size size"], int] | Unreadable]):
+    """Named photographs of a folder, as S x S pixels.
+
+    Args:
+        images: folder that the names are relative to.
+        names: relative names.
+        size: S, in pixels.
+        crops: random crop and flip, drawn from (seed, epoch, index) alone; without it the whole photograph is
+            warped to the square.
+        seed: seed of the crops.
+    """
+
+    def __init__(
+        self, images: Path, names: Sequence[str], size: int, crops: WholeViewsConfig | None = None, seed: int = 0
+    ) -> None:
+        self.images, self.names, self.size, self.crops, self.seed = images, names, size, crops, seed
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, place: Place) -> tuple[UInt8[np.ndarray, "3 size size"], int] | Unreadable:
+        epoch, index = place
+        path = self.images / self.names[index]
+        try:
+            photograph = decode_image(path)
+        except UnreadableImage as error:
+            # Returned, not raised: a loader process would wrap the message in its traceback.
+            return Unreadable(path, error.reason)
+        height, width = photograph.shape[:2]
+        if self.crops is None:
+            view = _whole(width, height)
+        else:
+            view = sample_view(self.crops, width, height, seed=self.seed, epoch=epoch, image=index, view=0)
+        return render_views(photograph, [view], self.size)[0], index
+
+
+def load(
+    photographs: Photographs, places: Iterable[Sequence[Place]], *, workers: int | None, pin: bool = False
+) -> Iterator[Batch]:
+    """Batches of photographs, in the order of ``places``, whatever the number of workers.
+
+    Args:
+        photographs: what to load.
+        places: the places of each batch.
+        workers: loader processes, 0 for none; unset: by cores.
+        pin: whether the pixels lie in page-locked memory, from which an accelerator copies faster.
+
+    Yields:
+        One batch for each element of ``places``.
+
+    Raises:
+        UserError: at the first photograph that cannot be read, with its path and the reason.
+    """
+    processes = default_workers() if workers is None else workers
+    loader: DataLoader[Any] = DataLoader(
+        photographs,
+        batch_sampler=places,  # type: ignore[arg-type]  # any iterable of sequences will do
+        num_workers=processes,
+        collate_fn=_collate,
+        pin_memory=pin,
+        generator=torch.Generator(),  # its draws are unused, and the user's generator stays as it is
+        worker_init_fn=_prepare_worker if processes else None,
+        multiprocessing_context="fork" if processes and sys.platform == "linux" else None,
+    )
+    for batch in loader:
+        if isinstance(batch, Unreadable):
+            raise UserError(
+                f"cannot read {batch.path} ({batch.reason}): the figures are for exactly the photographs of the label "
+                "files, so mend this file or take it out of the label file"
+            )
+        yield batch
+
+
+def default_workers() -> int:
+    """Loader processes where none are asked for: one for each core that this process may use, up to 8."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, _MAX_DEFAULT_WORKERS) if cores > 1 else 0
+
+
+def _prepare_worker(_: int) -> None:
+    # Ctrl-C reaches every process of the terminal; the main process alone decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _collate(items: list[tuple[UInt8[np.ndarray, "3 size size"], int] | Unreadable]) -> Batch | Unreadable:
+    """Stack the items, or pass on the first that could not be read."""
+    pixels, indices = [], []
+    for item in items:
+        if isinstance(item, Unreadable):
+            return item
+        pixels.append(item[0])
+        indices.append(item[1])
+    return torch.from_numpy(np.stack(pixels)), torch.tensor(indices)
+
+
+def _whole(width: int, height: int) -> ViewParameters:
+    """The whole photograph, unchanged."""
+    box = (0, 0, width, height)
+    return ViewParameters(
+        block=box, crop=box, flip=False, jitter=None, grayscale=False, blur_sigma=None, solarize=False
+    )

@@ -1,0 +1,222 @@
+"""Which photographs there are: a folder's images in a stable order, held in one flat buffer."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import os
+import posixpath
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64, UInt8
+
+from manyview.errors import UserError
+
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+
+
+class ImageFiles:
+    """Names of image files below one folder, as a sequence.
+
+    The names lie in one byte buffer instead of a list of strings: loader processes then share its memory, where the
+    reference counts of millions of string objects would copy it into each of them, and pickling is one block copy.
+
+    Args:
+        root: folder to which the names are relative.
+        names: relative names with forward slashes, in the order in which they are to be numbered.
+    """
+
+    root: Path
+    buffer: UInt8[np.ndarray, " bytes"]
+    offsets: Int64[np.ndarray, " images+1"]
+
+    def __init__(self, root: Path, names: Iterable[str]) -> None:
+        encoded = [os.fsencode(name) for name in names]
+        self.root = root
+        self.buffer = np.frombuffer(b"".join(encoded), dtype=np.uint8)
+        self.offsets = np.zeros(len(encoded) + 1, dtype=np.int64)
+        np.cumsum([len(name) for name in encoded], out=self.offsets[1:])
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, index: int) -> str:
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"image {index} of {len(self)}")
+        start, end = self.offsets[index % len(self)], self.offsets[index % len(self) + 1]
+        return os.fsdecode(self.buffer[start:end].tobytes())
+
+    def __iter__(self) -> Iterator[str]:
+        return (self[index] for index in range(len(self)))
+
+    def __repr__(self) -> str:
+        return f"ImageFiles({str(self.root)!r}, {len(self)} images)"
+
+    def path(self, index: int) -> Path:
+        """Where image ``index`` lies."""
+        return self.root / self[index]
+
+    def fingerprint(self) -> str:
+        """SHA-256, in hexadecimal, over names and sizes in bytes: other photographs give another one."""
+        digest = hashlib.sha256()
+        for name in self:
+            digest.update(os.fsencode(name) + b"\0%d\n" % _size(self.root / name))
+        return digest.hexdigest()
+
+
+def find_images(root: Path, list_file: Path | None = None) -> ImageFiles:
+    """Find the photographs of a folder, or check those that a list names.
+
+    Searched recursively, links to folders included, each real folder once. A file counts by its extension (JPEG, PNG,
+    WebP, BMP, TIFF, GIF; upper or lower case), whether it can be read or not; so does a folder named like an image.
+    Hidden files and folders do not. The order is that of the names' bytes, whatever the file system or the list says.
+
+    Args:
+        root: the folder.
+        list_file: a ``.txt`` with one name a line, or a ``.csv`` with the names in its column ``image``, or in its
+            first column where no such header is. Names are relative to ``root``; a name given twice counts once.
+
+    Raises:
+        UserError: the folder or list is missing, empty, unreadable or of the wrong kind, or the list names files that
+            are not there.
+    """
+    check_folder(root)
+    if list_file is not None:
+        named = _read_list(list_file)
+        names = set(check_names(named, root, list_file))
+    else:
+        names = set(_search(root))
+        if not names:
+            kinds = ", ".join(sorted(extension.lstrip(".") for extension in EXTENSIONS))
+            raise UserError(f"no images in {root}: nothing below it ends in {kinds}")
+    return ImageFiles(root, sorted(names, key=os.fsencode))
+
+
+def check_folder(root: Path) -> None:
+    """Make sure that ``root`` is a folder.
+
+    Raises:
+        UserError: it is missing, or is a file.
+    """
+    if not os.path.exists(root):  # noqa: PTH110 - Path.exists raises where a parent may not be searched
+        raise UserError(f"the folder of photographs {root} does not exist: check its path")
+    if not root.is_dir():
+        raise UserError(f"{root} is a file where a folder of photographs is needed: give the folder that holds it")
+
+
+def check_names(names: Iterable[str], root: Path, source: Path) -> list[str]:
+    """Names of images in plain relative form, in the order given.
+
+    Args:
+        names: as a user wrote them in ``source``, relative to ``root``.
+        root: folder of the photographs.
+        source: file that holds the names, for the message.
+
+    Raises:
+        UserError: there are none, or some lead out of the folder, or some are not there.
+    """
+    plain = [posixpath.normpath(name) for name in names]
+    if not plain:
+        raise UserError(f"{source} names no images")
+    outside = [name for name in plain if name.startswith("/") or name.split("/", 1)[0] in ("..", ".")]
+    if outside:
+        raise UserError(
+            f"{source} names {_some(outside, len(plain))} outside the folder {root}: names must be relative to it"
+        )
+    missing = [name for name in plain if not os.path.lexists(root / name)]
+    if missing:
+        raise UserError(
+            f"{source} names {_some(missing, len(plain))} not found in {root}: "
+            "names must be relative to that folder, with their extension"
+        )
+    return plain
+
+
+def _some(names: list[str], total: int) -> str:
+    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
+    return f"{len(names)} of {total} images ({shown})"
+
+
+def _search(root: Path) -> Iterator[str]:
+    seen: set[tuple[int, int]] = set()
+    folders = [""]
+    while folders:
+        folder = folders.pop()
+        try:
+            status = (root / folder).stat()
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            with os.scandir(root / folder) as listing:
+                entries = [entry for entry in listing if not entry.name.startswith(".")]
+        except OSError as error:
+            raise UserError(
+                f"cannot search the folder {root / folder} ({error.strerror}): "
+                "permit reading it, or name the images to use in a list"
+            ) from error
+        # Last in, first out: in reverse, so that of two ways to one folder the same one is always kept.
+        for entry in sorted(entries, key=lambda entry: os.fsencode(entry.name), reverse=True):
+            name = posixpath.join(folder, entry.name)
+            if _is_folder(entry):
+                folders.append(name)
+            if posixpath.splitext(entry.name)[1].lower() in EXTENSIONS:
+                yield name
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _read_list(file: Path) -> list[str]:
+    kind = file.suffix.lower()
+    if kind not in (".txt", ".csv"):
+        raise UserError(f"the list {file} must end in .txt (one name a line) or .csv (names in the column image)")
+    text = io.StringIO(read_text(file, "list of images", errors="surrogateescape"))  # as the file system's names
+    if kind == ".txt":
+        return [line.strip() for line in text if line.strip()]
+    try:
+        rows = [row for row in csv.reader(text, strict=True) if any(cell.strip() for cell in row)]
+    except csv.Error as error:
+        raise UserError(f"{file} is not a CSV file: {error}") from error
+    header = [cell.strip().lower() for cell in rows[0]] if rows else []
+    column = header.index("image") if "image" in header else 0
+    names = rows[1:] if "image" in header else rows
+    if any(len(row) <= column for row in names):
+        raise UserError(f"{file} has rows without a name in column {column + 1}: mend or remove them")
+    return [row[column].strip() for row in names]
+
+
+def read_text(file: Path, what: str, errors: str = "strict") -> str:
+    """The UTF-8 text of a user's file.
+
+    Args:
+        file: the file.
+        what: what it is to be, for the message.
+        errors: how bytes that are not UTF-8 are met, as in ``bytes.decode``.
+
+    Raises:
+        UserError: it is missing, a folder, not UTF-8, or cannot be read.
+    """
+    try:
+        return file.read_text(encoding="utf-8-sig", errors=errors)
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"the {what} {file} must be UTF-8 text, but byte {error.start} is not: save it as UTF-8"
+        ) from None
+    except FileNotFoundError:
+        raise UserError(f"the {what} {file} does not exist: check its path") from None
+    except OSError as error:
+        raise UserError(f"the {what} {file} cannot be read: {error.strerror}") from error
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # a dangling link is listed too
+        return -1

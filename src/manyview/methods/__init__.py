@@ -1,0 +1,5 @@
+"""Methods: one paper a file, each a module from a batch of views to its loss."""
+
+from manyview.methods.simsiam import SimSiam
+
+__all__ = ["SimSiam"]

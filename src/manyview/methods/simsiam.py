@@ -1,0 +1,108 @@
+"""SimSiam (arXiv 2011.10566) with the Image-Aware Contrastive loss of arXiv 2506.23156 on top.
+
+    L = L_sim + lambda L_ia                                                     (Eq. 3)
+
+One module serves both papers: without the second term, and with two views of the whole photograph, it is SimSiam.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from manyview.backbones import Backbone
+from manyview.config import ImageAwareConfig, LossesConfig, SimSiamConfig
+from manyview.distributed import gather
+from manyview.heads import Predictor, Projector
+from manyview.losses import image_aware_loss, symmetric_similarity
+from manyview.pooling import pool
+
+
+class SimSiam(nn.Module):
+    """Backbone, projector and predictor, and the loss over a batch of view pairs.
+
+    Args:
+        backbone: photographs to feature map.
+        heads: widths of the heads.
+        losses: the terms of Eq. 3 and their options.
+    """
+
+    def __init__(self, backbone: Backbone, heads: SimSiamConfig, losses: LossesConfig) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.projector = Projector(backbone.out_channels, heads.projection_dim)
+        self.predictor = Predictor(heads.projection_dim, heads.prediction_hidden_dim)
+        self.losses = losses
+
+    def forward(
+        self,
+        views: Float[Tensor, "photographs views channels height width"],
+        image_ids: Int[Tensor, " photographs"],
+        order: Int[Tensor, " all_pairs"],
+    ) -> dict[str, Tensor]:
+        """Loss of one batch.
+
+        Args:
+            views: normalised; views 2k and 2k+1 of a photograph are its k-th positive pair.
+            image_ids: which photograph each row shows, over all processes.
+            order: permutation of the pairs of all processes (Section 3.1), the same on each of them.
+
+        Returns:
+            ``loss`` (Eq. 3), ``similarity`` (L_sim), ``image_aware`` (L_ia, if it has a weight), float32 scalars, and
+            ``z`` (pairs, dim), the first views' projections, detached, for the monitors.
+        """
+        x1, x2 = (views[:, first::2].flatten(0, 1) for first in (0, 1))
+        z1, z2 = self.project(x1), self.project(x2)
+        p1, p2 = self.predictor(z1), self.predictor(z2)
+        with torch.autocast(views.device.type, enabled=False):
+            p1, p2, z1, z2 = p1.float(), p2.float(), z1.float(), z2.float()
+            similarity = symmetric_similarity(p1, z1, p2, z2, stop_gradient=self.losses.similarity.stop_gradient)
+            result = {"loss": similarity, "similarity": similarity.detach(), "z": z1.detach()}
+            if self.losses.image_aware.weight > 0:
+                ids = image_ids.repeat_interleave(views.shape[1] // 2)
+                image_aware = image_aware_term(self.losses.image_aware, (p1, z1), (p2, z2), ids, order)
+                result["loss"] = similarity + self.losses.image_aware.weight * image_aware
+                result["image_aware"] = image_aware.detach()
+        return result
+
+    def project(self, x: Float[Tensor, "pairs channels height width"]) -> Float[Tensor, "pairs dim"]:
+        """z = projector(GAP(backbone(x)))."""
+        projection: Tensor = self.projector(pool(self.backbone(x), kind="avg"))
+        return projection
+
+
+def image_aware_term(
+    options: ImageAwareConfig,
+    first: tuple[Float[Tensor, "pairs dim"], Float[Tensor, "pairs dim"]],
+    second: tuple[Float[Tensor, "pairs dim"], Float[Tensor, "pairs dim"]],
+    pair_ids: Int[Tensor, " pairs"],
+    order: Int[Tensor, " all_pairs"],
+) -> Float[Tensor, ""]:
+    """L_ia over the pairs of all processes, times its factor.
+
+    The loss may be computed on shards of the shuffled batch, as one does who computes it on each device apart: views
+    of a photograph that fall into another shard are then no positives.
+
+    Args:
+        options: form, temperature, vectors, factor, shards.
+        first: predictions p1 and projections z1 of the first view of each pair.
+        second: p2 and z2 of the second.
+        pair_ids: the photograph of each pair.
+        order: permutation of the pairs of all processes.
+    """
+    (p1, z1), (p2, z2) = first, second
+    if options.stop_gradient:
+        z1, z2 = z1.detach(), z2.detach()
+    calls = {"crossed": ((p1, z2), (p2, z1)), "projections": ((z1, z2),), "predictions": ((p1, p2),)}
+    ids = gather(pair_ids)[order]
+    total = torch.zeros((), device=p1.device)
+    for u, v in calls[options.vectors]:
+        u, v = gather(u)[order], gather(v)[order]
+        for shard in torch.arange(len(ids), device=ids.device).tensor_split(options.shards):
+            z, z_ids = torch.cat((u[shard], v[shard])), ids[shard].repeat(2)
+            loss = image_aware_loss(z, z_ids, temperature=options.temperature, form=options.form)
+            # Weighted by size, so that shards of unequal size still give the mean over all anchors.
+            total = total + loss * (len(shard) / len(ids)) / len(calls[options.vectors])
+    factor = options.temperature / 0.07 if options.factor == "tau/0.07" else options.factor
+    return total * factor

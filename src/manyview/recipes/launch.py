@@ -1,0 +1,188 @@
+"""``pretrain``: what the command and the Python call both are."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from manyview.config import ConfigError, PretrainConfig, parse_assignment, resolve
+from manyview.config.resolve import Assignment, flatten
+from manyview.errors import UserError
+from manyview.recipes.named import recipe_settings
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from manyview.runs import RunFolder
+
+# What a resumed run may be given anew, because it does not change the weights that come out.
+_MAY_CHANGE = ("data.images", "data.list", "data.workers", "monitor.on_collapse", "monitor.patience")
+
+
+def pretrain(
+    images: str | PathLike[str] | None = None,
+    out: str | PathLike[str] | None = None,
+    *,
+    recipe: str | None = None,
+    list: str | PathLike[str] | None = None,  # noqa: A002
+    backbone: str | nn.Module | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    view_size: int | None = None,
+    seed: int | None = None,
+    config: str | PathLike[str] | None = None,
+    set: Mapping[str, Any] | Iterable[str] = (),  # noqa: A002
+    resume: bool = False,
+    quiet: bool = False,
+) -> RunFolder:
+    """Pre-train a backbone on a folder of unlabelled photographs.
+
+    Settings are laid over each other in this order: the recipe, the configuration file, the arguments by name, ``set``.
+
+    Args:
+        images: folder of photographs, searched recursively; with ``resume`` it may be left out.
+        out: the run's folder; new or empty, or with ``resume`` the one to continue.
+        recipe: ``paper`` (the default), ``released``, ``simsiam`` or ``simsiam-4pairs``.
+        list: text or CSV file that names the photographs to use, relative to ``images``.
+        backbone: a torchvision ResNet or timm model by name, or any module from images (B, 3, H, W) to a feature map
+            (B, D, h, w).
+        epochs: passes over the photographs.
+        batch_size: photographs a step, over all processes.
+        view_size: side of a view in pixels.
+        seed: everything random follows from it; the same seed gives the same weights to the bit on the same CPU.
+        config: TOML or JSON file with settings; the ``config.json`` of a run repeats that run.
+        set: single settings, as ``{"losses.image_aware.weight": 2}`` or ``["losses.image_aware.weight=2"]``.
+        resume: continue a stopped run; changed settings are refused.
+        quiet: print nothing.
+
+    Returns:
+        the run's folder; it can be given wherever weights are asked for.
+
+    Raises:
+        UserError: a ValueError whose message says what is wrong, where, and what to do.
+    """
+    from manyview.runs import RunFolder
+
+    if out is None:
+        raise UserError("out is missing: name a new folder for the run")
+    folder = RunFolder(Path(out))
+    named = {
+        "data.images": str(Path(images).absolute()) if images is not None else None,
+        "data.list": str(Path(list).absolute()) if list is not None else None,
+        "backbone.name": backbone if backbone is None or isinstance(backbone, str) else _own(backbone),
+        "training.epochs": epochs,
+        "training.batch_size": batch_size,
+        "views.size": view_size,
+        "training.seed": seed,
+    }
+    user, problems = _user_settings(config, named, set)
+    resolved = _resolve_stored(folder, recipe, user, problems) if resume else _resolve_new(recipe, user, problems)
+
+    # Only now the heavy imports: mistakes are told at once.
+    from manyview.training.pretrain import train
+
+    module = backbone if backbone is not None and not isinstance(backbone, str) else None
+    train(resolved, folder, resume=resume, module=module, quiet=quiet)
+    return folder
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """Settings from a TOML or JSON file.
+
+    Raises:
+        UserError: it cannot be read, or holds something else.
+    """
+    try:
+        text = path.read_text()
+        content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise UserError(f"configuration file {path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(
+            f"configuration file {path} is not valid {'JSON' if path.suffix == '.json' else 'TOML'}: {error}"
+        ) from (error)
+    if not isinstance(content, dict):
+        raise UserError(f"configuration file {path} does not hold settings by name")
+    return content
+
+
+def _user_settings(
+    config: str | PathLike[str] | None, named: Mapping[str, Any], settings: Mapping[str, Any] | Iterable[str]
+) -> tuple[list[Assignment], list[str]]:
+    """All that the user asked for, the strongest last, and what could not be understood of it."""
+    problems: list[str] = []
+    user: list[Assignment] = []
+    if config is not None:
+        user += flatten(read_config_file(Path(config)), str(config))
+    flags = {"data.images": "images", "data.list": "--list", "backbone.name": "--backbone", "views.size": "--view-size"}
+    for key, value in named.items():
+        if value is not None:
+            flag = flags.get(key, "--" + key.rpartition(".")[2].replace("_", "-"))
+            user.append(Assignment(key, value, flag))
+    if isinstance(settings, Mapping):
+        user += [Assignment(key, value, "set") for key, value in settings.items()]
+    else:
+        for text in settings:
+            try:
+                user.append(parse_assignment(text))
+            except UserError as error:
+                problems.append(str(error))
+    return user, problems
+
+
+def _resolve_new(recipe: str | None, user: list[Assignment], problems: list[str]) -> PretrainConfig:
+    for assignment in user:
+        if assignment.key == "recipe" and recipe is None:
+            recipe = str(assignment.value)
+    base: dict[str, Any] = {}
+    try:
+        base = recipe_settings(recipe or "paper")
+    except UserError as error:
+        problems = [str(error), *problems]
+    user = [assignment for assignment in user if assignment.key != "recipe"]
+    return _resolve_all(base, user, problems)
+
+
+def _resolve_stored(
+    folder: RunFolder, recipe: str | None, user: list[Assignment], problems: list[str]
+) -> PretrainConfig:
+    """The stored configuration, unless the user asks for something else now."""
+    if not folder.holds_a_run:
+        raise UserError(f"{folder.path} holds no run to resume; leave out --resume to start one there")
+    stored = folder.read_json("run.json").get("asked", {})
+    if recipe is not None:
+        user = [Assignment("recipe", recipe, "--recipe"), *user]
+    config = _resolve_all(stored, user, problems)
+    before = {item.key: item.value for item in flatten(stored, "")}
+    after = {item.key: item.value for item in flatten(config.model_dump(mode="json"), "")}
+    changed = [
+        f"{key} was {before.get(key)!r}, now {after.get(key)!r}"
+        for key in sorted(before.keys() | after.keys())
+        if before.get(key) != after.get(key) and key not in _MAY_CHANGE
+    ]
+    if changed:
+        raise UserError(
+            f"{folder.path} was started with other settings: {'; '.join(changed)}; "
+            "resume without them, or start a new run in another folder"
+        )
+    return config
+
+
+def _resolve_all(base: Mapping[str, Any], user: list[Assignment], problems: list[str]) -> PretrainConfig:
+    """Resolve, and report the mistakes found before together with those found now."""
+    try:
+        config = resolve(base, user)
+    except ConfigError as error:
+        raise ConfigError([*problems, *error.problems]) from None
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def _own(module: nn.Module) -> str:
+    """The name under which a run remembers a backbone that was handed over as a module."""
+    return f"own:{type(module).__module__}.{type(module).__qualname__}"

@@ -1,0 +1,50 @@
+"""Complete configurations by name. What a recipe does not say is the schema's default, which is the paper's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from manyview.config.resolve import nearest_name
+from manyview.errors import UserError
+
+# SimSiam's batch of 512 photographs and the paper's of 128 with four pairs each give the same learning rate, .1.
+RECIPES: dict[str, dict[str, Any]] = {
+    # The text of arXiv 2506.23156: Sections 3.1, 3.2 and 4.1.
+    "paper": {
+        "views": {"kind": "blocks", "overlap": 0.2},
+        "losses": {"image_aware": {"weight": 4.0, "temperature": 0.3}},
+        "training": {"epochs": 200, "batch_size": 128},
+    },
+    # The authors' research code where it differs from their text.
+    "released": {
+        "views": {"kind": "blocks", "overlap": 0.3, "blur": (0.5, 0.1), "solarize": (0.5, 0.2)},
+        "losses": {
+            "similarity": {"stop_gradient": False},
+            "image_aware": {"weight": 4.0, "temperature": 0.3, "factor": "tau/0.07", "shards": 2},
+        },
+        "training": {"epochs": 400, "batch_size": 124},
+    },
+    # SimSiam (arXiv 2011.10566): two views of the whole photograph, no image-aware loss.
+    "simsiam": {
+        "views": {"kind": "whole", "pairs": 1},
+        "losses": {"image_aware": {"weight": 0.0}},
+        "training": {"epochs": 200, "batch_size": 512},
+    },
+    # The control for blocks: as many pairs, each view as large a share of the photograph, but no blocks.
+    "simsiam-4pairs": {
+        "views": {"kind": "whole", "pairs": 4, "scale": (0.098, 0.49)},
+        "losses": {"image_aware": {"weight": 0.0}},
+        "training": {"epochs": 200, "batch_size": 128},
+    },
+}
+
+
+def recipe_settings(name: str) -> dict[str, Any]:
+    """Nested settings of a recipe, with its name.
+
+    Raises:
+        UserError: there is no such recipe; the message names the nearest.
+    """
+    if name not in RECIPES:
+        raise UserError(f"unknown recipe {name!r}" + nearest_name(name, list(RECIPES)))
+    return {"recipe": name, **RECIPES[name]}

@@ -1,0 +1,133 @@
+"""Checkpoints: tensors in safetensors, everything else in JSON with the tensors' checksum.
+
+A checkpoint exists from the moment its JSON does, which is renamed into place after the tensors are on the disk. So a
+crash at any point leaves the older checkpoints intact, and a damaged file is told by its checksum. Nothing in a
+checkpoint can execute code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from manyview.errors import UserError
+from manyview.runs.files import atomic_write
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of training after a number of optimiser steps.
+
+    Attributes:
+        step: optimiser steps done.
+        healthy: whether nothing spoke of collapse when it was written.
+        state: plain data beside the tensors.
+        tensors: by name, on the CPU.
+    """
+
+    step: int
+    healthy: bool
+    state: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+class CheckpointStore:
+    """The folder of one run's checkpoints: the newest, the one before it, and the newest healthy one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def save(self, checkpoint: Checkpoint) -> Path:
+        """Write a checkpoint atomically and remove those no longer needed.
+
+        Raises:
+            UserError: it cannot be written; the older checkpoints are untouched.
+        """
+        from safetensors.torch import save_file
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        tensors, description = self._paths(checkpoint.step)
+        # A description that still stood for older tensors of the same step would vouch for the wrong bytes.
+        description.unlink(missing_ok=True)
+        atomic_write(tensors, lambda path: save_file(checkpoint.tensors, str(path)))
+        content = {
+            "step": checkpoint.step,
+            "healthy": checkpoint.healthy,
+            "sha256": _sha256(tensors),
+            "state": checkpoint.state,
+        }
+        atomic_write(description, json.dumps(content, indent=1))
+        self._remove_superseded()
+        return tensors
+
+    def load_newest(self) -> tuple[Checkpoint | None, list[str]]:
+        """The newest checkpoint that is whole.
+
+        Returns:
+            the checkpoint, or None where there is none at all, and a sentence for each damaged one passed over.
+
+        Raises:
+            UserError: there are checkpoints, but all of them are damaged.
+        """
+        complaints: list[str] = []
+        for description in reversed(self._descriptions()):
+            try:
+                return self._read(description), complaints
+            except _DamagedError as damage:
+                complaints.append(f"checkpoint {description.with_suffix('.safetensors')} is damaged ({damage})")
+        if complaints:
+            raise UserError("no usable checkpoint is left: " + "; ".join(complaints) + "; start a new run")
+        return None, complaints
+
+    def _read(self, description: Path) -> Checkpoint:
+        from safetensors.torch import load_file
+
+        tensors = description.with_suffix(".safetensors")
+        try:
+            content = json.loads(description.read_text())
+            step, healthy, expected, state = (content[key] for key in ("step", "healthy", "sha256", "state"))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise _DamagedError("its description cannot be read") from error
+        if not tensors.is_file():
+            raise _DamagedError("its tensors are missing")
+        if _sha256(tensors) != expected:
+            raise _DamagedError("its checksum differs")
+        return Checkpoint(step, healthy, state, load_file(str(tensors)))
+
+    def _descriptions(self) -> list[Path]:
+        return sorted(self.folder.glob("step-*.json"))
+
+    def _paths(self, step: int) -> tuple[Path, Path]:
+        return self.folder / f"step-{step:09d}.safetensors", self.folder / f"step-{step:09d}.json"
+
+    def _remove_superseded(self) -> None:
+        descriptions = self._descriptions()
+        keep = set(descriptions[-2:])
+        for description in reversed(descriptions):
+            try:
+                healthy = json.loads(description.read_text())["healthy"]
+            except (ValueError, KeyError, TypeError):
+                continue
+            if healthy:
+                keep.add(description)
+                break
+        for description in set(descriptions) - keep:
+            description.unlink()
+        kept = {description.stem for description in keep}
+        for leftover in self.folder.iterdir():
+            if leftover.is_file() and leftover.stem not in kept:
+                leftover.unlink()
+
+
+class _DamagedError(Exception):
+    """Why a checkpoint cannot be used."""
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,153 @@
+"""The folder that a run owns: who may write there, and the small files in it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from manyview.errors import UserError
+from manyview.runs.checkpoints import CheckpointStore
+from manyview.runs.files import atomic_write, write_error
+
+_held: set[Path] = set()
+
+
+class RunFolder:
+    """Files of one pre-training run.
+
+    Layout: ``config.json`` (what ran), ``run.json`` (what was asked for, command, versions, commit, data),
+    ``metrics.jsonl``, ``skipped.csv``, ``backbone.safetensors`` (refreshed every epoch), ``checkpoints/``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = CheckpointStore(path / "checkpoints")
+        self.weights = path / "backbone.safetensors"
+        self.metrics_file = path / "metrics.jsonl"
+        self._lock: IO[str] | None = None
+
+    def __fspath__(self) -> str:
+        """The folder's path, so that a run can be given wherever weights are asked for."""
+        return str(self.path)
+
+    @property
+    def holds_a_run(self) -> bool:
+        """Whether a run was started here."""
+        return (self.path / "config.json").is_file()
+
+    def create(self) -> None:
+        """Make the folder for a new run.
+
+        Raises:
+            UserError: it holds a run or anything else, or cannot be written.
+        """
+        if self.holds_a_run:
+            raise UserError(f"{self.path} already holds a run; continue it with --resume, or choose another folder")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            occupied = any(entry.name != ".lock" for entry in self.path.iterdir())
+        except OSError as error:
+            raise write_error(self.path, error) from error
+        if occupied:
+            raise UserError(f"{self.path} is not empty; choose a new folder for the run")
+
+    def lock(self) -> None:
+        """Keep other processes out until this one ends or ``unlock`` is called.
+
+        A POSIX record lock belongs to the process alone: loader workers do not inherit it, and it dies with a
+        killed process.
+
+        Raises:
+            UserError: another process works in the folder.
+        """
+        try:
+            import fcntl
+        except ImportError:  # Windows has no record locks; there the folder is not guarded.
+            return
+        try:
+            file = (self.path / ".lock").open("a")
+        except OSError as error:
+            raise write_error(self.path, error) from error
+        key = self.path.resolve()
+        try:
+            if key in _held:
+                raise BlockingIOError
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.close()
+            raise UserError(f"another process is working in {self.path}; wait for it, or choose another folder") from (
+                error
+            )
+        _held.add(key)
+        self._lock = file
+
+    def unlock(self) -> None:
+        """Let other processes in again."""
+        if self._lock is not None:
+            _held.discard(self.path.resolve())
+            self._lock.close()
+            self._lock = None
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write one of the folder's JSON files atomically."""
+        atomic_write(self.path / name, json.dumps(content, indent=2) + "\n")
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Read one of the folder's JSON files.
+
+        Raises:
+            UserError: it is missing or damaged.
+        """
+        file = self.path / name
+        try:
+            content = json.loads(file.read_text())
+        except (OSError, ValueError) as error:
+            raise UserError(f"{file} cannot be read ({error}); this folder does not hold a usable run") from error
+        if not isinstance(content, dict):
+            raise UserError(f"{file} does not hold a run's data")
+        return content
+
+    def append_metrics(self, record: Mapping[str, Any]) -> None:
+        """Add one line to ``metrics.jsonl``."""
+        try:
+            with self.metrics_file.open("a") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise write_error(self.metrics_file, error) from error
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The records of ``metrics.jsonl``; a last line that a crash cut short is left out."""
+        if not self.metrics_file.is_file():
+            return []
+        records = []
+        for line in self.metrics_file.read_text().splitlines():
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                break
+        return records
+
+    def drop_metrics_after(self, step: int) -> None:
+        """Forget what was logged after a checkpoint: those steps will be done again."""
+        records = [record for record in self.read_metrics() if record["step"] <= step]
+        atomic_write(self.metrics_file, "".join(json.dumps(record) + "\n" for record in records))
+
+    def write_skipped(self, skipped: Mapping[str, str]) -> None:
+        """Write ``skipped.csv``: file name and reason."""
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["image", "reason"])
+        writer.writerows(sorted(skipped.items()))
+        atomic_write(self.path / "skipped.csv", text.getvalue())
+
+    def read_skipped(self) -> dict[str, str]:
+        """File names and reasons from ``skipped.csv``."""
+        file = self.path / "skipped.csv"
+        if not file.is_file():
+            return {}
+        with file.open(newline="") as lines:
+            return {row["image"]: row["reason"] for row in csv.DictReader(lines)}

@@ -1,0 +1,1 @@
+"""Pre-training: the loader, the step, the loop, its schedule, its monitors."""

@@ -1,0 +1,242 @@
+"""The training loop: batches in, a trained backbone in the run folder out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float, UInt8
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from manyview.backbones import save_backbone
+from manyview.config import Augmentation
+from manyview.errors import UserError
+from manyview.images import ImageFiles
+from manyview.methods import SimSiam
+from manyview.runs import RunFolder
+from manyview.training.display import Display, StepClock, spell
+from manyview.training.loader import Batch, make_loader
+from manyview.training.monitor import CollapsedError, CollapseMonitor, Reading
+from manyview.training.optimizer import set_learning_rate
+from manyview.training.plan import BatchPlan, Plan, pair_order
+from manyview.training.signals import StopRequest
+from manyview.training.skipping import SkippedPhotographs
+from manyview.training.state import capture
+
+_LOG_EVERY = 10
+# The first step pays for memory and kernels; the estimate of the whole run's time is taken from those after it.
+_STEPS_MEASURED = 3
+
+
+class NonFiniteLossError(UserError):
+    """The loss became NaN or infinite."""
+
+
+@dataclass
+class Training:
+    """Everything the loop works on.
+
+    Attributes:
+        step: optimiser steps done.
+        totals: sums of this epoch's losses, for their means.
+    """
+
+    plan: Plan
+    files: ImageFiles
+    folder: RunFolder
+    fabric: Fabric
+    method: SimSiam
+    optimizer: torch.optim.SGD
+    monitor: CollapseMonitor
+    skipped: SkippedPhotographs
+    display: Display
+    description: dict[str, str]
+    step: int = 0
+    totals: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that the next step belongs to, counted from 0."""
+        return self.step // self.plan.steps_per_epoch
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files."""
+        return bool(self.fabric.global_rank == 0)
+
+    def save(self) -> None:
+        """Write a checkpoint of this very step, and the backbone's weights beside it."""
+        if self.is_main:
+            state = {"monitor": self.monitor.state(), "totals": self.totals}
+            healthy = self.monitor.healthy
+            self.folder.checkpoints.save(capture(self.method, self.optimizer, self.step, healthy, state))
+            metadata = {**self.description, "step": str(self.step)}
+            save_backbone(self.method.backbone, self.folder.weights, metadata)
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Add a record to ``metrics.jsonl``."""
+        if self.is_main:
+            self.folder.append_metrics({"step": self.step, **record})
+
+
+def run_loop(training: Training) -> None:
+    """Train from the state in hand to the end of the run.
+
+    Raises:
+        UserError: too many unreadable photographs, a loss that is not finite, a collapse, a full disk. What was
+            saved before stays.
+        KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM, after saving.
+    """
+    plan, config = training.plan, training.plan.config
+    training.method.train()
+    module, optimizer = training.fabric.setup(training.method, training.optimizer)
+    batch_plan = BatchPlan(plan, training.step, training.fabric.global_rank, training.fabric.world_size)
+    device = training.fabric.device
+    batches = iter(make_loader(training.files, config, batch_plan, pin=device.type == "cuda"))
+    clock, announced, saved_at = StepClock(), False, time.monotonic()
+    with training.display, StopRequest() as stop:
+        while training.step < plan.steps:
+            began = time.monotonic()
+            epoch = training.epoch
+            rate = set_learning_rate(optimizer, config, epoch)
+            losses, z, waited = train_step(training, module, optimizer, batches)
+            training.step += 1
+            clock.add(time.monotonic() - began, waited)
+            for name, value in losses.items():
+                training.totals[name] = training.totals.get(name, 0.0) + value
+            reading = _watch(training, z)
+            if training.step % _LOG_EVERY == 0 or reading:
+                training.log({"kind": "step", "epoch": epoch, "learning_rate": rate, **losses, **_numbers(reading)})
+            if not announced and clock.count > min(_STEPS_MEASURED, plan.steps - 1):
+                announced = True
+                training.display.say(announcement(plan, training.step, clock))
+            training.display.update(training.step, epoch, losses["loss"], plan.views_per_step, clock)
+            if training.step % plan.steps_per_epoch == 0:
+                _end_epoch(training, epoch, rate, z, clock)
+                saved_at = time.monotonic()
+            elif time.monotonic() - saved_at > 60 * config.training.checkpoint_minutes:
+                training.save()
+                saved_at = time.monotonic()
+            if _anywhere(training.fabric, stop.signal is not None):
+                training.save()
+                training.display.say(f"Stopped and saved after step {training.step:,}; continue with --resume.")
+                stop.act()
+
+
+def train_step(
+    training: Training, module: Any, optimizer: Any, batches: Iterator[Batch]
+) -> tuple[dict[str, float], Tensor, float]:
+    """One optimiser step over ``accumulate`` batches.
+
+    Returns:
+        means of the losses, the last batch's z (pairs, dim), and the seconds spent waiting for the loader.
+
+    Raises:
+        NonFiniteLossError: the loss of a batch is NaN or infinite; the weights are as before the step.
+        UserError: too many photographs cannot be read.
+    """
+    config = training.plan.config
+    accumulate, waited = config.training.accumulate, 0.0
+    means: dict[str, float] = {}
+    # Networks that draw (dropout, stochastic depth) draw the same in a resumed run.
+    torch.manual_seed(_step_seed(config.training.seed, training.step, training.fabric.global_rank))
+    for part in range(accumulate):
+        began = time.monotonic()
+        batch = next(batches)
+        waited += time.monotonic() - began
+        training.skipped.add(batch.skipped, complete=batch.complete)
+        views = normalize(batch.views.to(training.fabric.device, non_blocking=True), config.views)
+        pairs = len(views) * config.views.pairs * training.fabric.world_size
+        order = torch.from_numpy(pair_order(config.training.seed, training.step, part, pairs))
+        with training.fabric.no_backward_sync(module, enabled=part < accumulate - 1):
+            result = module(views, batch.image_ids.to(views.device), order.to(views.device))
+            _refuse_non_finite(training, float(result["loss"].detach()), batch)
+            training.fabric.backward(result["loss"] / accumulate)
+        for name in result.keys() - {"z"}:
+            means[name] = means.get(name, 0.0) + float(result[name].detach()) / accumulate
+    optimizer.step()
+    optimizer.zero_grad()
+    return dict(sorted(means.items())), result["z"], waited
+
+
+def normalize(
+    views: UInt8[Tensor, "photographs views 3 size size"], config: Augmentation
+) -> Float[Tensor, "photographs views 3 size size"]:
+    """(x / 255 - mean) / std by channel, float32, on the device that holds the views."""
+    mean = torch.tensor(config.mean, device=views.device).view(3, 1, 1)
+    std = torch.tensor(config.std, device=views.device).view(3, 1, 1)
+    return views.float().div_(255).sub_(mean).div_(std)
+
+
+def announcement(plan: Plan, steps_done: int, clock: StepClock) -> str:
+    """The line that says what the run will do and how long that will take."""
+    config = plan.config
+    seconds = (plan.steps - steps_done) * clock.seconds_per_step
+    return (
+        f"{plan.photographs:,} photographs, {config.training.epochs:,} epochs of {plan.steps_per_epoch:,} steps "
+        f"= {plan.steps:,} steps of {plan.views_per_step:,} views; learning rate {config.learning_rate:.4g}; "
+        f"about {spell(seconds)} left at the pace of the first steps"
+    )
+
+
+def _refuse_non_finite(training: Training, loss: float, batch: Batch) -> None:
+    if loss - loss == 0:
+        return
+    names = [training.files[int(image)] for image in batch.image_ids]
+    file = training.folder.path / "nonfinite_batch.txt"
+    file.write_text("\n".join(names) + "\n")
+    raise NonFiniteLossError(
+        f"the loss is {loss} at step {training.step + 1:,}; the photographs of that batch are listed in {file}, the last "
+        "good checkpoint is kept; look at them, or start anew with a smaller training.base_learning_rate"
+        " or training.precision=float32"
+    )
+
+
+def _watch(training: Training, z: Tensor) -> Reading | None:
+    """Measure for collapse when it is time; the warning is printed, a lasting collapse saved and raised."""
+    if not training.monitor.is_due(training.step):
+        return None
+    try:
+        reading = training.monitor.measure(z, training.step)
+    except CollapsedError:
+        training.save()
+        raise
+    if reading.warning:
+        training.display.say("Warning: " + reading.warning, style="yellow")
+    return reading
+
+
+def _end_epoch(training: Training, epoch: int, rate: float, z: Tensor, clock: StepClock) -> None:
+    """Mean losses and health of the epoch into the log; checkpoint and weights to the disk."""
+    from manyview.training.measures import collapse_std, effective_rank
+
+    means = {name: total / training.plan.steps_per_epoch for name, total in training.totals.items()}
+    training.totals = {}
+    std, rank = collapse_std(z), effective_rank(z)
+    views_per_second = training.plan.views_per_step / clock.seconds_per_step
+    training.log(
+        {"kind": "epoch", "epoch": epoch, "learning_rate": rate, **means, "std": std, "rank": rank}
+        | {"views_per_second": round(views_per_second, 1), "waiting": round(clock.waiting, 4)}
+    )
+    left = (training.plan.steps - training.step) * clock.seconds_per_step
+    training.display.epoch_done(epoch, means["loss"], std, rank, left)
+    training.save()
+
+
+def _numbers(reading: Reading | None) -> dict[str, float]:
+    return {"std": reading.std, "rank": reading.rank} if reading else {}
+
+
+def _anywhere(fabric: Fabric, flag: bool) -> bool:
+    """Whether the flag is up on any process; they must all stop at the same step."""
+    if fabric.world_size == 1:
+        return flag
+    return bool(fabric.all_reduce(torch.tensor(float(flag), device=fabric.device), reduce_op="sum") > 0)
+
+
+def _step_seed(seed: int, step: int, rank: int) -> int:
+    return (seed * 1_000_003 + step * 8_191 + rank) % 2**63

@@ -1,0 +1,89 @@
+"""Watches a run for collapse: all photographs drifting to one representation, or to a few directions.
+
+Negative-free methods can reach the lowest loss by saying the same of every photograph (arXiv 2011.10566, Section 4.1),
+which the loss does not show. Two measures do: the standard deviation of z/|z| against 1/sqrt(d), and the effective rank.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+from manyview.config import MonitorConfig
+from manyview.errors import UserError
+from manyview.training.measures import collapse_std, effective_rank
+
+_ADVICE = (
+    "try a larger batch, a smaller training.base_learning_rate, the image-aware loss "
+    "(--set losses.image_aware.weight=17), or losses.similarity.stop_gradient=true; "
+    "--set monitor.on_collapse=warn goes on regardless"
+)
+
+
+class CollapsedError(UserError):
+    """The representation stayed collapsed for as long as the monitor was told to wait."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One measurement.
+
+    Attributes:
+        std: mean over dimensions of the deviation of z/|z|, times sqrt(d): 1 where directions are spread evenly.
+        rank: effective rank (RankMe, arXiv 2210.02885), from 1 to min(vectors, d).
+        collapsed: both have fallen.
+        warning: a sentence for the user when that begins, else None.
+    """
+
+    std: float
+    rank: float
+    collapsed: bool
+    warning: str | None = None
+
+
+class CollapseMonitor:
+    """Judges the projections of a batch now and then, against thresholds and against the run's own best."""
+
+    def __init__(self, config: MonitorConfig) -> None:
+        self.config = config
+        self.peak_rank = 0.0
+        self.in_a_row = 0
+
+    @property
+    def healthy(self) -> bool:
+        """Whether the last measurement showed no collapse."""
+        return self.in_a_row == 0
+
+    def is_due(self, step: int) -> bool:
+        """Whether this optimiser step (counted from 1) is one to measure."""
+        return step == 1 or step % self.config.every == 0
+
+    def measure(self, z: Float[Tensor, "vectors dim"], step: int) -> Reading:
+        """Measure a batch of projections.
+
+        Raises:
+            CollapsedError: collapse for ``monitor.patience`` measurements in a row, and ``on_collapse`` is stop.
+        """
+        std, rank = collapse_std(z), effective_rank(z)
+        self.peak_rank = max(self.peak_rank, rank)
+        collapsed = std < self.config.min_std and rank < self.config.min_rank * self.peak_rank
+        self.in_a_row = self.in_a_row + 1 if collapsed else 0
+        sentence = (
+            f"at step {step:,} the representation is collapsing: the deviation of z/|z| is {std:.2f} of 1/sqrt(d) "
+            f"(healthy: near 1) and its effective rank is {rank:.1f} (it was {self.peak_rank:.1f})"
+        )
+        if collapsed and self.config.on_collapse == "stop" and self.in_a_row >= self.config.patience:
+            raise CollapsedError(f"{sentence}, {self.in_a_row} times in a row; {_ADVICE}")
+        warning = f"{sentence}; {_ADVICE}" if collapsed and self.in_a_row == 1 else None
+        return Reading(std, rank, collapsed, warning)
+
+    def state(self) -> dict[str, Any]:
+        """Plain data for a checkpoint."""
+        return {"peak_rank": self.peak_rank, "in_a_row": self.in_a_row}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take up where ``state`` left off."""
+        self.peak_rank, self.in_a_row = state["peak_rank"], state["in_a_row"]

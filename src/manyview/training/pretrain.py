@@ -1,0 +1,200 @@
+"""Sets a run up, new or resumed, and trains it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from manyview.backbones import Backbone, build_backbone, wrap_backbone
+from manyview.config import PretrainConfig
+from manyview.errors import UserError
+from manyview.images import ImageFiles, find_images
+from manyview.methods import SimSiam
+from manyview.runs import RunFolder, provenance
+from manyview.training.display import Display
+from manyview.training.hardware import choose_device, choose_precision
+from manyview.training.loop import Training, run_loop
+from manyview.training.monitor import CollapseMonitor
+from manyview.training.optimizer import make_optimizer
+from manyview.training.plan import Plan, make_plan
+from manyview.training.skipping import SkippedPhotographs
+from manyview.training.state import restore
+
+
+def train(
+    config: PretrainConfig, folder: RunFolder, *, resume: bool, module: nn.Module | None = None, quiet: bool = False
+) -> None:
+    """Run a resolved configuration in a folder.
+
+    Args:
+        config: what to do.
+        folder: where; a new or an empty folder, or with ``resume`` one that holds this very configuration's run.
+        resume: continue from the newest whole checkpoint.
+        module: a backbone of one's own instead of ``config.backbone.name``; images to feature map.
+        quiet: print nothing.
+
+    Raises:
+        UserError: anything that the user can mend.
+    """
+    files = find_images(Path(config.data.images), Path(config.data.list) if config.data.list else None)
+    fabric = make_fabric(config)
+    torch.manual_seed(config.training.seed)
+    backbone = wrap_backbone(module, config.views.size) if module is not None else _named_backbone(config)
+    plan = make_plan(config, len(files), fabric.world_size)
+    fingerprint = files.fingerprint()
+    if fabric.global_rank == 0:
+        if resume:
+            _check_same_photographs(folder, fingerprint)
+        else:
+            folder.create()
+        folder.lock()
+        if not resume:
+            _describe(folder, plan, config, files, fingerprint, fabric)
+    fabric.barrier()
+    try:
+        display = Display(plan.steps, plan.config.training.epochs, enabled=not quiet and fabric.global_rank == 0)
+        training = _set_up(plan, files, folder, fabric, backbone, display)
+        if resume:
+            _take_up(training)
+        for remark in plan.remarks:
+            display.say(remark, style="yellow")
+        run_loop(training)
+        _report_skipped(training)
+    finally:
+        folder.unlock()
+
+
+def make_fabric(config: PretrainConfig) -> Fabric:
+    """Fabric on the chosen device; under torchrun, one process of its world, with DDP."""
+    device = choose_device(config.training.device)
+    precision = choose_precision(config.training.precision, device)
+    if config.training.threads:
+        torch.set_num_threads(config.training.threads)
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
+    devices: Any = local if world > 1 or device.type == "cpu" else ([device.index or 0] if device.type == "cuda" else 1)
+    with warnings.catch_warnings():
+        # Fabric advises on hardware that the user has deliberately not chosen.
+        warnings.simplefilter("ignore")
+        fabric = Fabric(
+            accelerator=device.type,
+            devices=devices,
+            num_nodes=max(world // local, 1),
+            strategy="ddp" if world > 1 else "auto",
+            precision="bf16-mixed" if precision == "bf16" else "32-true",
+        )
+        fabric.launch()
+    return fabric
+
+
+def _named_backbone(config: PretrainConfig) -> Backbone:
+    return build_backbone(config.backbone.name, zero_init_residual=config.backbone.zero_init_residual)
+
+
+def _set_up(
+    plan: Plan, files: ImageFiles, folder: RunFolder, fabric: Fabric, backbone: Backbone, display: Display
+) -> Training:
+    config = plan.config
+    method: nn.Module = SimSiam(backbone, config.method, config.losses)
+    if fabric.world_size > 1 and fabric.device.type == "cuda":
+        method = nn.SyncBatchNorm.convert_sync_batchnorm(method)
+    method = method.to(device=fabric.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    assert isinstance(method, SimSiam)
+    if config.training.compile:
+        method.backbone.compile()
+    skipped = SkippedPhotographs(folder, files, config.data.max_bad_fraction, writes=fabric.global_rank == 0)
+    description = {
+        "recipe": config.recipe,
+        "mean": ",".join(map(str, config.views.mean)),
+        "std": ",".join(map(str, config.views.std)),
+    }
+    return Training(
+        plan=plan,
+        files=files,
+        folder=folder,
+        fabric=fabric,
+        method=method,
+        optimizer=make_optimizer(method, config),
+        monitor=CollapseMonitor(config.monitor),
+        skipped=skipped,
+        display=display,
+        description=description,
+    )
+
+
+def _describe(
+    folder: RunFolder, plan: Plan, asked: PretrainConfig, files: ImageFiles, fingerprint: str, fabric: Fabric
+) -> None:
+    """Write what runs and where it comes from; ``config.json`` last, as it makes the folder a run."""
+    folder.write_json(
+        "run.json",
+        {
+            **provenance(),
+            "asked": asked.model_dump(mode="json"),
+            "plan": {
+                "photographs": plan.photographs,
+                "steps": plan.steps,
+                "views_per_step": plan.views_per_step,
+                "learning_rate": plan.config.learning_rate,
+            },
+            "data": {"photographs": len(files), "fingerprint": fingerprint},
+            "device": str(fabric.device),
+            "precision": choose_precision(plan.config.training.precision, fabric.device),
+            "processes": fabric.world_size,
+        },
+    )
+    folder.write_json("config.json", plan.config.model_dump(mode="json"))
+
+
+def _check_same_photographs(folder: RunFolder, fingerprint: str) -> None:
+    data = folder.read_json("run.json").get("data", {})
+    if data.get("fingerprint") != fingerprint:
+        raise UserError(
+            f"the photographs are not those that {folder.path} was started with ({data.get('photographs')} then): files "
+            "were added, removed or changed; start a new run"
+        )
+
+
+def _take_up(training: Training) -> None:
+    checkpoint, complaints = training.folder.checkpoints.load_newest()
+    for complaint in complaints:
+        training.display.say(f"Warning: {complaint}; falling back to the one before", style="yellow")
+    if checkpoint is None:
+        training.display.say("No checkpoint was written yet; starting from the first step.")
+        training.folder.drop_metrics_after(0)
+        return
+    restore(checkpoint, training.method, training.optimizer)
+    training.step = checkpoint.step
+    training.totals = dict(checkpoint.state["totals"])
+    training.monitor.restore(checkpoint.state["monitor"])
+    training.display.start = checkpoint.step
+    if training.is_main:
+        training.folder.drop_metrics_after(checkpoint.step)
+    training.display.say(f"Resumed after step {checkpoint.step:,} of {training.plan.steps:,}.")
+
+
+def _report_skipped(training: Training) -> None:
+    count = len(training.skipped.reasons)
+    if count:
+        training.display.say(
+            f"{count:,} of {len(training.files):,} photographs could not be read and were replaced; "
+            f"see {training.folder.path / 'skipped.csv'}",
+            style="yellow",
+        )
+
+
+def loading_lines(folder: Path, name: str) -> str:
+    """The lines to paste for using the weights, filled in."""
+    path = shlex.quote(str(folder)).strip("'")
+    lines = [
+        "import manyview",
+        f'backbone = manyview.load_backbone("{path}")  # nn.Module: (B, 3, H, W) -> (B, D, h, w)',
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,19 @@
+"""Views of photographs: where they lie, how they are drawn at random, and how they are rendered."""
+
+from manyview.views.block_views import BlockViews
+from manyview.views.geometry import Box, block_boxes
+from manyview.views.rendering import render_view, render_views
+from manyview.views.sampling import ColorJitter, ViewParameters, sample_view, sample_views, views_per_image
+
+__all__ = [
+    "BlockViews",
+    "Box",
+    "ColorJitter",
+    "ViewParameters",
+    "block_boxes",
+    "render_view",
+    "render_views",
+    "sample_view",
+    "sample_views",
+    "views_per_image",
+]

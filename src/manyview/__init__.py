@@ -17,7 +17,7 @@ _HOME = {
 }
 _MODULES = ("backbones", "config", "evaluation", "heads", "images", "losses", "pooling", "recipes", "report", "views")
 
-__all__ = ["__version__", "load_backbone", "pretrain", *_MODULES]  # noqa: PLE0604
+__all__ = ["__version__", "load_backbone", "pretrain", *_MODULES]
 
 
 def __getattr__(name: str) -> Any:

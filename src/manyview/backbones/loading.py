@@ -89,8 +89,8 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise UserError(
-            f"{path} is no plain weights file: reading it could execute code, so it is refused; where you trust it, convert "
-            "it once with torch.save(torch.load(path, weights_only=False)['state_dict'], 'weights.pth')"
+            f"{path} is no plain weights file: reading it could execute code, so it is refused; where you trust it, "
+            "convert it once with torch.save(torch.load(path, weights_only=False)['state_dict'], 'weights.pth')"
         ) from error
     except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
         raise UserError(f"{path} is damaged or no PyTorch file: {str(error).splitlines()[0]}") from error

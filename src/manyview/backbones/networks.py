@@ -71,11 +71,11 @@ class TimmBackbone(Backbone):
         self.out_channels = int(self.model.num_features)
 
     def bare(self) -> nn.Module:
-        """timm's own module."""
+        """The module that timm made."""
         return self.model
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch dim h w"]:
-        """timm's ``forward_features`` as a map; a transformer's patch tokens are laid out on their grid."""
+        """What ``forward_features`` gives, as a map; a transformer's patch tokens are laid out on their grid."""
         features: Tensor = self.model.forward_features(x)
         if features.ndim == 3:
             tokens = features[:, getattr(self.model, "num_prefix_tokens", 0) :]

@@ -7,26 +7,28 @@ from typing import Annotated
 
 import typer
 
-# Sized for two cores without an accelerator: some four minutes of training.
-_TRAIN, _VAL, _VIEW_SIZE, _BATCH, _EPOCHS = 2000, 600, 48, 50, 3
-
 
 def demo(
     photos: Annotated[
         Path | None, typer.Option(help="Your own folder of photographs; unset: synthetic scenes.", show_default=False)
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for everything that the demonstration makes.")] = Path("demo"),
-    epochs: Annotated[int, typer.Option(help="Passes over the images.")] = _EPOCHS,
+    images: Annotated[int, typer.Option(help="Images to learn from; a quarter as many scenes are measured on.")] = 2000,
+    view_size: Annotated[int, typer.Option(help="Side of a view in pixels.")] = 48,
+    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 50,
+    epochs: Annotated[int, typer.Option(help="Passes over the images.")] = 2,
 ) -> None:
     """Pre-train a small backbone, draw the views it was trained on, and measure it.
 
     Without --photos the images are synthetic scenes that the package renders, with known labels, and the backbone is
-    measured by multi-label linear evaluation beside a randomly initialised one.
+    measured by multi-label linear evaluation beside a randomly initialised one. A folder of your own is measured where
+    train.csv and val.csv (image,labels) lie in it.
 
     Example: manyview demo --out demo
     """
     from rich.console import Console
 
-    from manyview.cli.demonstration import run_demo
+    from manyview.cli.demonstration import Scale, run_demo
 
-    run_demo(photos, out, epochs=epochs, scenes=(_TRAIN, _VAL), view_size=_VIEW_SIZE, batch=_BATCH, console=Console())
+    scale = Scale(images, images // 4, view_size, batch_size, epochs)
+    run_demo(photos, out, scale, Console())

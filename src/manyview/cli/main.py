@@ -15,6 +15,7 @@ app = typer.Typer(
     name="manyview",
     help="Pre-train a vision backbone on unlabelled photographs, and measure what it is worth.",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -58,8 +58,16 @@ class FrozenBackbone:
         """Feature maps of pixels from 0 to 255."""
         images = pixels.to(self.device, non_blocking=True).float().div_(255).sub_(self._mean).div_(self._std)
         images = images.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-            features = self.backbone(images)
+        try:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+                features: Tensor = self.backbone(images)
+        except torch.OutOfMemoryError:
+            raise
+        except (AssertionError, RuntimeError, ValueError) as error:
+            size = pixels.shape[-1]
+            raise UserError(
+                f"the backbone fails on photographs of {size} x {size} pixels: {error}; choose another size"
+            ) from error
         return features.float()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -72,6 +73,17 @@ def new_head(dim: int, classes: int, seed: int) -> nn.Linear:
     nn.init.normal_(head.weight, std=INITIAL_STD, generator=torch.Generator().manual_seed(seed))
     nn.init.zeros_(head.bias)
     return head
+
+
+@contextlib.contextmanager
+def single_thread() -> Iterator[None]:
+    """Compute on one CPU thread: steps as small as the head's take many times as long where threads wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def train_head(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +22,7 @@ from manyview.evaluation.features import (
     resolve_device,
     resolve_precision,
 )
-from manyview.evaluation.head import FeatureBatch, HeadSettings, new_head, shuffled_places, train_head
+from manyview.evaluation.head import FeatureBatch, HeadSettings, new_head, shuffled_places, single_thread, train_head
 from manyview.evaluation.metrics import multilabel_metrics
 from manyview.evaluation.photographs import Photographs, load, random_crops
 from manyview.evaluation.protocol import Data, LabelledPhotographs, Setup, describe
@@ -148,9 +149,10 @@ def _evaluate(name: str, network: nn.Module, data: Data, setup: Setup, progress:
     else:
         batches = _augmented_batches(network, data, targets, setup)
     head = new_head(val.shape[1], len(data.classes), setup.head.seed).to(setup.device)
-    losses = train_head(
-        batches, head, setup.head, len(targets), progress=progress, phase=f"{name}: training the linear head"
-    )
+    with single_thread() if setup.cached else contextlib.nullcontext():
+        losses = train_head(
+            batches, head, setup.head, len(targets), progress=progress, phase=f"{name}: training the linear head"
+        )
     with torch.no_grad():
         # float64, in which far more of the confident predictions keep their order than in float32.
         probabilities = torch.sigmoid(head(val).cpu().double())

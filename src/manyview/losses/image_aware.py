@@ -84,5 +84,5 @@ def image_aware_terms(
 
 
 def _logsumexp(s: Float[Tensor, "views views"], chosen: Bool[Tensor, "views views"]) -> Float[Tensor, " views"]:
-    """log of the sum of exp over the chosen entries of each row, without underflow at small temperatures."""
+    """Logarithm of the sum of exp over the chosen entries of each row, without underflow at small temperatures."""
     return torch.where(chosen, s, -torch.inf).logsumexp(1)

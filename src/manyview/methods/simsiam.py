@@ -67,7 +67,7 @@ class SimSiam(nn.Module):
         return result
 
     def project(self, x: Float[Tensor, "pairs channels height width"]) -> Float[Tensor, "pairs dim"]:
-        """z = projector(GAP(backbone(x)))."""
+        """Projections z = projector(GAP(backbone(x)))."""
         projection: Tensor = self.projector(pool(self.backbone(x), kind="avg"))
         return projection
 

@@ -28,14 +28,14 @@ def pretrain(
     out: str | PathLike[str] | None = None,
     *,
     recipe: str | None = None,
-    list: str | PathLike[str] | None = None,  # noqa: A002
+    list: str | PathLike[str] | None = None,
     backbone: str | nn.Module | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
     view_size: int | None = None,
     seed: int | None = None,
     config: str | PathLike[str] | None = None,
-    set: Mapping[str, Any] | Iterable[str] = (),  # noqa: A002
+    set: Mapping[str, Any] | Iterable[str] = (),
     resume: bool = False,
     quiet: bool = False,
 ) -> RunFolder:

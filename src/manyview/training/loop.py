@@ -18,8 +18,10 @@ from manyview.errors import UserError
 from manyview.images import ImageFiles
 from manyview.methods import SimSiam
 from manyview.runs import RunFolder
+from manyview.training.curves import Curves
 from manyview.training.display import Display, StepClock, spell
 from manyview.training.loader import Batch, make_loader
+from manyview.training.measures import collapse_std, effective_rank
 from manyview.training.monitor import CollapsedError, CollapseMonitor, Reading
 from manyview.training.optimizer import set_learning_rate
 from manyview.training.plan import BatchPlan, Plan, pair_order
@@ -55,6 +57,7 @@ class Training:
     skipped: SkippedPhotographs
     display: Display
     description: dict[str, str]
+    curves: Curves | None = None
     step: int = 0
     totals: dict[str, float] = field(default_factory=dict)
 
@@ -78,9 +81,12 @@ class Training:
             save_backbone(self.method.backbone, self.folder.weights, metadata)
 
     def log(self, record: dict[str, Any]) -> None:
-        """Add a record to ``metrics.jsonl``."""
+        """Add a record to ``metrics.jsonl`` and to the curves."""
         if self.is_main:
-            self.folder.append_metrics({"step": self.step, **record})
+            line = {"step": self.step, **record}
+            self.folder.append_metrics(line)
+            if self.curves is not None:
+                self.curves.add(line)
 
 
 def run_loop(training: Training) -> None:
@@ -190,8 +196,8 @@ def _refuse_non_finite(training: Training, loss: float, batch: Batch) -> None:
     file = training.folder.path / "nonfinite_batch.txt"
     file.write_text("\n".join(names) + "\n")
     raise NonFiniteLossError(
-        f"the loss is {loss} at step {training.step + 1:,}; the photographs of that batch are listed in {file}, the last "
-        "good checkpoint is kept; look at them, or start anew with a smaller training.base_learning_rate"
+        f"the loss is {loss} at step {training.step + 1:,}; the photographs of that batch are listed in {file}, the "
+        "last good checkpoint is kept; look at them, or start anew with a smaller training.base_learning_rate"
         " or training.precision=float32"
     )
 
@@ -212,8 +218,6 @@ def _watch(training: Training, z: Tensor) -> Reading | None:
 
 def _end_epoch(training: Training, epoch: int, rate: float, z: Tensor, clock: StepClock) -> None:
     """Mean losses and health of the epoch into the log; checkpoint and weights to the disk."""
-    from manyview.training.measures import collapse_std, effective_rank
-
     means = {name: total / training.plan.steps_per_epoch for name, total in training.totals.items()}
     training.totals = {}
     std, rank = collapse_std(z), effective_rank(z)

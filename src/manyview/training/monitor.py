@@ -1,7 +1,8 @@
 """Watches a run for collapse: all photographs drifting to one representation, or to a few directions.
 
 Negative-free methods can reach the lowest loss by saying the same of every photograph (arXiv 2011.10566, Section 4.1),
-which the loss does not show. Two measures do: the standard deviation of z/|z| against 1/sqrt(d), and the effective rank.
+which the loss does not show. Two measures do: the standard deviation of z/|z| against 1/sqrt(d), and the effective
+rank.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ def make_optimizer(method: SimSiam, config: PretrainConfig) -> torch.optim.SGD:
 
 
 def learning_rate(config: PretrainConfig, epoch: int) -> float:
-    """eta(e) = eta0 (1 + cos(pi e / E)) / 2 for the epoch e of E, constant within it; eta0 if the schedule is constant."""
+    """The rate eta(e) = eta0 (1 + cos(pi e / E)) / 2 of the whole epoch e of E; eta0 if the schedule is constant."""
     if config.training.schedule == "constant":
         return config.learning_rate
     return config.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / config.training.epochs))

@@ -58,7 +58,7 @@ def make_plan(config: PretrainConfig, photographs: int, processes: int = 1) -> P
     training = config.training
     if photographs < 2:
         raise UserError(
-            f"{config.data.images} holds {photographs} usable photograph; contrasting needs at least 2, learning thousands"
+            f"{config.data.images} holds {photographs} photograph; contrasting needs at least 2, learning thousands"
         )
     remarks = []
     if training.batch_size * training.accumulate > photographs:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import warnings
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from manyview.errors import UserError
 from manyview.images import ImageFiles, find_images
 from manyview.methods import SimSiam
 from manyview.runs import RunFolder, provenance
+from manyview.training.curves import Curves
 from manyview.training.display import Display
 from manyview.training.hardware import choose_device, choose_precision
 from manyview.training.loop import Training, run_loop
@@ -65,8 +65,12 @@ def train(
             _take_up(training)
         for remark in plan.remarks:
             display.say(remark, style="yellow")
-        run_loop(training)
-        _report_skipped(training)
+        training.curves = Curves(folder.path, training.step, enabled=training.is_main)
+        try:
+            run_loop(training)
+        finally:
+            training.curves.close()
+        _report(training)
     finally:
         folder.unlock()
 
@@ -157,8 +161,8 @@ def _check_same_photographs(folder: RunFolder, fingerprint: str) -> None:
     data = folder.read_json("run.json").get("data", {})
     if data.get("fingerprint") != fingerprint:
         raise UserError(
-            f"the photographs are not those that {folder.path} was started with ({data.get('photographs')} then): files "
-            "were added, removed or changed; start a new run"
+            f"the photographs are not those that {folder.path} was started with ({data.get('photographs')} then): "
+            "files were added, removed or changed; start a new run"
         )
 
 
@@ -180,7 +184,8 @@ def _take_up(training: Training) -> None:
     training.display.say(f"Resumed after step {checkpoint.step:,} of {training.plan.steps:,}.")
 
 
-def _report_skipped(training: Training) -> None:
+def _report(training: Training) -> None:
+    """Last words of a run that is done."""
     count = len(training.skipped.reasons)
     if count:
         training.display.say(
@@ -188,13 +193,27 @@ def _report_skipped(training: Training) -> None:
             f"see {training.folder.path / 'skipped.csv'}",
             style="yellow",
         )
+    training.display.say(f"Done: {training.step:,} steps. The weights are in {training.folder.weights}; to use them:")
+    training.display.say(loading_lines(training.folder.weights, training.method.backbone.name))
 
 
-def loading_lines(folder: Path, name: str) -> str:
+def loading_lines(weights: Path, backbone: str) -> str:
     """The lines to paste for using the weights, filled in."""
-    path = shlex.quote(str(folder)).strip("'")
+    if backbone.startswith("own:"):
+        return (
+            "from safetensors.torch import load_file\n"
+            f"module.load_state_dict(load_file({str(weights)!r}))  # your {backbone.removeprefix('own:')}"
+        )
     lines = [
         "import manyview",
-        f'backbone = manyview.load_backbone("{path}")  # nn.Module: (B, 3, H, W) -> (B, D, h, w)',
+        f"backbone = manyview.load_backbone({str(weights.parent)!r})  # (B, 3, H, W) -> (B, D, h, w), in eval mode",
     ]
+    if not backbone.startswith("timm/"):
+        lines += [
+            "# or, without manyview:",
+            "import torchvision",
+            "from safetensors.torch import load_file",
+            f"network = torchvision.models.{backbone}()",
+            f"network.load_state_dict(load_file({str(weights)!r}), strict=False)  # all but fc",
+        ]
     return "\n".join(lines)

@@ -1,0 +1,153 @@
+"""What ``manyview demo`` does, step by step."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from manyview.cli.bars import phases
+from manyview.config import PretrainConfig
+from manyview.evaluation import format_table, linear_evaluation
+from manyview.images import UnreadableImage, decode_image, find_images, write_scenes
+from manyview.recipes import pretrain
+from manyview.report import draw_views
+from manyview.runs import RunFolder
+
+_BACKBONE = "resnet18"
+# At so few steps the image-aware loss needs more weight than the paper's 4 to be felt; see docs/results.md.
+_SETTINGS = ("losses.image_aware.weight=17.1",)
+_DRAWN = 4
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much a demonstration does.
+
+    Attributes:
+        train: images to learn from; of a larger folder, so many are picked.
+        val: synthetic scenes to measure on.
+        view_size: side of a view in pixels.
+        batch_size: images a step.
+        epochs: passes over the images.
+    """
+
+    train: int
+    val: int
+    view_size: int
+    batch_size: int
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Material:
+    """Images to work on.
+
+    Attributes:
+        images: their folder.
+        chosen: file that names those to learn from.
+        labels: label files to train and to measure on, if there are any.
+    """
+
+    images: Path
+    chosen: Path
+    labels: tuple[Path, Path] | None
+
+
+def run_demo(photos: Path | None, out: Path, scale: Scale, console: Console) -> None:
+    """Prepare the images, pre-train, draw, measure.
+
+    Raises:
+        UserError: anything that the user can mend.
+    """
+    out = out / ("synthetic" if photos is None else photos.resolve().name)
+    material = synthetic_scenes(out, scale, console) if photos is None else own_photographs(photos, out, scale, console)
+    folder = RunFolder(out / "run")
+    run = pretrain(
+        material.images,
+        out / "run",
+        list=material.chosen,
+        backbone=_BACKBONE,
+        view_size=scale.view_size,
+        batch_size=scale.batch_size,
+        epochs=scale.epochs,
+        set=_SETTINGS,
+        resume=folder.holds_a_run,
+    )
+    picture = out / "views.png"
+    draw(run, material, picture)
+    if material.labels is not None:
+        evaluate(run, material.images, material.labels, out / "linear", scale, console)
+    else:
+        console.print("No labels (train.csv and val.csv) lie in the folder, so the backbone is not measured.")
+    console.print(f"The views it was trained on: {picture}", highlight=False)
+    console.print(f"The run, with its weights:   {run.path}", highlight=False)
+
+
+def synthetic_scenes(out: Path, scale: Scale, console: Console) -> Material:
+    """Render the embedded scenes; what is there already is written again, the same."""
+    scenes = out / "scenes"
+    count = scale.train + scale.val
+    console.print(f"Rendering {count:,} synthetic scenes (no photographs) of ten kinds of objects ...", highlight=False)
+    write_scenes(scenes, count, seed=0, val_share=scale.val / count)
+    return Material(scenes / "images", scenes / "train.csv", (scenes / "train.csv", scenes / "val.csv"))
+
+
+def own_photographs(photos: Path, out: Path, scale: Scale, console: Console) -> Material:
+    """The user's folder; labels are used where ``train.csv`` and ``val.csv`` lie in it."""
+    images = photos / "images" if (photos / "images").is_dir() else photos
+    labels = (photos / "train.csv", photos / "val.csv")
+    labelled = all(file.is_file() for file in labels)
+    files = find_images(images, labels[0] if labelled else None)
+    picked = np.sort(np.random.default_rng(0).permutation(len(files))[: scale.train])
+    if len(picked) < len(files):
+        console.print(f"{len(picked):,} of the {len(files):,} photographs are used, to keep it short.", highlight=False)
+    out.mkdir(parents=True, exist_ok=True)
+    chosen = out / "photographs.txt"
+    chosen.write_text("".join(f"{files[int(index)]}\n" for index in picked))
+    return Material(images, chosen, labels if labelled else None)
+
+
+def draw(run: RunFolder, material: Material, picture: Path) -> None:
+    """Draw the first epoch's views of the first images that can be read."""
+    config = PretrainConfig.model_validate(run.read_json("config.json"))
+    files = find_images(material.images, material.chosen)
+    shown: list[tuple[int, np.ndarray]] = []
+    for index in range(len(files)):
+        try:
+            shown.append((index, decode_image(files.path(index))))
+        except UnreadableImage:
+            continue
+        if len(shown) == _DRAWN:
+            break
+    draw_views(
+        [(files[index], pixels) for index, pixels in shown],
+        config.views,
+        seed=config.training.seed,
+        epoch=0,
+        indices=[index for index, _ in shown],
+        out=picture,
+    )
+
+
+def evaluate(
+    run: RunFolder, images: Path, labels: tuple[Path, Path], out: Path, scale: Scale, console: Console
+) -> None:
+    """Linear evaluation on features extracted once, beside a randomly initialised backbone."""
+    shutil.rmtree(out, ignore_errors=True)  # a demonstration's own, from an earlier call
+    with phases() as progress:
+        result = linear_evaluation(
+            run,
+            images=images,
+            train_labels=labels[0],
+            val_labels=labels[1],
+            out=out,
+            size=scale.view_size,
+            cached=True,
+            random_init=True,
+            progress=progress,
+        )
+    console.print(format_table(result))

@@ -1,35 +1,69 @@
-"""What crosses processes; on one process everything here is the identity."""
+"""Rank, barrier, and a gather through which gradients flow; on one process, the identity."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-import torch.distributed as dist
 from jaxtyping import Shaped
 from torch import Tensor
-from torch.distributed.nn.functional import all_gather as _all_gather_with_gradient
+from torch import distributed as dist
 
 
 def world_size() -> int:
-    """Number of processes that train together."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    """Number of processes that train together; 1 without a process group."""
+    return dist.get_world_size() if _initialized() else 1
 
 
 def rank() -> int:
-    """This process's number among them, from 0."""
-    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+    """This process's place among them, from 0; 0 without a process group."""
+    return dist.get_rank() if _initialized() else 0
 
 
-def gather(x: Shaped[Tensor, "rows ..."]) -> Shaped[Tensor, "all_rows ..."]:
-    """Rows of all processes, in order of their ranks; as many on each.
+def is_main() -> bool:
+    """Whether this process is the one that writes and prints."""
+    return rank() == 0
 
-    The gradient goes back to the process that each row came from, summed over all processes. Where every process
-    computes the same loss over the gathered rows, that is the loss's gradient times the number of processes, and DDP's
-    mean over processes makes it exact.
+
+def barrier() -> None:
+    """Wait until every process has come here."""
+    if world_size() > 1:
+        dist.barrier()
+
+
+def gather(x: Shaped[Tensor, "rows *rest"]) -> Shaped[Tensor, "all_rows *rest"]:
+    """Rows of all processes, in order of rank, on each of them, differentiable.
+
+    Each process computes the same loss L over all the rows, then DistributedDataParallel averages the parameters'
+    gradients over W processes. The backward pass therefore sums over processes: the row of process r gets W dL/dx_r,
+    and the average over processes of their shares is the gradient of one process that holds the whole batch. (A gather
+    that keeps only the process's own gradient shrinks it by W.)
+
+    Args:
+        x: rows of the same shape and dtype on every process.
     """
     if world_size() == 1:
         return x
-    if x.is_floating_point():
-        return torch.cat(_all_gather_with_gradient(x.contiguous()))
-    parts = [torch.empty_like(x) for _ in range(world_size())]
-    dist.all_gather(parts, x.contiguous())
-    return torch.cat(parts)
+    gathered: Tensor = _Gather.apply(x)  # type: ignore[no-untyped-call]
+    return gathered
+
+
+class _Gather(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        x = x.contiguous()
+        ctx.rows = len(x)
+        parts = [torch.empty_like(x) for _ in range(world_size())]
+        dist.all_gather(parts, x)
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].contiguous().clone()
+        dist.all_reduce(total)
+        first = rank() * ctx.rows
+        return total[first : first + ctx.rows]
+
+
+def _initialized() -> bool:
+    return dist.is_available() and dist.is_initialized()

@@ -1,22 +1,25 @@
-"""SimSiam's projector and predictor (arXiv 2011.10566, Section 3)."""
+"""SimSiam's heads (arXiv 2011.10566, Section 3): the projector after the backbone, the predictor after that."""
 
 from __future__ import annotations
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 
-class Projector(nn.Sequential):
-    """Three linear layers, each with batch normalisation; ReLU after the first two, no affine at the last.
+class Projector(nn.Module):
+    """Three linear layers, each with batch normalisation; ReLU after the first two.
 
-    Maps (batch, in_dim) to (batch, out_dim).
+    No layer has a bias, as the normalisation after it would take it away again. The last normalisation has no
+    learnt scale and shift.
 
     Args:
-        in_dim: channels of the backbone's feature map.
-        out_dim: width of all three layers.
+        in_dim: channels of the pooled backbone.
+        out_dim: width of the hidden layers and of the projection z.
     """
 
     def __init__(self, in_dim: int, out_dim: int = 2048) -> None:
-        super().__init__(
+        super().__init__()
+        self.layers = nn.Sequential(
             nn.Linear(in_dim, out_dim, bias=False),
             nn.BatchNorm1d(out_dim),
             nn.ReLU(inplace=True),
@@ -27,21 +30,30 @@ class Projector(nn.Sequential):
             nn.BatchNorm1d(out_dim, affine=False),
         )
 
+    def forward(self, x: Float[Tensor, "rows in_dim"]) -> Float[Tensor, "rows out_dim"]:
+        """z of pooled features."""
+        z: Tensor = self.layers(x)
+        return z
 
-class Predictor(nn.Sequential):
-    """Two linear layers with a bottleneck; batch normalisation and ReLU after the first only.
 
-    Maps (batch, dim) to (batch, dim).
+class Predictor(nn.Module):
+    """A bottleneck of two linear layers: normalisation and ReLU after the first; the second has only a bias.
 
     Args:
-        dim: width of the projections.
+        dim: width of z and of the prediction p.
         hidden_dim: width of the bottleneck.
     """
 
     def __init__(self, dim: int = 2048, hidden_dim: int = 512) -> None:
-        super().__init__(
+        super().__init__()
+        self.layers = nn.Sequential(
             nn.Linear(dim, hidden_dim, bias=False),
             nn.BatchNorm1d(hidden_dim),
             nn.ReLU(inplace=True),
             nn.Linear(hidden_dim, dim),
         )
+
+    def forward(self, z: Float[Tensor, "rows dim"]) -> Float[Tensor, "rows dim"]:
+        """p of projections z."""
+        p: Tensor = self.layers(z)
+        return p

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import inspect
 import re
 from typing import Any
 
@@ -63,10 +62,10 @@ class TimmBackbone(Backbone):
         import timm
 
         options: dict[str, Any] = {"num_classes": 0, "global_pool": ""}
-        entry = timm.models.model_entrypoint(name)
-        if "ResNet" in str(inspect.getsource(entry)):
-            options["zero_init_last"] = zero_init_residual
-        self.model = timm.create_model(name, pretrained=False, **options)
+        try:
+            self.model = timm.create_model(name, pretrained=False, zero_init_last=zero_init_residual, **options)
+        except TypeError:  # A network without that option, whatever its family.
+            self.model = timm.create_model(name, pretrained=False, **options)
         self.name = _TIMM + name
         self.out_channels = int(self.model.num_features)
 
@@ -153,7 +152,7 @@ def wrap_backbone(module: nn.Module, size: int) -> Backbone:
     except Exception as error:
         raise UserError(
             f"the backbone {type(module).__name__} fails on images of shape (2, 3, {size}, {size}): {error}"
-        ) from (error)
+        ) from error
     finally:
         module.train(training)
     if not isinstance(features, Tensor) or features.ndim != 4 or len(features) != 2:

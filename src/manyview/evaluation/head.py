@@ -68,8 +68,8 @@ def shuffled_places(settings: HeadSettings, images: int) -> Iterator[list[tuple[
 
 def new_head(dim: int, classes: int, seed: int) -> nn.Linear:
     """Linear layer with weights from N(0, .01), .01 being the standard deviation, and bias 0."""
-    head = nn.utils.skip_init(nn.Linear, dim, classes)
-    assert isinstance(head, nn.Linear)
+    # Made without storage first, so that PyTorch's own initialisation draws nothing from the user's generator.
+    head = nn.Linear(dim, classes, device="meta").to_empty(device="cpu")
     nn.init.normal_(head.weight, std=INITIAL_STD, generator=torch.Generator().manual_seed(seed))
     nn.init.zeros_(head.bias)
     return head
@@ -77,7 +77,7 @@ def new_head(dim: int, classes: int, seed: int) -> nn.Linear:
 
 @contextlib.contextmanager
 def single_thread() -> Iterator[None]:
-    """Compute on one CPU thread: steps as small as the head's take many times as long where threads wait for each other."""
+    """Compute on one CPU thread: steps as small as the head's take many times as long on several."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

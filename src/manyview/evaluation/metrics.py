@@ -138,7 +138,7 @@ def _predictions(
     best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top_k]
     among_best = np.zeros_like(predictions)
     np.put_along_axis(among_best, best, True, axis=1)
-    return predictions & among_best
+    return np.logical_and(predictions, among_best)
 
 
 def _checked(

@@ -23,7 +23,12 @@ def format_table(result: dict[str, Any]) -> Group:
     """
     protocol = result["protocol"]
     # Lines of their own: as a table's title and caption they would be broken to its width.
-    lines = [Text(_title(protocol), style="bold"), _overall(result), *map(Text, _notes(protocol)), Text()]
+    lines: list[Text | Table] = [
+        Text(_title(protocol), style="bold"),
+        _overall(result),
+        *map(Text, _notes(protocol)),
+        Text(),
+    ]
     return Group(*lines, Text("Average precision of each class (%)", style="bold"), _by_class(result))
 
 

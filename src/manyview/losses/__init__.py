@@ -1,6 +1,6 @@
-"""The equations of the papers, as pure functions."""
+"""The equations, as pure functions of vectors and of the photographs they belong to."""
 
-from manyview.losses.image_aware import image_aware_loss
+from manyview.losses.image_aware import FORMS, anchor_terms, image_aware_loss
 from manyview.losses.similarity import negative_cosine_similarity, symmetric_similarity
 
-__all__ = ["image_aware_loss", "negative_cosine_similarity", "symmetric_similarity"]
+__all__ = ["FORMS", "anchor_terms", "image_aware_loss", "negative_cosine_similarity", "symmetric_similarity"]

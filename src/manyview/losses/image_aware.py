@@ -1,88 +1,94 @@
-"""The multi-block Image-Aware Contrastive loss (arXiv 2506.23156, Eq. 1) and its two relatives from SupCon."""
+"""L_ia: the Image-Aware Contrastive loss (arXiv 2506.23156, Eq. 1) and SupCon's two forms (arXiv 2004.11362).
+
+For anchor i let P(i) be the other views of its photograph, A(i) all other vectors, N(i) = A(i) - P(i), and S_P, S_A, S_N
+the sums of exp(z_i . z / tau) over them. Then
+
+    Eq. 1       L_i     = -1/|P| log(S_P / S_A)
+    SupCon in   L_in,i  = -log(1/|P| S_P / S_A)                             so that L_i = (L_in,i - log|P|) / |P|
+    SupCon out  L_out,i = -1/|P| sum_P log(exp(z_i . z_p / tau) / S_A)      >= L_in,i by Jensen's inequality
+"""
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn import functional as F
 
 from manyview.errors import UserError
 
-Form = Literal["outside", "in", "out"]
+FORMS = ("outside", "in", "out")
 
 
 def image_aware_loss(
-    z: Float[Tensor, "views dim"],
-    image_ids: Int[Tensor, " views"],
-    temperature: float = 0.3,
-    form: Form = "outside",
+    z: Float[Tensor, "vectors dim"], image_ids: Int[Tensor, " vectors"], temperature: float = 0.3, form: str = "outside"
 ) -> Float[Tensor, ""]:
-    """Mean over the anchors of the image-aware contrastive loss.
-
-    With s_ia = z_i . z_a / tau, P(i) the other views of the anchor's photograph and A(i) all other views:
-
-        outside   L_i = -1/|P(i)| log( sum_P exp s_ip / sum_A exp s_ia )       Eq. 1
-        in        L_i = -log( 1/|P(i)| sum_P exp s_ip / sum_A exp s_ia )       SupCon (arXiv 2004.11362), Eq. 3
-        out       L_i = -1/|P(i)| sum_P log( exp s_ip / sum_A exp s_ia )       SupCon, Eq. 2
-
-    The equations print a sum over the anchors; the mean keeps the loss on the scale of L_sim at any batch size.
+    """Pull together the views of one photograph, push apart those of different ones; the mean over anchors.
 
     Args:
-        z: one row a view, of any length: rows are L2-normalised here. Half precision is computed in float32.
-        image_ids: the photograph that each view shows; numbers only need to be equal or different.
+        z: vectors of any length other than 0; they are L2-normalised here. Half-precision input is computed in
+            float32, under autocast too; float64 stays float64.
+        image_ids: the photograph that each vector shows. Photographs may have different numbers of vectors.
         temperature: tau, above 0.
-        form: "outside" (the paper's), "in" or "out".
+        form: "outside" is Eq. 1, which has 1/|P| and the sum over positives outside and inside the logarithm;
+            "in" and "out" are SupCon's L_in and L_out.
+
+    Returns:
+        a scalar, 0 or more, float32 or float64.
 
     Raises:
-        UserError: unknown form, a temperature that is not above 0, or a view without another one of its photograph.
+        UserError: a vector is the only one of its photograph, so that P(i) is empty; or an argument is out of range.
     """
-    if z.dtype in (torch.float16, torch.bfloat16):
-        z = z.float()
-    z = normalize(z, dim=1)
-    return image_aware_terms(z @ z.T, image_ids, temperature, form).mean()
+    _check(z, image_ids, temperature, form)
+    with torch.autocast(z.device.type, enabled=False):
+        z = F.normalize(z if z.dtype == torch.float64 else z.float(), dim=1)
+        return anchor_terms(z, image_ids, temperature, form).mean()
 
 
-def image_aware_terms(
-    similarity: Float[Tensor, "views views"],
-    image_ids: Int[Tensor, " views"],
-    temperature: float,
-    form: Form = "outside",
-) -> Float[Tensor, " views"]:
-    """L_i of each anchor i from the inner products z_i . z_a; the diagonal is not read.
+def anchor_terms(
+    z: Float[Tensor, "vectors dim"], image_ids: Int[Tensor, " vectors"], temperature: float = 0.3, form: str = "outside"
+) -> Float[Tensor, " vectors"]:
+    """L_i of each anchor i, of vectors that are normalised already and are taken as they are.
+
+    The terms keep to log space throughout: at small tau, exp, sum and log one after another underflow to log(0).
 
     Args:
-        similarity: z_i . z_a of L2-normalised vectors.
-        image_ids: as for ``image_aware_loss``.
-        temperature: tau.
+        z: unit vectors.
+        image_ids: the photograph that each vector shows.
+        temperature: tau, above 0.
         form: as for ``image_aware_loss``.
 
     Raises:
         UserError: as for ``image_aware_loss``.
     """
-    if temperature <= 0:
-        raise UserError(f"temperature must be above 0, not {temperature}")
-    own = torch.eye(len(image_ids), dtype=torch.bool, device=similarity.device)
-    positives = (image_ids[:, None] == image_ids[None, :]) & ~own
-    count = positives.sum(1)
-    if not bool((count > 0).all()):
-        alone = int(image_ids[count == 0][0])
+    _check(z, image_ids, temperature, form)
+    logits = z @ z.T / temperature
+    same = image_ids[:, None] == image_ids
+    itself = torch.eye(len(z), dtype=torch.bool, device=z.device)
+    positives = same & ~itself
+    size_p = positives.sum(dim=1)
+    if not bool(size_p.all()):
+        lone = image_ids[size_p == 0]
         raise UserError(
-            f"image_ids: photograph {alone} has a single view; each view needs another one of its photograph"
+            f"{len(lone)} of {len(z)} vectors have no positive: each photograph needs at least two vectors, but photograph "
+            f"{int(lone[0])} has one; pair views of the same photograph under the same image id"
         )
-    s = similarity / temperature
-    log_all = _logsumexp(s, ~own)
-    if form == "outside":
-        return (log_all - _logsumexp(s, positives)) / count
-    if form == "in":
-        return log_all - _logsumexp(s, positives) + count.log()
     if form == "out":
-        return log_all - torch.where(positives, s, 0).sum(1) / count
-    raise UserError(f"form must be 'outside', 'in' or 'out', not {form!r}")
+        log_s_a = torch.logsumexp(logits.masked_fill(itself, -torch.inf), dim=1)
+        return log_s_a - logits.masked_fill(~positives, 0).sum(dim=1) / size_p
+    # -log(S_P/S_A) = log(1 + S_N/S_P): the difference of two large logarithms would lose a small loss to rounding.
+    log_s_p = torch.logsumexp(logits.masked_fill(~positives, -torch.inf), dim=1)
+    log_s_n = torch.logsumexp(logits.masked_fill(same, -torch.inf), dim=1)
+    minus_log_r = torch.logaddexp(torch.zeros_like(log_s_p), log_s_n - log_s_p)
+    if form == "in":
+        return minus_log_r + size_p.to(z.dtype).log()
+    return minus_log_r / size_p
 
 
-def _logsumexp(s: Float[Tensor, "views views"], chosen: Bool[Tensor, "views views"]) -> Float[Tensor, " views"]:
-    """Logarithm of the sum of exp over the chosen entries of each row, without underflow at small temperatures."""
-    return torch.where(chosen, s, -torch.inf).logsumexp(1)
+def _check(z: Tensor, image_ids: Tensor, temperature: float, form: str) -> None:
+    if form not in FORMS:
+        raise UserError(f'form is {form!r}; choose "outside" (Eq. 1), "in" or "out" (SupCon)')
+    if not temperature > 0:
+        raise UserError(f"temperature must be above 0, not {temperature:g}")
+    if len(z) != len(image_ids):
+        raise UserError(f"{len(z)} vectors but {len(image_ids)} image ids; give one id for each vector")

@@ -1,20 +1,27 @@
-"""SimSiam's similarity loss (arXiv 2011.10566, Eq. 1 and 2)."""
+"""L_sim: SimSiam's negative cosine similarity (arXiv 2011.10566, Eq. 1 and 2)."""
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn.functional import cosine_similarity
+from torch.nn import functional as F
 
 
-def negative_cosine_similarity(p: Float[Tensor, "pairs dim"], z: Float[Tensor, "pairs dim"]) -> Float[Tensor, ""]:
-    """D(p, z) = -p/|p| . z/|z|, mean over rows, from -1 to 1; the gradient flows into both.
+def negative_cosine_similarity(p: Float[Tensor, "rows dim"], z: Float[Tensor, "rows dim"]) -> Float[Tensor, ""]:
+    """D(p, z) = -(p/|p|) . (z/|z|), the mean over rows (arXiv 2011.10566, Eq. 1).
+
+    Gradient flows into both arguments: who wants SimSiam's stop-gradient gives ``z.detach()``.
 
     Args:
-        p: predictions, one row a pair.
-        z: projections of the other views, in the same order.
+        p: predictions. Half-precision input is computed in float32.
+        z: projections, row by row the other view of the same pair.
+
+    Returns:
+        a scalar from -1 (same directions) to 1, float32 or float64.
     """
-    return -cosine_similarity(p, z, dim=1).mean()
+    p, z = (x if x.dtype == torch.float64 else x.float() for x in (p, z))
+    return -(F.normalize(p, dim=1) * F.normalize(z, dim=1)).sum(dim=1).mean()
 
 
 def symmetric_similarity(
@@ -25,15 +32,18 @@ def symmetric_similarity(
     *,
     stop_gradient: bool = True,
 ) -> Float[Tensor, ""]:
-    """L_sim = D(p1, sg z2)/2 + D(p2, sg z1)/2, from -1 to 1.
+    """L_sim = (D(p1, sg z2) + D(p2, sg z1)) / 2 over the pairs (arXiv 2011.10566, Eq. 4).
 
     Args:
-        p1: predictions of the first views.
-        z1: projections of the first views.
-        p2: predictions of the second views.
-        z2: projections of the second views.
-        stop_gradient: whether z is a constant (sg), as in SimSiam.
+        p1: predictions of the first view of each pair.
+        z1: its projections.
+        p2: predictions of the second view of each pair.
+        z2: its projections.
+        stop_gradient: whether ``sg`` stops the gradient or lets it pass.
+
+    Returns:
+        a scalar from -1 to 1, float32 or float64.
     """
     if stop_gradient:
         z1, z2 = z1.detach(), z2.detach()
-    return negative_cosine_similarity(p1, z2) / 2 + negative_cosine_similarity(p2, z1) / 2
+    return (negative_cosine_similarity(p1, z2) + negative_cosine_similarity(p2, z1)) / 2

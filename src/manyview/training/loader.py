@@ -100,7 +100,7 @@ def make_loader(files: ImageFiles, config: PretrainConfig, batches: BatchPlan, p
     """Loader over all remaining batches of a run, so that workers read ahead across epochs, too."""
     workers = worker_count(config.data.workers)
     return DataLoader(
-        ViewDataset(files, config),
+        ViewDataset(files, config),  # type: ignore[arg-type]  # the collated batch is what comes out
         batch_sampler=batches,  # type: ignore[arg-type]
         num_workers=workers,
         collate_fn=collate,

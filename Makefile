@@ -1,0 +1,35 @@
+# The whole life of the project in one place: set up, test, check, demonstrate. Needs Python 3.11 or newer and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test check lint format results clean
+
+# Pre-train, draw and measure on synthetic scenes, or on your own folder: make demo PHOTOS=dir
+demo: $(INSTALLED)
+	$(BIN)/manyview demo $(if $(PHOTOS),--photos "$(PHOTOS)")
+
+test: $(INSTALLED)
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+
+# Everything that must hold: format, lint, types, layers, tests with warnings as errors.
+check: lint test
+
+lint: $(INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(INSTALLED)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+$(INSTALLED): pyproject.toml constraints.txt
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache

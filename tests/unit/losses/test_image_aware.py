@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from references import contrastive
+
+from manyview.errors import UserError
+from manyview.losses import image_aware_loss
+from manyview.losses.image_aware import image_aware_terms
+
+FORMS = ("outside", "in", "out")
+
+
+def batch(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors of unequal lengths; each photograph has its own number of views, in shuffled order."""
+    random = np.random.default_rng(seed)
+    views = random.integers(2, 6, size=random.integers(1, 6))
+    ids = random.permutation(np.repeat(random.choice(1000, len(views), replace=False), views))
+    z = random.normal(size=(len(ids), random.integers(2, 12))) * random.uniform(0.1, 30, size=(len(ids), 1))
+    return z, ids
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("seed", range(12))
+def test_each_form_equals_its_definition(form: str, seed: int) -> None:
+    z, ids = batch(seed)
+    temperature = (0.07, 0.3, 1.0)[seed % 3]
+    expected = contrastive.image_aware_terms(z, ids, temperature, form)
+    loss = image_aware_loss(torch.from_numpy(z), torch.from_numpy(ids), temperature, form)
+    assert loss.dtype == torch.float64
+    assert loss.item() == pytest.approx(expected.mean(), rel=1e-11, abs=1e-11)
+    unit = torch.from_numpy(contrastive.unit(z))
+    terms = image_aware_terms(unit @ unit.T, torch.from_numpy(ids), temperature, form)
+    np.testing.assert_allclose(terms.numpy(), expected, rtol=1e-10, atol=1e-11)
+
+
+def test_the_defaults_are_the_papers() -> None:
+    z, ids = batch(3)
+    expected = contrastive.image_aware_terms(z, ids, 0.3, "outside").mean()
+    assert image_aware_loss(torch.from_numpy(z), torch.from_numpy(ids)).item() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_forms_are_related_as_the_equations_say(seed: int) -> None:
+    z, ids = batch(seed)
+    unit = torch.from_numpy(contrastive.unit(z))
+    outside, l_in, l_out = (image_aware_terms(unit @ unit.T, torch.from_numpy(ids), 0.3, form) for form in FORMS)
+    count = torch.tensor([(ids == own).sum() - 1 for own in ids], dtype=torch.float64)
+    torch.testing.assert_close(outside, (l_in - count.log()) / count, rtol=0, atol=1e-12)
+    assert bool((l_in <= l_out + 1e-12).all())
+    assert bool((l_in < l_out - 1e-6).any())
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_gradient_of_an_anchors_own_term_is_the_second_form_of_eq_2(seed: int) -> None:
+    z, ids = batch(seed + 20)
+    z = contrastive.unit(z)
+    i, temperature = seed % len(z), 0.3
+    anchor = torch.from_numpy(z[i]).requires_grad_()
+    # Only row i holds the variable: elsewhere z_i is a constant, as in Eq. 2.
+    similarity = torch.from_numpy(z @ z.T)
+    row = torch.from_numpy(z) @ anchor
+    similarity = torch.cat((similarity[:i], row[None], similarity[i + 1 :]))
+    image_aware_terms(similarity, torch.from_numpy(ids), temperature)[i].backward()
+    assert anchor.grad is not None
+    gradient = anchor.grad.numpy()
+    np.testing.assert_allclose(gradient, contrastive.anchor_gradient(z, ids, i, temperature), rtol=1e-9, atol=1e-12)
+    if len(set(ids)) > 1:
+        printed = contrastive.printed_anchor_gradient(z, ids, i, temperature)
+        assert np.linalg.norm(printed - gradient) > 0.1 * np.linalg.norm(gradient)
+
+
+def test_gradient_equals_finite_differences() -> None:
+    z, ids = batch(7)
+    for form in FORMS:
+        variable = torch.from_numpy(contrastive.unit(z)).requires_grad_()
+        assert torch.autograd.gradcheck(lambda x, form=form: image_aware_loss(x, torch.from_numpy(ids), 0.3, form), variable)
+
+
+@pytest.mark.parametrize("dim", [128, 2048])
+def test_random_vectors_give_the_known_figure(dim: int) -> None:
+    z = torch.randn(1024, dim, generator=torch.Generator().manual_seed(0))
+    assert image_aware_loss(z, torch.arange(128).repeat(8)).item() == pytest.approx(0.713, abs=1.5e-3)
+
+
+def test_perfect_clusters_give_the_known_figure() -> None:
+    # The vertices of a simplex: views of a photograph coincide, photographs are as far apart as they all can be.
+    corners = torch.eye(128, dtype=torch.float64) - 1 / 128
+    loss = image_aware_loss(corners.repeat(8, 1), torch.arange(128).repeat(8)).item()
+    assert loss == pytest.approx(0.257, abs=5e-4)
+
+
+def test_a_single_photograph_has_nothing_to_separate() -> None:
+    z, ids = torch.randn(5, 3, dtype=torch.float64), torch.zeros(5, dtype=torch.int64)
+    assert image_aware_loss(z, ids).item() == pytest.approx(0, abs=1e-12)
+    assert image_aware_loss(z, ids, form="in").item() == pytest.approx(math.log(4))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_small_temperatures_stay_finite(form: str) -> None:
+    # The photograph's two views are opposite and the others close: exp(-1/.01) underflows in float32.
+    z = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [1.0, 0.01], [-1.0, 0.01]], requires_grad=True)
+    loss = image_aware_loss(z, torch.tensor([0, 0, 1, 1]), 0.01, form)
+    loss.backward()
+    expected = contrastive.image_aware_terms(z.detach().numpy(), np.array([0, 0, 1, 1]), 0.01, form).mean()
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+    assert loss.item() > 100
+    assert z.grad is not None
+    assert bool(z.grad.isfinite().all())
+    assert bool(z.grad.any())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_computed_in_float32(dtype: torch.dtype) -> None:
+    z, ids = batch(5)
+    half = torch.from_numpy(z).to(dtype)
+    loss = image_aware_loss(half, torch.from_numpy(ids))
+    assert loss.dtype == torch.float32
+    expected = contrastive.image_aware_terms(half.double().numpy(), ids, 0.3, "outside").mean()
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("temperature", [0.0, -0.3, float("nan")])
+def test_temperature_must_be_above_zero(temperature: float) -> None:
+    with pytest.raises(UserError, match="temperature must be above 0"):
+        image_aware_loss(torch.eye(4), torch.tensor([0, 0, 1, 1]), temperature)
+
+
+def test_a_lonely_view_is_an_error() -> None:
+    with pytest.raises(UserError, match="photograph 7 has a single view"):
+        image_aware_loss(torch.eye(3), torch.tensor([2, 7, 2]))
+
+
+def test_an_unknown_form_is_an_error() -> None:
+    # Through the terms' unwrapped function: the annotation itself refuses the word first when it is executed.
+    function = getattr(image_aware_terms, "__wrapped__", image_aware_terms)
+    with pytest.raises(UserError, match="form must be 'outside', 'in' or 'out', not 'inside'"):
+        function(torch.eye(4), torch.tensor([0, 0, 1, 1]), 0.3, "inside")

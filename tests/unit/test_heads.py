@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from manyview.heads import Predictor, Projector
+
+
+def outline(module: nn.Module) -> list[tuple[object, ...]]:
+    """Kind, widths, and bias or affine, of every layer in order."""
+    layers: list[tuple[object, ...]] = []
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            layers.append(("linear", layer.in_features, layer.out_features, layer.bias is not None))
+        elif isinstance(layer, nn.BatchNorm1d):
+            assert layer.affine == (layer.weight is not None) == (layer.bias is not None)
+            layers.append(("norm", layer.num_features, layer.affine, layer.track_running_stats))
+        elif isinstance(layer, nn.ReLU):
+            layers.append(("relu",))
+        else:
+            assert not list(layer.parameters(recurse=False))
+    return layers
+
+
+def test_projector_is_simsiams() -> None:
+    with torch.device("meta"):
+        assert outline(Projector(512)) == [
+            ("linear", 512, 2048, False),
+            ("norm", 2048, True, True),
+            ("relu",),
+            ("linear", 2048, 2048, False),
+            ("norm", 2048, True, True),
+            ("relu",),
+            ("linear", 2048, 2048, False),
+            ("norm", 2048, False, True),
+        ]
+
+
+def test_predictor_is_simsiams() -> None:
+    with torch.device("meta"):
+        assert outline(Predictor()) == [
+            ("linear", 2048, 512, False),
+            ("norm", 512, True, True),
+            ("relu",),
+            ("linear", 512, 2048, True),
+        ]
+
+
+def normed(x: np.ndarray, weight: np.ndarray | float = 1.0, bias: np.ndarray | float = 0.0) -> np.ndarray:
+    """Batch normalisation by the batch's own statistics, epsilon 1e-5."""
+    centred = x - x.mean(0)
+    return centred / np.sqrt((centred**2).mean(0) + 1e-5) * weight + bias
+
+
+def randomised(module: nn.Module) -> tuple[nn.Module, dict[str, np.ndarray]]:
+    """Float64 with every parameter drawn anew, so that no bias or scale is neutral."""
+    generator = torch.Generator().manual_seed(0)
+    for parameter in module.double().parameters():
+        parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+    return module, {name: value.detach().numpy() for name, value in module.named_parameters()}
+
+
+def test_projector_in_training_equals_its_definition() -> None:
+    module, w = randomised(Projector(5, 7))
+    x = np.random.default_rng(0).normal(size=(9, 5))
+    hidden = np.maximum(normed(x @ w["0.weight"].T, w["1.weight"], w["1.bias"]), 0)
+    hidden = np.maximum(normed(hidden @ w["3.weight"].T, w["4.weight"], w["4.bias"]), 0)
+    expected = normed(hidden @ w["6.weight"].T)
+    np.testing.assert_allclose(module.train()(torch.from_numpy(x)).detach().numpy(), expected, atol=1e-12)
+
+
+def test_predictor_in_training_equals_its_definition() -> None:
+    module, w = randomised(Predictor(6, 3))
+    x = np.random.default_rng(1).normal(size=(8, 6))
+    hidden = np.maximum(normed(x @ w["0.weight"].T, w["1.weight"], w["1.bias"]), 0)
+    expected = hidden @ w["3.weight"].T + w["3.bias"]
+    np.testing.assert_allclose(module.train()(torch.from_numpy(x)).detach().numpy(), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("head", [Projector(4, 6), Predictor(4, 2)])
+def test_input_is_left_as_it_was(head: nn.Module) -> None:
+    x = torch.randn(5, 4)
+    before = x.clone()
+    head(x)
+    assert torch.equal(x, before)

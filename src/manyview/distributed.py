@@ -31,7 +31,7 @@ def barrier() -> None:
         dist.barrier()
 
 
-def gather(x: Shaped[Tensor, "rows *rest"]) -> Shaped[Tensor, "all_rows *rest"]:
+def gather(x: Shaped[Tensor, "rows ..."]) -> Shaped[Tensor, "all_rows ..."]:
     """Rows of all processes, in order of rank, on each of them, differentiable.
 
     Each process computes the same loss L over all the rows, then DistributedDataParallel averages the parameters'

@@ -31,7 +31,7 @@ class Projector(nn.Module):
         )
 
     def forward(self, x: Float[Tensor, "rows in_dim"]) -> Float[Tensor, "rows out_dim"]:
-        """z of pooled features."""
+        """Projections of pooled features."""
         z: Tensor = self.layers(x)
         return z
 
@@ -54,6 +54,6 @@ class Predictor(nn.Module):
         )
 
     def forward(self, z: Float[Tensor, "rows dim"]) -> Float[Tensor, "rows dim"]:
-        """p of projections z."""
+        """Predictions from projections."""
         p: Tensor = self.layers(z)
         return p

@@ -54,28 +54,27 @@ def normed(x: np.ndarray, weight: np.ndarray | float = 1.0, bias: np.ndarray | f
     return centred / np.sqrt((centred**2).mean(0) + 1e-5) * weight + bias
 
 
-def randomised(module: nn.Module) -> tuple[nn.Module, dict[str, np.ndarray]]:
-    """Float64 with every parameter drawn anew, so that no bias or scale is neutral."""
+def randomised(module: nn.Module) -> tuple[nn.Module, list[np.ndarray]]:
+    """Float64 with every parameter drawn anew, so that no bias or scale is neutral; the parameters in order."""
     generator = torch.Generator().manual_seed(0)
     for parameter in module.double().parameters():
         parameter.data = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-    return module, {name: value.detach().numpy() for name, value in module.named_parameters()}
+    return module, [parameter.detach().numpy() for parameter in module.parameters()]
 
 
 def test_projector_in_training_equals_its_definition() -> None:
-    module, w = randomised(Projector(5, 7))
+    module, (w1, gamma1, beta1, w2, gamma2, beta2, w3) = randomised(Projector(5, 7))
     x = np.random.default_rng(0).normal(size=(9, 5))
-    hidden = np.maximum(normed(x @ w["0.weight"].T, w["1.weight"], w["1.bias"]), 0)
-    hidden = np.maximum(normed(hidden @ w["3.weight"].T, w["4.weight"], w["4.bias"]), 0)
-    expected = normed(hidden @ w["6.weight"].T)
-    np.testing.assert_allclose(module.train()(torch.from_numpy(x)).detach().numpy(), expected, atol=1e-12)
+    hidden = np.maximum(normed(x @ w1.T, gamma1, beta1), 0)
+    hidden = np.maximum(normed(hidden @ w2.T, gamma2, beta2), 0)
+    actual = module.train()(torch.from_numpy(x)).detach().numpy()
+    np.testing.assert_allclose(actual, normed(hidden @ w3.T), atol=1e-12)
 
 
 def test_predictor_in_training_equals_its_definition() -> None:
-    module, w = randomised(Predictor(6, 3))
+    module, (w1, gamma, beta, w2, bias) = randomised(Predictor(6, 3))
     x = np.random.default_rng(1).normal(size=(8, 6))
-    hidden = np.maximum(normed(x @ w["0.weight"].T, w["1.weight"], w["1.bias"]), 0)
-    expected = hidden @ w["3.weight"].T + w["3.bias"]
+    expected = np.maximum(normed(x @ w1.T, gamma, beta), 0) @ w2.T + bias
     np.testing.assert_allclose(module.train()(torch.from_numpy(x)).detach().numpy(), expected, atol=1e-12)
 
 

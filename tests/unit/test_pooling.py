@@ -39,5 +39,5 @@ def test_default_is_gamp() -> None:
 
 
 def test_unknown_kind_lists_the_known_ones() -> None:
-    with pytest.raises(UserError, match="unknown pooling 'gap'; choose from gamp, avg, max, avg_minus_max, cat"):
+    with pytest.raises(UserError, match="unknown pooling 'gap'; choose one of gamp, avg, max, avg_minus_max, cat"):
         pool(torch.zeros(1, 1, 1, 1), "gap")

@@ -1,6 +1,8 @@
-"""Photograph to feature map: networks by name, and their weights."""
+"""Photograph to feature map: networks by name, a module of one's own, and their weights in files."""
 
-from manyview.backbones.loading import load_backbone, save_backbone
-from manyview.backbones.networks import Backbone, build_backbone, wrap_backbone
+from manyview.backbones.base import Backbone
+from manyview.backbones.named import build_backbone
+from manyview.backbones.weights import load_backbone, save_backbone
+from manyview.backbones.wrapped import wrap_backbone
 
 __all__ = ["Backbone", "build_backbone", "load_backbone", "save_backbone", "wrap_backbone"]

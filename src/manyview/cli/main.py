@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import sys
+from typing import Any
 
 import typer
 
 from manyview.cli.demo import demo
 from manyview.cli.linear import linear
 from manyview.cli.pretrain import pretrain
+from manyview.cli.settings import settings
 from manyview.errors import UserError
+
+# Older versions of typer take the class from click, newer ones bring their own.
+_UsageError: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
+_REFUSALS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 
 app = typer.Typer(
     name="manyview",
@@ -19,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (pretrain, linear, demo):
+for verb in (pretrain, linear, demo, settings):
     app.command()(verb)
 
 
@@ -35,16 +42,31 @@ def _root(version: bool = typer.Option(False, "--version", help="Print the versi
 def main() -> None:
     """Entry point. Exits 0 when done, 2 on a user's mistake, 130 after Ctrl-C, 143 after SIGTERM."""
     try:
-        app()
+        status = app(standalone_mode=False)
     except UserError as error:
-        sys.exit(_complain(str(error)))
+        status = _complain(str(error))
+    except _UsageError as error:
+        status = _explain(error)
+    except typer.Abort:
+        status = 130
     except OSError as error:
-        # What the system refuses (a full disk, no permission) is for the user to mend; it names file and reason.
-        if error.filename is None:
+        # What the system refuses (a full disk, no permission) is for the user to mend; the rest is a fault of ours.
+        if error.filename is None and error.errno not in _REFUSALS:
             raise
-        sys.exit(_complain(f"{error.filename}: {error.strerror}"))
+        status = _complain(": ".join(str(part) for part in (error.filename, error.strerror) if part))
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _explain(error: Any) -> int:
+    """A wrong option or argument in one line; the whole help where nothing at all was asked for."""
+    context = error.ctx
+    if type(error).__name__ == "NoArgsIsHelpError":
+        print(error.format_message(), end="", file=sys.stderr)  # with rich, the help is on the screen by now
+        return 2
+    message = error.format_message().rstrip(".")
+    return _complain(f"{message}; see {context.command_path if context else 'manyview'} --help")
 
 
 def _complain(message: str) -> int:
-    print(f"Error: {message}", file=sys.stderr)
+    print("Error: " + " ".join(message.split()), file=sys.stderr)
     return 2

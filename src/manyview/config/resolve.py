@@ -92,12 +92,14 @@ def resolve(recipe: Mapping[str, Any], user: Sequence[Assignment]) -> PretrainCo
     for assignment in user:
         if _is_known(assignment, kind, problems):
             _store(values, assignment, problems)
+    # Where the kind is left to its default, it is named here, or pydantic would judge nothing else of the views.
+    values.setdefault("views", {}).setdefault("kind", kind)
     try:
         config = PretrainConfig.model_validate(values)
     except ValidationError as error:
-        problems += [_sentence(detail, user) for detail in error.errors()]
+        problems += _sentences(error.errors(), user)
         raise ConfigError(problems) from None
-    problems += _unused(config, user)
+    problems += _unused(config, user, {item.key: item.value for item in flatten(recipe, "recipe")})
     if problems:
         raise ConfigError(problems)
     return config
@@ -182,24 +184,40 @@ def nearest_name(name: str, names: Sequence[str]) -> str:
     return f"; did you mean {close[0]}?" if close else f"; choose from {', '.join(names)}"
 
 
-def _sentence(detail: Any, user: Sequence[Assignment]) -> str:
-    """One of pydantic's errors in our words."""
-    location = [str(part) for part in detail["loc"]]
-    if len(location) > 1 and location[0] == "views" and location[1] in _VIEW_KINDS:
-        location.pop(1)
-    path = ".".join(part for part in location if not part.isdigit())
+def _sentences(details: Sequence[Any], user: Sequence[Assignment]) -> list[str]:
+    """Pydantic's errors in our words; what it says of each alternative that a setting allows becomes one sentence."""
+    settings: dict[tuple[str, ...], list[Any]] = {}
+    for detail in details:
+        path = _setting(detail["loc"])
+        items = (str(part) for part in detail["loc"] if isinstance(part, int))
+        settings.setdefault((path, *items), []).append(detail)
+    return [_sentence(path, details, user) for (path, *_), details in settings.items()]
+
+
+def _setting(location: Sequence[str | int]) -> str:
+    """The dotted key that an error is about, without pydantic's names of alternatives and of positions in a list."""
+    parts = [str(part) for part in location if not isinstance(part, int)]
+    if len(parts) > 1 and parts[0] == "views" and parts[1] in _VIEW_KINDS:
+        parts.pop(1)
+    keys = valid_keys()
+    ends = (end for end in range(len(parts) + 1) if ".".join(parts[:end]) in keys)
+    return ".".join(parts[: next(ends, len(parts))])
+
+
+def _sentence(path: str, details: Sequence[Any], user: Sequence[Assignment]) -> str:
     given = next((assignment for assignment in reversed(user) if assignment.key == path), None)
     where = f"{path} ({given.source})" if given and given.source else path
-    if detail["type"] == "missing":
-        return f"{path} is missing"
-    if detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        return f"views.kind must be 'blocks' or 'whole', not {detail['input'].get('kind')!r}"
-    message = str(detail["msg"])
-    if detail["type"] == "value_error":
-        text = message.removeprefix("Value error, ")
-        return f"{path}: {text}" if path else text
+    detail = details[0]
     value = detail["input"]
-    text = f"{where} {message.replace('Input should be', 'must be')}, not {value!r}"
+    if detail["type"] == "missing":
+        return f"{where} has too few values: {value!r}" if isinstance(value, list | tuple) else f"{path} is missing"
+    if detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        return f"views.kind must be 'blocks' or 'whole', not {value.get('kind')!r}"
+    if detail["type"] == "value_error":
+        text = str(detail["msg"]).removeprefix("Value error, ")
+        return f"{path}: {text}" if path else text
+    demands = [str(detail["msg"]).replace("Input should be ", "") for detail in details]
+    text = f"{where} must be {' or '.join(demands)}, not {value!r}"
     if detail["type"] == "literal_error" and isinstance(value, str):
         options = [option.strip(" '") for option in detail["ctx"]["expected"].replace(" or ", ", ").split(",")]
         close = difflib.get_close_matches(value, options, n=1)
@@ -207,8 +225,14 @@ def _sentence(detail: Any, user: Sequence[Assignment]) -> str:
     return text
 
 
-def _unused(config: PretrainConfig, user: Sequence[Assignment]) -> list[str]:
-    """Settings that the user gave and that nothing would read: a contradiction, not a detail."""
+def _unused(config: PretrainConfig, user: Sequence[Assignment], recipe: Mapping[str, Any]) -> list[str]:
+    """Settings that the user gave and that nothing would read: a contradiction, not a detail.
+
+    Args:
+        config: the whole.
+        user: the user's settings.
+        recipe: the recipe's, by dotted key.
+    """
     image_aware, views = config.losses.image_aware, config.views
     idle: dict[str, str] = {}
     if image_aware.weight == 0:
@@ -227,16 +251,16 @@ def _unused(config: PretrainConfig, user: Sequence[Assignment]) -> list[str]:
     return [
         f"{assignment.key} ({assignment.source}) has no effect because {idle[assignment.key]}; leave one of them out"
         for assignment in user
-        if assignment.key in idle and not _is_restated_default(assignment, config)
+        if assignment.key in idle and not _is_restated(assignment, config, recipe)
     ]
 
 
-def _is_restated_default(assignment: Assignment, config: PretrainConfig) -> bool:
+def _is_restated(assignment: Assignment, config: PretrainConfig, recipe: Mapping[str, Any]) -> bool:
     """A file that states every setting, as a run's own does, also states idle ones; they matter only if changed."""
     section, _, leaf = assignment.key.rpartition(".")
     group: Any = config
     for name in section.split("."):
         group = getattr(group, name)
-    default = type(group).model_fields[leaf].default
+    unchanged = recipe.get(assignment.key, type(group).model_fields[leaf].default)
     given = tuple(assignment.value) if isinstance(assignment.value, list) else assignment.value
-    return assignment.source != "--set" and bool(given == default)
+    return assignment.source != "--set" and bool(given == unchanged)

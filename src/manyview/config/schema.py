@@ -43,18 +43,20 @@ class Augmentation(Section):
     size: Annotated[StrictInt, Field(ge=8)] = Field(224, description="side of a view in pixels")
     scale: tuple[float, float] = Field((0.2, 1.0), description="crop's share of the block's area, from and to")
     ratio: tuple[float, float] = Field((3 / 4, 4 / 3), description="crop's width over height, from and to")
-    flip: Probability = 0.5
-    jitter: Probability = 0.8
-    brightness: NonNegative = 0.4
-    contrast: NonNegative = 0.4
-    saturation: NonNegative = 0.4
-    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.1
-    grayscale: Probability = 0.2
-    blur: tuple[Probability, Probability] = (0.5, 0.5)
-    blur_sigma: tuple[Positive, Positive] = (0.1, 2.0)
-    solarize: tuple[Probability, Probability] = (0.0, 0.0)
-    mean: Triple = (0.485, 0.456, 0.406)
-    std: tuple[Positive, Positive, Positive] = (0.229, 0.224, 0.225)
+    flip: Probability = Field(0.5, description="probability of mirroring left to right")
+    jitter: Probability = Field(0.8, description="probability of a change of colours")
+    brightness: NonNegative = Field(0.4, description="largest change of brightness, as a factor's distance from 1")
+    contrast: NonNegative = Field(0.4, description="of contrast, likewise")
+    saturation: NonNegative = Field(0.4, description="of saturation, likewise")
+    hue: Annotated[float, Field(ge=0, le=0.5)] = Field(0.1, description="of hue, in turns of the colour circle")
+    grayscale: Probability = Field(0.2, description="probability of taking the colours away")
+    blur: tuple[Probability, Probability] = Field((0.5, 0.5), description="probability of blur, by view of a pair")
+    blur_sigma: tuple[Positive, Positive] = Field((0.1, 2.0), description="its deviation in pixels, from and to")
+    solarize: tuple[Probability, Probability] = Field(
+        (0.0, 0.0), description="probability of solarisation, by view of a pair"
+    )
+    mean: Triple = Field((0.485, 0.456, 0.406), description="taken off each channel, of 1")
+    std: tuple[Positive, Positive, Positive] = Field((0.229, 0.224, 0.225), description="each channel divided by it")
 
     @model_validator(mode="after")
     def _ranges_ascend(self) -> Augmentation:
@@ -70,7 +72,7 @@ class Augmentation(Section):
 class BlockViewsConfig(Augmentation):
     """Block-wise Augmentation Module (Section 3.1): overlapping blocks of the photograph, two views of each."""
 
-    kind: Literal["blocks"] = "blocks"
+    kind: Literal["blocks"] = Field("blocks", description="blocks, or whole: crops of the whole photograph")
     overlap: Annotated[float, Field(ge=0, le=0.5)] = Field(0.2, description="gamma: a block's side is .5 + gamma")
 
     @property
@@ -119,9 +121,9 @@ class LossesConfig(Section):
 class SimSiamConfig(Section):
     """SimSiam's heads; the widths are those of its published ResNet-50."""
 
-    name: Literal["simsiam"] = "simsiam"
-    projection_dim: PositiveInt = 2048
-    prediction_hidden_dim: PositiveInt = 512
+    name: Literal["simsiam"] = Field("simsiam", description="the method; the recipes differ in views and losses")
+    projection_dim: PositiveInt = Field(2048, description="width of the projector")
+    prediction_hidden_dim: PositiveInt = Field(512, description="width of the predictor's bottleneck")
 
 
 class BackboneConfig(Section):
@@ -134,17 +136,17 @@ class BackboneConfig(Section):
 class TrainingConfig(Section):
     """Steps, schedule, device. The learning rate is base_learning_rate x pairs a step / 256."""
 
-    epochs: PositiveInt = 200
+    epochs: PositiveInt = Field(200, description="passes over the photographs")
     batch_size: Annotated[StrictInt, Field(ge=2)] = Field(128, description="photographs a step, over all processes")
     accumulate: PositiveInt = Field(1, description="batches whose gradients make one step")
-    base_learning_rate: Positive = 0.05
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
-    weight_decay: NonNegative = 1e-4
-    schedule: Literal["cosine", "constant"] = "cosine"
+    base_learning_rate: Positive = Field(0.05, description="learning rate at 256 pairs a step")
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="of SGD")
+    weight_decay: NonNegative = Field(1e-4, description="on every parameter, norms and biases too, as in SimSiam")
+    schedule: Literal["cosine", "constant"] = Field("cosine", description="of the learning rate, by epoch")
     constant_predictor_lr: StrictBool = Field(False, description="keep the predictor's learning rate constant")
-    seed: Annotated[StrictInt, Field(ge=0, lt=2**63)] = 0
+    seed: Annotated[StrictInt, Field(ge=0, lt=2**63)] = Field(0, description="everything random follows from it")
     device: str = Field("auto", description="auto, cpu, cuda, mps")
-    precision: Literal["auto", "float32", "bf16"] = "auto"
+    precision: Literal["auto", "float32", "bf16"] = Field("auto", description="bf16 where the hardware has it")
     checkpoint_minutes: Positive = Field(10.0, description="longest time between two checkpoints")
     compile: StrictBool = Field(False, description="torch.compile the backbone")
     threads: PositiveInt | None = Field(None, description="compute threads on a CPU; unset: PyTorch's own choice")
@@ -153,7 +155,7 @@ class TrainingConfig(Section):
 class MonitorConfig(Section):
     """The collapse monitor: standard deviation of z/|z| times sqrt(d), and effective rank."""
 
-    on_collapse: Literal["warn", "stop"] = "stop"
+    on_collapse: Literal["warn", "stop"] = Field("stop", description="what a lasting collapse leads to")
     every: PositiveInt = Field(50, description="steps between two measurements")
     patience: PositiveInt = Field(5, description="measurements in a row that must show collapse before a run stops")
     min_std: NonNegative = Field(0.5, description="share of 1/sqrt(d) under which the deviation counts as fallen")
@@ -163,7 +165,7 @@ class MonitorConfig(Section):
 class PretrainConfig(Section):
     """A whole pre-training run."""
 
-    recipe: str = "paper"
+    recipe: str = Field("paper", description="the named configuration that the others are laid over")
     data: DataConfig
     views: ViewsConfig = BlockViewsConfig()
     method: SimSiamConfig = SimSiamConfig()

@@ -1,7 +1,7 @@
 """L_ia: the Image-Aware Contrastive loss (arXiv 2506.23156, Eq. 1) and SupCon's two forms (arXiv 2004.11362).
 
-For anchor i let P(i) be the other views of its photograph, A(i) all other vectors, N(i) = A(i) - P(i), and S_P, S_A, S_N
-the sums of exp(z_i . z / tau) over them. Then
+For anchor i let P(i) be the other views of its photograph, A(i) all other vectors, N(i) = A(i) - P(i), and S_P, S_A,
+S_N the sums of exp(z_i . z / tau) over them. Then
 
     Eq. 1       L_i     = -1/|P| log(S_P / S_A)
     SupCon in   L_in,i  = -log(1/|P| S_P / S_A)                             so that L_i = (L_in,i - log|P|) / |P|
@@ -70,8 +70,8 @@ def anchor_terms(
     if not bool(size_p.all()):
         lone = image_ids[size_p == 0]
         raise UserError(
-            f"{len(lone)} of {len(z)} vectors have no positive: each photograph needs at least two vectors, but photograph "
-            f"{int(lone[0])} has one; pair views of the same photograph under the same image id"
+            f"{len(lone)} of {len(z)} vectors have no positive: each photograph needs at least two vectors, but "
+            f"photograph {int(lone[0])} has one; pair views of the same photograph under the same image id"
         )
     if form == "out":
         log_s_a = torch.logsumexp(logits.masked_fill(itself, -torch.inf), dim=1)

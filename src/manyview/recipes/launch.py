@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from manyview.runs import RunFolder
 
 # What a resumed run may be given anew, because it does not change the weights that come out.
-_MAY_CHANGE = ("data.images", "data.list", "data.workers", "monitor.on_collapse", "monitor.patience")
+_MAY_CHANGE = (
+    *("data.images", "data.list", "data.workers", "data.max_bad_fraction"),
+    *("monitor.on_collapse", "monitor.patience", "training.checkpoint_minutes"),
+)
 
 
 def pretrain(

@@ -1,4 +1,4 @@
-"""Checkpoints: tensors in safetensors, everything else in JSON with the tensors' checksum.
+"""Checkpoints: tensors in safetensors, everything else in JSON with a checksum over both.
 
 A checkpoint exists from the moment its JSON does, which is renamed into place after the tensors are on the disk. So a
 crash at any point leaves the older checkpoints intact, and a damaged file is told by its checksum. Nothing in a
@@ -16,7 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from manyview.errors import UserError
-from manyview.runs.files import atomic_write
+from manyview.runs.files import atomic_write, write_error, write_tensors
 
 
 @dataclass(frozen=True)
@@ -48,21 +48,17 @@ class CheckpointStore:
         Raises:
             UserError: it cannot be written; the older checkpoints are untouched.
         """
-        from safetensors.torch import save_file
-
-        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise write_error(self.folder, error) from error
         tensors, description = self._paths(checkpoint.step)
         # A description that still stood for older tensors of the same step would vouch for the wrong bytes.
         description.unlink(missing_ok=True)
-        atomic_write(tensors, lambda path: save_file(checkpoint.tensors, str(path)))
-        content = {
-            "step": checkpoint.step,
-            "healthy": checkpoint.healthy,
-            "sha256": _sha256(tensors),
-            "state": checkpoint.state,
-        }
-        atomic_write(description, json.dumps(content, indent=1))
-        self._remove_superseded()
+        write_tensors(tensors, checkpoint.tensors)
+        content = {"step": checkpoint.step, "healthy": checkpoint.healthy, "state": checkpoint.state}
+        atomic_write(description, json.dumps({**content, "sha256": _sha256(tensors, content)}, indent=1))
+        self._remove_superseded(checkpoint.step)
         return tensors
 
     def load_newest(self) -> tuple[Checkpoint | None, list[str]]:
@@ -90,12 +86,13 @@ class CheckpointStore:
         tensors = description.with_suffix(".safetensors")
         try:
             content = json.loads(description.read_text())
-            step, healthy, expected, state = (content[key] for key in ("step", "healthy", "sha256", "state"))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            expected = content.pop("sha256")
+            step, healthy, state = content["step"], content["healthy"], content["state"]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise _DamagedError("its description cannot be read") from error
         if not tensors.is_file():
             raise _DamagedError("its tensors are missing")
-        if _sha256(tensors) != expected:
+        if _sha256(tensors, content) != expected:
             raise _DamagedError("its checksum differs")
         return Checkpoint(step, healthy, state, load_file(str(tensors)))
 
@@ -105,8 +102,10 @@ class CheckpointStore:
     def _paths(self, step: int) -> tuple[Path, Path]:
         return self.folder / f"step-{step:09d}.safetensors", self.folder / f"step-{step:09d}.json"
 
-    def _remove_superseded(self) -> None:
-        descriptions = self._descriptions()
+    def _remove_superseded(self, newest: int) -> None:
+        # Those of later steps are damaged, or the run would have been taken up from them.
+        limit = self._paths(newest)[1]
+        descriptions = [description for description in self._descriptions() if description <= limit]
         keep = set(descriptions[-2:])
         for description in reversed(descriptions):
             try:
@@ -116,7 +115,7 @@ class CheckpointStore:
             if healthy:
                 keep.add(description)
                 break
-        for description in set(descriptions) - keep:
+        for description in set(self._descriptions()) - keep:
             description.unlink()
         kept = {description.stem for description in keep}
         for leftover in self.folder.iterdir():
@@ -128,6 +127,9 @@ class _DamagedError(Exception):
     """Why a checkpoint cannot be used."""
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _sha256(tensors: Path, content: dict[str, Any]) -> str:
+    """Checksum of the tensors' file and of what the description says."""
+    with tensors.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    digest.update(json.dumps(content, sort_keys=True).encode())
+    return digest.hexdigest()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from torch import Tensor
 
 from manyview.errors import UserError
 
@@ -16,6 +20,7 @@ _ADVICE = {
     errno.EPERM: "no permission to write there; choose another folder",
     errno.EROFS: "the file system is read-only; choose another folder",
 }
+_ALIGNMENT = 8  # safetensors' data begins at a multiple of so many bytes
 
 
 def write_error(path: Path, error: OSError) -> UserError:
@@ -44,8 +49,47 @@ def atomic_write(path: Path, content: bytes | str | Callable[[Path], None]) -> N
         temporary.replace(path)
         _flush_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
         raise write_error(path, error) from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes were writing in a folder; for whoever alone may write there."""
+    for leftover in folder.glob(".*.tmp"):
+        with contextlib.suppress(OSError):
+            leftover.unlink()
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write a safetensors file atomically; equal content gives equal bytes.
+
+    The library's own writer puts metadata in random order, and hides why a write failed.
+
+    Args:
+        path: the file.
+        tensors: by name, contiguous, on the CPU.
+        metadata: text by name, for the file's header.
+
+    Raises:
+        UserError: the disk is full or the place not writable; ``path`` is then as it was.
+    """
+    from safetensors.torch import save
+
+    data = memoryview(save(dict(tensors)))
+    begin = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(bytes(data[8:begin]))
+    if metadata:
+        header = {"__metadata__": dict(sorted(metadata.items())), **header}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _ALIGNMENT)
+
+    def write(temporary: Path) -> None:
+        with temporary.open("wb") as file:
+            file.write(len(text).to_bytes(8, "little") + text)
+            file.write(data[begin:])
+
+    atomic_write(path, write)
 
 
 def _flush_folder(folder: Path) -> None:

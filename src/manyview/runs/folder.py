@@ -11,9 +11,11 @@ from typing import IO, Any
 
 from manyview.errors import UserError
 from manyview.runs.checkpoints import CheckpointStore
-from manyview.runs.files import atomic_write, write_error
+from manyview.runs.files import atomic_write, remove_leftovers, write_error
 
 _held: set[Path] = set()
+# A folder with nothing but these belongs to a run that was killed before it had begun.
+_PRELIMINARY = frozenset({".lock", "run.json"})
 
 
 class RunFolder:
@@ -40,23 +42,33 @@ class RunFolder:
         return (self.path / "config.json").is_file()
 
     def create(self) -> None:
-        """Make the folder for a new run.
+        """Make the folder for a new run, and lock it.
 
         Raises:
             UserError: it holds a run or anything else, or cannot be written.
         """
-        if self.holds_a_run:
-            raise UserError(f"{self.path} already holds a run; continue it with --resume, or choose another folder")
         try:
+            self._refuse_other_content()
             self.path.mkdir(parents=True, exist_ok=True)
-            occupied = any(entry.name != ".lock" for entry in self.path.iterdir())
+            self.lock()
+            self._refuse_other_content()  # another process may have been here in the meantime
         except OSError as error:
             raise write_error(self.path, error) from error
-        if occupied:
+        except UserError:
+            self.unlock()
+            raise
+
+    def _refuse_other_content(self) -> None:
+        if self.holds_a_run:
+            raise UserError(f"{self.path} already holds a run; continue it with --resume, or choose another folder")
+        if self.path.is_file():
+            raise UserError(f"{self.path} is a file; choose a new folder for the run")
+        names = {entry.name for entry in self.path.iterdir()} if self.path.is_dir() else set()
+        if any(name not in _PRELIMINARY and not _is_temporary(name) for name in names):
             raise UserError(f"{self.path} is not empty; choose a new folder for the run")
 
     def lock(self) -> None:
-        """Keep other processes out until this one ends or ``unlock`` is called.
+        """Keep other processes out until this one ends or ``unlock`` is called, and clear away their leftovers.
 
         A POSIX record lock belongs to the process alone: loader workers do not inherit it, and it dies with a
         killed process.
@@ -68,22 +80,23 @@ class RunFolder:
             import fcntl
         except ImportError:  # Windows has no record locks; there the folder is not guarded.
             return
+        key = self.path.resolve()
+        busy = UserError(f"another process is working in {self.path}; wait for it, or choose another folder")
+        # Asked before the file is opened: closing it anywhere in this process would give the lock away.
+        if key in _held:
+            raise busy
         try:
             file = (self.path / ".lock").open("a")
         except OSError as error:
             raise write_error(self.path, error) from error
-        key = self.path.resolve()
         try:
-            if key in _held:
-                raise BlockingIOError
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             file.close()
-            raise UserError(f"another process is working in {self.path}; wait for it, or choose another folder") from (
-                error
-            )
+            raise busy from error
         _held.add(key)
         self._lock = file
+        remove_leftovers(self.path)
 
     def unlock(self) -> None:
         """Let other processes in again."""
@@ -151,3 +164,7 @@ class RunFolder:
             return {}
         with file.open(newline="") as lines:
             return {row["image"]: row["reason"] for row in csv.DictReader(lines)}
+
+
+def _is_temporary(name: str) -> bool:
+    return name.startswith(".") and name.endswith(".tmp")

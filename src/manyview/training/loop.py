@@ -75,10 +75,11 @@ class Training:
         """Write a checkpoint of this very step, and the backbone's weights beside it."""
         if self.is_main:
             state = {"monitor": self.monitor.state(), "totals": self.totals}
-            healthy = self.monitor.healthy
-            self.folder.checkpoints.save(capture(self.method, self.optimizer, self.step, healthy, state))
+            checkpoint = capture(self.method, self.optimizer, self.step, self.monitor.healthy, state)
+            # The weights first: a run killed between the two writes them again, as it resumes from the step before.
             metadata = {**self.description, "step": str(self.step)}
             save_backbone(self.method.backbone, self.folder.weights, metadata)
+            self.folder.checkpoints.save(checkpoint)
 
     def log(self, record: dict[str, Any]) -> None:
         """Add a record to ``metrics.jsonl`` and to the curves."""

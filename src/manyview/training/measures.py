@@ -24,7 +24,9 @@ def collapse_std(z: Float[Tensor, "vectors dim"]) -> float:
     """
     if len(z) < 2:
         raise UserError(f"the deviation over a batch needs at least two vectors, not {len(z)}")
-    unit = F.normalize(z.detach().double().cpu(), dim=1)
+    z = z.detach().double().cpu()
+    # Scaled first, so that the shortest vectors do not fall under the length at which normalize gives up.
+    unit = F.normalize(z / z.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(z.dtype).tiny), dim=1)
     return float(unit.std(dim=0).mean() * unit.shape[1] ** 0.5)
 
 
@@ -42,6 +44,21 @@ def effective_rank(z: Float[Tensor, "vectors dim"]) -> float:
     z = z.detach().double().cpu()
     if not bool(z.isfinite().all()):
         return float("nan")
-    sigma = torch.linalg.svdvals(z)
+    # Eigenvalues of the smaller Gram matrix are the squared singular values, many times cheaper; what lies under the
+    # rounding of that matrix counts as 0.
+    gram = z @ z.T if len(z) <= z.shape[1] else z.T @ z
+    squares = _eigenvalues(gram).clamp_min(0)
+    rounding = len(gram) * torch.finfo(gram.dtype).eps * squares.max()
+    sigma = torch.where(squares > rounding, squares, 0).sqrt()
     p = sigma / sigma.sum().clamp_min(torch.finfo(sigma.dtype).tiny)
     return float(torch.special.entr(p).sum().exp())
+
+
+def _eigenvalues(matrix: Float[Tensor, "n n"]) -> Float[Tensor, " n"]:
+    """Of a symmetric matrix, on one thread: on busy cores, LAPACK's threads wait for each other for seconds."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return torch.linalg.eigvalsh(matrix)
+    finally:
+        torch.set_num_threads(threads)

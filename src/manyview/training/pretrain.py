@@ -49,16 +49,17 @@ def train(
     backbone = wrap_backbone(module, config.views.size) if module is not None else _named_backbone(config)
     plan = make_plan(config, len(files), fabric.world_size)
     fingerprint = files.fingerprint()
+    if resume:
+        _check_same_photographs(folder, fingerprint)
     if fabric.global_rank == 0:
         if resume:
-            _check_same_photographs(folder, fingerprint)
+            folder.lock()
         else:
             folder.create()
-        folder.lock()
-        if not resume:
-            _describe(folder, plan, config, files, fingerprint, fabric)
-    fabric.barrier()
     try:
+        if fabric.global_rank == 0 and not resume:
+            _describe(folder, plan, config, files, fingerprint, fabric)
+        fabric.barrier()
         display = Display(plan.steps, plan.config.training.epochs, enabled=not quiet and fabric.global_rank == 0)
         training = _set_up(plan, files, folder, fabric, backbone, display)
         if resume:
@@ -116,6 +117,7 @@ def _set_up(
     skipped = SkippedPhotographs(folder, files, config.data.max_bad_fraction, writes=fabric.global_rank == 0)
     description = {
         "recipe": config.recipe,
+        "method": config.method.name,
         "mean": ",".join(map(str, config.views.mean)),
         "std": ",".join(map(str, config.views.std)),
     }

@@ -3,9 +3,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from references import contrastive
 
 from manyview.losses import negative_cosine_similarity, symmetric_similarity
+from references import contrastive
 
 
 def vectors(seed: int, count: int) -> list[torch.Tensor]:

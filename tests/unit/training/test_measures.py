@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 
+from manyview.errors import UserError
 from manyview.training.measures import collapse_std, effective_rank
 
 
 def expected_std(z: np.ndarray) -> float:
     z = z.astype(np.float64)
     directions = np.stack([row / np.linalg.norm(row) for row in z])
-    deviations = [np.sqrt(np.mean((column - column.mean()) ** 2)) for column in directions.T]
+    deviations = [np.sqrt(np.sum((column - column.mean()) ** 2) / (len(z) - 1)) for column in directions.T]
     return float(np.mean(deviations) * np.sqrt(z.shape[1]))
 
 
@@ -62,6 +63,18 @@ def test_vectors_of_zeros_are_collapsed() -> None:
 def test_directions_spread_evenly_are_near_one() -> None:
     z = torch.randn(2000, 64, generator=torch.Generator().manual_seed(3))
     assert collapse_std(z) == pytest.approx(1, abs=0.01)
+
+
+def test_one_vector_has_no_deviation() -> None:
+    with pytest.raises(UserError, match="at least two vectors, not 1"):
+        collapse_std(torch.ones(1, 4))
+
+
+def test_what_is_not_finite_has_no_measure() -> None:
+    z = torch.randn(5, 3)
+    z[2, 1] = float("nan")
+    assert np.isnan(effective_rank(z))
+    assert np.isnan(collapse_std(z))
 
 
 def test_half_precision_and_gradients_are_accepted() -> None:

@@ -1,0 +1,53 @@
+"""What every backbone is: a module from images to one feature map that knows its name and its width."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class Backbone(nn.Module):
+    """Images (B, C, H, W), normalised, to a feature map (B, D, h, w).
+
+    Its ``state_dict`` has the names of the network as its own library gives them, without a prefix.
+
+    Attributes:
+        name: what ``build_backbone`` takes to build it again; for a module of one's own, "own:" and its class.
+        out_channels: D.
+        classifier: names of the network's classifier, which this module lacks and checkpoints may hold.
+    """
+
+    def __init__(self, name: str, out_channels: int, classifier: tuple[str, ...] = ()) -> None:
+        super().__init__()
+        self.name = name
+        self.out_channels = out_channels
+        self.classifier = classifier
+
+    def forward(
+        self, x: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch out_channels rows columns"]:
+        """The last feature map."""
+        raise NotImplementedError
+
+
+class WrappedBackbone(Backbone):
+    """A backbone around a whole network, whose names in ``state_dict`` stay as they were."""
+
+    def __init__(self, name: str, out_channels: int, network: nn.Module, classifier: tuple[str, ...] = ()) -> None:
+        super().__init__(name, out_channels, classifier)
+        self.network = network
+        self.register_state_dict_post_hook(_strip_prefix)
+        self.register_load_state_dict_pre_hook(_add_prefix)
+
+
+def _strip_prefix(module: nn.Module, state_dict: dict[str, Any], prefix: str, local_metadata: Any) -> None:
+    inner = f"{prefix}network."
+    for key in [key for key in state_dict if key.startswith(inner)]:
+        state_dict[prefix + key.removeprefix(inner)] = state_dict.pop(key)
+
+
+def _add_prefix(module: nn.Module, state_dict: dict[str, Any], prefix: str, *_: Any) -> None:
+    for key in [key for key in state_dict if key.startswith(prefix)]:
+        state_dict[f"{prefix}network.{key.removeprefix(prefix)}"] = state_dict.pop(key)

@@ -1,0 +1,76 @@
+"""Backbones by name: torchvision's ResNets, and whatever timm knows."""
+
+from __future__ import annotations
+
+import difflib
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from manyview.backbones.base import Backbone
+from manyview.backbones.timm_backbone import build_timm, timm_names
+from manyview.errors import UserError
+
+RESNETS = (
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "resnext50_32x4d",
+    "resnext101_32x8d",
+    "resnext101_64x4d",
+    "wide_resnet50_2",
+    "wide_resnet101_2",
+)
+_STAGES = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
+
+
+class ResNetBackbone(Backbone):
+    """A torchvision ResNet up to ``layer4``: stride 32, no pooling, no classifier."""
+
+    def __init__(self, name: str, resnet: nn.Module) -> None:
+        classifier = resnet.fc
+        assert isinstance(classifier, nn.Linear)
+        super().__init__(name, classifier.in_features, classifier=("fc",))
+        for stage in _STAGES:
+            self.add_module(stage, resnet.get_submodule(stage))
+
+    def forward(
+        self, x: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch out_channels rows columns"]:
+        """The output of ``layer4``."""
+        for stage in _STAGES:
+            x = self.get_submodule(stage)(x)
+        return x
+
+
+def build_backbone(name: str, *, zero_init_residual: bool = True) -> Backbone:
+    """A network with new random weights from PyTorch's generator; nothing is downloaded.
+
+    A bare name that torchvision and timm share is torchvision's; ``timm/NAME`` is timm's.
+
+    Args:
+        name: a torchvision ResNet, or any model of timm that gives one feature map or one token for each patch.
+        zero_init_residual: let the last norm of each residual branch start at zero, as SimSiam does. A timm model
+            that has no such option is built as timm builds it; False for it is refused.
+
+    Returns:
+        the backbone in training mode. What a timm model's classifier alone would use is frozen, as no gradient
+        reaches it. A transformer without ``dynamic_img_size`` takes images of its own size only.
+
+    Raises:
+        UserError: unknown name; a model that gives no single feature map; ``zero_init_residual=False`` where timm
+            has no choice.
+    """
+    if name in RESNETS:
+        from torchvision.models import get_model
+
+        return ResNetBackbone(name, get_model(name, weights=None, zero_init_residual=zero_init_residual))
+    bare = name.removeprefix("timm/")
+    known = timm_names()
+    if bare.partition(".")[0] in known:
+        return build_timm(bare, zero_init_residual=zero_init_residual)
+    close = difflib.get_close_matches(bare.lower(), [*RESNETS, *known], n=3, cutoff=0.6)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"choose from {', '.join(RESNETS)}, or a model of timm"
+    raise UserError(f"unknown backbone {name!r}; {hint}")

@@ -1,0 +1,129 @@
+"""timm's models as backbones: whatever they give, as a feature map with the channels first."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from manyview.backbones.base import WrappedBackbone
+from manyview.errors import UserError
+
+Layout = Literal["channels first", "channels last", "tokens"]
+
+
+class TimmBackbone(WrappedBackbone):
+    """A timm model without its classifier.
+
+    Args:
+        name: with timm's prefix where torchvision has a network of the same name.
+        network: the model.
+        out_channels: channels of its features.
+        layout: how ``forward_features`` lays them out. Of tokens, those that stand for no patch are dropped.
+        fixed_size: height and width, for a model that takes no others.
+    """
+
+    def __init__(
+        self, name: str, network: nn.Module, out_channels: int, layout: Layout, fixed_size: tuple[int, int] | None
+    ) -> None:
+        super().__init__(name, out_channels, network, classifier=_classifier(network))
+        self.layout = layout
+        self.fixed_size = fixed_size
+
+    def forward(
+        self, x: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch out_channels rows columns"]:
+        """The last feature map.
+
+        Raises:
+            UserError: the model takes only images of one size, and these have another.
+        """
+        height, width = x.shape[-2:]
+        if self.fixed_size is not None and self.fixed_size != (height, width):
+            rows, columns = self.fixed_size
+            raise UserError(f"{self.name} takes only images of {rows} x {columns} pixels, not {height} x {width}")
+        return self.to_map(self.network.forward_features(x), (height, width))  # type: ignore[operator]
+
+    def to_map(self, features: Tensor, image: tuple[int, int]) -> Tensor:
+        """Rearrange the model's features (B, ...) of an image of that height and width to (B, D, h, w)."""
+        if self.layout == "channels first":
+            return features
+        if self.layout == "channels last":
+            return features.permute(0, 3, 1, 2)
+        patches = features[:, int(getattr(self.network, "num_prefix_tokens", 0) or 0) :]
+        rows = round((patches.shape[1] * image[0] / image[1]) ** 0.5)
+        if rows == 0 or patches.shape[1] % rows:
+            raise UserError(f"{self.name}: {patches.shape[1]} tokens make no grid of {image[0]} x {image[1]} pixels")
+        return patches.transpose(1, 2).unflatten(2, (rows, -1))
+
+
+def timm_names() -> frozenset[str]:
+    """Every architecture that timm can build."""
+    import timm
+
+    return frozenset(timm.list_models())
+
+
+def build_timm(name: str, *, zero_init_residual: bool) -> TimmBackbone:
+    """Build timm's model ``name``, as ``build_backbone`` says.
+
+    Raises:
+        UserError: it gives no single feature map, or has no choice of ``zero_init_residual``.
+    """
+    network, taken = _create(name, {"zero_init_last": zero_init_residual, "dynamic_img_size": True})
+    if not zero_init_residual and "zero_init_last" not in taken:
+        raise UserError(f"timm's {name} has no option zero_init_residual; leave backbone.zero_init_residual as it is")
+    settings: dict[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
+    native = tuple(settings["input_size"][-2:])
+    sized = bool(settings.get("fixed_input_size"))
+    image = torch.zeros(1, 3, *(native if sized else (128, 128)))
+    network.eval()
+    with torch.enable_grad():
+        features = network.forward_features(image)  # type: ignore[operator]
+        layout = _layout(name, network, features)
+        channels = features.shape[1] if layout == "channels first" else features.shape[-1]
+        fixed_size = native if sized and "dynamic_img_size" not in taken else None
+        backbone = TimmBackbone(f"timm/{name}", network, channels, layout, fixed_size)
+        _freeze_unused(network, backbone.to_map(features, (image.shape[2], image.shape[3])))
+    return backbone.train()
+
+
+def _create(name: str, wishes: dict[str, Any]) -> tuple[nn.Module, set[str]]:
+    """A model built with those of the wishes that its class knows, and which these are."""
+    import timm
+
+    while True:
+        try:
+            return timm.create_model(name, pretrained=False, num_classes=0, **wishes), set(wishes)
+        except TypeError as error:
+            # Python and timm word it differently, but both quote the names.
+            unknown = set(re.findall(r"'(\w+)'", str(error))) & wishes.keys()
+            if not unknown:
+                raise
+            wishes = {key: value for key, value in wishes.items() if key not in unknown}
+
+
+def _layout(name: str, network: nn.Module, features: Any) -> Layout:
+    if isinstance(features, Tensor) and features.ndim == 3:
+        return "tokens"
+    if isinstance(features, Tensor) and features.ndim == 4:
+        channels = network.num_features
+        last = features.shape[-1] == channels and features.shape[1] != channels
+        return "channels last" if last else "channels first"
+    raise UserError(f"timm's {name} gives no single feature map, so it cannot be a backbone; choose another")
+
+
+def _freeze_unused(network: nn.Module, feature_map: Tensor) -> None:
+    """Freeze what only the classifier would use: DistributedDataParallel waits for each gradient it was promised."""
+    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    gradients = torch.autograd.grad(feature_map.sum(), parameters, allow_unused=True)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.requires_grad_(gradient is not None)
+
+
+def _classifier(network: nn.Module) -> tuple[str, ...]:
+    named = network.pretrained_cfg.get("classifier") or ()  # type: ignore[operator, union-attr]
+    return (named,) if isinstance(named, str) else tuple(named)

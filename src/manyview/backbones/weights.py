@@ -1,0 +1,110 @@
+"""A backbone's weights to a file, and from one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from manyview.backbones.base import Backbone
+from manyview.backbones.files import FORMAT, read_tensors
+from manyview.backbones.named import build_backbone
+from manyview.errors import UserError
+from manyview.runs import write_tensors
+
+WEIGHTS_FILE = "backbone.safetensors"
+
+
+def save_backbone(backbone: Backbone, path: Path, metadata: Mapping[str, str]) -> None:
+    """Write the weights as safetensors, whole or not at all, under the names of the network's own library.
+
+    Args:
+        backbone: on any device; nothing of it changes.
+        path: the file to make or to replace.
+        metadata: what to keep beside the backbone's name.
+
+    Raises:
+        UserError: the disk is full or the place not writable; ``path`` is then as it was.
+    """
+    # Cloned, because the format refuses tensors that share memory, as tied weights do.
+    tensors = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in backbone.state_dict().items()
+    }
+    write_tensors(path, tensors, {**metadata, "format": FORMAT, "name": backbone.name})
+
+
+def load_backbone(
+    weights: str | os.PathLike[str], name: str | None = None, *, into: Backbone | None = None
+) -> Backbone:
+    """A backbone with weights from a file, in eval mode; no code in the file is executed.
+
+    Args:
+        weights: a run folder, its ``backbone.safetensors``, or a checkpoint (safetensors or PyTorch's) that holds the
+            network's weights under the names of torchvision or timm. Its classifier, if any, is left out.
+        name: the network, as ``build_backbone`` takes it, where the file does not say.
+        into: fill this backbone instead of building one by name; for a module of one's own, ``wrap_backbone`` makes it.
+
+    Raises:
+        UserError: no such file, damaged, of another kind or of another network: every weight must match, and those
+            that do not are listed.
+    """
+    path = _find(Path(os.fspath(weights)))
+    tensors, recorded = read_tensors(path)
+    if name is not None and recorded is not None and recorded not in (name, f"timm/{name}"):
+        raise UserError(f"{path} holds the weights of {recorded}, not of {name}; leave the name out")
+    if into is None:
+        into = _build(path, recorded or name)
+    _fill(into, tensors, path)
+    return into.eval()
+
+
+def _find(path: Path) -> Path:
+    """The weights' file in a run folder, or the file itself."""
+    if not path.is_dir():
+        return path
+    if (path / WEIGHTS_FILE).is_file():
+        return path / WEIGHTS_FILE
+    if (path / "config.json").is_file():
+        raise UserError(f"the run in {path} has no weights yet; they are written at the end of each epoch")
+    raise UserError(f"{path} is not a run folder: it holds no {WEIGHTS_FILE}")
+
+
+def _build(path: Path, name: str | None) -> Backbone:
+    if name is None:
+        raise UserError(f"{path} does not say which network its weights are of; name it, such as name='resnet50'")
+    if name.startswith("own:"):
+        raise UserError(
+            f"{path} holds the weights of a module of your own ({name.removeprefix('own:')}); make that module and "
+            "call load_backbone(weights, into=wrap_backbone(module, image_size))"
+        )
+    return build_backbone(name)
+
+
+def _fill(backbone: Backbone, tensors: dict[str, Tensor], path: Path) -> None:
+    """Copy tensors into the backbone; all of them, or an error that lists what does not match."""
+    own = backbone.state_dict()
+    heads = tuple(f"{head}." for head in backbone.classifier)
+    tensors = {key: value for key, value in tensors.items() if key in own or not key.startswith(heads)}
+    # Checkpoints older than PyTorch 0.4.1 lack these counters, which matter only to norms without momentum.
+    missing = [key for key in own if key not in tensors and not key.endswith("num_batches_tracked")]
+    problems = {
+        "missing": missing,
+        "unknown": [key for key in tensors if key not in own],
+        "of another shape": [
+            f"{key} {tuple(value.shape)} instead of {tuple(own[key].shape)}"
+            for key, value in tensors.items()
+            if key in own and value.shape != own[key].shape
+        ],
+    }
+    if any(problems.values()):
+        found = "; ".join(f"{len(keys)} {what} ({_some(keys)})" for what, keys in problems.items() if keys)
+        raise UserError(f"{path} does not fit {backbone.name}, which has {len(own)} weights: {found}")
+    backbone.load_state_dict({**own, **tensors})
+
+
+def _some(keys: list[str]) -> str:
+    return ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")

@@ -1,0 +1,67 @@
+"""A module of one's own as a backbone."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from manyview.backbones.base import Backbone, WrappedBackbone
+from manyview.errors import UserError
+
+
+class OwnBackbone(WrappedBackbone):
+    """Any module from images to a feature map."""
+
+    def forward(
+        self, x: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch out_channels rows columns"]:
+        """The module's output."""
+        feature_map: Tensor = self.network(x)
+        return feature_map
+
+
+def wrap_backbone(module: nn.Module, image_size: int) -> Backbone:
+    """Make a module of one's own a backbone, after trying it on two blank images.
+
+    Args:
+        module: images (B, 3, S, S) to a feature map (B, D, h, w). It is not copied, and nothing of it changes.
+            Parameters that take no part in its output are best frozen or removed: training on several processes
+            waits for their gradients.
+        image_size: S, the side in pixels on which to try it.
+
+    Raises:
+        UserError: the module fails on such images, or gives something else than a map of floating-point numbers.
+    """
+    if isinstance(module, Backbone):
+        return module
+    name = f"own:{type(module).__module__}.{type(module).__qualname__}"
+    features = _try(module, name, image_size)
+    what = (
+        f"a tensor of shape {tuple(features.shape)}" if isinstance(features, Tensor) else f"a {type(features).__name__}"
+    )
+    if not isinstance(features, Tensor) or features.ndim != 4 or not features.is_floating_point() or len(features) != 2:
+        raise UserError(
+            f"backbone {name} gives {what} for two images of {image_size} x {image_size} pixels, but must give a "
+            "feature map (2, channels, rows, columns); take its pooling and classifier off"
+        )
+    return OwnBackbone(name, features.shape[1], module)
+
+
+def _try(module: nn.Module, name: str, image_size: int) -> object:
+    """The output for blank images, in eval mode so that no running statistics change."""
+    first = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
+    images = torch.zeros(2, 3, image_size, image_size, dtype=first.dtype, device=first.device)
+    modes = [(part, part.training) for part in module.modules()]
+    module.eval()
+    try:
+        with torch.no_grad():
+            result: object = module(images)
+    except Exception as error:
+        raise UserError(
+            f"backbone {name} fails on images of shape {tuple(images.shape)}: {type(error).__name__}: {error}"
+        ) from error
+    finally:
+        for part, training in modes:
+            part.training = training
+    return result

@@ -1,0 +1,81 @@
+"""A run small enough to be done hundreds of times: sixteen small photographs and a network of two convolutions."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor, nn
+
+from manyview.recipes import pretrain
+from manyview.runs import RunFolder
+
+COUNT = 16
+SETTINGS: dict[str, Any] = {
+    "method.projection_dim": 32,
+    "method.prediction_hidden_dim": 16,
+    "data.workers": 0,
+    "training.precision": "float32",
+    "training.device": "cpu",
+    "training.threads": 1,
+}
+
+
+def write_photographs(folder: Path, count: int = COUNT) -> Path:
+    """JPEGs of 64 x 48 pixels in blocks of eight, each of its own colours."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for index in range(count):
+        cells = np.random.default_rng(index).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+        Image.fromarray(cells.repeat(8, 0).repeat(8, 1)).save(folder / f"{index:02d}.jpg")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sixteen, for reading only."""
+    return write_photographs(tmp_path_factory.mktemp("photographs"))
+
+
+class TinyNet(nn.Module):
+    """Two convolutions; dropout, so that a wrong state of the random generator shows in the weights."""
+
+    def __init__(self, dropout: float = 0.2) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.layers = nn.Sequential(
+            *(nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout2d(dropout)),
+            *(nn.Conv2d(8, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()),
+        )
+
+    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch dim h w"]:
+        return self.layers(x)
+
+
+def train_tiny(
+    images: Path | None,
+    out: Path,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    backbone: nn.Module | str | None = None,
+    resume: bool = False,
+    quiet: bool = True,
+    **named: Any,
+) -> RunFolder:
+    """``pretrain`` with sizes that take a fraction of a second: 4 photographs a step, 2 epochs of 4 steps."""
+    backbone = TinyNet() if backbone is None else backbone
+    named = {"epochs": 2, "batch_size": 4, "view_size": 16, **named}
+    values = {**SETTINGS, **(settings or {})}
+    return pretrain(images, out, backbone=backbone, set=values, resume=resume, quiet=quiet, **named)
+
+
+def skipped_reasons(run: Path) -> dict[str, str]:
+    """What ``skipped.csv`` says."""
+    with (run / "skipped.csv").open(newline="") as lines:
+        return {row["image"]: row["reason"] for row in csv.DictReader(lines)}

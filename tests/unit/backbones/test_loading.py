@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, safe_open, save_file
+from torch import Tensor, nn
+from torchvision import models
+
+from manyview.backbones import Backbone, build_backbone, load_backbone, save_backbone, wrap_backbone
+from manyview.errors import UserError
+
+DAMAGED = "is empty|is truncated|is damaged, truncated, or not a checkpoint|is not a checkpoint"
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    torch.manual_seed(0)
+    backbone = build_backbone("resnet18", zero_init_residual=False)
+    backbone(torch.randn(4, 3, 32, 32))  # The running statistics leave their start.
+    return backbone.eval()
+
+
+@pytest.fixture(scope="module")
+def weights(backbone: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "backbone.safetensors"
+    save_backbone(backbone, path, {"epoch": "3"})
+    return path
+
+
+def same(a: nn.Module, b: nn.Module) -> bool:
+    left, right = a.state_dict(), b.state_dict()
+    return left.keys() == right.keys() and all(torch.equal(left[key], right[key]) for key in left)
+
+
+def test_what_is_saved_comes_back(backbone: Backbone, weights: Path) -> None:
+    loaded = load_backbone(weights)
+    assert same(loaded, backbone)
+    assert not any(module.training for module in loaded.modules())
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(loaded(images), backbone(images))
+    assert same(load_backbone(str(weights), "resnet18"), backbone)
+    assert [file.name for file in weights.parent.iterdir()] == ["backbone.safetensors"]
+
+
+def test_the_file_speaks_for_itself(weights: Path) -> None:
+    with safe_open(str(weights), framework="pt") as file:
+        assert file.metadata() == {"epoch": "3", "format": "manyview-backbone", "name": "resnet18"}
+    missing, unexpected = models.resnet18(weights=None).load_state_dict(load_file(weights), strict=False)
+    assert missing == ["fc.weight", "fc.bias"]
+    assert unexpected == []
+
+
+def test_a_timm_network_comes_back_under_timms_names(tmp_path: Path) -> None:
+    network = build_backbone("test_vit")
+    save_backbone(network, tmp_path / "w.safetensors", {})
+    assert load_file(tmp_path / "w.safetensors").keys() == network.state_dict().keys()
+    for name in (None, "test_vit", "timm/test_vit"):
+        assert same(load_backbone(tmp_path / "w.safetensors", name), network)
+
+
+def test_memory_format_and_shared_tensors_do_not_matter(tmp_path: Path) -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Conv2d(3, 3, 3)
+            self.second = nn.Conv2d(3, 3, 3)
+            self.second.weight = self.first.weight
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.second(self.first(x))
+
+    module = Tied().to(memory_format=torch.channels_last)
+    save_backbone(wrap_backbone(module, 16), tmp_path / "own.safetensors", {})
+    stored = load_file(tmp_path / "own.safetensors")
+    assert all(torch.equal(stored[key], value) for key, value in module.state_dict().items())
+    with pytest.raises(UserError, match=r"weights of a module of your own \(.*Tied\); make that module"):
+        load_backbone(tmp_path / "own.safetensors")
+    other = wrap_backbone(Tied(), 16)
+    assert load_backbone(tmp_path / "own.safetensors", into=other) is other
+    assert same(other.network, module)
+    assert not other.training
+
+
+def test_a_run_folder_is_read(backbone: Backbone, tmp_path: Path) -> None:
+    save_backbone(backbone, tmp_path / "backbone.safetensors", {})
+    assert same(load_backbone(tmp_path), backbone)
+
+
+def test_a_folder_without_weights_says_why(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is not a run folder"):
+        load_backbone(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="has no weights yet"):
+        load_backbone(tmp_path)
+
+
+def classifier(backbone: Backbone) -> dict[str, Tensor]:
+    network = models.resnet18(weights=None)
+    network.load_state_dict(backbone.state_dict(), strict=False)
+    return network.state_dict()
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_torchvisions_own_file_is_read_without_its_classifier(
+    backbone: Backbone, tmp_path: Path, wrapped: bool, legacy: bool
+) -> None:
+    state = classifier(backbone)
+    assert "fc.weight" in state
+    content = {"state_dict": state, "epoch": 4} if wrapped else state
+    torch.save(content, tmp_path / "w.pth", _use_new_zipfile_serialization=not legacy)
+    assert same(load_backbone(tmp_path / "w.pth", "resnet18"), backbone)
+
+
+def test_bare_safetensors_need_a_name(backbone: Backbone, tmp_path: Path) -> None:
+    save_file(classifier(backbone), tmp_path / "w.safetensors")
+    assert same(load_backbone(tmp_path / "w.safetensors", "resnet18"), backbone)
+    with pytest.raises(UserError, match="does not say which network its weights are of; name it"):
+        load_backbone(tmp_path / "w.safetensors")
+
+
+def test_counters_of_old_files_may_lack(backbone: Backbone, tmp_path: Path) -> None:
+    state = {key: value for key, value in backbone.state_dict().items() if "num_batches" not in key}
+    torch.save(state, tmp_path / "w.pth")
+    loaded = load_backbone(tmp_path / "w.pth", "resnet18").state_dict()
+    assert all(torch.equal(loaded[key], value) for key, value in state.items())
+
+
+def test_another_name_than_the_files_is_refused(weights: Path) -> None:
+    with pytest.raises(UserError, match="holds the weights of resnet18, not of resnet50"):
+        load_backbone(weights, "resnet50")
+
+
+def without(key: str) -> Callable[[dict[str, Tensor]], None]:
+    def change(state: dict[str, Tensor]) -> None:
+        del state[key]
+
+    return change
+
+
+def renamed(state: dict[str, Tensor]) -> None:
+    state["layer1.0.conv9.weight"] = state.pop("layer1.0.conv1.weight")
+
+
+def reshaped(state: dict[str, Tensor]) -> None:
+    state["conv1.weight"] = state["conv1.weight"][..., :3, :3].contiguous()
+
+
+def prefixed(state: dict[str, Tensor]) -> None:
+    for key in list(state):
+        state["module." + key] = state.pop(key)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (without("layer2.0.conv1.weight"), r"has 120 weights: 1 missing \(layer2\.0\.conv1\.weight\)$"),
+        (without("bn1.running_mean"), r"weights: 1 missing \(bn1\.running_mean\)$"),
+        (renamed, r": 1 missing \(layer1\.0\.conv1\.weight\); 1 unknown \(layer1\.0\.conv9\.weight\)$"),
+        (reshaped, r": 1 of another shape \(conv1\.weight \(64, 3, 3, 3\) instead of \(64, 3, 7, 7\)\)$"),
+        (prefixed, r": 100 missing \(conv1\.weight, .*, \.\.\.\); 120 unknown \(module\.conv1\.weight, "),
+    ],
+)
+def test_every_tensor_is_accounted_for(
+    backbone: Backbone, tmp_path: Path, change: Callable[[dict[str, Tensor]], None], message: str
+) -> None:
+    state = dict(backbone.state_dict())
+    change(state)
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(UserError, match=message):
+        load_backbone(tmp_path / "w.pth", "resnet18")
+
+
+def test_the_wrong_architecture_is_refused(backbone: Backbone, tmp_path: Path) -> None:
+    torch.save(backbone.state_dict(), tmp_path / "w.pth")
+    with pytest.raises(UserError, match="does not fit resnet34, which has 216 weights: 80 missing"):
+        load_backbone(tmp_path / "w.pth", "resnet34")
+
+
+class Payload:
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.marker),)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_code_in_a_file_is_refused_and_not_executed(tmp_path: Path, zipped: bool) -> None:
+    file, marker = tmp_path / "w.pth", tmp_path / "executed"
+    if zipped:
+        torch.save({"state_dict": {"conv1.weight": Payload(marker)}}, file)
+    else:
+        file.write_bytes(pickle.dumps({"conv1.weight": Payload(marker)}, protocol=2))
+    with pytest.raises(UserError, match="could execute code, so it is refused"):
+        load_backbone(file, "resnet18")
+    assert not marker.exists()
+
+
+def test_a_whole_pickled_module_is_refused(tmp_path: Path) -> None:
+    torch.save(nn.Conv2d(3, 3, 1), tmp_path / "w.pth")
+    with pytest.raises(UserError, match="could execute code, so it is refused"):
+        load_backbone(tmp_path / "w.pth", "resnet18")
+
+
+@pytest.mark.parametrize("keep", [0, 5, 30, 0.5, 0.99])
+@pytest.mark.parametrize("kind", ["safetensors", "pth", "legacy.pth"])
+def test_a_cut_file_is_damaged(tmp_path: Path, kind: str, keep: float) -> None:
+    network, file = build_backbone("timm/test_resnet"), tmp_path / f"w.{kind}"
+    if kind == "safetensors":
+        save_backbone(network, file, {})
+    else:
+        torch.save(network.state_dict(), file, _use_new_zipfile_serialization=kind == "pth")
+    assert same(load_backbone(file, "test_resnet"), network)
+    content = file.read_bytes()
+    file.write_bytes(content[: keep if isinstance(keep, int) else int(len(content) * keep)])
+    with pytest.raises(UserError, match=DAMAGED):
+        load_backbone(file, "test_resnet")
+
+
+@pytest.mark.parametrize("name", ["w.safetensors", "w.pth", "w"])
+@pytest.mark.parametrize("content", [b"hello world\n", b"\x89PNG\r\n\x1a\n" + bytes(40), pickle.dumps({"a": 1})])
+def test_something_else_is_no_checkpoint(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=DAMAGED):
+        load_backbone(tmp_path / name, "resnet18")
+
+
+def test_tensors_without_names_are_no_weights(tmp_path: Path) -> None:
+    for content in ([torch.zeros(1)], {"epoch": 3}, {"state_dict": {"a": [1]}}):
+        torch.save(content, tmp_path / "w.pth")
+        with pytest.raises(UserError, match="does not hold a network's weights by their own names"):
+            load_backbone(tmp_path / "w.pth", "resnet18")
+
+
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there is no file or folder"):
+        load_backbone(tmp_path / "none.pth", "resnet18")
+
+
+def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot write"):
+        save_backbone(build_backbone("timm/test_resnet"), tmp_path / "none" / "w.safetensors", {})

@@ -176,7 +176,7 @@ class Driver:
                 if not died:
                     break
                 deaths[name].append(mark.read_text())
-                if at is None and mark.read_text().startswith("end"):
+                if mark.read_text() == "end of save":
                     break
         self.finish(out, EVERY_STEP)
         return {"deaths": deaths, "same": self.same(out)}
@@ -284,8 +284,9 @@ def _die_at_event(event: int, step: int | None, mark: Path) -> None:
     def save(self: Training) -> None:
         active[0] = step is None or self.step == step
         original(self)
-        count("end", "of save")
-        active[0] = False
+        if active[0]:
+            seen[0] = event
+            count("end", "of save")
 
     Training.save = save  # type: ignore[method-assign]
 

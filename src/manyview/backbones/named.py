@@ -63,14 +63,24 @@ def build_backbone(name: str, *, zero_init_residual: bool = True) -> Backbone:
         UserError: unknown name; a model that gives no single feature map; ``zero_init_residual=False`` where timm
             has no choice.
     """
+    check_name(name)
     if name in RESNETS:
         from torchvision.models import get_model
 
         return ResNetBackbone(name, get_model(name, weights=None, zero_init_residual=zero_init_residual))
+    return build_timm(name.removeprefix("timm/"), zero_init_residual=zero_init_residual)
+
+
+def check_name(name: str) -> None:
+    """Whether ``build_backbone`` knows the name.
+
+    Raises:
+        UserError: it does not; the message names the nearest.
+    """
     bare = name.removeprefix("timm/")
     known = timm_names()
-    if bare.partition(".")[0] in known:
-        return build_timm(bare, zero_init_residual=zero_init_residual)
-    close = difflib.get_close_matches(bare.lower(), [*RESNETS, *known], n=3, cutoff=0.6)
+    if name in RESNETS or bare.partition(".")[0] in known:
+        return
+    close = difflib.get_close_matches(bare.lower(), sorted({*RESNETS, *known}), n=2, cutoff=0.6)
     hint = f"did you mean {' or '.join(close)}?" if close else f"choose from {', '.join(RESNETS)}, or a model of timm"
     raise UserError(f"unknown backbone {name!r}; {hint}")

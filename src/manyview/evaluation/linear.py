@@ -118,7 +118,7 @@ def linear_evaluation(
 
 
 def untrained(name: str, seed: int) -> nn.Module:
-    """A new backbone whose weights depend on the seed alone, in eval mode."""
+    """A new backbone as pre-training starts with it, its weights depending on the seed alone, in eval mode."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build_backbone(name).eval()

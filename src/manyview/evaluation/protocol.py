@@ -16,6 +16,9 @@ from manyview.evaluation.features import COMBINATIONS, MEAN, STD, require
 from manyview.evaluation.head import INITIAL_STD, HeadSettings
 from manyview.evaluation.photographs import MIN_SIZE
 from manyview.images import ImageLabels, read_labels
+from manyview.runs import RunFolder
+
+UNTRAINED = "as pre-training starts: the last norm of each residual branch at zero, where the network has such"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +100,7 @@ class Data:
 def describe(setup: Setup, data: Data, weights: Path, backbone: Backbone) -> dict[str, Any]:
     """All that an evaluation's figures depend on, as plain data."""
     head = setup.head
-    file = weights / "backbone.safetensors" if weights.is_dir() else weights
+    file = RunFolder(weights).weights if weights.is_dir() else weights
     augmentation = "random crop of 8 to 100 % of the area, ratio 3/4 to 4/3, mirrored with probability .5"
     return {
         "evaluation": "multi-label linear classification on a frozen backbone",
@@ -125,6 +128,7 @@ def describe(setup: Setup, data: Data, weights: Path, backbone: Backbone) -> dic
         "momentum": head.momentum,
         "weight_decay": head.weight_decay,
         "head_init": f"weights normal with standard deviation {INITIAL_STD}, bias 0",
+        "untrained_backbone": UNTRAINED,
         "measured_epoch": f"last ({head.epochs})",
         "threshold": setup.threshold,
         "seed": head.seed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -180,10 +180,25 @@ def _resolve_all(base: Mapping[str, Any], user: list[Assignment], problems: list
     try:
         config = resolve(base, user)
     except ConfigError as error:
-        raise ConfigError([*problems, *error.problems]) from None
+        raise ConfigError([*problems, *error.problems, *_unavailable(user)]) from None
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError([*problems, *_unavailable(user)])
     return config
+
+
+def _unavailable(user: Iterable[Assignment]) -> Iterator[str]:
+    """What would only be found later, but belongs to the list once there is a list: folders and the backbone's name."""
+    last = {assignment.key: assignment.value for assignment in user}
+    images, backbone = last.get("data.images"), last.get("backbone.name")
+    if isinstance(images, str) and not Path(images).is_dir():
+        yield f"there is no folder {images}"
+    if isinstance(backbone, str) and not backbone.startswith("own:"):
+        from manyview.backbones import check_name
+
+        try:
+            check_name(backbone)
+        except UserError as error:
+            yield str(error)
 
 
 def _own(module: nn.Module) -> str:

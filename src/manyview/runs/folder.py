@@ -97,6 +97,7 @@ class RunFolder:
         _held.add(key)
         self._lock = file
         remove_leftovers(self.path)
+        remove_leftovers(self.checkpoints.folder)
 
     def unlock(self) -> None:
         """Let other processes in again."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,6 +110,14 @@ def make_loader(files: ImageFiles, config: PretrainConfig, batches: BatchPlan, p
         worker_init_fn=_prepare_worker if workers else None,
         multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
     )
+
+
+def start_loader(files: ImageFiles, config: PretrainConfig, batches: BatchPlan, pin: bool) -> Iterator[Batch]:
+    """The loader's batches, in order; its workers begin at once."""
+    with warnings.catch_warnings():
+        # More workers than cores are somebody's own choice; PyTorch says so twice.
+        warnings.filterwarnings("ignore", message="This DataLoader will create")
+        return iter(make_loader(files, config, batches, pin))
 
 
 def worker_count(asked: int | None) -> int:

@@ -20,7 +20,7 @@ from manyview.methods import SimSiam
 from manyview.runs import RunFolder
 from manyview.training.curves import Curves
 from manyview.training.display import Display, StepClock, spell
-from manyview.training.loader import Batch, make_loader
+from manyview.training.loader import Batch, start_loader
 from manyview.training.measures import collapse_std, effective_rank
 from manyview.training.monitor import CollapsedError, CollapseMonitor, Reading
 from manyview.training.optimizer import set_learning_rate
@@ -103,7 +103,7 @@ def run_loop(training: Training) -> None:
     module, optimizer = training.fabric.setup(training.method, training.optimizer)
     batch_plan = BatchPlan(plan, training.step, training.fabric.global_rank, training.fabric.world_size)
     device = training.fabric.device
-    batches = iter(make_loader(training.files, config, batch_plan, pin=device.type == "cuda"))
+    batches = start_loader(training.files, config, batch_plan, pin=device.type == "cuda")
     clock, announced, saved_at = StepClock(), False, time.monotonic()
     with training.display, StopRequest() as stop:
         while training.step < plan.steps:

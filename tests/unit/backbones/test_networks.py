@@ -169,3 +169,24 @@ def test_a_backbone_stays_what_it_is() -> None:
 def test_what_is_no_backbone_is_refused(module: nn.Module, message: str) -> None:
     with pytest.raises(UserError, match=message):
         wrap_backbone(module, 32)
+
+
+def test_every_trainable_parameter_of_a_timm_network_moves_its_map() -> None:
+    backbone = build_backbone("test_convnext")
+    frozen = [name for name, parameter in backbone.named_parameters() if not parameter.requires_grad]
+    assert frozen
+    assert all("head" in name for name in frozen)
+    backbone(torch.randn(2, 3, 64, 64)).square().sum().backward()
+    assert all(parameter.grad is not None for parameter in backbone.parameters() if parameter.requires_grad)
+
+
+def test_a_zero_start_that_timm_cannot_leave_out_is_refused() -> None:
+    with pytest.raises(UserError, match="test_vit has no option zero_init_residual"):
+        build_backbone("test_vit", zero_init_residual=False)
+
+
+def test_a_network_of_one_size_names_it() -> None:
+    with torch.device("meta"):
+        backbone = build_backbone("mixer_s32_224")
+        with pytest.raises(UserError, match="takes only images of 224 x 224 pixels, not 64 x 64"):
+            backbone(torch.zeros(1, 3, 64, 64))

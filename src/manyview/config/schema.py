@@ -158,8 +158,8 @@ class MonitorConfig(Section):
     on_collapse: Literal["warn", "stop"] = Field("stop", description="what a lasting collapse leads to")
     every: PositiveInt = Field(50, description="steps between two measurements")
     patience: PositiveInt = Field(5, description="measurements in a row that must show collapse before a run stops")
-    min_std: NonNegative = Field(0.5, description="share of 1/sqrt(d) under which the deviation counts as fallen")
-    min_rank: NonNegative = Field(0.1, description="share of the run's highest effective rank, likewise")
+    min_std: NonNegative = Field(0.8, description="share of 1/sqrt(d) under which the deviation counts as fallen")
+    min_rank: NonNegative = Field(0.3, description="share of the run's highest effective rank, likewise")
 
 
 class PretrainConfig(Section):

@@ -1,0 +1,70 @@
+"""No option that nothing reads: the reads of two runs and of a collapse are recorded."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny import train_tiny
+
+from manyview.config import MonitorConfig
+from manyview.config.resolve import valid_keys
+from manyview.config.schema import Section
+from manyview.training.monitor import CollapsedError, CollapseMonitor
+
+GROUPS = {
+    "PretrainConfig": "",
+    "DataConfig": "data.",
+    "BlockViewsConfig": "views.",
+    "WholeViewsConfig": "views.",
+    "SimSiamConfig": "method.",
+    "SimilarityConfig": "losses.similarity.",
+    "ImageAwareConfig": "losses.image_aware.",
+    "BackboneConfig": "backbone.",
+    "TrainingConfig": "training.",
+    "MonitorConfig": "monitor.",
+}
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
+    """Dotted keys that the package's code reads, outside of what resolves and validates a configuration."""
+    keys: set[str] = set()
+
+    def spy(section: Any, name: str) -> Any:
+        kind = type(section)
+        if kind.__name__ in GROUPS and name in kind.model_fields:
+            frame = sys._getframe(1)
+            module = str(frame.f_globals.get("__name__", ""))
+            resolving = module == "manyview.config.resolve" or frame.f_code.co_name.startswith("_ranges")
+            if module.startswith("manyview.") and not resolving:
+                keys.add(GROUPS[kind.__name__] + name)
+        return object.__getattribute__(section, name)
+
+    monkeypatch.setattr(Section, "__getattribute__", spy, raising=False)
+    yield keys
+
+
+def test_every_setting_is_read(photographs: Path, tmp_path: Path, read: set[str]) -> None:
+    train_tiny(photographs, tmp_path / "a", backbone="timm/test_resnet", view_size=32, epochs=1)
+    train_tiny(photographs, tmp_path / "b", recipe="simsiam", epochs=1)
+    watcher = CollapseMonitor(MonitorConfig(patience=1))
+    watcher.measure(torch.randn(64, 32, generator=torch.Generator().manual_seed(0)), 1)
+    with contextlib.suppress(CollapsedError):
+        watcher.measure(torch.ones(64, 32), 2)
+
+    # The kind of views is a choice of classes.
+    assert sorted(set(valid_keys()) - read - {"views.kind"}) == []
+
+
+def test_the_record_knows_what_is_not_read(photographs: Path, tmp_path: Path, read: set[str]) -> None:
+    train_tiny(photographs, tmp_path / "a", epochs=1)
+
+    assert "views.overlap" in read
+    assert "views.pairs" not in read
+    assert "monitor.patience" not in read

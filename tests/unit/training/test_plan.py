@@ -1,0 +1,198 @@
+"""What a run will do is a pure function of its settings and the number of photographs."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from manyview.backbones import wrap_backbone
+from manyview.config import PretrainConfig, resolve
+from manyview.config.resolve import Assignment
+from manyview.errors import UserError
+from manyview.methods import SimSiam
+from manyview.training.optimizer import learning_rate, make_optimizer, set_learning_rate
+from manyview.training.plan import BatchPlan, Plan, epoch_order, make_plan, pair_order, replacements
+
+
+def config(**settings: Any) -> PretrainConfig:
+    user = [Assignment(key.replace("__", "."), value, "set") for key, value in settings.items()]
+    return resolve({"data": {"images": "photos"}}, user)
+
+
+def plan(photographs: int, processes: int = 1, **settings: Any) -> Plan:
+    return make_plan(config(**settings), photographs, processes)
+
+
+@pytest.mark.parametrize("draw", [lambda s, n: epoch_order(s, n, 1000), lambda s, n: pair_order(s, n, 0, 1000)])
+def test_orders_are_pure_permutations_that_differ(draw: Any) -> None:
+    orders = {(seed, number): tuple(draw(seed, number)) for seed in range(3) for number in range(3)}
+
+    assert all(sorted(order) == list(range(1000)) for order in orders.values())
+    assert len(set(orders.values())) == 9
+    assert all(tuple(draw(*key)) == order for key, order in orders.items())
+
+
+def test_the_batches_of_a_step_are_shuffled_apart() -> None:
+    assert tuple(pair_order(0, 0, 0, 100)) != tuple(pair_order(0, 0, 1, 100))
+
+
+def test_orders_are_uniform() -> None:
+    """Each photograph comes first equally often: 6,000 epochs of 6, within 5 deviations of 1,000 each."""
+    first = np.bincount([epoch_order(7, epoch, 6)[0] for epoch in range(6000)], minlength=6)
+
+    assert np.all(np.abs(first - 1000) < 5 * math.sqrt(6000 * 1 / 6 * 5 / 6))
+
+
+def test_stand_ins_are_pure_and_reach_all_photographs() -> None:
+    found = [replacements(0, epoch, 3, 10, 32) for epoch in range(20)]
+
+    assert all(np.array_equal(again, replacements(0, epoch, 3, 10, 32)) for epoch, again in enumerate(found))
+    assert len({tuple(candidates) for candidates in found}) == 20
+    assert set(np.concatenate(found)) == set(range(10))
+
+
+@pytest.mark.parametrize("accumulate", [1, 3])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_an_epoch_shows_every_photograph_at_most_once(processes: int, accumulate: int) -> None:
+    made = plan(50, processes, training__batch_size=8, training__epochs=3, training__accumulate=accumulate)
+    ranks = [list(BatchPlan(made, rank=rank, processes=processes)) for rank in range(processes)]
+
+    assert made.steps_per_epoch == 50 // (8 * accumulate)
+    assert all(len(batches) == made.steps * accumulate == len(BatchPlan(made)) for batches in ranks)
+    assert all(len(batch) == 8 // processes for batches in ranks for batch in batches)
+    for epoch in range(3):
+        shown = [image for batches in ranks for batch in batches for number, image in batch if number == epoch]
+        assert len(shown) == len(set(shown)) == made.steps_per_epoch * accumulate * 8
+        assert set(shown) <= set(range(50))
+
+
+def test_shares_of_the_processes_make_up_the_batch() -> None:
+    made = plan(50, 2, training__batch_size=8, training__epochs=2)
+
+    alone = list(BatchPlan(made))
+    shares = [list(BatchPlan(made, rank=rank, processes=2)) for rank in (0, 1)]
+
+    assert [first + second for first, second in zip(*shares, strict=True)] == alone
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_resuming_from_any_step_continues_exactly(accumulate: int) -> None:
+    made = plan(20, training__batch_size=4, training__epochs=3, training__accumulate=accumulate)
+    whole = list(BatchPlan(made))
+
+    for step in range(made.steps + 1):
+        rest = BatchPlan(made, start_step=step)
+        assert list(rest) == whole[step * accumulate :]
+        assert len(rest) == len(whole) - step * accumulate
+
+
+def test_epochs_differ() -> None:
+    batches = list(BatchPlan(plan(8, training__batch_size=8, training__epochs=4)))
+
+    orders = {tuple(image for _, image in batch) for batch in batches}
+
+    assert len(orders) == 4
+
+
+def test_batch_larger_than_the_photographs_is_reduced_and_said() -> None:
+    made = plan(100, training__batch_size=128)
+
+    assert made.config.training.batch_size == 100
+    assert (made.steps_per_epoch, made.photographs_per_step, made.views_per_step) == (1, 100, 800)
+    assert math.isclose(made.config.learning_rate, 0.05 * 400 / 256)
+    assert made.remarks[0] == (
+        "Only 100 photographs for 128 a step: the batch is reduced to 100, and the learning rate with it."
+    )
+
+
+def test_accumulated_batch_larger_than_the_photographs() -> None:
+    made = plan(100, training__batch_size=64, training__accumulate=4)
+
+    assert (made.config.training.batch_size, made.config.training.accumulate, made.steps_per_epoch) == (64, 1, 1)
+    assert "Only 100 photographs for 256 a step: the batch is reduced to 64" in made.remarks[0]
+
+
+def test_reduced_batch_still_divides_among_processes() -> None:
+    assert plan(101, 4, training__batch_size=128).config.training.batch_size == 100
+
+
+def test_too_few_photographs_to_learn_from_is_said() -> None:
+    assert any("too few to learn much from" in remark for remark in plan(999).remarks)
+    assert plan(1000).remarks == ()
+
+
+def test_accumulation_is_said_to_add_no_positives_or_negatives() -> None:
+    (remark,) = plan(5000, training__accumulate=2).remarks
+
+    assert "this adds no positives or negatives to the image-aware loss" in remark
+
+
+@pytest.mark.parametrize(
+    ("photographs", "processes", "batch", "sentence"),
+    [
+        (1, 1, 128, "holds 1 photograph; contrasting needs at least 2"),
+        (5000, 3, 128, r"training.batch_size 128 does not divide among 3 processes; use 129"),
+        (3, 4, 128, "3 photographs cannot feed 4 processes; use fewer"),
+    ],
+)
+def test_impossible_plans(photographs: int, processes: int, batch: int, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        plan(photographs, processes, training__batch_size=batch)
+
+
+def test_learning_rate_is_a_cosine_over_epochs() -> None:
+    settings = config(training__epochs=10, training__batch_size=128)
+    expected = [0.1 * (1 + math.cos(math.pi * epoch / 10)) / 2 for epoch in range(10)]
+
+    assert np.allclose([learning_rate(settings, epoch) for epoch in range(10)], expected)
+    assert math.isclose(learning_rate(settings, 0), 0.1)
+    assert math.isclose(learning_rate(settings, 5), 0.05)
+
+
+def test_constant_schedule() -> None:
+    settings = config(training__schedule="constant", training__epochs=10)
+
+    assert [learning_rate(settings, epoch) for epoch in (0, 5, 9)] == [0.1, 0.1, 0.1]
+
+
+def optimizer_of(settings: PretrainConfig) -> tuple[SimSiam, torch.optim.SGD]:
+    method = SimSiam(
+        wrap_backbone(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), 16), settings.method, settings.losses
+    )
+    return method, make_optimizer(method, settings)
+
+
+@pytest.mark.parametrize("constant", [False, True])
+def test_predictor_may_keep_its_rate(constant: bool) -> None:
+    settings = config(
+        training__constant_predictor_lr=constant,
+        training__epochs=10,
+        method__projection_dim=8,
+        method__prediction_hidden_dim=4,
+    )
+    method, optimizer = optimizer_of(settings)
+
+    for epoch in (0, 5, 9):
+        shown = set_learning_rate(optimizer, settings, epoch)
+        rates = {parameter: group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
+        assert shown == learning_rate(settings, epoch)
+        assert all(rates[parameter] == shown for parameter in method.backbone.parameters())
+        assert all(rates[parameter] == shown for parameter in method.projector.parameters())
+        assert all(rates[parameter] == (0.1 if constant else shown) for parameter in method.predictor.parameters())
+
+
+def test_every_parameter_is_optimised_once_with_decay_and_momentum() -> None:
+    settings = config(method__projection_dim=8, method__prediction_hidden_dim=4, training__weight_decay=3e-3)
+    method, optimizer = optimizer_of(settings)
+
+    optimised = list(itertools.chain.from_iterable(group["params"] for group in optimizer.param_groups))
+
+    assert len(optimised) == len(set(optimised))
+    assert set(optimised) == set(method.parameters())
+    assert all((group["weight_decay"], group["momentum"]) == (3e-3, 0.9) for group in optimizer.param_groups)

@@ -78,6 +78,8 @@ def pretrained(case: Case, arguments: argparse.Namespace) -> RunFolder:
     photographs = len(listed.read_text().splitlines()) - 1
     epochs = -(-arguments.views // (photographs * 2 * case.pairs))
     folder = RunFolder(arguments.out / case.name)
+    if is_finished(folder):
+        return folder
     settings = [*(f"{key}={value}" for key, value in case.settings.items()), *arguments.set]
     return manyview.pretrain(
         arguments.images,
@@ -92,6 +94,13 @@ def pretrained(case: Case, arguments: argparse.Namespace) -> RunFolder:
         set=settings,
         resume=folder.holds_a_run,
     )
+
+
+def is_finished(folder: RunFolder) -> bool:
+    if not folder.holds_a_run:
+        return False
+    plan = folder.read_json("run.json")["plan"]
+    return any(row["step"] == plan["steps"] and row["kind"] == "epoch" for row in folder.read_metrics())
 
 
 def story(run: RunFolder) -> dict[str, Any]:

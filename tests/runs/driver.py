@@ -19,12 +19,12 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import torch.utils.tensorboard  # noqa: F401 - imported here once for all children
-from tiny import train_tiny, write_photographs
 
 import manyview.runs.files as files
 import manyview.training.pretrain as training_module
 from manyview.errors import UserError
 from manyview.training.loop import Training
+from tiny import train_tiny, write_photographs
 
 EPOCHS, STEPS_PER_EPOCH = 6, 4
 STEPS = EPOCHS * STEPS_PER_EPOCH

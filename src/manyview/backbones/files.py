@@ -17,8 +17,8 @@ FORMAT = "manyview-backbone"
 _PICKLE, _ZIP = b"\x80", b"PK\x03\x04"
 
 
-def read_tensors(path: Path) -> tuple[dict[str, Tensor], str | None]:
-    """Tensors by name, on the CPU, and the backbone's name where the file is manyview's.
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors by name, on the CPU, and what else the header says where the file is manyview's, such as ``name``.
 
     Args:
         path: a safetensors file, or a PyTorch checkpoint that holds named tensors, alone or as its ``state_dict``.
@@ -41,10 +41,10 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], str | None]:
         raise UserError(f"{path} is truncated; copy or download it again")
     if not head.startswith((_ZIP, _PICKLE)):
         raise UserError(f"{path} is not a checkpoint: neither safetensors nor a file that PyTorch saved")
-    return _named_tensors(_read_pickle(path), path), None
+    return _named_tensors(_read_pickle(path), path), {}
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], str | None]:
+def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -53,7 +53,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], str | None]:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise UserError(f"{path} is truncated or no safetensors file ({error})") from error
-    return tensors, metadata.get("name") if metadata.get("format") == FORMAT else None
+    return tensors, metadata if metadata.get("format") == FORMAT else {}
 
 
 def _read_pickle(path: Path) -> Any:

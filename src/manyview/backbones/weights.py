@@ -24,7 +24,7 @@ def save_backbone(backbone: Backbone, path: Path, metadata: Mapping[str, str]) -
     Args:
         backbone: on any device; nothing of it changes.
         path: the file to make or to replace.
-        metadata: what to keep beside the backbone's name.
+        metadata: what to keep beside the backbone's name and normalisation.
 
     Raises:
         UserError: the disk is full or the place not writable; ``path`` is then as it was.
@@ -34,7 +34,8 @@ def save_backbone(backbone: Backbone, path: Path, metadata: Mapping[str, str]) -
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in backbone.state_dict().items()
     }
-    write_tensors(path, tensors, {**metadata, "format": FORMAT, "name": backbone.name})
+    normalisation = {"mean": _join(backbone.mean), "std": _join(backbone.std)}
+    write_tensors(path, tensors, {**metadata, **normalisation, "format": FORMAT, "name": backbone.name})
 
 
 def load_backbone(
@@ -53,12 +54,15 @@ def load_backbone(
             that do not are listed.
     """
     path = _find(Path(os.fspath(weights)))
-    tensors, recorded = read_tensors(path)
+    tensors, metadata = read_tensors(path)
+    recorded = metadata.get("name")
     if name is not None and recorded is not None and recorded not in (name, f"timm/{name}"):
         raise UserError(f"{path} holds the weights of {recorded}, not of {name}; leave the name out")
     if into is None:
         into = _build(path, recorded or name)
     _fill(into, tensors, path)
+    if "mean" in metadata and "std" in metadata:
+        into.mean, into.std = (tuple(map(float, metadata[key].split(","))) for key in ("mean", "std"))
     return into.eval()
 
 
@@ -104,6 +108,10 @@ def _fill(backbone: Backbone, tensors: dict[str, Tensor], path: Path) -> None:
         found = "; ".join(f"{len(keys)} {what} ({_some(keys)})" for what, keys in problems.items() if keys)
         raise UserError(f"{path} does not fit {backbone.name}, which has {len(own)} weights: {found}")
     backbone.load_state_dict({**own, **tensors})
+
+
+def _join(numbers: tuple[float, ...]) -> str:
+    return ",".join(map(str, numbers))
 
 
 def _some(keys: list[str]) -> str:

@@ -39,6 +39,11 @@ def no_progress(done: int, total: int, phase: str) -> None:
     """Report nothing."""
 
 
+def normalisation(backbone: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation that a backbone's images were normalised with; ImageNet's where it does not say."""
+    return getattr(backbone, "mean", MEAN), getattr(backbone, "std", STD)
+
+
 class FrozenBackbone:
     """A backbone in eval mode on its device: uint8 pixels in, float32 feature maps out, no gradient.
 
@@ -51,7 +56,7 @@ class FrozenBackbone:
     def __init__(self, backbone: nn.Module, device: torch.device, precision: str = "float32") -> None:
         self.backbone = backbone.to(device).eval()
         self.device, self.precision = device, precision
-        self._mean, self._std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in (MEAN, STD))
+        self._mean, self._std = (torch.tensor(v, device=device).view(1, 3, 1, 1) for v in normalisation(backbone))
 
     @torch.no_grad()
     def __call__(self, pixels: UInt8[Tensor, "batch 3 size size"]) -> Float32[Tensor, "batch dim height width"]:
@@ -87,9 +92,9 @@ def extract(
 ) -> Pooled:
     """Global average and global maximum of a backbone's feature maps, without augmentation.
 
-    Every photograph is warped to S x S (bilinear with antialiasing) and normalised with ImageNet's mean and standard
-    deviation. Both poolings are kept, so that every other can be formed from one extraction. The backbone is left on
-    the device and in eval mode.
+    Every photograph is warped to S x S (bilinear with antialiasing) and normalised as the backbone's own images were,
+    or with ImageNet's mean and standard deviation where it does not say. Both poolings are kept, so that every other
+    can be formed from one extraction. The backbone is left on the device and in eval mode.
 
     Args:
         backbone: normalised images (B, 3, S, S) to feature maps (B, D, h, w).

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor, nn
 
-from manyview.backbones import build_backbone, load_backbone
+from manyview.backbones import Backbone, build_backbone, load_backbone
 from manyview.evaluation.features import (
     FrozenBackbone,
     Progress,
@@ -105,7 +105,7 @@ def linear_evaluation(
     pretrained = load_backbone(weights, backbone)
     networks: dict[str, nn.Module] = {"pretrained": pretrained}
     if random_init:
-        networks["random_init"] = untrained(pretrained.name, seed)
+        networks["random_init"] = untrained(pretrained, seed)
     results = {name: _evaluate(name, network, data, setup, progress) for name, network in networks.items()}
     result = {
         "protocol": describe(setup, data, Path(weights), pretrained),
@@ -117,11 +117,13 @@ def linear_evaluation(
     return result
 
 
-def untrained(name: str, seed: int) -> nn.Module:
+def untrained(like: Backbone, seed: int) -> Backbone:
     """A new backbone as pre-training starts with it, its weights depending on the seed alone, in eval mode."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build_backbone(name).eval()
+        backbone = build_backbone(like.name).eval()
+    backbone.mean, backbone.std = like.mean, like.std
+    return backbone
 
 
 def _evaluate(name: str, network: nn.Module, data: Data, setup: Setup, progress: Progress) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import torch
 import manyview
 from manyview.backbones import Backbone
 from manyview.errors import UserError
-from manyview.evaluation.features import COMBINATIONS, MEAN, STD, require
+from manyview.evaluation.features import COMBINATIONS, normalisation, require
 from manyview.evaluation.head import INITIAL_STD, HeadSettings
 from manyview.evaluation.photographs import MIN_SIZE
 from manyview.images import ImageLabels, read_labels
@@ -115,7 +115,7 @@ def describe(setup: Setup, data: Data, weights: Path, backbone: Backbone) -> dic
         if setup.cached
         else augmentation,
         "val_transform": "warped to size, bilinear with antialiasing",
-        "normalisation": {"mean": list(MEAN), "std": list(STD)},
+        "normalisation": dict(zip(("mean", "std"), map(list, normalisation(backbone)), strict=True)),
         "precision": setup.precision,
         "device": str(setup.device),
         "loss": "binary cross-entropy with logits, mean over images and classes",

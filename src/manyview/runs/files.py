@@ -14,8 +14,8 @@ from torch import Tensor
 from manyview.errors import UserError
 
 _ADVICE = {
-    errno.ENOSPC: "the disk is full; free some space, then try again (a pre-training run continues with --resume)",
-    errno.EDQUOT: "the disk quota is used up; free some space, then try again (a pre-training run continues with --resume)",
+    errno.ENOSPC: "the disk is full; free some space, then try again (pre-training continues with --resume)",
+    errno.EDQUOT: "the disk quota is used up; free some space, then try again (pre-training continues with --resume)",
     errno.EACCES: "no permission to write there; choose another folder",
     errno.EPERM: "no permission to write there; choose another folder",
     errno.EROFS: "the file system is read-only; choose another folder",

@@ -115,12 +115,7 @@ def _set_up(
     if config.training.compile:
         method.backbone.compile()
     skipped = SkippedPhotographs(folder, files, config.data.max_bad_fraction, writes=fabric.global_rank == 0)
-    description = {
-        "recipe": config.recipe,
-        "method": config.method.name,
-        "mean": ",".join(map(str, config.views.mean)),
-        "std": ",".join(map(str, config.views.std)),
-    }
+    backbone.mean, backbone.std = config.views.mean, config.views.std
     return Training(
         plan=plan,
         files=files,
@@ -131,7 +126,7 @@ def _set_up(
         monitor=CollapseMonitor(config.monitor),
         skipped=skipped,
         display=display,
-        description=description,
+        description={"recipe": config.recipe, "method": config.method.name},
     )
 
 

@@ -127,7 +127,7 @@ def test_all_mistakes_at_once() -> None:
 
 
 def test_missing_folder_of_photographs() -> None:
-    with pytest.raises(ConfigError, match="^data is missing"):
+    with pytest.raises(ConfigError, match=r"^data is missing"):
         resolve({}, [])
 
 

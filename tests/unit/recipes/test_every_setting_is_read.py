@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny import train_tiny
 
 from manyview.config import MonitorConfig
 from manyview.config.resolve import valid_keys
 from manyview.config.schema import Section
 from manyview.training.monitor import CollapsedError, CollapseMonitor
+from tiny import train_tiny
 
 GROUPS = {
     "PretrainConfig": "",
@@ -32,7 +31,7 @@ GROUPS = {
 
 
 @pytest.fixture
-def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
+def read(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Dotted keys that the package's code reads, outside of what resolves and validates a configuration."""
     keys: set[str] = set()
 
@@ -41,13 +40,14 @@ def read(monkeypatch: pytest.MonkeyPatch) -> Iterator[set[str]]:
         if kind.__name__ in GROUPS and name in kind.model_fields:
             frame = sys._getframe(1)
             module = str(frame.f_globals.get("__name__", ""))
-            resolving = module == "manyview.config.resolve" or frame.f_code.co_name.startswith("_ranges")
+            validating = module == "manyview.config.schema" and frame.f_code.co_name.startswith("_")
+            resolving = validating or module == "manyview.config.resolve"
             if module.startswith("manyview.") and not resolving:
                 keys.add(GROUPS[kind.__name__] + name)
         return object.__getattribute__(section, name)
 
     monkeypatch.setattr(Section, "__getattribute__", spy, raising=False)
-    yield keys
+    return keys
 
 
 def test_every_setting_is_read(photographs: Path, tmp_path: Path, read: set[str]) -> None:

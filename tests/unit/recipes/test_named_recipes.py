@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import SETTINGS, TinyNet, train_tiny
 from torch import nn
 
 import manyview
@@ -14,6 +13,7 @@ from manyview.config import ConfigError
 from manyview.errors import UserError
 from manyview.recipes import RECIPES, pretrain
 from manyview.recipes.launch import read_config_file
+from tiny import SETTINGS, TinyNet, train_tiny
 
 
 @pytest.mark.parametrize("recipe", list(RECIPES))

@@ -30,7 +30,7 @@ def test_content_replaces_what_was_there(tmp_path: Path) -> None:
     ("number", "advice"),
     [
         (errno.ENOSPC, "the disk is full; free some space, then try again"),
-        (errno.EDQUOT, "the disk quota is used up"),
+        (errno.EDQUOT, "the quota is used up"),
         (errno.EACCES, "no permission to write there; choose another folder"),
         (errno.EROFS, "the file system is read-only"),
         (errno.EIO, "Input/output error"),
@@ -60,7 +60,7 @@ def test_failed_write_leaves_the_old_content(
 def test_impossible_place(tmp_path: Path, parent: str) -> None:
     (tmp_path / "file").write_text("")
 
-    with pytest.raises(UserError, match="^cannot write "):
+    with pytest.raises(UserError, match=r"^cannot write "):
         atomic_write(tmp_path / parent / "a", "x")
 
 

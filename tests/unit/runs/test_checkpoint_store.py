@@ -166,7 +166,9 @@ def test_all_damaged_is_one_clear_error(store: CheckpointStore, damage: Any) -> 
     saved(store, 1)
     damage(store)
 
-    with pytest.raises(UserError, match=r"^no usable checkpoint is left: checkpoint .* is damaged .*; start a new run$"):
+    with pytest.raises(
+        UserError, match=r"^no usable checkpoint is left: checkpoint .* is damaged .*; start a new run$"
+    ):
         store.load_newest()
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import TinyNet, train_tiny
 
 from manyview.backbones import wrap_backbone
 from manyview.config import PretrainConfig
@@ -17,14 +16,13 @@ from manyview.images import find_images
 from manyview.methods import SimSiam
 from manyview.training.loader import ViewDataset, collate
 from manyview.training.plan import epoch_order, pair_order
+from tiny import TinyNet, train_tiny
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_a_step_follows_the_mean_gradient_of_its_batches(
-    photographs: Path, tmp_path: Path, accumulate: int
-) -> None:
+def test_a_step_follows_the_mean_gradient_of_its_batches(photographs: Path, tmp_path: Path, accumulate: int) -> None:
     batch = 16 // accumulate
     run = train_tiny(
         photographs,
@@ -55,7 +53,9 @@ def test_a_step_follows_the_mean_gradient_of_its_batches(
     final = load_file(str(run.path / "checkpoints" / "step-000000001.safetensors"))
     after = copy.deepcopy(method)
     prefix = "model."
-    after.load_state_dict({name.removeprefix(prefix): value for name, value in final.items() if name.startswith(prefix)})
+    after.load_state_dict(
+        {name.removeprefix(prefix): value for name, value in final.items() if name.startswith(prefix)}
+    )
     moved = dict(after.named_parameters())
 
     for (name, parameter), gradient in zip(method.named_parameters(), gradients, strict=True):

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import train_tiny
 from torch import Tensor
 
 from manyview.config import MonitorConfig
 from manyview.errors import UserError
 from manyview.training.monitor import CollapsedError, CollapseMonitor
+from tiny import train_tiny
 
 
 def spread(seed: int = 0) -> Tensor:
@@ -130,7 +130,9 @@ def test_run_stops_after_patience_with_advice(photographs: Path, tmp_path: Path)
         train_tiny(photographs, tmp_path / "run", settings={**ALWAYS, "monitor.patience": 6})
 
     # Stopped with a checkpoint, and going on regardless is possible.
-    run = train_tiny(None, tmp_path / "run", settings={"monitor.on_collapse": "warn", "monitor.patience": 6}, resume=True)
+    run = train_tiny(
+        None, tmp_path / "run", settings={"monitor.on_collapse": "warn", "monitor.patience": 6}, resume=True
+    )
     assert run.read_metrics()[-1]["step"] == 8
 
 
@@ -143,4 +145,6 @@ def test_run_that_warns_goes_on_and_says_it_once(
     assert capsys.readouterr().err.count("Warning: at step 1 the representation is collapsing") == 1
     records = [record for record in run.read_metrics() if record["kind"] == "step"]
     assert [record["step"] for record in records] == list(range(1, 9))
-    assert all({"std", "rank", "loss", "similarity", "image_aware", "learning_rate"} <= record.keys() for record in records)
+    assert all(
+        {"std", "rank", "loss", "similarity", "image_aware", "learning_rate"} <= record.keys() for record in records
+    )

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import skipped_reasons, train_tiny, write_photographs
 
 from manyview.errors import UserError
+from tiny import skipped_reasons, train_tiny, write_photographs
 
 HALF = {"data.max_bad_fraction": 0.5}
 
@@ -20,7 +20,9 @@ def bomb() -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", 30000, 30000, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    )
 
 
 @pytest.fixture
@@ -119,7 +121,9 @@ def test_more_than_five_names_are_counted(tmp_path: Path) -> None:
     for index in range(8):
         (folder / f"{index}.jpg").write_bytes(b"")
 
-    with pytest.raises(UserError, match=r"8 of 8 photographs cannot be read, 100\.0%, .* 4\.jpg \(empty file\) and 3 more"):
+    with pytest.raises(
+        UserError, match=r"8 of 8 photographs cannot be read, 100\.0%, .* 4\.jpg \(empty file\) and 3 more"
+    ):
         train_tiny(folder, tmp_path / "run", settings={"data.max_bad_fraction": 1.0})
 
 

@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny import TinyNet, train_tiny, write_photographs
 from torch import Tensor
 
 from manyview.errors import UserError
 from manyview.runs import RunFolder
 from manyview.training.plan import epoch_order
+from tiny import TinyNet, train_tiny, write_photographs
 
 LAST = "step-000000008"
 
@@ -102,9 +102,7 @@ def test_number_of_workers_may_change(stopped: Path, uninterrupted: RunFolder) -
     assert same_weights(resume(stopped, data__workers=1), uninterrupted)
 
 
-def test_the_same_settings_may_be_stated_again(
-    stopped: Path, photographs: Path, uninterrupted: RunFolder
-) -> None:
+def test_the_same_settings_may_be_stated_again(stopped: Path, photographs: Path, uninterrupted: RunFolder) -> None:
     run = train_tiny(photographs, stopped, backbone=Interrupting(999), seed=0, resume=True, recipe="paper")
 
     assert same_weights(run, uninterrupted)
@@ -199,7 +197,9 @@ def test_damaged_newest_checkpoint_falls_back_and_says_so(
     run = resume(stopped, quiet=False)
 
     words = capsys.readouterr().err
-    assert re.search(r"Warning: checkpoint .*step-000000006\.safetensors is damaged .*; falling back to the one before", words)
+    assert re.search(
+        r"Warning: checkpoint .*step-000000006\.safetensors is damaged .*; falling back to the one before", words
+    )
     assert "Resumed after step 4 of 8." in words
     assert same_weights(run, uninterrupted)
 
@@ -208,7 +208,7 @@ def test_all_damaged_is_one_clear_error(stopped: Path) -> None:
     for file in (stopped / "checkpoints").glob("*.safetensors"):
         truncate(file)
 
-    with pytest.raises(UserError, match="^no usable checkpoint is left: .*; start a new run$"):
+    with pytest.raises(UserError, match=r"^no usable checkpoint is left: .*; start a new run$"):
         resume(stopped)
 
 
@@ -310,7 +310,7 @@ def test_monitor_counts_on_after_resuming(photographs: Path, tmp_path: Path) -> 
     description = json.loads((tmp_path / "run" / "checkpoints" / "step-000000003.json").read_text())
     assert description["healthy"] is False
     assert description["state"]["monitor"]["in_a_row"] == 3
-    with pytest.raises(UserError, match="at step 6 the representation is collapsing.* 6 times in a row"):
+    with pytest.raises(UserError, match=r"at step 6 the representation is collapsing.* 6 times in a row"):
         train_tiny(None, tmp_path / "run", backbone=Interrupting(999), settings=always, resume=True)
 
 
@@ -343,14 +343,14 @@ def test_metrics_and_curves(photographs: Path, tmp_path: Path) -> None:
     assert [path.name for path in (run.path / "tensorboard").iterdir()] != []
 
 
-def test_announcement_and_lines_to_paste(
-    photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_announcement_and_lines_to_paste(photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = train_tiny(photographs, tmp_path / "run", backbone="timm/test_resnet", view_size=32, quiet=False, epochs=2)
 
     words = capsys.readouterr().err
     assert re.search(
-        r"^16 photographs, 2 epochs of 4 steps = 8 steps of 32 views; learning rate 0\.003125; about \d+ s left", words, re.M
+        r"^16 photographs, 2 epochs of 4 steps = 8 steps of 32 views; learning rate 0\.003125; about \d+ s left",
+        words,
+        re.M,
     )
     assert "16 photographs are too few to learn much from" in words
     lines = words[words.index("import manyview") :].strip()

@@ -1,0 +1,319 @@
+"""The command: what it prints, and what it does about each mistake of a user's."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import manyview
+from manyview.cli.main import app, main
+from tiny import SETTINGS, write_photographs
+
+SETS = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]
+SMALL = ["--backbone", "timm/test_resnet", "--epochs", "1", "--batch-size", "8", "--view-size", "32", *SETS]
+VERBS = [command.callback.__name__ for command in app.registered_commands if command.callback is not None]
+
+
+class Shell:
+    """Calls the command in this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.monkeypatch, self.capsys = monkeypatch, capsys
+
+    def __call__(self, *words: object) -> tuple[int, str, str]:
+        """Exit status, standard output and standard error."""
+        self.monkeypatch.setattr(sys, "argv", ["manyview", *map(str, words)])
+        self.capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main()
+        return int(caught.value.code or 0), *self.capsys.readouterr()
+
+    def mistake(self, *words: object) -> str:
+        """The one line that a mistake leads to."""
+        status, out, err = self(*words)
+        assert status == 2
+        assert out == ""
+        assert err.startswith("Error: ")
+        assert err.count("\n") == 1
+        assert err.endswith("\n")
+        return err.removeprefix("Error: ").rstrip("\n")
+
+
+@pytest.fixture
+def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    return Shell(monkeypatch, capsys)
+
+
+def test_missing_folder(shell: Shell, tmp_path: Path) -> None:
+    line = shell.mistake("pretrain", tmp_path / "nix", "--out", tmp_path / "run", *SMALL)
+
+    assert line == f"the folder of photographs {tmp_path / 'nix'} does not exist: check its path"
+
+
+def test_empty_folder(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+
+    line = shell.mistake("pretrain", tmp_path / "photos", "--out", tmp_path / "run", *SMALL)
+
+    assert line.startswith(f"no images in {tmp_path / 'photos'}: nothing below it ends in bmp, gif, jpeg, jpg")
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["--backbone", "resnet81"], "unknown backbone 'resnet81'; did you mean resnet"),
+        (["--set", "training.epoch=3"], "unknown key training.epoch (--set); did you mean training.epochs?"),
+        (["--set", "nothing"], "--set 'nothing' is not KEY=VALUE"),
+        (["--view-size", "0"], "views.size (--view-size) must be greater than or equal to 8, not 0"),
+        (["--set", "views.overlap=.7"], "views.overlap (--set) must be less than or equal to 0.5, not 0.7"),
+        (["--recipe", "papre"], "unknown recipe 'papre'; did you mean paper?"),
+        (["--epochs", "0"], "training.epochs (--epochs) must be greater than or equal to 1, not 0"),
+        (["--config", "/nix.toml"], "configuration file /nix.toml cannot be read: No such file or directory"),
+        (["--resume"], "holds no run to resume; leave out --resume to start one there"),
+        (["--set", "training.device=cuda"], "PyTorch sees no CUDA device here; use auto or cpu"),
+        (["--epoch", "3"], "--epochs"),
+        (["--batch-size", "many"], "'--batch-size'"),
+        (["--frobnicate"], "No such option: --frobnicate"),
+        (["more"], "unexpected extra argument"),
+    ],
+)
+def test_mistake_in_one_option(shell: Shell, photographs: Path, tmp_path: Path, words: list[str], part: str) -> None:
+    line = shell.mistake("pretrain", photographs, "--out", tmp_path / "run", *SMALL, *words)
+
+    assert part in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_several_mistakes_are_still_one_line(shell: Shell, photographs: Path, tmp_path: Path) -> None:
+    line = shell.mistake(
+        "pretrain", photographs, "--out", tmp_path / "run", "--view-size", "0", "--set", "views.overlap=.7"
+    )
+
+    assert line.startswith("2 mistakes in the configuration: views.size (--view-size)")
+    assert "; views.overlap (--set)" in line
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["pretrain"], "PHOTOS is missing: name the folder of photographs"),
+        (["pretrain", "photos"], "--out is missing: name a new folder for the run"),
+        (["pretrian"], "No such command 'pretrian'"),
+        (["linear"], "Missing argument"),
+        (["--nothing"], "No such option: --nothing"),
+    ],
+)
+def test_mistake_in_the_call(shell: Shell, words: list[str], part: str) -> None:
+    assert part in shell.mistake(*words)
+
+
+def test_usage_errors_say_where_help_is(shell: Shell) -> None:
+    assert shell.mistake("pretrain", "--epoch", "3").endswith("pretrain --help")
+
+
+def test_list_that_names_nothing(shell: Shell, photographs: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("a.jpg\nb.jpg\n")
+    call = ["pretrain", photographs, "--out", tmp_path / "run", *SMALL, "--list"]
+
+    assert "names 2 of 2 images (a.jpg, b.jpg) not found in" in shell.mistake(*call, tmp_path / "list.txt")
+    (tmp_path / "list.txt").write_text("")
+    assert shell.mistake(*call, tmp_path / "list.txt").endswith("list.txt names no images")
+    assert "does not exist" in shell.mistake(*call, tmp_path / "nix.txt")
+
+
+def test_run_is_never_overwritten(shell: Shell, photographs: Path, tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    assert "already holds a run" in shell.mistake("pretrain", photographs, "--out", tmp_path, *SMALL)
+    (tmp_path / "config.json").rename(tmp_path / "other")
+    assert "is not empty; choose a new folder" in shell.mistake("pretrain", photographs, "--out", tmp_path, *SMALL)
+
+
+def test_output_is_not_writable(
+    shell: Shell, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    call = ["pretrain", photographs, *SMALL, "--out"]
+    assert "cannot write" in shell.mistake(*call, tmp_path / "file" / "run")
+    assert "is a file; choose a new folder" in shell.mistake(*call, tmp_path / "file")
+
+    def refuse(path: Path, *_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "mkdir", refuse)
+        line = shell.mistake(*call, tmp_path / "run")
+    assert line == f"cannot write {tmp_path / 'run'}: no permission to write there; choose another folder"
+
+
+def test_disk_is_full_amid_the_run(
+    shell: Shell, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, calls = os.fsync, [0]
+
+    def refuse(descriptor: int) -> None:
+        calls[0] += 1
+        if calls[0] > 5:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(descriptor)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", refuse)
+        line = shell.mistake("pretrain", photographs, "--out", tmp_path / "run", *SMALL, "--quiet")
+    assert line.startswith(f"cannot write {tmp_path / 'run'}")
+    assert "the disk is full; free some space" in line
+    assert "--resume" in line
+
+    status, _, err = shell("pretrain", "--out", tmp_path / "run", "--resume", "--quiet")
+    assert (status, err) == (0, "")
+
+
+def test_refusal_of_the_system_without_a_name(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(manyview.recipes, "pretrain", refuse)
+
+    assert shell.mistake("pretrain", "photos", "--out", "run") == "No space left on device"
+
+
+def test_other_errors_are_ours_and_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(manyview.recipes, "pretrain", fail)
+    monkeypatch.setattr(sys, "argv", ["manyview", "pretrain", "photos", "--out", "run"])
+
+    with pytest.raises(RuntimeError, match="a fault of ours"):
+        main()
+
+
+def test_sentence_of_several_lines_becomes_one(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise manyview.errors.UserError("first\n  second")
+
+    monkeypatch.setattr(manyview.recipes, "pretrain", fail)
+
+    assert shell.mistake("pretrain", "photos", "--out", "run") == "first second"
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_with_the_shells_status(
+    shell: Shell,
+    photographs: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: signal.Signals,
+    status: int,
+) -> None:
+    import manyview.training.loop as loop
+
+    normalize = loop.normalize
+
+    def interrupted(*arguments: Any) -> Any:
+        signal.raise_signal(number)
+        return normalize(*arguments)
+
+    monkeypatch.setattr(loop, "normalize", interrupted)
+
+    ended, _, err = shell("pretrain", photographs, "--out", tmp_path / "run", *SMALL)
+
+    assert ended == status
+    assert err.rstrip().endswith("Stopped and saved after step 1; continue with --resume.")
+    assert "Traceback" not in err
+
+
+def test_command_and_call_give_the_same_weights(shell: Shell, photographs: Path, tmp_path: Path) -> None:
+    status, _, _ = shell("pretrain", photographs, "--out", tmp_path / "a", *SMALL, "--seed", "3")
+    run = manyview.pretrain(
+        images=photographs,
+        out=tmp_path / "b",
+        backbone="timm/test_resnet",
+        epochs=1,
+        batch_size=8,
+        view_size=32,
+        seed=3,
+        set=SETTINGS,
+        quiet=True,
+    )
+
+    assert status == 0
+    for name in ("backbone.safetensors", "config.json", "checkpoints/step-000000002.safetensors"):
+        assert (tmp_path / "a" / name).read_bytes() == (run.path / name).read_bytes(), name
+    stored = run.read_json("run.json")
+    other = manyview.runs.RunFolder(tmp_path / "a").read_json("run.json")
+    assert other["command"][:2] == ["manyview", "pretrain"]
+    assert stored["asked"] == other["asked"]
+    assert stored["data"] == other["data"]
+
+
+def test_names_of_any_script_are_fine(shell: Shell, tmp_path: Path) -> None:
+    folder = write_photographs(tmp_path / "Fotos [größer]", 8)
+    (folder / "00.jpg").rename(folder / "日本 & co.jpg")
+
+    status, _, err = shell("pretrain", folder, "--out", tmp_path / "läuft", *SMALL)
+
+    assert status == 0
+    assert f"manyview.load_backbone({str(tmp_path / 'läuft')!r})" in err
+
+
+def test_version(shell: Shell) -> None:
+    assert shell("--version") == (0, manyview.__version__ + "\n", "")
+
+
+def test_nothing_asked_for_shows_the_help(shell: Shell) -> None:
+    status, out, err = shell()
+
+    assert status == 2
+    assert "Usage" in out + err
+    assert "pretrain" in out + err
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_each_verb_has_an_example(shell: Shell, verb: str) -> None:
+    status, out, _ = shell(verb, "--help")
+
+    assert status == 0
+    assert f"Example: manyview {verb}" in " ".join(out.split())
+
+
+def test_every_verb_stands_in_the_help(shell: Shell) -> None:
+    status, out, _ = shell("--help")
+
+    assert status == 0
+    assert {"pretrain", "linear"} <= set(VERBS)
+    assert all(verb in out for verb in VERBS)
+
+
+def test_settings_lists_every_key(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    from manyview.config.resolve import valid_keys
+
+    monkeypatch.setenv("COLUMNS", "300")
+    status, out, _ = shell("settings")
+
+    assert status == 0
+    assert [key for key in valid_keys() if key not in out] == []
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """One process for both: ``python -m manyview`` works, and its help loads no heavy package."""
+    code = (
+        "import runpy, sys\n"
+        "sys.argv = ['manyview', 'pretrain', '--help']\n"
+        "try:\n"
+        "    runpy.run_module('manyview', run_name='__main__', alter_sys=True)\n"
+        "except SystemExit as end:\n"
+        "    heavy = {'torch', 'torchvision', 'timm', 'cv2', 'sklearn', 'matplotlib', 'numpy', 'PIL'}\n"
+        "    heavy |= {'manyview.config', 'manyview.recipes', 'manyview.runs'}\n"
+        "    print('status', end.code, 'heavy', sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stderr.strip() == "status 0 heavy []"
+    assert "Usage" in done.stdout

@@ -30,7 +30,7 @@ def test_content_replaces_what_was_there(tmp_path: Path) -> None:
     ("number", "advice"),
     [
         (errno.ENOSPC, "the disk is full; free some space, then try again"),
-        (errno.EDQUOT, "the quota is used up"),
+        (errno.EDQUOT, "the disk quota is used up"),
         (errno.EACCES, "no permission to write there; choose another folder"),
         (errno.EROFS, "the file system is read-only"),
         (errno.EIO, "Input/output error"),

@@ -83,6 +83,11 @@ def run_demo(photos: Path | None, out: Path, scale: Scale, console: Console) -> 
         evaluate(run, material.images, material.labels, out / "linear", scale, console)
     else:
         console.print("No labels (train.csv and val.csv) lie in the folder, so the backbone is not measured.")
+    console.print(
+        "So short a run shows that everything works, not what the method can do: that takes many thousands of "
+        "photographs, and hours.",
+        highlight=False,
+    )
     console.print(f"The views it was trained on: {picture}", highlight=False)
     console.print(f"The run, with its weights:   {run.path}", highlight=False)
 

@@ -11,7 +11,7 @@ demo: $(INSTALLED)
 	$(BIN)/manyview demo $(if $(PHOTOS),--photos "$(PHOTOS)")
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 # Everything that must hold: format, lint, types, layers, tests with warnings as errors.
 check: lint test

@@ -3,6 +3,8 @@
 import os
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+# Several test processes share the cores; threads that wait for each other would take many times as long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from jaxtyping import install_import_hook
 

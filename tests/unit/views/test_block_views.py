@@ -180,6 +180,7 @@ class SamePhotograph(Dataset[torch.Tensor]):
         return self.views(IMAGE)
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine of a single core
 @pytest.mark.parametrize("seed", [None, 0])
 def test_workers_and_epochs_draw_their_own_views(seed: int | None) -> None:
     torch.manual_seed(0)

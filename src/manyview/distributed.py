@@ -1,4 +1,4 @@
-"""Rank, barrier, and a gather through which gradients flow; on one process, the identity."""
+"""Rank, and a gather through which gradients flow; on one process, the identity."""
 
 from __future__ import annotations
 
@@ -18,17 +18,6 @@ def world_size() -> int:
 def rank() -> int:
     """This process's place among them, from 0; 0 without a process group."""
     return dist.get_rank() if _initialized() else 0
-
-
-def is_main() -> bool:
-    """Whether this process is the one that writes and prints."""
-    return rank() == 0
-
-
-def barrier() -> None:
-    """Wait until every process has come here."""
-    if world_size() > 1:
-        dist.barrier()
 
 
 def gather(x: Shaped[Tensor, "rows ..."]) -> Shaped[Tensor, "all_rows ..."]:

@@ -19,10 +19,12 @@ class Backbone(nn.Module):
         classifier: names of the network's classifier, which this module lacks and checkpoints may hold.
         mean: what is taken off each channel, of pixels from 0 to 1, before the images come in; ImageNet's by default.
         std: what each channel is divided by then.
+        zero_init_residual: whether the last norm of each residual branch started at zero.
     """
 
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    zero_init_residual: bool = True
 
     def __init__(self, name: str, out_channels: int, classifier: tuple[str, ...] = ()) -> None:
         super().__init__()

@@ -64,11 +64,15 @@ def build_backbone(name: str, *, zero_init_residual: bool = True) -> Backbone:
             has no choice.
     """
     check_name(name)
+    backbone: Backbone
     if name in RESNETS:
         from torchvision.models import get_model
 
-        return ResNetBackbone(name, get_model(name, weights=None, zero_init_residual=zero_init_residual))
-    return build_timm(name.removeprefix("timm/"), zero_init_residual=zero_init_residual)
+        backbone = ResNetBackbone(name, get_model(name, weights=None, zero_init_residual=zero_init_residual))
+    else:
+        backbone = build_timm(name.removeprefix("timm/"), zero_init_residual=zero_init_residual)
+    backbone.zero_init_residual = zero_init_residual
+    return backbone
 
 
 def check_name(name: str) -> None:

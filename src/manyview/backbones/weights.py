@@ -34,8 +34,9 @@ def save_backbone(backbone: Backbone, path: Path, metadata: Mapping[str, str]) -
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in backbone.state_dict().items()
     }
-    normalisation = {"mean": _join(backbone.mean), "std": _join(backbone.std)}
-    write_tensors(path, tensors, {**metadata, **normalisation, "format": FORMAT, "name": backbone.name})
+    about = {"mean": _join(backbone.mean), "std": _join(backbone.std)}
+    about["zero_init_residual"] = str(backbone.zero_init_residual).lower()
+    write_tensors(path, tensors, {**metadata, **about, "format": FORMAT, "name": backbone.name})
 
 
 def load_backbone(
@@ -63,6 +64,7 @@ def load_backbone(
     _fill(into, tensors, path)
     if "mean" in metadata and "std" in metadata:
         into.mean, into.std = (tuple(map(float, metadata[key].split(","))) for key in ("mean", "std"))
+    into.zero_init_residual = metadata.get("zero_init_residual", "true") == "true"
     return into.eval()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,11 @@ from manyview.evaluation import format_table, linear_evaluation
 from manyview.images import UnreadableImage, decode_image, find_images, write_scenes
 from manyview.recipes import pretrain
 from manyview.report import draw_views
-from manyview.runs import RunFolder
+from manyview.runs import RunFolder, atomic_write
 
 _BACKBONE = "resnet18"
 # At so few steps the image-aware loss needs more weight than the paper's 4 to be felt; see docs/results.md.
-_SETTINGS = ("losses.image_aware.weight=17.1",)
+_SETTINGS = ("losses.image_aware.weight=68",)
 _DRAWN = 4
 
 
@@ -63,7 +64,9 @@ def run_demo(photos: Path | None, out: Path, scale: Scale, console: Console) -> 
     Raises:
         UserError: anything that the user can mend.
     """
-    out = out / ("synthetic" if photos is None else photos.resolve().name)
+    # Folders of the same name, in different places, are different jobs.
+    place = hashlib.sha256(str(photos.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:6] if photos else ""
+    out = out / (f"{photos.resolve().name}-{place}" if photos else "synthetic")
     material = synthetic_scenes(out, scale, console) if photos is None else own_photographs(photos, out, scale, console)
     folder = RunFolder(out / "run")
     run = pretrain(
@@ -112,7 +115,7 @@ def own_photographs(photos: Path, out: Path, scale: Scale, console: Console) -> 
         console.print(f"{len(picked):,} of the {len(files):,} photographs are used, to keep it short.", highlight=False)
     out.mkdir(parents=True, exist_ok=True)
     chosen = out / "photographs.txt"
-    chosen.write_text("".join(f"{files[int(index)]}\n" for index in picked))
+    atomic_write(chosen, "".join(f"{files[int(index)]}\n" for index in picked))
     return Material(images, chosen, labels if labelled else None)
 
 

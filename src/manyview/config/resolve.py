@@ -39,6 +39,7 @@ class Assignment:
     key: str
     value: Any
     source: str
+    from_file: bool = False
 
 
 def parse_assignment(text: str, source: str = "--set") -> Assignment:
@@ -62,12 +63,12 @@ def parse_assignment(text: str, source: str = "--set") -> Assignment:
 
 
 def flatten(values: Mapping[str, Any], source: str, prefix: str = "") -> Iterator[Assignment]:
-    """Walk a nested mapping as dotted assignments."""
+    """Walk a nested mapping, as a file or a recipe holds, as dotted assignments."""
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from flatten(value, source, f"{prefix}{key}.")
         else:
-            yield Assignment(prefix + key, value, source)
+            yield Assignment(prefix + key, value, source, from_file=True)
 
 
 def resolve(recipe: Mapping[str, Any], user: Sequence[Assignment]) -> PretrainConfig:
@@ -263,4 +264,4 @@ def _is_restated(assignment: Assignment, config: PretrainConfig, recipe: Mapping
         group = getattr(group, name)
     unchanged = recipe.get(assignment.key, type(group).model_fields[leaf].default)
     given = tuple(assignment.value) if isinstance(assignment.value, list) else assignment.value
-    return assignment.source != "--set" and bool(given == unchanged)
+    return assignment.from_file and bool(given == unchanged)

@@ -14,7 +14,8 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 PositiveInt = Annotated[StrictInt, Field(ge=1)]
-Triple = tuple[float, float, float]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Triple = tuple[Finite, Finite, Finite]
 
 
 class Section(BaseModel):
@@ -73,7 +74,9 @@ class BlockViewsConfig(Augmentation):
     """Block-wise Augmentation Module (Section 3.1): overlapping blocks of the photograph, two views of each."""
 
     kind: Literal["blocks"] = Field("blocks", description="blocks, or whole: crops of the whole photograph")
-    overlap: Annotated[float, Field(ge=0, le=0.5)] = Field(0.2, description="gamma: a block's side is .5 + gamma")
+    overlap: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        0.2, description="gamma: a block's side is .5 + gamma (views.kind=blocks only)"
+    )
 
     @property
     def pairs(self) -> int:
@@ -85,7 +88,7 @@ class WholeViewsConfig(Augmentation):
     """The usual views: crops of the whole photograph, in one or more positive pairs."""
 
     kind: Literal["whole"] = "whole"
-    pairs: PositiveInt = Field(1, description="positive pairs a photograph")
+    pairs: PositiveInt = Field(1, description="positive pairs a photograph (views.kind=whole only; blocks give four)")
 
 
 ViewsConfig = Annotated[BlockViewsConfig | WholeViewsConfig, Field(discriminator="kind")]

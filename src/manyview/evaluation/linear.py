@@ -121,7 +121,7 @@ def untrained(like: Backbone, seed: int) -> Backbone:
     """A new backbone as pre-training starts with it, its weights depending on the seed alone, in eval mode."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        backbone = build_backbone(like.name).eval()
+        backbone = build_backbone(like.name, zero_init_residual=like.zero_init_residual).eval()
     backbone.mean, backbone.std = like.mean, like.std
     return backbone
 

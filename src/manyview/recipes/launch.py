@@ -139,7 +139,9 @@ def _user_settings(
 
 def _resolve_new(recipe: str | None, user: list[Assignment], problems: list[str]) -> PretrainConfig:
     for assignment in user:
-        if assignment.key == "recipe" and recipe is None:
+        if assignment.key == "recipe" and recipe not in (None, assignment.value):
+            problems = [*problems, f"the recipe is {recipe}, but {assignment.value} in {assignment.source}; name one"]
+        elif assignment.key == "recipe":
             recipe = str(assignment.value)
     base: dict[str, Any] = {}
     try:

@@ -43,7 +43,7 @@ def atomic_write(path: Path, content: bytes | str | Callable[[Path], None]) -> N
         if callable(content):
             content(temporary)
         else:
-            temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+            temporary.write_bytes(content.encode("utf-8", "surrogateescape") if isinstance(content, str) else content)
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -163,7 +163,7 @@ class RunFolder:
         file = self.path / "skipped.csv"
         if not file.is_file():
             return {}
-        with file.open(newline="") as lines:
+        with file.open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
             return {row["image"]: row["reason"] for row in csv.DictReader(lines)}
 
 

@@ -22,9 +22,13 @@ def choose_device(asked: str) -> torch.device:
     try:
         device = torch.device(asked)
     except RuntimeError:
-        raise UserError(f"training.device {asked!r} is no device; choose auto, cpu, cuda, cuda:0 or mps") from None
+        device = torch.device("meta")  # which is none to train on
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise UserError(f"training.device {asked!r} is no device; choose auto, cpu, cuda, cuda:0 or mps")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError("training.device is cuda, but PyTorch sees no CUDA device here; use auto or cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"training.device is {asked}, but there are only {torch.cuda.device_count()} CUDA devices here")
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError("training.device is mps, but PyTorch has no Metal device here; use auto or cpu")
     return device

@@ -17,7 +17,7 @@ from manyview.config import Augmentation
 from manyview.errors import UserError
 from manyview.images import ImageFiles
 from manyview.methods import SimSiam
-from manyview.runs import RunFolder
+from manyview.runs import RunFolder, atomic_write
 from manyview.training.curves import Curves
 from manyview.training.display import Display, StepClock, spell
 from manyview.training.loader import Batch, start_loader
@@ -115,7 +115,7 @@ def run_loop(training: Training) -> None:
             clock.add(time.monotonic() - began, waited)
             for name, value in losses.items():
                 training.totals[name] = training.totals.get(name, 0.0) + value
-            reading = _watch(training, z)
+            reading, collapse = _watch(training, z)
             if training.step % _LOG_EVERY == 0 or reading:
                 training.log({"kind": "step", "epoch": epoch, "learning_rate": rate, **losses, **_numbers(reading)})
             if not announced and clock.count > min(_STEPS_MEASURED, plan.steps - 1):
@@ -125,10 +125,12 @@ def run_loop(training: Training) -> None:
             if training.step % plan.steps_per_epoch == 0:
                 _end_epoch(training, epoch, rate, z, clock)
                 saved_at = time.monotonic()
-            elif time.monotonic() - saved_at > 60 * config.training.checkpoint_minutes:
+            elif collapse or time.monotonic() - saved_at > 60 * config.training.checkpoint_minutes:
                 training.save()
                 saved_at = time.monotonic()
-            if _anywhere(training.fabric, stop.signal is not None):
+            if collapse:
+                raise collapse
+            if _anywhere(training.fabric, stop.signal is not None) and training.step < plan.steps:
                 training.save()
                 training.display.say(f"Stopped and saved after step {training.step:,}; continue with --resume.")
                 stop.act()
@@ -155,7 +157,7 @@ def train_step(
         began = time.monotonic()
         batch = next(batches)
         waited += time.monotonic() - began
-        training.skipped.add(batch.skipped, complete=batch.complete)
+        training.skipped.add(*_skipped_anywhere(training.fabric, batch))
         views = normalize(batch.views.to(training.fabric.device, non_blocking=True), config.views)
         pairs = len(views) * config.views.pairs * training.fabric.world_size
         order = torch.from_numpy(pair_order(config.training.seed, training.step, part, pairs))
@@ -195,7 +197,7 @@ def _refuse_non_finite(training: Training, loss: float, batch: Batch) -> None:
         return
     names = [training.files[int(image)] for image in batch.image_ids]
     file = training.folder.path / "nonfinite_batch.txt"
-    file.write_text("\n".join(names) + "\n")
+    atomic_write(file, "\n".join(names) + "\n")
     raise NonFiniteLossError(
         f"the loss is {loss} at step {training.step + 1:,}; the photographs of that batch are listed in {file}, the "
         "last good checkpoint is kept; look at them, or start anew with a smaller training.base_learning_rate"
@@ -203,24 +205,24 @@ def _refuse_non_finite(training: Training, loss: float, batch: Batch) -> None:
     )
 
 
-def _watch(training: Training, z: Tensor) -> Reading | None:
-    """Measure for collapse when it is time; the warning is printed, a lasting collapse saved and raised."""
+def _watch(training: Training, z: Tensor) -> tuple[Reading | None, CollapsedError | None]:
+    """Measure for collapse when it is time, the same on all processes; a lasting one is handed back to be raised."""
     if not training.monitor.is_due(training.step):
-        return None
+        return None, None
     try:
-        reading = training.monitor.measure(z, training.step)
-    except CollapsedError:
-        training.save()
-        raise
+        reading = training.monitor.measure(_rows_of_all(training.fabric, z), training.step)
+    except CollapsedError as collapse:
+        return collapse.reading, collapse
     if reading.warning:
         training.display.say("Warning: " + reading.warning, style="yellow")
-    return reading
+    return reading, None
 
 
 def _end_epoch(training: Training, epoch: int, rate: float, z: Tensor, clock: StepClock) -> None:
     """Mean losses and health of the epoch into the log; checkpoint and weights to the disk."""
     means = {name: total / training.plan.steps_per_epoch for name, total in training.totals.items()}
     training.totals = {}
+    z = _rows_of_all(training.fabric, z)
     std, rank = collapse_std(z), effective_rank(z)
     views_per_second = training.plan.views_per_step / clock.seconds_per_step
     training.log(
@@ -234,6 +236,20 @@ def _end_epoch(training: Training, epoch: int, rate: float, z: Tensor, clock: St
 
 def _numbers(reading: Reading | None) -> dict[str, float]:
     return {"std": reading.std, "rank": reading.rank} if reading else {}
+
+
+def _rows_of_all(fabric: Fabric, z: Tensor) -> Tensor:
+    gathered = fabric.all_gather(z) if fabric.world_size > 1 else z
+    return gathered.reshape(-1, z.shape[-1])
+
+
+def _skipped_anywhere(fabric: Fabric, batch: Batch) -> tuple[list[tuple[int, str]], bool]:
+    """Unreadable photographs of all processes' batches, and whether all of them found stand-ins."""
+    if fabric.world_size == 1 or not _anywhere(fabric, bool(batch.skipped)):
+        return batch.skipped, batch.complete
+    parts: list[Any] = [None] * fabric.world_size
+    torch.distributed.all_gather_object(parts, (batch.skipped, batch.complete))
+    return [entry for skipped, _ in parts for entry in skipped], all(complete for _, complete in parts)
 
 
 def _anywhere(fabric: Fabric, flag: bool) -> bool:

@@ -25,7 +25,15 @@ _ADVICE = (
 
 
 class CollapsedError(UserError):
-    """The representation stayed collapsed for as long as the monitor was told to wait."""
+    """The representation stayed collapsed for as long as the monitor was told to wait.
+
+    Attributes:
+        reading: the last measurement.
+    """
+
+    def __init__(self, message: str, reading: Reading) -> None:
+        super().__init__(message)
+        self.reading = reading
 
 
 @dataclass(frozen=True)
@@ -77,7 +85,9 @@ class CollapseMonitor:
             f"(healthy: near 1) and its effective rank is {rank:.1f} (it was {self.peak_rank:.1f})"
         )
         if collapsed and self.config.on_collapse == "stop" and self.in_a_row >= self.config.patience:
-            raise CollapsedError(f"{sentence}, {self.in_a_row} times in a row; {_ADVICE}")
+            raise CollapsedError(
+                f"{sentence}, {self.in_a_row} times in a row; {_ADVICE}", Reading(std, rank, collapsed)
+            )
         warning = f"{sentence}; {_ADVICE}" if collapsed and self.in_a_row == 1 else None
         return Reading(std, rank, collapsed, warning)
 

@@ -39,11 +39,6 @@ class Plan:
         return self.steps_per_epoch * self.config.training.epochs
 
     @property
-    def photographs_per_step(self) -> int:
-        """Photographs that one optimiser step sees."""
-        return self.config.training.batch_size * self.config.training.accumulate
-
-    @property
     def views_per_step(self) -> int:
         """Views that one optimiser step sees."""
         return 2 * self.config.pairs_per_step
@@ -62,16 +57,9 @@ def make_plan(config: PretrainConfig, photographs: int, processes: int = 1) -> P
         )
     remarks = []
     if training.batch_size * training.accumulate > photographs:
-        batch = min(training.batch_size, photographs) // processes * processes
-        if batch < 2:
-            raise UserError(f"{photographs} photographs cannot feed {processes} processes; use fewer")
-        remarks.append(
-            f"Only {photographs:,} photographs for {training.batch_size * training.accumulate:,} a step: "
-            f"the batch is reduced to {batch}, and the learning rate with it."
-        )
-        reduced = training.model_copy(update={"batch_size": batch, "accumulate": 1})
-        config = config.model_copy(update={"training": reduced})
-        training = reduced
+        config, remark = _reduced(config, photographs, processes)
+        remarks.append(remark)
+        training = config.training
     if training.batch_size % processes:
         raise UserError(
             f"training.batch_size {training.batch_size} does not divide among {processes} processes; "
@@ -88,6 +76,30 @@ def make_plan(config: PretrainConfig, photographs: int, processes: int = 1) -> P
             f"image-aware loss, and no samples to batch normalisation: each batch is contrasted by itself."
         )
     return Plan(photographs, photographs // (training.batch_size * training.accumulate), config, tuple(remarks))
+
+
+def _reduced(config: PretrainConfig, photographs: int, processes: int) -> tuple[PretrainConfig, str]:
+    """The configuration with as many photographs a step as there are, and the sentence that says so."""
+    asked = config.training
+    batch = min(asked.batch_size, photographs // processes * processes)
+    accumulate = max(min(asked.accumulate, photographs // max(batch, 1)), 1)
+    if batch < 2:
+        raise UserError(f"{photographs} photographs cannot feed {processes} processes; use fewer")
+    values = config.model_dump()
+    values["training"] |= {"batch_size": batch, "accumulate": accumulate}
+    changed = [
+        f"{name} is reduced to {now}"
+        for name, before, now in (
+            ("the batch", asked.batch_size, batch),
+            ("training.accumulate", asked.accumulate, accumulate),
+        )
+        if now != before
+    ]
+    remark = (
+        f"Only {photographs:,} photographs for {asked.batch_size * asked.accumulate:,} a step: "
+        f"{' and '.join(changed)}, and the learning rate with it."
+    )
+    return PretrainConfig.model_validate(values), remark
 
 
 class BatchPlan:

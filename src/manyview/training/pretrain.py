@@ -51,6 +51,7 @@ def train(
     fingerprint = files.fingerprint()
     if resume:
         _check_same_photographs(folder, fingerprint)
+        _check_same_hardware(folder, plan.config, fabric)
     if fabric.global_rank == 0:
         if resume:
             folder.lock()
@@ -100,6 +101,11 @@ def make_fabric(config: PretrainConfig) -> Fabric:
 
 
 def _named_backbone(config: PretrainConfig) -> Backbone:
+    if config.backbone.name.startswith("own:"):
+        raise UserError(
+            f"the backbone is {config.backbone.name.removeprefix('own:')}, a module of your own: "
+            "call manyview.pretrain(..., backbone=module) from Python"
+        )
     return build_backbone(config.backbone.name, zero_init_residual=config.backbone.zero_init_residual)
 
 
@@ -146,12 +152,30 @@ def _describe(
                 "learning_rate": plan.config.learning_rate,
             },
             "data": {"photographs": len(files), "fingerprint": fingerprint},
-            "device": str(fabric.device),
-            "precision": choose_precision(plan.config.training.precision, fabric.device),
-            "processes": fabric.world_size,
+            **_hardware(plan.config, fabric),
         },
     )
     folder.write_json("config.json", plan.config.model_dump(mode="json"))
+
+
+def _check_same_hardware(folder: RunFolder, config: PretrainConfig, fabric: Fabric) -> None:
+    """What ``auto`` stood for is part of the run: another device or precision would give other weights."""
+    about = folder.read_json("run.json")
+    now = _hardware(config, fabric)
+    changed = [f"{key} was {about.get(key)}, now {value}" for key, value in now.items() if about.get(key) != value]
+    if changed:
+        raise UserError(
+            f"{folder.path} was started on other hardware: {'; '.join(changed)}; resume it where it ran, "
+            "or start a new run in another folder"
+        )
+
+
+def _hardware(config: PretrainConfig, fabric: Fabric) -> dict[str, Any]:
+    return {
+        "device": fabric.device.type,
+        "precision": choose_precision(config.training.precision, fabric.device),
+        "processes": fabric.world_size,
+    }
 
 
 def _check_same_photographs(folder: RunFolder, fingerprint: str) -> None:

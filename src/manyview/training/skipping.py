@@ -21,7 +21,7 @@ class SkippedPhotographs:
         self.writes = writes
         self.reasons = folder.read_skipped()
 
-    def add(self, skipped: Sequence[tuple[int, str]], *, complete: bool) -> None:
+    def add(self, skipped: Sequence[tuple[int, str]], complete: bool) -> None:
         """Take note of a batch's unreadable photographs.
 
         Args:
@@ -39,9 +39,10 @@ class SkippedPhotographs:
         share = len(self.reasons) / len(self.files)
         if share > self.limit or not complete:
             examples = [f"{name} ({reason})" for name, reason in sorted(self.reasons.items())]
+            limit = f"above the limit of {self.limit:.0%}" if share > self.limit else "and too many of them in a row"
             more = f" and {len(examples) - _NAMED} more" if len(examples) > _NAMED else ""
             raise UserError(
-                f"{len(examples)} of {len(self.files):,} photographs cannot be read, {share:.1%}, above the limit of "
-                f"{self.limit:.0%}: {', '.join(examples[:_NAMED])}{more}; all are listed in "
+                f"{len(examples)} of {len(self.files):,} photographs cannot be read, {share:.1%}, {limit}: "
+                f"{', '.join(examples[:_NAMED])}{more}; all are listed in "
                 f"{self.folder.path / 'skipped.csv'}; remove or mend them, or raise data.max_bad_fraction"
             )

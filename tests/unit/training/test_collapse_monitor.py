@@ -9,6 +9,7 @@ from torch import Tensor
 
 from manyview.config import MonitorConfig
 from manyview.errors import UserError
+from manyview.runs import RunFolder
 from manyview.training.monitor import CollapsedError, CollapseMonitor
 from tiny import train_tiny
 
@@ -130,10 +131,22 @@ def test_run_stops_after_patience_with_advice(photographs: Path, tmp_path: Path)
         train_tiny(photographs, tmp_path / "run", settings={**ALWAYS, "monitor.patience": 6})
 
     # Stopped with a checkpoint, and going on regardless is possible.
-    run = train_tiny(
-        None, tmp_path / "run", settings={"monitor.on_collapse": "warn", "monitor.patience": 6}, resume=True
-    )
+    assert RunFolder(tmp_path / "run").read_metrics()[-1]["step"] == 6
+    run = train_tiny(None, tmp_path / "run", settings={"monitor.on_collapse": "warn"}, resume=True)
     assert run.read_metrics()[-1]["step"] == 8
+
+
+def test_collapse_at_the_end_of_an_epoch_leaves_the_epoch_whole(photographs: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="at step 4 the representation is collapsing"):
+        train_tiny(photographs, tmp_path / "run", settings={**ALWAYS, "monitor.patience": 4})
+    stopped = RunFolder(tmp_path / "run").read_metrics()
+
+    run = train_tiny(None, tmp_path / "run", settings={"monitor.on_collapse": "warn"}, resume=True)
+
+    whole = train_tiny(photographs, tmp_path / "whole", settings={**ALWAYS, "monitor.on_collapse": "warn"})
+    assert [record["kind"] for record in stopped if record["step"] == 4] == ["step", "epoch"]
+    losses = [[record["loss"] for record in each.read_metrics() if record["kind"] == "epoch"] for each in (run, whole)]
+    assert losses[0] == losses[1]
 
 
 def test_run_that_warns_goes_on_and_says_it_once(

@@ -104,7 +104,7 @@ def test_batch_larger_than_the_photographs_is_reduced_and_said() -> None:
     made = plan(100, training__batch_size=128)
 
     assert made.config.training.batch_size == 100
-    assert (made.steps_per_epoch, made.photographs_per_step, made.views_per_step) == (1, 100, 800)
+    assert (made.steps_per_epoch, made.views_per_step) == (1, 800)
     assert math.isclose(made.config.learning_rate, 0.05 * 400 / 256)
     assert made.remarks[0] == (
         "Only 100 photographs for 128 a step: the batch is reduced to 100, and the learning rate with it."
@@ -115,7 +115,8 @@ def test_accumulated_batch_larger_than_the_photographs() -> None:
     made = plan(100, training__batch_size=64, training__accumulate=4)
 
     assert (made.config.training.batch_size, made.config.training.accumulate, made.steps_per_epoch) == (64, 1, 1)
-    assert "Only 100 photographs for 256 a step: the batch is reduced to 64" in made.remarks[0]
+    assert "Only 100 photographs for 256 a step: training.accumulate is reduced to 1" in made.remarks[0]
+    assert plan(500, training__batch_size=128, training__accumulate=4).config.training.accumulate == 3
 
 
 def test_reduced_batch_still_divides_among_processes() -> None:

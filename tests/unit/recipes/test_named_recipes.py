@@ -148,3 +148,16 @@ def test_a_list_restricts_the_photographs(photographs: Path, tmp_path: Path) -> 
     run = train_tiny(photographs, tmp_path / "run", list=tmp_path / "list.txt", epochs=1)
 
     assert run.read_json("run.json")["data"]["photographs"] == 8
+
+
+def test_a_recipe_that_contradicts_the_file_is_refused(photographs: Path, tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    file.write_text('{"recipe": "paper"}')
+
+    with pytest.raises(UserError, match="the recipe is released, but paper in .*config.json; name one"):
+        manyview.pretrain(photographs, tmp_path / "run", recipe="released", config=file)
+
+
+def test_a_module_of_ones_own_must_be_handed_over(photographs: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"the backbone is here.Net, a module of your own: call manyview.pretrain"):
+        manyview.pretrain(photographs, tmp_path / "run", backbone="own:here.Net")

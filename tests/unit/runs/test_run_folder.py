@@ -135,3 +135,12 @@ def test_damaged_json_is_the_users_to_know(tmp_path: Path, content: str) -> None
 
 def test_folder_can_be_given_as_a_path(tmp_path: Path) -> None:
     assert Path(RunFolder(tmp_path)) == tmp_path
+
+
+def test_names_that_are_not_utf8_survive(tmp_path: Path) -> None:
+    folder, name = RunFolder(tmp_path), os.fsdecode(b"caf\xe9.jpg")
+
+    folder.write_skipped({name: "empty file"})
+
+    assert folder.read_skipped() == {name: "empty file"}
+    assert b"caf\xe9.jpg,empty file" in (tmp_path / "skipped.csv").read_bytes()

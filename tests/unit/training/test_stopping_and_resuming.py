@@ -364,3 +364,12 @@ def test_quiet_prints_nothing(photographs: Path, tmp_path: Path, capfd: pytest.C
     train_tiny(photographs, tmp_path / "run", epochs=1)
 
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("key", "value"), [("precision", "bf16"), ("device", "cuda"), ("processes", 2)])
+def test_other_hardware_is_refused(stopped: Path, key: str, value: object) -> None:
+    folder = RunFolder(stopped)
+    folder.write_json("run.json", {**folder.read_json("run.json"), key: value})
+
+    with pytest.raises(UserError, match=rf"started on other hardware: {key} was {value}, now"):
+        train_tiny(None, stopped, resume=True)

@@ -154,10 +154,10 @@ def test_a_recipe_that_contradicts_the_file_is_refused(photographs: Path, tmp_pa
     file = tmp_path / "config.json"
     file.write_text('{"recipe": "paper"}')
 
-    with pytest.raises(UserError, match="the recipe is released, but paper in .*config.json; name one"):
+    with pytest.raises(UserError, match=r"the recipe is released, but paper in .*config\.json; name one"):
         manyview.pretrain(photographs, tmp_path / "run", recipe="released", config=file)
 
 
 def test_a_module_of_ones_own_must_be_handed_over(photographs: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"the backbone is here.Net, a module of your own: call manyview.pretrain"):
+    with pytest.raises(UserError, match=r"the backbone is here\.Net, a module of your own: call manyview.pretrain"):
         manyview.pretrain(photographs, tmp_path / "run", backbone="own:here.Net")

@@ -372,4 +372,4 @@ def test_other_hardware_is_refused(stopped: Path, key: str, value: object) -> No
     folder.write_json("run.json", {**folder.read_json("run.json"), key: value})
 
     with pytest.raises(UserError, match=rf"started on other hardware: {key} was {value}, now"):
-        train_tiny(None, stopped, resume=True)
+        resume(stopped)

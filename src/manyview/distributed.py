@@ -1,13 +1,35 @@
-"""Rank, and a gather through which gradients flow; on one process, the identity."""
+"""Rank, shares of work, and a gather through which gradients flow; on one process, the identity."""
 
 from __future__ import annotations
 
-from typing import Any
+import atexit
+import os
+from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Shaped
 from torch import Tensor
 from torch import distributed as dist
+
+Item = TypeVar("Item")
+
+
+def join(device: torch.device) -> None:
+    """Meet the other processes that torchrun started; nothing without torchrun, or when they have met before.
+
+    Args:
+        device: where this process computes; on CUDA they talk through NCCL, elsewhere through gloo.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not _initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        atexit.register(dist.destroy_process_group)
+
+
+def wait_for_all() -> None:
+    """Go on when every process has come here."""
+    if world_size() > 1:
+        dist.barrier()
 
 
 def world_size() -> int:
@@ -35,6 +57,32 @@ def gather(x: Shaped[Tensor, "rows ..."]) -> Shaped[Tensor, "all_rows ..."]:
         return x
     gathered: Tensor = _Gather.apply(x)  # type: ignore[no-untyped-call]
     return gathered
+
+
+def share(items: Sequence[Item]) -> list[Item]:
+    """This process's items, every W-th from its rank on, with some of the first again so that all have as many.
+
+    Args:
+        items: all of them, at least one, the same on every process.
+    """
+    missing = -len(items) % world_size()
+    return [*items, *([items[0]] * missing)][rank() :: world_size()]
+
+
+def gather_shares(own: Shaped[Tensor, "rows ..."], total: int) -> Shaped[Tensor, "items ..."]:
+    """What every process made of its ``share``, put together in the order of the items; not differentiable.
+
+    Args:
+        own: a row for each item of this process's share, on the CPU or its own device.
+        total: the number of items, without those that were given out again.
+    """
+    if world_size() == 1:
+        return own
+    # NCCL moves only what lies on its devices.
+    sent = own.contiguous().to("cuda" if dist.get_backend() == "nccl" else own.device)
+    parts = [torch.empty_like(sent) for _ in range(world_size())]
+    dist.all_gather(parts, sent)
+    return torch.stack(parts, dim=1).flatten(0, 1)[:total].to(own.device)
 
 
 class _Gather(torch.autograd.Function):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -15,8 +16,9 @@ def phases() -> Iterator[Callable[[int, int, str], None]]:
     tasks: dict[str, TaskID] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
-    # Of a bar that nobody sees, a blank line would be left.
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+    # Of a bar that nobody sees, a blank line would be left; of several processes, the first draws.
+    hidden = not console.is_terminal or os.environ.get("RANK", "0") != "0"
+    with Progress(*columns, console=console, transient=True, disable=hidden) as bars:
 
         def show(done: int, total: int, phase: str) -> None:
             if phase not in tasks:

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from manyview.cli.options import (
     Architecture,
+    AveragePrecision,
+    Compatibility,
+    Crop,
     Device,
+    Difficult,
     LabelledImages,
+    LabelProblems,
     Out,
     Pool,
     Precision,
     RandomInit,
+    Resamples,
     Size,
     TrainLabels,
     ValImages,
@@ -30,12 +36,17 @@ def knn(
     val_labels: ValLabels,
     out: Out = None,
     val_images: ValImages = None,
+    difficult: Difficult = "ignore",
+    label_problems: LabelProblems = "refuse",
     pool: Pool = "gamp",
     size: Size = 224,
+    crop: Crop = "warp",
     neighbours: Annotated[int, typer.Option(help="Training images that vote on each image.")] = 20,
     temperature: Annotated[float, typer.Option(help="The smaller, the more the nearest count.")] = 0.07,
     threshold: Annotated[float, typer.Option(help="Share of the votes from which a class counts as predicted.")] = 0.5,
-    resamples: Annotated[int, typer.Option(help="Of the bootstrap for the intervals; 0: none.")] = 1000,
+    resamples: Resamples = 1000,
+    average_precision: AveragePrecision = "all_points",
+    compatibility: Compatibility = None,
     random_init: RandomInit = False,
     seed: Annotated[int, typer.Option(help="Of the bootstrap and the untrained backbone.")] = 0,
     workers: Workers = None,
@@ -47,35 +58,17 @@ def knn(
 
     Example: manyview knn runs/a --images photos --train-labels train.csv --val-labels val.csv --out runs/a-knn
     """
+    options: dict[str, Any] = dict(locals())  # what the command takes is what the function takes
     from rich.console import Console
 
     from manyview.cli.bars import phases
-    from manyview.evaluation.frozen_tables import format_knn
-    from manyview.evaluation.knn import knn_evaluation
+    from manyview.distributed import rank
+    from manyview.evaluation import knn_evaluation
+    from manyview.evaluation.table import format_knn
 
-    console = Console()
     with phases() as progress:
-        result = knn_evaluation(
-            weights,
-            images=images,
-            train_labels=train_labels,
-            val_labels=val_labels,
-            val_images=val_images,
-            out=out,
-            pool=pool,
-            size=size,
-            neighbours=neighbours,
-            temperature=temperature,
-            threshold=threshold,
-            resamples=resamples,
-            random_init=random_init,
-            seed=seed,
-            workers=workers,
-            device=device,
-            precision=precision,
-            backbone=backbone,
-            progress=progress,
-        )
+        result = knn_evaluation(**options, progress=progress)
+    console = Console(quiet=rank() > 0)
     console.print(format_knn(result))
     if out is not None:
         console.print(f"Written to {out / 'metrics.json'}", highlight=False, markup=False)

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from manyview.cli.options import (
     Architecture,
+    AveragePrecision,
+    Compatibility,
+    Crop,
     Device,
+    Difficult,
     LabelledImages,
+    LabelProblems,
     Out,
     Pool,
     Precision,
     RandomInit,
+    Resamples,
     Size,
     TrainLabels,
     ValImages,
@@ -30,16 +36,41 @@ def linear(
     val_labels: ValLabels,
     out: Out = None,
     val_images: ValImages = None,
+    difficult: Difficult = "ignore",
+    label_problems: LabelProblems = "refuse",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue an evaluation that was stopped, in --out.")
+    ] = False,
+    recipe: Annotated[
+        str, typer.Option(help="paper; or released: no weight decay, and a threshold at a logit of .6.")
+    ] = "paper",
     pool: Pool = "gamp",
     size: Size = 224,
+    crop: Crop = "warp",
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 100,
+    measured: Annotated[
+        str, typer.Option("--epoch", help="Whose head is measured: last, or best by validation mAP, which flatters.")
+    ] = "last",
     batch_size: Annotated[int, typer.Option(help="Images a step; the learning rate follows it.")] = 64,
     base_learning_rate: Annotated[float, typer.Option(help="Learning rate at a batch of 256.")] = 10.0,
-    weight_decay: Annotated[float, typer.Option(help="Weight decay of the linear layer.")] = 1e-4,
-    threshold: Annotated[float, typer.Option(help="Probability from which a class counts as predicted.")] = 0.5,
+    weight_decay: Annotated[
+        float | None, typer.Option(help="Of the linear layer; unset: the recipe's.", show_default=False)
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            help="Probability from which a class counts as predicted; unset: the recipe's.", show_default=False
+        ),
+    ] = None,
     cached: Annotated[
         bool, typer.Option("--cached", help="Extract features once, without augmentation; seconds instead of hours.")
     ] = False,
+    flips: Annotated[
+        bool, typer.Option("--flips", help="With --cached: those of the mirrored photographs, too.")
+    ] = False,
+    average_precision: AveragePrecision = "all_points",
+    compatibility: Compatibility = None,
+    resamples: Resamples = 1000,
     random_init: RandomInit = False,
     seed: Annotated[int, typer.Option(help="Of the head's first weights, order and crops.")] = 0,
     workers: Workers = None,
@@ -47,41 +78,21 @@ def linear(
     precision: Precision = "auto",
     backbone: Architecture = None,
 ) -> None:
-    """Measure frozen weights by multi-label linear evaluation.
+    """Measure frozen weights by multi-label linear evaluation; under torchrun, on several devices.
 
     Example: manyview linear runs/a --images photos --train-labels train.csv --val-labels val.csv --out runs/a-linear
     --cached --random-init
     """
+    options: dict[str, Any] = dict(locals())  # what the command takes is what the function takes
     from rich.console import Console
 
     from manyview.cli.bars import phases
+    from manyview.distributed import rank
     from manyview.evaluation import format_table, linear_evaluation
 
-    console = Console()
     with phases() as progress:
-        result = linear_evaluation(
-            weights,
-            images=images,
-            train_labels=train_labels,
-            val_labels=val_labels,
-            val_images=val_images,
-            out=out,
-            pool=pool,
-            size=size,
-            epochs=epochs,
-            batch_size=batch_size,
-            base_learning_rate=base_learning_rate,
-            weight_decay=weight_decay,
-            threshold=threshold,
-            cached=cached,
-            random_init=random_init,
-            seed=seed,
-            workers=workers,
-            device=device,
-            precision=precision,
-            backbone=backbone,
-            progress=progress,
-        )
+        result = linear_evaluation(**options, progress=progress)
+    console = Console(quiet=rank() > 0)
     console.print(format_table(result))
     if out is not None:
         console.print(f"Written to {out / 'metrics.json'}", highlight=False, markup=False)

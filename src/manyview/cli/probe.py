@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from manyview.cli.options import (
     Architecture,
+    AveragePrecision,
+    Compatibility,
+    Crop,
     Device,
+    Difficult,
     LabelledImages,
+    LabelProblems,
     Pool,
     Precision,
     RandomInit,
@@ -30,8 +35,11 @@ def probe(
     val_labels: ValLabels,
     out: Annotated[Path | None, typer.Option(help="Folder for metrics.json and curve.png.")] = None,
     val_images: ValImages = None,
+    difficult: Difficult = "ignore",
+    label_problems: LabelProblems = "refuse",
     pool: Pool = "gamp",
     size: Size = 224,
+    crop: Crop = "warp",
     fraction: Annotated[
         list[float] | None,
         typer.Option(help="Share of the training images; repeat for several.", show_default="0.01, 0.1 and 1"),
@@ -53,6 +61,8 @@ def probe(
         str | None,
         typer.Option(help="Of the features: standardised or unit; unset: unit for svm only.", show_default=False),
     ] = None,
+    average_precision: AveragePrecision = "all_points",
+    compatibility: Compatibility = None,
     random_init: RandomInit = False,
     workers: Workers = None,
     device: Device = "auto",
@@ -64,35 +74,20 @@ def probe(
     Example: manyview probe runs/a --images photos --train-labels train.csv --val-labels val.csv --out runs/a-probe
     --fraction 0.01 --fraction 0.1 --fraction 1 --random-init
     """
+    options: dict[str, Any] = dict(locals())
+    options["fractions"] = options.pop("fraction") or (0.01, 0.1, 1.0)
+    options["seeds"] = options.pop("seed") or (0, 1, 2)
+    options["costs"] = options.pop("cost") or (1.0,)
     from rich.console import Console
 
     from manyview.cli.bars import phases
-    from manyview.evaluation.frozen_tables import format_low_label
+    from manyview.distributed import rank
     from manyview.evaluation.low_label import CURVE_FILE, low_label_evaluation
+    from manyview.evaluation.low_label_table import format_low_label
 
-    console = Console()
     with phases() as progress:
-        result = low_label_evaluation(
-            weights,
-            images=images,
-            train_labels=train_labels,
-            val_labels=val_labels,
-            val_images=val_images,
-            out=out,
-            pool=pool,
-            size=size,
-            fractions=fraction or (0.01, 0.1, 1.0),
-            seeds=seed or (0, 1, 2),
-            classifier=classifier,
-            costs=cost or (1.0,),
-            scaling=scaling,
-            random_init=random_init,
-            workers=workers,
-            device=device,
-            precision=precision,
-            backbone=backbone,
-            progress=progress,
-        )
+        result = low_label_evaluation(**options, progress=progress)
+    console = Console(quiet=rank() > 0)
     console.print(format_low_label(result))
     if out is not None:
         console.print(f"Written to {out / 'metrics.json'} and {out / CURVE_FILE}", highlight=False, markup=False)

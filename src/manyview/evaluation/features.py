@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -10,10 +11,10 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor, nn
 
-from manyview import pooling
+from manyview import distributed, pooling
 from manyview.config import IMAGENET_MEAN, IMAGENET_STD
 from manyview.errors import UserError
-from manyview.evaluation.photographs import MIN_SIZE, Photographs, Pixels, load
+from manyview.evaluation.photographs import CROPS, MIN_SIZE, Photographs, Pixels, load
 from manyview.views import normalize
 
 PRECISIONS = ("float32", "bf16")
@@ -81,14 +82,17 @@ def extract(
     device: str = "auto",
     precision: str = "auto",
     workers: int | None = None,
+    crop: str = "warp",
+    flip: bool = False,
     progress: Progress = no_progress,
     phase: str = "features",
 ) -> Pooled:
     """Global average and global maximum of a backbone's feature maps, without augmentation.
 
-    Every photograph is warped to S x S (bilinear with antialiasing) and normalised as the backbone's own images were,
+    Every photograph is brought to S x S (bilinear with antialiasing) and normalised as the backbone's own images were,
     or with ImageNet's mean and standard deviation where it does not say. Both poolings are kept, so that every other
-    can be formed from one extraction. The backbone is left on the device and in eval mode.
+    can be formed from one extraction. The backbone is left on the device and in eval mode. Of several processes, each
+    takes its share of the photographs, and all get the features of all.
 
     Args:
         backbone: normalised images (B, C, S, S) to feature maps (B, D, h, w). If it says ``rgb = False``, photographs
@@ -100,6 +104,9 @@ def extract(
         device: "auto" (a CUDA accelerator if there is one), "cpu", "cuda", "cuda:1", "mps", ...
         precision: "float32" (which "auto" means) or "bf16" for the backbone's computation; features are float32.
         workers: loader processes; unset: by cores. The features do not depend on it.
+        crop: "warp", the whole photograph warped to the square, or "center", the square at its centre whose side is 7/8
+            of the shorter side.
+        flip: whether the photographs are mirrored.
         progress: called after each batch with the number of photographs done.
         phase: what progress is told is being done.
 
@@ -107,27 +114,29 @@ def extract(
         "avg" and "max": (N, D) in main memory, in the order of ``names``.
 
     Raises:
-        UserError: if a photograph cannot be read, if a feature is not finite, if device, precision or size is invalid.
+        UserError: if a photograph cannot be read, if a feature is not finite, if device, precision, size or crop is
+            invalid.
     """
     if not names:
         raise UserError("there are no photographs to extract features of")
     where, precision = resolve_device(device), resolve_precision(precision)
     require(size >= MIN_SIZE, f"size must be at least {MIN_SIZE} pixels, not {size}")
+    require(crop in CROPS, f"crop must be one of {', '.join(CROPS)}, not {crop!r}")
     require(batch_size >= 1, f"batch_size must be at least 1, not {batch_size}")
     frozen = FrozenBackbone(backbone, where, precision)
-    places = [(0, index) for index in range(len(names))]
+    places = [(0, index) for index in distributed.share(range(len(names)))]
     batches = [places[start : start + batch_size] for start in range(0, len(places), batch_size)]
     pooled: dict[str, list[Float32[Tensor, "batch dim"]]] = {"avg": [], "max": []}
     done = 0
-    progress(done, len(names), phase)
-    photographs = Photographs(images, names, size, bands=bands(backbone))
+    progress(done, len(places), phase)
+    photographs = Photographs(images, names, size, bands=bands(backbone), crop=crop, flip=flip)
     for pixels, indices in load(photographs, batches, workers=workers, pin=where.type == "cuda"):
         features = frozen(pixels)
         for kind, parts in pooled.items():
             parts.append(pooling.pool(features, kind).cpu())
         done += len(indices)
-        progress(done, len(names), phase)
-    result = {kind: torch.cat(parts) for kind, parts in pooled.items()}
+        progress(done, len(places), phase)
+    result = {kind: distributed.gather_shares(torch.cat(parts), len(names)) for kind, parts in pooled.items()}
     require(
         all(bool(torch.isfinite(values).all()) for values in result.values()),
         "the backbone gives features that are not finite: its weights are damaged, or come from a run that diverged",
@@ -141,9 +150,14 @@ def combine(pooled: Pooled, kind: str) -> Float32[Tensor, "images pooled_dim"]:
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device of that name, "auto" being a CUDA accelerator if there is one, or an error in words."""
+    """The device of that name, "auto" being a CUDA accelerator if there is one, or an error in words.
+
+    Of several processes under torchrun, each gets the accelerator of its own place on the machine.
+    """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and "LOCAL_RANK" in os.environ:
+        name = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         device = torch.device(name)
     except RuntimeError:

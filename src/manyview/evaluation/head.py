@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,9 +58,9 @@ class HeadSettings:
         return math.ceil(images / self.batch_size)
 
 
-def shuffled_places(settings: HeadSettings, images: int) -> Iterator[list[tuple[int, int]]]:
-    """The (epoch, index) of every batch of a training, each epoch in an order drawn from (seed, epoch) alone."""
-    for epoch in range(settings.epochs):
+def shuffled_places(settings: HeadSettings, images: int, first_epoch: int = 0) -> Iterator[list[tuple[int, int]]]:
+    """The (epoch, index) of every batch from an epoch on, each epoch in an order drawn from (seed, epoch) alone."""
+    for epoch in range(first_epoch, settings.epochs):
         order = np.random.default_rng((settings.seed, epoch)).permutation(images).tolist()
         for start in range(0, images, settings.batch_size):
             yield [(epoch, index) for index in order[start : start + settings.batch_size]]
@@ -103,54 +103,93 @@ def known_loss(
     return total / max(int(known.sum()), 1)
 
 
+class HeadTraining:
+    """A linear head that is being trained: its weights, the optimiser's, and the mean loss of each epoch so far.
+
+    Args:
+        head: trained in place.
+        settings: epochs, batch size, learning rate, weight decay, momentum.
+    """
+
+    def __init__(self, head: nn.Linear, settings: HeadSettings) -> None:
+        self.head, self.settings = head, settings
+        self.losses: list[float] = []
+        self._optimizer = torch.optim.SGD(
+            head.parameters(), lr=settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
+        )
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return len(self.losses)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that the next epoch depends on, but for the losses."""
+        found = {name: parameter.detach().cpu().clone() for name, parameter in self.head.named_parameters()}
+        for name, parameter in self.head.named_parameters():
+            momentum = self._optimizer.state[parameter].get("momentum_buffer")
+            if momentum is not None:
+                found[f"{name}.momentum"] = momentum.cpu().clone()
+        return found
+
+    def restore(self, tensors: Mapping[str, Tensor], losses: list[float]) -> None:
+        """Take up a training where ``tensors`` and ``losses`` were kept."""
+        self.losses = list(losses)
+        for name, parameter in self.head.named_parameters():
+            parameter.data.copy_(tensors[name])
+            if f"{name}.momentum" in tensors:
+                self._optimizer.state[parameter]["momentum_buffer"] = tensors[f"{name}.momentum"].to(parameter.device)
+
+    def run_epoch(self, batches: Iterator[FeatureBatch], images: int) -> None:
+        """Minimise the loss over the batches that hold every image once.
+
+        Raises:
+            UserError: if the loss is not finite.
+        """
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate_at(self.epoch)
+        total = torch.zeros((), dtype=torch.float64, device=self.head.weight.device)
+        for _ in range(self.settings.steps_per_epoch(images)):
+            features, targets = next(batches)
+            loss = known_loss(self.head(features), targets)
+            self._optimizer.zero_grad()
+            loss.backward()
+            self._optimizer.step()
+            total += loss.detach() * len(features)
+        self.losses.append(float(total) / images)
+        # An infinite weight would show in the loss only at the next step: there is none after the last epoch.
+        if not (math.isfinite(self.losses[-1]) and bool(torch.isfinite(self.head.weight).all())):
+            raise UserError(
+                f"the linear head diverged in epoch {self.epoch} of {self.settings.epochs} (loss {self.losses[-1]}): "
+                f"lower base_learning_rate, which is {self.settings.base_learning_rate:g}"
+            )
+
+
 def train_head(
     batches: Iterator[FeatureBatch],
-    head: nn.Linear,
-    settings: HeadSettings,
+    training: HeadTraining,
     images: int,
     *,
+    after_epoch: Callable[[HeadTraining], None] = lambda _: None,
     progress: Progress = no_progress,
     phase: str = "linear head",
-) -> list[float]:
+) -> None:
     """Minimise binary cross-entropy with logits, averaged over images and classes, by SGD with momentum.
 
     Args:
         batches: pooled features (B, D) and targets (B, C), 0 or 1, or nan where left out, on the head's device, in
-            order, for all epochs.
-        head: trained in place; the last epoch's weights stay.
-        settings: epochs, batch size, learning rate, weight decay, momentum.
+            order, for all epochs that are left.
+        training: a new one, or one that was stopped; its head has the last epoch's weights in the end.
         images: photographs in an epoch.
+        after_epoch: called after each epoch.
         progress: called after each epoch.
         phase: what progress is told is being done.
-
-    Returns:
-        Mean loss of each epoch, over its images.
 
     Raises:
         UserError: if the loss is not finite.
     """
-    optimizer = torch.optim.SGD(
-        head.parameters(), lr=settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
-    )
-    losses: list[float] = []
-    progress(0, settings.epochs, phase)
-    for epoch in range(settings.epochs):
-        for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate_at(epoch)
-        total = torch.zeros((), dtype=torch.float64, device=head.weight.device)
-        for _ in range(settings.steps_per_epoch(images)):
-            features, targets = next(batches)
-            loss = known_loss(head(features), targets)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            total += loss.detach() * len(features)
-        losses.append(float(total) / images)
-        # An infinite weight would show in the loss only at the next step: there is none after the last epoch.
-        if not (math.isfinite(losses[-1]) and bool(torch.isfinite(head.weight).all())):
-            raise UserError(
-                f"the linear head diverged in epoch {epoch + 1} of {settings.epochs} (loss {losses[-1]}): lower "
-                f"base_learning_rate, which is {settings.base_learning_rate:g}"
-            )
-        progress(epoch + 1, settings.epochs, phase)
-    return losses
+    progress(training.epoch, training.settings.epochs, phase)
+    while training.epoch < training.settings.epochs:
+        training.run_epoch(batches, images)
+        after_epoch(training)
+        progress(training.epoch, training.settings.epochs, phase)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +14,16 @@ from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from manyview.evaluation.features import Progress, no_progress, require
-from manyview.evaluation.frozen_features import (
-    Features,
-    FeatureSettings,
-    as_json,
-    describe_features,
-    extract_both,
-    ignored_labels,
-    load_networks,
-)
+from manyview import distributed
+from manyview.evaluation.average_precision import AveragePrecision
+from manyview.evaluation.features import Progress, no_progress, require, resolve_device
+from manyview.evaluation.frozen_features import Features, extract_both, load_networks
+from manyview.evaluation.labelled_photographs import Data
+from manyview.evaluation.metric_settings import Compatibility, MetricSettings
 from manyview.evaluation.metrics import multilabel_report
-from manyview.evaluation.protocol import Data
-from manyview.evaluation.record import claim_output, write_result
+from manyview.evaluation.protocol import EXTRACTED_ONCE, FeatureSettings, describe_features
+from manyview.evaluation.record import claim_output, plain, write_result
+from manyview.images.labels.reading import Difficult, Problems
 from manyview.runs import provenance
 
 # Similarities held at a time: 32 MB of them, whatever the numbers of photographs.
@@ -37,20 +34,26 @@ CHUNK_NUMBERS = 2**22
 class KnnSettings:
     """How neighbours vote and how the votes are measured; checked when made.
 
+    Attributes:
+        neighbours: k.
+        temperature: T.
+        metrics: how the shares of the votes are measured.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+
     Raises:
         UserError: if a value is out of range.
     """
 
     neighbours: int = 20
     temperature: float | int = 0.07
-    threshold: float | int = 0.5
+    metrics: MetricSettings = field(default_factory=MetricSettings)
     resamples: int = 1000
     seed: int = 0
 
     def __post_init__(self) -> None:
         require(self.neighbours >= 1, f"neighbours must be at least 1, not {self.neighbours}")
         require(0 < self.temperature < float("inf"), f"temperature must be above 0, not {self.temperature}")
-        require(0 <= self.threshold <= 1, f"threshold is a probability from 0 to 1, not {self.threshold}")
         require(self.resamples >= 0, f"resamples must be at least 0, not {self.resamples}")
         require(self.seed >= 0, f"seed must be at least 0, not {self.seed}")
 
@@ -62,12 +65,17 @@ def knn_evaluation(
     train_labels: str | os.PathLike[str],
     val_labels: str | os.PathLike[str],
     val_images: str | os.PathLike[str] | None = None,
+    difficult: Difficult = "ignore",
+    label_problems: Problems = "refuse",
     out: str | os.PathLike[str] | None = None,
     pool: str = "gamp",
     size: int = 224,
+    crop: str = "warp",
     neighbours: int = 20,
     temperature: float | int = 0.07,
     threshold: float | int = 0.5,
+    average_precision: AveragePrecision = "all_points",
+    compatibility: Compatibility | None = None,
     resamples: int = 1000,
     random_init: bool = False,
     seed: int = 0,
@@ -88,12 +96,20 @@ def knn_evaluation(
         train_labels: labels of the photographs that vote, in any layout that ``manyview.images.read_labels`` takes.
         val_labels: the same to measure on; its classes must be among those of train_labels.
         val_images: folder of the validation photographs; unset: ``images``.
+        difficult: what becomes of labels of nothing but difficult objects: "ignore", so that they neither vote nor
+            count, or "positive".
+        label_problems: what becomes of entries of the label files that cannot be used: "refuse" or "skip"
+            (``manyview.images.read_labels``); those left out are recorded.
         out: folder for metrics.json; unset: nothing is written.
         pool: "gamp", "avg", "max", "avg_minus_max" or "cat".
         size: S, the side of the inputs in pixels, at least 8.
+        crop: what becomes of each photograph: "warp", warped to the square, or "center", the square at its centre whose
+            side is 7/8 of the shorter side.
         neighbours: k, at most the number of training photographs.
         temperature: T, above 0; the smaller, the more the nearest count.
         threshold: share of the votes from which a class counts as predicted, at the top level of the results.
+        average_precision: "all_points" or "voc07", as for ``multilabel_metrics``.
+        compatibility: None or "ml-gcn", likewise.
         resamples: of the bootstrap over validation photographs; 0 for no intervals.
         random_init: evaluate an untrained backbone of the same architecture in the same way beside it.
         seed: of the bootstrap and of the untrained backbone.
@@ -114,12 +130,17 @@ def knn_evaluation(
             metrics.json or cannot be written.
     """
     start = time.perf_counter()
-    settings = KnnSettings(neighbours, temperature, threshold, resamples, seed)
-    extraction = FeatureSettings(pool, size, workers, device, precision)
+    metrics = MetricSettings(threshold, average_precision, compatibility)
+    settings = KnnSettings(neighbours, temperature, metrics, resamples, seed)
+    extraction = FeatureSettings(pool, size, workers, device, precision, crop)
+    distributed.join(resolve_device(device))
     if out is not None:
         claim_output(Path(out))
     data = Data.read(
-        (Path(train_labels), Path(images)), (Path(val_labels), Path(images if val_images is None else val_images))
+        (Path(train_labels), Path(images)),
+        (Path(val_labels), Path(images if val_images is None else val_images)),
+        difficult=difficult,
+        problems=label_problems,
     )
     count = len(data.train.labels.names)
     require(neighbours <= count, f"neighbours is {neighbours}, but {train_labels} names only {count} photographs")
@@ -131,7 +152,7 @@ def knn_evaluation(
     features = describe_features(extraction, data, Path(weights), networks["pretrained"])
     result = {
         "protocol": _describe(settings) | features,
-        "results": as_json(results),
+        "results": plain(results),
         "provenance": {**provenance(), "seconds": round(time.perf_counter() - start, 1)},
     }
     if out is not None:
@@ -209,7 +230,7 @@ def _votes(
 def _measure(name: str, features: Features, data: Data, settings: KnnSettings, progress: Progress) -> Mapping[str, Any]:
     """The report on one backbone's features."""
     targets = torch.from_numpy(data.train.labels.targets)
-    left_out = ignored_labels(data.train)
+    left_out = data.train.labels.ignored
     ignored = None if left_out is None else torch.from_numpy(left_out)
 
     def scores(queries: Float64[Tensor, "queries dim"], itself: Int64[Tensor, " queries"], of: str) -> Tensor:
@@ -228,11 +249,13 @@ def _measure(name: str, features: Features, data: Data, settings: KnnSettings, p
     return multilabel_report(
         scores(features.val, _same_photographs(data), "validation"),
         data.val.labels.targets,
-        settings.threshold,
+        settings.metrics.threshold,
         train_scores=scores(features.train, torch.arange(len(targets)), "training"),
         train_targets=data.train.labels.targets,
         train_ignored=left_out,
-        ignored=ignored_labels(data.val),
+        ignored=data.val.labels.ignored,
+        average_precision=settings.metrics.average_precision,
+        compatibility=settings.metrics.compatibility,
         resamples=settings.resamples,
         seed=settings.seed,
         progress=lambda done, total, phase: progress(done, total, f"{name}: {phase}"),
@@ -254,7 +277,8 @@ def _describe(settings: KnnSettings) -> dict[str, Any]:
         "score": "share of the votes for the class, each weighing exp(cosine / temperature)",
         "ties": "of equally near photographs the first in order of the training labels",
         "itself": "a photograph that is also among the training ones does not vote for itself",
-        "threshold": settings.threshold,
+        "train_transform": EXTRACTED_ONCE,
+        **settings.metrics.describe(),
         "train_scores": "of each training photograph by the others, for the rule of the best F1",
         "resamples": settings.resamples,
         "seed": settings.seed,

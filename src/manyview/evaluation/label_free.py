@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from manyview.backbones import Backbone, load_backbone, wrap_backbone
+from manyview.backbones.untrained import UNTRAINED, untrained
 from manyview.config import DataConfig, PretrainConfig, ViewsConfig, WholeViewsConfig
 from manyview.errors import UserError
 from manyview.evaluation.diagnosis import Measures, diagnose
@@ -27,10 +28,8 @@ from manyview.evaluation.features import (
     resolve_precision,
 )
 from manyview.evaluation.label_free_protocol import describe_photographs, describe_weights
-from manyview.evaluation.linear import untrained
 from manyview.evaluation.photographs import MIN_SIZE
 from manyview.evaluation.photographs_in_views import BATCH_SIZE, Features, PhotographsInViews, features_in_views
-from manyview.evaluation.protocol import UNTRAINED
 from manyview.evaluation.record import claim_output, write_result
 from manyview.evaluation.run_parts import Trained, run_at, run_config, trained_with
 from manyview.images import find_images

@@ -11,7 +11,7 @@ import manyview
 from manyview.backbones import Backbone
 from manyview.evaluation.features import bands, normalisation
 from manyview.evaluation.photographs_in_views import Features, PhotographsInViews
-from manyview.evaluation.protocol import sha256
+from manyview.evaluation.protocol import describe_loading, sha256
 from manyview.evaluation.run_parts import Trained
 from manyview.measures import ALPHA_REQ_RANKS
 from manyview.runs import RunFolder
@@ -27,6 +27,7 @@ def describe_weights(weights: Path, network: Backbone, trained: Trained | None) 
         "backbone": network.name,
         "weights": str(file),
         "weights_sha256": sha256(file),
+        "loading": describe_loading(network.loading),
         "features": "global average of the backbone's feature map",
         "projections": z,
         "steps": trained.steps if trained else None,

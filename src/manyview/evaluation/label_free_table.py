@@ -8,6 +8,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from manyview.evaluation.table_parts import weights_line
+
 # Of each measure its name, its format, and its best value; RankMe's is the number of photographs or of dimensions.
 _ROWS = {
     "rankme": ("RankMe", "{:.1f}", ""),
@@ -31,7 +33,8 @@ def format_check(result: dict[str, Any]) -> Group:
         result: with "protocol", "results" and "diagnosis".
 
     Returns:
-        For ``rich.console.Console.print``: a table with a column for each kind of vectors, and the diagnosis.
+        For ``rich.console.Console.print``: how the weights were loaded, a table with a column for each kind of vectors,
+        and the diagnosis.
     """
     protocol, results = result["protocol"], result["results"]
     columns = {title: results.get(name, {}).get(kind) for (name, kind), title in _COLUMNS.items()}
@@ -44,7 +47,7 @@ def format_check(result: dict[str, Any]) -> Group:
     table.add_row("dimensions", *(str(measures["dim"]) for measures in shown.values()), "")
     for key, (name, form, best) in _ROWS.items():
         table.add_row(name, *(_cell(form, measures[key]) for measures in shown.values()), best)
-    lines: list[Text | Table] = [Text(_title(protocol), style="bold"), table]
+    lines: list[Text | Table] = [*weights_line(protocol), Text(_title(protocol), style="bold"), table]
     if protocol["unreadable"]:
         lines.append(Text(f"{len(protocol['unreadable'])} photographs could not be read and are left out."))
     return Group(*lines, Text(result["diagnosis"]["sentence"]))

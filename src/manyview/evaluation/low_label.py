@@ -11,22 +11,19 @@ from typing import Any
 
 import numpy as np
 
+from manyview import distributed
+from manyview.evaluation.average_precision import AveragePrecision
 from manyview.evaluation.confidence import summarise
-from manyview.evaluation.features import Progress, no_progress, require
-from manyview.evaluation.frozen_features import (
-    Features,
-    FeatureSettings,
-    as_json,
-    describe_features,
-    extract_both,
-    ignored_labels,
-    load_networks,
-)
+from manyview.evaluation.features import Progress, no_progress, require, resolve_device
+from manyview.evaluation.frozen_features import Features, extract_both, load_networks
+from manyview.evaluation.labelled_photographs import Data
 from manyview.evaluation.low_label_curve import draw_low_label_curve
+from manyview.evaluation.metric_settings import Compatibility, MetricSettings
 from manyview.evaluation.metrics import multilabel_metrics
 from manyview.evaluation.probes import FOLDS, ProbeSettings, draw, probe
-from manyview.evaluation.protocol import Data
-from manyview.evaluation.record import claim_output, write_result
+from manyview.evaluation.protocol import EXTRACTED_ONCE, FeatureSettings, describe_features
+from manyview.evaluation.record import claim_output, plain, write_result
+from manyview.images.labels.reading import Difficult, Problems
 from manyview.runs import atomic_write, provenance
 
 CURVE_FILE = "curve.png"
@@ -62,6 +59,15 @@ class Draws:
             require(seed >= 0, f"seed must be at least 0, not {seed}")
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """What is done with features: on which draws, by which classifiers, and how these are measured."""
+
+    draws: Draws
+    probes: ProbeSettings
+    metrics: MetricSettings
+
+
 def low_label_evaluation(
     weights: str | os.PathLike[str],
     *,
@@ -69,14 +75,19 @@ def low_label_evaluation(
     train_labels: str | os.PathLike[str],
     val_labels: str | os.PathLike[str],
     val_images: str | os.PathLike[str] | None = None,
+    difficult: Difficult = "ignore",
+    label_problems: Problems = "refuse",
     out: str | os.PathLike[str] | None = None,
     pool: str = "gamp",
     size: int = 224,
+    crop: str = "warp",
     fractions: Sequence[float | int] = (0.01, 0.1, 1.0),
     seeds: Sequence[int] = (0, 1, 2),
     classifier: str = "logistic",
     costs: Sequence[float | int] = (1.0,),
     scaling: str | None = None,
+    average_precision: AveragePrecision = "all_points",
+    compatibility: Compatibility | None = None,
     random_init: bool = False,
     workers: int | None = None,
     device: str = "auto",
@@ -96,14 +107,22 @@ def low_label_evaluation(
         train_labels: labels of the photographs to draw from, in any layout that ``manyview.images.read_labels`` takes.
         val_labels: the same to measure on; its classes must be among those of train_labels.
         val_images: folder of the validation photographs; unset: ``images``.
+        difficult: what becomes of labels of nothing but difficult objects: "ignore", so that they neither teach nor
+            count, or "positive".
+        label_problems: what becomes of entries of the label files that cannot be used: "refuse" or "skip"
+            (``manyview.images.read_labels``); those left out are recorded.
         out: folder for metrics.json and curve.png; unset: nothing is written.
         pool: "gamp", "avg", "max", "avg_minus_max" or "cat".
         size: S, the side of the inputs in pixels, at least 8.
+        crop: what becomes of each photograph: "warp", warped to the square, or "center", the square at its centre whose
+            side is 7/8 of the shorter side.
         fractions: of the training photographs, above 0 and up to 1.
         seeds: of the draws and of the folds; the first also of the untrained backbone.
         classifier: "logistic" or "svm" (``ProbeSettings``).
         costs: C; of several, each class's own is chosen by cross-validation.
         scaling: "standardised" or "unit"; None for the classifier's own.
+        average_precision: "all_points" or "voc07", as for ``multilabel_metrics``.
+        compatibility: None or "ml-gcn", likewise.
         random_init: evaluate an untrained backbone of the same architecture in the same way beside it.
         workers: loader processes; unset: by cores. No figure depends on it.
         device: "auto" (a CUDA accelerator if there is one), "cpu", "cuda", "cuda:1", "mps": of the backbone. The
@@ -124,67 +143,80 @@ def low_label_evaluation(
             metrics.json or cannot be written.
     """
     start = time.perf_counter()
-    draws = Draws(tuple(sorted(fractions)), tuple(seeds))
-    settings = ProbeSettings(classifier, tuple(costs), scaling)
-    extraction = FeatureSettings(pool, size, workers, device, precision)
+    plan = _Plan(
+        Draws(tuple(sorted(fractions)), tuple(seeds)),
+        ProbeSettings(classifier, tuple(costs), scaling),
+        MetricSettings(average_precision=average_precision, compatibility=compatibility),
+    )
+    extraction = FeatureSettings(pool, size, workers, device, precision, crop)
+    distributed.join(resolve_device(device))
     if out is not None:
         claim_output(Path(out))
     data = Data.read(
-        (Path(train_labels), Path(images)), (Path(val_labels), Path(images if val_images is None else val_images))
+        (Path(train_labels), Path(images)),
+        (Path(val_labels), Path(images if val_images is None else val_images)),
+        difficult=difficult,
+        problems=label_problems,
     )
-    networks = load_networks(Path(weights), backbone, random_init, draws.seeds[0])
+    networks = load_networks(Path(weights), backbone, random_init, plan.draws.seeds[0])
     results = {
-        name: _curve(name, extract_both(network, data, extraction, name, progress), data, draws, settings, progress)
+        name: _curve(name, extract_both(network, data, extraction, name, progress), data, plan, progress)
         for name, network in networks.items()
     }
     features = describe_features(extraction, data, Path(weights), networks["pretrained"])
     result = {
-        "protocol": _describe(draws, settings) | features,
-        "results": as_json(results),
+        "protocol": _describe(plan) | features,
+        "results": plain(results),
         "provenance": {**provenance(), "seconds": round(time.perf_counter() - start, 1)},
     }
-    if out is not None:
+    if out is not None and distributed.rank() == 0:
         atomic_write(Path(out) / CURVE_FILE, draw_low_label_curve(result))
         write_result(Path(out), result)
     return result
 
 
-def _curve(
-    name: str, features: Features, data: Data, draws: Draws, settings: ProbeSettings, progress: Progress
-) -> list[dict[str, Any]]:
+def _curve(name: str, features: Features, data: Data, plan: _Plan, progress: Progress) -> list[dict[str, Any]]:
     """One backbone's figures for each fraction."""
-    targets, ignored = data.train.labels.targets, ignored_labels(data.train)
-    certain = targets if ignored is None else targets * (1 - ignored)
+    draws, targets = plan.draws, data.train.labels.targets
     total, phase = len(draws.fractions) * len(draws.seeds), f"{name}: fitting classifiers"
     entries = []
     progress(0, total, phase)
     for row, fraction in enumerate(draws.fractions):
         runs = []
         for column, seed in enumerate(draws.seeds):
-            drawn = draw(certain, fraction, seed)
+            drawn = draw(targets, fraction, seed)
             if column == 0 or len(drawn) < len(targets):  # else the first seed has measured these very photographs
-                runs.append({"seed": seed, **_run(features, data, drawn, settings, seed)})
+                runs.append({"seed": seed, **_run(features, data, drawn, plan, seed)})
             progress(row * len(draws.seeds) + column + 1, total, phase)
         entries.append({"fraction": fraction, "images": len(drawn), "runs": runs, "summary": summarise(runs)})
     return entries
 
 
-def _run(features: Features, data: Data, drawn: np.ndarray, settings: ProbeSettings, seed: int) -> dict[str, Any]:
+def _run(features: Features, data: Data, drawn: np.ndarray, plan: _Plan, seed: int) -> dict[str, Any]:
     """Metrics of the classifiers that one draw leads to."""
-    targets, ignored = data.train.labels.targets[drawn], ignored_labels(data.train)
-    left_out = None if ignored is None else ignored[drawn]
-    probed = probe(features.train.numpy()[drawn], targets, features.val.numpy(), settings, seed, left_out)
+    train, val = data.train.labels, data.val.labels
+    targets, ignored = train.targets[drawn], None if train.ignored is None else train.ignored[drawn]
+    probed = probe(features.train.numpy()[drawn], targets, features.val.numpy(), plan.probes, seed, ignored)
+    metrics = multilabel_metrics(
+        probed.probabilities,
+        val.targets,
+        plan.metrics.threshold,
+        average_precision=plan.metrics.average_precision,
+        compatibility=plan.metrics.compatibility,
+        ignored=val.ignored,
+    )
     return {
         "positives": targets.sum(axis=0, dtype=int).tolist(),
-        **multilabel_metrics(probed.probabilities, data.val.labels.targets, ignored=ignored_labels(data.val)),
+        **metrics,
         "costs": probed.costs,
         "unconverged": probed.unconverged,
     }
 
 
-def _describe(draws: Draws, settings: ProbeSettings) -> dict[str, Any]:
+def _describe(plan: _Plan) -> dict[str, Any]:
     import sklearn
 
+    settings = plan.probes
     chosen = f"by class, of the best average precision in {FOLDS}-fold cross-validation on the drawn photographs"
     return {
         "evaluation": "one-vs-rest linear classification on a frozen backbone's features of some training photographs",
@@ -194,10 +226,11 @@ def _describe(draws: Draws, settings: ProbeSettings) -> dict[str, Any]:
         "cost_chosen": chosen if len(settings.costs) > 1 else "given",
         "scaling": settings.resolved_scaling,
         "scaling_is": _SCALINGS[settings.resolved_scaling],
-        "fractions": list(draws.fractions),
-        "seeds": list(draws.seeds),
+        "fractions": list(plan.draws.fractions),
+        "seeds": list(plan.draws.seeds),
         "draw": "at random, but with a positive of every class wherever there is room for one of each",
         "scores": "sigmoid of the decision values",
-        "threshold": 0.5,
+        "train_transform": EXTRACTED_ONCE,
+        **plan.metrics.describe(),
         "scikit_learn": sklearn.__version__,
     }

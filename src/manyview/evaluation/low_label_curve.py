@@ -52,7 +52,9 @@ def draw_low_label_curve(result: dict[str, Any]) -> bytes:
 
 def chance(protocol: dict[str, Any]) -> float:
     """The mAP of scores that know nothing: the share of positives, mean over classes that have any; else nan."""
-    shares = [count / protocol["val"]["count"] for count in protocol["val"]["positives"] if count]
+    val = protocol["val"]
+    of_classes = zip(val["positives"], val["ignored"], strict=True)
+    shares = [count / (val["count"] - ignored) for count, ignored in of_classes if count]
     return float(np.mean(shares)) if shares else math.nan
 
 

@@ -32,6 +32,10 @@ Batch = tuple[Pixels, Int[Tensor, " batch"]]
 
 MIN_SIZE = 8
 
+CROPS = ("warp", "center")
+"""What becomes of a photograph that is not cropped at random: warped to the square, or the centre of it cut out."""
+_CENTRE = 0.875
+
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
@@ -55,10 +59,13 @@ class Photographs(Dataset[tuple[View, int] | Unreadable]):
         images: folder that the names are relative to.
         names: relative names.
         size: S, in pixels.
-        crops: random crop and flip, drawn from (seed, epoch, index) alone; without it the whole photograph is
-            warped to the square.
+        crops: random crop and flip, drawn from (seed, epoch, index) alone; without it the photograph is seen as
+            ``crop`` says.
         seed: seed of the crops.
         bands: "rgb", or the number of bands that each has.
+        crop: "warp", the whole photograph warped to the square, or "center", the square at its centre whose side is
+            7/8 of the shorter side (224 of 256 pixels), resized.
+        flip: whether it is mirrored, where it is not cropped at random.
     """
 
     def __init__(
@@ -69,8 +76,11 @@ class Photographs(Dataset[tuple[View, int] | Unreadable]):
         crops: WholeViewsConfig | None = None,
         seed: int = 0,
         bands: Literal["rgb"] | int = "rgb",
+        crop: str = "warp",
+        flip: bool = False,
     ) -> None:
         self.images, self.names, self.size, self.crops, self.seed, self.bands = images, names, size, crops, seed, bands
+        self.crop, self.flip = crop, flip
 
     def __len__(self) -> int:
         return len(self.names)
@@ -85,7 +95,7 @@ class Photographs(Dataset[tuple[View, int] | Unreadable]):
             return Unreadable(path, error.reason)
         height, width = photograph.shape[:2]
         if self.crops is None:
-            view = whole_view(width, height)
+            view = fixed_view(width, height, self.crop, self.flip)
         else:
             view = sample_view(self.crops, width, height, seed=self.seed, epoch=epoch, image=index, view=0)
         return render_views(photograph, [view], self.size, rgb=(0, 1, 2) if self.bands == "rgb" else None)[0], index
@@ -139,9 +149,24 @@ def _collate(items: list[tuple[View, int] | Unreadable]) -> Batch | Unreadable:
     return torch.from_numpy(np.stack(same_depth(pixels))), torch.tensor(indices)
 
 
-def whole_view(width: int, height: int) -> ViewParameters:
-    """The whole photograph, unchanged."""
+def fixed_view(width: int, height: int, crop: str = "warp", flip: bool = False) -> ViewParameters:
+    """A view that nothing random decides, with unchanged colours.
+
+    Args:
+        width: of the photograph, in pixels.
+        height: likewise.
+        crop: "warp" for the whole photograph, or "center" for the square at its centre.
+        flip: whether it is mirrored.
+    """
     box = (0, 0, width, height)
+    side = max(1, round(_CENTRE * min(width, height)))
+    left, top = (width - side) // 2, (height - side) // 2
     return ViewParameters(
-        block=box, crop=box, flip=False, jitter=None, grayscale=False, blur_sigma=None, solarize=False
+        block=box,
+        crop=(left, top, left + side, top + side) if crop == "center" else box,
+        flip=flip,
+        jitter=None,
+        grayscale=False,
+        blur_sigma=None,
+        solarize=False,
     )

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from manyview.config import DataConfig, ViewsConfig
 from manyview.evaluation.features import FrozenBackbone, Progress, no_progress
-from manyview.evaluation.photographs import Unreadable, whole_view
+from manyview.evaluation.photographs import Unreadable, fixed_view
 from manyview.images import ImageFiles, UnreadableImage, open_photograph
 from manyview.images.bands import same_depth
 from manyview.images.workers import prepare_worker, worker_count
@@ -55,7 +55,7 @@ class PhotographsInViews(Dataset[Views | Unreadable]):
             sample_view(self.views, width, height, seed=self.seed, epoch=0, image=index, view=view)
             for view in (first, first + 1)
         ]
-        return render_views(photograph, [whole_view(width, height), *pair], self.views.size, rgb=self.data.colours)
+        return render_views(photograph, [fixed_view(width, height), *pair], self.views.size, rgb=self.data.colours)
 
 
 @dataclass

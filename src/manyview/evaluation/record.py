@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from manyview import distributed
 from manyview.errors import UserError
 from manyview.runs import atomic_write
+from manyview.runs.plain_data import plain
+
+__all__ = ["RESULT_FILE", "bounded", "claim_output", "plain", "write_result"]
 
 RESULT_FILE = "metrics.json"
 
@@ -33,20 +37,17 @@ def claim_output(folder: Path) -> None:
 
 
 def write_result(folder: Path, result: dict[str, Any]) -> Path:
-    """Write metrics.json atomically.
+    """Write metrics.json atomically; of several processes, the first alone.
 
     Raises:
         UserError: if it cannot be written.
     """
     file = folder / RESULT_FILE
-    atomic_write(file, json.dumps(result, indent=2, allow_nan=False) + "\n")
+    if distributed.rank() == 0:
+        atomic_write(file, json.dumps(result, indent=2, allow_nan=False) + "\n")
     return file
 
 
-def plain(value: Any) -> Any:
-    """The same, however nested, with None for nan, which JSON does not know: the AP of a class without positives."""
-    if isinstance(value, dict):
-        return {key: plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(entry) for entry in value]
-    return None if isinstance(value, float) and math.isnan(value) else value
+def bounded(entries: Sequence[str], limit: int) -> dict[str, Any]:
+    """How many entries there are ("count"), and the first of them ("first"), no more than ``limit``, as plain data."""
+    return {"count": len(entries), "first": list(entries[:limit])}

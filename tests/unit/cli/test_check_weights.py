@@ -54,6 +54,8 @@ def test_it_prints_a_table_and_a_sentence_and_writes_the_figures(
     result = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert result["protocol"]["sample"] == 12
     assert result["protocol"]["photographs"] == 12
+    assert result["protocol"]["loading"]["format"] == "manyview"
+    assert out.startswith("timm/test_resnet from a checkpoint in the format of manyview: ")
     assert "Label-free measures of timm/test_resnet on 12 photographs at 32 px" in out
     assert f"{result['results']['pretrained']['features']['rankme']:.1f}" in out
     assert "Undecided: 12 photographs are too few to judge by; measure at least 128." in out

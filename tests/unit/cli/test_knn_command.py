@@ -54,7 +54,9 @@ def call(given: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest
 
 
 def test_knn_passes_every_option_on(call: Call, given: dict[str, Path], tmp_path: Path) -> None:
-    options = ["--pool", "cat", "--neighbours", 3, "--temperature", 0.5, "--threshold", 0.4, "--resamples", 7]
+    options: list[object] = ["--crop", "center", "--average-precision", "voc07", "--compatibility", "ml-gcn"]
+    options += ["--difficult", "positive", "--label-problems", "skip"]
+    options += ["--pool", "cat", "--neighbours", 3, "--temperature", 0.5, "--threshold", 0.4, "--resamples", 7]
     status, out, err = call("knn", *options, "--seed", 2, "--random-init", "--out", tmp_path)
     assert (status, err) == (0, "")
     written = json.loads((tmp_path / "metrics.json").read_text())
@@ -63,6 +65,11 @@ def test_knn_passes_every_option_on(call: Call, given: dict[str, Path], tmp_path
         size=32,
         workers=0,
         device="cpu",
+        crop="center",
+        average_precision="voc07",
+        compatibility="ml-gcn",
+        difficult="positive",
+        label_problems="skip",
         pool="cat",
         neighbours=3,
         temperature=0.5,
@@ -73,7 +80,9 @@ def test_knn_passes_every_option_on(call: Call, given: dict[str, Path], tmp_path
     )
     assert written["protocol"] == expected["protocol"]
     assert written["results"] == expected["results"]
+    assert (written["protocol"]["crop"], written["protocol"]["val"]["difficult"]) == ("center", "positive")
     assert f"{100 * written['results']['random_init']['mAP']:.1f}" in out
+    assert out.startswith("resnet18 from a checkpoint in the format of manyview: 20 of 20 convolutions")
     assert "best F1 on train" in out
     assert "metrics.json" in out
 
@@ -93,6 +102,8 @@ def test_probe_passes_every_option_on(call: Call, given: dict[str, Path], tmp_pa
         "--scaling",
         "standardised",
     ]
+    options += ["--crop", "center", "--average-precision", "voc07", "--compatibility", "ml-gcn"]
+    options += ["--difficult", "positive", "--label-problems", "skip"]
     options += ["--classifier", "svm", "--cost", 0.1, "--cost", 2, "--random-init"]
     status, out, err = call("probe", *options, "--out", tmp_path)
     assert (status, err) == (0, "")
@@ -102,6 +113,11 @@ def test_probe_passes_every_option_on(call: Call, given: dict[str, Path], tmp_pa
         size=32,
         workers=0,
         device="cpu",
+        crop="center",
+        average_precision="voc07",
+        compatibility="ml-gcn",
+        difficult="positive",
+        label_problems="skip",
         pool="max",
         fractions=[0.5, 1.0],
         seeds=[3, 1],
@@ -124,10 +140,26 @@ def test_probe_without_options_draws_three_fractions_with_three_seeds(call: Call
     assert shown == {"fractions": [0.01, 0.1, 1], "seeds": [0, 1, 2], "costs": [1], "classifier": "logistic"}
 
 
+@pytest.mark.parametrize("verb", ["knn", "probe"])
+def test_labels_that_cannot_be_used_are_refused_or_skipped(
+    call: Call, given: dict[str, Path], tmp_path: Path, verb: str
+) -> None:
+    labels = tmp_path / "train.csv"
+    labels.write_text(given["train_labels"].read_text() + "none.jpg,odd\n")
+    options = ["--train-labels", labels, *(("--neighbours", 3) if verb == "knn" else ("--fraction", 1))]
+    status, out, err = call(verb, *options)
+    assert (status, out) == (2, "")
+    assert "none.jpg, which is missing" in err
+    status, out, err = call(verb, *options, "--label-problems", "skip")
+    assert (status, err) == (0, "")
+    assert "1 label row was left out of train.csv: line 10 names none.jpg, which is missing." in out
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["knn", "--neighbours", 0], "neighbours must be at least 1, not 0"),
+        (["knn", "--crop", "middle"], "crop must be one of warp, center, not 'middle'"),
         (["probe", "--fraction", 2], "fraction is a share of the photographs above 0 and up to 1, not 2.0"),
         (["probe", "--classifier", "tree"], "classifier must be one of logistic, svm, not 'tree'"),
     ],

@@ -18,8 +18,9 @@ import manyview.evaluation.knn as knn
 from manyview.backbones import load_backbone
 from manyview.errors import UserError
 from manyview.evaluation.features import combine, extract
-from manyview.evaluation.frozen_tables import format_knn
 from manyview.evaluation.knn import knn_evaluation, knn_scores
+from manyview.evaluation.metrics import multilabel_metrics
+from manyview.evaluation.table import format_knn
 
 FAST: dict[str, Any] = {"size": 32, "neighbours": 5, "resamples": 20, "workers": 0, "device": "cpu"}
 
@@ -137,8 +138,8 @@ def rows_of(file: Path) -> tuple[list[str], np.ndarray]:
     return [name for name, _ in rows], np.array(shown).astype(np.uint8)
 
 
-def features_of(scenes: Any, names: list[str], pool: str) -> np.ndarray:
-    pooled = extract(load_backbone(scenes.weights), scenes.images, names, 32, device="cpu", workers=0)
+def features_of(scenes: Any, names: list[str], pool: str, crop: str = "warp") -> np.ndarray:
+    pooled = extract(load_backbone(scenes.weights), scenes.images, names, 32, device="cpu", workers=0, crop=crop)
     return combine(pooled, pool).double().numpy()
 
 
@@ -161,6 +162,62 @@ def test_the_figures_are_those_of_the_neighbours(scenes: Any, tmp_path: Path, po
     assert {key: protocol[key] for key in stated} == stated
     assert protocol["feature_dim"] == (1024 if pool == "cat" else 512)
     assert protocol["train"]["positives"] == targets.sum(axis=0).tolist()
+
+
+def test_the_centre_the_11_points_and_ml_gcns_quotient(scenes: Any) -> None:
+    options = {"threshold": 0.9, "average_precision": "voc07", "compatibility": "ml-gcn"}
+    result = evaluate(scenes, crop="center", **options)
+    (train, targets), (val, truth) = rows_of(scenes.train), rows_of(scenes.val)
+    own, others = (features_of(scenes, names, "gamp", "center") for names in (val, train))
+    shares = brute_force(own, others, targets, 5, 0.07).clip(max=1)
+    report = result["results"]["pretrained"]
+    for key, figure in multilabel_metrics(shares, truth, **options).items():
+        assert report[key] == pytest.approx(figure), key
+    usual = evaluate(scenes, threshold=0.9)["results"]["pretrained"]
+    assert usual["AP"] != report["AP"]
+    stated = {"crop": "center", **options}
+    assert {key: result["protocol"][key] for key in stated} == stated
+
+
+def test_difficult_labels_neither_vote_nor_count(scenes: Any, tmp_path: Path) -> None:
+    names = [name for name, _ in zip(*rows_of(scenes.train), strict=True) if name.startswith("a/")]
+    marks = {Path(name).stem: (1, -1, 0)[place % 3] for place, name in enumerate(names)}
+    for part in ("train", "val"):
+        (tmp_path / f"thing_{part}.txt").write_text("".join(f"{stem} {mark}\n" for stem, mark in marks.items()))
+    labels = {"train_labels": tmp_path / "thing_train.txt", "val_labels": tmp_path / "thing_val.txt"}
+    features = features_of(scenes, names, "gamp")
+    certain = np.array(list(marks.values())) != 0
+    positive = np.array(list(marks.values())) == 1
+    votes = [
+        brute_force(features, features, np.stack([column, certain], 1).astype(np.uint8), 3, 0.07, range(len(names)))
+        for column in (positive, positive | ~certain)
+    ]
+    shares = votes[0][:, 0] / np.where(votes[0][:, 1] > 0, votes[0][:, 1], 1)
+    ignoring, shown = (
+        evaluate(scenes, images=scenes.images / "a", neighbours=3, resamples=0, difficult=difficult, **labels)
+        for difficult in ("ignore", "positive")
+    )
+    expected = average_precision_score(positive[certain], shares[certain])
+    assert ignoring["results"]["pretrained"]["AP"] == pytest.approx([expected])
+    expected = average_precision_score(positive | ~certain, votes[1][:, 0])
+    assert shown["results"]["pretrained"]["AP"] == pytest.approx([expected])
+    assert [result["protocol"]["val"]["ignored"] for result in (ignoring, shown)] == [[(~certain).sum()], [0]]
+    assert f"{(~certain).sum()} labels of difficult objects" in printed(ignoring)
+
+
+def test_labels_that_cannot_be_used_are_left_out_and_told(scenes: Any, tmp_path: Path) -> None:
+    train = tmp_path / "train.csv"
+    train.write_text(scenes.train.read_text() + "none.png,red\n")
+    with pytest.raises(UserError, match=r"none\.png, which is missing"):
+        evaluate(scenes, train_labels=train)
+    result = evaluate(scenes, train_labels=train, label_problems="skip", out=tmp_path / "out")
+    assert result["results"] == evaluate(scenes)["results"]
+    assert result["protocol"]["train"]["skipped"] == {
+        "count": 1,
+        "first": ["line 26 names none.png, which is missing"],
+    }
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == result
+    assert "1 label row was left out of train.csv: line 26 names none.png" in printed(result)
 
 
 def test_photographs_in_both_files_do_not_vote_for_themselves(scenes: Any) -> None:
@@ -213,6 +270,7 @@ def test_the_table_shows_every_rule_in_percent(scenes: Any) -> None:
     ("options", "message"),
     [
         ({"pool": "mean"}, "pool must be one of gamp, avg, max, avg_minus_max, cat, not 'mean'"),
+        ({"crop": "middle"}, "crop must be one of warp, center, not 'middle'"),
         ({"size": 4}, "size must be at least 8 pixels, not 4"),
         ({"neighbours": 0}, "neighbours must be at least 1, not 0"),
         ({"neighbours": 25}, r"neighbours is 25, but .*train\.csv names only 24 photographs"),

@@ -9,14 +9,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageOps
 from rich.console import Console
+from torch import nn
 
+from manyview.backbones import load_backbone
 from manyview.errors import UserError
-from manyview.evaluation import format_table, linear_evaluation
+from manyview.evaluation import best_thresholds, extract, format_table, linear_evaluation
+from manyview.evaluation.head import HeadSettings
+from manyview.evaluation.linear_training import cached_batches, flipped_images
+from manyview.evaluation.photographs import fixed_view
 from manyview.images import read_labels
+from manyview.views import render_views
 from references.multilabel import multilabel
 
-FAST: dict[str, Any] = {"size": 32, "epochs": 12, "batch_size": 8, "workers": 0, "device": "cpu"}
+FAST: dict[str, Any] = {"size": 32, "epochs": 12, "batch_size": 8, "workers": 0, "device": "cpu", "resamples": 20}
 
 
 def evaluate(scenes: Any, **options: Any) -> dict[str, Any]:
@@ -38,8 +45,10 @@ def test_the_result_is_the_file(cached: tuple[dict[str, Any], Path]) -> None:
     assert set(result["results"]) == {"pretrained", "random_init"}
     for metrics in result["results"].values():
         overall = {"mAP", "OP", "OR", "OF1", "CP", "CR", "CF1"}
-        assert set(metrics) == overall | {"AP", "precision", "recall", "f1", "loss_by_epoch"}
-        assert len(metrics["loss_by_epoch"]) == FAST["epochs"]
+        report = {"AP", "precision", "recall", "f1", "rule", "rules", "intervals"}
+        assert set(metrics) == overall | report | {"loss_by_epoch", "measured_epoch", "epochs"}
+        assert len(metrics["loss_by_epoch"]) == metrics["epochs"] == metrics["measured_epoch"] == FAST["epochs"]
+        assert list(metrics["rules"]) == ["p>=0.5", "logit>=0.6", "top-3", "best F1 on train"]
         assert all(0 <= metrics[name] <= 1 for name in ("mAP", "OP", "OR", "OF1", "CP", "CR", "CF1"))
 
 
@@ -76,7 +85,12 @@ def test_the_protocol_says_all_that_decides_the_figures(scenes: Any, cached: tup
         "precision": "float32",
         "device": "cpu",
         "classes": ["green", "red"],
-        "measured_epoch": "last (12)",
+        "measured": "last",
+        "recipe": "paper",
+        "crop": "warp",
+        "flips": False,
+        "average_precision": "all_points",
+        "compatibility": None,
         "images_in_both": 0,
     }
     assert {key: protocol[key] for key in expected} == expected
@@ -90,6 +104,9 @@ def test_the_protocol_says_all_that_decides_the_figures(scenes: Any, cached: tup
             "labels_sha256": read_labels(file, scenes.images).fingerprint(),
             "count": count,
             "positives": [count // 2, count // 2],
+            "difficult": "ignore",
+            "ignored": [0, 0],
+            "skipped": {"count": 0, "first": []},
         }
 
 
@@ -129,28 +146,113 @@ def test_poolings_differ_and_cat_is_twice_as_wide(scenes: Any, is_cached: bool) 
     assert [result["protocol"]["feature_dim"] for result in results] == [512] * 4 + [1024]
 
 
-def test_the_metrics_are_those_of_the_heads_predictions(scenes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    import manyview.evaluation.linear as linear
+@pytest.fixture
+def heads(monkeypatch: pytest.MonkeyPatch) -> list[nn.Linear]:
+    """The heads that evaluations train, as they are in the end."""
+    import manyview.evaluation.linear_training as module
 
-    heads = []
-    real = linear.train_head
-    monkeypatch.setattr(
-        linear,
-        "train_head",
-        lambda batches, head, *rest, **more: heads.append(head) or real(batches, head, *rest, **more),
-    )
-    result = evaluate(scenes, cached=True, threshold=0.3)["results"]["pretrained"]
-    rows = [line.split(",") for line in scenes.val.read_text().splitlines()[1:]]
-    pooled = linear.extract(
-        linear.load_backbone(scenes.weights), scenes.images, [row[0] for row in rows], 32, device="cpu", workers=0
-    )
+    found: list[nn.Linear] = []
+    real = module.train_head
+
+    def keep(batches: Any, training: Any, *rest: Any, **more: Any) -> None:
+        found.append(training.head)
+        real(batches, training, *rest, **more)
+
+    monkeypatch.setattr(module, "train_head", keep)
+    return found
+
+
+def predicted(scenes: Any, head: nn.Linear, file: Path, **how: Any) -> tuple[np.ndarray, list[list[int]]]:
+    """Probabilities in float64 NumPy, and targets, of the photographs that a label file names."""
+    rows = [line.split(",") for line in file.read_text().splitlines()[1:]]
+    names = [row[0] for row in rows]
+    pooled = extract(load_backbone(scenes.weights), scenes.images, names, 32, device="cpu", workers=0, **how)
     gamp = ((pooled["avg"] + pooled["max"]) / 2).double().numpy()
-    weight, bias = (p.detach().double().numpy() for p in (heads[0].weight, heads[0].bias))
-    probabilities = 1 / (1 + np.exp(-(gamp @ weight.T + bias)))
+    weight, bias = (p.detach().double().numpy() for p in (head.weight, head.bias))
     targets = [[int(name in row[1].split("|")) for name in ("green", "red")] for row in rows]
+    return 1 / (1 + np.exp(-(gamp @ weight.T + bias))), targets
+
+
+@pytest.mark.parametrize("crop", ["warp", "center"])
+def test_the_metrics_are_those_of_the_heads_predictions(scenes: Any, heads: list[nn.Linear], crop: str) -> None:
+    result = evaluate(scenes, cached=True, threshold=0.3, crop=crop)["results"]["pretrained"]
+    probabilities, targets = predicted(scenes, heads[0], scenes.val, crop=crop)
     expected = multilabel(probabilities.tolist(), targets, 0.3)
     for name, value in expected.items():
         assert result[name] == pytest.approx(value, abs=1e-6), name
+    train = predicted(scenes, heads[0], scenes.train, crop=crop)
+    best = best_thresholds(train[0], np.array(train[1]))
+    assert result["rules"]["best F1 on train"]["threshold"] == pytest.approx(best.tolist(), abs=1e-5)
+
+
+def test_the_best_epoch_is_that_of_the_best_validation_map(scenes: Any, heads: list[nn.Linear]) -> None:
+    result = evaluate(scenes, cached=True, measured="best", base_learning_rate=200)["results"]["pretrained"]
+    maps = result["mAP_by_epoch"]
+    assert result["epochs"] == len(maps) == FAST["epochs"]
+    assert result["mAP"] == max(maps)
+    assert result["measured_epoch"] == 1 + maps.index(max(maps)) < len(maps)  # so high a rate that it goes up and down
+    probabilities, targets = predicted(scenes, heads[0], scenes.val)
+    for name, value in multilabel(probabilities.tolist(), targets, 0.5).items():
+        assert result[name] == pytest.approx(value, abs=1e-6), name
+    shorter = evaluate(scenes, cached=True, measured="best", base_learning_rate=200, seed=1)["results"]["pretrained"]
+    assert shorter["mAP_by_epoch"] != maps
+
+
+def test_recipes_differ_in_decay_and_threshold(scenes: Any) -> None:
+    paper, released, own = (
+        evaluate(scenes, cached=True, epochs=1, **options)
+        for options in ({}, {"recipe": "released"}, {"recipe": "released", "weight_decay": 0.1, "threshold": 0.2})
+    )
+    decays = [result["protocol"]["weight_decay"] for result in (paper, released, own)]
+    assert decays == [1e-4, 0.0, 0.1]
+    assert [result["results"]["pretrained"]["rule"] for result in (paper, released, own)] == [
+        *("p>=0.5", "logit>=0.6", "p>=0.2")
+    ]
+    assert released["protocol"]["threshold"] == pytest.approx(1 / (1 + np.exp(-0.6)), abs=1e-12)
+
+
+def test_flips_train_on_mirrored_photographs_half_of_the_time(scenes: Any) -> None:
+    features, mirrored = torch.zeros(4000, 1), torch.ones(4000, 1)
+    settings = HeadSettings(epochs=5, batch_size=64, seed=2)
+    targets = torch.arange(4000.0)[:, None]
+    shares, epochs = [], []
+    batches = cached_batches(features, mirrored, targets, settings)
+    for _ in range(5):
+        drawn, of = (torch.cat(part) for part in zip(*[next(batches) for _ in range(63)], strict=True))
+        assert sorted(of[:, 0].tolist()) == targets[:, 0].tolist()
+        shares.append(float(drawn.mean()))
+        epochs.append(drawn[of[:, 0].argsort(), 0])
+    assert np.mean(shares) == pytest.approx(0.5, abs=4 * 0.5 / np.sqrt(20_000))
+    assert not any(torch.equal(epochs[0], other) for other in epochs[1:])
+    assert torch.equal(epochs[1], flipped_images(2, 1, 4000).float())
+    plain, flipped = (evaluate(scenes, cached=True, epochs=2, flips=flips) for flips in (False, True))
+    assert plain["results"] != flipped["results"]
+    assert "mirror image" in flipped["protocol"]["train_transform"]
+
+
+def test_mirrored_features_are_those_of_mirrored_photographs(scenes: Any, tmp_path: Path) -> None:
+    names = [line.split(",")[0] for line in scenes.val.read_text().splitlines()[1:5]]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        ImageOps.mirror(Image.open(scenes.images / name)).save(tmp_path / name)
+    backbone = load_backbone(scenes.weights)
+    for crop in ("warp", "center"):
+        how: dict[str, Any] = {"device": "cpu", "workers": 0, "crop": crop}
+        ours = extract(backbone, scenes.images, names, 32, flip=True, **how)
+        theirs = extract(backbone, tmp_path, names, 32, **how)
+        # Where the margins of the central square are uneven, it lies a pixel further in one of the two.
+        tolerance = 1e-5 if crop == "warp" else 0.3
+        for kind in ("avg", "max"):
+            torch.testing.assert_close(ours[kind], theirs[kind], atol=tolerance, rtol=0.2 if crop == "center" else 1e-5)
+
+
+def test_the_central_square_is_what_pillow_cuts_out() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (256, 320, 3), dtype=np.uint8)
+    view = fixed_view(320, 256, "center")
+    assert view.crop == (48, 16, 272, 240)  # 224 of 256
+    rendered = render_views(pixels, [view], 224)[0].transpose(1, 2, 0)
+    assert np.array_equal(rendered, np.asarray(Image.fromarray(pixels).crop(view.crop)))
+    assert fixed_view(1, 1, "center").crop == (0, 0, 1, 1)
 
 
 def test_classes_without_validation_photographs_and_photographs_in_both(scenes: Any, tmp_path: Path) -> None:
@@ -188,11 +290,13 @@ def printed(result: dict[str, Any]) -> str:
 def test_the_table_shows_every_figure_in_percent(cached: tuple[dict[str, Any], Path]) -> None:
     result, _ = cached
     lines = printed(result).splitlines()
-    for name, label in (("pretrained", "resnet18, pretrained"), ("random_init", "resnet18, random init")):
-        metrics = result["results"][name]
-        (row,) = (line for line in lines if line.strip(" │").startswith(label) and "%" not in line)
-        shown = [cell.strip() for cell in row.strip("│ ").split("│")[1:]]
-        assert shown == [f"{100 * metrics[m]:.1f}" for m in ("mAP", "OP", "OR", "OF1", "CP", "CR", "CF1")]
+    for name, label in (("pretrained", "trained"), ("random_init", "random")):
+        report = result["results"][name]
+        rows = [[cell.strip() for cell in line.strip("│ ").split("│")] for line in lines]
+        for rule, figures in report["rules"].items():
+            (shown,) = (row[2:] for row in rows if row[:2] == [label, rule])
+            others = [f"{100 * figures[m]:.1f}" for m in ("OP", "OR", "OF1", "CP", "CR", "CF1")]
+            assert shown == [f"{100 * report['mAP']:.1f}", *others]
     (row,) = (line for line in lines if line.strip(" │").startswith("green"))
     aps = [f"{100 * metrics['AP'][0]:.1f}" for metrics in result["results"].values()]
     assert [cell.strip() for cell in row.strip("│ ").split("│")] == ["green", "12", "6", *aps]
@@ -207,8 +311,9 @@ def test_progress_goes_through_phases_to_their_end(scenes: Any) -> None:
         "pretrained: validation features",
         "pretrained: training features",
         "pretrained: training the linear head",
+        "pretrained: confidence intervals",
     ]
-    for phase, total in zip(phases, (12, 24, 3), strict=True):
+    for phase, total in zip(phases, (12, 24, 3, 20), strict=True):
         steps = [(done, of) for done, of, name in calls if name == phase]
         assert steps[0] == (0, total)
         assert steps[-1] == (total, total)
@@ -245,7 +350,9 @@ def test_an_unreadable_photograph_is_named(scenes: Any, tmp_path: Path, part: st
         labels["val_labels"] = scenes.val
     with pytest.raises(UserError, match=rf"cannot read .*{name}"):
         evaluate(scenes, images=tmp_path / "images", cached=is_cached, out=tmp_path / "out", **labels)
-    assert not list((tmp_path / "out").iterdir())
+    # What was extracted before is kept: with the photograph mended, --resume goes on.
+    assert not (tmp_path / "out" / "metrics.json").exists()
+    assert (tmp_path / "out" / "unfinished").exists() == (part == "train_labels")
 
 
 @pytest.mark.parametrize(
@@ -258,6 +365,12 @@ def test_an_unreadable_photograph_is_named(scenes: Any, tmp_path: Path, part: st
         ({"epochs": 0}, "epochs must be at least 1"),
         ({"device": "gpu"}, "unknown device 'gpu'"),
         ({"precision": "fp16"}, "precision must be"),
+        ({"crop": "centre"}, "crop must be one of warp, center, not 'centre'"),
+        ({"recipe": "papers"}, "recipe must be one of paper, released, not 'papers'"),
+        ({"measured": "first"}, 'measured must be "last" or "best", not \'first\''),
+        ({"flips": True}, "flips are for cached features"),
+        ({"resamples": -1}, "resamples must be at least 0"),
+        ({"resume": True}, "cannot be resumed: name it with --out"),
         ({"cached": True, "base_learning_rate": 1e39}, "the linear head diverged in epoch 1 of 12"),
         ({"weights": "nowhere"}, "nowhere"),
     ],

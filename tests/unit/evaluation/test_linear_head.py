@@ -11,7 +11,7 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor, nn
 
 from manyview.errors import UserError
-from manyview.evaluation.head import HeadSettings, known_loss, new_head, shuffled_places, train_head
+from manyview.evaluation.head import HeadSettings, HeadTraining, known_loss, new_head, shuffled_places, train_head
 
 
 def batches_of(features: Tensor, targets: Tensor, settings: HeadSettings) -> Iterator[tuple[Tensor, Tensor]]:
@@ -53,6 +53,7 @@ def test_every_epoch_is_a_new_permutation_that_only_seed_and_epoch_decide() -> N
     longer = HeadSettings(epochs=5, batch_size=4, seed=5)
     assert list(shuffled_places(longer, 10))[:9] == batches
     assert list(shuffled_places(HeadSettings(epochs=3, batch_size=4, seed=6), 10)) != batches
+    assert list(shuffled_places(settings, 10, first_epoch=2)) == batches[6:]
 
 
 def test_new_head_is_normal_with_standard_deviation_a_hundredth() -> None:
@@ -88,10 +89,11 @@ def test_training_equals_sgd_written_out_in_float64() -> None:
             weights = weights - rate * velocity
         expected_losses.append(np.mean(losses))
 
-    losses = train_head(batches_of(features, targets, settings), head, settings, 22)
+    training = HeadTraining(head, settings)
+    train_head(batches_of(features, targets, settings), training, 22)
     np.testing.assert_allclose(head.weight.detach().numpy(), weights[:, :-1], atol=1e-5)
     np.testing.assert_allclose(head.bias.detach().numpy(), weights[:, -1], atol=1e-5)
-    np.testing.assert_allclose(losses, expected_losses, atol=1e-5)
+    np.testing.assert_allclose(training.losses, expected_losses, atol=1e-5)
 
 
 def test_mean_average_precision_is_that_of_logistic_regression() -> None:
@@ -99,7 +101,8 @@ def test_mean_average_precision_is_that_of_logistic_regression() -> None:
     val, val_targets = labelled_clouds(400, 0.7, seed=2)
     settings = HeadSettings(epochs=100, batch_size=64)
     head = new_head(16, 4, seed=0)
-    losses = train_head(batches_of(train, train_targets, settings), head, settings, len(train))
+    training = HeadTraining(head, settings)
+    train_head(batches_of(train, train_targets, settings), training, len(train))
     scores = head(val).detach().numpy()
     # No regularisation to speak of: weight decay of 1e-4 on a loss averaged over 4 classes is next to none.
     theirs = [
@@ -112,7 +115,29 @@ def test_mean_average_precision_is_that_of_logistic_regression() -> None:
     )
     assert 0.75 < expected < 0.99
     assert ours == pytest.approx(expected, abs=0.01)
-    assert losses[-1] < 0.7 * losses[0]
+    assert training.losses[-1] < 0.7 * training.losses[0]
+
+
+@pytest.mark.parametrize("stopped_after", [0, 1, 3])
+def test_a_training_taken_up_again_is_the_same_to_the_bit(stopped_after: int) -> None:
+    features, targets = labelled_clouds(22, 0.3, seed=0)
+    settings = HeadSettings(epochs=4, batch_size=8, seed=3)
+    whole = HeadTraining(new_head(16, 4, seed=3), settings)
+    kept: dict[int, tuple[dict[str, Tensor], list[float]]] = {0: (whole.tensors(), [])}
+
+    def keep(training: HeadTraining) -> None:
+        kept[training.epoch] = (training.tensors(), list(training.losses))
+
+    train_head(batches_of(features, targets, settings), whole, 22, after_epoch=keep)
+    again = HeadTraining(new_head(16, 4, seed=9), settings)
+    again.restore(*kept[stopped_after])
+    rest = batches_of(features, targets, settings)
+    for _ in range(3 * stopped_after):
+        next(rest)
+    train_head(rest, again, 22)
+    assert torch.equal(again.head.weight, whole.head.weight)
+    assert torch.equal(again.head.bias, whole.head.bias)
+    assert again.losses == whole.losses
 
 
 def test_progress_counts_epochs() -> None:
@@ -121,8 +146,7 @@ def test_progress_counts_epochs() -> None:
     calls: list[tuple[int, int, str]] = []
     train_head(
         batches_of(features, targets, settings),
-        new_head(16, 4, 0),
-        settings,
+        HeadTraining(new_head(16, 4, 0), settings),
         8,
         progress=lambda *call: calls.append(call),
         phase="head",
@@ -135,7 +159,7 @@ def test_divergence_is_one_clear_sentence(epochs: int) -> None:
     features, targets = labelled_clouds(8, 0.3, seed=0)
     settings = HeadSettings(epochs=epochs, batch_size=8, base_learning_rate=1e39)
     with pytest.raises(UserError, match=r"diverged in epoch \d of \d \(loss .*\): lower base_learning_rate"):
-        train_head(batches_of(1e3 * features, targets, settings), new_head(16, 4, 0), settings, 8)
+        train_head(batches_of(1e3 * features, targets, settings), HeadTraining(new_head(16, 4, 0), settings), 8)
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,12 @@ import manyview.evaluation.probes as probes
 from manyview.backbones import load_backbone
 from manyview.errors import UserError
 from manyview.evaluation.features import combine, extract
-from manyview.evaluation.frozen_tables import format_low_label
-from manyview.evaluation.linear import untrained
 from manyview.evaluation.low_label import low_label_evaluation
 from manyview.evaluation.low_label_curve import chance, draw_low_label_curve
+from manyview.evaluation.low_label_table import format_low_label
+from manyview.evaluation.metrics import multilabel_metrics
 from manyview.evaluation.probes import ProbeSettings, draw, probe, scale
+from manyview.backbones.untrained import untrained
 
 FAST: dict[str, Any] = {"size": 32, "workers": 0, "device": "cpu"}
 
@@ -304,6 +305,44 @@ def test_absent_classes_and_photographs_in_both_are_told(scenes: Any, tmp_path: 
     Console(file=stream, width=140).print(format_low_label(result))
     assert "12 photographs are in both label files" in stream.getvalue()
     assert "1 of 2 classes have no validation photograph" in stream.getvalue()
+
+
+def test_the_centre_the_11_points_and_ml_gcns_quotient(scenes: Any) -> None:
+    options = {"average_precision": "voc07", "compatibility": "ml-gcn"}
+    seed, cost = 2, 1e-4  # so small a cost that only the class with more positives than not is ever predicted
+    result = evaluate(scenes, fractions=[0.25], seeds=[seed], costs=[cost], crop="center", **options)
+    (train, targets), (val, truth) = rows_of(scenes.train), rows_of(scenes.val)
+    backbone = load_backbone(scenes.weights)
+    own, others = (
+        combine(extract(backbone, scenes.images, names, 32, device="cpu", workers=0, crop="center"), "gamp")
+        for names in (train, val)
+    )
+    drawn = draw(targets, 0.25, seed)
+    settings = ProbeSettings(costs=(cost,))
+    scores = probe(own.double().numpy()[drawn], targets[drawn], others.double().numpy(), settings).probabilities
+    (run,) = result["results"]["pretrained"][0]["runs"]
+    for key, figure in multilabel_metrics(scores, truth, **options).items():
+        assert run[key] == pytest.approx(figure), key
+    usual = multilabel_metrics(scores, truth)
+    assert (run["AP"] != usual["AP"], run["OP"] < usual["OP"]) == (True, True)
+    stated = {"crop": "center", "threshold": 0.5, **options}
+    assert {key: result["protocol"][key] for key in stated} == stated
+
+
+def test_labels_that_cannot_be_used_are_left_out_and_told(scenes: Any, tmp_path: Path) -> None:
+    val = tmp_path / "val.csv"
+    val.write_text(scenes.val.read_text() + "a/0.png,blue\n")
+    once: dict[str, Any] = {"fractions": [1], "seeds": [0]}
+    with pytest.raises(UserError, match="unknown class 'blue'"):
+        evaluate(scenes, val_labels=val, **once)
+    result = evaluate(scenes, val_labels=val, label_problems="skip", **once)
+    assert result["results"] == evaluate(scenes, **once)["results"]
+    assert result["protocol"]["val"]["skipped"]["count"] == 1
+    stream = io.StringIO()
+    Console(file=stream, width=140).print(format_low_label(result))
+    text = stream.getvalue()
+    assert text.startswith("resnet18 from a checkpoint in the format of manyview: 20 of 20 convolutions")
+    assert "1 label row was left out of val.csv: line 14 gives a/0.png the unknown class 'blue'" in text
 
 
 @pytest.mark.parametrize(

@@ -158,7 +158,7 @@ def _known(entries: Sequence[Entry], columns: Sequence[str], problems: list[Prob
 
 
 def _refusal(problems: Sequence[Problem], file: Path, can_skip: bool) -> UserError:
-    way = ", or let such images be skipped" if can_skip else ""
+    way = ", or have such images skipped (--label-problems skip)" if can_skip else ""
     count = f"{len(problems)} problems" if len(problems) > 1 else "a problem"
     told = "; ".join(problem.sentence for problem in problems[:_TOLD]) + ("; ..." if len(problems) > _TOLD else "")
     return UserError(f"{file} has {count} ({told}): {problems[0].advice}{way}")

@@ -60,7 +60,7 @@ def test_missing_images(write: Write, images: Path, write_as: Callable[[Write, R
         read_labels(file, images)
     message = str(refused.value)
     assert message.startswith(f"{file} has 4 problems ({sentences[0]}; {sentences[1]}; {place} 5 ")
-    assert message.endswith(f"; ...): {advice}, or let such images be skipped")
+    assert message.endswith(f"; ...): {advice}, or have such images skipped (--label-problems skip)")
     labels = read_labels(file, images, problems="skip")
     assert labels.names == ("a.jpg",)
     # Where a file does not say which classes there are, those of images left out are none.

@@ -1,0 +1,155 @@
+"""What an evaluation that is under way keeps in its folder, so that it can be taken up again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from manyview import distributed
+from manyview.errors import UserError
+from manyview.runs import Checkpoint, CheckpointStore, RunFolder, atomic_write, write_tensors
+
+FOLDER = "unfinished"
+PROTOCOL_FILE = "protocol.json"
+
+# Each costs a flush to the disk, which a head on cached features would do many times a second.
+_SECONDS_BETWEEN = 10.0
+
+
+@contextlib.contextmanager
+def unfinished(out: Path | None, protocol: Mapping[str, Any], resume: bool) -> Iterator[Unfinished]:
+    """Begin the evaluation of this protocol in its folder, or take up the one that was begun there.
+
+    What is kept outlives an error; ``Unfinished.remove`` ends it when the result is written.
+
+    Args:
+        out: the evaluation's folder; None for an evaluation that keeps nothing.
+        protocol: all that its figures depend on, as plain data.
+        resume: whether to take up what is there.
+
+    Raises:
+        UserError: an unfinished evaluation is there and ``resume`` is not asked, or none is there though it is, or it
+            has another protocol, or another process works on it.
+    """
+    if out is None:
+        if resume:
+            raise UserError("an evaluation without a folder for its result cannot be resumed: name it with --out")
+        yield Unfinished(None)
+        return
+    folder = out / FOLDER
+    run = RunFolder(folder)
+    if distributed.rank() == 0:
+        _check_begun(folder, protocol, resume)
+        folder.mkdir(parents=True, exist_ok=True)
+        run.lock()
+        if not resume:
+            atomic_write(folder / PROTOCOL_FILE, json.dumps(protocol, indent=2) + "\n")
+    distributed.wait_for_all()
+    kept = Unfinished(folder)
+    try:
+        yield kept
+    finally:
+        run.unlock()
+        if distributed.rank() == 0 and folder.is_dir() and kept.is_empty:
+            shutil.rmtree(folder)
+
+
+class Unfinished:
+    """The folder ``unfinished`` in an evaluation's own, gone when the evaluation is done.
+
+    Of several processes, the first alone writes; all read.
+
+    Args:
+        folder: None for an evaluation that keeps nothing.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self.folder = folder
+        self._saved = time.monotonic()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is kept that took time to make."""
+        return self.folder is None or not any(
+            entry.is_dir() or entry.suffix == ".safetensors" for entry in self.folder.iterdir()
+        )
+
+    def tensors(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
+        """What was kept under a name, or what ``make`` gives, which is then kept."""
+        if self.folder is None:
+            return make()
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        file = self.folder / f"{name}.safetensors"
+        if file.is_file():
+            try:
+                return load_file(file)
+            except (OSError, SafetensorError) as error:
+                raise UserError(f"{file} is damaged ({error}): delete it, and it is made again") from error
+        made = make()
+        if distributed.rank() == 0:
+            write_tensors(file, made)
+        return made
+
+    def save(self, name: str, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
+        """Keep how far a training is, if the last time was a while ago."""
+        if self.folder is None or distributed.rank() or time.monotonic() - self._saved < _SECONDS_BETWEEN:
+            return
+        CheckpointStore(self.folder / name).save(Checkpoint(step, True, dict(state), dict(tensors)))
+        self._saved = time.monotonic()
+
+    def load(self, name: str) -> Checkpoint | None:
+        """How far a training was, or None at its beginning."""
+        if self.folder is None:
+            return None
+        checkpoint, _ = CheckpointStore(self.folder / name).load_newest()
+        # The first process would otherwise go on, and remove what another is about to read.
+        distributed.wait_for_all()
+        return checkpoint
+
+    def remove(self) -> None:
+        """Keep nothing any longer; for after the result is written."""
+        if self.folder is not None and distributed.rank() == 0:
+            shutil.rmtree(self.folder)
+
+
+def _check_begun(folder: Path, protocol: Mapping[str, Any], resume: bool) -> None:
+    """Refuse to begin over an unfinished evaluation, and to take up one that is not there or was another."""
+    file = folder / PROTOCOL_FILE
+    if not resume and file.is_file():
+        raise UserError(
+            f"{folder.parent} holds an unfinished evaluation: continue it with --resume, delete {folder}, or choose "
+            "another folder"
+        )
+    if not resume:
+        return
+    if not file.is_file():
+        raise UserError(f"{folder.parent} holds no unfinished evaluation: leave out --resume to begin one")
+    try:
+        begun = json.loads(file.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read ({error}): delete {folder} and begin anew") from error
+    now = json.loads(json.dumps(protocol))
+    changed = [
+        f"{key} was {_short(begun.get(key))}, now {_short(now.get(key))}"
+        for key in {**begun, **now}
+        if begun.get(key) != now.get(key)
+    ]
+    if changed:
+        raise UserError(
+            f"the evaluation in {folder.parent} was begun in another way: {'; '.join(changed)}; "
+            "resume it as it was, or choose another folder"
+        )
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,115 @@
+"""Linear evaluation by two processes gives one process's figures, also where the photographs do not divide."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+from PIL import Image
+from torch.multiprocessing.spawn import start_processes
+
+from manyview import distributed
+from manyview.backbones import build_backbone, save_backbone
+from manyview.evaluation import knn_evaluation, linear_evaluation
+
+COUNTS = (1, 2, 3, 7)
+FAST: dict[str, Any] = {"size": 32, "workers": 0, "device": "cpu", "resamples": 20}
+HEAD: dict[str, Any] = {"epochs": 3, "batch_size": 3, "measured": "best"}
+
+
+def evaluations(folder: Path, where: str) -> dict[str, Any]:
+    """The results of evaluations on seven photographs."""
+    data = {"images": folder, "train_labels": folder / "train.csv", "val_labels": folder / "val.csv"}
+    weights, out = folder / "backbone.safetensors", folder / where
+    found = {
+        "augmented": linear_evaluation(weights, **data, **FAST, **HEAD, out=out / "augmented"),
+        "cached": linear_evaluation(weights, **data, **FAST, **HEAD, cached=True, flips=True, out=out / "cached"),
+        "knn": knn_evaluation(weights, **data, **FAST, neighbours=3, out=out / "knn"),
+    }
+    return {name: result["results"] for name, result in found.items()}
+
+
+def work(rank: int, folder: str) -> None:
+    warnings.simplefilter("error")
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    try:
+        shared = []
+        for count in COUNTS:
+            own = distributed.share(range(count))
+            rows = torch.tensor([[index, 10.0 * index] for index in own])
+            shared.append((own, distributed.gather_shares(rows, count)))
+        torch.save({"shared": shared, "results": evaluations(Path(folder), "two")}, Path(folder) / f"{rank}.pt")
+    finally:
+        dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Seven photographs of noise, all of them to train on and to measure on, and weights."""
+    place = tmp_path_factory.mktemp("seven")
+    rng = np.random.default_rng(0)
+    rows = ["image,labels"]
+    for index in range(7):
+        Image.fromarray(rng.integers(0, 256, (40, 48, 3), dtype=np.uint8)).save(place / f"{index}.png")
+        rows.append(f"{index}.png,{'|'.join(name for bit, name in enumerate(('a', 'b')) if (index + 1) >> bit & 1)}")
+    for part in ("train", "val"):
+        (place / f"{part}.csv").write_text("\n".join(rows) + "\n")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        save_backbone(build_backbone("timm/resnet10t"), place / "backbone.safetensors", {})
+    return place
+
+
+@pytest.fixture(scope="module")
+def processes(folder: Path) -> list[dict[str, Any]]:
+    # Forked, since a fresh interpreter would take seconds to import PyTorch; no threads run between the two.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        start_processes(work, args=(str(folder),), nprocs=2, start_method="fork")
+    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+
+
+def test_every_item_is_shared_out_and_comes_back_once_in_order(processes: list[dict[str, Any]]) -> None:
+    for place, count in enumerate(COUNTS):
+        shares = [process["shared"][place][0] for process in processes]
+        assert len(shares[0]) == len(shares[1]) == -(-count // 2)
+        assert set(shares[0]) | set(shares[1]) == set(range(count))
+        for process in processes:
+            assert process["shared"][place][1].tolist() == [[index, 10.0 * index] for index in range(count)]
+
+
+def test_one_process_has_all_the_work() -> None:
+    assert distributed.share(range(3)) == [0, 1, 2]
+    rows = torch.rand(3, 2)
+    assert distributed.gather_shares(rows, 3) is rows
+
+
+def test_figures_are_those_of_one_process(folder: Path, processes: list[dict[str, Any]]) -> None:
+    expected = evaluations(folder, "one")
+    for process in processes:
+        assert_close(process["results"], expected)
+    for name in expected:
+        assert [path.name for path in (folder / "two" / name).iterdir()] == ["metrics.json"]
+
+
+def assert_close(ours: Any, theirs: Any) -> None:
+    """Equal to 1e-6, however nested."""
+    assert type(ours) is type(theirs)
+    if isinstance(ours, dict):
+        assert ours.keys() == theirs.keys()
+        for key, value in ours.items():
+            assert_close(value, theirs[key])
+    elif isinstance(ours, list):
+        assert len(ours) == len(theirs)
+        for mine, other in zip(ours, theirs, strict=True):
+            assert_close(mine, other)
+    elif isinstance(ours, float):
+        assert ours == pytest.approx(theirs, abs=1e-6)
+    else:
+        assert ours == theirs

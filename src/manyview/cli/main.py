@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from manyview.cli.check_weights import check_weights
+from manyview.cli.compare import compare
 from manyview.cli.demo import demo
 from manyview.cli.knn import knn
 from manyview.cli.linear import linear
@@ -30,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (pretrain, linear, knn, probe, check_weights, views, demo, settings):
+for verb in (pretrain, linear, knn, probe, compare, check_weights, views, demo, settings):
     app.command()(verb)
 
 

@@ -1,5 +1,6 @@
 """What a backbone is worth: features, multi-label metrics, linear evaluation."""
 
+from manyview.evaluation.comparison import compare, format_comparison
 from manyview.evaluation.confidence import bootstrap, summarise
 from manyview.evaluation.features import Progress, extract
 from manyview.evaluation.knn import knn_evaluation
@@ -16,8 +17,10 @@ __all__ = [
     "best_thresholds",
     "bootstrap",
     "check_weights",
+    "compare",
     "extract",
     "format_check",
+    "format_comparison",
     "format_table",
     "knn_evaluation",
     "linear_evaluation",

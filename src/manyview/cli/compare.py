@@ -1,0 +1,91 @@
+"""``manyview compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def compare(
+    evaluations: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Folders with the metrics.json of linear, knn or probe, or folders of such.", show_default=False
+        ),
+    ] = None,
+    group: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=A,B,...", help="Evaluations that differ in seeds alone, or a pattern; repeat for several."
+        ),
+    ] = None,
+    baseline: Annotated[
+        str | None, typer.Option(help="Group that differences refer to; unset: the first.", show_default=False)
+    ] = None,
+    classes: Annotated[str, typer.Option(help="Classes to show, those that differ most; a number, or all.")] = "20",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for metrics.json, comparison.md, .csv and .png.", show_default=False)
+    ] = None,
+) -> None:
+    """Set evaluations side by side: mean and deviation over seeds, differences to a baseline, class by class.
+
+    Evaluations that differ in seeds alone are joined to a group; a folder of evaluations is one or several.
+
+    Example: manyview compare runs/a-knn runs/b-knn --out runs/a-b, or with seeds: manyview compare
+    --group "a=runs/a-seed*-knn" --group "b=runs/b-seed*-knn" --out runs/a-b
+    """
+    shown = _count(classes)
+    groups = dict(map(_group, group or ()))
+    _refuse_twice([text.partition("=")[0] for text in group or ()])
+
+    from rich.console import Console
+
+    from manyview.evaluation.comparison import compare as compare_evaluations
+    from manyview.evaluation.comparison import format_comparison
+
+    result = compare_evaluations(evaluations or (), groups=groups, baseline=baseline, out=out, classes=shown)
+    console = Console()
+    console.print(format_comparison(result, shown))
+    if out is not None:
+        files = ", ".join(str(out / name) for name in ("comparison.md", "comparison.csv", "comparison.png"))
+        console.print(f"Written to {out / 'metrics.json'}, {files}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _count(text: str) -> int | None:
+    from manyview.errors import UserError
+
+    if text == "all":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(f"--classes is {text}: give a number from 1, or all")
+    return int(text)
+
+
+def _group(text: str) -> tuple[str, list[Path]]:
+    """A name, and the places that a list of paths and patterns stands for."""
+    import glob
+
+    from manyview.errors import UserError
+
+    name, equals, places = text.partition("=")
+    pieces = [piece for piece in places.split(",") if piece]
+    if not (name and equals and pieces):
+        raise UserError(f"--group {text}: give a name and its evaluations, as in --group a=runs/a-seed0,runs/a-seed1")
+    found: list[Path] = []
+    for piece in pieces:
+        pattern = glob.has_magic(piece) and not Path(piece).exists()
+        matches = sorted(glob.glob(piece)) if pattern else [piece]  # noqa: PTH207 - a pattern may be absolute
+        if not matches:
+            raise UserError(f"--group {text}: nothing is called {piece}")
+        found += map(Path, matches)
+    return name, found
+
+
+def _refuse_twice(names: list[str]) -> None:
+    from manyview.errors import UserError
+
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"--group {name} is given twice: name all its evaluations in one, separated by commas")

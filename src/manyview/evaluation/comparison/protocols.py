@@ -1,0 +1,99 @@
+"""In what the protocols of evaluations differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from pathlib import PurePath
+from typing import Any
+
+SEEDS = frozenset({"seed", "seeds"})
+"""What one repetition of an evaluation and another differ in, besides the weights."""
+
+_WEIGHTS = frozenset({"weights", "weights_sha256", "loading"})
+
+# Where and with what an evaluation ran: worth a warning, but no other protocol.
+_CIRCUMSTANCES = frozenset({"device", "scikit_learn", "resamples", "train.images", "val.images"})
+# What follows from other entries, or says the same in words.
+_DERIVED = frozenset(
+    {"evaluation", "feature_dim", "learning_rate", "train_transform", "val_transform"}
+    | {"classifier_is", "scaling_is", "cost_chosen"}
+    | {f"{part}.{key}" for part in ("train", "val") for key in ("labels", "positives", "ignored")}
+)
+_LONGEST = 32  # characters of a value in a message
+_SHA = 8  # of a checksum
+
+
+def flatten(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every entry of nested settings with its dotted key; lists as tuples, paths without detours."""
+    for key, value in content.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        elif isinstance(value, list):
+            nested = any(isinstance(item, list | dict) for item in value)
+            yield prefix + key, tuple(map(str, value)) if nested else tuple(value)
+        else:
+            yield prefix + key, str(PurePath(value)) if key == "images" and isinstance(value, str) else value
+
+
+def compared(protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """What groups of evaluations should share: all but weights, seed, classes, and what follows from other entries."""
+    left_out = _WEIGHTS | _DERIVED | {"seed", "classes"}
+    kept = {key: value for key, value in protocol.items() if key not in left_out}
+    return {key: value for key, value in flatten(kept) if key not in left_out}
+
+
+def material(protocol: Mapping[str, Any], *, circumstances: bool = False) -> dict[str, Any]:
+    """What repetitions of an evaluation share: the same but seeds and, unless asked for, where and with what it ran."""
+    left_out = SEEDS if circumstances else SEEDS | _CIRCUMSTANCES
+    return {
+        key: value
+        for key, value in compared(protocol).items()
+        if key not in left_out and (circumstances or not key.startswith("versions."))
+    }
+
+
+def differing(protocols: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, dict[str, list[Any]]]:
+    """The keys whose value is not the same everywhere.
+
+    Args:
+        protocols: those of the members of each group, by its name.
+
+    Returns:
+        for each key, the values that occur in each group; None where an evaluation has no such entry.
+    """
+    flat = {name: [compared(protocol) for protocol in members] for name, members in protocols.items()}
+    keys = dict.fromkeys(key for members in flat.values() for member in members for key in member)
+    found = {}
+    for key in keys:
+        values = {name: list(dict.fromkeys(member.get(key) for member in members)) for name, members in flat.items()}
+        # The members of a group may well have draws of their own.
+        distinct = (
+            [frozenset(own) for own in values.values()] if key in SEEDS else list(chain.from_iterable(values.values()))
+        )
+        if len(set(distinct)) > 1:
+            found[key] = values
+    return found
+
+
+def sentence(key: str, values: Mapping[str, Sequence[Any]]) -> str:
+    """A difference in one line; groups with the same values stand together."""
+    by_value: dict[str, list[str]] = {}
+    for name, own in values.items():
+        by_value.setdefault(" or ".join(short(key, value) for value in own), []).append(name)
+    return f"{key} is " + ", ".join(f"{value} ({', '.join(names)})" for value, names in by_value.items())
+
+
+def short(key: str, value: Any) -> str:
+    """A setting's value in few characters."""
+    if value is None:
+        return "unset"
+    if key.endswith("sha256"):
+        return f"{value!s:.{_SHA}}"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple | list):
+        text = ", ".join(short(key, item) for item in value)
+    else:
+        text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

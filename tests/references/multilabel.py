@@ -153,3 +153,19 @@ def bias_corrected(values: Sequence[float], figure: float, confidence: float) ->
     normal = NormalDist()
     z0, z = normal.inv_cdf(below), normal.inv_cdf(0.5 + confidence / 2)
     return quantile(defined, normal.cdf(2 * z0 - z)), quantile(defined, normal.cdf(2 * z0 + z))
+
+
+def basic(values: Sequence[float], figure: float, confidence: float) -> tuple[float, float]:
+    """Davison and Hinkley's basic bootstrap interval, within 0 and 1, from its definition."""
+    defined = sorted(value for value in values if not math.isnan(value))
+    if not defined or math.isnan(figure):
+        return math.nan, math.nan
+
+    def quantile(share: float) -> float:
+        place = share * (len(defined) - 1)
+        below, part = int(place), place - int(place)
+        return defined[below] + part * (defined[min(below + 1, len(defined) - 1)] - defined[below])
+
+    ends = (2 * figure - quantile((1 + confidence) / 2), 2 * figure - quantile((1 - confidence) / 2))
+    low, high = (min(max(end, 0.0), 1.0) for end in ends)
+    return low, high

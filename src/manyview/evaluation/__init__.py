@@ -2,6 +2,7 @@
 
 from manyview.evaluation.comparison import compare, format_comparison
 from manyview.evaluation.confidence import bootstrap, summarise
+from manyview.evaluation.embedding import StoredFeatures, embed, format_written, read_features
 from manyview.evaluation.features import Progress, extract
 from manyview.evaluation.knn import knn_evaluation
 from manyview.evaluation.label_free import check_weights
@@ -9,23 +10,29 @@ from manyview.evaluation.label_free_table import format_check
 from manyview.evaluation.linear import linear_evaluation
 from manyview.evaluation.low_label import low_label_evaluation
 from manyview.evaluation.metrics import multilabel_metrics, multilabel_report
+from manyview.evaluation.neighbours import nearest_neighbours
 from manyview.evaluation.table import format_table
 from manyview.evaluation.thresholds import best_thresholds
 
 __all__ = [
     "Progress",
+    "StoredFeatures",
     "best_thresholds",
     "bootstrap",
     "check_weights",
     "compare",
+    "embed",
     "extract",
     "format_check",
     "format_comparison",
     "format_table",
+    "format_written",
     "knn_evaluation",
     "linear_evaluation",
     "low_label_evaluation",
     "multilabel_metrics",
     "multilabel_report",
+    "nearest_neighbours",
+    "read_features",
     "summarise",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -15,9 +14,8 @@ from manyview import distributed, pooling
 from manyview.config import IMAGENET_MEAN, IMAGENET_STD
 from manyview.errors import UserError
 from manyview.evaluation.photographs import CROPS, MIN_SIZE, Photographs, Pixels, load
+from manyview.runs.devices import resolve_device, resolve_precision
 from manyview.views import normalize
-
-PRECISIONS = ("float32", "bf16")
 
 Pooled = dict[str, Float32[Tensor, "images dim"]]
 
@@ -147,35 +145,6 @@ def extract(
 def combine(pooled: Pooled, kind: str) -> Float32[Tensor, "images pooled_dim"]:
     """Features of any pooling, (N, D) or for "cat" (N, 2D), from those that ``extract`` gives."""
     return pooling.combine(pooled["avg"], pooled["max"], kind)
-
-
-def resolve_device(name: str) -> torch.device:
-    """The device of that name, "auto" being a CUDA accelerator if there is one, or an error in words.
-
-    Of several processes under torchrun, each gets the accelerator of its own place on the machine.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and "LOCAL_RANK" in os.environ:
-        name = f"cuda:{os.environ['LOCAL_RANK']}"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UserError(f'unknown device {name!r}: use "auto", "cpu", "cuda", "cuda:1" or "mps"') from None
-    available = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    require(available.get(device.type, False), f'the device {name!r} is not available here: use "auto" or "cpu"')
-    return device
-
-
-def resolve_precision(name: str) -> str:
-    """The precision of that name; "auto" is float32, so that figures from different machines can be compared."""
-    precision = "float32" if name == "auto" else name
-    require(precision in PRECISIONS, f'precision must be "auto", "float32" or "bf16", not {name!r}')
-    return precision
 
 
 def require(condition: bool, message: str) -> None:

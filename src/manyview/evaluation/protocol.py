@@ -13,12 +13,13 @@ import manyview
 from manyview.backbones import Backbone, LoadingReport
 from manyview.backbones.untrained import UNTRAINED
 from manyview.errors import UserError
-from manyview.evaluation.features import bands, normalisation, require, resolve_device, resolve_precision
+from manyview.evaluation.features import bands, normalisation, require
 from manyview.evaluation.labelled_photographs import Data
 from manyview.evaluation.photographs import CROPS, MIN_SIZE
 from manyview.evaluation.record import bounded
 from manyview.pooling import KINDS
 from manyview.runs import RunFolder
+from manyview.runs.devices import resolve_device, resolve_precision
 
 _TRANSFORMS = {
     "warp": "warped to size, bilinear with antialiasing",

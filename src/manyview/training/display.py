@@ -3,42 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
-# Rates are taken over the last steps, so that they follow a change but do not flicker.
-_WINDOW = 50
-
-
-class StepClock:
-    """Times of the last steps: the whole step, and its share spent waiting for data."""
-
-    def __init__(self) -> None:
-        self._steps: deque[tuple[float, float]] = deque(maxlen=_WINDOW)
-
-    def add(self, seconds: float, waited: float) -> None:
-        """Count one step of so many seconds, of which so many were spent waiting for the loader."""
-        self._steps.append((seconds, waited))
-
-    @property
-    def count(self) -> int:
-        """Steps in the window."""
-        return len(self._steps)
-
-    @property
-    def seconds_per_step(self) -> float:
-        """Mean time of a step, in seconds."""
-        return sum(seconds for seconds, _ in self._steps) / max(len(self._steps), 1)
-
-    @property
-    def waiting(self) -> float:
-        """Share of the time spent waiting for data, 0 to 1."""
-        total = sum(seconds for seconds, _ in self._steps)
-        return sum(waited for _, waited in self._steps) / total if total else 0.0
+from manyview.runs.pace import StepClock, spell
 
 
 class _TimeLeft(ProgressColumn):
@@ -104,15 +75,3 @@ class Display:
             health = f"  deviation {std:.2f}  rank {rank:.1f}" if std is not None and rank is not None else ""
             clock = time.strftime("%H:%M:%S")
             self.say(f"{clock}  epoch {epoch + 1}/{self.epochs}  loss {loss:+.4f}{health}  left {spell(left)}")
-
-
-def spell(seconds: float) -> str:
-    """A duration in words short enough for a bar: ``42 s``, ``7 min 05 s``, ``3 h 20 min``, ``2 d 4 h``."""
-    whole = max(round(seconds), 0)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    if whole < 86400:
-        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-    return f"{whole // 86400} d {whole % 86400 // 3600} h"

@@ -20,16 +20,17 @@ from manyview.images import ImageFiles
 from manyview.measures import collapse_std, effective_rank
 from manyview.methods import SimSiam
 from manyview.runs import RunFolder, atomic_write
+from manyview.runs.pace import StepClock, spell
+from manyview.runs.signals import StopRequest
+from manyview.runs.state import capture
 from manyview.training.curves import Curves
 from manyview.training.device_views import DeviceViews
-from manyview.training.display import Display, StepClock, spell
+from manyview.training.display import Display
 from manyview.training.loader import Batch, start_loader
 from manyview.training.monitor import CollapsedError, CollapseMonitor, Reading
 from manyview.training.optimizer import set_learning_rate
 from manyview.training.plan import BatchPlan, Plan, pair_order
-from manyview.training.signals import StopRequest
 from manyview.training.skipping import SkippedPhotographs
-from manyview.training.state import capture
 from manyview.views import normalize
 
 _LOG_EVERY = 10

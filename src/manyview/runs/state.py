@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from manyview.errors import UserError
-from manyview.runs import Checkpoint
+from manyview.runs.checkpoints import Checkpoint
 
 _MODEL, _MOMENTUM = "model.", "momentum."
 

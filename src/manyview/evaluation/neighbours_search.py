@@ -1,0 +1,90 @@
+"""The nearest of any number of vectors, which come a batch at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float64, Int64
+
+from manyview.views import Box
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which part of which photograph a vector is of.
+
+    Attributes:
+        photograph: its index.
+        number: of the part among those of its photograph, from 0.
+        box: where it lies, in the photograph's pixels.
+    """
+
+    photograph: int
+    number: int
+    box: Box
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Vectors:
+    """Features of parts of photographs.
+
+    Attributes:
+        values: one vector a part.
+        parts: of each vector the photograph's index, the part's number, and left, top, right, bottom of its box.
+    """
+
+    values: Float[np.ndarray, "vectors dim"]
+    parts: Int64[np.ndarray, "vectors 6"]
+
+    def part(self, vector: int) -> Part:
+        """What a vector is of."""
+        return as_part(self.parts[vector])
+
+
+class Nearest:
+    """Keeps, for each query, the k nearest of the vectors that it has been given so far.
+
+    Of vectors that are equally near, those that came first are kept. A vector of zeros has the cosine 0 with all
+    others. All is computed in float64, so that the size of the batches changes no order but among equals.
+
+    Args:
+        queries: vectors to find neighbours of, which need not be normalised; none of the same photograph counts.
+        k: how many neighbours, at least 1.
+    """
+
+    def __init__(self, queries: Vectors, k: int) -> None:
+        assert k >= 1
+        self._queries, self._photographs, self._k = _unit(queries.values), queries.parts[:, 0], k
+        self._cosines: Float64[np.ndarray, "queries found"] = np.zeros((len(queries.values), 0))
+        self._parts: Int64[np.ndarray, "queries found 6"] = np.zeros((len(queries.values), 0, 6), dtype=np.int64)
+
+    def add(self, vectors: Vectors) -> None:
+        """Look at more vectors."""
+        cosines = np.clip(self._queries @ _unit(vectors.values).T, -1, 1)
+        cosines[self._photographs[:, None] == vectors.parts[:, 0]] = -np.inf
+        cosines = np.concatenate([self._cosines, cosines], axis=1)
+        parts = np.broadcast_to(vectors.parts, (len(cosines), *vectors.parts.shape))
+        parts = np.concatenate([self._parts, parts], axis=1)
+        # Stable, and the earlier ones stand before the later: of equals the first stays.
+        best = np.argsort(-cosines, axis=1, kind="stable")[:, : self._k]
+        self._cosines = np.take_along_axis(cosines, best, axis=1)
+        self._parts = np.take_along_axis(parts, best[:, :, None], axis=1)
+
+    def of(self, query: int) -> list[tuple[Part, float]]:
+        """What is nearest to a query with its cosine, the nearest first; fewer than k if there are fewer."""
+        found = zip(self._parts[query], self._cosines[query], strict=True)
+        return [(as_part(numbers), float(cosine)) for numbers, cosine in found if cosine > -np.inf]
+
+
+def as_part(numbers: Int64[np.ndarray, " numbers"]) -> Part:
+    """A part from its six numbers."""
+    photograph, number, left, top, right, bottom = numbers.tolist()
+    return Part(photograph, number, (left, top, right, bottom))
+
+
+def _unit(vectors: Float[np.ndarray, "vectors dim"]) -> Float64[np.ndarray, "vectors dim"]:
+    """Vectors of length 1, or 0 where they are zero."""
+    exact = vectors.astype(np.float64)
+    lengths = np.linalg.norm(exact, axis=1, keepdims=True)
+    return exact / np.where(lengths > 0, lengths, 1)

@@ -1,0 +1,136 @@
+"""``manyview embed``: what it prints and writes, and how it tells mistakes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from manyview.backbones import build_backbone, save_backbone
+from manyview.cli.main import main
+from manyview.evaluation.embedding import read_features
+
+Command = Callable[..., tuple[int, str, str]]
+SMALL = ("--size", 32, "--workers", 0, "--device", "cpu")
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """The command in this process: exit status, standard output and standard error."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["manyview", "embed", *map(str, words)])
+        monkeypatch.setenv("COLUMNS", "100")
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main()
+        return int(caught.value.code or 0), *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        backbone = build_backbone("timm/test_resnet")
+    file = tmp_path_factory.mktemp("weights") / "weights.safetensors"
+    save_backbone(backbone, file, {})
+    return file
+
+
+def test_it_writes_features_and_says_what(command: Command, photographs: Path, weights: Path, tmp_path: Path) -> None:
+    out = tmp_path / "features.parquet"
+    status, printed, err = command(weights, photographs, "--out", out, *SMALL)
+
+    assert (status, err) == (0, "")
+    stored = read_features(out)
+    dim = stored.features.shape[1]
+    lines = printed.splitlines()
+    assert lines[0] == f"16 photographs: {dim} features each (gamp at 32 px), float32, by timm/test_resnet"
+    assert lines[1].startswith(f"Written to {out} (")
+    assert len(lines) == 2
+    assert json.loads((tmp_path / "features.json").read_text())["results"] == {"photographs": 16, "skipped": 0}
+
+
+def test_its_options_reach_the_file(command: Command, photographs: Path, weights: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "photos"
+    shutil.copytree(photographs, folder)
+    (folder / "03.jpg").write_bytes(b"no image")
+    (tmp_path / "names.txt").write_text("00.jpg\n03.jpg\n07.jpg\n")
+    out = tmp_path / "features.npz"
+    options = ("--pool", "cat", "--patches", "--dtype", "float16", "--list", tmp_path / "names.txt")
+    more = ("--batch-size", 2, "--max-bad-fraction", 0.4, "--precision", "bf16")
+    status, printed, _ = command(weights, folder, "--out", out, *options, *more, *SMALL)
+
+    assert status == 0
+    stored = read_features(out, patches=True)
+    assert stored.images == ("00.jpg", "07.jpg")
+    assert stored.patches is not None
+    assert stored.patches.dtype == "float16"
+    assert stored.features.shape[1] == 2 * stored.patches.shape[3]
+    assert stored.record["protocol"]["precision"] == "bf16"
+    assert "1 could not be read, listed in" in printed
+    assert "places of" in printed
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["nowhere", "PHOTOS", "--out", "f.npz"], "there is no file or folder nowhere"),
+        (["WEIGHTS", "nowhere", "--out", "f.npz"], "the folder of photographs nowhere does not exist"),
+        (["WEIGHTS", "PHOTOS"], "--out"),
+        (["WEIGHTS", "PHOTOS", "--out", "features"], "features must end in .parquet or .npz"),
+        (["WEIGHTS", "PHOTOS", "--out", "WEIGHTS.npz"], "already exists: choose another name for the output"),
+        (["WEIGHTS", "PHOTOS", "--out", "f.npz", "--backbone", "resnet18"], "not of resnet18"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    command: Command,
+    photographs: Path,
+    weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    part: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken.npz").touch()
+    places = {"PHOTOS": photographs, "WEIGHTS": weights, "WEIGHTS.npz": "taken.npz"}
+    status, out, err = command(*(places.get(word, word) for word in words))
+
+    assert (status, out) == (2, "")
+    assert err.startswith("Error: ")
+    assert err.count("\n") == 1
+    assert part in err
+    assert [file.name for file in tmp_path.iterdir()] == ["taken.npz"]
+
+
+@pytest.mark.parametrize(
+    ("verb", "example"),
+    [
+        ("embed", "Example: manyview embed runs/a photos --out features.parquet"),
+        ("neighbours", "Example: manyview neighbours runs/a photos --out neighbours.png --blocks"),
+    ],
+)
+def test_help_loads_nothing_heavy(verb: str, example: str) -> None:
+    code = (
+        "import sys\n"
+        "from manyview.cli.main import main\n"
+        f"sys.argv = ['manyview', '{verb}', '--help']\n"
+        "try:\n"
+        "    main()\n"
+        "except SystemExit as end:\n"
+        "    heavy = {'torch', 'cv2', 'numpy', 'PIL', 'matplotlib', 'pyarrow', 'manyview.evaluation'}\n"
+        "    print('status', end.code, 'heavy', sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stderr.strip() == "status 0 heavy []"
+    assert example in " ".join(done.stdout.split())

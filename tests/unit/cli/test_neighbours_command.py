@@ -1,0 +1,116 @@
+"""``manyview neighbours``: the picture and the JSON beside it, and how it tells mistakes."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from manyview.backbones import build_backbone, save_backbone
+from manyview.cli.main import main
+from manyview.evaluation.embedding import embed
+
+Command = Callable[..., tuple[int, str, str]]
+SMALL = ("--size", 32, "--workers", 0, "--device", "cpu")
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """The command in this process: exit status, standard output and standard error."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["manyview", "neighbours", *map(str, words)])
+        monkeypatch.setenv("COLUMNS", "100")
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main()
+        return int(caught.value.code or 0), *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        backbone = build_backbone("timm/test_resnet")
+    file = tmp_path_factory.mktemp("weights") / "weights.safetensors"
+    save_backbone(backbone, file, {})
+    return file
+
+
+def test_it_draws_a_picture_and_writes_what_it_shows(
+    command: Command, photographs: Path, weights: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "photos"
+    shutil.copytree(photographs, folder)
+    (folder / "15.jpg").write_bytes(b"no image")
+    out = tmp_path / "new" / "n.png"
+    options = ("--query", "03.jpg", "--query", "01.jpg", "--blocks", "--k", 2, "--pool", "avg", "--batch-size", 8)
+    status, printed, err = command(weights, folder, "--out", out, *options, *SMALL)
+
+    assert (status, err) == (0, "")
+    beside = tmp_path / "new" / "n.json"
+    lines = printed.splitlines()
+    assert lines[0] == (f"Neighbours among 15 photographs; left out: 1 that could not be read, named in {beside}")
+    assert lines[1] == f"Written: {out}, {beside}"
+    found = json.loads(beside.read_text())
+    assert [entry["image"] for entry in found["results"]] == ["03.jpg"] * 4 + ["01.jpg"] * 4
+    assert all(len(entry["neighbours"]) == 2 for entry in found["results"])
+    assert found["skipped"] == {"15.jpg": "not an image of a known format"}
+    protocol = found["protocol"]
+    assert (protocol["pool"], protocol["size"], protocol["k"], protocol["queries"]) == ("avg", 32, 2, "named")
+    with Image.open(out) as picture:
+        assert picture.format == "PNG"
+
+
+def test_it_takes_features_from_a_file(command: Command, photographs: Path, weights: Path, tmp_path: Path) -> None:
+    embed(weights, images=photographs, out=tmp_path / "f.parquet", size=16, workers=0, device="cpu")
+    out = tmp_path / "n.png"
+    options = ("--features", tmp_path / "f.parquet", "--queries", 3, "--seed", 5)
+    status, printed, err = command(weights, photographs, "--out", out, *options)
+
+    assert (status, err) == (0, "")
+    assert "Neighbours among 16 photographs\n" in printed
+    found = json.loads((tmp_path / "n.json").read_text())
+    assert (len(found["results"]), found["protocol"]["seed"], found["protocol"]["size"]) == (3, 5, 16)
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["nowhere", "PHOTOS", "--out", "n.png"], "there is no file or folder nowhere"),
+        (["WEIGHTS", "nowhere", "--out", "n.png"], "the folder of photographs nowhere does not exist"),
+        (["WEIGHTS", "PHOTOS", "--out", "n.jpg"], "n.jpg must end in .png"),
+        (["WEIGHTS", "PHOTOS", "--out", "taken.png"], "taken.json already exists: choose another name for the output"),
+        (["WEIGHTS", "PHOTOS", "--out", "n.png", "--query", "3.jpg"], "there is no photograph 3.jpg in"),
+        (["WEIGHTS", "PHOTOS", "--out", "n.png", "--queries", "1000"], "pixels high, and at most 65,535 can be drawn"),
+        (["WEIGHTS", "PHOTOS", "--out", "n.png", "--queries", "0"], "queries must be at least 1, not 0"),
+        (["WEIGHTS", "PHOTOS", "--out", "n.png", "--k", "0"], "k must be at least 1, not 0"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    command: Command,
+    photographs: Path,
+    weights: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    words: list[str],
+    part: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken.json").touch()
+    places = {"PHOTOS": photographs, "WEIGHTS": weights}
+    status, out, err = command(*(places.get(word, word) for word in words))
+
+    assert (status, out) == (2, "")
+    assert err.startswith("Error: ")
+    assert err.count("\n") == 1
+    assert part in err
+    assert [file.name for file in tmp_path.iterdir()] == ["taken.json"]

@@ -15,6 +15,7 @@ from manyview.backbones import build_backbone
 from manyview.config import IMAGENET_MEAN, IMAGENET_STD, PretrainConfig, resolve
 from manyview.config.resolve import Assignment
 from manyview.images import find_images
+from manyview.images.loading import Loading
 from manyview.recipes import recipe_settings
 from manyview.runs import RunFolder
 from manyview.training import pretrain
@@ -40,7 +41,7 @@ class Steps:
     module: Any
     optimizer: Any
     batches: Iterator[Batch]
-    loaded: Iterator[Batch]
+    loaded: Loading
 
     @property
     def device(self) -> torch.device:
@@ -49,7 +50,7 @@ class Steps:
     @property
     def processes(self) -> list[int]:
         """Identifiers of the loader's processes."""
-        return [worker.pid for worker in getattr(self.loaded, "_workers", [])]
+        return self.loaded.processes
 
     def run(self, batches: Iterator[Batch], count: int) -> tuple[float, float]:
         """Seconds that so many steps take, and those of them spent waiting for batches."""
@@ -92,7 +93,4 @@ def started(config: PretrainConfig, folder: Path) -> Iterator[Steps]:
     try:
         yield Steps(training, module, optimizer, batches, loaded)
     finally:
-        # Its processes heed no signal, so whatever went wrong they must be told, or this one would wait for them.
-        stop = getattr(loaded, "_shutdown_workers", None)
-        if stop is not None:
-            stop()
+        loaded.close()

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Int, UInt8, UInt16
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from manyview.config import WholeViewsConfig
 from manyview.errors import UserError
 from manyview.images import UnreadableImage, open_photograph
 from manyview.images.bands import same_depth
-from manyview.images.workers import prepare_worker, prepare_yielding_worker, worker_count
+from manyview.images.loading import load_in_workers
 from manyview.views import ViewParameters, render_views, sample_view
 
 Place = tuple[int, int]
@@ -118,18 +117,7 @@ def load(
     Raises:
         UserError: at the first photograph that cannot be read, with its path and the reason.
     """
-    processes = worker_count(workers)
-    loader: DataLoader[Any] = DataLoader(
-        photographs,
-        batch_sampler=places,  # type: ignore[arg-type]  # any iterable of sequences will do
-        num_workers=processes,
-        collate_fn=_collate,
-        pin_memory=pin,
-        generator=torch.Generator(),  # its draws are unused, and the user's generator stays as it is
-        worker_init_fn=(prepare_worker if pin else prepare_yielding_worker) if processes else None,
-        multiprocessing_context="fork" if processes and sys.platform == "linux" else None,
-    )
-    for batch in loader:
+    for batch in load_in_workers(photographs, workers=workers, pin=pin, batch_sampler=places, collate_fn=_collate):
         if isinstance(batch, Unreadable):
             raise UserError(
                 f"cannot read {batch.path} ({batch.reason}): the figures are for exactly the photographs of the label "

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float32, UInt8, UInt16
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from manyview.config import DataConfig, ViewsConfig
 from manyview.evaluation.features import FrozenBackbone, Progress, no_progress
 from manyview.evaluation.photographs import Unreadable, fixed_view
 from manyview.images import ImageFiles, UnreadableImage, open_photograph
 from manyview.images.bands import same_depth
-from manyview.images.workers import prepare_worker, worker_count
+from manyview.images.loading import load_in_workers
 from manyview.pooling import pool
 from manyview.views import render_views, sample_view
 
@@ -105,7 +102,11 @@ def features_in_views(
     unreadable: list[Unreadable] = []
     done, phase = 0, "photographs"
     progress(done, len(indices), phase)
-    for pixels, skipped in _batches(photographs, indices, workers):
+    pin = device.type == "cuda"
+    loaded = load_in_workers(
+        photographs, workers=workers, pin=pin, batch_size=BATCH_SIZE, sampler=indices, collate_fn=_collate
+    )
+    for pixels, skipped in loaded:
         unreadable += skipped
         if pixels is not None:
             for name, network in frozen.items():
@@ -114,26 +115,6 @@ def features_in_views(
         done += len(skipped) + (len(pixels) if pixels is not None else 0)
         progress(done, len(indices), phase)
     return Features({name: torch.cat(batches) for name, batches in parts.items() if batches}, unreadable)
-
-
-def _batches(
-    photographs: PhotographsInViews, indices: Sequence[int], workers: int | None
-) -> Iterator[tuple[Tensor | None, list[Unreadable]]]:
-    processes = worker_count(workers)
-    with warnings.catch_warnings():
-        # More workers than cores are somebody's own choice; PyTorch says so twice.
-        warnings.filterwarnings("ignore", message="This DataLoader will create")
-        loader: DataLoader[Any] = DataLoader(
-            photographs,
-            batch_size=BATCH_SIZE,
-            sampler=indices,
-            num_workers=processes,
-            collate_fn=_collate,
-            generator=torch.Generator(),  # its draws are unused, and the user's generator stays as it is
-            worker_init_fn=prepare_worker if processes else None,
-            multiprocessing_context="fork" if processes and sys.platform == "linux" else None,
-        )
-        return iter(loader)
 
 
 def _collate(items: list[Views | Unreadable]) -> tuple[Tensor | None, list[Unreadable]]:

@@ -11,6 +11,7 @@ import torch
 from manyview.config import PretrainConfig
 from manyview.images import ImageFiles
 from manyview.images.device_jpegs import decode_jpegs
+from manyview.images.loading import Loading
 from manyview.training.loader import Batch, ViewDataset
 from manyview.views import views_per_image
 from manyview.views.device_cropping import crop_resize
@@ -25,7 +26,7 @@ class DeviceViews:
     """
 
     def __init__(
-        self, batches: Iterator[Batch], files: ImageFiles, config: PretrainConfig, device: torch.device
+        self, batches: Loading, files: ImageFiles, config: PretrainConfig, device: torch.device
     ) -> None:
         self.batches = batches
         self.config = config
@@ -51,14 +52,8 @@ class DeviceViews:
         return finished
 
     def close(self) -> None:
-        """End the loader's processes.
-
-        They ignore the signals that Python sends them when it ends, and PyTorch ends them only when their iterator is
-        forgotten. An error's traceback may keep it, and Python would then wait for them forever.
-        """
-        shut_down = getattr(self.batches, "_shutdown_workers", None)
-        if shut_down is not None:
-            shut_down()
+        """End the loader's processes."""
+        self.batches.close()
 
     def _finish(self, batch: Batch) -> Batch:
         batch = self._decode(batch) if batch.encoded else batch

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from jaxtyping import Int, UInt8, UInt16
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from manyview.config import PretrainConfig
 from manyview.images import ImageFiles, UnreadableImage, open_photograph
 from manyview.images.bands import same_depth
 from manyview.images.device_jpegs import JpegHeader, read_jpeg
-from manyview.images.workers import prepare_worker, prepare_yielding_worker, worker_count
+from manyview.images.loading import Loading, load_in_workers
 from manyview.training.plan import BatchPlan, replacements
 from manyview.views import Box, ViewParameters, largest_shrink, render_views, sample_views, shrink_crops
 from manyview.views.rendering import Renderer, crop_views
@@ -170,24 +168,8 @@ def collate(samples: Sequence[Sample]) -> Batch:
     )
 
 
-def make_loader(files: ImageFiles, config: PretrainConfig, batches: BatchPlan, pin: bool) -> DataLoader[Batch]:
-    """Loader over all remaining batches of a run, so that workers read ahead across epochs, too."""
-    workers = worker_count(config.data.workers)
-    return DataLoader(
-        ViewDataset(files, config),  # type: ignore[arg-type]  # the collated batch is what comes out
-        batch_sampler=batches,  # type: ignore[arg-type]
-        num_workers=workers,
-        collate_fn=collate,
-        pin_memory=pin,
-        prefetch_factor=2 if workers else None,
-        worker_init_fn=(prepare_worker if pin else prepare_yielding_worker) if workers else None,
-        multiprocessing_context="fork" if workers and sys.platform == "linux" else None,
+def start_loader(files: ImageFiles, config: PretrainConfig, batches: BatchPlan, pin: bool) -> Loading:
+    """All remaining batches of a run, in order, so that workers read ahead across epochs, too; they begin at once."""
+    return load_in_workers(
+        ViewDataset(files, config), workers=config.data.workers, pin=pin, batch_sampler=batches, collate_fn=collate
     )
-
-
-def start_loader(files: ImageFiles, config: PretrainConfig, batches: BatchPlan, pin: bool) -> Iterator[Batch]:
-    """The loader's batches, in order; its workers begin at once."""
-    with warnings.catch_warnings():
-        # More workers than cores are somebody's own choice; PyTorch says so twice.
-        warnings.filterwarnings("ignore", message="This DataLoader will create")
-        return iter(make_loader(files, config, batches, pin))

@@ -78,7 +78,7 @@ def test_without_any_positive_the_interval_of_map_is_undefined() -> None:
 
 
 def test_the_interval_of_map_holds_the_truth_where_classes_have_few_positives() -> None:
-    """The AP of scores that know nothing is the share of positives, but in 100 images it is a third higher by chance."""
+    """The AP of scores that know nothing is the share of positives, but a third higher by chance in 100 images."""
     share, held, figures = 0.05, 0, []
     for seed in range(60):
         rng = np.random.default_rng(seed)

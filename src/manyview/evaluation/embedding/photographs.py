@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import sys
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float32, UInt8, UInt16
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from manyview.errors import UserError
 from manyview.evaluation.features import FrozenBackbone
 from manyview.images import ImageFiles, UnreadableImage, open_photograph
 from manyview.images.bands import same_depth
-from manyview.images.workers import prepare_worker, prepare_yielding_worker, worker_count
+from manyview.images.loading import load_in_workers
 from manyview.views import Box, ViewParameters, block_boxes, render_views
 
 Boxes = Callable[[int, int], Sequence[Box]]
@@ -117,7 +115,11 @@ def feature_maps(
     Raises:
         UserError: the network fails on images of this size, or gives features that are not finite.
     """
-    for pixels, places, unread in _batches(photographs, indices, batch_size, workers, network.device.type == "cuda"):
+    pin = network.device.type == "cuda"
+    loaded = load_in_workers(
+        photographs, workers=workers, pin=pin, batch_size=batch_size, sampler=indices, collate_fn=_collate
+    )
+    for pixels, places, unread in loaded:
         if pixels is None:
             yield Maps(torch.empty(0, 0, 0, 0, 0), places, unread)
             continue
@@ -128,27 +130,6 @@ def feature_maps(
                 "diverged"
             )
         yield Maps(maps.unflatten(0, tuple(pixels.shape[:2])), places, unread)
-
-
-def _batches(
-    photographs: PhotographsInBoxes, indices: Sequence[int], batch_size: int, workers: int | None, pin: bool
-) -> Iterator[Batch]:
-    processes = worker_count(workers)
-    with warnings.catch_warnings():
-        # More workers than cores are somebody's own choice; PyTorch says so twice.
-        warnings.filterwarnings("ignore", message="This DataLoader will create")
-        loader: DataLoader[Any] = DataLoader(
-            photographs,
-            batch_size=batch_size,
-            sampler=indices,
-            num_workers=processes,
-            collate_fn=_collate,
-            pin_memory=pin,
-            generator=torch.Generator(),  # its draws are unused, and the user's generator stays as it is
-            worker_init_fn=(prepare_worker if pin else prepare_yielding_worker) if processes else None,
-            multiprocessing_context="fork" if processes and sys.platform == "linux" else None,
-        )
-        return iter(loader)
 
 
 def _collate(items: list[tuple[Crops, Place] | Unread]) -> Batch:

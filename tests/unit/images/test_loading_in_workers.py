@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from manyview.images.loading import Loading, load_in_workers
+
+
+class Squares(Dataset[int]):
+    """Squares of numbers, or the process that makes them."""
+
+    def __init__(self, process: bool = False) -> None:
+        self.process = process
+
+    def __len__(self) -> int:
+        return 20
+
+    def __getitem__(self, index: int) -> int:
+        return os.getpid() if self.process else index**2
+
+
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_items_come_in_order_whatever_the_workers(workers: int) -> None:
+    state = torch.get_rng_state()
+    loaded = load_in_workers(Squares(), workers=workers, pin=False, batch_size=6)
+    assert torch.cat(list(loaded)).tolist() == [index**2 for index in range(20)]
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def is_alive(process: int) -> bool:
+    """Whether a child still runs; one that has ended is taken note of."""
+    try:
+        return os.waitpid(process, os.WNOHANG) == (0, 0)
+    except ChildProcessError:
+        return False
+
+
+def started() -> tuple[Loading, int]:
+    loaded = load_in_workers(Squares(process=True), workers=1, pin=False, batch_size=None)
+    process = int(next(loaded))
+    assert process != os.getpid()
+    assert is_alive(process)
+    return loaded, process
+
+
+def test_the_processes_end_with_close_and_when_nobody_has_them_any_longer() -> None:
+    loaded, process = started()
+    loaded.close()
+    assert not is_alive(process)
+    loaded, process = started()
+    del loaded
+    assert not is_alive(process)
+
+
+def test_the_processes_end_with_an_error() -> None:
+    class Breaks(Squares):
+        def __getitem__(self, index: int) -> int:
+            if index:
+                raise ValueError("no such number")
+            return os.getpid()
+
+    loaded = load_in_workers(Breaks(), workers=1, pin=False, batch_size=None)
+    process = int(next(loaded))
+    with pytest.raises(ValueError, match="no such number"):
+        list(loaded)
+    for _ in range(100):
+        if not is_alive(process):
+            return
+        time.sleep(0.05)
+    raise AssertionError("the worker goes on")
+
+
+_PROGRAM = """
+from torch.utils.data import Dataset
+from manyview.images.loading import load_in_workers
+
+class Numbers(Dataset):
+    def __len__(self):
+        return 100
+    def __getitem__(self, index):
+        return index
+
+def batches():
+    for batch in load_in_workers(Numbers(), workers=1, pin=False, batch_size=1):
+        yield batch
+
+def work():
+    for batch in batches():
+        raise RuntimeError("out of memory, say")
+
+work()
+"""
+
+
+def test_an_error_that_nobody_catches_ends_python() -> None:
+    """The traceback keeps the generator, and so the loader, whose processes ignore SIGTERM."""
+    command = [sys.executable, "-W", "ignore", "-c", _PROGRAM]
+    process = subprocess.run(command, timeout=120, check=False, capture_output=True, text=True)
+    assert process.returncode == 1
+    assert process.stderr.strip().endswith("RuntimeError: out of memory, say")
+
+
+def test_nothing_starts_again_at_the_end() -> None:
+    loaded: Iterator[int] = load_in_workers(Squares(), workers=0, pin=False, batch_size=None)
+    assert len(list(loaded)) == 20
+    with pytest.raises(StopIteration):
+        next(loaded)

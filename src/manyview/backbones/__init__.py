@@ -4,7 +4,7 @@ from manyview.backbones.base import Backbone
 from manyview.backbones.checkpoint import Checkpoint, read_checkpoint
 from manyview.backbones.named import build_backbone, check_name
 from manyview.backbones.report import LoadingReport
-from manyview.backbones.weights import load_backbone, save_backbone
+from manyview.backbones.weights import load_backbone, network_of, save_backbone
 from manyview.backbones.wrapped import wrap_backbone
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "build_backbone",
     "check_name",
     "load_backbone",
+    "network_of",
     "read_checkpoint",
     "save_backbone",
     "wrap_backbone",

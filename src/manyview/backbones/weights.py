@@ -12,11 +12,26 @@ from torch import Tensor
 from manyview.backbones.architectures import infer_resnet
 from manyview.backbones.base import Backbone, WrappedBackbone
 from manyview.backbones.checkpoint import Checkpoint, find_weights, sort_out
-from manyview.backbones.files import FORMAT, read_tensors
+from manyview.backbones.files import FORMAT, StoredTensors, read_tensors
 from manyview.backbones.named import build_backbone, check_name
 from manyview.backbones.report import LoadingReport, count_layers
 from manyview.errors import UserError
 from manyview.runs import write_tensors
+
+
+class OtherChannelsError(UserError):
+    """Weights for images of other channels than the network's.
+
+    Attributes:
+        found: the channels that the weights are for.
+    """
+
+    def __init__(self, path: Path, found: int, first: str, backbone: Backbone) -> None:
+        self.found = found
+        super().__init__(
+            f"{path} holds weights for images of {found} channels ({first}), but {backbone.name} was built for "
+            f"{backbone.in_channels}; call load_backbone(weights, name, in_channels={found})"
+        )
 
 
 def save_backbone(backbone: Backbone, path: Path, metadata: Mapping[str, str]) -> None:
@@ -74,9 +89,8 @@ def load_backbone(
         raise UserError(f"{path} holds the weights of {recorded}, not of {name}; leave the name out")
     inferred = False
     if into is None:
-        name = recorded or name or _noted(stored.architecture)
-        if name is None:
-            name, inferred = infer_resnet(sort_out(path, stored).tensors), True
+        said = recorded or name
+        name, inferred = (said, False) if said else _told(path, stored)
         into = _build(path, name, in_channels or int(metadata.get("in_channels", "3")))
     checkpoint = sort_out(path, stored, own=into.state_dict().keys(), heads=into.classifier)
     _fill(into, checkpoint)
@@ -88,6 +102,32 @@ def load_backbone(
     return into.eval()
 
 
+def network_of(weights: str | os.PathLike[str]) -> str:
+    """The name of the network that a file's weights are of, as ``load_backbone`` would build it.
+
+    Args:
+        weights: a run folder or a checkpoint; the whole file is read.
+
+    Returns:
+        what the file says, or else the torchvision ResNet whose weights have these names and shapes.
+
+    Raises:
+        UserError: no such file, damaged, of another kind; or it neither says nor shows the network.
+    """
+    path = find_weights(Path(os.fspath(weights)))
+    name, _ = _told(path, read_tensors(path))
+    return name
+
+
+def _told(path: Path, stored: StoredTensors) -> tuple[str, bool]:
+    """The name of the network that a file says, or else that its weights show; and whether they had to show it."""
+    said = stored.metadata.get("name") or _noted(stored.architecture)
+    name = said or infer_resnet(sort_out(path, stored).tensors)
+    if name is None:
+        raise UserError(f"{path} does not say which network its weights are of; name it, such as name='resnet50'")
+    return name, said is None
+
+
 def _noted(architecture: str | None) -> str | None:
     """The name that a training program noted, if ``build_backbone`` knows it."""
     try:
@@ -97,9 +137,7 @@ def _noted(architecture: str | None) -> str | None:
     return architecture
 
 
-def _build(path: Path, name: str | None, in_channels: int) -> Backbone:
-    if name is None:
-        raise UserError(f"{path} does not say which network its weights are of; name it, such as name='resnet50'")
+def _build(path: Path, name: str, in_channels: int) -> Backbone:
     if name.startswith("own:"):
         raise UserError(
             f"{path} holds the weights of a module of your own ({name.removeprefix('own:')}); make that module and "
@@ -146,10 +184,7 @@ def _check_channels(backbone: Backbone, own: dict[str, Tensor], tensors: dict[st
         return
     (width, wanted, *kernel), (its_width, found, *its_kernel) = own[first].shape, tensors[first].shape
     if wanted == backbone.in_channels != found and (width, kernel) == (its_width, its_kernel):
-        raise UserError(
-            f"{path} holds weights for images of {found} channels ({first}), but {backbone.name} was built for "
-            f"{wanted}; call load_backbone(weights, name, in_channels={found})"
-        )
+        raise OtherChannelsError(path, found, first, backbone)
 
 
 def _join(numbers: tuple[float, ...]) -> str:

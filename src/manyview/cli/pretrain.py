@@ -21,6 +21,9 @@ def pretrain(
         typer.Option(help="paper (default), paper-160, released, simsiam or simsiam-4pairs.", show_default=False),
     ] = None,
     backbone: Annotated[str | None, typer.Option(help="A torchvision ResNet or any timm model.")] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="Weights to start from: a run's folder or any checkpoint.", show_default=False)
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Passes over the photographs.")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Photographs a step.")] = None,
     view_size: Annotated[int | None, typer.Option(help="Side of a view in pixels.")] = None,
@@ -35,6 +38,8 @@ def pretrain(
     """Pre-train a backbone on a folder of unlabelled photographs.
 
     Example: manyview pretrain photos --out runs/a --backbone resnet18 --epochs 100 --set losses.image_aware.weight=17
+
+    To go on from other weights: manyview pretrain photos --out runs/b --init moco_v2.pth --epochs 50
     """
     from manyview.errors import UserError
     from manyview.recipes import pretrain as run_pretraining
@@ -51,6 +56,7 @@ def pretrain(
         recipe=recipe,
         list=list_,
         backbone=backbone,
+        init=init,
         epochs=epochs,
         batch_size=batch_size,
         view_size=view_size,

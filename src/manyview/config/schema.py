@@ -160,8 +160,13 @@ class SimSiamConfig(Section):
 class BackboneConfig(Section):
     """The network that is pre-trained."""
 
-    name: str = Field("resnet50", description="a torchvision ResNet or any timm model")
-    zero_init_residual: StrictBool = Field(True, description="last norm of each residual branch starts at zero")
+    name: str = Field("resnet50", description="a torchvision ResNet or any timm model; unset: that of backbone.init")
+    init: str | None = Field(
+        None, description="weights to start from, a run's folder or a checkpoint; unset: new random ones"
+    )
+    zero_init_residual: StrictBool = Field(
+        True, description="last norm of each residual branch starts at zero, where the weights are new"
+    )
 
 
 class TrainingConfig(Section):

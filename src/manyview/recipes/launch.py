@@ -33,6 +33,7 @@ def pretrain(
     recipe: str | None = None,
     list: str | PathLike[str] | None = None,
     backbone: str | nn.Module | None = None,
+    init: str | PathLike[str] | None = None,
     epochs: int | None = None,
     batch_size: int | None = None,
     view_size: int | None = None,
@@ -53,6 +54,10 @@ def pretrain(
         list: text or CSV file that names the photographs to use, relative to ``images``.
         backbone: a torchvision ResNet or timm model by name, or any module from images (B, C, H, W) to a feature map
             (B, D, h, w), C being 3 or ``data.bands``.
+        init: weights to start from, all of which must match: a run's folder, or a checkpoint in any format that
+            ``load_backbone`` reads. They also say the backbone, where nothing else does, and if they are manyview's
+            the mean and deviation of the images, where ``views.mean`` and ``views.std`` are unset. A module of one's
+            own is filled with them. Resuming does not need them.
         epochs: passes over the photographs.
         batch_size: photographs a step, over all processes.
         view_size: side of a view in pixels.
@@ -76,6 +81,7 @@ def pretrain(
     named = {
         **_paths(images, list),
         "backbone.name": backbone if backbone is None or isinstance(backbone, str) else _own(backbone),
+        "backbone.init": str(Path(init).absolute()) if init is not None else None,
         "training.epochs": epochs,
         "training.batch_size": batch_size,
         "views.size": view_size,
@@ -83,6 +89,8 @@ def pretrain(
     }
     user, problems = _user_settings(config, named, set)
     resolved = _resolve_stored(folder, recipe, user, problems) if resume else _resolve_new(recipe, user, problems)
+    if not resume and all(assignment.key != "backbone.name" for assignment in user):
+        resolved = _following_weights(resolved)
 
     # Only now the heavy imports: mistakes are told at once.
     from manyview.training.pretrain import train
@@ -195,6 +203,16 @@ def _resolve_new(recipe: str | None, user: list[Assignment], problems: list[str]
     return _resolve_all(base, user, problems)
 
 
+def _following_weights(config: PretrainConfig) -> PretrainConfig:
+    """The configuration with the network of the weights that the run starts from, if it starts from any."""
+    if config.backbone.init is None:
+        return config
+    from manyview.backbones import network_of
+
+    backbone = config.backbone.model_copy(update={"name": network_of(config.backbone.init)})
+    return config.model_copy(update={"backbone": backbone})
+
+
 def _resolve_stored(
     folder: RunFolder, recipe: str | None, user: list[Assignment], problems: list[str]
 ) -> PretrainConfig:
@@ -232,11 +250,13 @@ def _resolve_all(base: Mapping[str, Any], user: list[Assignment], problems: list
 
 
 def _unavailable(user: Iterable[Assignment]) -> Iterator[str]:
-    """What would only be found later, but belongs to the list once there is a list: folders and the backbone's name."""
+    """What would only be found later, but belongs to the list once there is a list: paths and the backbone's name."""
     last = {assignment.key: assignment.value for assignment in user}
-    images, backbone = last.get("data.images"), last.get("backbone.name")
+    images, backbone, init = (last.get(key) for key in ("data.images", "backbone.name", "backbone.init"))
     if isinstance(images, str) and not Path(images).is_dir():
         yield f"there is no folder {images}"
+    if isinstance(init, str) and not Path(init).exists():
+        yield f"there is no file or folder {init}"
     if isinstance(backbone, str) and not backbone.startswith("own:"):
         from manyview.backbones import check_name
 

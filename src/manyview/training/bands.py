@@ -1,4 +1,4 @@
-"""Mean and deviation of a run's photographs: ImageNet's for RGB, else measured once and kept in the run folder."""
+"""Mean and deviation of a run's photographs: its first weights', else ImageNet's for RGB, else measured once."""
 
 from __future__ import annotations
 
@@ -16,23 +16,35 @@ Normalisation = tuple[tuple[float, ...], tuple[float, ...]]
 
 
 def normalised(
-    config: PretrainConfig, files: ImageFiles, folder: RunFolder, fabric: Fabric, display: Display, *, resume: bool
+    config: PretrainConfig,
+    files: ImageFiles,
+    folder: RunFolder,
+    fabric: Fabric,
+    display: Display,
+    *,
+    resume: bool,
+    initial: Normalisation | None = None,
 ) -> PretrainConfig:
     """The configuration with ``views.mean`` and ``views.std`` filled in where they are unset.
 
     A resumed run takes those that it was started with, to the bit. Of several processes the first one measures.
+    ``initial`` is what the weights that the run starts from were trained with, if they say.
 
     Raises:
         UserError: no photograph can be read, or the run's own record of its configuration.
     """
-    if config.data.bands == "rgb":
-        return config.normalised(IMAGENET_MEAN, IMAGENET_STD)
     if config.views.mean is not None and config.views.std is not None:
         return config
+    if config.data.bands == "rgb" and config.backbone.init is None:
+        return config.normalised(IMAGENET_MEAN, IMAGENET_STD)
     found: Normalisation | None = None
     if fabric.global_rank == 0:
-        found = _kept(folder) if resume else _measured(config, files, display)
+        found = _kept(folder) if resume else initial or _usual(config, files, display)
     return config.normalised(*fabric.broadcast(found))
+
+
+def _usual(config: PretrainConfig, files: ImageFiles, display: Display) -> Normalisation:
+    return (IMAGENET_MEAN, IMAGENET_STD) if config.data.bands == "rgb" else _measured(config, files, display)
 
 
 def _kept(folder: RunFolder) -> Normalisation:

@@ -18,17 +18,18 @@ from manyview.errors import UserError
 from manyview.images import ImageFiles, find_images
 from manyview.methods import SimSiam
 from manyview.runs import RunFolder, provenance
+from manyview.runs.state import restore
 from manyview.training.bands import normalised
 from manyview.training.curves import Curves
 from manyview.training.display import Display
 from manyview.training.hardware import choose_device, choose_precision
+from manyview.training.initial import Initial, load_initial, load_initial_again
 from manyview.training.loop import Training, run_loop
 from manyview.training.monitor import CollapseMonitor
 from manyview.training.optimizer import make_optimizer
 from manyview.training.plan import Plan, make_plan
 from manyview.training.renderer import settle_renderer
 from manyview.training.skipping import SkippedPhotographs
-from manyview.training.state import restore
 
 
 def train(
@@ -53,6 +54,7 @@ def train(
     backbone = _named_backbone(config) if module is None else wrap_backbone(module, config.views.size, data.channels)
     plan = make_plan(config, len(files), fabric.world_size)
     fingerprint = files.fingerprint()
+    initial = None if resume or config.backbone.init is None else load_initial(backbone, config)
     if resume:
         _check_same_photographs(folder, fingerprint)
         _check_same_hardware(folder, plan.config, fabric)
@@ -63,11 +65,15 @@ def train(
             folder.create()
     try:
         display = Display(plan.steps, plan.config.training.epochs, enabled=not quiet and fabric.global_rank == 0)
-        plan = replace(plan, config=normalised(plan.config, files, folder, fabric, display, resume=resume))
+        if initial:
+            display.say(initial.sentence)
+        own = initial.normalisation if initial else None
+        settled = normalised(plan.config, files, folder, fabric, display, resume=resume, initial=own)
+        plan = replace(plan, config=settled)
         training = _set_up(plan, files, folder, fabric, backbone, display)
         training.plan = plan = settle_renderer(training, resume=resume)
         if fabric.global_rank == 0 and not resume:
-            _describe(folder, plan, config, files, fingerprint, fabric)
+            _describe(folder, plan, config, files, fingerprint, fabric, initial)
         fabric.barrier()
         if resume:
             _take_up(training)
@@ -131,9 +137,7 @@ def _set_up(
     if config.training.compile:
         method.backbone.compile()
     skipped = SkippedPhotographs(folder, files, config.data.max_bad_fraction, writes=fabric.global_rank == 0)
-    assert config.views.mean is not None, "normalised() fills them in"
-    assert config.views.std is not None, "normalised() fills them in"
-    backbone.mean, backbone.std, backbone.rgb = config.views.mean, config.views.std, config.data.bands == "rgb"
+    _note_images(backbone, config)
     return Training(
         plan=plan,
         files=files,
@@ -148,8 +152,21 @@ def _set_up(
     )
 
 
+def _note_images(backbone: Backbone, config: PretrainConfig) -> None:
+    """Keep with the weights what their images are and how these are normalised."""
+    assert config.views.mean is not None, "normalised() fills them in"
+    assert config.views.std is not None, "normalised() fills them in"
+    backbone.mean, backbone.std, backbone.rgb = config.views.mean, config.views.std, config.data.bands == "rgb"
+
+
 def _describe(
-    folder: RunFolder, plan: Plan, asked: PretrainConfig, files: ImageFiles, fingerprint: str, fabric: Fabric
+    folder: RunFolder,
+    plan: Plan,
+    asked: PretrainConfig,
+    files: ImageFiles,
+    fingerprint: str,
+    fabric: Fabric,
+    initial: Initial | None,
 ) -> None:
     """Write what runs and where it comes from; ``config.json`` last, as it makes the folder a run."""
     folder.write_json(
@@ -164,6 +181,7 @@ def _describe(
                 "learning_rate": plan.config.learning_rate,
             },
             "data": {"photographs": len(files), "fingerprint": fingerprint},
+            **({"init": initial.describe()} if initial else {}),
             **_hardware(plan.config, fabric),
         },
     )
@@ -205,6 +223,9 @@ def _take_up(training: Training) -> None:
         training.display.say(f"Warning: {complaint}; falling back to the one before", style="yellow")
     if checkpoint is None:
         training.display.say("No checkpoint was written yet; starting from the first step.")
+        if training.plan.config.backbone.init is not None:
+            load_initial_again(training.method.backbone, training.plan.config, training.folder)
+            _note_images(training.method.backbone, training.plan.config)
         training.folder.drop_metrics_after(0)
         return
     restore(checkpoint, training.method, training.optimizer)

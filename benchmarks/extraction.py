@@ -1,0 +1,161 @@
+"""How much of a network's pace the extraction of features keeps: ResNet-18 on the CPU.
+
+    python -m benchmarks.extraction [--photos DIR] --out extraction.json [--page docs/performance.md]
+
+``manyview.evaluation.extract`` on JPEG files, from the start of its loader to the last feature, alternates with the
+same network's bare forward pass over as many tensors that lie ready, normalised, in the same batches. Both share the
+cores with nothing else, so what extraction loses is the core time of loading, normalising and pooling, and the wait for
+the first batch. By core time, which other work on the machine disturbs less, the same is told a second time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.photographs import describe, jpegs, write_jpegs
+from benchmarks.records import origin, put_between_markers, table, write_json
+from manyview.backbones import Backbone, build_backbone
+from manyview.evaluation import extract
+from manyview.evaluation.photographs import Photographs, load
+from manyview.images.workers import worker_count
+from manyview.views import normalize
+
+SIZE = (640, 480)
+GOAL = 0.9
+KEPT = {"pace_kept": "pace kept", "kept_by_core_time": "the same by core time"}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parse(arguments)
+    torch.manual_seed(0)
+    backbone = build_backbone(options.backbone).eval()
+    result = {
+        **origin("extraction", options.given),
+        "photographs": f"{describe(options.photos)}, JPEG of {SIZE[0]} x {SIZE[1]}",
+        "count": options.count,
+        "backbone": options.backbone,
+        "size": options.size,
+        "batch_size": options.batch_size,
+        "workers": worker_count(None),
+        "threads": torch.get_num_threads(),
+        "goal": GOAL,
+        "precisions": {},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        images = write_jpegs(Path(folder) / "photographs", jpegs(options.photos, SIZE, options.count, enlarge=True))
+        for precision in options.precisions:
+            result["precisions"][precision] = measure(backbone, images, precision, options)
+            write_json(options.out, result)
+    text = markdown(result)
+    if options.page:
+        put_between_markers(options.page, "extraction", text)
+    print(text)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, help="folder of photographs; unset: synthetic scenes")
+    parser.add_argument("--backbone", default="resnet18")
+    parser.add_argument("--size", type=int, default=224, help="side of the inputs in pixels")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--count", type=int, default=1024, help="photographs")
+    parser.add_argument("--rounds", type=int, default=5, help="passes over the photographs, of each kind")
+    parser.add_argument("--precisions", nargs="+", default=["bf16", "float32"], choices=["bf16", "float32"])
+    parser.add_argument("--out", type=Path, default=Path("build/benchmarks/extraction.json"))
+    parser.add_argument("--page", type=Path, help="document whose table is replaced")
+    options = parser.parse_args(arguments)
+    options.given = list(arguments) if arguments is not None else sys.argv[1:]
+    return options
+
+
+def measure(backbone: Backbone, images: Path, precision: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Alternating passes of both kinds over all photographs; the figures of each round."""
+    names = sorted(path.name for path in images.iterdir())
+    ready = ready_batch(backbone, images, names[: options.batch_size], options.size)
+
+    def extracted() -> None:
+        extract(backbone, images, names, options.size, batch_size=options.batch_size, device="cpu", precision=precision)
+
+    def bare() -> None:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            for start in range(0, len(names), options.batch_size):
+                backbone(ready[: len(names) - start])
+
+    bare()  # the first pass also pays for memory and kernels
+    kinds: dict[str, Callable[[], None]] = {"extracted": extracted, "bare": bare}
+    rounds = []
+    for number in range(options.rounds):
+        order = list(kinds) if number % 2 == 0 else list(reversed(kinds))
+        rounds.append({kind: timed(kinds[kind]) for kind in order})
+    return {
+        "photographs_per_second": {
+            kind: spread([len(names) / found[kind]["seconds"] for found in rounds]) for kind in kinds
+        },
+        "pace_kept": spread([found["bare"]["seconds"] / found["extracted"]["seconds"] for found in rounds]),
+        "kept_by_core_time": spread(
+            [found["bare"]["core_seconds"] / found["extracted"]["core_seconds"] for found in rounds]
+        ),
+        "loading_share_of_core_time": sum(found["extracted"]["loading_core_seconds"] for found in rounds)
+        / sum(found["extracted"]["core_seconds"] for found in rounds),
+        "rounds": rounds,
+    }
+
+
+def ready_batch(backbone: Backbone, images: Path, names: Sequence[str], size: int) -> Tensor:
+    """The first batch as the network takes it, loaded and normalised beforehand."""
+    places = [[(0, index) for index in range(len(names))]]
+    pixels, _ = next(load(Photographs(images, names, size), places, workers=0))
+    return normalize(pixels, backbone.mean, backbone.std).contiguous(memory_format=torch.channels_last)
+
+
+def timed(work: Callable[[], None]) -> dict[str, float]:
+    """Seconds by the clock and of cores, the loader's processes' too, which have ended when the work is done."""
+    began, own, children = time.perf_counter(), time.process_time(), of_children()
+    work()
+    seconds, own, children = time.perf_counter() - began, time.process_time() - own, of_children() - children
+    return {"seconds": seconds, "core_seconds": own + children, "loading_core_seconds": children}
+
+
+def of_children() -> float:
+    """Core seconds of processes of ours that have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """A row for each precision."""
+    rows = [
+        [
+            precision,
+            *(f"{found['photographs_per_second'][kind]['median']:.1f}" for kind in ("bare", "extracted")),
+            *("{median:.3f} ({lowest:.3f} to {highest:.3f})".format(**found[key]) for key in KEPT),
+            f"{100 * found['loading_share_of_core_time']:.1f} %",
+        ]
+        for precision, found in result["precisions"].items()
+    ]
+    head = ["precision", "bare, photographs/s", "extracted", *KEPT.values(), "loading's share of the core time"]
+    about = (
+        f"{result['backbone']} at {result['size']} pixels on {result['machine']['cores']} cores; {result['count']} "
+        f"{result['photographs']}, in batches of {result['batch_size']}, {result['workers']} workers. Median of the "
+        f"rounds, lowest and highest; the goal is {result['goal']} (bf16)."
+    )
+    return about + "\n\n" + table(head, rows)
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    return {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,149 @@
+"""The linear head's mAP beside that of scikit-learn's logistic regression on the same features, equally regularised.
+
+    python -m benchmarks.head WEIGHTS... --images DIR --train train.csv --val val.csv --size 64 [--page PAGE]
+
+The head is trained as ``manyview linear --cached`` does it, by SGD over 100 epochs. scikit-learn converges to the
+minimum of the same objective: weight decay d on every weight and bias, and a loss that is a mean over N photographs and
+K classes, are for each class a logistic regression with C = 1 / (d N K) whose bias is regularised like the rest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+from sklearn.linear_model import LogisticRegression
+
+from benchmarks.records import origin, put_between_markers, table, write_json
+from manyview.backbones import load_backbone
+from manyview.evaluation import extract, linear_evaluation, multilabel_metrics
+from manyview.evaluation.features import combine
+from manyview.images import read_labels
+from manyview.images.labels import ImageLabels
+
+GOAL = 0.5
+EPOCHS = 100
+
+Array = Float64[np.ndarray, "images columns"]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parse(arguments)
+    result = {
+        **origin("head", options.given),
+        "pool": options.pool,
+        "size": options.size,
+        "weight_decay": options.weight_decay,
+        "epochs": options.epochs,
+        "goal_in_points": GOAL,
+        "weights": [],
+    }
+    for weights in options.weights:
+        result["weights"].append(compare(weights, options))
+        write_json(options.out, result)
+    text = markdown(result)
+    if options.page:
+        put_between_markers(options.page, "head", text)
+    print(text)
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights", type=Path, nargs="+", help="run folders or checkpoints")
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--train", type=Path, required=True, help="labels to train on")
+    parser.add_argument("--val", type=Path, required=True, help="labels to measure on")
+    parser.add_argument("--size", type=int, default=224, help="side of the inputs in pixels")
+    parser.add_argument("--pool", default="gamp")
+    parser.add_argument("--weight-decay", type=float, default=1e-4)
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--workers", type=int)
+    parser.add_argument("--out", type=Path, default=Path("build/benchmarks/head.json"))
+    parser.add_argument("--page", type=Path, help="document whose table is replaced")
+    options = parser.parse_args(arguments)
+    options.given = list(arguments) if arguments is not None else sys.argv[1:]
+    return options
+
+
+def compare(weights: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """mAP of both heads on one backbone."""
+    result = linear_evaluation(
+        weights,
+        images=options.images,
+        train_labels=options.train,
+        val_labels=options.val,
+        pool=options.pool,
+        size=options.size,
+        epochs=options.epochs,
+        weight_decay=options.weight_decay,
+        cached=True,
+        workers=options.workers,
+    )
+    train = read_labels(options.train, options.images)
+    val = read_labels(options.val, options.images, train.classes)
+    if train.ignored is not None:
+        raise SystemExit(f"{options.train} has labels that are left out, which scikit-learn's classifier cannot do")
+    train_features, val_features = (features(weights, part, options) for part in (train, val))
+    strength = 1 / (options.weight_decay * train.targets.size)
+    began = time.perf_counter()
+    scores = logistic_regression(train_features, val_features, train.targets, strength)
+    seconds = time.perf_counter() - began
+    theirs = multilabel_metrics(1 / (1 + np.exp(-scores)), val.targets, ignored=val.ignored)["mAP"]
+    ours = result["results"]["pretrained"]["mAP"]
+    return {
+        "weights": str(weights),
+        "backbone": result["protocol"]["backbone"],
+        "train_images": len(train.names),
+        "val_images": len(val.names),
+        "classes": len(train.classes),
+        "C": strength,
+        "head_mAP": ours,
+        "scikit_learn_mAP": float(theirs),
+        "difference_in_points": 100 * (ours - float(theirs)),
+        "scikit_learn_seconds": seconds,
+    }
+
+
+def features(weights: Path, labels: ImageLabels, options: argparse.Namespace) -> Array:
+    """Pooled, with a last column of ones, whose coefficient is the bias."""
+    backbone = load_backbone(weights)
+    pooled = combine(
+        extract(backbone, options.images, labels.names, options.size, workers=options.workers), options.pool
+    )
+    return np.hstack([pooled.double().numpy(), np.ones((len(pooled), 1))])
+
+
+def logistic_regression(train: Array, val: Array, targets: np.ndarray, strength: float) -> Array:
+    """Logits of the validation photographs, of a classifier a class that has converged."""
+    regression = LogisticRegression(C=strength, fit_intercept=False, solver="newton-cholesky", tol=1e-8, max_iter=500)
+    return np.column_stack([regression.fit(train, column).decision_function(val) for column in targets.T])
+
+
+def markdown(result: dict[str, Any]) -> str:
+    """A row for each backbone."""
+    rows = [
+        [
+            f"`{Path(found['weights']).name}`, {found['backbone']}",
+            f"{100 * found['head_mAP']:.2f}",
+            f"{100 * found['scikit_learn_mAP']:.2f}",
+            f"{found['difference_in_points']:+.2f}",
+        ]
+        for found in result["weights"]
+    ]
+    first = result["weights"][0]
+    about = (
+        f"mAP in %, {result['pool']} features at {result['size']} pixels of {first['train_images']:,} photographs with "
+        f"{first['classes']} classes, measured on {first['val_images']:,} others; weight decay "
+        f"{result['weight_decay']:g}, {result['epochs']} epochs of SGD. The goal is a difference within {GOAL}."
+    )
+    return about + "\n\n" + table(["backbone", "linear head", "scikit-learn", "difference"], rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -15,7 +15,10 @@ _HOME = {
     "load_backbone": "manyview.backbones",
     "pretrain": "manyview.recipes",
 }
-_MODULES = ("backbones", "config", "evaluation", "heads", "images", "losses", "pooling", "recipes", "report", "views")
+_MODULES = (
+    *("backbones", "config", "evaluation", "export", "heads", "images", "losses", "measures", "pooling", "recipes"),
+    *("report", "transfer", "views"),
+)
 
 __all__ = ["__version__", "load_backbone", "pretrain", *_MODULES]
 

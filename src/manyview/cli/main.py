@@ -12,6 +12,7 @@ from manyview.cli.check_weights import check_weights
 from manyview.cli.compare import compare
 from manyview.cli.demo import demo
 from manyview.cli.embed import embed
+from manyview.cli.export import export
 from manyview.cli.knn import knn
 from manyview.cli.linear import linear
 from manyview.cli.neighbours import neighbours
@@ -33,7 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (pretrain, linear, knn, probe, compare, embed, neighbours, check_weights, views, demo, settings):
+for verb in (pretrain, linear, knn, probe, compare, embed, neighbours, check_weights, export, views, demo, settings):
     app.command()(verb)
 
 

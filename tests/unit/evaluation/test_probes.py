@@ -17,6 +17,7 @@ from sklearn.svm import LinearSVC
 
 import manyview.evaluation.probes as probes
 from manyview.backbones import load_backbone
+from manyview.backbones.untrained import untrained
 from manyview.errors import UserError
 from manyview.evaluation.features import combine, extract
 from manyview.evaluation.low_label import low_label_evaluation
@@ -24,7 +25,6 @@ from manyview.evaluation.low_label_curve import chance, draw_low_label_curve
 from manyview.evaluation.low_label_table import format_low_label
 from manyview.evaluation.metrics import multilabel_metrics
 from manyview.evaluation.probes import ProbeSettings, draw, probe, scale
-from manyview.backbones.untrained import untrained
 
 FAST: dict[str, Any] = {"size": 32, "workers": 0, "device": "cpu"}
 

@@ -1,0 +1,87 @@
+"""What every format is: who can be written in it, the writing, the reading back, and the lines to paste."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import ClassVar
+
+from manyview.backbones import Backbone
+from manyview.backbones.named import RESNETS
+from manyview.export.checking import Check
+
+
+class Format(ABC):
+    """One target library's format.
+
+    Attributes:
+        name: what ``to`` takes.
+        library: the library, as its makers write it.
+        about: what is written, in a few words.
+        suffixes: endings of the file; none: the export is a folder.
+        sized: whether the images' size may be fixed.
+    """
+
+    name: ClassVar[str]
+    library: ClassVar[str]
+    about: ClassVar[str]
+    suffixes: ClassVar[tuple[str, ...]] = ()
+    sized: ClassVar[bool] = False
+
+    def refusal(self, backbone: Backbone) -> str | None:
+        """Why this network cannot be exported so, and what can take it instead; None where it can."""
+        return None
+
+    @abstractmethod
+    def write(self, backbone: Backbone, target: Path, size: tuple[int, int] | None) -> None:
+        """Write the export.
+
+        Args:
+            backbone: in eval mode, on the CPU, in float32.
+            target: the file, or the folder, which exists and is empty.
+            size: height and width to fix, where the format is ``sized``.
+        """
+
+    @abstractmethod
+    def check(self, backbone: Backbone, target: Path, size: tuple[int, int] | None) -> Check:
+        """Read the export back.
+
+        Raises:
+            UserError: anything in it is not what it should be.
+        """
+
+    @abstractmethod
+    def lines(self, backbone: Backbone, out: str) -> str:
+        """Lines to paste in a program of the target library, in which ``out`` is the export."""
+
+
+def resnet_of(backbone: Backbone) -> str | None:
+    """Torchvision's name of a ResNet of these layers, whose names timm shares; None where it is another network."""
+    bare = backbone.name.removeprefix("timm/").partition(".")[0]
+    return bare if bare in RESNETS else None
+
+
+def other_network(library: str, backbone: Backbone) -> str:
+    """The sentence that a library has no such network."""
+    own = backbone.name.startswith("own:")
+    instead = "onnx or torch-export" if own else "timm, huggingface, onnx or torch-export"
+    return f"{library} has no network with the layers of {backbone.name}; export it to {instead}"
+
+
+def other_channels(library: str, backbone: Backbone) -> str:
+    """The sentence that a library's network takes three channels only."""
+    return (
+        f"the ResNets of {library} take images of 3 channels, and these weights are for {backbone.in_channels}; export "
+        "them to timm, detectron2, mmdet, huggingface, onnx or torch-export"
+    )
+
+
+def of_255(values: tuple[float, ...], rgb: bool) -> list[float]:
+    """Means or deviations for pixels from 0 to 255; those of bands stay as they are, of pixels from 0 to 1."""
+    return [round(255 * value, 4) for value in values] if rgb else list(values)
+
+
+def pixels(backbone: Backbone) -> str:
+    """What the images must be, for a comment in the lines to paste."""
+    kind = "RGB" if backbone.rgb else f"{backbone.in_channels} bands"
+    return f"float32 (B, {backbone.in_channels}, H, W): {kind} from 0 to 1, minus mean, over std"

@@ -1,0 +1,112 @@
+"""The small JSON beside every export: what it is, where it comes from, how its images must be made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from manyview.backbones import Backbone
+from manyview.backbones.checkpoint import find_weights
+from manyview.export.base import of_255
+from manyview.export.checking import Check, native_size
+from manyview.runs import RunFolder, provenance
+
+CARD = "manyview.json"
+LICENCE = "manyview is under Apache-2.0, which does not reach the weights: the weights are yours."
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the weights come from.
+
+    Attributes:
+        weights: the file, as it was given; None for a backbone handed over in memory.
+        sha256: of that file.
+        run: the folder of the run, where the file is a run's.
+        recipe: the run's; what was changed of it stands in the run's ``config.json``.
+    """
+
+    weights: str | None
+    sha256: str | None
+    run: str | None
+    recipe: str | None
+
+
+def find_source(weights: str | os.PathLike[str] | Backbone) -> Source:
+    """What is known of the weights' origin.
+
+    Raises:
+        UserError: there is no such file, or the run's ``config.json`` is damaged.
+    """
+    if isinstance(weights, Backbone):
+        return Source(None, None, None, None)
+    file = find_weights(Path(os.fspath(weights)))
+    run = RunFolder(file.parent)
+    if not run.holds_a_run or file.name != run.weights.name:
+        return Source(str(file), sha256(file), None, None)
+    return Source(str(file), sha256(file), str(run.path), run.read_json("config.json").get("recipe"))
+
+
+def describe(
+    form: str, out: Path, staged: Path, backbone: Backbone, source: Source, check: Check, size: tuple[int, int] | None
+) -> dict[str, Any]:
+    """Plain data for the JSON.
+
+    Args:
+        form: the format's name.
+        out: where the export will be.
+        staged: where it is now.
+        backbone: what was exported.
+        source: where it comes from.
+        check: what came of reading the export back.
+        size: height and width that were fixed.
+    """
+    files = sorted(path for path in staged.rglob("*") if path.is_file()) if staged.is_dir() else [staged]
+    fixed = size or native_size(backbone)
+    return {
+        "format": form,
+        "out": str(out),
+        "sha256": {path.name: sha256(path) for path in files},
+        "source": asdict(source),
+        "backbone": {
+            "name": backbone.name,
+            "in_channels": backbone.in_channels,
+            "out_channels": backbone.out_channels,
+            "parameters": sum(parameter.numel() for parameter in backbone.parameters()),
+            "image_size": list(fixed) if fixed else "any",
+        },
+        "images": _images(backbone),
+        "read_back": asdict(check),
+        "licence": LICENCE,
+        "provenance": provenance(),
+    }
+
+
+def dump(content: dict[str, Any]) -> str:
+    """As text."""
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
+
+
+def sha256(path: Path) -> str:
+    """Checksum of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _images(backbone: Backbone) -> dict[str, Any]:
+    """What the network expects."""
+    if not backbone.rgb:
+        note = "bands of the files in their order, from 0 to 1 (of 255 or 65535), minus mean, over std"
+        return {"channels": "bands", "mean": list(backbone.mean), "std": list(backbone.std), "pixels": note}
+    return {
+        "channels": "RGB",
+        "mean": list(backbone.mean),
+        "std": list(backbone.std),
+        "mean_255": of_255(backbone.mean, rgb=True),
+        "std_255": of_255(backbone.std, rgb=True),
+        "pixels": "from 0 to 1, minus mean, over std; or from 0 to 255 with mean_255 and std_255",
+    }

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+import torch
+from torch import nn
+
+from manyview.backbones import Backbone, build_backbone, wrap_backbone
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def filled(backbone: Network) -> Network:
+    """The network with each of a norm's five tensors far from where it starts, so that one left behind shows."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        for module in backbone.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.uniform_(module.weight, 0.5, 1.0)
+                nn.init.uniform_(module.bias, -0.2, 0.2)
+                nn.init.uniform_(module.running_mean, -0.2, 0.2)
+                nn.init.uniform_(module.running_var, 0.8, 1.2)
+                module.num_batches_tracked.fill_(7)
+    return backbone.eval()
+
+
+@pytest.fixture(scope="session")
+def network() -> Callable[[str], Backbone]:
+    """Backbones by name, each made once and for reading only; "+4" after a name is for images of four bands."""
+    made: dict[str, Backbone] = {}
+
+    def get(name: str) -> Backbone:
+        if name not in made:
+            bare, _, channels = name.partition("+")
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(2)
+                backbone = build_backbone(bare, in_channels=int(channels or 3))
+            if channels:
+                backbone.mean, backbone.std = (0.1, 0.2, 0.3, 0.4), (0.5, 0.6, 0.7, 0.8)
+            made[name] = filled(backbone)
+        return made[name]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def small() -> Backbone:
+    """Somebody's own network of two convolutions with a norm between them, for reading only."""
+    layers = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3, 2, 1))
+    return wrap_backbone(filled(layers), image_size=32)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    yield tmp_path
+    for file in tmp_path.rglob("*"):  # pytest would keep these of three sessions.
+        if file.is_file():
+            file.unlink()

@@ -1,0 +1,1 @@
+"""From a backbone to a detector: models, labels, fine-tuning, average precision."""

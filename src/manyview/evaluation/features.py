@@ -15,7 +15,7 @@ from manyview.config import IMAGENET_MEAN, IMAGENET_STD
 from manyview.errors import UserError
 from manyview.evaluation.photographs import CROPS, MIN_SIZE, Photographs, Pixels, load
 from manyview.runs.devices import resolve_device, resolve_precision
-from manyview.views import normalize
+from manyview.views import normalize_channels_last
 
 Pooled = dict[str, Float32[Tensor, "images dim"]]
 
@@ -54,8 +54,7 @@ class FrozenBackbone:
     @torch.no_grad()
     def __call__(self, pixels: Pixels) -> Float32[Tensor, "batch dim height width"]:
         """Feature maps of pixels of 8 or 16 bits."""
-        images = normalize(pixels.to(self.device, non_blocking=True), self._mean, self._std)
-        images = images.contiguous(memory_format=torch.channels_last)
+        images = normalize_channels_last(pixels.to(self.device, non_blocking=True), self._mean, self._std)
         try:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
                 features: Tensor = self.backbone(images)

@@ -2,7 +2,7 @@
 
 from manyview.views.block_views import BlockViews
 from manyview.views.geometry import Box, block_boxes
-from manyview.views.normalization import normalize
+from manyview.views.normalization import normalize, normalize_channels_last
 from manyview.views.rendering import crop_views, render_view, render_views
 from manyview.views.sampling import ColorJitter, ViewParameters, sample_view, sample_views, views_per_image
 from manyview.views.shrinking import largest_shrink, shrink_crops
@@ -16,6 +16,7 @@ __all__ = [
     "crop_views",
     "largest_shrink",
     "normalize",
+    "normalize_channels_last",
     "render_view",
     "render_views",
     "sample_view",

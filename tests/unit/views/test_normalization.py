@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from manyview.views import normalize
+from manyview.views import normalize, normalize_channels_last
 
 RANDOM = np.random.default_rng(0)
 
@@ -39,6 +39,19 @@ def test_pixels_that_do_not_lie_in_a_row() -> None:
     expected = by_definition(pixels.numpy(), 255, np.array([0.1, 0.2, 0.3]), np.array([0.4, 0.5, 0.6]))
     np.testing.assert_allclose(normalized.numpy(), expected, rtol=1e-6, atol=1e-6)
     assert torch.equal(pixels, before)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 9, 4), (5, 1, 7, 7), (3, 6, 2, 5), (0, 3, 4, 4)])
+@pytest.mark.parametrize(("dtype", "white"), [(np.uint8, 255), (np.uint16, 65535)])
+def test_the_same_with_channels_last(shape: tuple[int, ...], dtype: type[np.generic], white: int) -> None:
+    pixels = RANDOM.integers(0, white + 1, shape).astype(dtype)
+    mean, std = RANDOM.uniform(0.3, 0.6, shape[1]), RANDOM.uniform(0.15, 0.3, shape[1])
+    for layout in (torch.contiguous_format, torch.channels_last):
+        before = torch.from_numpy(pixels).contiguous(memory_format=layout)
+        normalized = normalize_channels_last(before, mean.tolist(), std.tolist())
+        assert normalized.is_contiguous(memory_format=torch.channels_last)
+        np.testing.assert_allclose(normalized.numpy(), by_definition(pixels, white, mean, std), rtol=1e-6, atol=1e-6)
+        assert np.array_equal(before.numpy(), pixels)
 
 
 @pytest.mark.parametrize(("mean", "std"), [((0.5,), (0.5, 0.5, 0.5)), ((0.5,) * 4, (0.5,) * 4)])

@@ -11,6 +11,7 @@ the first batch. By core time, which other work on the machine disturbs less, th
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import statistics
 import sys
@@ -19,6 +20,9 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+# As the command sets it, before PyTorch reads it.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch
 from torch import Tensor

@@ -1,5 +1,42 @@
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from commands import Command
+from manyview.backbones import build_backbone, save_backbone
+from manyview.cli.main import main
 from tiny import photographs
 
 __all__ = ["photographs"]
+
+
+@pytest.fixture
+def command(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
+    """The command in this process, with the module's VERB: exit status, standard output and standard error."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["manyview", request.module.VERB, *map(str, words)])
+        monkeypatch.setenv("COLUMNS", "100")
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main()
+        return int(caught.value.code or 0), *capsys.readouterr()
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a small backbone's weights."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        backbone = build_backbone("timm/test_resnet")
+    file = tmp_path_factory.mktemp("weights") / "weights.safetensors"
+    save_backbone(backbone, file, {})
+    return file

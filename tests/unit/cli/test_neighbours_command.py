@@ -4,45 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
 from PIL import Image
 
-from manyview.backbones import build_backbone, save_backbone
-from manyview.cli.main import main
+from commands import Command
 from manyview.evaluation.embedding import embed
 
-Command = Callable[..., tuple[int, str, str]]
+VERB = "neighbours"  # what the fixture ``command`` runs
 SMALL = ("--size", 32, "--workers", 0, "--device", "cpu")
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """The command in this process: exit status, standard output and standard error."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["manyview", "neighbours", *map(str, words)])
-        monkeypatch.setenv("COLUMNS", "100")
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main()
-        return int(caught.value.code or 0), *capsys.readouterr()
-
-    return call
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        backbone = build_backbone("timm/test_resnet")
-    file = tmp_path_factory.mktemp("weights") / "weights.safetensors"
-    save_backbone(backbone, file, {})
-    return file
 
 
 def test_it_draws_a_picture_and_writes_what_it_shows(

@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
+from commands import Command
 from manyview.backbones import build_backbone, save_backbone
-from manyview.cli.main import main
 from manyview.runs import RunFolder
 from tiny import SETTINGS
 
-Command = Callable[..., tuple[int, str, str]]
+VERB = "pretrain"  # what the fixture ``command`` runs
 SETS = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]
 SMALL = ["--epochs", "1", "--batch-size", "8", "--view-size", "32", *SETS]
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """The command in this process: exit status, standard output and standard error."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["manyview", "pretrain", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main()
-        return int(caught.value.code or 0), *capsys.readouterr()
-
-    return call
 
 
 @pytest.fixture

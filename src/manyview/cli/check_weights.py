@@ -7,16 +7,16 @@ from typing import Annotated
 
 import typer
 
-from manyview.cli.options import Architecture, Device, Out, Precision, Weights, Workers
+from manyview.cli import options
 
 
 def check_weights(
-    weights: Weights,
+    weights: options.Weights,
     images: Annotated[Path, typer.Option(help="Folder of photographs, searched recursively.")],
     list_: Annotated[
         Path | None, typer.Option("--list", help="Text or CSV file that names the photographs to draw from.")
     ] = None,
-    out: Out = None,
+    out: options.Out = None,
     sample: Annotated[int, typer.Option(help="Photographs to measure.")] = 1000,
     size: Annotated[
         int | None, typer.Option(help="Side of the inputs in pixels; unset: of the run's views, or 224.")
@@ -29,10 +29,10 @@ def check_weights(
     ] = None,
     random_init: Annotated[bool, typer.Option(help="Measure an untrained backbone of the same kind beside it.")] = True,
     seed: Annotated[int, typer.Option(help="Of the sample, the views and the untrained backbone.")] = 0,
-    workers: Workers = None,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    backbone: Architecture = None,
+    workers: options.Workers = None,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    backbone: options.Architecture = None,
 ) -> None:
     """Measure weights without labels, and say in a sentence whether they are healthy or collapsed.
 

@@ -7,15 +7,15 @@ from typing import Annotated
 
 import typer
 
-from manyview.cli.options import Architecture, Device, Pool, Precision, Size, Weights, Workers
+from manyview.cli import options
 
 
 def embed(
-    weights: Weights,
+    weights: options.Weights,
     photos: Annotated[Path, typer.Argument(help="Folder of photographs, searched recursively.")],
     out: Annotated[Path, typer.Option(help="File to write: .parquet or .npz.")],
-    pool: Pool = "gamp",
-    size: Size = 224,
+    pool: options.Pool = "gamp",
+    size: options.Size = 224,
     patches: Annotated[
         bool, typer.Option("--patches", help="Write the feature maps too: the features of each place.")
     ] = False,
@@ -27,10 +27,10 @@ def embed(
     max_bad_fraction: Annotated[
         float, typer.Option(help="Share of unreadable photographs above which nothing is written.")
     ] = 0.05,
-    workers: Workers = None,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    backbone: Architecture = None,
+    workers: options.Workers = None,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    backbone: options.Architecture = None,
 ) -> None:
     """Write the features of photographs to one file, with their names.
 

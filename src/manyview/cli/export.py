@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from manyview.cli.options import Architecture, Weights
+from manyview.cli import options
 
 
 def _show_formats(wanted: bool) -> bool:
@@ -26,7 +26,7 @@ def _show_formats(wanted: bool) -> bool:
 
 
 def export(
-    weights: Weights,
+    weights: options.Weights,
     to: Annotated[
         str,
         typer.Option(
@@ -37,7 +37,7 @@ def export(
     out: Annotated[
         Path, typer.Option(help="The file to make, or for huggingface and ultralytics the folder.", show_default=False)
     ],
-    backbone: Architecture = None,
+    backbone: options.Architecture = None,
     size: Annotated[
         int | None,
         typer.Option(help="Side of the images in pixels to fix, for onnx and torch-export; unset: any."),

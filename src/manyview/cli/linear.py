@@ -6,47 +6,27 @@ from typing import Annotated, Any
 
 import typer
 
-from manyview.cli.options import (
-    Architecture,
-    AveragePrecision,
-    Compatibility,
-    Crop,
-    Device,
-    Difficult,
-    LabelledImages,
-    LabelProblems,
-    Out,
-    Pool,
-    Precision,
-    RandomInit,
-    Resamples,
-    Size,
-    TrainLabels,
-    ValImages,
-    ValLabels,
-    Weights,
-    Workers,
-)
+from manyview.cli import options
 
 
 def linear(
-    weights: Weights,
-    images: LabelledImages,
-    train_labels: TrainLabels,
-    val_labels: ValLabels,
-    out: Out = None,
-    val_images: ValImages = None,
-    difficult: Difficult = "ignore",
-    label_problems: LabelProblems = "refuse",
+    weights: options.Weights,
+    images: options.LabelledImages,
+    train_labels: options.TrainLabels,
+    val_labels: options.ValLabels,
+    out: options.Out = None,
+    val_images: options.ValImages = None,
+    difficult: options.Difficult = "ignore",
+    label_problems: options.LabelProblems = "refuse",
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue an evaluation that was stopped, in --out.")
     ] = False,
     recipe: Annotated[
         str, typer.Option(help="paper; or released: no weight decay, and a threshold at a logit of .6.")
     ] = "paper",
-    pool: Pool = "gamp",
-    size: Size = 224,
-    crop: Crop = "warp",
+    pool: options.Pool = "gamp",
+    size: options.Size = 224,
+    crop: options.Crop = "warp",
     epochs: Annotated[int, typer.Option(help="Passes over the training images.")] = 100,
     measured: Annotated[
         str, typer.Option("--epoch", help="Whose head is measured: last, or best by validation mAP, which flatters.")
@@ -68,22 +48,22 @@ def linear(
     flips: Annotated[
         bool, typer.Option("--flips", help="With --cached: those of the mirrored photographs, too.")
     ] = False,
-    average_precision: AveragePrecision = "all_points",
-    compatibility: Compatibility = None,
-    resamples: Resamples = 1000,
-    random_init: RandomInit = False,
+    average_precision: options.AveragePrecision = "all_points",
+    compatibility: options.Compatibility = None,
+    resamples: options.Resamples = 1000,
+    random_init: options.RandomInit = False,
     seed: Annotated[int, typer.Option(help="Of the head's first weights, order and crops.")] = 0,
-    workers: Workers = None,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    backbone: Architecture = None,
+    workers: options.Workers = None,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    backbone: options.Architecture = None,
 ) -> None:
     """Measure frozen weights by multi-label linear evaluation; under torchrun, on several devices.
 
     Example: manyview linear runs/a --images photos --train-labels train.csv --val-labels val.csv --out runs/a-linear
     --cached --random-init
     """
-    options: dict[str, Any] = dict(locals())  # what the command takes is what the function takes
+    given: dict[str, Any] = dict(locals())  # what the command takes is what the function takes
     from rich.console import Console
 
     from manyview.cli.bars import phases
@@ -91,7 +71,7 @@ def linear(
     from manyview.evaluation import format_table, linear_evaluation
 
     with phases() as progress:
-        result = linear_evaluation(**options, progress=progress)
+        result = linear_evaluation(**given, progress=progress)
     console = Console(quiet=rank() > 0)
     console.print(format_table(result))
     if out is not None:

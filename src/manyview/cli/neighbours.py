@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from manyview.cli.options import Architecture, Device, Precision, Weights, Workers
+from manyview.cli import options
 
 
 def neighbours(
-    weights: Weights,
+    weights: options.Weights,
     photos: Annotated[Path, typer.Argument(help="Folder of photographs, searched recursively.")],
     out: Annotated[Path, typer.Option(help="Picture to write (.png); what it shows lies beside it as .json.")],
     query: Annotated[
@@ -34,10 +34,10 @@ def neighbours(
     size: Annotated[int | None, typer.Option(help="Side of the inputs in pixels; unset: 224.")] = None,
     seed: Annotated[int, typer.Option(help="Of the draw of queries.")] = 0,
     batch_size: Annotated[int, typer.Option(help="Photographs, or blocks, at a time.")] = 64,
-    workers: Workers = None,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    backbone: Architecture = None,
+    workers: options.Workers = None,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    backbone: options.Architecture = None,
 ) -> None:
     """Draw photographs, or their blocks, beside those whose features are nearest.
 

@@ -7,39 +7,21 @@ from typing import Annotated, Any
 
 import typer
 
-from manyview.cli.options import (
-    Architecture,
-    AveragePrecision,
-    Compatibility,
-    Crop,
-    Device,
-    Difficult,
-    LabelledImages,
-    LabelProblems,
-    Pool,
-    Precision,
-    RandomInit,
-    Size,
-    TrainLabels,
-    ValImages,
-    ValLabels,
-    Weights,
-    Workers,
-)
+from manyview.cli import options
 
 
 def probe(
-    weights: Weights,
-    images: LabelledImages,
-    train_labels: TrainLabels,
-    val_labels: ValLabels,
+    weights: options.Weights,
+    images: options.LabelledImages,
+    train_labels: options.TrainLabels,
+    val_labels: options.ValLabels,
     out: Annotated[Path | None, typer.Option(help="Folder for metrics.json and curve.png.")] = None,
-    val_images: ValImages = None,
-    difficult: Difficult = "ignore",
-    label_problems: LabelProblems = "refuse",
-    pool: Pool = "gamp",
-    size: Size = 224,
-    crop: Crop = "warp",
+    val_images: options.ValImages = None,
+    difficult: options.Difficult = "ignore",
+    label_problems: options.LabelProblems = "refuse",
+    pool: options.Pool = "gamp",
+    size: options.Size = 224,
+    crop: options.Crop = "warp",
     fraction: Annotated[
         list[float] | None,
         typer.Option(help="Share of the training images; repeat for several.", show_default="0.01, 0.1 and 1"),
@@ -61,23 +43,23 @@ def probe(
         str | None,
         typer.Option(help="Of the features: standardised or unit; unset: unit for svm only.", show_default=False),
     ] = None,
-    average_precision: AveragePrecision = "all_points",
-    compatibility: Compatibility = None,
-    random_init: RandomInit = False,
-    workers: Workers = None,
-    device: Device = "auto",
-    precision: Precision = "auto",
-    backbone: Architecture = None,
+    average_precision: options.AveragePrecision = "all_points",
+    compatibility: options.Compatibility = None,
+    random_init: options.RandomInit = False,
+    workers: options.Workers = None,
+    device: options.Device = "auto",
+    precision: options.Precision = "auto",
+    backbone: options.Architecture = None,
 ) -> None:
     """Measure frozen weights by linear classifiers on a part of the labels: the low-label curve.
 
     Example: manyview probe runs/a --images photos --train-labels train.csv --val-labels val.csv --out runs/a-probe
     --fraction 0.01 --fraction 0.1 --fraction 1 --random-init
     """
-    options: dict[str, Any] = dict(locals())
-    options["fractions"] = options.pop("fraction") or (0.01, 0.1, 1.0)
-    options["seeds"] = options.pop("seed") or (0, 1, 2)
-    options["costs"] = options.pop("cost") or (1.0,)
+    given: dict[str, Any] = dict(locals())
+    given["fractions"] = given.pop("fraction") or (0.01, 0.1, 1.0)
+    given["seeds"] = given.pop("seed") or (0, 1, 2)
+    given["costs"] = given.pop("cost") or (1.0,)
     from rich.console import Console
 
     from manyview.cli.bars import phases
@@ -86,7 +68,7 @@ def probe(
     from manyview.evaluation.low_label_table import format_low_label
 
     with phases() as progress:
-        result = low_label_evaluation(**options, progress=progress)
+        result = low_label_evaluation(**given, progress=progress)
     console = Console(quiet=rank() > 0)
     console.print(format_low_label(result))
     if out is not None:

@@ -12,6 +12,7 @@ import typer
 from manyview.cli.check_weights import check_weights
 from manyview.cli.compare import compare
 from manyview.cli.demo import demo
+from manyview.cli.detect import detect
 from manyview.cli.embed import embed
 from manyview.cli.export import export
 from manyview.cli.knn import knn
@@ -35,7 +36,21 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for verb in (pretrain, linear, knn, probe, compare, embed, neighbours, check_weights, export, views, demo, settings):
+for verb in (
+    pretrain,
+    linear,
+    knn,
+    probe,
+    compare,
+    embed,
+    neighbours,
+    check_weights,
+    detect,
+    export,
+    views,
+    demo,
+    settings,
+):
     app.command()(verb)
 
 

@@ -25,9 +25,7 @@ class DeviceViews:
     On CUDA this goes on beside the step before, in a stream of its own, and the host waits for nothing but nvJPEG.
     """
 
-    def __init__(
-        self, batches: Loading, files: ImageFiles, config: PretrainConfig, device: torch.device
-    ) -> None:
+    def __init__(self, batches: Loading, files: ImageFiles, config: PretrainConfig, device: torch.device) -> None:
         self.batches = batches
         self.config = config
         self.device = device

@@ -1,0 +1,78 @@
+"""What fine-tuning shows while it works."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from manyview.runs.pace import StepClock, spell
+
+_SECONDS_BETWEEN_LINES = 30.0
+_SHORT = {
+    "loss_classifier": "class",
+    "loss_box_reg": "box",
+    "loss_mask": "mask",
+    "loss_objectness": "proposal",
+    "loss_rpn_box_reg": "proposal box",
+}
+
+
+class DetectionDisplay:
+    """A progress bar on a terminal, a line now and then elsewhere; silent on all processes but the first.
+
+    Args:
+        iterations: of the whole run.
+        enabled: whether to show anything.
+        console: where; unset: the standard error.
+    """
+
+    def __init__(self, iterations: int, *, enabled: bool = True, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, quiet=not enabled, soft_wrap=True)
+        self.iterations = iterations
+        self._line_at = 0.0
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=12),
+            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+            TextColumn("{task.fields[status]}"),
+            console=self.console,
+            transient=True,
+            disable=not (enabled and self.console.is_terminal),
+        )
+        self._training = self._progress.add_task("training", total=iterations, status="measuring the first iterations")
+        self._measuring = self._progress.add_task("", total=1, visible=False, status="")
+
+    def __enter__(self) -> DetectionDisplay:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def say(self, text: str, style: str | None = None) -> None:
+        """Print a sentence above the bar."""
+        self.console.print(text, style=style, highlight=False, markup=False)
+
+    def update(self, iteration: int, losses: Mapping[str, float], clock: StepClock) -> None:
+        """Show the state after so many iterations: the sum of the losses, its parts, and the time left."""
+        left = (self.iterations - iteration) * clock.seconds_per_step
+        parts = ", ".join(f"{short} {losses[name]:.2f}" for name, short in _SHORT.items() if name in losses)
+        status = f"left {spell(left)}  loss {losses['loss']:.3f} ({parts})  waiting for data {clock.waiting:.0%}"
+        self._progress.update(self._training, completed=iteration, status=status)
+        now = time.monotonic()
+        due = iteration == self.iterations or now - self._line_at >= _SECONDS_BETWEEN_LINES
+        if not self.console.is_terminal and due:
+            self._line_at = now
+            self.say(f"{time.strftime('%H:%M:%S')}  iteration {iteration:,}/{self.iterations:,}  {status}")
+
+    def measuring(self, done: int, total: int, what: str) -> None:
+        """Show how far something beside the training is; it disappears when done."""
+        self._progress.update(
+            self._measuring, description=what, completed=done, total=total, visible=done < total, status=""
+        )

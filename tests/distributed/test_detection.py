@@ -1,0 +1,98 @@
+"""Fine-tuning by two processes: photographs shared out once each, and statistics and figures of all."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.multiprocessing.spawn import start_processes
+
+from manyview.transfer.annotations import read_annotations
+from manyview.transfer.detector_files import load_detector
+from manyview.transfer.measuring import Computing, find_objects
+from manyview.transfer.precise_norms import measure_norms
+from shapes import tune_tiny, write_shapes
+
+COUNT = 5
+COMPUTING = Computing(torch.device("cpu"), "float32", 0)
+
+
+def found(folder: Path) -> list[dict[str, Any]]:
+    """What a detector finds in the five photographs."""
+    detector, _ = load_detector(folder / "one")
+    labels = read_annotations(folder / "labels.json", folder)
+    return find_objects(detector, labels, folder, COMPUTING)
+
+
+def statistics(batches: list[Tensor]) -> tuple[Tensor, Tensor]:
+    network = torch.nn.Sequential(torch.nn.BatchNorm2d(3))
+    return measure_norms(network.train(), [(batch,) for batch in batches])["0"]
+
+
+def batches() -> list[Tensor]:
+    return list(torch.randn(4, 2, 3, 5, 5, generator=torch.Generator().manual_seed(2)))
+
+
+def work(rank: int, place: str) -> None:
+    warnings.simplefilter("error")
+    torch.set_num_threads(1)
+    folder = Path(place)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    try:
+        own = {"found": found(folder), "statistics": statistics(batches()[rank::2])}
+        own["result"] = tune_tiny(folder / "labels.json", folder / "two", iterations=3, precise_batches=1)
+        torch.save(own, folder / f"{rank}.pt")
+    finally:
+        dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five photographs and a detector that one process has trained."""
+    place = tmp_path_factory.mktemp("five")
+    tune_tiny(write_shapes(place, COUNT), place / "one", iterations=1, eval_every=None)
+    return place
+
+
+@pytest.fixture(scope="module")
+def processes(folder: Path) -> list[dict[str, Any]]:
+    # Forked, since a fresh interpreter would take seconds to import PyTorch; no threads run between the two.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        start_processes(work, args=(str(folder),), nprocs=2, start_method="fork")
+    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+
+
+def test_each_photograph_is_looked_at_once(folder: Path, processes: list[dict[str, Any]]) -> None:
+    expected = found(folder)
+    assert {entry["image_id"] for entry in expected} == set(range(1, COUNT + 1))
+    for process in processes:
+        assert process["found"] == expected
+
+
+def test_statistics_are_those_of_all_batches(processes: list[dict[str, Any]]) -> None:
+    expected = statistics(batches())
+    for process in processes:
+        for ours, theirs in zip(process["statistics"], expected, strict=True):
+            torch.testing.assert_close(ours, theirs)
+
+
+def test_both_processes_end_with_one_result(folder: Path, processes: list[dict[str, Any]]) -> None:
+    written = json.loads((folder / "two" / "metrics.json").read_text())
+    assert written["protocol"]["processes"] == 2
+    for process in processes:
+        assert process["result"]["results"] == written["results"]
+    log = [json.loads(line) for line in (folder / "two" / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["kind"], line["step"]) for line in log] == [("training", 3), ("evaluation", 3)]
+
+
+def test_a_batch_must_divide(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("manyview.distributed.world_size", lambda: 2)
+    with pytest.raises(ValueError, match="a batch of 3 does not divide among 2 processes: use 4"):
+        tune_tiny(folder / "labels.json", folder / "three", batch_size=3)

@@ -1,0 +1,84 @@
+"""``manyview detect``: that options reach the library, and mistakes are told."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from manyview.cli.detect import detect
+from manyview.errors import UserError
+from manyview.transfer.fine_tuning import fine_tune
+from shapes import write_shapes
+
+FAST = ["--short-side", 32, "--batch-size", 2, "--regions", 4, "--test-proposals", 6, "--device", "cpu", "--workers", 0]
+
+
+def call(*words: object) -> Result:
+    app = typer.Typer()
+    app.command()(detect)
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+def told(*words: object) -> str:
+    """The sentence of a mistake."""
+    result = call(*words)
+    assert isinstance(result.exception, UserError), result.output
+    return str(result.exception)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> list[object]:
+    labels = write_shapes(tmp_path_factory.mktemp("shapes"), 3)
+    return ["--images", labels.parent, "--train-labels", labels, "--val-labels", labels]
+
+
+def test_training_then_predicting(data: list[object], tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    start = ["--random-init", "--backbone", "resnet18", "--out", run, "--recipe", "coco-1x", "--architecture", "fpn"]
+    options = ["--iterations", 2, "--masks", "--draw", 1, "--precise-batches", 1, "--seed", 3, "--eval-every", 1]
+    result = call(*start, *data, *FAST, *options)
+    assert result.exception is None, result.exception
+    protocol = json.loads((run / "metrics.json").read_text())["protocol"]
+    expected = {"recipe": "coco-1x", "architecture": "fpn", "masks": True, "iterations": 2, "seed": 3, "regions": 4}
+    expected |= {"batch_size": 2, "learning_rate": 0.005, "test_proposals": 6, "precise_batches": 1, "eval_every": 1}
+    assert {key: protocol[key] for key in expected} == expected
+    assert (run / "predictions.png").is_file()
+    assert "2 iterations of 2 photographs" in result.stderr
+    assert "COCO mask AP" in result.stderr
+    found = tmp_path / "found.json"
+    result = call("--predict", run, *data[:2], "--out", found, "--workers", 0, "--device", "cpu", "--draw", 2)
+    assert result.exception is None, result.exception
+    assert "in 3 photographs" in result.stdout
+    assert str(found) in result.stdout
+    assert len(json.loads((tmp_path / "found-images.json").read_text())["images"]) == 3
+
+
+def test_defaults_are_those_of_the_library() -> None:
+    ours, theirs = inspect.signature(detect).parameters, inspect.signature(fine_tune).parameters
+    for name, parameter in theirs.items():
+        if name not in ("weights", "images", "train_labels", "val_labels", "out", "quiet"):
+            assert ours[name].default == parameter.default, name
+    assert set(ours) - set(theirs) == {"predict"}
+
+
+@pytest.mark.parametrize(
+    ("left_out", "name"), [(0, "--images"), (2, "--train-labels"), (4, "--val-labels"), (None, "--out")]
+)
+def test_what_is_missing(data: list[object], tmp_path: Path, left_out: int | None, name: str) -> None:
+    words = [*data, *([] if left_out is None else ["--out", tmp_path / "run"])]
+    if left_out is not None:
+        del words[left_out : left_out + 2]
+    assert told("weights.pth", *words) == f"{name} is missing; see manyview detect --help"
+
+
+def test_options_that_prediction_would_not_read_are_refused(data: list[object], tmp_path: Path) -> None:
+    words = ["--predict", tmp_path, *data[:2], "--out", tmp_path / "found.json"]
+    assert "--iterations has no effect with --predict" in told(*words, "--iterations", 5)
+    assert "WEIGHTS has no effect with --predict" in told("weights.pth", *words)
+    assert "--masks has no effect with --predict" in told(*words, "--masks")
+    assert "there is no " in told(*words)

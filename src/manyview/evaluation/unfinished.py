@@ -15,6 +15,7 @@ from torch import Tensor
 from manyview import distributed
 from manyview.errors import UserError
 from manyview.runs import Checkpoint, CheckpointStore, RunFolder, atomic_write, write_tensors
+from manyview.runs.changes import refuse_changes
 
 FOLDER = "unfinished"
 PROTOCOL_FILE = "protocol.json"
@@ -137,19 +138,4 @@ def _check_begun(folder: Path, protocol: Mapping[str, Any], resume: bool) -> Non
         begun = json.loads(file.read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"{file} cannot be read ({error}): delete {folder} and begin anew") from error
-    now = json.loads(json.dumps(protocol))
-    changed = [
-        f"{key} was {_short(begun.get(key))}, now {_short(now.get(key))}"
-        for key in {**begun, **now}
-        if begun.get(key) != now.get(key)
-    ]
-    if changed:
-        raise UserError(
-            f"the evaluation in {folder.parent} was begun in another way: {'; '.join(changed)}; "
-            "resume it as it was, or choose another folder"
-        )
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    refuse_changes(begun, protocol, "evaluation", folder.parent)

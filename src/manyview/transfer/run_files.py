@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from manyview import distributed
 from manyview.errors import UserError
 from manyview.runs import RunFolder, provenance
+from manyview.runs.changes import refuse_changes
 from manyview.runs.pace import spell
 from manyview.runs.state import restore
 from manyview.transfer.detector_files import DETECTOR_FILE
@@ -19,7 +19,6 @@ from manyview.transfer.pictures import PREDICTIONS_FILE, draw_validation
 from manyview.transfer.tuning import FineTuning
 
 METRICS_FILE = "metrics.json"
-_LONGEST = 60  # characters of a value in a sentence
 
 
 def check_folder(folder: RunFolder, resume: bool) -> None:
@@ -52,7 +51,7 @@ def opened(folder: RunFolder, protocol: Mapping[str, Any], resume: bool) -> Iter
     """
     try:
         if resume:
-            _check_same(folder, protocol)
+            refuse_changes(folder.read_json("config.json"), protocol, "run", folder.path)
         if distributed.rank() == 0:
             if resume:
                 folder.lock()
@@ -120,22 +119,3 @@ def finish(tuning: FineTuning, protocol: Mapping[str, Any], about: Mapping[str, 
         console.say(f"manyview detect --predict {path} --images FOLDER --out found.json")
     distributed.wait_for_all()
     return result
-
-
-def _check_same(folder: RunFolder, protocol: Mapping[str, Any]) -> None:
-    before, now = folder.read_json("config.json"), json.loads(json.dumps(protocol))
-    changed = [
-        f"{key} was {_short(before.get(key))}, now {_short(now.get(key))}"
-        for key in {**before, **now}
-        if before.get(key) != now.get(key)
-    ]
-    if changed:
-        raise UserError(
-            f"the run in {folder.path} was begun in another way: {'; '.join(changed)}; resume it as it was, or choose "
-            "another folder"
-        )
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

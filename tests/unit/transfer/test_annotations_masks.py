@@ -11,7 +11,7 @@ from pycocotools import mask as tools
 from pycocotools.coco import COCO
 
 from manyview.errors import UserError
-from manyview.images.labels.contents import Malformed
+from manyview.images.labels.problems import Malformed
 from manyview.transfer.annotations import decode_masks, encode_mask, read_annotations
 from manyview.transfer.annotations.masks import to_rle
 from tests.detections import write_json, write_photographs

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from manyview.errors import UserError
-from manyview.images.labels.contents import Contents, Entry, Problem
+from manyview.images.labels.contents import Contents, Entry
+from manyview.images.labels.problems import Problem
 from manyview.images.listing import read_text
 
 Record = TypeVar("Record")

@@ -3,18 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
-
-class Problem(NamedTuple):
-    """Why an entry cannot be used."""
-
-    sentence: str  # where it is, and what is wrong with it
-    advice: str  # what to do about it
-
-
-class Malformed(ValueError):  # noqa: N818 - it describes a part of a file, and never reaches a user
-    """What is wrong with a part of a label file, as a reader of such parts tells the reader of the file."""
+from manyview.images.labels.problems import Problem
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from manyview.errors import UserError
-from manyview.images.labels.contents import Contents, Entry, Malformed, Problem, occurring
+from manyview.images.labels.contents import Contents, Entry, occurring
+from manyview.images.labels.problems import Malformed, Problem
 from manyview.images.listing import read_text
 
 _ADVICE = "join the labels of an image by |, and quote names that contain commas"

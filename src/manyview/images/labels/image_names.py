@@ -8,8 +8,9 @@ import posixpath
 from pathlib import Path
 
 from manyview.errors import UserError
-from manyview.images.labels.contents import Entry, Problem
+from manyview.images.labels.contents import Entry
 from manyview.images.labels.files import stem
+from manyview.images.labels.problems import Problem
 from manyview.images.listing import ARRAY_EXTENSIONS, EXTENSIONS
 
 

@@ -13,9 +13,10 @@ import numpy as np
 from jaxtyping import UInt8
 
 from manyview.errors import UserError
-from manyview.images.labels.contents import Contents, Entry, Problem, occurring
+from manyview.images.labels.contents import Contents, Entry, occurring
 from manyview.images.labels.image_labels import ImageLabels
 from manyview.images.labels.image_names import ImageNames
+from manyview.images.labels.problems import Problem, refusal, unique_entries
 from manyview.images.labels.recognition import read_contents
 from manyview.images.listing import check_folder
 
@@ -23,7 +24,7 @@ Difficult = Literal["ignore", "positive"]
 Problems = Literal["refuse", "skip"]
 Table = UInt8[np.ndarray, "images classes"]
 
-_TOLD = 3  # problems that a refusal quotes
+_TOLD = 3  # classes that a refusal names
 
 
 def read_labels(
@@ -70,7 +71,8 @@ def read_labels(
     check_folder(images)
     contents = read_contents(file)
     found = list(contents.problems)
-    entries = _unique(_located(contents, images, found), found)
+    located = _located(contents, images, found)
+    entries = unique_entries(located, lambda entry: (entry.shown, entry.difficult), found, things="labels")
     if classes is None:
         used = occurring(entries)
         columns = tuple(name for name in contents.classes if contents.declares_classes or name in used)
@@ -79,7 +81,7 @@ def read_labels(
         _check_classes(columns, contents, file)
         entries = _known(entries, columns, found)
     if found and (problems == "refuse" or not entries):
-        raise _refusal(found, file, can_skip=bool(entries))
+        raise refusal(found, file, can_skip=bool(entries))
     if not entries:
         raise UserError(f"{file} names no images")
     if not columns:
@@ -118,26 +120,6 @@ def _located(contents: Contents, images: Path, problems: list[Problem]) -> list[
     return entries
 
 
-def _unique(entries: Sequence[Entry], problems: list[Problem]) -> list[Entry]:
-    """One entry an image. Where several do not agree, none can be trusted."""
-    by_image: dict[str, list[Entry]] = {}
-    for entry in entries:
-        by_image.setdefault(entry.image, []).append(entry)
-    unique = []
-    for image, (first, *others) in by_image.items():
-        agree = [(entry.shown, entry.difficult) == (first.shown, first.difficult) for entry in others]
-        if all(agree):
-            unique.append(first)
-        for entry, same in zip(others, agree, strict=True):
-            sentence = (
-                f"{entry.where} names {image} again, as {first.where} does"
-                if same
-                else f"{first.where} and {entry.where} give {image} different labels"
-            )
-            problems.append(Problem(sentence, "each image may be there only once, with all its labels"))
-    return unique
-
-
 def _known(entries: Sequence[Entry], columns: Sequence[str], problems: list[Problem]) -> list[Entry]:
     """Entries without unknown classes."""
 
@@ -155,13 +137,6 @@ def _known(entries: Sequence[Entry], columns: Sequence[str], problems: list[Prob
         else:
             known.append(entry)
     return known
-
-
-def _refusal(problems: Sequence[Problem], file: Path, can_skip: bool) -> UserError:
-    way = ", or have such images skipped (--label-problems skip)" if can_skip else ""
-    count = f"{len(problems)} problems" if len(problems) > 1 else "a problem"
-    told = "; ".join(problem.sentence for problem in problems[:_TOLD]) + ("; ..." if len(problems) > _TOLD else "")
-    return UserError(f"{file} has {count} ({told}): {problems[0].advice}{way}")
 
 
 def _tables(entries: Sequence[Entry], columns: Sequence[str], difficult: Difficult) -> tuple[Table, Table | None]:

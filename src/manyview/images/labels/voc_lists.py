@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from manyview.errors import UserError
-from manyview.images.labels.contents import Contents, Entry, Problem
+from manyview.images.labels.contents import Contents, Entry
 from manyview.images.labels.files import find_files, numbered_lines, quoted
+from manyview.images.labels.problems import Problem
 
 ENDING = ".txt"
 

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from xml.etree import ElementTree
 
-from manyview.images.labels.contents import Contents, Entry, Malformed, Problem, occurring
+from manyview.images.labels.contents import Contents, Entry, occurring
 from manyview.images.labels.files import numbered_lines, stem
 from manyview.images.labels.image_names import leads_outside
+from manyview.images.labels.problems import Malformed, Problem
 from manyview.images.listing import EXTENSIONS
 
 ENDING = ".xml"
@@ -17,7 +18,7 @@ ENDING = ".xml"
 Classes = tuple[frozenset[str], frozenset[str]]
 """Those that an image shows, and those of which it shows difficult objects only."""
 
-_FLAGS = {"": False, "0": False, "false": False, "1": True, "true": True}
+FLAGS = {"": False, "0": False, "false": False, "1": True, "true": True}
 _ADVICE = "a Pascal VOC annotation is <annotation> with <object>, each with <name> and perhaps <difficult> 0 or 1"
 
 
@@ -41,10 +42,10 @@ def read_listed_annotations(file: Path, folder: Path) -> Contents:
     Raises:
         UserError: the list cannot be read.
     """
-    return _read((f"line {number}", line, _annotation(folder, line)) for number, line in numbered_lines(file))
+    return _read((f"line {number}", line, annotation_of(folder, line)) for number, line in numbered_lines(file))
 
 
-def _annotation(folder: Path, image: str) -> Path:
+def annotation_of(folder: Path, image: str) -> Path:
     """Where the annotation of an image is, which some lists name with its extension."""
     path = folder / f"{image}{ENDING}"
     named_with_extension = posixpath.splitext(image)[1].lower() in EXTENSIONS and not path.exists()
@@ -75,7 +76,12 @@ class _WithoutDoctype(ElementTree.TreeBuilder):
         raise Malformed("has a DOCTYPE, which is refused for safety")
 
 
-def _classes(path: Path) -> Classes:
+def read_xml(path: Path) -> ElementTree.Element:
+    """The root of an annotation.
+
+    Raises:
+        Malformed: there is no such file, or it is no annotation.
+    """
     try:
         content = path.read_bytes()
     except FileNotFoundError:
@@ -90,6 +96,11 @@ def _classes(path: Path) -> Classes:
         raise Malformed(f"is not XML ({error})") from error
     if root.tag != "annotation":
         raise Malformed(f"holds <{root.tag}> instead of <annotation>")
+    return root
+
+
+def _classes(path: Path) -> Classes:
+    root = read_xml(path)
     objects = [_object(element) for element in root.findall("object")]
     sure, difficult = (frozenset(name for name, flag in objects if flag is wanted) for wanted in (False, True))
     return sure, difficult - sure
@@ -100,6 +111,6 @@ def _object(element: ElementTree.Element) -> tuple[str, bool]:
     name, flag = ((element.findtext(tag) or "").strip() for tag in ("name", "difficult"))
     if not name:
         raise Malformed("has an object without a name")
-    if flag.lower() not in _FLAGS:
+    if flag.lower() not in FLAGS:
         raise Malformed(f"has a {name} that is difficult {flag!r}")
-    return name, _FLAGS[flag.lower()]
+    return name, FLAGS[flag.lower()]

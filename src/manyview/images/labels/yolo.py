@@ -7,8 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from manyview.errors import UserError
-from manyview.images.labels.contents import Contents, Entry, Malformed, Problem, occurring
+from manyview.images.labels.contents import Contents, Entry, occurring
 from manyview.images.labels.files import numbered_lines, quoted, stem
+from manyview.images.labels.problems import Malformed, Problem
 from manyview.images.labels.yolo_names import class_names
 
 _ADVICE = "a line has the number of a class and at least four coordinates, and a line of the names for each number"

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from manyview.images.labels.contents import Malformed, Problem
+from manyview.images.labels.problems import Malformed, Problem
 from manyview.transfer.annotations.contents import LabelledImage, LabelledObject
 from manyview.transfer.annotations.labels import Objects
 from manyview.transfer.annotations.masks import Rle, mask_tools, to_rle

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from manyview.images.labels.coco import _ambiguous, _categories, _parse, _records
-from manyview.images.labels.contents import Problem
+from manyview.images.labels.problems import Problem
 from manyview.transfer.annotations.contents import DetectionContents, LabelledBox, LabelledImage, LabelledObject
 
 LAYOUT = (

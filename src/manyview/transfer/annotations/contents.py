@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from manyview.images.labels.contents import Problem
+from manyview.images.labels.problems import Problem
 
 LabelledBox = tuple[float, float, float, float]
 """Left, top, width and height in pixels, from the edge of the first pixel."""

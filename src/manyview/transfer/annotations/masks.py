@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from manyview.errors import UserError
-from manyview.images.labels.contents import Malformed
+from manyview.images.labels.problems import Malformed
 
 # A character of compressed run lengths holds five bits of a number, lowest first, and whether more follow.
 _ZERO, _BITS, _MORE, _SIGN = 48, 5, 0x20, 0x10

@@ -10,8 +10,9 @@ from typing import Literal, get_args
 
 from manyview.errors import UserError
 from manyview.images import UnreadableImage
-from manyview.images.labels.contents import Entry, Problem
+from manyview.images.labels.contents import Entry
 from manyview.images.labels.image_names import ImageNames
+from manyview.images.labels.problems import Problem, refusal, unique_entries
 from manyview.images.listing import check_folder
 from manyview.transfer.annotations.checking import Checking
 from manyview.transfer.annotations.coco import read_coco
@@ -25,7 +26,6 @@ Problems = Literal["refuse", "skip"]
 KINDS = (
     "a COCO instances .json, a folder of Pascal VOC's .xml annotations, or a list of Pascal VOC's ImageSets/Main (.txt)"
 )
-_TOLD = 3  # problems that a refusal quotes
 
 
 def read_annotations(
@@ -68,13 +68,13 @@ def read_annotations(
     check_folder(images)
     contents = _read_contents(file, masks)
     found = list(contents.problems)
-    located = _unique(_located(contents, images, found), found)
+    located = unique_entries(_located(contents, images, found), _content, found, things="objects")
     sized = _sized(located, images, found)
     columns = tuple(classes) if classes is not None else _classes(contents, sized)
     checking = Checking(columns, masks, found)
     objects = tuple(checking.objects(entry, size) for entry, size in sized)
     if found and (problems == "refuse" or not sized):
-        raise _refusal(found, file, can_skip=bool(sized))
+        raise refusal(found, file, can_skip=bool(sized))
     if not sized:
         raise UserError(f"{file} names no photographs")
     if not columns:
@@ -124,26 +124,6 @@ def _located(contents: DetectionContents, images: Path, problems: list[Problem])
     return located
 
 
-def _unique(entries: Sequence[LabelledImage], problems: list[Problem]) -> list[LabelledImage]:
-    """One entry a photograph. Where several do not agree, none can be trusted."""
-    by_image: dict[str, list[LabelledImage]] = {}
-    for entry in entries:
-        by_image.setdefault(entry.image, []).append(entry)
-    unique = []
-    for image, (first, *others) in by_image.items():
-        agree = [_content(entry) == _content(first) for entry in others]
-        if all(agree):
-            unique.append(first)
-        for entry, same in zip(others, agree, strict=True):
-            sentence = (
-                f"{entry.where} names {image} again, as {first.where} does"
-                if same
-                else f"{first.where} and {entry.where} give {image} different objects"
-            )
-            problems.append(Problem(sentence, "each photograph may be there only once, with all its objects"))
-    return unique
-
-
 def _content(entry: LabelledImage) -> list[tuple[object, ...]]:
     """What the objects of a photograph are, wherever they stand."""
     return [(thing.kind, thing.box, thing.crowd, thing.difficult, thing.segmentation) for thing in entry.objects]
@@ -191,10 +171,3 @@ def _category_ids(classes: Sequence[str], known: dict[str, int]) -> tuple[int, .
         following += name not in known
         ids.append(known.get(name, following))
     return tuple(ids)
-
-
-def _refusal(problems: Sequence[Problem], file: Path, can_skip: bool) -> UserError:
-    way = ", or let what has a problem be skipped" if can_skip else ""
-    count = f"{len(problems)} problems" if len(problems) > 1 else "a problem"
-    told = "; ".join(problem.sentence for problem in problems[:_TOLD]) + ("; ..." if len(problems) > _TOLD else "")
-    return UserError(f"{file} has {count} ({told}): {problems[0].advice}{way}")

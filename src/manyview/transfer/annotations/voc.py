@@ -13,11 +13,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from manyview.errors import UserError
-from manyview.images.labels.contents import Malformed, Problem
 from manyview.images.labels.files import find_files, numbered_lines, stem
 from manyview.images.labels.image_names import leads_outside
+from manyview.images.labels.problems import Malformed, Problem
 from manyview.images.labels.voc_lists import split_value
-from manyview.images.labels.voc_xml import _FLAGS, ENDING, _annotation, _WithoutDoctype
+from manyview.images.labels.voc_xml import ENDING, FLAGS, annotation_of, read_xml
 from manyview.transfer.annotations.contents import DetectionContents, LabelledBox, LabelledImage, LabelledObject
 
 _ADVICE = (
@@ -58,7 +58,7 @@ def read_voc_list(file: Path) -> DetectionContents:
             f"{file} only lists photographs, and there is no folder Annotations beside or up to two levels above it to "
             "give their objects"
         )
-    return _read((f"line {number}", line, _annotation(folder, line)) for number, line in lines)
+    return _read((f"line {number}", line, annotation_of(folder, line)) for number, line in lines)
 
 
 def _read(sources: Iterable[tuple[str, str, Path]]) -> DetectionContents:
@@ -87,29 +87,6 @@ def _read(sources: Iterable[tuple[str, str, Path]]) -> DetectionContents:
     return DetectionContents(entries, problems, {}, by_stem=True)
 
 
-def read_xml(path: Path) -> ElementTree.Element:
-    """The root of an annotation.
-
-    Raises:
-        Malformed: there is no such file, or it is no annotation.
-    """
-    try:
-        content = path.read_bytes()
-    except FileNotFoundError:
-        raise Malformed(f"is not in {path.parent}") from None
-    except OSError as error:
-        raise Malformed(f"cannot be read ({error.strerror})") from error
-    try:
-        root = ElementTree.fromstring(content, ElementTree.XMLParser(target=_WithoutDoctype()))
-    except Malformed:
-        raise
-    except (ElementTree.ParseError, LookupError, ValueError) as error:  # the latter two for unknown encodings
-        raise Malformed(f"is not XML ({error})") from error
-    if root.tag != "annotation":
-        raise Malformed(f"holds <{root.tag}> instead of <annotation>")
-    return root
-
-
 def _size(root: ElementTree.Element) -> tuple[int, int] | None:
     """Width and height, if stated; some tools write 0 for what they do not know."""
     sides = [(root.findtext(f"size/{side}") or "0").strip() for side in ("width", "height")]
@@ -124,9 +101,9 @@ def _object(element: ElementTree.Element, where: str) -> LabelledObject:
     name, flag = ((element.findtext(tag) or "").strip() for tag in ("name", "difficult"))
     if not name:
         raise Malformed("has no name")
-    if flag.lower() not in _FLAGS:
+    if flag.lower() not in FLAGS:
         raise Malformed(f"is difficult {flag!r}")
-    return LabelledObject(where, name, _box(element), difficult=_FLAGS[flag.lower()])
+    return LabelledObject(where, name, _box(element), difficult=FLAGS[flag.lower()])
 
 
 def _box(element: ElementTree.Element) -> LabelledBox:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from manyview.errors import UserError
-from manyview.images.labels.contents import Malformed
+from manyview.images.labels.problems import Malformed
 from manyview.images.listing import read_text
 from manyview.runs import atomic_write
 from manyview.transfer.annotations import DetectionLabels, encode_mask

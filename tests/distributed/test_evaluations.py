@@ -68,10 +68,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def processes(folder: Path) -> list[dict[str, Any]]:
-    # Forked, since a fresh interpreter would take seconds to import PyTorch; no threads run between the two.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        start_processes(work, args=(str(folder),), nprocs=2, start_method="fork")
+    # Not forked: PyTorch refuses gradients in a fork of a process that has computed some on several threads.
+    start_processes(work, args=(str(folder),), nprocs=2, start_method="spawn")
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 

@@ -198,7 +198,11 @@ def _put_in_place(staged: Path, out: Path, card: Path, description: str) -> None
             staged.rename(out)
         else:
             atomic_write(card, description)
-            atomic_write(out, lambda temporary: _move(staged, temporary))
+            try:
+                atomic_write(out, lambda temporary: _move(staged, temporary))
+            except BaseException:
+                card.unlink(missing_ok=True)
+                raise
     except OSError as error:
         raise write_error(out, error) from error
 

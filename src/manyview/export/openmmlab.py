@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -23,6 +23,8 @@ class OpenMMLabFormat(Format):
     """
 
     suffixes = (".pth",)
+    width_key: ClassVar[str] = "base_width"
+    """What the library calls the width of a group of ResNeXt's."""
 
     def refusal(self, backbone: Backbone) -> str | None:
         """OpenMMLab has the ResNets and ResNeXts, for any number of channels, but not the wide ones."""
@@ -51,7 +53,7 @@ class OpenMMLabFormat(Format):
         """The entry ``backbone`` of a configuration."""
         plan = PLANS[resnet_of(backbone) or ""]
         lead = " " * indent
-        groups = f", groups={plan.groups}, base_width={plan.width}" if plan.groups > 1 else ""
+        groups = f", groups={plan.groups}, {self.width_key}={plan.width}" if plan.groups > 1 else ""
         channels = f", in_channels={backbone.in_channels}" if backbone.in_channels != 3 else ""
         kind = "ResNeXt" if plan.groups > 1 else "ResNet"
         return "\n".join(
@@ -89,6 +91,7 @@ class MMPretrainFormat(OpenMMLabFormat):
 
     name = "mmpretrain"
     library = "mmpretrain"
+    width_key = "width_per_group"
     about = "ResNets and ResNeXts; a .pth for init_cfg"
 
     def lines(self, backbone: Backbone, out: str) -> str:

@@ -67,7 +67,7 @@ class DetectorDescription:
             masks=self.masks,
             short_sides=self.short_sides,
             max_side=self.max_side,
-            test_short_side=test_short_side or self.test_short_side,
+            test_short_side=self.test_short_side if test_short_side is None else test_short_side,
             regions=self.regions,
             test_proposals=self.test_proposals,
         )
@@ -95,7 +95,7 @@ def load_detector(path: Path, *, test_short_side: int | None = None) -> tuple[De
         test_short_side: of the images, in pixels; unset: as it was measured.
 
     Raises:
-        UserError: there is no such file, or it is damaged or of another kind.
+        UserError: there is no such file, it is damaged or of another kind, or the side is out of range.
     """
     file = path / DETECTOR_FILE if path.is_dir() else path
     tensors, metadata = _read(file)
@@ -107,6 +107,8 @@ def load_detector(path: Path, *, test_short_side: int | None = None) -> tuple[De
         description = DetectorDescription(**values)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{file} holds no detector: give the folder of a fine-tuning by manyview detect") from error
+    if test_short_side is not None and not 32 <= test_short_side <= description.max_side:
+        raise UserError(f"test_short_side must be from 32 to {description.max_side}, not {test_short_side}")
     with torch.random.fork_rng(devices=[]):
         detector = description.build(test_short_side=test_short_side)
     try:

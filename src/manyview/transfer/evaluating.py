@@ -35,6 +35,10 @@ def evaluate(tuning: FineTuning, stop: StopRequest) -> None:
         tuning.stop_if_asked(stop)
         tuning.display.measuring(done, total, what)
 
+    if distributed.world_size() > 1:
+        # Each process's running statistics are of its own photographs; those of the first are the ones that are saved.
+        for buffer in tuning.detector.buffers():
+            dist.broadcast(buffer, 0)
     with normalising_with(tuning.detector, _statistics(tuning, show)):
         tuning.detector.eval()
         try:

@@ -73,6 +73,8 @@ def predict(
     file = Path(out)
     described, picture = file.with_name(f"{file.stem}-images.json"), file.with_suffix(".png")
     _check_output(file, [file, described, *([picture] if draw else [])])
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise UserError("predictions are made by one process: start the command without torchrun")
     if draw < 0:
         raise UserError(f"draw must be at least 0, not {draw}")
     computing = Computing(resolve_device(device), resolve_precision(precision), workers)
@@ -85,11 +87,11 @@ def predict(
     categories = zip(description.category_ids, description.classes, strict=True)
     about = {"images": found.seen, "categories": [{"id": number, "name": name} for number, name in categories]}
     atomic_write(described, json.dumps({**about, "annotations": [], "skipped": found.skipped}, indent=1) + "\n")
+    write_results(file, found.results)
     if draw:
         names = [found.seen[index]["file_name"] for index in spread(len(found.seen), draw)]
         classes = description.classes
         save_sheet(picture, [draw_photograph(detector, files.root, name, classes, computing) for name in names])
-    write_results(file, found.results)
     return {
         "results": str(file),
         "images": str(described),

@@ -161,7 +161,7 @@ def settle(
 
 
 def read_sides(text: str | int | Sequence[int]) -> tuple[int, ...]:
-    """Short sides in pixels: one, several with commas between them, or the first and last of those 32 apart.
+    """Short sides in pixels: one, several with commas between them, or from the first up to the last, 32 apart.
 
     Args:
         text: such as "480", "480,512,640", "480-800", or numbers.
@@ -171,10 +171,10 @@ def read_sides(text: str | int | Sequence[int]) -> tuple[int, ...]:
     """
     if isinstance(text, int):
         return (text,)
-    if not isinstance(text, str):
-        return tuple(text)
     try:
-        if "-" in text:
+        if not isinstance(text, str):
+            sides = tuple(text)
+        elif "-" in text:
             first, last = (int(part) for part in text.split("-"))
             sides = tuple(range(first, last + 1, _SIDES_APART))
         else:

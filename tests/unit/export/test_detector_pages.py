@@ -230,6 +230,8 @@ def test_openmmlab(network: Get, folder: Path, monkeypatch: pytest.MonkeyPatch, 
     settings = names["model"]["backbone"]
     expected = {"resnet18": ("ResNet", 18, None), "resnext50_32x4d": ("ResNeXt", 50, 32)}[name]
     assert (settings["type"], settings["depth"], settings.get("groups")) == expected
+    width = settings.get("base_width" if to == "mmdet" else "width_per_group")  # as the libraries' own ResNeXt take it
+    assert width == (4 if "resnext" in name else None)
     start = settings["init_cfg"]
     assert start["type"] == "Pretrained"
     state = torch.load(start["checkpoint"], weights_only=True)["state_dict"]

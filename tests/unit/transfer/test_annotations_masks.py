@@ -105,6 +105,7 @@ def test_a_polygon_covers_the_pixels_inside_of_it() -> None:
         ([[1, 1, 3, 3, 5]], "no list of x and y"),
         ([[1, 1, 3, 3, 5, "a"]], "no number"),
         ([[1, 1, 3, 3, 5, float("inf")]], "no number"),
+        ([[0, 0, 1e12, 1, 2, 2]], "reaches far beyond its photograph"),
         ({"size": [4, 5], "counts": [20]}, r"height and width \[4, 5\], where the photograph has \[5, 4\]"),
         ({"size": [5, 4], "counts": [3, 4]}, "do not add up to 4 x 5 pixels"),
         ({"size": [5, 4], "counts": [30, -10]}, "do not add up"),

@@ -104,12 +104,19 @@ def test_outputs_that_are_there_stay(run: Path, photographs: Path, tmp_path: Pat
         detect(run, photographs, tmp_path / "found.json")
 
 
-def test_mistakes(run: Path, photographs: Path, tmp_path: Path) -> None:
+def test_mistakes(run: Path, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "found.json"
     with pytest.raises(UserError, match=r"must name a \.json file"):
         detect(run, photographs, tmp_path / "found")
     with pytest.raises(UserError, match=r"there is no .*nowhere"):
         detect(tmp_path / "nowhere", photographs, out)
+    for side in (0, 100_000):
+        with pytest.raises(UserError, match="test_short_side must be from 32 to"):
+            detect(run, photographs, out, test_short_side=side)
+    with monkeypatch.context() as patch:
+        patch.setenv("WORLD_SIZE", "2")
+        with pytest.raises(UserError, match="made by one process"):
+            detect(run, photographs, out)
     with pytest.raises(UserError, match="draw must be at least 0"):
         detect(run, photographs, out, draw=-1)
     (tmp_path / "other.safetensors").write_bytes(b"other")

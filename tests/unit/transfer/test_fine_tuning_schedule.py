@@ -60,6 +60,12 @@ def test_sides_are_read(text: Any, sides: tuple[int, ...]) -> None:
     assert read_sides(text) == sides
 
 
+@pytest.mark.parametrize("text", ["", "a", "64-", "128-64", []])
+def test_sides_that_are_none_are_told(text: Any) -> None:
+    with pytest.raises(UserError, match=r"the short side .* cannot be read"):
+        read_sides(text)
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

@@ -19,6 +19,7 @@ from manyview.errors import UserError
 from manyview.images.labels.problems import Malformed
 
 # A character of compressed run lengths holds five bits of a number, lowest first, and whether more follow.
+_REACH = 100  # sides of the photograph that a polygon may reach beyond it
 _ZERO, _BITS, _MORE, _SIGN = 48, 5, 0x20, 0x10
 _HIGHEST = 63  # of what a character stands for
 
@@ -60,7 +61,7 @@ def to_rle(segmentation: Any, width: int, height: int) -> Rle:
     """
     tools = mask_tools()
     if isinstance(segmentation, list):
-        return tools.merge(tools.frPyObjects(_polygons(segmentation), height, width))
+        return tools.merge(tools.frPyObjects(_polygons(segmentation, _REACH * max(width, height)), height, width))
     if not isinstance(segmentation, dict) or not {"size", "counts"} <= segmentation.keys():
         raise Malformed("has a segmentation that is neither polygons nor run lengths")
     counts, size = segmentation["counts"], segmentation["size"]
@@ -75,13 +76,15 @@ def to_rle(segmentation: Any, width: int, height: int) -> Rle:
     return {"size": [height, width], "counts": counts.encode() if isinstance(counts, str) else counts}
 
 
-def _polygons(segmentation: Sequence[Any]) -> list[list[float | int]]:
+def _polygons(segmentation: Sequence[Any], reach: int) -> list[list[float | int]]:
     """Checked, without those of two corners or fewer, which cover nothing, and which pycocotools takes for boxes."""
     for polygon in segmentation:
         if not isinstance(polygon, list) or len(polygon) % 2:
             raise Malformed("has a polygon that is no list of x and y in turn")
         if not all(isinstance(value, int | float) and math.isfinite(value) for value in polygon):
             raise Malformed("has a polygon with a coordinate that is no number")
+        if any(abs(value) > reach for value in polygon):  # pycocotools takes memory for every pixel of an edge
+            raise Malformed("has a polygon that reaches far beyond its photograph")
     polygons = [polygon for polygon in segmentation if len(polygon) >= 6]
     if not polygons:
         raise Malformed("has no polygon of at least three corners")

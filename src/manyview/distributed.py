@@ -22,6 +22,8 @@ def join(device: torch.device) -> None:
         device: where this process computes; on CUDA they talk through NCCL, elsewhere through gloo.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not _initialized():
+        if device.type == "cuda" and device.index is not None:
+            torch.cuda.set_device(device)  # NCCL moves what lies on the current one
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         atexit.register(dist.destroy_process_group)
 

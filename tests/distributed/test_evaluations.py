@@ -15,10 +15,11 @@ from torch.multiprocessing.spawn import start_processes
 
 from manyview import distributed
 from manyview.backbones import build_backbone, save_backbone
-from manyview.evaluation import knn_evaluation, linear_evaluation
+from manyview.evaluation import knn_evaluation, linear_evaluation, low_label_evaluation
 
 COUNTS = (1, 2, 3, 7)
 FAST: dict[str, Any] = {"size": 32, "workers": 0, "device": "cpu", "resamples": 20}
+PROBE: dict[str, Any] = {"size": 32, "workers": 0, "device": "cpu", "fractions": (1.0,), "seeds": (0,)}
 HEAD: dict[str, Any] = {"epochs": 3, "batch_size": 3, "measured": "best"}
 
 
@@ -30,6 +31,7 @@ def evaluations(folder: Path, where: str) -> dict[str, Any]:
         "augmented": linear_evaluation(weights, **data, **FAST, **HEAD, out=out / "augmented"),
         "cached": linear_evaluation(weights, **data, **FAST, **HEAD, cached=True, flips=True, out=out / "cached"),
         "knn": knn_evaluation(weights, **data, **FAST, neighbours=3, out=out / "knn"),
+        "probe": low_label_evaluation(weights, **data, **PROBE, out=out / "probe"),
     }
     return {name: result["results"] for name, result in found.items()}
 
@@ -93,7 +95,8 @@ def test_figures_are_those_of_one_process(folder: Path, processes: list[dict[str
     for process in processes:
         assert_close(process["results"], expected)
     for name in expected:
-        assert [path.name for path in (folder / "two" / name).iterdir()] == ["metrics.json"]
+        pictures = ["curve.png"] if name == "probe" else []
+        assert sorted(path.name for path in (folder / "two" / name).iterdir()) == [*pictures, "metrics.json"]
 
 
 def assert_close(ours: Any, theirs: Any) -> None:

@@ -146,11 +146,12 @@ def knn_evaluation(
     count = len(data.train.labels.names)
     require(neighbours <= count, f"neighbours is {neighbours}, but {train_labels} names only {count} photographs")
     networks = load_networks(Path(weights), backbone, random_init, seed)
+    # At once: a run that is still training replaces its weights every epoch.
+    features = describe_features(extraction, data, Path(weights), networks["pretrained"])
     results = {
         name: _measure(name, extract_both(network, data, extraction, name, progress), data, settings, progress)
         for name, network in networks.items()
     }
-    features = describe_features(extraction, data, Path(weights), networks["pretrained"])
     result = {
         "protocol": _describe(settings) | features,
         "results": plain(results),

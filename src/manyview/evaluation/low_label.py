@@ -153,6 +153,7 @@ def low_label_evaluation(
     distributed.join(resolve_device(device))
     if out is not None:
         claim_output(Path(out))
+        require(not (Path(out) / CURVE_FILE).exists(), f"{out} already holds a {CURVE_FILE}: choose another folder")
     data = Data.read(
         (Path(train_labels), Path(images)),
         (Path(val_labels), Path(images if val_images is None else val_images)),
@@ -160,11 +161,12 @@ def low_label_evaluation(
         problems=label_problems,
     )
     networks = load_networks(Path(weights), backbone, random_init, plan.draws.seeds[0])
+    # At once: a run that is still training replaces its weights every epoch.
+    features = describe_features(extraction, data, Path(weights), networks["pretrained"])
     results = {
         name: _curve(name, extract_both(network, data, extraction, name, progress), data, plan, progress)
         for name, network in networks.items()
     }
-    features = describe_features(extraction, data, Path(weights), networks["pretrained"])
     result = {
         "protocol": _describe(plan) | features,
         "results": plain(results),

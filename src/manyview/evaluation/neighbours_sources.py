@@ -128,6 +128,12 @@ class Stored(Source):
             if wanted not in (None, protocol[name]):
                 raise UserError(f"{file} was made with {name} {protocol[name]}, not {wanted}: leave {name} out")
         self.files = ImageFiles(root, self._file.images())
+        # The fingerprint is of all photographs, those that could not be read included, which the file does not name.
+        if not self._file.record["results"]["skipped"] and self.files.fingerprint() != protocol["fingerprint"]:
+            raise UserError(
+                f"{file} holds features of other photographs than those in {root} (names or sizes of files differ): "
+                f"name the folder they were made of, {protocol['images']}"
+            )
         self.protocol = protocol | {"features": str(file), "transform": protocol["transform"]}
 
     def batches(self, indices: Sequence[int]) -> Iterator[Batch]:

@@ -118,7 +118,10 @@ class Unfinished:
 
     def remove(self) -> None:
         """Keep nothing any longer; for after the result is written."""
-        if self.folder is not None and distributed.rank() == 0:
+        if self.folder is None:
+            return
+        distributed.wait_for_all()  # one may still have to read what is kept
+        if distributed.rank() == 0:
             shutil.rmtree(self.folder)
 
 

@@ -21,8 +21,9 @@ def resolve_device(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name == "cuda" and "LOCAL_RANK" in os.environ:
-        name = f"cuda:{os.environ['LOCAL_RANK']}"
+    own = f"cuda:{os.environ['LOCAL_RANK']}" if "LOCAL_RANK" in os.environ else None
+    if name == "cuda" and own is not None:
+        name = own
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -34,6 +35,8 @@ def resolve_device(name: str) -> torch.device:
     }
     if not available.get(device.type, False):
         raise UserError(f'the device {name!r} is not available here: use "auto" or "cpu"')
+    if device.type == "cuda" and int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > 1 and str(device) != own:
+        raise UserError(f'several processes need an accelerator each: use "cuda", not {name!r}')
     return device
 
 

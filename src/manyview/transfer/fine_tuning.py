@@ -165,8 +165,6 @@ def fine_tune(
 def _join(device: str) -> torch.device:
     """This process's device, after meeting the others."""
     chosen = resolve_device(device)
-    if chosen.type == "cuda":
-        torch.cuda.set_device(chosen)
     distributed.join(chosen)
     return chosen
 

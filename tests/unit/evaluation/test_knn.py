@@ -22,7 +22,7 @@ from manyview.evaluation.knn import knn_evaluation, knn_scores
 from manyview.evaluation.metrics import multilabel_metrics
 from manyview.evaluation.table import format_knn
 
-FAST: dict[str, Any] = {"size": 32, "neighbours": 5, "resamples": 20, "workers": 0, "device": "cpu"}
+FAST: dict[str, Any] = {"size": 64, "neighbours": 5, "resamples": 20, "workers": 0, "device": "cpu"}
 
 
 def brute_force(
@@ -139,7 +139,7 @@ def rows_of(file: Path) -> tuple[list[str], np.ndarray]:
 
 
 def features_of(scenes: Any, names: list[str], pool: str, crop: str = "warp") -> np.ndarray:
-    pooled = extract(load_backbone(scenes.weights), scenes.images, names, 32, device="cpu", workers=0, crop=crop)
+    pooled = extract(load_backbone(scenes.weights), scenes.images, names, 64, device="cpu", workers=0, crop=crop)
     return combine(pooled, pool).double().numpy()
 
 
@@ -158,7 +158,7 @@ def test_the_figures_are_those_of_the_neighbours(scenes: Any, tmp_path: Path, po
     assert low < high
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == result
     protocol = result["protocol"]
-    stated = {"neighbours": 5, "temperature": 0.07, "pool": pool, "size": 32, "classes": ["green", "red"], "seed": 0}
+    stated = {"neighbours": 5, "temperature": 0.07, "pool": pool, "size": 64, "classes": ["green", "red"], "seed": 0}
     assert {key: protocol[key] for key in stated} == stated
     assert protocol["feature_dim"] == (1024 if pool == "cat" else 512)
     assert protocol["train"]["positives"] == targets.sum(axis=0).tolist()

@@ -26,7 +26,7 @@ from manyview.evaluation.low_label_table import format_low_label
 from manyview.evaluation.metrics import multilabel_metrics
 from manyview.evaluation.probes import ProbeSettings, draw, probe, scale
 
-FAST: dict[str, Any] = {"size": 32, "workers": 0, "device": "cpu"}
+FAST: dict[str, Any] = {"size": 64, "workers": 0, "device": "cpu"}
 
 
 def some_targets(seed: int, images: int = 200) -> np.ndarray:
@@ -216,7 +216,7 @@ def test_the_figures_are_those_of_the_draws(scenes: Any, curve: tuple[dict[str, 
     backbone = load_backbone(scenes.weights)
     for name, network in (("pretrained", backbone), ("random_init", untrained(backbone, 4))):
         own, others = (
-            combine(extract(network, scenes.images, names, 32, device="cpu", workers=0), "gamp").double().numpy()
+            combine(extract(network, scenes.images, names, 64, device="cpu", workers=0), "gamp").double().numpy()
             for names in (train, val)
         )
         quarter, whole = curve[0]["results"][name]
@@ -249,7 +249,7 @@ def test_the_folder_holds_the_result_and_the_curve(scenes: Any, curve: tuple[dic
         "fractions": [0.25, 1],
         "seeds": [4, 1, 2],
         "pool": "gamp",
-        "size": 32,
+        "size": 64,
         "classes": ["green", "red"],
     }
     assert {key: result["protocol"][key] for key in stated} == stated
@@ -314,7 +314,7 @@ def test_the_centre_the_11_points_and_ml_gcns_quotient(scenes: Any) -> None:
     (train, targets), (val, truth) = rows_of(scenes.train), rows_of(scenes.val)
     backbone = load_backbone(scenes.weights)
     own, others = (
-        combine(extract(backbone, scenes.images, names, 32, device="cpu", workers=0, crop="center"), "gamp")
+        combine(extract(backbone, scenes.images, names, 64, device="cpu", workers=0, crop="center"), "gamp")
         for names in (train, val)
     )
     drawn = draw(targets, 0.25, seed)

@@ -147,6 +147,8 @@ def embed(
             }
             record["provenance"] = {**origin, "seconds": round(time.perf_counter() - start, 1)}
             writer.finish(record)
+            if stop.signal is not None:
+                stop.act()
 
     atomic_write(out, write)
     atomic_write(record_file, json.dumps(record, indent=2, allow_nan=False) + "\n")

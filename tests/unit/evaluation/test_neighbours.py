@@ -240,3 +240,13 @@ def test_mistakes_are_told(scenes: Any, tmp_path: Path, changes: dict[str, Any],
     with pytest.raises(UserError) as caught:
         nearest_neighbours(**arguments)
     assert part in str(caught.value)
+
+
+def test_features_of_other_photographs_are_refused(scenes: Any, tmp_path: Path) -> None:
+    embed(scenes.weights, images=scenes.images, out=tmp_path / "f.npz", size=16, **SMALL)
+    others = tmp_path / "others"
+    shutil.copytree(scenes.images, others)
+    assert nearest_neighbours(scenes.weights, images=others, features=tmp_path / "f.npz", **SMALL)["results"]
+    (others / "a" / "0.png").write_bytes((others / "a" / "2.png").read_bytes() + b" ")
+    with pytest.raises(UserError, match=r"of other photographs than those in .*others"):
+        nearest_neighbours(scenes.weights, images=others, features=tmp_path / "f.npz", **SMALL)

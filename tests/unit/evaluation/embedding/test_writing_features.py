@@ -22,6 +22,7 @@ from PIL import Image
 from manyview.backbones import load_backbone, save_backbone
 from manyview.errors import UserError
 from manyview.evaluation.embedding import embed, format_written, parquet_format, read_features
+from manyview.evaluation.embedding.npz_format import NpzRows
 from manyview.pooling import KINDS
 
 FORMATS = pytest.mark.parametrize("ending", [".parquet", ".npz"])
@@ -224,6 +225,21 @@ def test_a_signal_ends_the_work_after_the_batch_and_leaves_nothing(
     assert seen == [0, 5]
     assert everything_in(tmp_path / "out") == set()
     assert signal.getsignal(number) is handler
+
+
+def test_a_signal_while_the_file_is_put_together_is_heeded(
+    scenes: Any, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = NpzRows.finish
+
+    def interrupted(self: NpzRows, record: dict[str, Any]) -> None:
+        signal.raise_signal(signal.SIGINT)
+        finish(self, record)
+
+    monkeypatch.setattr(NpzRows, "finish", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        embed(scenes.weights, images=photos, out=tmp_path / "out" / "f.npz", **SMALL)
+    assert everything_in(tmp_path / "out") == set()
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(

@@ -3,7 +3,7 @@
 from manyview.evaluation.comparison import compare, format_comparison
 from manyview.evaluation.confidence import bootstrap, summarise
 from manyview.evaluation.embedding import StoredFeatures, embed, format_written, read_features
-from manyview.evaluation.features import Progress, extract
+from manyview.evaluation.features import extract
 from manyview.evaluation.knn import knn_evaluation
 from manyview.evaluation.label_free import check_weights
 from manyview.evaluation.label_free_table import format_check
@@ -13,6 +13,7 @@ from manyview.evaluation.metrics import multilabel_metrics, multilabel_report
 from manyview.evaluation.neighbours import nearest_neighbours
 from manyview.evaluation.table import format_table
 from manyview.evaluation.thresholds import best_thresholds
+from manyview.runs.progress import Progress
 
 __all__ = [
     "Progress",

@@ -13,10 +13,10 @@ from jaxtyping import Float64
 
 from manyview.errors import UserError
 from manyview.evaluation.average_precision import AveragePrecision, average_precisions, mean_over_classes, rank
-from manyview.evaluation.features import Progress, no_progress
 from manyview.evaluation.labelled_scores import LabelledScores, Matrix
 from manyview.evaluation.precision_recall import OVERALL, PER_CLASS, precision_recall, tallies
 from manyview.evaluation.thresholds import Rule, Threshold
+from manyview.runs.progress import Progress, no_progress
 
 Interval = tuple[float, float]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -15,16 +15,10 @@ from manyview.config import IMAGENET_MEAN, IMAGENET_STD
 from manyview.errors import UserError
 from manyview.evaluation.photographs import CROPS, MIN_SIZE, Photographs, Pixels, load
 from manyview.runs.devices import resolve_device, resolve_precision
+from manyview.runs.progress import Progress, no_progress
 from manyview.views import normalize_channels_last
 
 Pooled = dict[str, Float32[Tensor, "images dim"]]
-
-Progress = Callable[[int, int, str], None]
-"""Called as work goes on with how much is done, of how much, and of what; a new phase begins with nothing done."""
-
-
-def no_progress(done: int, total: int, phase: str) -> None:
-    """Report nothing."""
 
 
 def normalisation(backbone: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:

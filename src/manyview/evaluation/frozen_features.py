@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from manyview.backbones import Backbone, load_backbone
 from manyview.backbones.untrained import untrained
-from manyview.evaluation.features import Progress, combine, extract
+from manyview.evaluation.features import combine, extract
 from manyview.evaluation.labelled_photographs import Data, LabelledPhotographs
 from manyview.evaluation.protocol import FeatureSettings
+from manyview.runs.progress import Progress
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -13,7 +13,8 @@ from jaxtyping import Float32
 from torch import Tensor, nn
 
 from manyview.errors import UserError
-from manyview.evaluation.features import Progress, no_progress, require
+from manyview.evaluation.features import require
+from manyview.runs.progress import Progress, no_progress
 
 INITIAL_STD = 0.01
 

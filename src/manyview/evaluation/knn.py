@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from manyview import distributed
 from manyview.evaluation.average_precision import AveragePrecision
-from manyview.evaluation.features import Progress, no_progress, require
+from manyview.evaluation.features import require
 from manyview.evaluation.frozen_features import Features, extract_both, load_networks
 from manyview.evaluation.labelled_photographs import Data
 from manyview.evaluation.metric_settings import Compatibility, MetricSettings
@@ -26,6 +26,7 @@ from manyview.evaluation.record import claim_output, plain, write_result
 from manyview.images.labels.reading import Difficult, Problems
 from manyview.runs import provenance
 from manyview.runs.devices import resolve_device
+from manyview.runs.progress import Progress, no_progress
 
 # Similarities held at a time: 32 MB of them, whatever the numbers of photographs.
 CHUNK_NUMBERS = 2**22

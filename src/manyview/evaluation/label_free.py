@@ -19,7 +19,7 @@ from manyview.backbones.untrained import UNTRAINED, untrained
 from manyview.config import DataConfig, PretrainConfig, ViewsConfig, WholeViewsConfig
 from manyview.errors import UserError
 from manyview.evaluation.diagnosis import Measures, diagnose
-from manyview.evaluation.features import Progress, bands, no_progress, require
+from manyview.evaluation.features import bands, require
 from manyview.evaluation.label_free_protocol import describe_photographs, describe_weights
 from manyview.evaluation.photographs import MIN_SIZE
 from manyview.evaluation.photographs_in_views import BATCH_SIZE, Features, PhotographsInViews, features_in_views
@@ -29,6 +29,7 @@ from manyview.images import find_images
 from manyview.measures import alignment, alpha_req, collapse_std, effective_rank, uniformity
 from manyview.runs import RunFolder, provenance
 from manyview.runs.devices import resolve_device, resolve_precision
+from manyview.runs.progress import Progress, no_progress
 
 HEALTH_FILE = "health.json"
 _UNTRAINED = f"{UNTRAINED}; batch norms normalise by each batch of {BATCH_SIZE} photographs"

@@ -11,10 +11,10 @@ import manyview
 from manyview.backbones import Backbone
 from manyview.evaluation.features import bands, normalisation
 from manyview.evaluation.photographs_in_views import Features, PhotographsInViews
-from manyview.evaluation.protocol import describe_loading, sha256
+from manyview.evaluation.protocol import describe_loading
 from manyview.evaluation.run_parts import Trained
 from manyview.measures import ALPHA_REQ_RANKS
-from manyview.runs import RunFolder
+from manyview.runs import RunFolder, sha256
 
 
 def describe_weights(weights: Path, network: Backbone, trained: Trained | None) -> dict[str, Any]:

@@ -9,7 +9,6 @@ from typing import Any
 
 from manyview import distributed
 from manyview.evaluation.average_precision import AveragePrecision
-from manyview.evaluation.features import Progress, no_progress
 from manyview.evaluation.frozen_features import load_networks
 from manyview.evaluation.head import HeadSettings
 from manyview.evaluation.labelled_photographs import Data
@@ -22,6 +21,7 @@ from manyview.evaluation.unfinished import unfinished
 from manyview.images.labels.reading import Difficult, Problems
 from manyview.runs import provenance
 from manyview.runs.devices import resolve_device
+from manyview.runs.progress import Progress, no_progress
 
 
 def linear_evaluation(

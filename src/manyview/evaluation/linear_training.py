@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from manyview import distributed
 from manyview.evaluation.average_precision import average_precisions, mean_over_classes, rank
-from manyview.evaluation.features import FrozenBackbone, Progress, bands, combine, extract
+from manyview.evaluation.features import FrozenBackbone, bands, combine, extract
 from manyview.evaluation.head import (
     FeatureBatch,
     HeadSettings,
@@ -33,6 +33,7 @@ from manyview.evaluation.protocol import FeatureSettings
 from manyview.evaluation.unfinished import Unfinished
 from manyview.pooling import pool as pool_features
 from manyview.runs.devices import resolve_device
+from manyview.runs.progress import Progress
 
 # The stream of random numbers that decides which photographs an epoch takes mirrored.
 _FLIPS = 1

@@ -14,7 +14,7 @@ import numpy as np
 from manyview import distributed
 from manyview.evaluation.average_precision import AveragePrecision
 from manyview.evaluation.confidence import summarise
-from manyview.evaluation.features import Progress, no_progress, require
+from manyview.evaluation.features import require
 from manyview.evaluation.frozen_features import Features, extract_both, load_networks
 from manyview.evaluation.labelled_photographs import Data
 from manyview.evaluation.low_label_curve import draw_low_label_curve
@@ -26,6 +26,7 @@ from manyview.evaluation.record import claim_output, plain, write_result
 from manyview.images.labels.reading import Difficult, Problems
 from manyview.runs import atomic_write, provenance
 from manyview.runs.devices import resolve_device
+from manyview.runs.progress import Progress, no_progress
 
 CURVE_FILE = "curve.png"
 

@@ -10,10 +10,10 @@ import numpy as np
 from manyview.errors import UserError
 from manyview.evaluation.average_precision import AveragePrecision, average_precisions, mean_over_classes, rank
 from manyview.evaluation.confidence import Resampling, intervals
-from manyview.evaluation.features import Progress, no_progress
 from manyview.evaluation.labelled_scores import LabelledScores, Matrix
 from manyview.evaluation.precision_recall import precision_recall, tallies
 from manyview.evaluation.thresholds import LOGIT_THRESHOLD, Rule, Threshold, best_thresholds
+from manyview.runs.progress import Progress, no_progress
 
 HALF, LOGIT, TOP_3, BEST_F1 = "p>=0.5", "logit>=0.6", "top-3", "best F1 on train"
 """Names of the rules that ``multilabel_report`` measures: the paper's, the authors' code's, ML-GCN's, and the best."""

@@ -16,11 +16,12 @@ from manyview.backbones import load_backbone
 from manyview.config.resolve import nearest_name
 from manyview.errors import UserError
 from manyview.evaluation.embedding.record import Extraction
-from manyview.evaluation.features import Progress, bands, no_progress, require
+from manyview.evaluation.features import bands, require
 from manyview.evaluation.neighbours_search import Nearest, Part, Vectors
 from manyview.evaluation.neighbours_sources import BLOCKS, Extracted, Source, Stored
 from manyview.images import find_images
 from manyview.runs import provenance
+from manyview.runs.progress import Progress, no_progress
 
 KIND = "nearest neighbours by a frozen backbone's features"
 _FEW_NAMES = 10_000  # among so many a name that nearly fits is looked for

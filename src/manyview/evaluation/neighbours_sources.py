@@ -26,9 +26,9 @@ from manyview.evaluation.embedding.reading import open_features
 from manyview.evaluation.embedding.record import Extraction, describe_network, weights_file
 from manyview.evaluation.features import FrozenBackbone, bands
 from manyview.evaluation.neighbours_search import Vectors
-from manyview.evaluation.protocol import sha256
 from manyview.images import ImageFiles
 from manyview.pooling import pool
+from manyview.runs import sha256
 from manyview.runs.devices import resolve_device, resolve_precision
 
 BLOCKS = ("top left", "top right", "bottom left", "bottom right")

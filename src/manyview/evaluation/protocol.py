@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,13 +11,12 @@ import torch
 import manyview
 from manyview.backbones import Backbone, LoadingReport
 from manyview.backbones.untrained import UNTRAINED
-from manyview.errors import UserError
 from manyview.evaluation.features import bands, normalisation, require
 from manyview.evaluation.labelled_photographs import Data
 from manyview.evaluation.photographs import CROPS, MIN_SIZE
 from manyview.evaluation.record import bounded
 from manyview.pooling import KINDS
-from manyview.runs import RunFolder
+from manyview.runs import RunFolder, sha256
 from manyview.runs.devices import resolve_device, resolve_precision
 
 _TRANSFORMS = {
@@ -108,16 +106,3 @@ def describe_loading(loading: LoadingReport | None) -> dict[str, Any] | None:
         "norms": list(loading.norms),
         "dropped": {what: bounded(names, _NAMED) for what, names in loading.dropped.items()},
     }
-
-
-def sha256(file: Path) -> str:
-    """Checksum of a file's content.
-
-    Raises:
-        UserError: if it cannot be read.
-    """
-    try:
-        with file.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror or error}") from error

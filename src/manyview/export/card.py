@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from dataclasses import asdict, dataclass
@@ -13,7 +12,7 @@ from manyview.backbones import Backbone
 from manyview.backbones.checkpoint import find_weights
 from manyview.export.base import of_255
 from manyview.export.checking import Check, native_size
-from manyview.runs import RunFolder, provenance
+from manyview.runs import RunFolder, provenance, sha256
 
 CARD = "manyview.json"
 LICENCE = "manyview is under Apache-2.0, which does not reach the weights: the weights are yours."
@@ -89,12 +88,6 @@ def describe(
 def dump(content: dict[str, Any]) -> str:
     """As text."""
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
-
-
-def sha256(path: Path) -> str:
-    """Checksum of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _images(backbone: Backbone) -> dict[str, Any]:

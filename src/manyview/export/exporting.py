@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +20,8 @@ from manyview.export.checking import Check
 from manyview.export.registry import FORMATS, find_format
 from manyview.runs import atomic_write
 from manyview.runs.files import write_error
+from manyview.runs.progress import Progress, no_progress
 
-Progress = Callable[[int, int, str], None]
 _MIN_SIZE = 8
 
 
@@ -47,10 +47,6 @@ class Exported:
         """A few lines for a person, without those to paste."""
         size = f" ({self.out.stat().st_size / 1e6:.1f} MB)" if self.out.is_file() else ""
         return f"{self.format}: {self.out}{size}, described in {self.card}\n{self.check}"
-
-
-def no_progress(done: int, total: int, phase: str) -> None:
-    """Show nothing."""
 
 
 def export_backbone(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -26,6 +27,19 @@ _ALIGNMENT = 8  # safetensors' data begins at a multiple of so many bytes
 def write_error(path: Path, error: OSError) -> UserError:
     """The user's sentence for a failed write."""
     return UserError(f"cannot write {path}: {_ADVICE.get(error.errno or 0, error.strerror or str(error))}")
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
 
 
 def atomic_write(path: Path, content: bytes | str | Callable[[Path], None]) -> None:

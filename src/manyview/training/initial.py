@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from manyview.backbones.checkpoint import OWN_FORMAT, find_weights
 from manyview.backbones.weights import OtherChannelsError
 from manyview.config import PretrainConfig
 from manyview.errors import UserError
-from manyview.runs import RunFolder
+from manyview.runs import RunFolder, sha256
 from manyview.training.bands import Normalisation
 
 
@@ -72,9 +71,7 @@ def load_initial(backbone: Backbone, config: PretrainConfig) -> Initial:
     report = backbone.loading
     assert report is not None
     says = report.format == OWN_FORMAT.title
-    with file.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
-    return Initial(file, digest, report, (backbone.mean, backbone.std) if says else None)
+    return Initial(file, sha256(file), report, (backbone.mean, backbone.std) if says else None)
 
 
 def _fill(backbone: Backbone, file: Path, config: PretrainConfig) -> None:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from manyview.backbones import build_backbone
+from manyview.backbones import Backbone, build_backbone
 from manyview.errors import UserError
 from manyview.runs import write_tensors
 from manyview.transfer.detectors import Detector, build_detector
@@ -56,10 +56,8 @@ class DetectorDescription:
     test_proposals: int
     iteration: int = 0
 
-    def build(self, *, test_short_side: int | None = None) -> Detector:
-        """The detector with random weights, in training mode."""
-        backbone = build_backbone(self.backbone, in_channels=self.in_channels)
-        backbone.mean, backbone.std = self.mean, self.std
+    def build(self, backbone: Backbone, *, sync_batch_norm: bool = False) -> Detector:
+        """The detector around a backbone, its other weights random, in training mode."""
         return build_detector(
             self.architecture,
             backbone,
@@ -67,9 +65,10 @@ class DetectorDescription:
             masks=self.masks,
             short_sides=self.short_sides,
             max_side=self.max_side,
-            test_short_side=self.test_short_side if test_short_side is None else test_short_side,
+            test_short_side=self.test_short_side,
             regions=self.regions,
             test_proposals=self.test_proposals,
+            sync_batch_norm=sync_batch_norm,
         )
 
 
@@ -110,7 +109,10 @@ def load_detector(path: Path, *, test_short_side: int | None = None) -> tuple[De
     if test_short_side is not None and not 32 <= test_short_side <= description.max_side:
         raise UserError(f"test_short_side must be from 32 to {description.max_side}, not {test_short_side}")
     with torch.random.fork_rng(devices=[]):
-        detector = description.build(test_short_side=test_short_side)
+        backbone = build_backbone(description.backbone, in_channels=description.in_channels)
+        backbone.mean, backbone.std = description.mean, description.std
+        seen = description if test_short_side is None else replace(description, test_short_side=test_short_side)
+        detector = seen.build(backbone)
     try:
         detector.load_state_dict(tensors)
     except RuntimeError as error:

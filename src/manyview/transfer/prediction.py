@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,17 +20,12 @@ from manyview.images import ImageFiles, UnreadableImage, find_images, open_photo
 from manyview.images.loading import load_in_workers
 from manyview.runs import atomic_write
 from manyview.runs.devices import resolve_device, resolve_precision
+from manyview.runs.progress import Progress, no_progress
 from manyview.transfer.average_precision import to_coco_results, write_results
 from manyview.transfer.detector_files import load_detector
 from manyview.transfer.detectors import Detector
 from manyview.transfer.measuring import Computing, detect
 from manyview.transfer.pictures import draw_photograph, save_sheet, spread
-
-Progress = Callable[[int, int, str], None]
-
-
-def no_progress(done: int, total: int, phase: str) -> None:
-    """Report nothing."""
 
 
 def predict(

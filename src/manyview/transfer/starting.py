@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,10 @@ import torch
 from manyview.backbones import Backbone, build_backbone, load_backbone
 from manyview.backbones.untrained import UNTRAINED, untrained
 from manyview.errors import UserError
-from manyview.runs import RunFolder
+from manyview.runs import RunFolder, sha256
 from manyview.transfer.detection_data import DetectionData
 from manyview.transfer.detector_files import DetectorDescription
-from manyview.transfer.detectors import Detector, build_detector
+from manyview.transfer.detectors import Detector
 from manyview.transfer.settings import DetectionSettings
 
 MOMENTUM = 0.9
@@ -59,7 +58,7 @@ def starting_backbone(
     return backbone, {
         "backbone": backbone.name,
         "weights": str(file),
-        "weights_sha256": _sha256(file),
+        "weights_sha256": sha256(file),
         "loading": str(backbone.loading),
     }
 
@@ -85,19 +84,7 @@ def new_detector(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        detector = build_detector(
-            settings.architecture,
-            backbone,
-            classes=len(data.train.classes),
-            masks=settings.masks,
-            short_sides=settings.short_sides,
-            max_side=settings.max_side,
-            test_short_side=settings.test_short_side,
-            regions=settings.regions,
-            test_proposals=settings.test_proposals,
-            sync_batch_norm=sync_batch_norm,
-        )
-    return detector, description
+        return description.build(backbone, sync_batch_norm=sync_batch_norm), description
 
 
 def make_optimizer(detector: torch.nn.Module) -> torch.optim.SGD:
@@ -118,8 +105,3 @@ def make_optimizer(detector: torch.nn.Module) -> torch.optim.SGD:
     ]
     # The schedule sets the learning rate before every step.
     return torch.optim.SGD([group for group in groups if group["params"]], lr=0.0, momentum=MOMENTUM)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

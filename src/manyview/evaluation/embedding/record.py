@@ -12,9 +12,8 @@ import manyview
 from manyview.backbones import Backbone
 from manyview.evaluation.features import bands, normalisation, require
 from manyview.evaluation.photographs import MIN_SIZE
-from manyview.evaluation.protocol import sha256
 from manyview.pooling import KINDS
-from manyview.runs import RunFolder
+from manyview.runs import RunFolder, sha256
 from manyview.runs.devices import resolve_device, resolve_precision
 
 RECORD_SUFFIX, SKIPPED_SUFFIX = ".json", ".skipped.csv"

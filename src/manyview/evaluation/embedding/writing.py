@@ -25,11 +25,12 @@ from manyview.evaluation.embedding.reading import FORMATS
 from manyview.evaluation.embedding.record import RECORD_SUFFIX, SKIPPED_SUFFIX, Extraction, describe_network
 from manyview.evaluation.embedding.rows import KIND, Rows, Writer, as_text
 from manyview.evaluation.embedding.skipping import Skipped
-from manyview.evaluation.features import FrozenBackbone, Progress, bands, no_progress, require
+from manyview.evaluation.features import FrozenBackbone, bands, require
 from manyview.images import ImageFiles, find_images
 from manyview.pooling import pool as pool_maps
 from manyview.runs import atomic_write, provenance
 from manyview.runs.devices import resolve_device, resolve_precision
+from manyview.runs.progress import Progress, no_progress
 from manyview.runs.signals import StopRequest
 
 DTYPES = ("float32", "float16")

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
 import torch
+
+# Before there is a process group: its functions have the group of that moment as a default, which would never end then.
+import torch.distributed.nn
 from jaxtyping import Shaped
 from torch import Tensor
 from torch import distributed as dist
@@ -25,7 +29,23 @@ def join(device: torch.device) -> None:
         if device.type == "cuda" and device.index is not None:
             torch.cuda.set_device(device)  # NCCL moves what lies on the current one
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-        atexit.register(dist.destroy_process_group)
+        leave_at_exit()
+
+
+def leave() -> None:
+    """End the process group and its threads; nothing where there is none.
+
+    A thread of gloo that still holds a tensor while Python ends aborts the process (pytorch#179291), and the threads
+    end only with the last reference to the group. A DistributedDataParallel that is still in use keeps one.
+    """
+    if _initialized():
+        gc.collect()  # a DistributedDataParallel is freed with the cycles that it stands in
+        dist.destroy_process_group()
+
+
+def leave_at_exit() -> None:
+    """Leave before Python ends, whoever started the process group."""
+    atexit.register(leave)
 
 
 def wait_for_all() -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import Tensor
 from torch.multiprocessing.spawn import start_processes
 
@@ -17,6 +15,7 @@ from manyview.transfer.annotations import read_annotations
 from manyview.transfer.detector_files import load_detector
 from manyview.transfer.measuring import Computing, find_objects
 from manyview.transfer.precise_norms import measure_norms
+from processes import joined
 from shapes import tune_tiny, write_shapes
 
 COUNT = 5
@@ -40,16 +39,11 @@ def batches() -> list[Tensor]:
 
 
 def work(rank: int, place: str) -> None:
-    warnings.simplefilter("error")
-    torch.set_num_threads(1)
     folder = Path(place)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    try:
+    with joined(rank, folder):
         own = {"found": found(folder), "statistics": statistics(batches()[rank::2])}
         own["result"] = tune_tiny(folder / "labels.json", folder / "two", iterations=3, precise_batches=1)
         torch.save(own, folder / f"{rank}.pt")
-    finally:
-        dist.destroy_process_group()
 
 
 @pytest.fixture(scope="module")

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 from PIL import Image
 from torch.multiprocessing.spawn import start_processes
 
 from manyview import distributed
 from manyview.backbones import build_backbone, save_backbone
 from manyview.evaluation import knn_evaluation, linear_evaluation, low_label_evaluation
+from processes import joined
 
 COUNTS = (1, 2, 3, 7)
 FAST: dict[str, Any] = {"size": 32, "workers": 0, "device": "cpu", "resamples": 20}
@@ -36,19 +35,15 @@ def evaluations(folder: Path, where: str) -> dict[str, Any]:
     return {name: result["results"] for name, result in found.items()}
 
 
-def work(rank: int, folder: str) -> None:
-    warnings.simplefilter("error")
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    try:
+def work(rank: int, place: str) -> None:
+    folder = Path(place)
+    with joined(rank, folder):
         shared = []
         for count in COUNTS:
             own = distributed.share(range(count))
             rows = torch.tensor([[index, 10.0 * index] for index in own])
             shared.append((own, distributed.gather_shares(rows, count)))
-        torch.save({"shared": shared, "results": evaluations(Path(folder), "two")}, Path(folder) / f"{rank}.pt")
-    finally:
-        dist.destroy_process_group()
+        torch.save({"shared": shared, "results": evaluations(folder, "two")}, folder / f"{rank}.pt")
 
 
 @pytest.fixture(scope="module")

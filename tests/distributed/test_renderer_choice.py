@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch.distributed as dist
 from torch.multiprocessing.spawn import start_processes
 
+from manyview import distributed
 from manyview.training import loop
 from manyview.training import renderer as choice
 from manyview.training.costs import Costs, measure_costs
@@ -47,8 +47,7 @@ def work(rank: int, folder: str, port: int, first_says: str) -> None:
         train_tiny(Path(folder) / "photographs", Path(folder) / "run")
         (Path(folder) / f"{rank}.json").write_text(json.dumps(found))
     finally:
-        if dist.is_initialized():
-            dist.destroy_process_group()
+        distributed.leave()
 
 
 @pytest.mark.parametrize("first_says", ["cpu", "device"])

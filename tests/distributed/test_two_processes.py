@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from manyview import distributed
 from manyview.config import ImageAwareConfig
 from manyview.losses import symmetric_similarity
 from manyview.methods.simsiam import image_aware_term
+from processes import joined, threads
 
 PHOTOGRAPHS, PAIRS = 4, 3
 ORDER = torch.randperm(PHOTOGRAPHS * PAIRS, generator=torch.Generator().manual_seed(3))
@@ -59,34 +60,41 @@ def gradients(model: nn.Module) -> list[Tensor]:
     return [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
 
 
-def work(rank: int, folder: str) -> None:
-    warnings.simplefilter("error")
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    try:
-        half = PHOTOGRAPHS * PAIRS // 2
-        rows = slice(rank * half, (rank + 1) * half)
-        results = []
-        for options in OPTIONS:
-            model = nn.parallel.DistributedDataParallel(heads())
-            loss = step(model, rows, options)
-            dist.all_reduce(loss)
-            results.append((loss / 2, gradients(model)))
-        gathered = [
-            distributed.gather(torch.tensor([[rank, 10 * rank + column] for column in range(3)])),
-            distributed.gather(torch.full((1, 2), rank + 0.5)),
-        ]
-        ranks = (distributed.rank(), distributed.world_size())
-        torch.save({"results": results, "gathered": gathered, "ranks": ranks}, Path(folder) / f"{rank}.pt")
-    finally:
-        dist.destroy_process_group()
+def work(rank: int, place: str) -> None:
+    folder = Path(place)
+    with joined(rank, folder):
+        torch.save(computed(rank), folder / f"{rank}.pt")
+    (folder / f"{rank}.threads").write_text("\n".join(threads() if sys.platform == "linux" else []))
+
+
+def computed(rank: int) -> dict[str, object]:
+    """What the processes are held against one process by."""
+    half = PHOTOGRAPHS * PAIRS // 2
+    results = []
+    for options in OPTIONS:
+        model = nn.parallel.DistributedDataParallel(heads())
+        loss = step(model, slice(rank * half, (rank + 1) * half), options)
+        dist.all_reduce(loss)
+        results.append((loss / 2, gradients(model)))
+    gathered = [
+        distributed.gather(torch.tensor([[rank, 10 * rank + column] for column in range(3)])),
+        distributed.gather(torch.full((1, 2), rank + 0.5)),
+    ]
+    ranks = (distributed.rank(), distributed.world_size())
+    return {"results": results, "gathered": gathered, "ranks": ranks}
 
 
 @pytest.fixture(scope="module")
-def processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]]:
-    folder = tmp_path_factory.mktemp("gloo")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes left."""
+    place = tmp_path_factory.mktemp("gloo")
     # Not forked: PyTorch refuses gradients in a fork of a process that has computed some on several threads.
-    start_processes(work, args=(str(folder),), nprocs=2, start_method="spawn")
+    start_processes(work, args=(str(place),), nprocs=2, start_method="spawn")
+    return place
+
+
+@pytest.fixture
+def processes(folder: Path) -> list[dict[str, object]]:
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 
@@ -109,6 +117,15 @@ def test_rows_come_in_order_of_the_processes(processes: list[dict[str, object]])
         numbers, floats = process["gathered"]  # type: ignore[misc]
         assert numbers.tolist() == [[0, 0], [0, 1], [0, 2], [1, 10], [1, 11], [1, 12]]
         assert floats.tolist() == [[0.5, 0.5], [1.5, 1.5]]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are listed by Linux only")
+def test_the_group_ends_with_its_threads(folder: Path) -> None:
+    """A thread of gloo that is still there when Python ends may abort the process."""
+    for rank in range(2):
+        names = (folder / f"{rank}.threads").read_text().splitlines()
+        assert names
+        assert not [name for name in names if "gloo" in name]
 
 
 def test_one_process_is_the_identity() -> None:

@@ -12,6 +12,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from manyview import distributed
 from manyview.backbones import Backbone, build_backbone, wrap_backbone
 from manyview.config import PretrainConfig
 from manyview.errors import UserError
@@ -109,6 +110,7 @@ def make_fabric(config: PretrainConfig) -> Fabric:
             precision="bf16-mixed" if precision == "bf16" else "32-true",
         )
         fabric.launch()
+    distributed.leave_at_exit()
     return fabric
 
 

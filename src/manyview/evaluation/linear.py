@@ -102,7 +102,7 @@ def linear_evaluation(
         seed: of the head's first weights, the order, the crops, the bootstrap and the untrained backbone.
         workers: loader processes; unset: by cores. No figure depends on it.
         device: "auto" (a CUDA accelerator if there is one), "cpu", "cuda", "cuda:1", "mps".
-        precision: of the backbone: "float32" (which "auto" means) or "bf16", slow on CPUs without AMX.
+        precision: of the backbone: "float32" (which "auto" means) or "bf16", slow on CPUs without instructions for it.
         backbone: architecture, where the weights do not say it themselves.
         progress: called as work goes on.
 

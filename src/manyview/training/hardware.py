@@ -8,6 +8,9 @@ import torch
 
 from manyview.errors import UserError
 
+_BF16_INSTRUCTIONS = frozenset({"amx_bf16", "avx512_bf16"})
+"""What Linux calls them. Those of ARM are left out: nothing was measured there."""
+
 
 def choose_device(asked: str) -> torch.device:
     """The device asked for, or the best one there is.
@@ -44,8 +47,8 @@ def choose_precision(asked: str, device: torch.device) -> str:
 
 
 def _cpu_multiplies_bf16() -> bool:
-    """Whether the CPU has AMX; without it, bf16 convolutions are emulated and ten times slower than float32."""
+    """Whether the CPU has instructions for it; without them bf16 is emulated, ten times slower than float32."""
     try:
-        return "amx_bf16" in Path("/proc/cpuinfo").read_text()
+        return not _BF16_INSTRUCTIONS.isdisjoint(Path("/proc/cpuinfo").read_text().split())
     except OSError:
         return False

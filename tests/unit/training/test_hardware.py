@@ -19,9 +19,9 @@ CPU = torch.device("cpu")
 
 @pytest.mark.parametrize(
     ("flags", "expected"),
-    [("fma avx2", "float32"), ("avx512_bf16", "float32"), ("avx512_bf16 amx_bf16 amx_tile", "bf16")],
+    [("fma avx2 avx512f", "float32"), ("fma avx512_bf16 clzero", "bf16"), ("amx_bf16 amx_tile", "bf16")],
 )
-def test_a_cpu_computes_in_bf16_only_where_it_has_amx(
+def test_a_cpu_computes_in_bf16_only_where_it_has_instructions_for_it(
     flags: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Path, "read_text", lambda path: f"flags : {flags}\n")

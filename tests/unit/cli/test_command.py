@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import manyview
+from commands import complaint
 from manyview.cli.main import app, main
 from tiny import SETTINGS, write_photographs
 
@@ -37,13 +38,7 @@ class Shell:
 
     def mistake(self, *words: object) -> str:
         """The one line that a mistake leads to."""
-        status, out, err = self(*words)
-        assert status == 2
-        assert out == ""
-        assert err.startswith("Error: ")
-        assert err.count("\n") == 1
-        assert err.endswith("\n")
-        return err.removeprefix("Error: ").rstrip("\n")
+        return complaint(self(*words))
 
 
 @pytest.fixture

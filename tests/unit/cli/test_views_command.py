@@ -6,8 +6,6 @@ import base64
 import io
 import json
 import re
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,37 +13,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from manyview.cli.main import main
+from commands import Command, complaint
 from manyview.config import PretrainConfig
 from manyview.images import find_images
 from manyview.training.loader import ViewDataset
 from tiny import train_tiny, write_photographs
 
-Call = Callable[..., tuple[int, str, str]]
+VERB = "views"
 
 
-@pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    """Calls ``manyview views`` in this process: exit status, standard output and standard error."""
-    monkeypatch.setenv("COLUMNS", "100")
-
-    def views(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["manyview", "views", *map(str, words)])
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as caught:
-            main()
-        return int(caught.value.code or 0), *capsys.readouterr()
-
-    return views
-
-
-def mistake(call: Call, *words: object) -> str:
+def mistake(command: Command, *words: object) -> str:
     """The one line that a mistake leads to."""
-    status, out, err = call(*words)
-    assert (status, out) == (2, "")
-    assert err.startswith("Error: ")
-    assert err.count("\n") == 1
-    return err.removeprefix("Error: ").rstrip("\n")
+    return complaint(command(*words))
 
 
 def views_in(page: Path) -> list[np.ndarray]:
@@ -77,11 +56,11 @@ def labels(folder: Path, photographs: Path, **extra: Any) -> Path:
 
 
 @pytest.mark.parametrize("chosen", [["--recipe", "released"], ["--set", "views.grid=[1,3]"], ["--recipe", "simsiam"]])
-def test_shows_the_views_of_the_run(call: Call, photographs: Path, tmp_path: Path, chosen: list[str]) -> None:
+def test_shows_the_views_of_the_run(command: Command, photographs: Path, tmp_path: Path, chosen: list[str]) -> None:
     """With a list of names, a seed and an epoch; against what a run's loader gives for the same."""
     (tmp_path / "some.txt").write_text("11.jpg\n03.jpg\n07.jpg\n")
     words = [*chosen, "--list", tmp_path / "some.txt", "--seed", 5, "--view-size", 48, "--set", "views.blur=[0,0]"]
-    status, _, err = call(photographs, "--out", tmp_path / "a.html", "--only", "07.jpg", "--epoch", 3, *words)
+    status, _, err = command(photographs, "--out", tmp_path / "a.html", "--only", "07.jpg", "--epoch", 3, *words)
     assert (status, err.strip()) == (0, "")
 
     run = train_tiny(
@@ -105,7 +84,7 @@ def test_shows_the_views_of_the_run(call: Call, photographs: Path, tmp_path: Pat
         assert_alike(shown[: len(sample.views)], sample.views[::-1])
 
     # The run's own configuration says all of it.
-    status, _, _ = call(
+    status, _, _ = command(
         "--config", run.path / "config.json", "--out", tmp_path / "b.html", "--only", "07.jpg", "--epoch", 0
     )
     assert status == 0
@@ -114,18 +93,18 @@ def test_shows_the_views_of_the_run(call: Call, photographs: Path, tmp_path: Pat
     assert_alike(views_in(tmp_path / "b.html")[: len(again.views)], again.views)
 
 
-def test_picture_and_page_by_the_ending(call: Call, photographs: Path, tmp_path: Path) -> None:
+def test_picture_and_page_by_the_ending(command: Command, photographs: Path, tmp_path: Path) -> None:
     for name, start in (("new/a.PNG", b"\x89PNG"), ("new/a.Html", b"<!DOCTYPE html>")):
-        status, out, err = call(photographs, "--out", tmp_path / name, "--view-size", 16, "--photos", 1)
+        status, out, err = command(photographs, "--out", tmp_path / name, "--view-size", 16, "--photos", 1)
         assert (status, err.strip()) == (0, "")
         assert out.split() == ["Written:", str(tmp_path / name)]
         assert (tmp_path / name).read_bytes().startswith(start)
     assert sorted(file.name for file in (tmp_path / "new").iterdir()) == ["a.Html", "a.PNG"]
 
 
-def test_how_many_and_which_photographs(call: Call, photographs: Path, tmp_path: Path) -> None:
+def test_how_many_and_which_photographs(command: Command, photographs: Path, tmp_path: Path) -> None:
     def names(*words: object) -> list[str]:
-        status, _, _ = call(photographs, "--out", tmp_path / "a.html", "--view-size", 16, *words)
+        status, _, _ = command(photographs, "--out", tmp_path / "a.html", "--view-size", 16, *words)
         assert status == 0
         return re.findall(r"<h2>(.*?)</h2>", (tmp_path / "a.html").read_text())
 
@@ -135,32 +114,32 @@ def test_how_many_and_which_photographs(call: Call, photographs: Path, tmp_path:
     assert names("--only", "./09.jpg", "--only", "03.jpg") == ["09.jpg", "03.jpg"]
 
 
-def test_unreadable_photographs_are_skipped_with_a_word(call: Call, tmp_path: Path) -> None:
+def test_unreadable_photographs_are_skipped_with_a_word(command: Command, tmp_path: Path) -> None:
     folder = write_photographs(tmp_path / "photos", 3)
     (folder / "00.jpg").write_bytes(b"nothing of that kind")
-    status, out, _ = call(folder, "--out", tmp_path / "a.html", "--view-size", 16, "--photos", 2)
+    status, out, _ = command(folder, "--out", tmp_path / "a.html", "--view-size", 16, "--photos", 2)
     assert status == 0
     assert out.splitlines()[0] == "Skipped 00.jpg: not an image of a known format"
     assert re.findall(r"<h2>(.*?)</h2>", (tmp_path / "a.html").read_text()) == ["01.jpg", "02.jpg"]
 
-    status, _, err = call(folder, "--out", tmp_path / "b.html", "--only", "00.jpg")
+    status, _, err = command(folder, "--out", tmp_path / "b.html", "--only", "00.jpg")
     assert status == 2
     assert err.strip() == f"Error: none of the photographs to be drawn from {folder} can be read"
     assert not (tmp_path / "b.html").exists()
 
 
-def test_bands(call: Call, tmp_path: Path) -> None:
+def test_bands(command: Command, tmp_path: Path) -> None:
     (tmp_path / "tiles").mkdir()
     np.save(tmp_path / "tiles" / "a.npy", np.arange(40 * 30 * 4, dtype=np.uint16).reshape(30, 40, 4))
-    status, _, _ = call(tmp_path / "tiles", "--out", tmp_path / "a.html", "--view-size", 16, "--set", "data.bands=4")
+    status, _, _ = command(tmp_path / "tiles", "--out", tmp_path / "a.html", "--view-size", 16, "--set", "data.bands=4")
     assert status == 0
     assert "band 0 of 4 is shown, in grey, with stretched contrast" in (tmp_path / "a.html").read_text()
     assert len(views_in(tmp_path / "a.html")) == 10
 
 
-def test_counting(call: Call, photographs: Path, tmp_path: Path) -> None:
+def test_counting(command: Command, photographs: Path, tmp_path: Path) -> None:
     words = [photographs, "--out", tmp_path / "a.html", "--view-size", 16, "--photos", 1, "--seed", 2, "--epoch", 1]
-    status, out, err = call(*words, "--labels", labels(tmp_path, photographs), "--share", ".4", "--count-epochs", 3)
+    status, out, err = command(*words, "--labels", labels(tmp_path, photographs), "--share", ".4", "--count-epochs", 3)
     assert (status, err.strip()) == (0, "")
     assert "at least 40 % of an object's box inside both crops" in " ".join(out.split())
     count = json.loads((tmp_path / "metrics.json").read_text())
@@ -188,16 +167,16 @@ def test_counting(call: Call, photographs: Path, tmp_path: Path) -> None:
     ]
 
     # The very same again replaces its own result by the same figures.
-    status, _, _ = call(*words, "--labels", tmp_path / "boxes.json", "--share", ".4", "--count-epochs", 3)
+    status, _, _ = command(*words, "--labels", tmp_path / "boxes.json", "--share", ".4", "--count-epochs", 3)
     assert status == 0
     assert json.loads((tmp_path / "metrics.json").read_text())["results"] == count["results"]
 
 
-def test_counting_follows_the_settings_of_the_blocks(call: Call, photographs: Path, tmp_path: Path) -> None:
+def test_counting_follows_the_settings_of_the_blocks(command: Command, photographs: Path, tmp_path: Path) -> None:
     file = labels(tmp_path, photographs)
     words = [photographs, "--out", tmp_path / "a.png", "--view-size", 16, "--photos", 1, "--labels", file]
     settings = ["--set", "views.overlap=.25", "--set", "views.scale=[.5,.8]", "--set", "views.grid=[1,2]"]
-    assert call(*words, "--count-epochs", 1, *settings)[0] == 0
+    assert command(*words, "--count-epochs", 1, *settings)[0] == 0
     rows = json.loads((tmp_path / "metrics.json").read_text())["results"]
     assert 0.25 in {row["overlap"] for row in rows}
     blocks, control = (
@@ -206,30 +185,30 @@ def test_counting_follows_the_settings_of_the_blocks(call: Call, photographs: Pa
     assert (blocks["scale"], blocks["pairs"], control["pairs"]) == ([0.5, 0.8], 2, 2)
     assert control["scale"] == pytest.approx([0.5 * 0.75, 0.8 * 0.75], rel=1e-5)
 
-    assert call(*words, "--count-epochs", 1, "--recipe", "simsiam")[0] == 0
+    assert command(*words, "--count-epochs", 1, "--recipe", "simsiam")[0] == 0
     blocks = json.loads((tmp_path / "metrics.json").read_text())["results"][1]
     assert (blocks["cropping"], blocks["scale"], blocks["pairs"]) == ("blocks", [0.2, 1.0], 4)
 
 
-def test_labels_of_other_photographs_are_counted_too(call: Call, photographs: Path, tmp_path: Path) -> None:
+def test_labels_of_other_photographs_are_counted_too(command: Command, photographs: Path, tmp_path: Path) -> None:
     other = {"images": [{"id": 1, "file_name": "elsewhere.jpg", "width": 9, "height": 9}], "annotations": []}
     (tmp_path / "other.json").write_text(json.dumps(other))
     words = [photographs, "--out", tmp_path / "a.png", "--view-size", 16, "--photos", 1, "--count-epochs", 1]
     both = ["--labels", labels(tmp_path, photographs), "--labels", tmp_path / "other.json"]
-    status, out, _ = call(*words, *both)
+    status, out, _ = command(*words, *both)
     assert status == 0
     protocol = json.loads((tmp_path / "metrics.json").read_text())["protocol"]
     assert (protocol["photographs"], protocol["with_objects"], protocol["photographs_of_the_run"]) == (16, 15, 15)
     assert "of all: common, over all 16 photographs" in " ".join(out.split())
 
 
-def test_results_of_other_commands_are_not_overwritten(call: Call, photographs: Path, tmp_path: Path) -> None:
+def test_results_of_other_commands_are_not_overwritten(command: Command, photographs: Path, tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text('{"protocol": {"pool": "gamp"}}')
     words = [photographs, "--out", tmp_path / "a.png", "--view-size", 16, "--photos", 1]
-    line = mistake(call, *words, "--labels", labels(tmp_path, photographs))
+    line = mistake(command, *words, "--labels", labels(tmp_path, photographs))
     assert line == f"{tmp_path / 'metrics.json'} holds another command's result: choose another folder for --out"
     assert json.loads((tmp_path / "metrics.json").read_text()) == {"protocol": {"pool": "gamp"}}
-    assert call(*words)[0] == 0
+    assert command(*words)[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -253,27 +232,29 @@ def test_results_of_other_commands_are_not_overwritten(call: Call, photographs: 
         (["--labels", "x.json", "--count-epochs", "0"], "'--count-epochs'"),
     ],
 )
-def test_mistake_in_one_option(call: Call, photographs: Path, tmp_path: Path, words: list[str], part: str) -> None:
-    line = mistake(call, photographs, *([] if "--out" in words else ["--out", tmp_path / "new" / "a.png"]), *words)
+def test_mistake_in_one_option(
+    command: Command, photographs: Path, tmp_path: Path, words: list[str], part: str
+) -> None:
+    line = mistake(command, photographs, *([] if "--out" in words else ["--out", tmp_path / "new" / "a.png"]), *words)
     assert part in line
     assert not (tmp_path / "new").exists()
 
 
-def test_labels_without_any_object(call: Call, photographs: Path, tmp_path: Path) -> None:
+def test_labels_without_any_object(command: Command, photographs: Path, tmp_path: Path) -> None:
     file = labels(tmp_path, photographs, annotations=[{"image_id": 0, "bbox": [0, 0, 9, 9], "iscrowd": 1}])
-    line = mistake(call, photographs, "--out", tmp_path / "a.png", "--view-size", 16, "--labels", file)
+    line = mistake(command, photographs, "--out", tmp_path / "a.png", "--view-size", 16, "--labels", file)
     assert line == f"there is no object in {file}: nothing can be counted"
 
 
-def test_missing_arguments(call: Call, photographs: Path, tmp_path: Path) -> None:
-    assert "PHOTOS is missing: name the folder of photographs" in mistake(call, "--out", tmp_path / "a.png")
-    assert "--out is missing: name the picture to write" in mistake(call, photographs)
+def test_missing_arguments(command: Command, photographs: Path, tmp_path: Path) -> None:
+    assert "PHOTOS is missing: name the folder of photographs" in mistake(command, "--out", tmp_path / "a.png")
+    assert "--out is missing: name the picture to write" in mistake(command, photographs)
     assert "is a folder: name the file to write in it" in mistake(
-        call, photographs, "--out", folder(tmp_path / "a.png")
+        command, photographs, "--out", folder(tmp_path / "a.png")
     )
     (tmp_path / "file").write_text("")
-    assert "cannot write" in mistake(call, photographs, "--out", tmp_path / "file" / "a.png")
-    assert "does not exist" in mistake(call, tmp_path / "nix", "--out", tmp_path / "b.png")
+    assert "cannot write" in mistake(command, photographs, "--out", tmp_path / "file" / "a.png")
+    assert "does not exist" in mistake(command, tmp_path / "nix", "--out", tmp_path / "b.png")
 
 
 def folder(path: Path) -> Path:

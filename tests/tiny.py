@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,21 @@ class TinyNet(nn.Module):
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch dim h w"]:
         return self.layers(x)
+
+
+class Interrupting(TinyNet):
+    """A network during whose pass, in some step, the process gets a signal."""
+
+    def __init__(self, step: int = 999, number: signal.Signals = signal.SIGINT, channels: int = 3) -> None:
+        super().__init__(channels=channels)
+        self.step, self.number, self.passes = step, number, 0
+
+    def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch dim h w"]:
+        if self.training:
+            self.passes += 1
+            if self.passes == 2 * self.step:  # a pass for either view of the pairs
+                signal.raise_signal(self.number)
+        return super().forward(x)
 
 
 def train_tiny(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ import pytest
 import tifffile
 import torch
 from safetensors.torch import load_file, safe_open
-from torch import Tensor
 
 import manyview
 from manyview.config import IMAGENET_MEAN, IMAGENET_STD
@@ -21,10 +20,11 @@ from manyview.errors import UserError
 from manyview.evaluation import linear_evaluation
 from manyview.images import statistics
 from manyview.runs import RunFolder
-from tiny import COUNT, TinyNet, train_tiny
+from tiny import COUNT, Interrupting, TinyNet, train_tiny
 
 BANDS = 5
 SETTINGS: dict[str, Any] = {"data.bands": BANDS}
+five_bands = partial(Interrupting, channels=BANDS)
 LEVELS = np.array([0.9, 0.1, 0.4, 0.02, 0.6])
 
 
@@ -54,24 +54,9 @@ def tiffs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_tiffs(tmp_path_factory.mktemp("bands") / "tiffs")
 
 
-class Interrupting(TinyNet):
-    """A network of five channels, during whose pass, in some step, the process gets Ctrl-C."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__(channels=BANDS)
-        self.step, self.passes = step, 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.training:
-            self.passes += 1
-            if self.passes == 2 * self.step:
-                signal.raise_signal(signal.SIGINT)
-        return super().forward(x)
-
-
 @pytest.fixture(scope="module")
 def whole(tiffs: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    return train_tiny(tiffs, tmp_path_factory.mktemp("runs") / "whole", backbone=Interrupting(99), settings=SETTINGS)
+    return train_tiny(tiffs, tmp_path_factory.mktemp("runs") / "whole", backbone=five_bands(99), settings=SETTINGS)
 
 
 def read_config(run: RunFolder) -> dict[str, Any]:
@@ -97,11 +82,11 @@ def test_a_stopped_run_resumes_to_the_bit_without_measuring_anew(
 ) -> None:
     out = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        train_tiny(tiffs, out, backbone=Interrupting(6), settings=SETTINGS)
+        train_tiny(tiffs, out, backbone=five_bands(6), settings=SETTINGS)
     # Had it been measured with other figures, the weights would follow these, as the next test shows.
     monkeypatch.setattr("manyview.training.bands.measure_bands", lambda *_, **__: pytest.fail("measured anew"))
 
-    train_tiny(None, out, backbone=Interrupting(99), settings=SETTINGS, resume=True)
+    train_tiny(None, out, backbone=five_bands(99), settings=SETTINGS, resume=True)
 
     for name in ("backbone.safetensors", "checkpoints/step-000000008.safetensors", "checkpoints/step-000000008.json"):
         assert (out / name).read_bytes() == (whole.path / name).read_bytes()
@@ -111,12 +96,12 @@ def test_a_stopped_run_resumes_to_the_bit_without_measuring_anew(
 def test_a_resumed_run_takes_the_figures_that_its_folder_holds(tiffs: Path, whole: RunFolder, tmp_path: Path) -> None:
     out = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        train_tiny(tiffs, out, backbone=Interrupting(6), settings=SETTINGS)
+        train_tiny(tiffs, out, backbone=five_bands(6), settings=SETTINGS)
     config = json.loads((out / "config.json").read_text())
     config["views"]["mean"][0] += 0.5
     (out / "config.json").write_text(json.dumps(config))
 
-    run = train_tiny(None, out, backbone=Interrupting(99), settings=SETTINGS, resume=True)
+    run = train_tiny(None, out, backbone=five_bands(99), settings=SETTINGS, resume=True)
 
     changed, before = load_file(run.weights), load_file(whole.weights)
     assert any(not torch.equal(changed[name], before[name]) for name in before)
@@ -125,19 +110,19 @@ def test_a_resumed_run_takes_the_figures_that_its_folder_holds(tiffs: Path, whol
 def test_a_folder_that_lost_its_figures_is_not_resumed(tiffs: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
-        train_tiny(tiffs, out, backbone=Interrupting(6), settings=SETTINGS)
+        train_tiny(tiffs, out, backbone=five_bands(6), settings=SETTINGS)
     config = json.loads((out / "config.json").read_text())
     config["views"]["std"] = None
     (out / "config.json").write_text(json.dumps(config))
 
     with pytest.raises(UserError, match=r"config.json does not say views\.mean and views\.std"):
-        train_tiny(None, out, backbone=Interrupting(99), settings=SETTINGS, resume=True)
+        train_tiny(None, out, backbone=five_bands(99), settings=SETTINGS, resume=True)
 
 
 def test_arrays_and_tiffs_of_the_same_pixels_give_the_same_weights(whole: RunFolder, tmp_path: Path) -> None:
     arrays = write_arrays(tmp_path / "arrays")
 
-    run = train_tiny(arrays, tmp_path / "run", backbone=Interrupting(99), settings={**SETTINGS, "data.workers": 1})
+    run = train_tiny(arrays, tmp_path / "run", backbone=five_bands(99), settings={**SETTINGS, "data.workers": 1})
 
     assert run.weights.read_bytes() == whole.weights.read_bytes()
 
@@ -152,7 +137,7 @@ def test_8_bits_among_16_are_no_darker(tiffs: Path, tmp_path: Path) -> None:
     plain = {**SETTINGS, "views.blur": [0, 0], "views.scale": [1, 1]}
 
     runs = [
-        train_tiny(folder, tmp_path / f"run {folder.name}", backbone=Interrupting(99), settings=plain, epochs=1)
+        train_tiny(folder, tmp_path / f"run {folder.name}", backbone=five_bands(99), settings=plain, epochs=1)
         for folder in (mixed, deep)
     ]
 
@@ -167,13 +152,13 @@ def test_given_figures_are_not_measured(tiffs: Path, tmp_path: Path, monkeypatch
     monkeypatch.setattr(statistics, "open_bands", lambda *_, **__: pytest.fail("measured"))
     given = {**SETTINGS, "views.mean": [0.1] * 5, "views.std": [0.5] * 5}
 
-    run = train_tiny(tiffs, tmp_path / "run", backbone=Interrupting(99), settings=given, epochs=1)
+    run = train_tiny(tiffs, tmp_path / "run", backbone=five_bands(99), settings=given, epochs=1)
 
     assert read_config(run)["views"]["mean"] == [0.1] * 5
 
 
 def test_a_run_can_be_repeated_from_its_own_file(whole: RunFolder, tmp_path: Path) -> None:
-    run = train_tiny(None, tmp_path / "run", backbone=Interrupting(99), config=whole.path / "config.json")
+    run = train_tiny(None, tmp_path / "run", backbone=five_bands(99), config=whole.path / "config.json")
 
     assert run.weights.read_bytes() == whole.weights.read_bytes()
 
@@ -188,14 +173,14 @@ def test_rgb_runs_keep_imagenets_figures(photographs: Path, tmp_path: Path) -> N
 def test_colours_of_declared_bands_change(tiffs: Path, whole: RunFolder, tmp_path: Path) -> None:
     coloured = {**SETTINGS, "data.rgb_bands": [2, 1, 0]}
 
-    run = train_tiny(tiffs, tmp_path / "run", backbone=Interrupting(99), settings=coloured)
+    run = train_tiny(tiffs, tmp_path / "run", backbone=five_bands(99), settings=coloured)
 
     assert read_config(run)["views"]["mean"] == read_config(whole)["views"]["mean"]
     assert run.weights.read_bytes() != whole.weights.read_bytes()
 
 
 def test_one_line_says_what_was_measured(tiffs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    train_tiny(tiffs, tmp_path / "run", backbone=Interrupting(99), settings=SETTINGS, epochs=1, quiet=False)
+    train_tiny(tiffs, tmp_path / "run", backbone=five_bands(99), settings=SETTINGS, epochs=1, quiet=False)
 
     printed = capsys.readouterr().err
     (line,) = [line for line in printed.splitlines() if line.startswith("Bands measured")]
@@ -209,7 +194,7 @@ def test_a_wrong_number_of_bands_says_so_before_the_run(tiffs: Path, tmp_path: P
         train_tiny(tiffs, tmp_path / "run", backbone=TinyNet(channels=4), settings={"data.bands": 4})
 
     assert not (tmp_path / "run" / "config.json").exists()
-    train_tiny(tiffs, tmp_path / "run", backbone=Interrupting(99), settings=SETTINGS, epochs=1)
+    train_tiny(tiffs, tmp_path / "run", backbone=five_bands(99), settings=SETTINGS, epochs=1)
 
 
 def test_a_network_of_other_channels_is_refused(tiffs: Path, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,24 +21,10 @@ from manyview.runs import RunFolder
 from manyview.training import renderer as choice
 from manyview.training.costs import Costs
 from manyview.training.costs import measure_costs as really_measure
-from tiny import TinyNet, train_tiny
+from tiny import Interrupting, TinyNet, train_tiny
 
 DEVICE = {"training.renderer": "device"}
 DECODING = {"data.decode": "device"}
-
-
-class Interrupting(TinyNet):
-    """A network during whose pass, in some step, the process gets a signal."""
-
-    def __init__(self, step: int) -> None:
-        super().__init__()
-        self.step, self.passes = step, 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.passes += self.training
-        if self.training and self.passes == 2 * self.step:
-            signal.raise_signal(signal.SIGINT)
-        return super().forward(x)
 
 
 def weights(run: RunFolder) -> bytes:

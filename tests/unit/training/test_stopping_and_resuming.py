@@ -13,29 +13,13 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
 
 from manyview.errors import UserError
 from manyview.runs import RunFolder
 from manyview.training.plan import epoch_order
-from tiny import TinyNet, train_tiny, write_photographs
+from tiny import Interrupting, TinyNet, train_tiny, write_photographs
 
 LAST = "step-000000008"
-
-
-class Interrupting(TinyNet):
-    """A network during whose pass, in some step, the process gets a signal."""
-
-    def __init__(self, step: int, number: signal.Signals = signal.SIGINT) -> None:
-        super().__init__()
-        self.step, self.number, self.passes = step, number, 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.training:
-            self.passes += 1
-            if self.passes == 2 * self.step:
-                signal.raise_signal(self.number)
-        return super().forward(x)
 
 
 @pytest.fixture(scope="module")

@@ -178,9 +178,9 @@ def knn_scores(
     """Share of the weighted votes of the k nearest images that each class gets.
 
     The score of a class is the sum of exp(cos / T) over those of the k images of the highest cosine that show the
-    class, divided by the sum over all k. (Wu et al., CVPR 2018, for one label an image; here each class is voted on by
-    itself.) Of images that are equally near, the first in order of ``keys`` are taken. A vector of zeros has the cosine
-    0 with all others. Memory is bounded: some queries at a time.
+    class, divided by the sum over all k; exactly 1 where all of them show it. (Wu et al., CVPR 2018, for one label an
+    image; here each class is voted on by itself.) Of images that are equally near, the first in order of ``keys`` are
+    taken. A vector of zeros has the cosine 0 with all others. Memory is bounded: some queries at a time.
 
     Args:
         queries: features of the images to classify.
@@ -210,9 +210,9 @@ def knn_scores(
             (known,) = torch.where(same >= 0)
             cosines[known, same[known]] = -torch.inf
         votes = _votes(cosines, neighbours, temperature)
-        cast, of_all = votes @ (labels * counted), votes @ counted
-        # Rounding can take the quotient of equal sums above 1; where nobody votes, it is 0 / 1.
-        parts.append((cast / torch.where(of_all > 0, of_all, 1)).clamp(0, 1))
+        # So unanimous votes are exactly 1, and tie; two sums over all who vote may be rounded differently.
+        cast, against = votes @ (labels * counted), votes @ ((1 - labels) * counted)
+        parts.append(torch.where(cast > 0, cast / (cast + against), 0))
         progress(start + len(cosines), len(queries), phase)
     return torch.cat(parts)
 

@@ -37,7 +37,7 @@ def brute_force(
         weights = [np.exp(-cosine / temperature) for cosine, _ in near]
         for weight, (_, place) in zip(weights, near, strict=True):
             scores[row] += weight * targets[place] / sum(weights)
-    return scores
+    return scores.round(14)  # unanimous votes tie
 
 
 def case(seed: int, queries: int = 30, images: int = 70) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -89,6 +89,16 @@ def test_of_equally_near_images_the_first_vote() -> None:
         scores = scores_of(np.array([[3.0, 0.0]]), keys, np.eye(5, dtype=np.uint8), k)[0]
         assert np.flatnonzero(scores).tolist() == voters
         assert scores[voters] == pytest.approx(1 / k)
+
+
+@pytest.mark.parametrize("classes", [1, 3, 8, 17])
+def test_unanimous_votes_tie_exactly(classes: int) -> None:
+    """Average precision depends on the order of what is not tied."""
+    queries, keys, _ = case(4, queries=300, images=90)
+    targets = np.ones((90, classes), dtype=np.uint8)
+    ignored = torch.from_numpy(np.random.default_rng(0).integers(0, 2, targets.shape, dtype=np.uint8))
+    assert (scores_of(queries, keys, targets, 9) == 1).all()
+    assert set(np.unique(scores_of(queries, keys, targets, 9, ignored=ignored))) <= {0.0, 1.0}
 
 
 def test_an_image_does_not_vote_for_itself() -> None:

@@ -21,7 +21,8 @@ def detect(
     ] = None,
     images: Annotated[Path | None, typer.Option(help="Folder that the labels' file names are relative to.")] = None,
     train_labels: Annotated[
-        Path | None, typer.Option(help="Objects to learn from: COCO JSON, Pascal VOC's XML or list.")
+        Path | None,
+        typer.Option(help="Objects to learn from: COCO JSON, Pascal VOC's XML or list, or a folder of YOLO's files."),
     ] = None,
     val_labels: Annotated[Path | None, typer.Option(help="The same, to measure on.")] = None,
     out: Annotated[

@@ -78,7 +78,7 @@ def fine_tune(
     Args:
         weights: run folder or checkpoint file of a torchvision ResNet; may be None with ``random_init``.
         images: folder that the label files' names are relative to.
-        train_labels: COCO JSON or Pascal VOC, as ``read_annotations`` takes them.
+        train_labels: COCO JSON, Pascal VOC or YOLO, as ``read_annotations`` takes them.
         val_labels: the same to measure on; its classes must be among those of ``train_labels``.
         out: the run's folder: config.json, run.json, metrics.jsonl, detector.safetensors, results.json (COCO's result
             format, of the validation photographs), metrics.json and predictions.png.

@@ -58,6 +58,27 @@ def test_training_then_predicting(data: list[object], tmp_path: Path) -> None:
     assert len(json.loads((tmp_path / "found-images.json").read_text())["images"]) == 3
 
 
+def test_yolo_files_are_labels(data: list[object], tmp_path: Path) -> None:
+    labels = json.loads(Path(str(data[3])).read_text())
+    lines: dict[int, str] = {image["id"]: "" for image in labels["images"]}
+    for annotation in labels["annotations"]:
+        left, top, width, height = (number / 64 for number in annotation["bbox"])
+        outline = (left, top, left + width, top, left + width, top + height, left, top + height)
+        lines[annotation["image_id"]] += f"{annotation['category_id'] - 1} {' '.join(map(str, outline))}\n"
+    folder = tmp_path / "labels"
+    folder.mkdir()
+    for image in labels["images"]:
+        (folder / image["file_name"]).with_suffix(".txt").write_text(lines[image["id"]])
+    (tmp_path / "data.yaml").write_text("names: [disc, square, triangle]\n")
+    start = ["--random-init", "--backbone", "resnet18", "--architecture", "fpn", "--masks", "--iterations", 1]
+    given = ["--train-labels", folder, "--val-labels", folder, "--out", tmp_path / "run"]
+    result = call(*start, *data[:2], *given, *FAST, "--precise-batches", 1)
+    assert result.exception is None, result.exception
+    metrics = json.loads((tmp_path / "run/metrics.json").read_text())
+    assert metrics["protocol"]["classes"] == ["disc", "square", "triangle"]
+    assert metrics["results"]["mask"].keys() == metrics["results"]["box"].keys()
+
+
 def test_defaults_are_those_of_the_library() -> None:
     ours, theirs = inspect.signature(detect).parameters, inspect.signature(fine_tune).parameters
     for name, parameter in theirs.items():

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 from manyview.errors import UserError
-from manyview.images.labels import voc_lists, voc_xml, yolo_names
+from manyview.images.labels import voc_lists, voc_xml, yolo, yolo_names
 from manyview.images.labels.coco import read_coco
 from manyview.images.labels.contents import Contents
 from manyview.images.labels.csv_file import read_csv
 from manyview.images.labels.files import find_files, numbered_lines
-from manyview.images.labels.yolo import is_object, read_yolo
 
 KINDS = (
     "a .csv with the columns image,labels, a COCO instances .json, a list of Pascal VOC's ImageSets/Main (.txt) or a "
@@ -48,7 +46,7 @@ def _unrecognised(file: Path) -> UserError:
 def _read_list(file: Path) -> Contents:
     """Read a list of ImageSets/Main: of one class, or of the images of a split whose labels lie elsewhere."""
     lines = [line for _, line in numbered_lines(file)]
-    if any(is_object(line) for line in lines):
+    if any(yolo.is_object(line) for line in lines):
         raise _unrecognised(file)
     if any(voc_lists.split_value(line) for line in lines):
         name, _ = voc_lists.class_and_split(file)
@@ -68,32 +66,35 @@ def _read_list(file: Path) -> Contents:
     )
 
 
-def _read_folder(folder: Path) -> Contents:
+def annotations_or_texts(folder: Path) -> tuple[list[str], list[str]]:
+    """Names of a folder's XML files, or of its text files; lists of classes' names do not count.
+
+    Raises:
+        UserError: it has both, or cannot be searched.
+    """
     annotations = find_files(folder, voc_xml.ENDING)
-    texts = [name for name in find_files(folder, voc_lists.ENDING) if Path(name).name != yolo_names.LIST]
+    texts = [name for name in find_files(folder, yolo.ENDING) if Path(name).name != yolo_names.LIST]
     if annotations and texts:
         raise UserError(
             f"{folder} holds both .xml and .txt files, such as {annotations[0]} and {texts[0]}: give a folder that "
             "holds labels of one kind only"
         )
+    return annotations, texts
+
+
+def _read_folder(folder: Path) -> Contents:
+    annotations, texts = annotations_or_texts(folder)
     if annotations:
         return voc_xml.read_annotations(folder, annotations)
-    return _read_text_folder(folder, texts)
-
-
-def _read_text_folder(folder: Path, texts: Sequence[str]) -> Contents:
-    """Read a folder of text files: YOLO's if one has a line such as YOLO's files have, else lists of classes."""
-    lists, blank = [], True
-    for name in texts:
-        lines = [line for _, line in numbered_lines(folder / name, errors="replace")]
-        if any(is_object(line) for line in lines):
-            return read_yolo(folder, texts)
-        named_as_list = "/" not in name and voc_lists.class_and_split(Path(name))[0]
-        if named_as_list and any(voc_lists.split_value(line) for line in lines):
-            lists.append(name)
-        blank = blank and not lines
+    if yolo.are_yolo(folder, texts):
+        return yolo.read_yolo(folder, texts)
+    lists = [name for name in texts if _is_class_list(folder, name)]
     if lists:
         return voc_lists.read_class_lists(voc_lists.lists_of_folder(folder, lists))
-    if texts and blank:
-        return read_yolo(folder, texts)
     raise _unrecognised(folder)
+
+
+def _is_class_list(folder: Path, name: str) -> bool:
+    if "/" in name or not voc_lists.class_and_split(Path(name))[0]:
+        return False
+    return any(voc_lists.split_value(line) for _, line in numbered_lines(folder / name, errors="replace"))

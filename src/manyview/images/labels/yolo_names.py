@@ -1,4 +1,4 @@
-"""The names of YOLO's classes, which its label files only number."""
+"""What ``classes.txt`` and ``data.yaml`` say of YOLO's label files: names of classes, and shape of key points."""
 
 from __future__ import annotations
 
@@ -29,9 +29,7 @@ def class_names(folder: Path) -> dict[int, str] | None:
     Raises:
         UserError: such a file is malformed, or two in one folder differ.
     """
-    here = Path(os.path.abspath(folder))  # noqa: PTH100 - resolve would follow links, away from the names
-    above = list(here.parents)[:2] if "labels" in (here.name, here.parent.name) else []
-    for place in (here, *above):
+    for place in _places(folder):
         files = [place / name for name in (LIST, *DATA_FILES) if (place / name).is_file()]
         if files:
             first, *others = [_read(file) for file in files]
@@ -39,6 +37,39 @@ def class_names(folder: Path) -> dict[int, str] | None:
                 raise UserError(f"{' and '.join(map(str, files))} name different classes: remove the wrong one")
             return first
     return None
+
+
+def key_point_values(folder: Path) -> int | None:
+    """How many numbers for key points follow those of each box, or None if the labels have none.
+
+    It is the product of ``kpt_shape`` in the nearest ``data.yaml``, which is looked for where ``class_names`` does.
+
+    Args:
+        folder: of the label files.
+
+    Raises:
+        UserError: such a file is malformed.
+    """
+    files = (place / name for place in _places(folder) for name in DATA_FILES)
+    nearest = next((file for file in files if file.is_file()), None)
+    data = None if nearest is None else _load(nearest)
+    if not isinstance(data, dict) or "kpt_shape" not in data:
+        return None
+    try:
+        if not isinstance(data["kpt_shape"], list):
+            raise ValueError
+        points, values = (int(side) for side in data["kpt_shape"])
+    except (TypeError, ValueError):
+        raise UserError(
+            f"{nearest} must have as kpt_shape a list of two numbers: of points, and of values of each"
+        ) from None
+    return points * values
+
+
+def _places(folder: Path) -> list[Path]:
+    """Folders that may hold what is said of all label files, the nearest first."""
+    here = Path(os.path.abspath(folder))  # noqa: PTH100 - resolve would follow links, away from the names
+    return [here, *(list(here.parents)[:2] if "labels" in (here.name, here.parent.name) else [])]
 
 
 def _read(file: Path) -> dict[int, str]:
@@ -55,13 +86,17 @@ def _read_list(file: Path) -> dict[int, str]:
     return {number: line.strip() for number, line in enumerate(read_text(file, "names").rstrip().split("\n"))}
 
 
-def _read_data(file: Path) -> dict[int, str]:
+def _load(file: Path) -> Any:
     text = read_text(file, "names")
     try:
         # The base loader makes nothing but strings, lists and dictionaries: a class called "no" keeps its name.
-        data: Any = yaml.load(text, Loader=yaml.BaseLoader)
+        return yaml.load(text, Loader=yaml.BaseLoader)
     except (yaml.YAMLError, RecursionError) as error:
         raise UserError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
+
+
+def _read_data(file: Path) -> dict[int, str]:
+    data = _load(file)
     names = data.get("names") if isinstance(data, dict) else None
     by_number = dict(enumerate(names)) if isinstance(names, list) else names
     if (

@@ -1,4 +1,4 @@
-"""The objects of photographs, from COCO instances files and Pascal VOC annotations."""
+"""The objects of photographs, from COCO instances files, Pascal VOC annotations and YOLO text files."""
 
 from __future__ import annotations
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from manyview.images.labels.problems import Problem
 
 LabelledBox = tuple[float, float, float, float]
-"""Left, top, width and height in pixels, from the edge of the first pixel."""
+"""Left, top, width and height, from the edge of the first pixel."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,10 @@ class LabelledImage:
     size: tuple[int, int] | None
     objects: tuple[LabelledObject, ...]
 
+    def in_pixels(self, width: int, height: int) -> LabelledImage:
+        """The same with boxes and outlines in pixels that are here in shares of the photograph's sides."""
+        return replace(self, objects=tuple(_in_pixels(thing, width, height) for thing in self.objects))
+
 
 @dataclass(frozen=True, slots=True)
 class DetectionContents:
@@ -62,9 +66,23 @@ class DetectionContents:
         problems: of what could not be read.
         category_ids: of the classes by name, in their order, where the file declares them; else empty.
         by_stem: whether photographs are named without their extension.
+        in_shares: whether boxes and outlines are in shares of the photograph's width and height, instead of pixels.
     """
 
     entries: list[LabelledImage]
     problems: list[Problem]
     category_ids: dict[str, int]
     by_stem: bool
+    in_shares: bool = False
+
+
+def _in_pixels(thing: LabelledObject, width: int, height: int) -> LabelledObject:
+    left, top, across, down = thing.box
+    scaled = replace(thing, box=(left * width, top * height, across * width, down * height))
+    if thing.segmentation is None:
+        return scaled
+    outlines = [
+        [value * (height if place % 2 else width) for place, value in enumerate(outline)]
+        for outline in thing.segmentation
+    ]
+    return replace(scaled, segmentation=outlines)

@@ -11,8 +11,11 @@ from typing import Literal, get_args
 from manyview.errors import UserError
 from manyview.images import UnreadableImage
 from manyview.images.labels.contents import Entry
+from manyview.images.labels.files import numbered_lines
 from manyview.images.labels.image_names import ImageNames
 from manyview.images.labels.problems import Problem, refusal, unique_entries
+from manyview.images.labels.recognition import annotations_or_texts
+from manyview.images.labels.yolo import are_yolo, is_object
 from manyview.images.listing import check_folder
 from manyview.transfer.annotations.checking import Checking
 from manyview.transfer.annotations.coco import read_coco
@@ -20,11 +23,13 @@ from manyview.transfer.annotations.contents import DetectionContents, LabelledIm
 from manyview.transfer.annotations.labels import DetectionLabels
 from manyview.transfer.annotations.sizes import measure
 from manyview.transfer.annotations.voc import read_voc_folder, read_voc_list
+from manyview.transfer.annotations.yolo import read_yolo
 
 Problems = Literal["refuse", "skip"]
 
 KINDS = (
-    "a COCO instances .json, a folder of Pascal VOC's .xml annotations, or a list of Pascal VOC's ImageSets/Main (.txt)"
+    "a COCO instances .json, a folder of Pascal VOC's .xml annotations, a list of Pascal VOC's ImageSets/Main (.txt), "
+    "or a folder of YOLO's .txt files"
 )
 
 
@@ -42,16 +47,22 @@ def read_annotations(
     - A folder of Pascal VOC's XML annotations.
     - A list of Pascal VOC's ``ImageSets/Main``, with the XML of its photographs in ``Annotations`` beside or up to two
       levels above it.
+    - A folder of YOLO's text files, each for the photograph of its name, with boxes or outlines in shares of the
+      photograph's sides, and the names of the classes in ``classes.txt`` or ``data.yaml`` in it or above its folder
+      ``labels``; without them, classes are called by their numbers. The box of an outline is the smallest around it.
+      If ``data.yaml`` has ``kpt_shape``, boxes have key points behind them, which are left out.
 
-    Boxes are cut to their photograph, as annotators draw over the edge. Objects without area and crowds are kept, as
-    AP knows them, but are not ``trained``. Categories and photographs without objects are kept, too.
+    A photograph without a file of its own among XML or YOLO files is not labelled at all. Boxes are cut to their
+    photograph, as annotators draw over the edge. Objects without area and crowds are kept, as AP knows them, but are
+    not ``trained``. Categories and photographs without objects are kept, too.
 
     Args:
         file: the label file or folder.
         images: folder to which the photographs' names are relative. All of them must be there: their sizes are read.
         classes: classes to use, in this order, e.g. those of the training labels. Unset: all categories of a COCO file
-            in the order of their ids, else all names of objects in alphabetical order.
-        masks: whether masks are wanted, which every object must have then.
+            or names of YOLO classes in the order of their numbers, else all names of objects in alphabetical order,
+            numbers first.
+        masks: whether masks are wanted, which every object must have then: in YOLO files an outline.
         problems: what becomes of photographs that are missing, unreadable, named twice, or not of the stated size; of
             objects that are malformed, of an unknown class, outside of their photograph, with an id that another one
             has, or of no listed photograph: a ``UserError`` ("refuse"), or such photographs and objects are left out,
@@ -70,6 +81,8 @@ def read_annotations(
     found = list(contents.problems)
     located = unique_entries(_located(contents, images, found), _content, found, things="objects")
     sized = _sized(located, images, found)
+    if contents.in_shares:
+        sized = [(entry.in_pixels(*size), size) for entry, size in sized]
     columns = tuple(classes) if classes is not None else _classes(contents, sized)
     checking = Checking(columns, masks, found)
     objects = tuple(checking.objects(entry, size) for entry, size in sized)
@@ -95,18 +108,35 @@ def read_annotations(
 def _read_contents(file: Path, masks: bool) -> DetectionContents:
     if not os.path.exists(file):  # noqa: PTH110 - Path.exists raises where a parent may not be searched
         raise UserError(f"the labels {file} does not exist: check its path")
-    if file.is_file() and file.suffix.lower() == ".json":
-        return read_coco(file, masks=masks)
-    contents = None
     if file.is_dir():
-        contents = read_voc_folder(file)
-    elif file.suffix.lower() == ".txt":
-        contents = read_voc_list(file)
-    if contents is None:
-        raise UserError(f"{file} does not say where objects are in a form that is read here: detection needs {KINDS}")
+        return _read_folder(file, masks)
+    match file.suffix.lower():
+        case ".json":
+            return read_coco(file, masks=masks)
+        case ".txt" if not any(is_object(line) for _, line in numbered_lines(file)):
+            return _without_masks(file, read_voc_list(file), masks)
+        case _:
+            raise _unrecognised(file)
+
+
+def _read_folder(folder: Path, masks: bool) -> DetectionContents:
+    annotations, texts = annotations_or_texts(folder)
+    if annotations:
+        return _without_masks(folder, read_voc_folder(folder, annotations), masks)
+    if are_yolo(folder, texts):
+        return read_yolo(folder, texts, masks=masks)
+    raise _unrecognised(folder)
+
+
+def _unrecognised(file: Path) -> UserError:
+    return UserError(f"{file} does not say where objects are in a form that is read here: detection needs {KINDS}")
+
+
+def _without_masks(file: Path, contents: DetectionContents, masks: bool) -> DetectionContents:
     if masks:
         raise UserError(
-            f"{file} holds Pascal VOC's annotations, which have no masks: masks need a COCO instances .json"
+            f"{file} holds Pascal VOC's annotations, which have no masks: masks need a COCO instances .json or YOLO's "
+            "outlines"
         )
     return contents
 
@@ -159,8 +189,14 @@ def _disagreement(where: str, name: str, stated: tuple[int, int], real: tuple[in
 
 
 def _classes(contents: DetectionContents, sized: Sequence[tuple[LabelledImage, tuple[int, int]]]) -> tuple[str, ...]:
+    """Those that the file declares, else those that occur in it."""
     occurring = {thing.kind for entry, _ in sized for thing in entry.objects}
-    return tuple(contents.category_ids) or tuple(sorted(occurring))
+    return tuple(contents.category_ids) or tuple(sorted(occurring, key=_alphabetical))
+
+
+def _alphabetical(name: str) -> tuple[bool, int, str]:
+    """What to sort by, so that 10 follows 9."""
+    return (False, int(name), name) if name.isdecimal() else (True, 0, name)
 
 
 def _category_ids(classes: Sequence[str], known: dict[str, int]) -> tuple[int, ...]:

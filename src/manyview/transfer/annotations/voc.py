@@ -13,11 +13,11 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from manyview.errors import UserError
-from manyview.images.labels.files import find_files, numbered_lines, stem
+from manyview.images.labels.files import numbered_lines, stem
 from manyview.images.labels.image_names import leads_outside
 from manyview.images.labels.problems import Malformed, Problem
 from manyview.images.labels.voc_lists import split_value
-from manyview.images.labels.voc_xml import ENDING, FLAGS, annotation_of, read_xml
+from manyview.images.labels.voc_xml import FLAGS, annotation_of, read_xml
 from manyview.transfer.annotations.contents import DetectionContents, LabelledBox, LabelledImage, LabelledObject
 
 _ADVICE = (
@@ -27,14 +27,14 @@ _ADVICE = (
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 
 
-def read_voc_folder(folder: Path) -> DetectionContents | None:
-    """Read all annotations of a folder, each for the photograph of the same name and place; None if it has none.
+def read_voc_folder(folder: Path, files: Iterable[str]) -> DetectionContents:
+    """Read annotations of a folder, each for the photograph of the same name and place.
 
-    Raises:
-        UserError: the folder cannot be searched.
+    Args:
+        folder: of the annotations.
+        files: their names.
     """
-    files = find_files(folder, ENDING)
-    return _read((name, stem(name), folder / name) for name in files) if files else None
+    return _read((name, stem(name), folder / name) for name in files)
 
 
 def read_voc_list(file: Path) -> DetectionContents:

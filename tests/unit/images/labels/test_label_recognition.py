@@ -57,7 +57,7 @@ def test_yolo_files_named_like_lists(write: Write, images: Path) -> None:
     (images / "a_1.jpg").touch()
     write("labels/a_1.txt", "a 1\n")
     folder = write("labels/b.txt", "0 .5 .5 .1 .1\n").parent
-    with pytest.raises(UserError, match=r"a_1\.txt has 'a 1' in line 1"):
+    with pytest.raises(UserError, match=r"line 1 of a_1\.txt is 'a 1'"):
         read_labels(folder, images)
 
 

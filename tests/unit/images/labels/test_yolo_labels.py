@@ -115,12 +115,13 @@ def test_faulty_names(
 @pytest.mark.parametrize(
     ("line", "fault"),
     [
-        ("1 .5 .5 .1", "has '1 .5 .5 .1' in line 2"),
-        ("cat .5 .5 .1 .1", "has 'cat .5 .5 .1 .1' in line 2"),
-        ("-1 .5 .5 .1 .1", "has '-1 .5 .5 .1 .1' in line 2"),
-        ("1 .5 .5 .1 nan", "has '1 .5 .5 .1 nan' in line 2"),
-        ("1 .5 .5 .1 x" + "x" * 90, f"has '1 .5 .5 .1 x{'x' * 25}...' in line 2"),
-        ("3 .5 .5 .1 .1", "has the class 3 in line 2, for which there is no name"),
+        ("1 .5 .5 .1", "is '1 .5 .5 .1'"),
+        ("cat .5 .5 .1 .1", "is 'cat .5 .5 .1 .1'"),
+        ("-1 .5 .5 .1 .1", "is '-1 .5 .5 .1 .1'"),
+        ("1 .5 .5 .1 nan", "is '1 .5 .5 .1 nan'"),
+        ("1 .5 .5 .1 x" + "x" * 90, f"is '1 .5 .5 .1 x{'x' * 25}...'"),
+        ("1" * 5000 + " .5 .5 .1 .1", f"is '{'1' * 37}...'"),
+        ("3 .5 .5 .1 .1", "has the class 3, for which there is no name"),
     ],
 )
 def test_malformed_files(write: Write, images: Path, labels_folder: Path, line: str, fault: str) -> None:
@@ -128,11 +129,11 @@ def test_malformed_files(write: Write, images: Path, labels_folder: Path, line: 
     write("data/labels/train/a.txt", f"2 {BOX}\n{line}\n")
     with pytest.raises(UserError) as refused:
         read_labels(labels_folder, images)
-    assert f"train has a problem (a.txt {fault}): a line has the number of a class" in str(refused.value)
+    assert f"train has a problem (line 2 of a.txt {fault}): a line has the number of a class" in str(refused.value)
     labels = read_labels(labels_folder, images, problems="skip")
     assert labels.names == ("b.jpg", "c/d.png")
     assert labels.targets.tolist() == [[0, 0, 0], [1, 0, 0]]
-    assert labels.skipped == (f"a.txt {fault}",)
+    assert labels.skipped == (f"line 2 of a.txt {fault}",)
 
 
 def test_files_that_are_not_text(images: Path, labels_folder: Path) -> None:

@@ -50,6 +50,11 @@ class DetectionData:
         """Indices of the training photographs with objects, which alone a detector sees, as in Detectron2."""
         return self.train.occupied()
 
+    @property
+    def shapes(self) -> dict[int, bool]:
+        """Of each of these, whether it is wider than high."""
+        return {index: self.train.sizes[index][0] > self.train.sizes[index][1] for index in self.learned}
+
     def remarks(self) -> Iterator[str]:
         """Sentences for the user: what is odd about the labels, and what is left out of training."""
         for name, labels in (("training", self.train), ("validation", self.val)):

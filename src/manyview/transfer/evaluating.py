@@ -73,7 +73,7 @@ def summary(results: Mapping[str, Any]) -> str:
 def _statistics(tuning: FineTuning, show: Shown) -> Statistics:
     """Of the norms, over batches of training photographs."""
     settings = tuning.settings
-    places = statistics_places(settings, tuning.data.learned, tuning.iteration, *tuning.place)
+    places = statistics_places(settings, tuning.data.shapes, tuning.iteration, *tuning.place)
 
     def calls() -> Iterator[tuple[Any, ...]]:
         with closing(tuning.batches(places)) as batches:

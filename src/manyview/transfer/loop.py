@@ -36,7 +36,7 @@ def run_loop(tuning: FineTuning) -> None:
     """
     module = _distributed(tuning.detector, tuning.computing.device)
     clock, saved_at = StepClock(), time.monotonic()
-    places = training_places(tuning.settings, tuning.data.learned, tuning.iteration, *tuning.place)
+    places = training_places(tuning.settings, tuning.data.shapes, tuning.iteration, *tuning.place)
     with closing(tuning.batches(places)) as batches, tuning.display, StopRequest() as stop:
         while True:
             if tuning.is_due():

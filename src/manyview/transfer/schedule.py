@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Int64
 
 from manyview.transfer.photographs import Place
 from manyview.transfer.settings import DetectionSettings
+
+Photographs = Mapping[int, bool]
+"""Indices of photographs, and whether each is wider than high."""
 
 WARM_UP_FACTOR = 1e-3
 DECAY = 0.1
@@ -31,16 +33,21 @@ def learning_rate(settings: DetectionSettings, iteration: int) -> float:
 
 
 def training_places(
-    settings: DetectionSettings, photographs: Sequence[int], start: int, rank: int = 0, processes: int = 1
+    settings: DetectionSettings,
+    photographs: Photographs,
+    start: int,
+    rank: int = 0,
+    processes: int = 1,
 ) -> Iterator[list[Place]]:
     """Which photographs one process takes at each iteration from ``start`` on.
 
-    All photographs follow each other in an order that is drawn anew for each pass over them; a batch may hold the last
-    ones of a pass and the first ones of the next, as in Detectron2.
+    All photographs follow each other in an order that is drawn anew for each pass over them. Those that are wider than
+    high are collected apart from the others, and each batch is of one kind, which saves padding; Detectron2 does so for
+    the photographs of each device (``AspectRatioGroupedDataset``). A batch may hold some of one pass and of the next.
 
     Args:
         settings: of the run.
-        photographs: their indices.
+        photographs: whether each is wider than high, by its index.
         start: the first iteration, counted from 0.
         rank: of this process.
         processes: how many share a batch, which must divide it.
@@ -48,34 +55,32 @@ def training_places(
     Yields:
         (pass, index) of each photograph of this process's part of the batch.
     """
-    share = settings.batch_size // processes
-    for iteration in range(start, settings.iterations):
-        first = iteration * settings.batch_size + rank * share
-        yield _take(settings.seed, _ORDER, photographs, first, share)
+    passes = (_order(settings.seed, _ORDER, epoch, photographs) for epoch in itertools.count())
+    batches = _grouped(itertools.chain.from_iterable(passes), photographs, settings.batch_size)
+    for batch in itertools.islice(batches, start, settings.iterations):
+        yield _part(batch, rank, processes)
 
 
 def statistics_places(
-    settings: DetectionSettings, photographs: Sequence[int], iteration: int, rank: int = 0, processes: int = 1
+    settings: DetectionSettings, photographs: Photographs, iteration: int, rank: int = 0, processes: int = 1
 ) -> list[list[Place]]:
     """Which photographs set the norms' statistics after an iteration: whole batches, no photograph twice.
 
-    Fewer photographs than a batch holds make one batch, in which some are there again.
+    The batches are grouped as in training. Where there is no whole one, as of fewer photographs than a batch holds,
+    one batch has photographs of both kinds, and if need be some of them again.
 
     Args:
         settings: of the run.
-        photographs: their indices.
+        photographs: as ``training_places`` takes them.
         iteration: how many are done, from which another order follows.
         rank: of this process.
         processes: how many share a batch.
     """
-    batches = min(settings.precise_batches, max(len(photographs) // settings.batch_size, 1))
-    share = settings.batch_size // processes
-    order = _order(settings.seed, _STATISTICS_ORDER, iteration, len(photographs))
-    firsts = (batch * settings.batch_size + rank * share for batch in range(batches))
-    return [
-        [(iteration, photographs[order[place % len(order)]]) for place in range(first, first + share)]
-        for first in firsts
-    ]
+    order = _order(settings.seed, _STATISTICS_ORDER, iteration, photographs)
+    whole = _grouped(order, photographs, settings.batch_size)
+    mixed = [list(itertools.islice(itertools.cycle(order), settings.batch_size))]
+    batches = list(itertools.islice(whole, settings.precise_batches)) or mixed[: settings.precise_batches]
+    return [_part(batch, rank, processes) for batch in batches]
 
 
 def sampling_seed(settings: DetectionSettings, iteration: int, rank: int = 0) -> int:
@@ -88,14 +93,27 @@ def statistics_seed(settings: DetectionSettings, iteration: int, batch: int, ran
     return _seed(settings.seed, _STATISTICS_SAMPLES, iteration, batch, rank)
 
 
-def _take(seed: int, stream: int, photographs: Sequence[int], first: int, count: int) -> list[Place]:
-    passes = (divmod(place, len(photographs)) for place in range(first, first + count))
-    return [(epoch, photographs[_order(seed, stream, epoch, len(photographs))[rest]]) for epoch, rest in passes]
+def _order(seed: int, stream: int, epoch: int, photographs: Photographs) -> list[Place]:
+    """One pass over all photographs."""
+    draw = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream, epoch)))
+    indices = list(photographs)
+    return [(epoch, indices[place]) for place in draw.permutation(len(indices)).tolist()]
 
 
-@functools.lru_cache(maxsize=4)
-def _order(seed: int, stream: int, epoch: int, count: int) -> Int64[np.ndarray, " photographs"]:
-    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream, epoch))).permutation(count)
+def _grouped(places: Iterable[Place], photographs: Photographs, size: int) -> Iterator[list[Place]]:
+    """Batches of one kind of photograph, in the order in which they are full; what is left over comes to nothing."""
+    waiting: dict[bool, list[Place]] = {True: [], False: []}
+    for place in places:
+        group = waiting[photographs[place[1]]]
+        group.append(place)
+        if len(group) == size:
+            yield group.copy()
+            group.clear()
+
+
+def _part(batch: Sequence[Place], rank: int, processes: int) -> list[Place]:
+    share = len(batch) // processes
+    return list(batch[rank * share : (rank + 1) * share])
 
 
 def _seed(seed: int, *key: int) -> int:

@@ -90,9 +90,14 @@ def test_settings_out_of_range_are_refused(wrong: dict[str, Any], message: str) 
     assert message in str(caught.value)
 
 
+def shapes(count: int, first: int = 0) -> dict[int, bool]:
+    """Two in three are wider than high."""
+    return {index: index % 3 > 0 for index in range(first, first + count)}
+
+
 def test_all_photographs_are_taken_once_in_each_pass_in_orders_of_their_own() -> None:
     settings = settle("voc-24k", iterations=35, batch_size=4)
-    chosen = range(100, 114)
+    chosen = dict.fromkeys(range(100, 114), True)
     taken = [place for batch in training_places(settings, chosen, 0) for place in batch]
     assert len(taken) == 140
     orders = [[index for epoch, index in taken if epoch == number] for number in range(10)]
@@ -102,20 +107,39 @@ def test_all_photographs_are_taken_once_in_each_pass_in_orders_of_their_own() ->
     assert taken != [place for batch in training_places(other, chosen, 0) for place in batch]
 
 
+def test_a_batch_is_of_one_orientation_and_none_is_left_behind() -> None:
+    settings = settle("voc-24k", iterations=300, batch_size=4)
+    photographs = shapes(15)
+    batches = list(training_places(settings, photographs, 0))
+    assert all(len({photographs[index] for _, index in batch}) == 1 for batch in batches)
+    taken = [place for batch in batches for place in batch]
+    assert len(set(taken)) == len(taken) == 1200
+    for kind in (True, False):
+        of_kind = [place for place in taken if photographs[place[1]] == kind]
+        # In passes, one after the other, each whole: only the batch that the run did not come to lacks some.
+        assert [epoch for epoch, _ in of_kind] == sorted(epoch for epoch, _ in of_kind)
+        size = sum(shape == kind for shape in photographs.values())
+        for start in range(0, len(of_kind) - size, size):
+            assert len(set(of_kind[start : start + size])) == size
+            assert len({epoch for epoch, _ in of_kind[start : start + size]}) == 1
+    assert sum(photographs[index] for _, index in taken) / len(taken) == pytest.approx(2 / 3, abs=4 / 1200)
+
+
 def test_a_later_start_and_several_processes_change_nothing() -> None:
     settings = settle("voc-24k", iterations=20, batch_size=4)
-    whole = list(training_places(settings, range(7), 0))
-    assert list(training_places(settings, range(7), 11)) == whole[11:]
-    parts = [list(training_places(settings, range(7), 0, rank, 2)) for rank in range(2)]
+    whole = list(training_places(settings, shapes(7), 0))
+    assert list(training_places(settings, shapes(7), 11)) == whole[11:]
+    parts = [list(training_places(settings, shapes(7), 0, rank, 2)) for rank in range(2)]
     assert [first + second for first, second in zip(*parts, strict=True)] == whole
 
 
 def test_statistics_are_measured_on_whole_batches_of_different_photographs() -> None:
     settings = settle("voc-24k", batch_size=4, precise_batches=3)
-    photographs = tuple(range(50, 69))
+    photographs = shapes(19, first=50)
     batches = statistics_places(settings, photographs, 500)
     taken = [index for batch in batches for _, index in batch]
     assert [len(batch) for batch in batches] == [4, 4, 4]
+    assert all(len({photographs[index] for _, index in batch}) == 1 for batch in batches)
     assert len(set(taken)) == 12
     assert set(taken) <= set(photographs)
     assert batches != statistics_places(settings, photographs, 600)
@@ -125,10 +149,11 @@ def test_statistics_are_measured_on_whole_batches_of_different_photographs() -> 
 
 def test_statistics_of_few_photographs() -> None:
     settings = settle("voc-24k", batch_size=4)
-    assert len(statistics_places(settings, range(19), 5)) == 4
-    [batch] = statistics_places(settings, range(3), 5)
+    assert len(statistics_places(settings, shapes(19), 5)) == 4  # of 12 wide and 7 high
+    [batch] = statistics_places(settings, shapes(3), 5)
     assert {index for _, index in batch} == {0, 1, 2}
-    assert statistics_places(settle("voc-24k", precise_batches=0), range(19), 5) == []
+    assert len(batch) == 4
+    assert statistics_places(settle("voc-24k", precise_batches=0), shapes(19), 5) == []
 
 
 def test_no_two_draws_share_a_seed() -> None:

@@ -9,10 +9,9 @@ with Detectron2's normalisers; 512 regions, a quarter of them foreground; masks 
 every norm in training mode; nothing frozen; images padded no further than the largest of the batch; Detectron2's laws
 of initial weights; its pasting of masks.
 
-Known differences, all but the first without effect on figures as far as we know:
+Known differences, without effect on figures as far as we know:
 
-- A batch may hold photographs on their side and upright, whose padding counts in the norms' statistics; Detectron2
-  groups them by aspect ratio, and its eight devices hold one or two photographs each.
+- Photographs are grouped by aspect ratio over the whole batch; Detectron2 groups the one or two of each device.
 - Suppression of proposals ranks them by the logit's sigmoid in float32, so logits over 17 tie; Detectron2 ranks logits.
 - Proposals thinner than 1/1000 pixel and detections thinner than 1/100 are dropped; Detectron2 drops empty ones only.
 - Masks are resized as pixels; Detectron2 cuts COCO's polygons exactly, or pixels as here with ``MASK_FORMAT: bitmask``.

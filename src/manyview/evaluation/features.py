@@ -4,62 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
 
 import torch
 from jaxtyping import Float32
 from torch import Tensor, nn
 
 from manyview import distributed, pooling
-from manyview.config import IMAGENET_MEAN, IMAGENET_STD
 from manyview.errors import UserError
-from manyview.evaluation.photographs import CROPS, MIN_SIZE, Photographs, Pixels, load
+from manyview.evaluation.frozen import FrozenBackbone, bands
+from manyview.evaluation.photographs import CROPS, MIN_SIZE, Photographs, load
 from manyview.runs.devices import resolve_device, resolve_precision
 from manyview.runs.progress import Progress, no_progress
-from manyview.views import normalize_channels_last
 
 Pooled = dict[str, Float32[Tensor, "images dim"]]
-
-
-def normalisation(backbone: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation that a backbone's images were normalised with; ImageNet's where it does not say."""
-    return getattr(backbone, "mean", IMAGENET_MEAN), getattr(backbone, "std", IMAGENET_STD)
-
-
-def bands(backbone: nn.Module) -> Literal["rgb"] | int:
-    """What a backbone's photographs hold: "rgb", which a module that does not say takes, or a number of bands."""
-    return "rgb" if getattr(backbone, "rgb", True) else int(backbone.in_channels)  # type: ignore[arg-type]
-
-
-class FrozenBackbone:
-    """A backbone in eval mode on its device: pixels in, float32 feature maps out, no gradient.
-
-    Args:
-        backbone: normalised images (B, C, S, S) to feature maps (B, D, h, w); moved to the device, set to eval mode.
-        device: where it runs.
-        precision: "float32", or "bf16" for autocast to bfloat16.
-    """
-
-    def __init__(self, backbone: nn.Module, device: torch.device, precision: str = "float32") -> None:
-        self.backbone = backbone.to(device).eval()
-        self.device, self.precision = device, precision
-        self._mean, self._std = normalisation(backbone)
-
-    @torch.no_grad()
-    def __call__(self, pixels: Pixels) -> Float32[Tensor, "batch dim height width"]:
-        """Feature maps of pixels of 8 or 16 bits."""
-        images = normalize_channels_last(pixels.to(self.device, non_blocking=True), self._mean, self._std)
-        try:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
-                features: Tensor = self.backbone(images)
-        except torch.OutOfMemoryError:
-            raise
-        except (AssertionError, RuntimeError, ValueError) as error:
-            size = pixels.shape[-1]
-            raise UserError(
-                f"the backbone fails on photographs of {size} x {size} pixels: {error}; choose another size"
-            ) from error
-        return features.float()
 
 
 @torch.no_grad()

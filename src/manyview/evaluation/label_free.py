@@ -19,7 +19,8 @@ from manyview.backbones.untrained import UNTRAINED, untrained
 from manyview.config import DataConfig, PretrainConfig, ViewsConfig, WholeViewsConfig
 from manyview.errors import UserError
 from manyview.evaluation.diagnosis import Measures, diagnose
-from manyview.evaluation.features import bands, require
+from manyview.evaluation.features import require
+from manyview.evaluation.frozen import bands
 from manyview.evaluation.label_free_protocol import describe_photographs, describe_weights
 from manyview.evaluation.photographs import MIN_SIZE
 from manyview.evaluation.photographs_in_views import BATCH_SIZE, Features, PhotographsInViews, features_in_views

@@ -9,7 +9,7 @@ import torch
 
 import manyview
 from manyview.backbones import Backbone
-from manyview.evaluation.features import bands, normalisation
+from manyview.evaluation.frozen import bands, normalisation
 from manyview.evaluation.photographs_in_views import Features, PhotographsInViews
 from manyview.evaluation.protocol import describe_loading
 from manyview.evaluation.run_parts import Trained

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from manyview import distributed
 from manyview.evaluation.average_precision import average_precisions, mean_over_classes, rank
-from manyview.evaluation.features import FrozenBackbone, bands, combine, extract
+from manyview.evaluation.features import combine, extract
+from manyview.evaluation.frozen import FrozenBackbone, bands
 from manyview.evaluation.head import (
     FeatureBatch,
     HeadSettings,

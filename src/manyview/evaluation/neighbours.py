@@ -16,7 +16,8 @@ from manyview.backbones import load_backbone
 from manyview.config.resolve import nearest_name
 from manyview.errors import UserError
 from manyview.evaluation.embedding.record import Extraction
-from manyview.evaluation.features import bands, require
+from manyview.evaluation.features import require
+from manyview.evaluation.frozen import bands
 from manyview.evaluation.neighbours_search import Nearest, Part, Vectors
 from manyview.evaluation.neighbours_sources import BLOCKS, Extracted, Source, Stored
 from manyview.images import find_images

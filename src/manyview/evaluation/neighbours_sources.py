@@ -24,7 +24,7 @@ from manyview.evaluation.embedding.photographs import (
 )
 from manyview.evaluation.embedding.reading import open_features
 from manyview.evaluation.embedding.record import Extraction, describe_network, weights_file
-from manyview.evaluation.features import FrozenBackbone, bands
+from manyview.evaluation.frozen import FrozenBackbone, bands
 from manyview.evaluation.neighbours_search import Vectors
 from manyview.images import ImageFiles
 from manyview.pooling import pool

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from manyview.config import DataConfig, ViewsConfig
-from manyview.evaluation.features import FrozenBackbone
+from manyview.evaluation.frozen import FrozenBackbone
 from manyview.evaluation.photographs import Unreadable, fixed_view
 from manyview.images import ImageFiles, UnreadableImage, open_photograph
 from manyview.images.bands import same_depth

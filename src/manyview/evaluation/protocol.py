@@ -11,7 +11,8 @@ import torch
 import manyview
 from manyview.backbones import Backbone, LoadingReport
 from manyview.backbones.untrained import UNTRAINED
-from manyview.evaluation.features import bands, normalisation, require
+from manyview.evaluation.features import require
+from manyview.evaluation.frozen import bands, normalisation
 from manyview.evaluation.labelled_photographs import Data
 from manyview.evaluation.photographs import CROPS, MIN_SIZE
 from manyview.evaluation.record import bounded

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from manyview.errors import UserError
-from manyview.evaluation.features import FrozenBackbone
+from manyview.evaluation.frozen import FrozenBackbone
 from manyview.images import ImageFiles, UnreadableImage, open_photograph
 from manyview.images.bands import same_depth
 from manyview.images.loading import load_in_workers

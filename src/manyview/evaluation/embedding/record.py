@@ -10,7 +10,8 @@ import torch
 
 import manyview
 from manyview.backbones import Backbone
-from manyview.evaluation.features import bands, normalisation, require
+from manyview.evaluation.features import require
+from manyview.evaluation.frozen import bands, normalisation
 from manyview.evaluation.photographs import MIN_SIZE
 from manyview.pooling import KINDS
 from manyview.runs import RunFolder, sha256

@@ -25,7 +25,8 @@ from manyview.evaluation.embedding.reading import FORMATS
 from manyview.evaluation.embedding.record import RECORD_SUFFIX, SKIPPED_SUFFIX, Extraction, describe_network
 from manyview.evaluation.embedding.rows import KIND, Rows, Writer, as_text
 from manyview.evaluation.embedding.skipping import Skipped
-from manyview.evaluation.features import FrozenBackbone, bands, require
+from manyview.evaluation.features import require
+from manyview.evaluation.frozen import FrozenBackbone, bands
 from manyview.images import ImageFiles, find_images
 from manyview.pooling import pool as pool_maps
 from manyview.runs import atomic_write, provenance

@@ -10,11 +10,12 @@ from typing import NamedTuple
 
 import matplotlib
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from manyview.transfer.annotations import Objects, decode_masks
+from manyview.transfer.annotations import Objects, Rle, decode_masks
+from manyview.transfer.box_masks import encode_box_masks
 
 _LONGER = 640  # pixels of the longer side of a photograph as it is shown
 _TEXT, _TITLE = 14, 16  # pixels
@@ -30,13 +31,13 @@ Corners = tuple[float | int, float | int, float | int, float | int]
 
 
 class _Shown(NamedTuple):
-    """One box with its words, and perhaps its mask in the photograph's own pixels."""
+    """One box with its words, and perhaps its mask, which is decoded only while it is drawn."""
 
     box: Corners
     words: str
     colour: tuple[int, int, int]
     dashed: bool
-    mask: Bool[np.ndarray, "height width"] | None
+    mask: Rle | None
 
 
 def draw_predictions(
@@ -51,8 +52,8 @@ def draw_predictions(
 
     Args:
         photograph: RGB pixels.
-        outputs: as torchvision's detectors give them, in the photograph's pixels: "boxes" (n, 4), "labels" (n, from 1),
-            "scores" (n), and perhaps "masks" (n, 1, h, w or n, h, w: probabilities).
+        outputs: as ``Detector`` gives them, in the photograph's pixels: "boxes" (n, 4), "labels" (n, from 1), "scores"
+            (n), and perhaps "box_masks" (n, side, side: probabilities).
         classes: names of the classes; the label i + 1 stands for the i-th.
         ground_truth: the objects of the labels. Crowds and difficult objects are dashed.
         threshold: results that score less are not drawn.
@@ -64,9 +65,9 @@ def draw_predictions(
     """
     panels = []
     if ground_truth is not None:
-        panels.append(_panel(photograph, _of_labels(ground_truth, photograph, classes), _title(name, _LABELLED)))
+        panels.append(_panel(photograph, _of_labels(ground_truth, classes), _title(name, _LABELLED)))
         name = ""
-    found = _of_outputs(outputs, classes, threshold)
+    found = _of_outputs(outputs, photograph, classes, threshold)
     panels.append(_panel(photograph, found, _title(name, f"{_FOUND} that score {threshold:g} or more")))
     return _side_by_side(panels)
 
@@ -88,33 +89,33 @@ def draw_sheet(rows: Sequence[Image.Image], columns: int = 1) -> Image.Image:
     return sheet
 
 
-def _of_labels(objects: Objects, photograph: Pixels, classes: Sequence[str]) -> list[_Shown]:
-    masks: list[Bool[np.ndarray, "height width"] | None] = [None] * len(objects)
-    if objects.segmentations is not None:
-        height, width = photograph.shape[:2]
-        masks = list(decode_masks(objects.segmentations, width, height).astype(bool))
+def _of_labels(objects: Objects, classes: Sequence[str]) -> list[_Shown]:
     shown = []
     for place, label in enumerate(objects.labels.tolist()):
         marks = [word for word, flags in (("crowd", objects.crowd), ("difficult", objects.difficult)) if flags[place]]
         words = f"{classes[label - 1]} ({', '.join(marks)})" if marks else classes[label - 1]
         box: Corners = tuple(objects.boxes[place].tolist())
-        shown.append(_Shown(box, words, class_colour(label), bool(marks), masks[place]))
+        mask = None if objects.segmentations is None else objects.segmentations[place]
+        shown.append(_Shown(box, words, class_colour(label), bool(marks), mask))
     return sorted(shown, key=_area, reverse=True)  # small ones on top
 
 
-def _of_outputs(outputs: Mapping[str, Tensor], classes: Sequence[str], threshold: float | int) -> list[_Shown]:
+def _of_outputs(
+    outputs: Mapping[str, Tensor], photograph: Pixels, classes: Sequence[str], threshold: float | int
+) -> list[_Shown]:
     """Worst first, so that the best are on top."""
-    scores = outputs["scores"].tolist()
-    boxes, labels = outputs["boxes"].tolist(), outputs["labels"].tolist()
-    masks = (outputs["masks"] >= 0.5).cpu().numpy() if "masks" in outputs else None
-    shown = []
-    for place in sorted(range(len(scores)), key=lambda place: scores[place]):
-        if scores[place] < threshold:
-            continue
-        mask = None if masks is None else masks[place].reshape(masks.shape[-2:])
-        words = f"{classes[labels[place] - 1]} {scores[place]:.2f}"
-        shown.append(_Shown(tuple(boxes[place]), words, class_colour(labels[place]), False, mask))
-    return shown
+    order = outputs["scores"].argsort(stable=True)
+    order = order[outputs["scores"][order] >= threshold]
+    chosen = {key: values[order] for key, values in outputs.items()}
+    boxes, labels, scores = (chosen[key].tolist() for key in ("boxes", "labels", "scores"))
+    masks: Sequence[Rle | None] = [None] * len(boxes)
+    if "box_masks" in chosen:
+        height, width = photograph.shape[:2]
+        masks = encode_box_masks(chosen["box_masks"], chosen["boxes"], width, height)
+    return [
+        _Shown(tuple(box), f"{classes[label - 1]} {score:.2f}", class_colour(label), False, mask)
+        for box, label, score, mask in zip(boxes, labels, scores, masks, strict=True)
+    ]
 
 
 def class_colour(label: int) -> tuple[int, int, int]:
@@ -144,11 +145,12 @@ def _title(name: str, words: str) -> str:
 
 def _panel(photograph: Pixels, shown: Sequence[_Shown], title: str) -> Image.Image:
     """A photograph with boxes, under its title."""
+    height, width = photograph.shape[:2]
     covered = photograph.astype(np.float32)
     for thing in shown:
         if thing.mask is not None:
-            covered[thing.mask] += _COVER * (np.array(thing.colour, dtype=np.float32) - covered[thing.mask])
-    height, width = photograph.shape[:2]
+            inside = decode_masks([thing.mask], width, height)[0].astype(bool)
+            covered[inside] += _COVER * (np.array(thing.colour, dtype=np.float32) - covered[inside])
     scale = _LONGER / max(width, height)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     picture = Image.fromarray((covered + 0.5).astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)

@@ -80,13 +80,15 @@ def find_objects(
     found: dict[int, list[dict[str, Any]]] = {}
     places = [[(0, index)] for index in own]
     pin = computing.device.type == "cuda"
-    batches = detection_batches(DetectionPhotographs(labels, images), places, computing.workers, pin=pin)
+    photographs = DetectionPhotographs(labels.without_masks(), images)  # they would be decoded for nothing
+    batches = detection_batches(photographs, places, computing.workers, pin=pin)
     with closing(cast("Generator[Any, None, None]", batches)):
         for done, (index, (pixels, _)) in enumerate(zip(own, batches, strict=True)):
             if show is not None:
                 show(done, len(own), "measuring")
             [output] = detect(detector, pixels, computing)
-            found[index] = to_coco_results([output], [labels.image_ids[index]], labels.category_ids)
+            size = labels.sizes[index]
+            found[index] = to_coco_results([output], [labels.image_ids[index]], labels.category_ids, [size])
     if show is not None:
         show(len(own), len(own), "measuring")
     everything = _together(found)

@@ -118,8 +118,10 @@ def _search(
             if isinstance(pixels, str):
                 found.skipped.append(f"{name}: {pixels}")
                 continue
-            found.results += to_coco_results(detect(detector, [pixels], computing), [number], category_ids)
-            found.seen.append({"id": number, "file_name": name, "width": pixels.shape[2], "height": pixels.shape[1]})
+            height, width = pixels.shape[1:]
+            outputs = detect(detector, [pixels], computing)
+            found.results += to_coco_results(outputs, [number], category_ids, [(width, height)])
+            found.seen.append({"id": number, "file_name": name, "width": width, "height": height})
     progress(len(files), len(files), "detecting")
     return found
 

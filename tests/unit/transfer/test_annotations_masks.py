@@ -83,6 +83,9 @@ def test_every_form_in_a_file_is_as_pycocotools_has_it(tmp_path: Path) -> None:
     assert np.array_equal(decode_masks(objects.segmentations, WIDTH, HEIGHT), expected)
     assert objects.area.tolist() == [mask.sum() for mask in expected]
     assert np.array_equal(expected[3], mask)
+    boxes = labels.without_masks()
+    assert not boxes.has_masks
+    assert (boxes.names, boxes.objects[0].area.tolist()) == (labels.names, objects.area.tolist())
     changed = write_json(tmp_path / "changed.json", {**content, "annotations": content["annotations"][1:]})
     assert read_annotations(changed, tmp_path / "photographs", masks=True).fingerprint() != labels.fingerprint()
 

@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,7 +16,8 @@ from manyview.transfer.annotations import decode_masks
 from manyview.transfer.average_precision import read_results, to_coco_results, write_results
 from tests.detections import labels_of, write_json
 
-LABELS = labels_of([[], []], [[], []], classes=3, size=(12, 8))  # image ids 100 and 103, category ids 7, 9 and 11
+LABELS = labels_of([[], []], [[], []], classes=3, size=(16, 8))  # image ids 100 and 103, category ids 7, 9 and 11
+SIZES = LABELS.sizes
 GOOD: dict[str, Any] = {"image_id": 103, "category_id": 9, "bbox": [1, 2, 3, 4.5], "score": 0.25}
 
 
@@ -23,40 +25,40 @@ def outputs(masks: torch.Tensor | None) -> list[dict[str, torch.Tensor]]:
     """What torchvision's detectors give for two photographs, the second without objects."""
     both = [
         {
-            "boxes": torch.tensor([[1.5, 2, 4, 7], [0, 0, 12, 8]]),
+            "boxes": torch.tensor([[1.5, 2, 4, 7], [0, 0, 16, 8]]),
             "labels": torch.tensor([3, 1]),
             "scores": torch.tensor([0.75, 0.1]),
         },
         {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64), "scores": torch.zeros(0)},
     ]
     if masks is not None:
-        both[0]["masks"], both[1]["masks"] = masks, masks[:0]
+        both[0]["box_masks"], both[1]["box_masks"] = masks, masks[:0]
     return both
 
 
 def test_outputs_become_results() -> None:
-    results = to_coco_results(outputs(None), (100, 103), (7, 9, 11))
+    results = to_coco_results(outputs(None), (100, 103), (7, 9, 11), SIZES)
     assert results == [
         {"image_id": 100, "category_id": 11, "bbox": [1.5, 2, 2.5, 5], "score": 0.75},
-        {"image_id": 100, "category_id": 7, "bbox": [0, 0, 12, 8], "score": float(torch.tensor(0.1))},
+        {"image_id": 100, "category_id": 7, "bbox": [0, 0, 16, 8], "score": float(torch.tensor(0.1))},
     ]
 
 
-@pytest.mark.parametrize("shape", [(2, 1, 8, 12), (2, 8, 12)])
-def test_masks_make_the_round_trip_through_the_file(tmp_path: Path, shape: tuple[int, ...]) -> None:
-    probabilities = torch.rand(shape, generator=torch.Generator().manual_seed(0))
-    probabilities.view(-1)[0] = 0.5
-    results = to_coco_results(outputs(probabilities), (100, 103), (7, 9, 11))
+def test_masks_make_the_round_trip_through_the_file(tmp_path: Path) -> None:
+    """The second box is the whole photograph, and a cell of its mask two pixels across and one down."""
+    probabilities = torch.full((2, 8, 8), 0.1)
+    probabilities[1, 2:5, 1:6] = 0.8
+    results = to_coco_results(outputs(probabilities), (100, 103), (7, 9, 11), SIZES)
     write_results(tmp_path / "results.json", results)
     read = read_results(tmp_path / "results.json", LABELS)
-    masks = decode_masks([entry["segmentation"] for entry in read], 12, 8)
-    assert masks.tolist() == (probabilities.view(2, 8, 12) >= 0.5).int().tolist()
+    masks = decode_masks([entry["segmentation"] for entry in read], 16, 8)
+    expected = np.zeros((2, 8, 16), dtype=np.uint8)
+    expected[1, 2:5, 2:12] = 1
+    assert masks.tolist() == expected.tolist()
     assert [entry["bbox"] for entry in read] == [entry["bbox"] for entry in results]
     assert [entry["score"] for entry in read] == [entry["score"] for entry in results]
-    sure = to_coco_results(outputs(probabilities), (100, 103), (7, 9, 11), mask_threshold=0.9)
-    assert sure != results
-    flags = to_coco_results(outputs(probabilities >= 0.5), (100, 103), (7, 9, 11))
-    assert flags == results
+    sure = to_coco_results(outputs(probabilities), (100, 103), (7, 9, 11), SIZES, mask_threshold=0.81)
+    assert not decode_masks([entry["segmentation"] for entry in sure], 16, 8).any()
 
 
 def test_a_file_without_results_is_one_too(tmp_path: Path) -> None:
@@ -90,7 +92,7 @@ def test_results_of_other_categories_are_left_out(tmp_path: Path) -> None:
         ([{"image_id": 103, "category_id": 9, "score": 1}], "lacks 'bbox'"),
         ([{"image_id": 103, "category_id": 9, "bbox": [1, 2, 3, 4]}], "lacks 'score'"),
         ([{**GOOD, "segmentation": {"size": [8, 11], "counts": "PP2"}}], "has a mask of height and width"),
-        ([{**GOOD, "segmentation": {"size": [8, 12], "counts": "11"}}], "do not add up to 12 x 8 pixels"),
+        ([{**GOOD, "segmentation": {"size": [8, 16], "counts": "11"}}], "do not add up to 16 x 8 pixels"),
     ],
 )
 def test_a_file_that_holds_none_is_refused_in_one_line(tmp_path: Path, content: Any, message: str) -> None:

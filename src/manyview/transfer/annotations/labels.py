@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
@@ -81,6 +81,10 @@ class DetectionLabels:
     def occupied(self) -> tuple[int, ...]:
         """Indices of the photographs with objects to learn from: no others are wanted where empty ones are left out."""
         return tuple(index for index, objects in enumerate(self.objects) if objects.trained.any())
+
+    def without_masks(self) -> DetectionLabels:
+        """The same photographs and objects with boxes alone."""
+        return replace(self, objects=tuple(replace(objects, segmentations=None) for objects in self.objects))
 
     def fingerprint(self) -> str:
         """SHA-256, in hexadecimal, over all but ``skipped`` and ``notes``."""

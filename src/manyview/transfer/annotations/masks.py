@@ -126,10 +126,23 @@ def decode_masks(masks: Sequence[Rle], width: int, height: int) -> UInt8[np.ndar
         return np.ascontiguousarray(mask_tools().decode(list(masks)).transpose(2, 0, 1))
 
 
-def encode_mask(mask: Bool[np.ndarray, "height width"]) -> Rle:
+def encode_mask(
+    mask: Bool[np.ndarray, "rows columns"], left: int = 0, top: int = 0, size: tuple[int, int] | None = None
+) -> Rle:
     """A mask of pixels as compressed run lengths.
+
+    Args:
+        mask: of a photograph, or of a part of it outside of which nothing belongs to the object.
+        left: the part's first column.
+        top: its first row.
+        size: width and height of the photograph; unset: those of the mask.
 
     Raises:
         UserError: pycocotools is not installed.
     """
-    return mask_tools().encode(np.asfortranarray(mask, dtype=np.uint8))
+    (rows, columns), (width, height) = mask.shape, size or mask.shape[::-1]
+    strip = np.zeros((columns, height), dtype=bool)  # whole columns, one after the other, as runs go on over their ends
+    strip[:, top : top + rows] = mask.T
+    changes = left * height + np.flatnonzero(np.diff(strip.ravel(), prepend=False, append=False))
+    counts = np.diff(changes[changes < width * height], prepend=0, append=width * height)
+    return mask_tools().frPyObjects({"size": [height, width], "counts": counts.tolist()}, height, width)

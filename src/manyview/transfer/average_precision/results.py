@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,8 +15,9 @@ from manyview.errors import UserError
 from manyview.images.labels.problems import Malformed
 from manyview.images.listing import read_text
 from manyview.runs import atomic_write
-from manyview.transfer.annotations import DetectionLabels, encode_mask
+from manyview.transfer.annotations import DetectionLabels
 from manyview.transfer.annotations.masks import to_rle
+from manyview.transfer.box_masks import encode_box_masks
 
 _LAYOUT = (
     "COCO's results are a list of entries with image_id, category_id, score and bbox (left, top, width, height) or "
@@ -29,17 +29,18 @@ def to_coco_results(
     outputs: Sequence[Mapping[str, Tensor]],
     image_ids: Sequence[int],
     category_ids: Sequence[int],
+    sizes: Sequence[tuple[int, int]],
     *,
     mask_threshold: float = 0.5,
 ) -> list[dict[str, Any]]:
     """What a detector found, as entries of COCO's result format.
 
     Args:
-        outputs: of each photograph, as torchvision's detectors give them, in the photograph's pixels: "boxes" (n, 4:
-            left, top, right, bottom), "labels" (n, from 1), "scores" (n), and perhaps "masks" (n, 1, h, w or n, h, w:
-            probabilities, or whether the pixel belongs to the object).
+        outputs: of each photograph, as ``Detector`` gives them: "boxes" (n, 4: left, top, right, bottom in the
+            photograph's pixels), "labels" (n, from 1), "scores" (n), and perhaps "box_masks" (n, side, side).
         image_ids: of the photographs.
         category_ids: of the classes; the label i + 1 stands for the i-th.
+        sizes: width and height of the photographs in pixels.
         mask_threshold: pixels with at least this probability belong to the object.
 
     Returns:
@@ -50,23 +51,21 @@ def to_coco_results(
         UserError: there are masks, and pycocotools is not installed.
     """
     results: list[dict[str, Any]] = []
-    for output, image in zip(outputs, image_ids, strict=True):
+    for output, image, size in zip(outputs, image_ids, sizes, strict=True):
         boxes = output["boxes"].double()
         extents = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], dim=1).tolist()
         # "labels" and the rest are brought to the CPU as a whole: one transfer instead of one for each entry.
         labels, scores = output["labels"].tolist(), output["scores"].double().tolist()
-        masks = _encoded(output["masks"], mask_threshold) if "masks" in output else [None] * len(labels)
-        for box, label, score, mask in zip(extents, labels, scores, masks, strict=True):
-            entry = {"image_id": int(image), "category_id": int(category_ids[label - 1]), "bbox": box, "score": score}
-            results.append(entry if mask is None else {**entry, "segmentation": mask})
+        entries = [
+            {"image_id": int(image), "category_id": int(category_ids[label - 1]), "bbox": box, "score": score}
+            for box, label, score in zip(extents, labels, scores, strict=True)
+        ]
+        if "box_masks" in output:
+            masks = encode_box_masks(output["box_masks"], output["boxes"], *size, mask_threshold)
+            for entry, mask in zip(entries, masks, strict=True):
+                entry["segmentation"] = {**mask, "counts": mask["counts"].decode()}
+        results += entries
     return results
-
-
-def _encoded(masks: Tensor, threshold: float) -> list[dict[str, Any]]:
-    inside = (masks if masks.dtype == torch.bool else masks >= threshold).cpu().numpy()
-    inside = inside[:, 0] if inside.ndim == 4 else inside
-    encoded = [encode_mask(np.asarray(mask)) for mask in inside]
-    return [{"size": mask["size"], "counts": mask["counts"].decode()} for mask in encoded]
 
 
 def write_results(file: Path, results: Sequence[Mapping[str, Any]]) -> None:

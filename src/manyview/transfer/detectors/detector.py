@@ -14,6 +14,9 @@ from manyview.transfer.detectors.resizing import Resizing
 class Detector(GeneralizedRCNN):  # type: ignore[misc]
     """torchvision's Faster or Mask R-CNN around a backbone; ``build_detector`` makes it.
 
+    It is called as torchvision's are and answers as they do, but for the masks that it finds: each is that of its box,
+    as a hundred masks of a photograph of 12 megapixels would take 5 GB.
+
     Attributes:
         architecture: "c4" or "fpn".
         classes: without the background; labels run from 1 to that.
@@ -41,8 +44,8 @@ class Detector(GeneralizedRCNN):  # type: ignore[misc]
         Returns:
             in training: "loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg" and, with masks,
             "loss_mask", whose sum is to be minimised. In eval mode, of each image: "boxes" (N, 4) in its pixels,
-            "labels" (N,), "scores" (N,) from .05 to 1 in falling order, N at most 100, and, with masks, "masks"
-            (N, 1, height, width), probabilities.
+            "labels" (N,), "scores" (N,) from .05 to 1 in falling order, N at most 100, and, with masks, "box_masks"
+            (N, side, side), probabilities in equal cells of the box, which ``encode_box_masks`` takes to pixels.
 
         Raises:
             UserError: images of other channels than the backbone's.

@@ -201,5 +201,5 @@ class RegionHeads(RoIHeads):  # type: ignore[misc]
         if self.has_mask():
             logits = self.mask_predictor(self.mask_maps(features, boxes, sizes))
             masks = maskrcnn_inference(logits, [classes - 1 for classes in labels])
-            found = [{**one, "masks": mask} for one, mask in zip(found, masks, strict=True)]
+            found = [{**one, "box_masks": mask[:, 0]} for one, mask in zip(found, masks, strict=True)]
         return found

@@ -1,9 +1,10 @@
-"""The pages on other libraries: their commands are run, and their lines executed in the order they stand."""
+"""The pages on detectors: their commands are run, and their lines executed in the order they stand."""
 
 from __future__ import annotations
 
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +15,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torchvision.models import get_model
+from typer.testing import CliRunner
 
-from manyview.backbones import Backbone
+from manyview.backbones import Backbone, save_backbone
+from manyview.cli.main import app
 from manyview.export import FORMATS, export_backbone
+from shapes import KINDS, write_shapes
 
 Get = Callable[[str], Backbone]
 PAGES = Path(__file__).parents[3] / "docs" / "detectors"
@@ -26,10 +30,11 @@ RUNS = {"runs/a": "resnet50", "runs/vit": "timm/test_vit"}
 
 
 class Page:
-    """A page's commands and blocks of Python."""
+    """A page's commands, those that export, and blocks of Python."""
 
     def __init__(self, name: str) -> None:
         self.text = (PAGES / f"{name}.md").read_text()
+        self.lines = re.findall(r"^manyview .*$", self.text, re.MULTILINE)
         self.commands = re.findall(r"^manyview export (\S+) --to (\S+) --out (\S+)$", self.text, re.MULTILINE)
         self.blocks = re.findall(r"```python\n(.*?)```", self.text, re.DOTALL)
 
@@ -86,10 +91,11 @@ def test_the_table_names_every_format() -> None:
 
 
 @pytest.mark.parametrize("name", names_of_pages())
-def test_the_commands_are_the_verbs(name: str) -> None:
-    lines = re.findall(r"^manyview .*$", Page(name).text, re.MULTILINE)
-    assert len(lines) == len(Page(name).commands) >= 1
-    for line in lines:
+def test_every_command_is_one_that_is_run(name: str) -> None:
+    page = Page(name)
+    own = [line for line in page.lines if name == "manyview" and line.startswith("manyview detect ")]
+    assert len(page.lines) == len(page.commands) + len(own) >= 1
+    for line in set(page.lines) - set(own):
         assert [word for word in shlex.split(line) if word.startswith("--")] == ["--to", "--out"]
 
 
@@ -107,6 +113,41 @@ def test_overview(page: Callable[[str], Page]) -> None:
         assert torch.allclose(
             torch.export.load("exports/own.pt2").module()(IMAGES), names["network"](IMAGES), atol=1e-5
         )
+
+
+# What makes the training on manyview's own page a matter of seconds.
+_TINY = "--iterations 1 --short-side 32 --batch-size 2 --regions 4 --test-proposals 6 --precise-batches 1"
+
+
+def test_manyview(network: Get, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run is of a small network, and the photographs are shapes."""
+    monkeypatch.chdir(folder)
+    (folder / "runs/a").mkdir(parents=True)
+    save_backbone(network("resnet18"), folder / "runs/a/backbone.safetensors", {})
+    for name in ("train", "val"):
+        write_shapes(folder / "photos", 3).rename(folder / f"{name}.json")
+    (folder / "new-photos").mkdir()
+    shutil.copy(folder / "photos/00.png", folder / "new-photos/beach.jpg")
+    page = Page("manyview")
+    for line in page.lines:
+        words = [*shlex.split(line)[1:], *([] if "--predict" in line else shlex.split(_TINY))]
+        result = CliRunner().invoke(app, [*words, "--workers", "0", "--device", "cpu"])
+        assert result.exception is None, result.output
+
+    names = page.execute()
+
+    written = re.findall(r"^\| `(\S+)` \|", page.text, re.MULTILINE)
+    assert [name for name in written if not (folder / "runs/a-masks" / name).is_file()] == []
+    told = set(re.findall(r"`(found\S*)`", page.text))
+    assert told == {file.name for file in folder.glob("found*")} == {"found.json", "found-images.json", "found.png"}
+    assert names["description"].classes == KINDS
+    found, count = names["found"], len(names["found"]["boxes"])
+    assert set(found) == {"boxes", "labels", "scores", "box_masks"}
+    assert names["masks"].shape == (count, 64, 64)
+    # The command and the lines find the same.
+    results = names["results"].dataset["annotations"]
+    assert [result["score"] for result in results] == found["scores"].tolist() != []
+    assert [result["segmentation"]["counts"] for result in results] == [rle["counts"].decode() for rle in names["rles"]]
 
 
 def test_torchvision(page: Callable[[str], Page], network: Get) -> None:

@@ -1,0 +1,118 @@
+"""Fine-tunes the same detector on several backbones and on random initialisation, and writes one JSON and one table.
+
+    python -m benchmarks.detection runs/a --images VOC/images --train VOC/instances_train.json \
+        --val VOC/instances_val.json --iterations 1500 --out detection
+
+Everything but the backbone's weights is the same: schedule, order, samples, new weights of the heads. Fine-tunings that
+are finished in --out are not done again; those that were stopped are resumed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.records import origin, put_between_markers, table, write_json
+from manyview.runs import RunFolder
+from manyview.transfer.fine_tuning import fine_tune
+
+RANDOM = "random-init"
+FIGURES = {"box AP": ("box", "AP"), "AP50": ("box", "AP50"), "AP75": ("box", "AP75"), "VOC AP50": ("voc", "AP50")}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    options = parse(given)
+    results = {}
+    for name in chosen(options):
+        results[name] = fine_tuned(name, options)
+        about = {"provenance": origin("detection", given), "results": results}
+        write_json(options.out / "detection.json", about)
+    text = markdown(results)
+    (options.out / "table.md").write_text(text + "\n")
+    if options.page:
+        put_between_markers(options.page, options.section, text)
+    print(text)
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("weights", type=Path, nargs="+", help="run folders or checkpoints, named by their last part")
+    parser.add_argument("--images", type=Path, required=True)
+    parser.add_argument("--train", type=Path, required=True, help="objects to learn from")
+    parser.add_argument("--val", type=Path, required=True, help="objects to measure on")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--only", nargs="+", help=f"names of the rows to make; {RANDOM} is one")
+    parser.add_argument("--recipe", default="voc-24k")
+    parser.add_argument("--architecture", default="c4")
+    parser.add_argument("--iterations", type=int, help="unset: the recipe's")
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--learning-rate", type=float, help="unset: by rule")
+    parser.add_argument("--short-side", help="unset: the recipe's")
+    parser.add_argument("--regions", type=int, default=512)
+    parser.add_argument("--eval-every", type=int)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--page", type=Path, help="document to put the table into")
+    parser.add_argument("--section", default="detection", help="name of its markers")
+    return parser.parse_args(arguments)
+
+
+def chosen(options: argparse.Namespace) -> list[str]:
+    """Rows by name, random initialisation first."""
+    names = [RANDOM, *(path.name for path in options.weights)]
+    return [name for name in names if not options.only or name in options.only]
+
+
+def fine_tuned(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """The result of one fine-tuning: made, resumed, or read where it is done."""
+    out = options.out / name
+    if (out / "metrics.json").is_file():
+        return dict(json.loads((out / "metrics.json").read_text()))
+    by_name = {path.name: path for path in options.weights}
+    print(f"{name}:", file=sys.stderr, flush=True)
+    return fine_tune(
+        by_name.get(name, options.weights[0]),  # of which random initialisation takes the network alone
+        images=options.images,
+        train_labels=options.train,
+        val_labels=options.val,
+        out=out,
+        recipe=options.recipe,
+        architecture=options.architecture,
+        iterations=options.iterations,
+        batch_size=options.batch_size,
+        learning_rate=options.learning_rate,
+        short_side=options.short_side,
+        regions=options.regions,
+        eval_every=options.eval_every,
+        random_init=name == RANDOM,
+        seed=options.seed,
+        workers=options.workers,
+        device=options.device,
+        precision=options.precision,
+        resume=RunFolder(out).holds_a_run,
+    )
+
+
+def markdown(results: dict[str, dict[str, Any]]) -> str:
+    """A row for each backbone and measurement, in percent."""
+    rows = [
+        [name, f"{found['iteration']:,}", *(_percent(found[kind][figure]) for kind, figure in FIGURES.values())]
+        for name, result in results.items()
+        for found in result["by_iteration"]
+    ]
+    return table(["weights at the start", "iterations", *FIGURES], rows)
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f}"
+
+
+if __name__ == "__main__":
+    main()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +17,7 @@ from manyview.transfer.annotations import decode_masks, encode_mask, read_annota
 from manyview.transfer.box_masks import encode_box_masks, paste
 from manyview.transfer.detectors import build_detector
 from manyview.transfer.measuring import Computing, find_objects
-
-STATUS = Path("/proc/self/status")
+from memory import extra_memory, reads_peak_memory
 
 
 def whole(
@@ -107,22 +104,20 @@ def test_measuring_decodes_no_labelled_mask(shapes: Path, monkeypatch: pytest.Mo
     assert {entry["image_id"] for entry in found} <= {1, 2, 3, 4, 5}
 
 
-@pytest.mark.skipif(not STATUS.exists(), reason="peak memory is read from /proc")
+@reads_peak_memory
 def test_a_huge_photograph_takes_bounded_memory() -> None:
     """A hundred masks, one of them as large as a photograph of 12 megapixels, whose canvases would be 4.8 GB."""
-    code = (
-        "import numpy as np, torch; from pathlib import Path\n"
+    prepare = (
+        "import numpy as np, torch\n"
         "from manyview.transfer.average_precision import to_coco_results\n"
-        "peak = lambda: int(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0]) * 1024\n"
         "corners = np.sort(np.random.default_rng(0).random((100, 2, 2)), axis=1)\n"
         "corners[0] = [[0, 0], [1, 1]]\n"
         "boxes = torch.tensor((corners * (4000, 3000)).reshape(-1, 4), dtype=torch.float32)\n"
         "output = {'boxes': boxes, 'labels': torch.ones(100, dtype=torch.int64), 'scores': torch.ones(100)}\n"
-        "output['box_masks'] = torch.linspace(0, 1, 28).expand(100, 28, 28)\n"
-        "before = peak()\n"
-        "results = to_coco_results([output], [1], [1], [(4000, 3000)])\n"
-        "assert all(result['segmentation']['size'] == [3000, 4000] for result in results)\n"
-        "print(peak() - before)"
+        "output['box_masks'] = torch.linspace(0, 1, 28).expand(100, 28, 28)"
     )
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert int(run.stdout) < 6 * 4 * 4000 * 3000
+    work = (
+        "results = to_coco_results([output], [1], [1], [(4000, 3000)])\n"
+        "assert all(result['segmentation']['size'] == [3000, 4000] for result in results)"
+    )
+    assert 0 < extra_memory(prepare, work) < 6 * 4 * 4000 * 3000

@@ -66,7 +66,7 @@ def _sources(folder: Path | None, size: tuple[int, int]) -> Iterator[Image.Image
 
 def _scenes(size: tuple[int, int]) -> Iterator[Image.Image]:
     for seed in itertools.count():
-        yield Image.fromarray(render_scene(seed, size)[0])
+        yield Image.fromarray(render_scene(seed, size).pixels)
 
 
 def _files(folder: Path) -> Iterator[Image.Image]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image
+
+from manyview.images.instances import Instances
 
 KINDS = ("disc", "square", "triangle")
 _COLOURS = ((220, 60, 50), (60, 200, 80), (70, 90, 230))
@@ -21,29 +22,14 @@ def write_shapes(folder: Path, count: int, size: int = 64, seed: int = 0) -> Pat
         the label file, beside the pictures.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    images, annotations = [], []
+    instances = Instances(KINDS)
     for index in range(count):
         pixels, shapes = draw_shapes(np.random.default_rng((seed, index)), size)
         name = f"{index:02d}.png"
         Image.fromarray(pixels).save(folder / name)
-        images.append({"id": index + 1, "file_name": name, "width": size, "height": size})
-        for kind, mask in shapes:
-            rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
-            left, top = int(columns[0]), int(rows[0])
-            annotations.append(
-                {
-                    "id": len(annotations) + 1,
-                    "image_id": index + 1,
-                    "category_id": kind + 1,
-                    "bbox": [left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top],
-                    "area": int(mask.sum()),
-                    "iscrowd": 0,
-                    "segmentation": {"size": [size, size], "counts": run_lengths(mask)},
-                }
-            )
-    categories = [{"id": number, "name": name} for number, name in enumerate(KINDS, start=1)]
+        instances.add(name, (size, size), [(KINDS[kind], mask) for kind, mask in shapes])
     file = folder / "labels.json"
-    file.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    instances.write(file)
     return file
 
 
@@ -67,13 +53,6 @@ def draw_shapes(
         pixels[mask] = _COLOURS[kind]
         shapes.append((kind, mask))
     return pixels, shapes
-
-
-def run_lengths(mask: Bool[np.ndarray, "height width"]) -> list[int]:
-    """COCO's plain run lengths: down the columns, the first of pixels outside."""
-    flat = mask.T.ravel().astype(np.int8)
-    changes = np.nonzero(np.diff(flat, prepend=0))[0]
-    return np.diff([0, *changes, flat.size]).tolist()
 
 
 def tune_tiny(labels: Path, out: Path, **options: Any) -> dict[str, Any]:

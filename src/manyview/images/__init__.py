@@ -7,7 +7,8 @@ from manyview.images.labels import ImageLabels, read_labels
 from manyview.images.listing import ImageFiles, find_images
 from manyview.images.photographs import open_photograph
 from manyview.images.problems import UnreadableImage
-from manyview.images.synthetic import KINDS, render_scene, write_scenes
+from manyview.images.scene_files import write_scenes
+from manyview.images.synthetic import KINDS, render_scene
 
 __all__ = [
     "KINDS",

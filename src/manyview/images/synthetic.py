@@ -7,24 +7,24 @@ nothing about photographs.
 
 from __future__ import annotations
 
-import csv
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from types import EllipsisType
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 from PIL import Image, ImageFilter
 
-from manyview.errors import UserError
 from manyview.images.kinds import PAINTERS, Plane
 
 KINDS: tuple[str, ...] = tuple(PAINTERS)
-VISIBLE_SHARE = 0.5  # an object of which less can be seen gives no label
+VISIBLE_SHARE = 0.5  # an object of which less can be seen gives neither label nor mask
+_COVERED = 0.5  # of a pixel, which then belongs to the object
 _SUPERSAMPLING = 2
 _SHADOW = 0.55  # light that a shadow takes away
 
+Mask = Bool[np.ndarray, "height width"]
 Pixels = Float32[np.ndarray, "rgb height width"]  # planes: NumPy is far slower over three interleaved channels
 Colour = Float32[np.ndarray, "rgb 1 1"]
 Window = tuple[EllipsisType, slice, slice]  # part of a plane, or of all planes at once
@@ -46,9 +46,20 @@ class _Thing:
         return round(self.centre[0] - half), round(self.centre[1] - half)
 
 
-def render_scene(
-    seed: int, size: tuple[int, int] = (128, 128)
-) -> tuple[UInt8[np.ndarray, "height width 3"], frozenset[str]]:
+class Scene(NamedTuple):
+    """A rendered picture, and what can be seen in it.
+
+    Attributes:
+        pixels: RGB.
+        masks: of each kind that can be seen, the pixels that its object covers at least half, and that no object above
+            it covers so: no pixel belongs to two of them. The lowest object comes first.
+    """
+
+    pixels: UInt8[np.ndarray, "height width 3"]
+    masks: dict[str, Mask]
+
+
+def render_scene(seed: int, size: tuple[int, int] = (128, 128)) -> Scene:
     """Render one synthetic scene of two to five objects, each of another kind.
 
     Args:
@@ -56,78 +67,41 @@ def render_scene(
         size: width and height in pixels.
 
     Returns:
-        RGB pixels, and those of ``KINDS`` of which at least ``VISIBLE_SHARE`` can be seen: not hidden by others, not
-        cut off by the border.
+        The pixels, and masks of those of ``KINDS`` of which at least ``VISIBLE_SHARE`` can be seen: not hidden by
+        others, not cut off by the border. The others, though a part of them shows, are ground as far as labels go.
     """
     rng = np.random.default_rng(seed)
     width, height = size
     angle = rng.uniform(0, 2 * np.pi)
     light = (math.cos(angle), math.sin(angle))  # unit vector towards the light, x right, y down
     canvas = _ground(rng, width, height)
-    visible: list[np.ndarray] = []
     things = _things(rng, width, height, light)
     for thing in things:
         _cast_shadow(canvas, thing, light)
         region, patch = _overlap(canvas, thing.alpha, thing.corner)
-        alpha = thing.alpha[patch]
-        canvas[region] += alpha * (thing.colour[patch] - canvas[region])
-        for below in visible:
-            below[region] *= 1 - alpha
-        shown = np.zeros((height, width), dtype=np.float32)
-        shown[region] = alpha
-        visible.append(shown)
+        canvas[region] += thing.alpha[patch] * (thing.colour[patch] - canvas[region])
     canvas *= _lighting(rng, width, height, light)
     canvas += rng.uniform(0.005, 0.02) * rng.standard_normal((height, width), dtype=np.float32)
-    labels = frozenset(
-        thing.kind
-        for thing, shown in zip(things, visible, strict=True)
-        if shown.sum() >= VISIBLE_SHARE * thing.alpha.sum()
-    )
     pixels = (np.clip(canvas, 0, 1, out=canvas) * 255 + 0.5).astype(np.uint8)
-    return np.ascontiguousarray(pixels.transpose(1, 2, 0)), labels
+    return Scene(np.ascontiguousarray(pixels.transpose(1, 2, 0)), _visible(things, canvas))
 
 
-def write_scenes(
-    folder: Path, count: int, seed: int = 0, *, val_share: float = 0.2, size: tuple[int, int] = (128, 128)
-) -> None:
-    """Write synthetic scenes with their labels: ``images/synthetic-*.jpg``, ``train.csv`` and ``val.csv``.
-
-    The pictures are rendered by this package and are no photographs. The CSV files have the columns ``image`` (name
-    inside ``images``) and ``labels`` (joined by ``|``). Scene i is the same whatever the count, and the same call
-    writes the same files again.
-
-    Args:
-        folder: where to write; created if missing.
-        count: scenes altogether.
-        seed: decides all scenes.
-        val_share: share of the scenes, the last ones, that goes to ``val.csv`` instead of ``train.csv``.
-        size: width and height in pixels.
-
-    Raises:
-        UserError: ``folder`` cannot be written, or its ``images`` hold files that are not of this set.
-    """
-    names = [f"synthetic-{index:06d}.jpg" for index in range(count)]
-    images = folder / "images"
-    try:
-        images.mkdir(parents=True, exist_ok=True)
-        strangers = {path.name for path in images.glob("[!.]*")}.difference(names)
-        if strangers:
-            raise UserError(f"{images} holds other files, such as {min(strangers)}: give a new folder for the scenes")
-        rows = []
-        for index, name in enumerate(names):
-            pixels, labels = render_scene(_scene_seed(seed, index), size)
-            Image.fromarray(pixels).save(images / name, quality=90)
-            rows.append((name, "|".join(sorted(labels))))
-        train = count - round(count * val_share)
-        for part, chosen in (("train", rows[:train]), ("val", rows[train:])):
-            with (folder / f"{part}.csv").open("w", newline="", encoding="utf-8") as file:
-                csv.writer(file).writerows([("image", "labels"), *chosen])
-    except OSError as error:
-        raise UserError(f"cannot write synthetic scenes to {folder}: {error.strerror or error}") from error
-
-
-def _scene_seed(seed: int, index: int) -> int:
-    return int(np.random.SeedSequence((seed, index)).generate_state(1, np.uint64)[0])
+def _visible(things: list[_Thing], canvas: Pixels) -> dict[str, Mask]:
+    """Masks of the objects of which enough can be seen, the lowest first."""
+    free = np.ones(canvas.shape[1:], dtype=np.float32)  # share of each pixel that the objects above leave
+    taken = np.zeros(canvas.shape[1:], dtype=bool)  # pixels of the objects above
+    masks = {}
+    for thing in reversed(things):
+        region, patch = _overlap(canvas, thing.alpha, thing.corner)
+        alpha = thing.alpha[patch]
+        shown, mask = (alpha * free[region]).sum(), np.zeros_like(taken)
+        mask[region] = (alpha >= _COVERED) & ~taken[region]
+        free[region] *= 1 - alpha
+        taken |= mask
+        # The smallest pictures have objects that are thinner than a pixel.
+        if shown >= VISIBLE_SHARE * thing.alpha.sum() and mask.any():
+            masks[thing.kind] = mask
+    return dict(reversed(masks.items()))
 
 
 def _overlap(canvas: Pixels, patch: np.ndarray, corner: tuple[int, int]) -> tuple[Window, Window]:

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
-from manyview.errors import UserError
-from manyview.images import KINDS, find_images, read_labels, render_scene, synthetic, write_scenes
+from manyview.images import KINDS, render_scene, synthetic
 from manyview.images.kinds import PAINTERS
 
 
@@ -55,21 +54,22 @@ def test_colour_says_nothing_about_the_kind() -> None:
 
 
 def test_a_scene_is_decided_by_its_seed() -> None:
-    pixels, labels = render_scene(5, (96, 64))
+    pixels, masks = render_scene(5, (96, 64))
     assert pixels.shape == (64, 96, 3)
     assert pixels.dtype == np.uint8
     again, same = render_scene(5, (96, 64))
     np.testing.assert_array_equal(pixels, again)
-    assert labels == same
-    assert (render_scene(6, (96, 64))[0] != pixels).mean() > 0.9
+    assert list(masks) == list(same)
+    np.testing.assert_array_equal([*masks.values()], [*same.values()])
+    assert (render_scene(6, (96, 64)).pixels != pixels).mean() > 0.9
 
 
 def test_scenes_hold_several_kinds_each_as_often() -> None:
     scenes = [render_scene(seed, (48, 48)) for seed in range(300)]
-    placed = Counter(len(labels) for _, labels in scenes)
+    placed = Counter(len(masks) for _, masks in scenes)
     assert set(placed) <= {0, 1, 2, 3, 4, 5}
     assert sum(count for number, count in placed.items() if number >= 2) > 0.85 * len(scenes)
-    share = Counter(kind for _, labels in scenes for kind in labels)
+    share = Counter(kind for _, masks in scenes for kind in masks)
     assert set(share) == set(KINDS)
     assert all(0.22 < count / len(scenes) < 0.45 for count in share.values())
     brightness = [pixels.mean() for pixels, _ in scenes]
@@ -99,57 +99,77 @@ def test_labels_are_what_can_be_seen(
     things: list[synthetic._Thing], seen: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(synthetic, "_things", lambda *arguments: things)
-    assert render_scene(0, (64, 64))[1] == seen
+    assert render_scene(0, (64, 64)).masks.keys() == seen
+
+
+def test_a_mask_is_what_can_be_seen_of_an_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The star lies over a part of the ball, and so does the leaf, which itself is mostly beyond the border."""
+    things = [square("ball", 10, 10), square("star", 22, 15), square("leaf", 12, -11)]
+    ball, star = (np.zeros((64, 64), dtype=bool) for _ in range(2))
+    star[15:35, 22:42] = True
+    ball[10:30, 10:30] = True
+    ball[0:9, 12:32] = False
+    ball[star] = False
+    leaf = ball.copy()
+    check_masks(monkeypatch, things, {"ball": ball, "star": star})
+    things[2] = square("leaf", 12, -8)  # 12 of 20 rows
+    ball[10:12, 12:32] = False
+    leaf = np.zeros((64, 64), dtype=bool)
+    leaf[0:12, 12:32] = True
+    check_masks(monkeypatch, things, {"ball": ball, "star": star, "leaf": leaf})
+
+
+def test_a_pixel_belongs_to_the_uppermost_object_that_covers_half_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    below, above = square("ball", 10, 10), square("star", 20, 10)
+    above.alpha[:, :5], above.alpha[:, 5:10] = 0.25, 0.5
+    ball, star = (np.zeros((64, 64), dtype=bool) for _ in range(2))
+    ball[10:30, 10:25] = True
+    star[10:30, 25:40] = True
+    check_masks(monkeypatch, [below, above], {"ball": ball, "star": star})
+
+
+def check_masks(
+    monkeypatch: pytest.MonkeyPatch, things: list[synthetic._Thing], expected: dict[str, np.ndarray]
+) -> None:
+    monkeypatch.setattr(synthetic, "_things", lambda *arguments: things)
+    masks = render_scene(0, (64, 64)).masks
+    assert list(masks) == list(expected)
+    for kind, mask in expected.items():
+        np.testing.assert_array_equal(masks[kind], mask, err_msg=kind)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_masks_are_where_an_objects_colour_is_seen(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = (96, 80)
+    things = synthetic._things(np.random.default_rng(seed), *size, (0.6, -0.8))
+    masks = rendered(monkeypatch, things, seed, size).masks
+    assert sum(mask.astype(int) for mask in masks.values()).max() == 1
+    for place, thing in enumerate(things):
+        if thing.kind not in masks:
+            continue
+        dark, light = (
+            rendered(monkeypatch, [*things[:place], replace(thing, colour=colour), *things[place + 1 :]], seed, size)
+            for colour in (np.zeros_like(thing.colour), np.ones_like(thing.colour))
+        )
+        mask, changed = masks[thing.kind], (light.pixels > dark.pixels).any(axis=2)
+        assert changed[mask].all()
+        grown = Image.fromarray(mask).convert("L").filter(ImageFilter.MaxFilter(5))  # by pixels covered in part
+        assert not changed[np.asarray(grown) == 0].any()
+
+
+def rendered(
+    monkeypatch: pytest.MonkeyPatch, things: list[synthetic._Thing], seed: int, size: tuple[int, int]
+) -> synthetic.Scene:
+    monkeypatch.setattr(synthetic, "_things", lambda *arguments: things)
+    return render_scene(seed, size)
 
 
 def test_objects_are_painted_where_they_lie(monkeypatch: pytest.MonkeyPatch) -> None:
-    blank = render_without_things(monkeypatch, [])
-    pixels = render_without_things(monkeypatch, [square("ball", 10, 30)])
+    blank = rendered(monkeypatch, [], 3, (64, 64)).pixels
+    pixels = rendered(monkeypatch, [square("ball", 10, 30)], 3, (64, 64)).pixels
     inside = np.zeros((64, 64), dtype=bool)
     inside[30:50, 10:30] = True
     ratio = pixels.astype(float).mean(2) / blank.astype(float).mean(2)
     assert (ratio[inside] > 1).all()  # the square is white
     assert (ratio[~inside] < 1.02).all()
     assert (ratio[~inside] < 0.9).sum() > 20  # its shadow
-
-
-def render_without_things(monkeypatch: pytest.MonkeyPatch, things: list[synthetic._Thing]) -> np.ndarray:
-    monkeypatch.setattr(synthetic, "_things", lambda *arguments: things)
-    return render_scene(3, (64, 64))[0]
-
-
-def test_written_scenes_can_be_read_back(tmp_path: Path) -> None:
-    write_scenes(tmp_path, 20, seed=4, val_share=0.25, size=(48, 40))
-    train = read_labels(tmp_path / "train.csv", tmp_path / "images", KINDS)
-    val = read_labels(tmp_path / "val.csv", tmp_path / "images", KINDS)
-    assert (len(train.names), len(val.names)) == (15, 5)
-    assert [*train.names, *val.names] == list(find_images(tmp_path / "images"))
-    assert all(name.startswith("synthetic-") for name in train.names)
-    with Image.open(tmp_path / "images" / val.names[0]) as image:
-        assert image.size == (48, 40)
-    assert train.targets.sum(1).mean() > 2
-
-
-def test_the_same_call_writes_the_same_and_another_seed_another_set(tmp_path: Path) -> None:
-    def contents(folder: Path) -> dict[str, bytes]:
-        return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-    for name, count, seed in (("a", 6, 0), ("more", 8, 0), ("other", 6, 1)):
-        write_scenes(tmp_path / name, count, seed, size=(32, 32))
-    first = contents(tmp_path / "a")
-    write_scenes(tmp_path / "a", 6, 0, size=(32, 32))
-    assert contents(tmp_path / "a") == first
-    more, other = contents(tmp_path / "more"), contents(tmp_path / "other")
-    pictures = [name for name in first if name.endswith(".jpg")]
-    assert len(pictures) == 6
-    assert all(more[name] == first[name] != other[name] for name in pictures)
-
-
-def test_scenes_are_not_mixed_with_other_files(tmp_path: Path) -> None:
-    (tmp_path / "images").mkdir()
-    (tmp_path / "images" / "mine.jpg").touch()
-    with pytest.raises(UserError, match=r"holds other files, such as mine\.jpg"):
-        write_scenes(tmp_path, 2)
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"cannot write synthetic scenes to .*file: "):
-        write_scenes(tmp_path / "file", 2)

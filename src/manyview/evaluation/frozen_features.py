@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from jaxtyping import Float64
 from torch import Tensor, nn
 
-from manyview.backbones import Backbone, load_backbone
-from manyview.backbones.untrained import untrained
 from manyview.evaluation.features import combine, extract
 from manyview.evaluation.labelled_photographs import Data, LabelledPhotographs
 from manyview.evaluation.protocol import FeatureSettings
@@ -22,12 +19,6 @@ class Features:
 
     train: Float64[Tensor, "images dim"]
     val: Float64[Tensor, "others dim"]
-
-
-def load_networks(weights: Path, backbone: str | None, random_init: bool, seed: int) -> dict[str, Backbone]:
-    """The backbone as "pretrained" and, if asked, an untrained one of its architecture as "random_init"."""
-    pretrained = load_backbone(weights, backbone)
-    return {"pretrained": pretrained, **({"random_init": untrained(pretrained, seed)} if random_init else {})}
 
 
 def extract_both(network: nn.Module, data: Data, settings: FeatureSettings, name: str, progress: Progress) -> Features:

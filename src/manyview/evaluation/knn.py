@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,18 +12,15 @@ from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from manyview import distributed
 from manyview.evaluation.average_precision import AveragePrecision
 from manyview.evaluation.features import require
-from manyview.evaluation.frozen_features import Features, extract_both, load_networks
-from manyview.evaluation.labelled_photographs import Data
+from manyview.evaluation.frozen_features import Features
+from manyview.evaluation.labelled_evaluation import LabelledEvaluation
+from manyview.evaluation.labelled_photographs import Data, Sources
 from manyview.evaluation.metric_settings import Compatibility, MetricSettings
 from manyview.evaluation.metrics import multilabel_report
-from manyview.evaluation.protocol import EXTRACTED_ONCE, FeatureSettings, describe_features
-from manyview.evaluation.record import claim_output, plain, write_result
+from manyview.evaluation.protocol import EXTRACTED_ONCE, FeatureSettings
 from manyview.images.labels.reading import Difficult, Problems
-from manyview.runs import provenance
-from manyview.runs.devices import resolve_device
 from manyview.runs.progress import Progress, no_progress
 
 # Similarities held at a time: 32 MB of them, whatever the numbers of photographs.
@@ -131,35 +126,20 @@ def knn_evaluation(
         UserError: if a setting is out of range, a file is missing, malformed or unreadable, or ``out`` already holds a
             metrics.json or cannot be written.
     """
-    start = time.perf_counter()
     metrics = MetricSettings(threshold, average_precision, compatibility)
     settings = KnnSettings(neighbours, temperature, metrics, resamples, seed)
     extraction = FeatureSettings(pool, size, workers, device, precision, crop)
-    distributed.join(resolve_device(device))
-    if out is not None:
-        claim_output(Path(out))
-    data = Data.read(
-        (Path(train_labels), Path(images)),
-        (Path(val_labels), Path(images if val_images is None else val_images)),
-        difficult=difficult,
-        problems=label_problems,
+    sources = Sources(images, train_labels, val_labels, val_images, difficult, label_problems)
+    begun = LabelledEvaluation.begin(
+        weights, sources, extraction, out=out, backbone=backbone, random_init=random_init, seed=seed
     )
-    count = len(data.train.labels.names)
+    count = len(begun.data.train.labels.names)
     require(neighbours <= count, f"neighbours is {neighbours}, but {train_labels} names only {count} photographs")
-    networks = load_networks(Path(weights), backbone, random_init, seed)
-    # At once: a run that is still training replaces its weights every epoch.
-    features = describe_features(extraction, data, Path(weights), networks["pretrained"])
     results = {
-        name: _measure(name, extract_both(network, data, extraction, name, progress), data, settings, progress)
-        for name, network in networks.items()
+        name: _measure(name, features, begun.data, settings, progress) for name, features in begun.features(progress)
     }
-    result = {
-        "protocol": _describe(settings) | features,
-        "results": plain(results),
-        "provenance": {**provenance(), "seconds": round(time.perf_counter() - start, 1)},
-    }
-    if out is not None:
-        write_result(Path(out), result)
+    result = begun.result({**_describe(settings), **begun.protocol}, results)
+    begun.write(result)
     return result
 
 

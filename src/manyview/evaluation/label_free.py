@@ -92,6 +92,7 @@ def check_weights(
         UserError: a setting is out of range, the weights or the photographs cannot be used, ``out`` already holds a
             metrics.json or cannot be written.
     """
+    origin = provenance()
     _check_settings(sample, size, seed, workers)
     where, precision = resolve_device(device), resolve_precision(precision)
     if out is not None:
@@ -125,7 +126,7 @@ def check_weights(
             "device": str(where),
         },
         **_judge(found, trained, config),
-        "provenance": provenance(),
+        "provenance": origin,
     }
     if out is not None:
         write_result(Path(out), result)

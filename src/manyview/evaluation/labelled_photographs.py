@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from manyview.errors import UserError
 from manyview.evaluation.record import bounded
 from manyview.images import ImageLabels, read_labels
 from manyview.images.labels.reading import Difficult, Problems
@@ -58,33 +61,51 @@ class Data:
         """Names of the classes, in the order of the training labels."""
         return self.train.labels.classes
 
-    @classmethod
-    def read(
-        cls,
-        train: tuple[Path, Path],
-        val: tuple[Path, Path],
-        *,
-        difficult: Difficult = "ignore",
-        problems: Problems = "refuse",
-    ) -> Data:
-        """Read two label files, each given with its folder of photographs.
-
-        Args:
-            train: labels to learn from; their classes are those of both.
-            val: labels to measure on.
-            difficult: what becomes of labels of difficult objects, as ``manyview.images.read_labels`` says.
-            problems: what becomes of entries that cannot be used, likewise.
-
-        Raises:
-            UserError: if one cannot be used; or, unless problems are skipped, an entry of one cannot, such as one of a
-                class that the training labels lack.
-        """
-        train_labels = read_labels(*train, difficult=difficult, problems=problems)
-        val_labels = read_labels(*val, classes=train_labels.classes, difficult=difficult, problems=problems)
-        parts = ((train, train_labels), (val, val_labels))
-        return cls(*(LabelledPhotographs(*places, labels, difficult) for places, labels in parts))
-
     def images_in_both(self) -> int:
         """Photographs that are both learned from and measured on: above 0, the figures flatter."""
         train, val = ({(part.folder / name).resolve() for name in part.labels.names} for part in (self.train, self.val))
         return len(train & val)
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the photographs and labels of an evaluation are, and how its labels are read.
+
+    Attributes:
+        images: folder that the label files' names are relative to.
+        train_labels: labels to learn from, in any layout that ``manyview.images.read_labels`` takes; their classes are
+            those of both.
+        val_labels: the same to measure on.
+        val_images: folder of the validation photographs; None: ``images``.
+        difficult: what becomes of labels of difficult objects, as ``manyview.images.read_labels`` says.
+        label_problems: what becomes of entries that cannot be used, likewise.
+    """
+
+    images: str | os.PathLike[str]
+    train_labels: str | os.PathLike[str]
+    val_labels: str | os.PathLike[str]
+    val_images: str | os.PathLike[str] | None = None
+    difficult: Difficult = "ignore"
+    label_problems: Problems = "refuse"
+
+    def read(self) -> Data:
+        """Read both label files.
+
+        Raises:
+            UserError: if one cannot be used, or no validation photograph shows anything; or, unless problems are
+                skipped, an entry of one cannot, such as one of a class that the training labels lack.
+        """
+        train = self._part(self.train_labels, self.images)
+        val_images = self.images if self.val_images is None else self.val_images
+        val = self._part(self.val_labels, val_images, train.labels.classes)
+        if not val.labels.targets.any():
+            raise UserError(f"no photograph of {val.file} shows any of the classes: there is nothing to measure by")
+        return Data(train, val)
+
+    def _part(
+        self, file: str | os.PathLike[str], folder: str | os.PathLike[str], classes: Sequence[str] | None = None
+    ) -> LabelledPhotographs:
+        labels = read_labels(
+            Path(file), Path(folder), classes=classes, difficult=self.difficult, problems=self.label_problems
+        )
+        return LabelledPhotographs(Path(file), Path(folder), labels, self.difficult)

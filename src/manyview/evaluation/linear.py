@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import os
-import time
-from pathlib import Path
 from typing import Any
 
-from manyview import distributed
 from manyview.evaluation.average_precision import AveragePrecision
-from manyview.evaluation.frozen_features import load_networks
 from manyview.evaluation.head import HeadSettings
-from manyview.evaluation.labelled_photographs import Data
+from manyview.evaluation.labelled_evaluation import LabelledEvaluation
+from manyview.evaluation.labelled_photographs import Sources
 from manyview.evaluation.linear_protocol import LinearSettings, recipe_value
 from manyview.evaluation.linear_training import LinearEvaluation
 from manyview.evaluation.metric_settings import Compatibility, MetricSettings
-from manyview.evaluation.protocol import FeatureSettings, describe_features
-from manyview.evaluation.record import claim_output, plain, write_result
+from manyview.evaluation.protocol import FeatureSettings
 from manyview.evaluation.unfinished import unfinished
 from manyview.images.labels.reading import Difficult, Problems
-from manyview.runs import provenance
-from manyview.runs.devices import resolve_device
 from manyview.runs.progress import Progress, no_progress
 
 
@@ -116,31 +110,21 @@ def linear_evaluation(
         UserError: if a setting is out of range, a file is missing, malformed or unreadable, ``out`` already holds a
             metrics.json or cannot be written, an evaluation to resume is missing or another, or the head diverges.
     """
-    start = time.perf_counter()
-    head = HeadSettings(
-        epochs, batch_size, base_learning_rate, recipe_value(recipe, "weight_decay", weight_decay), seed=seed
-    )
+    decay = recipe_value(recipe, "weight_decay", weight_decay)
+    head = HeadSettings(epochs, batch_size, base_learning_rate, decay, seed=seed)
     metrics = MetricSettings(recipe_value(recipe, "threshold", threshold), average_precision, compatibility)
     settings = LinearSettings(head, recipe, metrics, cached, flips, measured, resamples)
     extraction = FeatureSettings(pool, size, workers, device, precision, crop)
-    distributed.join(resolve_device(device))
-    place = None if out is None else Path(out)
-    if place is not None:
-        claim_output(place)
-    data = Data.read(
-        (Path(train_labels), Path(images)),
-        (Path(val_labels), Path(images if val_images is None else val_images)),
-        difficult=difficult,
-        problems=label_problems,
+    sources = Sources(images, train_labels, val_labels, val_images, difficult, label_problems)
+    begun = LabelledEvaluation.begin(
+        weights, sources, extraction, out=out, backbone=backbone, random_init=random_init, seed=seed
     )
-    networks = load_networks(Path(weights), backbone, random_init, seed)
-    protocol = settings.describe() | describe_features(extraction, data, Path(weights), networks["pretrained"])
-    with unfinished(place, protocol, resume) as kept:
-        evaluation = LinearEvaluation(data, settings, extraction, kept, progress)
-        results = {name: evaluation.measure(name, network) for name, network in networks.items()}
-        about = {**provenance(), "seconds": round(time.perf_counter() - start, 1)}
-        result = {"protocol": protocol, "results": plain(results), "provenance": about}
-        if place is not None:
-            write_result(place, result)
+    protocol = {**settings.describe(), **begun.protocol}
+    with unfinished(begun.out, protocol, resume) as kept:
+        evaluation = LinearEvaluation(begun.data, settings, extraction, kept, progress)
+        results = {name: evaluation.measure(name, network) for name, network in begun.networks.items()}
+        result = begun.result(protocol, results)
+        begun.write(result)
+        if begun.out is not None:
             kept.remove()
     return result

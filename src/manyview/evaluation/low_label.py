@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +14,16 @@ from manyview import distributed
 from manyview.evaluation.average_precision import AveragePrecision
 from manyview.evaluation.confidence import summarise
 from manyview.evaluation.features import require
-from manyview.evaluation.frozen_features import Features, extract_both, load_networks
-from manyview.evaluation.labelled_photographs import Data
+from manyview.evaluation.frozen_features import Features
+from manyview.evaluation.labelled_evaluation import LabelledEvaluation
+from manyview.evaluation.labelled_photographs import Data, Sources
 from manyview.evaluation.low_label_curve import draw_low_label_curve
 from manyview.evaluation.metric_settings import Compatibility, MetricSettings
 from manyview.evaluation.metrics import multilabel_metrics
 from manyview.evaluation.probes import FOLDS, ProbeSettings, draw, probe
-from manyview.evaluation.protocol import EXTRACTED_ONCE, FeatureSettings, describe_features
-from manyview.evaluation.record import claim_output, plain, write_result
+from manyview.evaluation.protocol import EXTRACTED_ONCE, FeatureSettings
 from manyview.images.labels.reading import Difficult, Problems
-from manyview.runs import atomic_write, provenance
-from manyview.runs.devices import resolve_device
+from manyview.runs import atomic_write
 from manyview.runs.progress import Progress, no_progress
 
 CURVE_FILE = "curve.png"
@@ -144,38 +142,23 @@ def low_label_evaluation(
         UserError: if a setting is out of range, a file is missing, malformed or unreadable, or ``out`` already holds a
             metrics.json or cannot be written.
     """
-    start = time.perf_counter()
     plan = _Plan(
         Draws(tuple(sorted(fractions)), tuple(seeds)),
         ProbeSettings(classifier, tuple(costs), scaling),
         MetricSettings(average_precision=average_precision, compatibility=compatibility),
     )
     extraction = FeatureSettings(pool, size, workers, device, precision, crop)
-    distributed.join(resolve_device(device))
-    if out is not None:
-        claim_output(Path(out))
-        require(not (Path(out) / CURVE_FILE).exists(), f"{out} already holds a {CURVE_FILE}: choose another folder")
-    data = Data.read(
-        (Path(train_labels), Path(images)),
-        (Path(val_labels), Path(images if val_images is None else val_images)),
-        difficult=difficult,
-        problems=label_problems,
+    sources = Sources(images, train_labels, val_labels, val_images, difficult, label_problems)
+    curve = None if out is None else Path(out) / CURVE_FILE
+    require(curve is None or not curve.exists(), f"{out} already holds a {CURVE_FILE}: choose another folder")
+    begun = LabelledEvaluation.begin(
+        weights, sources, extraction, out=out, backbone=backbone, random_init=random_init, seed=plan.draws.seeds[0]
     )
-    networks = load_networks(Path(weights), backbone, random_init, plan.draws.seeds[0])
-    # At once: a run that is still training replaces its weights every epoch.
-    features = describe_features(extraction, data, Path(weights), networks["pretrained"])
-    results = {
-        name: _curve(name, extract_both(network, data, extraction, name, progress), data, plan, progress)
-        for name, network in networks.items()
-    }
-    result = {
-        "protocol": _describe(plan) | features,
-        "results": plain(results),
-        "provenance": {**provenance(), "seconds": round(time.perf_counter() - start, 1)},
-    }
-    if out is not None and distributed.rank() == 0:
-        atomic_write(Path(out) / CURVE_FILE, draw_low_label_curve(result))
-        write_result(Path(out), result)
+    results = {name: _curve(name, features, begun.data, plan, progress) for name, features in begun.features(progress)}
+    result = begun.result({**_describe(plan), **begun.protocol}, results)
+    if curve is not None and distributed.rank() == 0:
+        atomic_write(curve, draw_low_label_curve(result))
+    begun.write(result)
     return result
 
 

@@ -9,9 +9,7 @@ import pytest
 from PIL import Image
 
 from manyview.errors import UserError
-from manyview.evaluation.labelled_photographs import Data
-
-Parts = tuple[tuple[Path, Path], tuple[Path, Path]]
+from manyview.evaluation.labelled_photographs import Data, Sources
 
 
 @pytest.fixture
@@ -23,26 +21,25 @@ def images(tmp_path: Path) -> Path:
     return folder
 
 
-def csv_files(images: Path, train: list[str], val: list[str]) -> Parts:
+def csv_files(images: Path, train: list[str], val: list[str], **options: Any) -> Data:
     files = []
     for name, rows in (("train.csv", train), ("val.csv", val)):
         file = images.parent / name
         file.write_text("\n".join(["image,labels", *rows]) + "\n")
-        files.append((file, images))
-    return files[0], files[1]
+        files.append(file)
+    return Sources(images, *files, **options).read()
 
 
-def voc_lists(images: Path) -> Parts:
+def voc_lists(images: Path, **options: Any) -> Data:
     """Of three photographs each, the second shows nothing but difficult cats."""
     for part, first in (("train", 0), ("val", 3)):
         marks = zip(range(first, first + 3), (1, 0, -1), strict=True)
         (images.parent / f"cat_{part}.txt").write_text("".join(f"{index} {mark}\n" for index, mark in marks))
-    return (images.parent / "cat_train.txt", images), (images.parent / "cat_val.txt", images)
+    return Sources(images, images.parent / "cat_train.txt", images.parent / "cat_val.txt", **options).read()
 
 
 def test_difficult_labels_count_neither_way_or_as_positives(images: Path) -> None:
-    parts = voc_lists(images)
-    ignoring, positive = Data.read(*parts), Data.read(*parts, difficult="positive")
+    ignoring, positive = voc_lists(images), voc_lists(images, difficult="positive")
     for data, positives, ignored in ((ignoring, [1], [1]), (positive, [2], [0])):
         for part in (data.train, data.val):
             described = part.describe()
@@ -54,10 +51,10 @@ def test_difficult_labels_count_neither_way_or_as_positives(images: Path) -> Non
 
 
 def test_problems_are_refused_unless_they_are_skipped(images: Path) -> None:
-    parts = csv_files(images, ["0.png,cat", "1.png,dog", "9.png,dog"], ["2.png,cat", "3.png,cta", "4.png,dog"])
+    rows = (["0.png,cat", "1.png,dog", "9.png,dog"], ["2.png,cat", "3.png,cta", "4.png,dog"])
     with pytest.raises(UserError, match=r"train\.csv has a problem .*9\.png"):
-        Data.read(*parts)
-    data = Data.read(*parts, problems="skip")
+        csv_files(images, *rows)
+    data = csv_files(images, *rows, label_problems="skip")
     train, val = (part.describe() for part in (data.train, data.val))
     assert (train["count"], train["skipped"]["count"]) == (2, 1)
     assert train["skipped"]["first"] == ["line 4 names 9.png, which is missing"]
@@ -68,19 +65,35 @@ def test_problems_are_refused_unless_they_are_skipped(images: Path) -> None:
 
 def test_a_class_that_the_training_labels_lack_is_refused(images: Path) -> None:
     with pytest.raises(UserError, match=r"val\.csv has a problem .*'bird'"):
-        Data.read(*csv_files(images, ["0.png,cat"], ["1.png,bird"]))
+        csv_files(images, ["0.png,cat"], ["1.png,bird"])
+
+
+def test_validation_labels_that_show_nothing_are_refused(images: Path) -> None:
+    with pytest.raises(UserError, match=r"no photograph of .*val\.csv shows any of the classes: there is nothing to"):
+        csv_files(images, ["0.png,cat"], ["1.png,", "2.png,"])
+
+
+def test_validation_photographs_may_lie_elsewhere(images: Path) -> None:
+    elsewhere = images.parent / "elsewhere"
+    images.rename(elsewhere)
+    images.mkdir()
+    (elsewhere / "0.png").rename(images / "0.png")
+    data = csv_files(images, ["0.png,cat"], ["1.png,cat"], val_images=elsewhere)
+    assert (data.train.folder, data.val.folder) == (images, elsewhere)
+    assert data.images_in_both() == 0
 
 
 def test_the_record_lists_no_more_than_a_hundred(images: Path) -> None:
     missing = [f"none/{index}.png,cat" for index in range(150)]
-    described = Data.read(*csv_files(images, ["0.png,cat", *missing], ["1.png,cat"]), problems="skip").train.describe()
+    data = csv_files(images, ["0.png,cat", *missing], ["1.png,cat"], label_problems="skip")
+    described = data.train.describe()
     assert described["skipped"]["count"] == 150
     assert len(described["skipped"]["first"]) == 100
     assert described["skipped"]["first"][0] == "line 3 names none/0.png, which is missing"
 
 
 def test_the_record_without_any_problem(images: Path) -> None:
-    data = Data.read(*csv_files(images, ["0.png,cat", "1.png,"], ["1.png,cat"]))
+    data = csv_files(images, ["0.png,cat", "1.png,"], ["1.png,cat"])
     described: dict[str, Any] = data.train.describe()
     assert {key: described[key] for key in ("images", "labels", "count", "positives", "ignored", "skipped")} == {
         "images": str(images),

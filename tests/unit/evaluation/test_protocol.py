@@ -14,7 +14,7 @@ import torchvision
 
 from manyview.backbones import load_backbone
 from manyview.errors import UserError
-from manyview.evaluation.labelled_photographs import Data
+from manyview.evaluation.labelled_photographs import Sources
 from manyview.evaluation.metric_settings import MetricSettings
 from manyview.evaluation.protocol import FeatureSettings, describe_features, describe_loading
 from manyview.evaluation.record import plain
@@ -33,7 +33,7 @@ def moco(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def described(scenes: Any, weights: Path, **options: Any) -> dict[str, Any]:
-    data = Data.read((scenes.train, scenes.images), (scenes.val, scenes.images))
+    data = Sources(scenes.images, scenes.train, scenes.val).read()
     settings = FeatureSettings(**({"pool": "gamp", "size": 32, "workers": 0, "device": "cpu"} | options))
     return describe_features(settings, data, weights, load_backbone(weights))
 

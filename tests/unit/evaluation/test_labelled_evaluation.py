@@ -1,0 +1,65 @@
+"""What every evaluation on labelled photographs begins and ends with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from manyview.errors import UserError
+from manyview.evaluation import knn_evaluation, labelled_evaluation, linear_evaluation, low_label_evaluation
+
+FAST: dict[str, Any] = {"size": 32, "workers": 0, "device": "cpu"}
+EVALUATIONS: dict[str, tuple[Callable[..., dict[str, Any]], dict[str, Any]]] = {
+    "linear": (linear_evaluation, {"cached": True, "epochs": 1, "resamples": 5}),
+    "knn": (knn_evaluation, {"neighbours": 3, "resamples": 5}),
+    "low-label": (low_label_evaluation, {"fractions": [1.0], "seeds": [0]}),
+}
+
+
+@pytest.fixture(params=EVALUATIONS)
+def evaluate(request: pytest.FixtureRequest, scenes: Any) -> Callable[..., dict[str, Any]]:
+    function, options = EVALUATIONS[request.param]
+    labels = {"images": scenes.images, "train_labels": scenes.train, "val_labels": scenes.val}
+    return lambda **more: function(scenes.weights, **(labels | FAST | options | more))
+
+
+def test_the_record_is_of_the_beginning(
+    evaluate: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def provenance() -> dict[str, Any]:
+        seen.append("provenance")
+        return {"started": "now"}
+
+    monkeypatch.setattr(labelled_evaluation, "provenance", provenance)
+
+    result = evaluate(progress=lambda done, total, phase: seen.append(phase))
+
+    assert seen[0] == "provenance"
+    assert "pretrained: training features" in seen[1:]
+    assert result["provenance"].keys() == {"started", "seconds"}
+    assert result["provenance"]["seconds"] >= 0
+
+
+def test_what_is_returned_is_written(evaluate: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
+    result = evaluate(out=tmp_path / "deep" / "out", random_init=True)
+    assert json.loads((tmp_path / "deep" / "out" / "metrics.json").read_text()) == result
+    assert result["results"].keys() == {"pretrained", "random_init"}
+
+
+def test_nothing_is_extracted_where_nothing_could_be_measured(
+    evaluate: Callable[..., dict[str, Any]], scenes: Any, tmp_path: Path
+) -> None:
+    nothing = tmp_path / "val.csv"
+    nothing.write_text("image,labels\n" + "".join(f"{line.split(',')[0]},\n" for line in labelled(scenes.val)))
+    with pytest.raises(UserError, match=r"no photograph of .*val\.csv shows any of the classes"):
+        evaluate(val_labels=nothing, progress=lambda *_: pytest.fail("extracted"))
+
+
+def labelled(file: Path) -> list[str]:
+    return file.read_text().splitlines()[1:]

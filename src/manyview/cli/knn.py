@@ -39,16 +39,8 @@ def knn(
     Example: manyview knn runs/a --images photos --train-labels train.csv --val-labels val.csv --out runs/a-knn
     """
     given: dict[str, Any] = dict(locals())  # what the command takes is what the function takes
-    from rich.console import Console
-
-    from manyview.cli.bars import phases
-    from manyview.distributed import rank
+    from manyview.cli.evaluating import show_evaluation
     from manyview.evaluation import knn_evaluation
     from manyview.evaluation.table import format_knn
 
-    with phases() as progress:
-        result = knn_evaluation(**given, progress=progress)
-    console = Console(quiet=rank() > 0)
-    console.print(format_knn(result))
-    if out is not None:
-        console.print(f"Written to {out / 'metrics.json'}", highlight=False, markup=False)
+    show_evaluation(knn_evaluation, given, format_knn, "metrics.json")

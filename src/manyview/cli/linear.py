@@ -64,15 +64,7 @@ def linear(
     --cached --random-init
     """
     given: dict[str, Any] = dict(locals())  # what the command takes is what the function takes
-    from rich.console import Console
-
-    from manyview.cli.bars import phases
-    from manyview.distributed import rank
+    from manyview.cli.evaluating import show_evaluation
     from manyview.evaluation import format_table, linear_evaluation
 
-    with phases() as progress:
-        result = linear_evaluation(**given, progress=progress)
-    console = Console(quiet=rank() > 0)
-    console.print(format_table(result))
-    if out is not None:
-        console.print(f"Written to {out / 'metrics.json'}", highlight=False, markup=False)
+    show_evaluation(linear_evaluation, given, format_table, "metrics.json")

@@ -60,16 +60,8 @@ def probe(
     given["fractions"] = given.pop("fraction") or (0.01, 0.1, 1.0)
     given["seeds"] = given.pop("seed") or (0, 1, 2)
     given["costs"] = given.pop("cost") or (1.0,)
-    from rich.console import Console
-
-    from manyview.cli.bars import phases
-    from manyview.distributed import rank
+    from manyview.cli.evaluating import show_evaluation
     from manyview.evaluation.low_label import CURVE_FILE, low_label_evaluation
     from manyview.evaluation.low_label_table import format_low_label
 
-    with phases() as progress:
-        result = low_label_evaluation(**given, progress=progress)
-    console = Console(quiet=rank() > 0)
-    console.print(format_low_label(result))
-    if out is not None:
-        console.print(f"Written to {out / 'metrics.json'} and {out / CURVE_FILE}", highlight=False, markup=False)
+    show_evaluation(low_label_evaluation, given, format_low_label, "metrics.json", CURVE_FILE)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -65,20 +63,3 @@ def test_its_options_reach_the_check(command: Command, photographs: Path, weight
 def test_a_mistake_is_one_line(command: Command, photographs: Path, weights: Path, words: list[str], part: str) -> None:
     places = {"PHOTOS": photographs, "WEIGHTS": weights}
     assert part in complaint(command(*(places.get(word, word) for word in words)))
-
-
-def test_help_loads_nothing_heavy() -> None:
-    code = (
-        "import sys\n"
-        "from manyview.cli.main import main\n"
-        "sys.argv = ['manyview', 'check-weights', '--help']\n"
-        "try:\n"
-        "    main()\n"
-        "except SystemExit as end:\n"
-        "    heavy = {'torch', 'timm', 'cv2', 'numpy', 'PIL', 'manyview.evaluation', 'manyview.config'}\n"
-        "    print('status', end.code, 'heavy', sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-
-    assert done.stderr.strip() == "status 0 heavy []"
-    assert "Example: manyview check-weights runs/a --images photos" in " ".join(done.stdout.split())

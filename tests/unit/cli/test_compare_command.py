@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -105,18 +104,3 @@ def test_a_pattern_may_be_the_name_of_a_folder(call: Call, folders: list[Path], 
     status, out, err = call(folders[0], f"--group=odd={odd}")
     assert (status, err) == (0, "")
     assert "70.0" in out
-
-
-def test_help_imports_nothing_heavy() -> None:
-    code = (
-        "import sys\n"
-        "sys.argv = ['manyview', 'compare', '--help']\n"
-        "from manyview.cli.main import main\n"
-        "try:\n"
-        "    main()\n"
-        "except SystemExit as end:\n"
-        "    heavy = {'torch', 'sklearn', 'scipy', 'matplotlib', 'numpy', 'PIL', 'manyview.evaluation'}\n"
-        "    print('status', end.code, 'heavy', sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stderr.strip() == "status 0 heavy []"

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -77,27 +75,3 @@ def test_a_mistake_is_one_line(
     places = {"PHOTOS": photographs, "WEIGHTS": weights, "WEIGHTS.npz": "taken.npz"}
     assert part in complaint(command(*(places.get(word, word) for word in words)))
     assert [file.name for file in tmp_path.iterdir()] == ["taken.npz"]
-
-
-@pytest.mark.parametrize(
-    ("verb", "example"),
-    [
-        ("embed", "Example: manyview embed runs/a photos --out features.parquet"),
-        ("neighbours", "Example: manyview neighbours runs/a photos --out neighbours.png --blocks"),
-    ],
-)
-def test_help_loads_nothing_heavy(verb: str, example: str) -> None:
-    code = (
-        "import sys\n"
-        "from manyview.cli.main import main\n"
-        f"sys.argv = ['manyview', '{verb}', '--help']\n"
-        "try:\n"
-        "    main()\n"
-        "except SystemExit as end:\n"
-        "    heavy = {'torch', 'cv2', 'numpy', 'PIL', 'matplotlib', 'pyarrow', 'manyview.evaluation'}\n"
-        "    print('status', end.code, 'heavy', sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-
-    assert done.stderr.strip() == "status 0 heavy []"
-    assert example in " ".join(done.stdout.split())

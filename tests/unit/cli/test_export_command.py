@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -89,20 +87,3 @@ def test_a_mistake_is_one_line(command: Command, weights: Path, tmp_path: Path, 
     places = {"WEIGHTS": str(weights / "test_resnet.safetensors"), "EMPTY": str(tmp_path / "empty")}
     assert part in complaint(command(*(places.get(word, word).replace("OUT", str(tmp_path)) for word in words)))
     assert [file.name for file in tmp_path.iterdir()] == ["empty"]
-
-
-def test_help_loads_nothing_heavy() -> None:
-    code = (
-        "import sys\n"
-        "from manyview.cli.main import main\n"
-        "sys.argv = ['manyview', 'export', '--help']\n"
-        "try:\n"
-        "    main()\n"
-        "except SystemExit as end:\n"
-        "    heavy = {'torch', 'timm', 'numpy', 'onnx', 'transformers', 'manyview.export', 'manyview.backbones'}\n"
-        "    print('status', end.code, 'heavy', sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-
-    assert done.stderr.strip() == "status 0 heavy []"
-    assert "Example: manyview export runs/a --to detectron2" in " ".join(done.stdout.split())

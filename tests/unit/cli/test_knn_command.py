@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -166,20 +165,3 @@ def test_labels_that_cannot_be_used_are_refused_or_skipped(
 )
 def test_mistakes_are_told_in_one_line(call: Call, words: list[object], message: str) -> None:
     assert call(*words) == (2, "", f"Error: {message}\n")
-
-
-@pytest.mark.parametrize("verb", ["knn", "probe"])
-def test_help_imports_nothing_heavy(verb: str) -> None:
-    code = (
-        "import sys\n"
-        f"sys.argv = ['manyview', '{verb}', '--help']\n"
-        "from manyview.cli.main import main\n"
-        "try:\n"
-        "    main()\n"
-        "except SystemExit as end:\n"
-        "    heavy = {'torch', 'sklearn', 'scipy', 'matplotlib', 'numpy', 'PIL', 'manyview.evaluation'}\n"
-        "    print('status', end.code, 'heavy', sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stderr.strip() == "status 0 heavy []"
-    assert "manyview" in done.stdout

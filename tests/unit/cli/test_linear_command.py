@@ -1,0 +1,100 @@
+"""``manyview linear``: what stopping it says; and what it has in common with ``knn`` and ``probe``."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from commands import Command
+from manyview.cli.bars import rate_in_words
+from manyview.cli.knn import knn
+from manyview.cli.linear import linear
+from manyview.cli.probe import probe
+from manyview.evaluation import knn_evaluation, linear_evaluation, linear_training, low_label_evaluation
+
+VERB = "linear"  # what the fixture ``command`` runs
+PARAMETERS = {verb: inspect.signature(verb).parameters for verb in (linear, knn, probe)}
+OF_FUNCTIONS = {
+    verb: inspect.signature(inspect.unwrap(function)).parameters
+    for verb, function in ((linear, linear_evaluation), (knn, knn_evaluation), (probe, low_label_evaluation))
+}
+
+
+@pytest.fixture
+def words(weights: Path, photographs: Path, tmp_path: Path) -> list[object]:
+    """A call that takes a moment."""
+    names = sorted(path.name for path in photographs.iterdir())
+    for file, part in (("train.csv", names[:8]), ("val.csv", names[8:])):
+        rows = [f"{name},{('odd', 'even', 'odd|even')[n % 3]}" for n, name in enumerate(part)]
+        (tmp_path / file).write_text("\n".join(["image,labels", *rows]) + "\n")
+    labels = ["--train-labels", tmp_path / "train.csv", "--val-labels", tmp_path / "val.csv"]
+    fast = ["--size", 32, "--workers", 0, "--device", "cpu", "--epochs", 2, "--resamples", 5, "--cached"]
+    return [weights, "--images", photographs, *labels, *fast]
+
+
+@pytest.fixture
+def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Ctrl-C as the head's training begins, until it is called."""
+    train = linear_training.train_head
+
+    def train_head(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(linear_training, "train_head", train_head)
+    return lambda: monkeypatch.setattr(linear_training, "train_head", train)
+
+
+def test_what_is_kept_when_it_is_stopped_is_told(
+    command: Command, words: list[object], interrupted: Callable[[], None], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert command(*words, "--out", out) == (
+        130,
+        "",
+        f"Stopped; what is done is kept in {out / 'unfinished'}. Continue with --resume.\n",
+    )
+
+    interrupted()
+    status, printed, err = command(*words, "--out", out, "--resume")
+    assert (status, err) == (0, "")
+    assert printed.endswith(f"Written to {out / 'metrics.json'}\n")
+    assert json.loads((out / "metrics.json").read_text())["results"]["pretrained"]["epochs"] == 2
+
+
+def test_nothing_is_told_of_what_is_not_kept(
+    command: Command, words: list[object], interrupted: Callable[[], None]
+) -> None:
+    assert command(*words) == (130, "", "")
+
+
+@pytest.mark.parametrize("verb", PARAMETERS)
+def test_defaults_are_those_of_the_library(verb: Callable[..., None]) -> None:
+    several = {"fraction": "fractions", "seed": "seeds", "cost": "costs"} if verb is probe else {}
+    ours = {several.get(name, name): parameter.default for name, parameter in PARAMETERS[verb].items()}
+    theirs = {name: parameter.default for name, parameter in OF_FUNCTIONS[verb].items()}
+    assert theirs.keys() - ours.keys() == {"progress"}
+    assert ours.keys() <= theirs.keys()
+    for name in ours.keys() - several.values():
+        assert ours[name] == theirs[name], name
+
+
+@pytest.mark.parametrize("parameters", [PARAMETERS, OF_FUNCTIONS])
+def test_what_evaluations_share_means_the_same(parameters: dict[Any, dict[str, inspect.Parameter]]) -> None:
+    first, second, third = parameters.values()
+    shared = first.keys() & second.keys() & third.keys()
+    assert shared >= {"images", "train_labels", "val_labels", "difficult", "pool", "size", "crop", "workers", "device"}
+    for name in shared - {"seed", "out"}:  # of probe, the one may be several, and the other holds a curve too
+        assert first[name].annotation == second[name].annotation == third[name].annotation, name
+        assert first[name].default == second[name].default == third[name].default, name
+
+
+@pytest.mark.parametrize(
+    ("speed", "words"), [(None, ""), (0.0, ""), (0.4, "2.5 s each"), (3.25, "3.2/s"), (1234.5, "1,234/s")]
+)
+def test_rates_are_told_in_words(speed: float | None, words: str) -> None:
+    assert rate_in_words(speed) == words

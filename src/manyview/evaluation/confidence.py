@@ -20,6 +20,9 @@ from manyview.runs.progress import Progress, no_progress
 
 Interval = tuple[float, float]
 
+INTERVALS = "95 %, by the bootstrap over validation photographs: basic for mAP, bias-corrected percentiles for the rest"
+"""What ``intervals`` gives with the usual confidence, in words for a protocol."""
+
 # Numbers held for the resamples at work: 4 MB of them, which stay in the cache, whatever the number of images.
 BLOCK_NUMBERS = 2**19
 

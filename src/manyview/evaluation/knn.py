@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from manyview.evaluation.average_precision import AveragePrecision
+from manyview.evaluation.confidence import INTERVALS
 from manyview.evaluation.features import require
 from manyview.evaluation.frozen_features import Features
 from manyview.evaluation.labelled_evaluation import LabelledEvaluation
@@ -264,5 +265,6 @@ def _describe(settings: KnnSettings) -> dict[str, Any]:
         **settings.metrics.describe(),
         "train_scores": "of each training photograph by the others, for the rule of the best F1",
         "resamples": settings.resamples,
+        "intervals": INTERVALS if settings.resamples else None,
         "seed": settings.seed,
     }

@@ -8,6 +8,7 @@ from typing import Any
 
 from manyview.backbones.untrained import UNTRAINED
 from manyview.errors import UserError
+from manyview.evaluation.confidence import INTERVALS
 from manyview.evaluation.features import require
 from manyview.evaluation.head import INITIAL_STD, HeadSettings
 from manyview.evaluation.metric_settings import MetricSettings
@@ -51,7 +52,7 @@ class LinearSettings:
     resamples: int
 
     def __post_init__(self) -> None:
-        require(self.measured in EPOCHS, f'measured must be "last" or "best", not {self.measured!r}')
+        require(self.measured in EPOCHS, f'measured (--epoch) must be "last" or "best", not {self.measured!r}')
         require(self.cached or not self.flips, "flips are for cached features: the crops of the others are mirrored")
         require(self.resamples >= 0, f"resamples must be at least 0, not {self.resamples}")
 
@@ -79,6 +80,7 @@ class LinearSettings:
             **self.metrics.describe(),
             "train_scores": "of the training photographs without augmentation, for the rule of the best F1",
             "resamples": self.resamples,
+            "intervals": INTERVALS if self.resamples else None,
             "seed": head.seed,
         }
 

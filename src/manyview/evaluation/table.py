@@ -78,7 +78,7 @@ def _intervals(results: dict[str, Any]) -> list[str]:
     for name, report in results.items():
         if "intervals" in report:
             low, high = (percent(end) for end in report["intervals"]["mAP"])
-            lines.append(f"{LONG[name]}: mAP {percent(report['mAP'])}, from {low} to {high} in 95 % of the resamples.")
+            lines.append(f"{LONG[name]}: mAP {percent(report['mAP'])}, 95 % interval over photographs {low} to {high}.")
     return lines
 
 

@@ -88,8 +88,8 @@ def flattering(protocol: dict[str, Any]) -> list[str]:
 
 
 def percent(fraction: float | None) -> str:
-    """A share in percent; a dash for what is undefined."""
-    return "-" if fraction is None else f"{100 * fraction:.1f}"
+    """A share in percent, at most four characters, so that tables fit 80 columns; a dash for what is undefined."""
+    return "-" if fraction is None else f"{100 * fraction:.1f}".replace("100.0", "100")
 
 
 def _notes(protocol: dict[str, Any]) -> list[str]:

@@ -14,6 +14,7 @@ from manyview.backbones import build_backbone, save_backbone
 from manyview.cli.main import main
 from manyview.evaluation.knn import knn_evaluation
 from manyview.evaluation.low_label import low_label_evaluation
+from tables import percent
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -80,7 +81,7 @@ def test_knn_passes_every_option_on(call: Call, given: dict[str, Path], tmp_path
     assert written["protocol"] == expected["protocol"]
     assert written["results"] == expected["results"]
     assert (written["protocol"]["crop"], written["protocol"]["val"]["difficult"]) == ("center", "positive")
-    assert f"{100 * written['results']['random_init']['mAP']:.1f}" in out
+    assert percent(written["results"]["random_init"]["mAP"]) in out
     assert out.startswith("resnet18 from a checkpoint in the format of manyview: 20 of 20 convolutions")
     assert "best F1 on train" in out
     assert "metrics.json" in out
@@ -127,7 +128,7 @@ def test_probe_passes_every_option_on(call: Call, given: dict[str, Path], tmp_pa
     )
     assert written["protocol"] == expected["protocol"]
     assert written["results"] == expected["results"]
-    assert f"{100 * written['results']['pretrained'][0]['summary']['mAP']['mean']:.1f} ±" in out
+    assert f"{percent(written['results']['pretrained'][0]['summary']['mAP']['mean'])} ±" in out
     assert "curve.png" in out
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
 

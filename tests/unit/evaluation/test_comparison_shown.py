@@ -112,7 +112,7 @@ def test_intervals_and_whether_they_overlap(tmp_path: Path) -> None:
         write(tmp_path / name, ["cat"], {"pretrained": report(0.3, [0.3], interval)}) for name, interval in ends.items()
     ]
     text = " ".join(printed(compare(places)).split())
-    assert "mAP in 95 % of the resamples of the images: base 25.0–35.0; near 34.0–50.0; far 36.0–50.0." in text
+    assert "95 % intervals of mAP over images: base 25.0–35.0; near 34.0–50.0; far 36.0–50.0." in text
     assert "These overlap that of base: near." in text
     assert "These do not overlap that of base: far." in text
 

@@ -21,6 +21,7 @@ from manyview.evaluation.features import combine, extract
 from manyview.evaluation.knn import knn_evaluation, knn_scores
 from manyview.evaluation.metrics import multilabel_metrics
 from manyview.evaluation.table import format_knn
+from tables import cells, percent
 
 FAST: dict[str, Any] = {"size": 64, "neighbours": 5, "resamples": 20, "workers": 0, "device": "cpu"}
 
@@ -269,11 +270,10 @@ def test_the_table_shows_every_rule_in_percent(scenes: Any) -> None:
     assert list(report["rules"]) == ["p>=0.3", "p>=0.5", "logit>=0.6", "top-3", "best F1 on train"]
     for rule, figures in report["rules"].items():
         (row,) = (line for line in text.splitlines() if f" {rule} " in line)
-        cells = [cell.strip() for cell in row.strip("│ ").split("│")]
         shown = [figures[metric] for metric in ("OP", "OR", "OF1", "CP", "CR", "CF1")]
-        assert cells[2:] == [f"{100 * figure:.1f}" for figure in (report["mAP"], *shown)]
+        assert cells(row)[2:] == [percent(figure) for figure in (report["mAP"], *shown)]
     (row,) = (line for line in text.splitlines() if line.strip(" │").startswith("red"))
-    assert [cell.strip() for cell in row.strip("│ ").split("│")] == ["red", "12", "6", f"{100 * report['AP'][1]:.1f}"]
+    assert cells(row) == ["red", "12", "6", percent(report["AP"][1])]
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,12 @@ def test_what_is_returned_is_written(evaluate: Callable[..., dict[str, Any]], tm
     assert result["results"].keys() == {"pretrained", "random_init"}
 
 
+@pytest.mark.parametrize("evaluate", ["linear", "knn"], indirect=True)
+def test_the_protocol_says_what_the_intervals_are(evaluate: Callable[..., dict[str, Any]]) -> None:
+    assert evaluate()["protocol"]["intervals"].startswith("95 %, by the bootstrap over validation photographs")
+    assert evaluate(resamples=0)["protocol"]["intervals"] is None
+
+
 def test_nothing_is_extracted_where_nothing_could_be_measured(
     evaluate: Callable[..., dict[str, Any]], scenes: Any, tmp_path: Path
 ) -> None:

@@ -22,6 +22,7 @@ from manyview.evaluation.photographs import Photographs, fixed_view
 from manyview.images import read_labels
 from manyview.views import render_views
 from references.multilabel import multilabel
+from tables import cells, percent
 
 FAST: dict[str, Any] = {"size": 64, "epochs": 12, "batch_size": 8, "workers": 0, "device": "cpu", "resamples": 20}
 
@@ -291,14 +292,14 @@ def test_the_table_shows_every_figure_in_percent(cached: tuple[dict[str, Any], P
     lines = printed(result).splitlines()
     for name, label in (("pretrained", "trained"), ("random_init", "random")):
         report = result["results"][name]
-        rows = [[cell.strip() for cell in line.strip("│ ").split("│")] for line in lines]
+        rows = [cells(line) for line in lines]
         for rule, figures in report["rules"].items():
             (shown,) = (row[2:] for row in rows if row[:2] == [label, rule])
-            others = [f"{100 * figures[m]:.1f}" for m in ("OP", "OR", "OF1", "CP", "CR", "CF1")]
-            assert shown == [f"{100 * report['mAP']:.1f}", *others]
+            others = [percent(figures[metric]) for metric in ("OP", "OR", "OF1", "CP", "CR", "CF1")]
+            assert shown == [percent(report["mAP"]), *others]
     (row,) = (line for line in lines if line.strip(" │").startswith("green"))
-    aps = [f"{100 * metrics['AP'][0]:.1f}" for metrics in result["results"].values()]
-    assert [cell.strip() for cell in row.strip("│ ").split("│")] == ["green", "12", "6", *aps]
+    aps = [percent(metrics["AP"][0]) for metrics in result["results"].values()]
+    assert cells(row) == ["green", "12", "6", *aps]
     assert any("features extracted once" in line for line in lines)
 
 
@@ -366,7 +367,7 @@ def test_an_unreadable_photograph_is_named(scenes: Any, tmp_path: Path, part: st
         ({"precision": "fp16"}, "precision must be"),
         ({"crop": "centre"}, "crop must be one of warp, center, not 'centre'"),
         ({"recipe": "papers"}, "recipe must be one of paper, released, not 'papers'"),
-        ({"measured": "first"}, 'measured must be "last" or "best", not \'first\''),
+        ({"measured": "first"}, r'measured \(--epoch\) must be "last" or "best", not \'first\''),
         ({"flips": True}, "flips are for cached features"),
         ({"resamples": -1}, "resamples must be at least 0"),
         ({"resume": True}, "cannot be resumed: name it with --out"),

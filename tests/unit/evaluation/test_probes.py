@@ -25,6 +25,7 @@ from manyview.evaluation.low_label_curve import chance, draw_low_label_curve
 from manyview.evaluation.low_label_table import format_low_label
 from manyview.evaluation.metrics import multilabel_metrics
 from manyview.evaluation.probes import ProbeSettings, draw, probe, scale
+from tables import cells, percent
 
 FAST: dict[str, Any] = {"size": 64, "workers": 0, "device": "cpu"}
 
@@ -279,18 +280,17 @@ def test_the_table_shows_mean_and_deviation(curve: tuple[dict[str, Any], Path]) 
     for name, label in (("pretrained", "trained"), ("random_init", "random")):
         rows = [line for line in lines if line.strip(" │").startswith(label) and "%" in line]
         for row, entry in zip(rows, result["results"][name], strict=True):
-            cells = [cell.strip() for cell in row.strip("│ ").split("│")]
             summary = entry["summary"]["mAP"]
             deviation = "" if summary["std"] is None else f" ±{100 * summary['std']:.1f}"
             rest = [entry["summary"][metric]["mean"] for metric in ("OP", "OR", "OF1", "CP", "CR", "CF1")]
-            assert cells[1:] == [
+            assert cells(row)[1:] == [
                 f"{entry['images']} ({100 * entry['fraction']:g} %)",
-                f"{100 * summary['mean']:.1f}{deviation}",
-                *(f"{100 * figure:.1f}" for figure in rest),
+                f"{percent(summary['mean'])}{deviation}",
+                *map(percent, rest),
             ]
     (row,) = (line for line in lines if line.strip(" │").startswith("green"))
-    aps = [f"{100 * entries[-1]['runs'][0]['AP'][0]:.1f}" for entries in result["results"].values()]
-    assert [cell.strip() for cell in row.strip("│ ").split("│")] == ["green", "12", "6", *aps]
+    aps = [percent(entries[-1]["runs"][0]["AP"][0]) for entries in result["results"].values()]
+    assert cells(row) == ["green", "12", "6", *aps]
 
 
 def test_absent_classes_and_photographs_in_both_are_told(scenes: Any, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from manyview.evaluation import format_table
 from manyview.evaluation.metrics import multilabel_report
 from manyview.evaluation.record import plain
 from manyview.evaluation.table import format_knn
+from tables import cells, percent
 
 OVERALL = ("mAP", "OP", "OR", "OF1", "CP", "CR", "CF1")
 SUMMARY = "resnet18 from a checkpoint in the format of MoCo v2: 20 of 20 convolutions\nleft out: the queue (queue)"
@@ -63,10 +64,6 @@ def printed(group: Any, width: int = 80) -> str:
     return stream.getvalue()
 
 
-def cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.strip("│ ").split("│")]
-
-
 @pytest.mark.parametrize("form", [format_table, format_knn])
 def test_a_row_for_each_backbone_and_rule(form: Any) -> None:
     found = result()
@@ -78,10 +75,23 @@ def test_a_row_for_each_backbone_and_rule(form: Any) -> None:
         assert [row[1] for row in rows] == ["p>=0.3", "p>=0.5", "logit>=0.6", "top-3"]
         for row, of_rule in zip(rows, figures["rules"].values(), strict=True):
             shown = (figures["mAP"], *(of_rule[metric] for metric in OVERALL[1:]))
-            assert row[2:] == [f"{100 * figure:.1f}" for figure in shown]
+            assert row[2:] == list(map(percent, shown))
     by_class = [cells(line) for line in lines if "[cat]" in line or "│ dog" in line]
-    aps = [[f"{100 * figures['AP'][index]:.1f}" for figures in found["results"].values()] for index in range(2)]
+    aps = [[percent(figures["AP"][index]) for figures in found["results"].values()] for index in range(2)]
     assert by_class == [["[cat]", "20", "20", *aps[0]], ["dog", "10", "10", *aps[1]]]
+
+
+@pytest.mark.parametrize("form", [format_table, format_knn])
+def test_no_figure_is_cut_in_a_terminal_of_80_columns(form: Any) -> None:
+    found = result()
+    for report in found["results"].values():
+        report["mAP"] = 0.9996
+        for figures in report["rules"].values():
+            figures.update(dict.fromkeys(OVERALL[1:], 1.0))
+    lines = printed(form(found)).splitlines()
+    rows = [cells(line) for line in lines if line.startswith(("│trained ", "│random "))]
+    assert [row[2:] for row in rows] == [["100"] * 7] * 8
+    assert max(map(len, lines)) <= 80
 
 
 @pytest.mark.parametrize("form", [format_table, format_knn])
@@ -93,9 +103,9 @@ def test_it_begins_with_how_the_weights_were_loaded(form: Any) -> None:
 def test_intervals_stand_below_where_there_are_any() -> None:
     found = result()
     low, high = found["results"]["pretrained"]["intervals"]["mAP"]
-    sentence = f"from {100 * low:.1f} to {100 * high:.1f} in 95 % of the resamples"
+    sentence = f"95 % interval over photographs {percent(low)} to {percent(high)}."
     assert sentence in printed(format_table(found))
-    assert "resamples" not in printed(format_table(result(resamples=0)))
+    assert "interval" not in printed(format_table(result(resamples=0)))
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ SEEDS = frozenset({"seed", "seeds"})
 _WEIGHTS = frozenset({"weights", "weights_sha256", "loading"})
 
 # Where and with what an evaluation ran: worth a warning, but no other protocol.
-_CIRCUMSTANCES = frozenset({"device", "scikit_learn", "resamples", "train.images", "val.images"})
+_CIRCUMSTANCES = frozenset({"device", "scikit_learn", "resamples", "intervals", "train.images", "val.images"})
 # What follows from other entries, or says the same in words.
 _DERIVED = frozenset(
     {"evaluation", "feature_dim", "learning_rate", "train_transform", "val_transform"}

@@ -221,7 +221,7 @@ def _interval_notes(result: dict[str, Any]) -> list[str]:
     if not known:
         return []
     ends = "; ".join(f"{label(row)} {'–'.join(map(percent, row['intervals']['mAP']))}" for row in known)
-    notes = [f"mAP in 95 % of the resamples of the images: {ends}."]
+    notes = [f"95 % intervals of mAP over images: {ends}."]
     base = next((row["intervals"]["mAP"] for row in known if row["difference"] is None), None)
     others = [row for row in known if row["difference"] is not None]
     for overlaps, verb in ((True, "overlap"), (False, "do not overlap")):

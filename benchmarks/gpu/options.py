@@ -23,6 +23,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--train-labels", type=Path, help="labels of --photos, for the step quality")
     parser.add_argument("--val-labels", type=Path, help="likewise, to measure on")
     parser.add_argument("--quality", default="", help="further options of benchmarks.quality, in one string")
+    parser.add_argument("--boxes", type=Path, help="folder of photographs with boxes, for the step detection")
+    parser.add_argument("--train-boxes", type=Path, help="objects in --boxes to learn from, as COCO JSON or the like")
+    parser.add_argument("--val-boxes", type=Path, help="likewise, to measure on")
+    parser.add_argument("--weights", type=Path, help="run or checkpoint for the step detection; unset: made by it")
+    parser.add_argument("--detection", default="", help="further options of benchmarks.detection, in one string")
     parser.add_argument("--commit", help="of this copy, where it has no git")
     parser.add_argument("--minutes", type=_limit, action="append", default=[], metavar="STEP=N", help="another limit")
     parser.add_argument("--tiny", action="store_true", help="sizes that mean nothing, on a CPU too")
@@ -32,6 +37,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"there is no step {min(unknown)}; choose from {', '.join(LIMITS)}")
     if bool(options.train_labels) != bool(options.val_labels) or (options.train_labels and not options.photos):
         parser.error("give --photos, --train-labels and --val-labels together")
+    if len({bool(options.boxes), bool(options.train_boxes), bool(options.val_boxes)}) > 1:
+        parser.error("give --boxes, --train-boxes and --val-boxes together")
     options.out, options.work = options.out.resolve(), options.work.resolve()
     return options
 

@@ -70,7 +70,23 @@ def check_quality(result: dict[str, Any]) -> None:
     assert paper["pretraining"]["views"] >= 64
 
 
-CHECKS = {"throughput": check_throughput, "quality": check_quality}
+def check_detection(result: dict[str, Any]) -> None:
+    assert result["pretraining"]["views"] >= 64
+    rows = [result[name] for name in ("random-init", "paper-68")]
+    for row in rows:
+        found, protocol = row["result"]["results"], row["result"]["protocol"]
+        assert [row[name] for name in ("box AP", "AP50", "AP75")] == [found["box"][k] for k in ("AP", "AP50", "AP75")]
+        assert row["VOC AP50"] == found["voc"]["AP50"]
+        assert row["iterations"] == protocol["iterations"] == 2
+        assert (protocol["architecture"], protocol["backbone"]) == ("c4", "resnet18")
+        assert (protocol["train"]["photographs"], protocol["val"]["photographs"]) == (6, 6)
+    random, pretrained = (row["result"]["protocol"] for row in rows)
+    different = {key for key in random.keys() | pretrained.keys() if random.get(key) != pretrained.get(key)}
+    assert different == {"weights", "weights_sha256", "loading"}
+    assert pretrained["weights"].endswith("detection-pretraining/paper-68/backbone.safetensors")
+
+
+CHECKS = {"throughput": check_throughput, "quality": check_quality, "detection": check_detection}
 
 
 def test_a_step_that_is_cut_off_is_marked_so_and_the_next_is_done(tmp_path: Path) -> None:
@@ -127,7 +143,9 @@ def test_the_command_itself_needs_nothing_but_python(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [["speed"], ["--minutes", "speed=3"], ["--train-labels", "train.csv"]], ids=["step", "limit", "labels"]
+    "wrong",
+    [["speed"], ["--minutes", "speed=3"], ["--train-labels", "train.csv"], ["--boxes", "voc", "--val-boxes", "a.json"]],
+    ids=["step", "limit", "labels", "boxes"],
 )
 def test_mistakes_are_told_at_once(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:

@@ -34,6 +34,18 @@ class OtherChannelsError(UserError):
         )
 
 
+class OtherNetworkError(UserError):
+    """Weights of another network than the one asked for.
+
+    Attributes:
+        found: the network that the weights are of.
+    """
+
+    def __init__(self, path: Path, found: str, name: str) -> None:
+        self.found = found
+        super().__init__(f"{path} holds the weights of {found}, not of {name}; leave the name out")
+
+
 def save_backbone(backbone: Backbone, path: Path, metadata: Mapping[str, str]) -> None:
     """Write the weights as safetensors, whole or not at all, under the names of the network's own library.
 
@@ -78,22 +90,23 @@ def load_backbone(
         matched, and what was left out.
 
     Raises:
-        UserError: no such file, damaged, of another kind or of another network: every weight must match, and those
-            that do not are listed.
+        UserError: no such file, damaged, of another kind or of another network (``OtherNetworkError`` if the file
+            says or shows which): every weight must match, and those that do not are listed.
     """
     path = find_weights(Path(os.fspath(weights)))
     stored = read_tensors(path)
     metadata = stored.metadata
     recorded = metadata.get("name")
     if name is not None and recorded is not None and recorded not in (name, f"timm/{name}"):
-        raise UserError(f"{path} holds the weights of {recorded}, not of {name}; leave the name out")
+        raise OtherNetworkError(path, recorded, name)
     inferred = False
     if into is None:
         said = recorded or name
         name, inferred = (said, False) if said else _told(path, stored)
         into = _build(path, name, in_channels or int(metadata.get("in_channels", "3")))
     checkpoint = sort_out(path, stored, own=into.state_dict().keys(), heads=into.classifier)
-    _fill(into, checkpoint)
+    _check_fit(into, checkpoint, stored)
+    into.load_state_dict({**into.state_dict(), **checkpoint.tensors})
     into.loading = _report(into, checkpoint, inferred)
     if "mean" in metadata and "std" in metadata:
         into.mean, into.std = (tuple(map(float, metadata[key].split(","))) for key in ("mean", "std"))
@@ -124,8 +137,16 @@ def _told(path: Path, stored: StoredTensors) -> tuple[str, bool]:
     said = stored.metadata.get("name") or _noted(stored.architecture)
     name = said or infer_resnet(sort_out(path, stored).tensors)
     if name is None:
-        raise UserError(f"{path} does not say which network its weights are of; name it, such as name='resnet50'")
+        raise UserError(f"{path} does not say which network its weights are of; name it (--backbone), such as resnet50")
     return name, said is None
+
+
+def _shown(path: Path, stored: StoredTensors) -> str | None:
+    """The same name, or None."""
+    try:
+        return _told(path, stored)[0]
+    except UserError:
+        return None
 
 
 def _noted(architecture: str | None) -> str | None:
@@ -146,8 +167,8 @@ def _build(path: Path, name: str, in_channels: int) -> Backbone:
     return build_backbone(name, in_channels=in_channels)
 
 
-def _fill(backbone: Backbone, checkpoint: Checkpoint) -> None:
-    """Copy tensors into the backbone; all of them, or an error that lists what does not match by the file's names."""
+def _check_fit(backbone: Backbone, checkpoint: Checkpoint, stored: StoredTensors) -> None:
+    """Refuse weights of another network, or list by the file's names what does not match."""
     own, tensors, named = backbone.state_dict(), dict(checkpoint.tensors), checkpoint.file_name
     _check_channels(backbone, own, tensors, checkpoint.path)
     # Checkpoints older than PyTorch 0.4.1 lack these counters, which matter only to norms without momentum.
@@ -162,11 +183,13 @@ def _fill(backbone: Backbone, checkpoint: Checkpoint) -> None:
         ],
     }
     if any(problems.values()):
+        shown = None if backbone.name.startswith("own:") else _shown(checkpoint.path, stored)
+        if shown and shown.removeprefix("timm/") != backbone.name.removeprefix("timm/"):
+            raise OtherNetworkError(checkpoint.path, shown, backbone.name)
         found = "; ".join(f"{len(keys)} {what} ({_some(keys)})" for what, keys in problems.items() if keys)
         form = checkpoint.format
         kind = f", in the format of {form.title}," if form.prefix or form.detectron2 else ""
         raise UserError(f"{checkpoint.path}{kind} does not fit {backbone.name}, which has {len(own)} weights: {found}")
-    backbone.load_state_dict({**own, **tensors})
 
 
 def _report(backbone: Backbone, checkpoint: Checkpoint, inferred: bool) -> LoadingReport:

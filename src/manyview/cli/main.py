@@ -23,6 +23,7 @@ from manyview.cli.probe import probe
 from manyview.cli.settings import settings
 from manyview.cli.views import views
 from manyview.errors import UserError
+from manyview.memory import keep_freed_memory
 
 # Older versions of typer take the class from click, newer ones bring their own.
 _UsageError: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
@@ -63,11 +64,17 @@ def _root(version: bool = typer.Option(False, "--version", help="Print the versi
         raise typer.Exit
 
 
+def prepare() -> None:
+    """Let this process compute well on a CPU; to be called before PyTorch is imported, which reads some of it then."""
+    # Compute threads that wait for each other give their core to the loader's processes instead of spinning, which is
+    # worth a tenth of the pace.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    keep_freed_memory(block=2**30, total=2**31)
+
+
 def main() -> None:
     """Entry point. Exits 0 when done, 2 on a user's mistake, 130 after Ctrl-C, 143 after SIGTERM."""
-    # Before PyTorch is imported, which reads it then: compute threads that wait for each other give their core to the
-    # loader's processes instead of spinning, which on a CPU is worth a tenth of the pace.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    prepare()
     try:
         status = app(standalone_mode=False)
     except UserError as error:
@@ -90,7 +97,7 @@ def _explain(error: Any) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
         print(error.format_message(), end="", file=sys.stderr)  # with rich, the help is on the screen by now
         return 2
-    message = error.format_message().rstrip(".")
+    message = error.format_message().rstrip(".").replace("Value error, ", "")  # pydantic's words, within typer's
     return _complain(f"{message}; see {context.command_path if context else 'manyview'} --help")
 
 

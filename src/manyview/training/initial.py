@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from manyview.backbones import Backbone, LoadingReport, load_backbone, network_of
+from manyview.backbones import Backbone, LoadingReport, load_backbone
 from manyview.backbones.checkpoint import OWN_FORMAT, find_weights
-from manyview.backbones.weights import OtherChannelsError
+from manyview.backbones.weights import OtherChannelsError, OtherNetworkError
 from manyview.config import PretrainConfig
 from manyview.errors import UserError
 from manyview.runs import RunFolder, sha256
@@ -86,21 +86,11 @@ def _fill(backbone: Backbone, file: Path, config: PretrainConfig) -> None:
             f"{config.data.channels}; start from weights for as many, or set data.bands to {bands} if the photographs "
             "have them"
         ) from error
-    except UserError as error:
-        shown = None if own else _shown(file)
-        if shown is None or shown.removeprefix("timm/") == backbone.name.removeprefix("timm/"):
-            raise
+    except OtherNetworkError as error:
         raise UserError(
-            f"{file} holds the weights of {shown}, but the run's backbone is {backbone.name}; leave out the backbone's "
-            "name, which follows the weights, or start from others"
+            f"{file} holds the weights of {error.found}, but the run's backbone is {backbone.name}; leave out the "
+            "backbone's name, which follows the weights, or start from others"
         ) from error
-
-
-def _shown(file: Path) -> str | None:
-    try:
-        return network_of(file)
-    except UserError:
-        return None
 
 
 def load_initial_again(backbone: Backbone, config: PretrainConfig, folder: RunFolder) -> None:

@@ -183,10 +183,14 @@ def test_every_tensor_is_accounted_for(
         load_backbone(tmp_path / "w.pth", "resnet18")
 
 
-def test_the_wrong_architecture_is_refused(backbone: Backbone, tmp_path: Path) -> None:
-    torch.save(backbone.state_dict(), tmp_path / "w.pth")
-    with pytest.raises(UserError, match="does not fit resnet34, which has 216 weights: 80 missing"):
-        load_backbone(tmp_path / "w.pth", "resnet34")
+def test_the_wrong_architecture_is_refused(tmp_path: Path) -> None:
+    state = build_backbone("timm/test_resnet").state_dict()
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.raises(UserError, match=r"does not fit resnet18, which has 120 weights: \d+ missing \(conv1\.weight, "):
+        load_backbone(tmp_path / "w.pth", "resnet18")
+    torch.save({"arch": "test_resnet", "state_dict": state}, tmp_path / "w.pth")
+    with pytest.raises(UserError, match=r"holds the weights of test_resnet, not of resnet18; leave the name out$"):
+        load_backbone(tmp_path / "w.pth", "resnet18")
 
 
 class Payload:

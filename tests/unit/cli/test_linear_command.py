@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from commands import Command
+from commands import Command, complaint
 from manyview.cli.bars import rate_in_words
 from manyview.cli.knn import knn
 from manyview.cli.linear import linear
@@ -70,6 +70,11 @@ def test_nothing_is_told_of_what_is_not_kept(
     command: Command, words: list[object], interrupted: Callable[[], None]
 ) -> None:
     assert command(*words) == (130, "", "")
+
+
+def test_an_unknown_choice_is_told_with_the_known(command: Command, words: list[object]) -> None:
+    told = complaint(command(*words, "--average-precision", "coco"))
+    assert told.startswith("Invalid value for '--average-precision': 'coco' is not one of 'all_points', 'voc07'; see ")
 
 
 @pytest.mark.parametrize("verb", PARAMETERS)

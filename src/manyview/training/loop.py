@@ -200,8 +200,9 @@ def announcement(plan: Plan, steps_done: int, clock: StepClock) -> str:
     """The line that says what the run will do and how long that will take."""
     config = plan.config
     seconds = (plan.steps - steps_done) * clock.seconds_per_step
+    epochs = "1 epoch" if config.training.epochs == 1 else f"{config.training.epochs:,} epochs"
     return (
-        f"{plan.photographs:,} photographs, {config.training.epochs:,} epochs of {plan.steps_per_epoch:,} steps "
+        f"{plan.photographs:,} photographs, {epochs} of {plan.steps_per_epoch:,} steps "
         f"= {plan.steps:,} steps of {plan.views_per_step:,} views; learning rate {config.learning_rate:.4g}; "
         f"about {spell(seconds)} left at the pace of the first steps"
     )

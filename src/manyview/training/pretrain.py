@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -99,9 +102,7 @@ def make_fabric(config: PretrainConfig) -> Fabric:
     world = int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
     devices: Any = local if world > 1 or device.type == "cpu" else ([device.index or 0] if device.type == "cuda" else 1)
-    with warnings.catch_warnings():
-        # Fabric advises on hardware that the user has deliberately not chosen.
-        warnings.simplefilter("ignore")
+    with _silent_fabric():
         fabric = Fabric(
             accelerator=device.type,
             devices=devices,
@@ -112,6 +113,20 @@ def make_fabric(config: PretrainConfig) -> Fabric:
         fabric.launch()
     distributed.leave_at_exit()
     return fabric
+
+
+@contextlib.contextmanager
+def _silent_fabric() -> Iterator[None]:
+    """Fabric tells what was asked of it, and advises on hardware that the user has deliberately not chosen."""
+    logger = logging.getLogger("lightning_fabric")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _named_backbone(config: PretrainConfig) -> Backbone:

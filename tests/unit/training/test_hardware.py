@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
@@ -9,10 +10,12 @@ import torch
 from torch import nn
 
 from manyview.backbones import wrap_backbone
-from manyview.config import LossesConfig, SimSiamConfig
+from manyview.config import LossesConfig, SimSiamConfig, resolve
+from manyview.config.resolve import Assignment
 from manyview.errors import UserError
 from manyview.methods import SimSiam
 from manyview.training.hardware import choose_device, choose_precision
+from manyview.training.pretrain import make_fabric
 
 CPU = torch.device("cpu")
 
@@ -36,6 +39,20 @@ def test_a_system_without_proc_computes_in_float32(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(Path, "read_text", missing)
 
     assert choose_precision("auto", CPU) == "float32"
+
+
+def test_fabric_says_nothing_of_what_is_asked_of_it(caplog: pytest.LogCaptureFixture) -> None:
+    asked = [Assignment("training.precision", "bf16", ""), Assignment("data.images", "photos", "")]
+    logger = logging.getLogger("lightning_fabric")
+    before = logger.level
+    logger.addHandler(caplog.handler)
+    try:
+        make_fabric(resolve({}, asked))
+    finally:
+        logger.removeHandler(caplog.handler)
+
+    assert caplog.messages == []
+    assert logger.level == before
 
 
 @pytest.mark.parametrize("asked", ["float32", "bf16"])

@@ -327,6 +327,12 @@ def test_metrics_and_curves(photographs: Path, tmp_path: Path) -> None:
     assert [path.name for path in (run.path / "tensorboard").iterdir()] != []
 
 
+def test_one_epoch_is_announced_as_one(photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train_tiny(photographs, tmp_path / "run", quiet=False, epochs=1)
+
+    assert "16 photographs, 1 epoch of 4 steps = 4 steps of 32 views; " in capsys.readouterr().err
+
+
 def test_announcement_and_lines_to_paste(photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = train_tiny(photographs, tmp_path / "run", backbone="timm/test_resnet", view_size=32, quiet=False, epochs=2)
 

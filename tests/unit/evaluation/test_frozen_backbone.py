@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from manyview.backbones import Backbone, build_backbone, wrap_backbone
 from manyview.errors import UserError
+from manyview.evaluation import frozen
 from manyview.evaluation.frozen import FrozenBackbone, single_threads
 from manyview.views import normalize
 
@@ -68,6 +69,22 @@ def test_each_core_computes_by_itself_in_the_precision(cores: int, backbone: Bac
     assert maps.dtype == torch.float32
 
 
+def test_large_images_come_in_smaller_parts(cores: int, backbone: Backbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[int] = []
+    monkeypatch.setattr(frozen, "_PART_PIXELS", 2 * 32**2)
+    handle = backbone.register_forward_pre_hook(lambda module, inputs: rows.append(len(inputs[0])))
+    try:
+        batches = (pixels(11), pixels(11, 64))
+        maps = [FrozenBackbone(backbone, CPU)(batch) for batch in batches]
+    finally:
+        handle.remove()
+    assert sorted(rows) == sorted([2, 2, 2, 2, 2, 1] + [1] * 11)
+    with torch.no_grad():
+        for found, batch in zip(maps, batches, strict=True):
+            whole = backbone(normalize(batch, backbone.mean, backbone.std))
+            torch.testing.assert_close(found, whole, rtol=1e-5, atol=1e-5)
+
+
 def test_a_module_of_ones_own_gets_the_whole_batch(cores: int) -> None:
     class Remembering(nn.Module):
         """Keeps something between two layers, as two threads at a time must not."""
@@ -81,6 +98,20 @@ def test_a_module_of_ones_own_gets_the_whole_batch(cores: int) -> None:
         maps = FrozenBackbone(network, CPU)(pixels(5, 16))
         assert maps.shape == (5, 3, 16, 16)
         assert len(module.kept) == 5
+
+
+def test_norms_that_take_the_batchs_statistics_get_the_whole_batch(cores: int) -> None:
+    network = build_backbone("timm/test_resnet").eval()
+    for norm in (module for module in network.modules() if isinstance(module, nn.BatchNorm2d)):
+        norm.running_mean = norm.running_var = None
+        norm.track_running_stats = False
+    batch = pixels(6)
+    with torch.no_grad():
+        whole = network(normalize(batch, network.mean, network.std))
+        by_parts = torch.cat([network(normalize(part, network.mean, network.std)) for part in batch.chunk(3)])
+    found = FrozenBackbone(network, CPU)(batch)
+    torch.testing.assert_close(found, whole, rtol=1e-5, atol=1e-5)
+    assert (found - by_parts).abs().max() > 1e-3
 
 
 def test_a_failure_in_a_part_is_told(cores: int) -> None:

@@ -11,7 +11,6 @@ the first batch. By core time, which other work on the machine disturbs less, th
 from __future__ import annotations
 
 import argparse
-import os
 import resource
 import statistics
 import sys
@@ -21,19 +20,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-# As the command sets it, before PyTorch reads it.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+from manyview.cli.main import prepare
 
-import torch
-from torch import Tensor
+prepare()  # as the command does, before PyTorch is imported
 
-from benchmarks.photographs import describe, jpegs, write_jpegs
-from benchmarks.records import origin, put_between_markers, table, write_json
-from manyview.backbones import Backbone, build_backbone
-from manyview.evaluation import extract
-from manyview.evaluation.photographs import Photographs, load
-from manyview.images.workers import worker_count
-from manyview.views import normalize
+import torch  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+from benchmarks.photographs import describe, jpegs, write_jpegs  # noqa: E402
+from benchmarks.records import origin, put_between_markers, table, write_json  # noqa: E402
+from manyview.backbones import Backbone, build_backbone  # noqa: E402
+from manyview.evaluation import extract  # noqa: E402
+from manyview.evaluation.photographs import Photographs, load  # noqa: E402
+from manyview.images.workers import worker_count  # noqa: E402
+from manyview.views import normalize  # noqa: E402
 
 SIZE = (640, 480)
 GOAL = 0.9
@@ -73,8 +73,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--size", type=int, default=224, help="side of the inputs in pixels")
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--count", type=int, default=1024, help="photographs")
-    parser.add_argument("--rounds", type=int, default=5, help="passes over the photographs, of each kind")
+    parser.add_argument("--count", type=int, default=3072, help="photographs")
+    parser.add_argument("--rounds", type=int, default=3, help="passes over the photographs, of each kind")
     parser.add_argument("--precisions", nargs="+", default=["bf16", "float32"], choices=["bf16", "float32"])
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks/extraction.json"))
     parser.add_argument("--page", type=Path, help="document whose table is replaced")

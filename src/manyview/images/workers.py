@@ -8,6 +8,9 @@ import signal
 import cv2
 import torch
 
+from manyview.memory import keep_freed_memory
+
+_KEPT = (2**25, 2**26)  # bytes of a block and in all; what glibc comes to by itself
 _MOST = 16
 _NICENESS = 19  # the most there is
 
@@ -29,6 +32,7 @@ def prepare_worker(_: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
+    keep_freed_memory(*_KEPT)  # a single huge photograph would otherwise stay with each of many processes
 
 
 def prepare_yielding_worker(worker: int) -> None:

@@ -54,6 +54,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--learning-rate", type=float, help="unset: by rule")
     parser.add_argument("--short-side", help="unset: the recipe's")
     parser.add_argument("--regions", type=int, default=512)
+    parser.add_argument("--test-proposals", type=int, default=1_000)
     parser.add_argument("--eval-every", type=int)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int)
@@ -90,6 +91,7 @@ def fine_tuned(name: str, options: argparse.Namespace) -> dict[str, Any]:
         learning_rate=options.learning_rate,
         short_side=options.short_side,
         regions=options.regions,
+        test_proposals=options.test_proposals,
         eval_every=options.eval_every,
         random_init=name == RANDOM,
         seed=options.seed,

@@ -13,7 +13,20 @@ from benchmarks import detection
 from manyview.backbones import build_backbone, save_backbone
 from shapes import write_shapes
 
-TINY = ["--short-side", "32", "--regions", "4", "--iterations", "4", "--eval-every", "2", "--batch-size", "2"]
+TINY = [
+    "--short-side",
+    "32",
+    "--regions",
+    "4",
+    "--test-proposals",
+    "6",
+    "--iterations",
+    "4",
+    "--eval-every",
+    "2",
+    "--batch-size",
+    "2",
+]
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped
-from PIL import Image
 
 from manyview.images.decoding import open_with_pillow
+from manyview.images.orientation import TAG, orientation
 from manyview.images.problems import UnreadableImage
 
 Stream = BytesIO | BufferedReader
@@ -22,7 +22,6 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 _WHITE_IS_ZERO = 0
 _PLAIN = (_WHITE_IS_ZERO, 1, 2, 34892)  # photometric interpretations of TIFF: also black is zero, RGB, linear raw
-_ORIENTATION = 274  # tag of TIFF and EXIF
 _COLOURED = (2, 6)  # colour types of PNG: RGB, RGBA
 _BAND_MODES = ("1", "L", "LA", "RGB", "RGBA", "RGBX", "I;16", "I;16L", "I;16B", "I;16N", "F")
 
@@ -100,7 +99,7 @@ def _tiff_values(file: Any, bands: int, max_pixels: int) -> Values:
     values = np.moveaxis(part.asarray(maxworkers=1).reshape(_three(part.shape)), axis, 2)
     if page.photometric == _WHITE_IS_ZERO:
         values = 1 - values if values.dtype.kind == "f" else ~values
-    tag = page.tags.get(_ORIENTATION)
+    tag = page.tags.get(TAG)
     return _upright(values, tag.value if tag is not None else 1)
 
 
@@ -128,7 +127,7 @@ def read_picture(stream: Stream, bands: int, max_pixels: int) -> Values:
     image = open_with_pillow(data)
     _check_size((image.height, image.width, bands), 2, max_pixels)
     image.load()
-    turn = _orientation(image)  # asked only now: of a TIFF, Pillow has turned the pixels itself
+    turn = orientation(image)  # asked only now: of a TIFF, Pillow has turned the pixels itself
     if image.format == "PNG" and data[24] == 16 and data[25] in _COLOURED:  # of whose 16 bits Pillow has kept 8
         values = _deep_png(data)
     elif image.mode in ("P", "PA"):
@@ -142,13 +141,6 @@ def read_picture(stream: Stream, bands: int, max_pixels: int) -> Values:
     if values.shape[2] != bands:
         raise UnreadableImage(f"{values.shape[2]} bands instead of {bands}")
     return _upright(values, turn)
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # damaged EXIF beside sound pixels
-        return 1
 
 
 def _deep_png(data: bytes) -> Values:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from manyview.errors import UserError
-from manyview.images.listing import read_text
+from manyview.images.coco_json import MALFORMED, check_unique, fault, read_json
 from manyview.images.photographs import open_photograph
 from manyview.images.problems import UnreadableImage
 
@@ -65,18 +63,17 @@ def read_boxes(file: Path, images: Path | None = None, bands: Literal["rgb"] | i
         UserError: the file is malformed, names an image twice, or has a box that is none or lies outside of its
             image; or an image's size is neither in the file nor to be had from the folder.
     """
-    data = _parse(file)
+    data = read_json(file)
     try:
         entries = [(int(entry["id"]), str(entry["file_name"])) for entry in data["images"]]
         annotations = data["annotations"]
         owners = [int(entry["image_id"]) for entry in annotations]
         corners = _as_boxes([entry["bbox"] for entry in annotations])
         crowds = np.array([bool(entry.get("iscrowd", 0)) for entry in annotations], dtype=bool)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        lacks = f"lacks {error}" if isinstance(error, KeyError) else f"is malformed ({error})"
-        raise UserError(f"{file} {lacks}: {_LAYOUT}") from error
-    _check_unique([number for number, _ in entries], f"{file} has the image id")
-    _check_unique([name for _, name in entries], f"{file} has the image")
+    except MALFORMED as error:
+        raise UserError(f"{file} {fault(error)}: {_LAYOUT}") from error
+    check_unique([number for number, _ in entries], f"{file} has the image id")
+    check_unique([name for _, name in entries], f"{file} has the image")
     sizes = np.array(
         [_size(entry, file) or _measure(entry["file_name"], file, images, bands) for entry in data["images"]],
         dtype=np.int64,
@@ -100,7 +97,7 @@ def join_boxes(parts: Sequence[ImageBoxes]) -> ImageBoxes:
         UserError: an image is in more than one of them.
     """
     names = [name for part in parts for name in part.names]
-    _check_unique(names, "the label files have the image")
+    check_unique(names, "the label files have the image")
     starts = np.cumsum([0, *(len(part.names) for part in parts)])
     return ImageBoxes(
         tuple(names),
@@ -111,24 +108,11 @@ def join_boxes(parts: Sequence[ImageBoxes]) -> ImageBoxes:
     )
 
 
-def _parse(file: Path) -> Any:
-    try:
-        return json.loads(read_text(file, "labels"))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{file} is not a JSON file: {error}") from error
-
-
 def _as_boxes(boxes: list[Any]) -> Float64[np.ndarray, "objects 4"]:
     corners = np.array(boxes, dtype=np.float64) if boxes else np.empty((0, 4))
     if corners.ndim != 2 or corners.shape[1] != 4:
         raise ValueError("a bbox must have four numbers")
     return corners
-
-
-def _check_unique(values: Iterable[object], what: str) -> None:
-    twice = next((value for value, count in Counter(values).items() if count > 1), None)
-    if twice is not None:
-        raise UserError(f"{what} {twice} more than once: each may be there only once")
 
 
 def _size(entry: Any, file: Path) -> tuple[int, int] | None:

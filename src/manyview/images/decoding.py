@@ -13,7 +13,6 @@ from jaxtyping import UInt8
 from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
-    Image,
     ImageFile,
     JpegImagePlugin,
     PngImagePlugin,
@@ -22,6 +21,7 @@ from PIL import (
 )
 
 from manyview.images.colours import to_rgb
+from manyview.images.orientation import orientation, upright
 from manyview.images.problems import UnreadableImage, readable, reasons
 
 # Pillow's readers by signature. Image.open is avoided for two reasons: it applies Pillow's process-wide pixel limit
@@ -37,7 +37,6 @@ _READERS: dict[bytes, type[ImageFile.ImageFile]] = {
     b"II+\x00": TiffImagePlugin.TiffImageFile,
     b"MM\x00+": TiffImagePlugin.TiffImageFile,
 }
-_ORIENTATION = 0x0112  # EXIF tag
 _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: lambda pixels: cv2.flip(pixels, 1),
     3: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_180),
@@ -47,7 +46,6 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     7: lambda pixels: cv2.rotate(cv2.transpose(pixels), cv2.ROTATE_180),
     8: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
-_LYING = range(5, 9)  # orientations that exchange width and height
 _WIDTH, _HEIGHT = 256, 257  # TIFF tags
 
 
@@ -67,17 +65,17 @@ class EncodedImage:
             if self._jpeg:
                 height, width = simplejpeg.decode_jpeg_header(data)[:2]
                 if _has_exif(data):
-                    self._orientation = _orientation(open_with_pillow(data))
+                    self._orientation = orientation(open_with_pillow(data))
             else:
                 image = self._image = open_with_pillow(data)
                 width, height = image.size
                 if isinstance(image, TiffImagePlugin.TiffImageFile):  # whose size may be upright already
                     width, height = image.tag_v2[_WIDTH], image.tag_v2[_HEIGHT]
-                self._orientation = _orientation(image)
+                self._orientation = orientation(image)
             if width * height > max_pixels:
                 raise UnreadableImage(f"too large: {width} x {height} pixels")
             self._stored = width, height
-        self.width, self.height = (height, width) if self._orientation in _LYING else (width, height)
+        self.width, self.height = upright(width, height, self._orientation)
 
     def decode(self, shrink: int = 1) -> UInt8[np.ndarray, "height width 3"]:
         """The pixels, as ``decode_image`` says; to be called once.
@@ -114,7 +112,7 @@ class EncodedImage:
             shrink = 1
         image.load()
         # As Pillow loads a TIFF, it may turn the pixels itself, and forgets the orientation then.
-        self._turned = _orientation(image) == 1
+        self._turned = orientation(image) == 1
         rgb = to_rgb(image)
         return np.array(rgb if shrink == 1 else rgb.reduce(shrink))
 
@@ -199,11 +197,3 @@ def open_with_pillow(data: bytes) -> ImageFile.ImageFile:
         if data.startswith(signature):
             return reader(io.BytesIO(data))
     raise UnreadableImage("not an image of a known format")
-
-
-def _orientation(image: Image.Image) -> int:
-    """EXIF's number for how the stored pixels lie: 1 for upright, and where none is given or it is damaged."""
-    try:
-        return int(image.getexif().get(_ORIENTATION, 1))
-    except Exception:  # damaged EXIF beside sound pixels
-        return 1

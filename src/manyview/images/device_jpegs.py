@@ -15,12 +15,12 @@ from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 
 from manyview.errors import UserError
+from manyview.images.orientation import orientation, upright
 from manyview.images.problems import quiet
 
 Encoded = UInt8[Tensor, " _"]
 RGB = UInt8[Tensor, "3 _ _"]
 
-_ORIENTATION = 0x0112  # EXIF tag
 _ADOBE_RGB = 0  # of Adobe's marker: the colours are not YCbCr
 _PIXELS_AT_ONCE = 2**27  # decoded together: 0.4 GB
 _TURNS: dict[int, Callable[[Tensor], Tensor]] = {
@@ -61,14 +61,14 @@ def read_jpeg(file: Path, *, max_pixels: int) -> tuple[bytes, JpegHeader] | None
             return None
         with quiet():
             image = JpegImageFile(io.BytesIO(data))
-            orientation = _orientation(image)
+            turn = orientation(image)
     except Exception:  # Pillow's readers raise nearly anything on damaged data
         return None
     width, height = image.size
     common = image.mode == "RGB" and image.info.get("adobe_transform") != _ADOBE_RGB
     if not common or width * height > max_pixels:
         return None
-    return data, JpegHeader(*((height, width) if orientation >= 5 else (width, height)), orientation)
+    return data, JpegHeader(*upright(width, height, turn), turn)
 
 
 def decode_jpegs(files: Sequence[Encoded], headers: Sequence[JpegHeader], device: torch.device) -> Iterator[RGB | None]:
@@ -110,14 +110,6 @@ def check_device_decoding(device: torch.device) -> None:
         raise UserError(
             f"data.decode is device, but this torchvision cannot decode JPEGs on {device} ({reason}): {advice}"
         ) from error
-
-
-def _orientation(image: JpegImageFile) -> int:
-    try:
-        orientation = image.getexif().get(_ORIENTATION, 1)
-    except Exception:  # damaged EXIF beside sound pixels
-        return 1
-    return orientation if orientation in _TURNS else 1
 
 
 def _decode_together(

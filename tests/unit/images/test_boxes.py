@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from PIL import Image
 
 from manyview.errors import UserError
 from manyview.images.boxes import join_boxes, read_boxes
+from tests.json_files import changed
 
 COCO: dict[str, Any] = {
     "images": [
@@ -34,20 +34,6 @@ def write(folder: Path, content: Any, name: str = "boxes.json") -> Path:
     return folder / name
 
 
-def changed(path: list[Any], value: Any) -> dict[str, Any]:
-    """The file with one value changed, or removed where the new one is None."""
-    content = copy.deepcopy(COCO)
-    *way, last = path
-    node: Any = content
-    for step in way:
-        node = node[step]
-    if value is None:
-        del node[last]
-    else:
-        node[last] = value
-    return content
-
-
 def test_boxes_of_each_image_follow_each_other_in_the_order_of_the_images(tmp_path: Path) -> None:
     boxes = read_boxes(write(tmp_path, COCO))
     assert boxes.names == ("c/d.png", "a.jpg", "b.jpg")
@@ -66,13 +52,13 @@ def test_crowds_can_be_left_out(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("box", [[5, 5, 0, 3], [5, 5, 3, 0], [0, 0, 0, 0], [20, 2, 0, 4]])
 def test_boxes_without_area_are_left_out(tmp_path: Path, box: list[float]) -> None:
-    boxes = read_boxes(write(tmp_path, changed(["annotations", 0, "bbox"], box)))
+    boxes = read_boxes(write(tmp_path, changed(COCO, ["annotations", 0, "bbox"], box)))
     assert len(boxes.boxes) == len(boxes.owners) == len(boxes.crowds) == 3
     assert boxes.crowds.tolist() == [False, False, True]
 
 
 def test_boxes_over_the_edge_are_cut(tmp_path: Path) -> None:
-    boxes = read_boxes(write(tmp_path, changed(["annotations", 0, "bbox"], [-3, 8, 5, 5])))
+    boxes = read_boxes(write(tmp_path, changed(COCO, ["annotations", 0, "bbox"], [-3, 8, 5, 5])))
     assert boxes.boxes[2].tolist() == [0, 8, 2, 10]
 
 
@@ -86,18 +72,18 @@ def test_sizes_that_the_file_does_not_state_are_those_of_the_images_upright(tmp_
     exif = Image.Exif()
     exif[0x0112] = 6  # to be turned by a quarter
     Image.new("RGB", (10, 20)).save(tmp_path / "a.jpg", exif=exif)
-    boxes = read_boxes(write(tmp_path, changed(["images", 1, "width"], None)), tmp_path)
+    boxes = read_boxes(write(tmp_path, changed(COCO, ["images", 1, "width"], None)), tmp_path)
     assert boxes.sizes.tolist() == [[40, 30], [20, 10], [8, 8]]
 
 
 def test_sizes_of_images_of_several_bands(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((10, 20, 5), dtype=np.uint16))
-    content = changed(["images", 1], {"id": 3, "file_name": "a.npy"})
+    content = changed(COCO, ["images", 1], {"id": 3, "file_name": "a.npy"})
     assert read_boxes(write(tmp_path, content), tmp_path, 5).sizes.tolist() == [[40, 30], [20, 10], [8, 8]]
 
 
 def test_sizes_that_nobody_knows(tmp_path: Path) -> None:
-    file = write(tmp_path, changed(["images", 1, "height"], None))
+    file = write(tmp_path, changed(COCO, ["images", 1, "height"], None))
     with pytest.raises(UserError, match=r"boxes\.json does not state the width and height of a\.jpg: add them"):
         read_boxes(file)
     with pytest.raises(UserError, match=r"does not state the width and height of a\.jpg, and .*a\.jpg: no such file"):
@@ -135,12 +121,12 @@ def test_sizes_that_nobody_knows(tmp_path: Path) -> None:
 )
 def test_mistakes_are_one_sentence(tmp_path: Path, path: list[Any], value: Any, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence) as caught:
-        read_boxes(write(tmp_path, changed(path, value)), tmp_path)
+        read_boxes(write(tmp_path, changed(COCO, path, value)), tmp_path)
     assert str(tmp_path / "boxes.json") in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[1]", "null"])
+@pytest.mark.parametrize("content", ["", "{", "[1]", "null", "[" * 100_000])
 def test_files_that_are_something_else(tmp_path: Path, content: str) -> None:
     with pytest.raises(UserError, match=r"boxes\.json (is not a JSON file|is malformed)"):
         read_boxes(write(tmp_path, content))

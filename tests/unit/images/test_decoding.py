@@ -236,6 +236,13 @@ def test_exif_orientation(format: str, orientation: int) -> None:
     assert np.abs(decoded.astype(int) - expected).max() <= (8 if format == "JPEG" else 0)
 
 
+@pytest.mark.parametrize("orientation", [0, 9, 65535])
+def test_an_orientation_that_is_none_counts_as_upright(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    np.testing.assert_array_equal(decode_image(encode(NOISE, "PNG", exif=exif)), NOISE)
+
+
 def test_damaged_exif_counts_as_upright() -> None:
     for exif in (b"Exif\0\0rubbish", b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12\x01"):
         assert decode_image(encode(SMOOTH, "JPEG", exif=exif)).shape == SMOOTH.shape

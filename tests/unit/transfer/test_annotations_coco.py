@@ -13,6 +13,7 @@ from PIL import Image
 from manyview.errors import UserError
 from manyview.transfer.annotations import DetectionLabels, read_annotations
 from tests.detections import write_json, write_photographs
+from tests.json_files import changed
 
 COCO: dict[str, Any] = {
     "categories": [{"id": 9, "name": "owl"}, {"id": 2, "name": "cat"}, {"id": 4, "name": "ant"}],
@@ -34,22 +35,6 @@ COCO: dict[str, Any] = {
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_photographs(tmp_path_factory.mktemp("photographs"))
-
-
-def changed(path: list[Any], value: Any) -> dict[str, Any]:
-    """The file with one value changed, appended (at the end of a list), or removed where the new one is None."""
-    content = copy.deepcopy(COCO)
-    *way, last = path
-    node: Any = content
-    for step in way:
-        node = node[step]
-    if value is None:
-        del node[last]
-    elif last == "+":
-        node.append(value)
-    else:
-        node[last] = value
-    return content
 
 
 def read(folder: Path, content: Any, images: Path, **how: Any) -> DetectionLabels:
@@ -84,17 +69,17 @@ def test_what_is_cut_or_cannot_be_learned_from_is_noted(tmp_path: Path, images: 
         "cut to the photograph for training: the box of annotation 13 in c/d.png",
         "left out of training for having no area: the box of annotation 14 in c/d.png",
     )
-    rounding = changed(["annotations", 3, "bbox"], [30, 20, 11.3, 10.4])
+    rounding = changed(COCO, ["annotations", 3, "bbox"], [30, 20, 11.3, 10.4])
     assert len(read(tmp_path, rounding, images).notes) == 1
 
 
 def test_photographs_without_objects_to_learn_from_can_be_left_out(tmp_path: Path, images: Path) -> None:
-    crowds_only = changed(["annotations", 0, "iscrowd"], 1)
+    crowds_only = changed(COCO, ["annotations", 0, "iscrowd"], 1)
     assert read(tmp_path, crowds_only, images).occupied() == (0,)
 
 
 def test_no_annotation_at_all_is_as_good_as_any(tmp_path: Path, images: Path) -> None:
-    labels = read(tmp_path, changed(["annotations"], []), images)
+    labels = read(tmp_path, changed(COCO, ["annotations"], []), images)
     assert [len(objects) for objects in labels.objects] == [0, 0, 0]
     assert [objects.boxes.shape for objects in labels.objects] == [(0, 4)] * 3
 
@@ -139,7 +124,7 @@ PROBLEMS = [
 def test_problems_are_refused_in_one_line_or_skipped(
     tmp_path: Path, images: Path, path: list[Any], value: Any, message: str | None, left: int
 ) -> None:
-    content = changed(path, value)
+    content = changed(COCO, path, value)
     if message is None:  # without a height, the width alone says nothing
         assert read(tmp_path, content, images).skipped == ()
         return
@@ -153,7 +138,7 @@ def test_problems_are_refused_in_one_line_or_skipped(
 
 
 def test_the_first_of_two_objects_with_one_id_stays(tmp_path: Path, images: Path) -> None:
-    labels = read(tmp_path, changed(["annotations", 2, "id"], 0), images, problems="skip")
+    labels = read(tmp_path, changed(COCO, ["annotations", 2, "id"], 0), images, problems="skip")
     assert labels.objects[1].labels.tolist() == [3]
 
 
@@ -165,7 +150,7 @@ def test_objects_need_no_id(tmp_path: Path, images: Path) -> None:
 
 
 def test_the_same_photograph_with_the_same_objects_twice_stays_once(tmp_path: Path, images: Path) -> None:
-    content = changed(["images", "+"], {"id": 6, "file_name": "b.png"})
+    content = changed(COCO, ["images", "+"], {"id": 6, "file_name": "b.png"})
     labels = read(tmp_path, content, images, problems="skip")
     assert labels.image_ids == (7, 3, 5)
     assert labels.skipped == ("image id 6 names b.png again, as image id 5 does",)
@@ -234,15 +219,15 @@ def test_missing_labels_and_odd_choices_are_refused(tmp_path: Path, images: Path
 def test_any_change_shows_in_the_fingerprint(tmp_path: Path, images: Path) -> None:
     variants = [
         COCO,
-        changed(["annotations", 0, "bbox", 0], 1.5),
-        changed(["annotations", 0, "category_id"], 4),
-        changed(["annotations", 0, "iscrowd"], 1),
-        changed(["annotations", 0, "area"], 3),
-        changed(["annotations", 0, "difficult"], 1),
-        changed(["annotations", 3, "bbox", 2], 16),
-        changed(["annotations", 0, "image_id"], 5),
-        changed(["images", 2, "id"], 6),
-        changed(["categories", 0, "name"], "oil"),
+        changed(COCO, ["annotations", 0, "bbox", 0], 1.5),
+        changed(COCO, ["annotations", 0, "category_id"], 4),
+        changed(COCO, ["annotations", 0, "iscrowd"], 1),
+        changed(COCO, ["annotations", 0, "area"], 3),
+        changed(COCO, ["annotations", 0, "difficult"], 1),
+        changed(COCO, ["annotations", 3, "bbox", 2], 16),
+        changed(COCO, ["annotations", 0, "image_id"], 5),
+        changed(COCO, ["images", 2, "id"], 6),
+        changed(COCO, ["categories", 0, "name"], "oil"),
     ]
     fingerprints = {read(tmp_path, variant, images).fingerprint() for variant in variants}
     assert len(fingerprints) == len(variants)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from manyview.errors import UserError
+from manyview.images.coco_json import MALFORMED, check_unique, fault, read_json
 from manyview.images.labels.contents import Contents, Entry
 from manyview.images.labels.problems import Problem
-from manyview.images.listing import read_text
 
 Record = TypeVar("Record")
 
-_MALFORMED = (KeyError, TypeError, ValueError, OverflowError)
 _LAYOUT = (
     "a COCO instances file has categories (id, name), images (id, file_name) and annotations (image_id, category_id)"
 )
@@ -54,38 +52,26 @@ def read_coco(file: Path) -> Contents:
 
 
 def _parse(file: Path) -> dict[str, list[Any]]:
+    data = read_json(file)
     try:
-        data: Any = json.loads(read_text(file, "labels"))
         parts: dict[str, Any] = {part: data[part] for part in ("categories", "images", "annotations")}
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise UserError(f"{file} is not a JSON file: {error}") from error
     except (KeyError, TypeError) as error:
-        raise UserError(f"{file} {_fault(error)}: {_LAYOUT}") from error
+        raise UserError(f"{file} {fault(error)}: {_LAYOUT}") from error
     wrong = next((part for part, value in parts.items() if not isinstance(value, list)), None)
     if wrong is not None:
         raise UserError(f"{file} has {wrong} that are no list: {_LAYOUT}")
     return parts
 
 
-def _fault(error: Exception) -> str:
-    return f"lacks {error}" if isinstance(error, KeyError) else f"is malformed ({error})"
-
-
 def _categories(entries: list[Any], file: Path) -> dict[int, str]:
     """Names by id, in the order of the ids."""
     try:
         categories = [(int(entry["id"]), str(entry["name"])) for entry in entries]
-    except _MALFORMED as error:
-        raise UserError(f"{file} has a category that {_fault(error)}: {_LAYOUT}") from error
-    _check_unique((number for number, _ in categories), file, "category id")
-    _check_unique((name for _, name in categories), file, "category")
+    except MALFORMED as error:
+        raise UserError(f"{file} has a category that {fault(error)}: {_LAYOUT}") from error
+    check_unique((number for number, _ in categories), f"{file} has the category id")
+    check_unique((name for _, name in categories), f"{file} has the category")
     return dict(sorted(categories))
-
-
-def _check_unique(values: Iterable[object], file: Path, what: str) -> None:
-    twice = next((value for value, count in Counter(values).items() if count > 1), None)
-    if twice is not None:
-        raise UserError(f"{file} has the {what} {twice} more than once: each may be there only once")
 
 
 def _records(
@@ -96,8 +82,8 @@ def _records(
     for position, entry in enumerate(parts[part], start=1):
         try:
             records.append(convert(entry))
-        except _MALFORMED as error:
-            problems.append(Problem(f"number {position} of its {part} {_fault(error)}", _LAYOUT))
+        except MALFORMED as error:
+            problems.append(Problem(f"number {position} of its {part} {fault(error)}", _LAYOUT))
     return records
 
 
@@ -113,7 +99,7 @@ def _object(entry: Any) -> tuple[int, int | str]:
     image = int(entry["image_id"])
     try:
         return image, int(entry["category_id"])
-    except _MALFORMED:
+    except MALFORMED:
         return image, repr(entry.get("category_id"))
 
 

@@ -20,17 +20,11 @@ from manyview.views import ColorJitter, ViewParameters, device_rendering, sample
 from manyview.views.device_rendering import alter_views
 from manyview.views.pillow_rendering import render_views
 from manyview.views.view_table import COLOUR_OPERATIONS, view_table
+from references.torchvision_views import PLAIN as USUAL
+from references.torchvision_views import jitter
 
 SIZE = 64
-PLAIN = ViewParameters(
-    block=(0, 0, SIZE, SIZE),
-    crop=(0, 0, SIZE, SIZE),
-    flip=False,
-    jitter=None,
-    grayscale=False,
-    blur_sigma=None,
-    solarize=False,
-)
+PLAIN = replace(USUAL, block=(0, 0, SIZE, SIZE), crop=(0, 0, SIZE, SIZE))
 HARD = BlockViewsConfig(jitter=1.0, hue=0.5, grayscale=0.3, blur=(0.6, 0.6), solarize=(0.4, 0.4), brightness=0.9)
 
 
@@ -63,12 +57,6 @@ def difference(views: Tensor, parameters: Sequence[ViewParameters]) -> np.ndarra
     altered = alter_views(views, view_table(parameters))
     assert altered.dtype == torch.uint8
     return np.abs(altered.numpy().astype(int) - reference(views, parameters)).mean(axis=(1, 2, 3))
-
-
-def jitter(**changes: float) -> ColorJitter:
-    """A jitter with one operation for each given value, in the given order."""
-    values = {"brightness": 1.0, "contrast": 1.0, "saturation": 1.0, "hue": 0.0} | changes
-    return ColorJitter(order=tuple(changes), **values)
 
 
 def sampled(config: BlockViewsConfig, count: int) -> list[ViewParameters]:

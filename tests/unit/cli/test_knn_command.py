@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +18,16 @@ from manyview.evaluation.low_label import low_label_evaluation
 from tables import percent
 
 Call = Callable[..., tuple[int, str, str]]
+
+FAST: dict[str, Any] = {"size": 32, "workers": 0, "device": "cpu"}
+SHARED: dict[str, Any] = {  # by both verbs; each value other than the default
+    "crop": "center",
+    "average_precision": "voc07",
+    "compatibility": "ml-gcn",
+    "difficult": "positive",
+    "label_problems": "skip",
+    "random_init": True,
+}
 
 
 @pytest.fixture(scope="module")
@@ -43,8 +54,7 @@ def call(given: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest
     words += ["--train-labels", given["train_labels"], "--val-labels", given["val_labels"]]
 
     def run(verb: str, *options: object) -> tuple[int, str, str]:
-        rest = ["--size", 32, "--workers", 0, "--device", "cpu", *options]
-        monkeypatch.setattr(sys, "argv", ["manyview", verb, *map(str, [*words, *rest])])
+        monkeypatch.setattr(sys, "argv", ["manyview", verb, *map(str, [*words, *as_words(FAST), *options])])
         capsys.readouterr()
         with pytest.raises(SystemExit) as caught:
             main()
@@ -53,31 +63,23 @@ def call(given: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest
     return run
 
 
+def as_words(options: Mapping[str, object]) -> list[object]:
+    """Arguments of a function as options of its verb; a list as one option for each value."""
+    return [
+        word
+        for name, value in options.items()
+        for one in (value if isinstance(value, list) else [value])
+        for word in ["--" + name.replace("_", "-"), *([] if one is True else [one])]
+    ]
+
+
 def test_knn_passes_every_option_on(call: Call, given: dict[str, Path], tmp_path: Path) -> None:
-    options: list[object] = ["--crop", "center", "--average-precision", "voc07", "--compatibility", "ml-gcn"]
-    options += ["--difficult", "positive", "--label-problems", "skip"]
-    options += ["--pool", "cat", "--neighbours", 3, "--temperature", 0.5, "--threshold", 0.4, "--resamples", 7]
-    status, out, err = call("knn", *options, "--seed", 2, "--random-init", "--out", tmp_path)
+    options: dict[str, Any] = {"pool": "cat", "neighbours": 3, "temperature": 0.5, "threshold": 0.4, "resamples": 7}
+    options |= SHARED | {"seed": 2}
+    status, out, err = call("knn", *as_words(options), "--out", tmp_path)
     assert (status, err) == (0, "")
     written = json.loads((tmp_path / "metrics.json").read_text())
-    expected = knn_evaluation(
-        **given,
-        size=32,
-        workers=0,
-        device="cpu",
-        crop="center",
-        average_precision="voc07",
-        compatibility="ml-gcn",
-        difficult="positive",
-        label_problems="skip",
-        pool="cat",
-        neighbours=3,
-        temperature=0.5,
-        threshold=0.4,
-        resamples=7,
-        seed=2,
-        random_init=True,
-    )
+    expected = knn_evaluation(**given, **FAST, **options)
     assert written["protocol"] == expected["protocol"]
     assert written["results"] == expected["results"]
     assert (written["protocol"]["crop"], written["protocol"]["val"]["difficult"]) == ("center", "positive")
@@ -88,44 +90,13 @@ def test_knn_passes_every_option_on(call: Call, given: dict[str, Path], tmp_path
 
 
 def test_probe_passes_every_option_on(call: Call, given: dict[str, Path], tmp_path: Path) -> None:
-    options = [
-        "--pool",
-        "max",
-        "--fraction",
-        0.5,
-        "--fraction",
-        1,
-        "--seed",
-        3,
-        "--seed",
-        1,
-        "--scaling",
-        "standardised",
-    ]
-    options += ["--crop", "center", "--average-precision", "voc07", "--compatibility", "ml-gcn"]
-    options += ["--difficult", "positive", "--label-problems", "skip"]
-    options += ["--classifier", "svm", "--cost", 0.1, "--cost", 2, "--random-init"]
-    status, out, err = call("probe", *options, "--out", tmp_path)
+    options = SHARED | {"pool": "max", "scaling": "standardised", "classifier": "svm"}
+    several = {"fraction": [0.5, 1.0], "seed": [3, 1], "cost": [0.1, 2.0]}
+    status, out, err = call("probe", *as_words(options | several), "--out", tmp_path)
     assert (status, err) == (0, "")
     written = json.loads((tmp_path / "metrics.json").read_text())
-    expected = low_label_evaluation(
-        **given,
-        size=32,
-        workers=0,
-        device="cpu",
-        crop="center",
-        average_precision="voc07",
-        compatibility="ml-gcn",
-        difficult="positive",
-        label_problems="skip",
-        pool="max",
-        fractions=[0.5, 1.0],
-        seeds=[3, 1],
-        scaling="standardised",
-        classifier="svm",
-        costs=[0.1, 2.0],
-        random_init=True,
-    )
+    plural = {f"{name}s": values for name, values in several.items()}
+    expected = low_label_evaluation(**given, **FAST, **options, **plural)
     assert written["protocol"] == expected["protocol"]
     assert written["results"] == expected["results"]
     assert f"{percent(written['results']['pretrained'][0]['summary']['mAP']['mean'])} ±" in out

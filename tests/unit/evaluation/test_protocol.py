@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
-import torchvision
 
+from checkpoint_files import LAYOUTS, network
 from manyview.backbones import load_backbone
 from manyview.errors import UserError
 from manyview.evaluation.labelled_photographs import Sources
@@ -23,13 +23,7 @@ from manyview.evaluation.record import plain
 @pytest.fixture(scope="module")
 def moco(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint as MoCo v2's program leaves it."""
-    with torch.random.fork_rng(devices=[]):
-        network = torchvision.models.resnet18(num_classes=8)
-    weights = network.state_dict()
-    both = {f"module.encoder_{which}.{name}": value for which in "qk" for name, value in weights.items()}
-    file = tmp_path_factory.mktemp("moco") / "moco.pth"
-    torch.save({"state_dict": {**both, "module.queue": torch.zeros(8, 4)}, "arch": "resnet18"}, file)
-    return file
+    return LAYOUTS["moco"].write(network("resnet18").state_dict(), tmp_path_factory.mktemp("moco"))
 
 
 def described(scenes: Any, weights: Path, **options: Any) -> dict[str, Any]:
@@ -46,7 +40,7 @@ def test_it_says_how_the_weights_were_loaded(moco: Path) -> None:
     assert loading["summary"] == str(backbone.loading)
     assert {key: loading[key] for key in ("format", "inferred", "convolutions", "norms")} == {
         "format": "MoCo v2",
-        "inferred": False,
+        "inferred": True,
         "convolutions": [20, 20],
         "norms": [20, 20],
     }
@@ -54,9 +48,9 @@ def test_it_says_how_the_weights_were_loaded(moco: Path) -> None:
     assert {what: entry["count"] for what, entry in dropped.items()} == {
         "the projector": 2,
         "the momentum encoder": 122,
-        "the queue of negatives": 1,
+        "the queue of negatives": 2,
     }
-    assert dropped["the queue of negatives"]["first"] == ["module.queue"]
+    assert dropped["the queue of negatives"]["first"] == ["module.queue", "module.queue_ptr"]
     names = dropped["the momentum encoder"]["first"]
     assert len(names) == 10
     assert all(name.startswith("module.encoder_k.") for name in names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -19,6 +20,10 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from manyview.runs.pace import spell
+
+SECONDS_BETWEEN_LINES = 60.0
+
 
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
@@ -32,17 +37,44 @@ def rate_in_words(speed: float | None) -> str:
     return f"{1 / speed:.1f} s each" if speed < 1 else f"{speed:.1f}/s" if speed < 10 else f"{speed:,.0f}/s"
 
 
+class _Lines:
+    """How far a phase is, in a line from time to time: for a log, where nobody sees a bar."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._phase, self._begun, self._said, self._first = "", 0.0, time.monotonic(), 0
+
+    def show(self, done: int, total: int, phase: str) -> None:
+        """Print a line, if the last one was a while ago."""
+        now = time.monotonic()
+        if phase != self._phase:
+            self._phase, self._begun, self._first = phase, now, done
+        if done >= total or done == self._first or now - self._said < SECONDS_BETWEEN_LINES:
+            return
+        self._said = now
+        speed = (done - self._first) / max(now - self._begun, 1e-9)
+        left = f"left {spell((total - done) / speed)}"
+        line = f"{phase}: {done:,} of {total:,}, {rate_in_words(speed)}, {left}"
+        self.console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
 @contextmanager
 def phases() -> Iterator[Callable[[int, int, str], None]]:
-    """Give a function ``(done, total, phase)`` that draws a bar for each phase, with rate and time left."""
+    """Give a function ``(done, total, phase)`` that draws a bar for each phase, with rate and time left.
+
+    Where there is no terminal, it prints the same in a line a minute. Of several processes, the first one speaks.
+    """
     tasks: dict[str, TaskID] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     console = Console(stderr=True)
-    # Of a bar that nobody sees, a blank line would be left; of several processes, the first draws.
-    hidden = not console.is_terminal or os.environ.get("RANK", "0") != "0"
+    silent, lines = os.environ.get("RANK", "0") != "0", _Lines(console)
+    # Of a bar that nobody sees, a blank line would be left.
+    hidden = silent or not console.is_terminal
     with Progress(*columns, console=console, transient=True, disable=hidden) as bars:
 
         def show(done: int, total: int, phase: str) -> None:
+            if hidden and not silent:
+                lines.show(done, total, phase)
             if phase not in tasks:
                 tasks[phase] = bars.add_task(phase, total=total)
             bars.update(tasks[phase], completed=done, total=total, visible=done < total)

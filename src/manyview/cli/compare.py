@@ -33,8 +33,9 @@ def compare(
 
     Evaluations that differ in seeds alone are joined to a group; a folder of evaluations is one or several.
 
-    Example: manyview compare runs/a-knn runs/b-knn --out runs/a-b, or with seeds: manyview compare
-    --group "a=runs/a-seed*-knn" --group "b=runs/b-seed*-knn" --out runs/a-b
+    Example: manyview compare runs/a-knn runs/b-knn --out runs/a-b
+
+    With seeds: manyview compare --group "a=runs/a-seed*-knn" --group "b=runs/b-seed*-knn" --out runs/a-b
     """
     shown = _count(classes)
     groups = dict(map(_group, group or ()))

@@ -60,8 +60,7 @@ def linear(
 ) -> None:
     """Measure frozen weights by multi-label linear evaluation; under torchrun, on several devices.
 
-    Example: manyview linear runs/a --images photos --train-labels train.csv --val-labels val.csv --out runs/a-linear
-    --cached --random-init
+    Example: manyview linear runs/a --images photos --train-labels train.csv --val-labels val.csv --out a --cached
     """
     given: dict[str, Any] = dict(locals())  # what the command takes is what the function takes
     from manyview.cli.evaluating import show_evaluation

@@ -53,8 +53,7 @@ def probe(
 ) -> None:
     """Measure frozen weights by linear classifiers on a part of the labels: the low-label curve.
 
-    Example: manyview probe runs/a --images photos --train-labels train.csv --val-labels val.csv --out runs/a-probe
-    --fraction 0.01 --fraction 0.1 --fraction 1 --random-init
+    Example: manyview probe runs/a --images photos --train-labels train.csv --val-labels val.csv --out a --random-init
     """
     given: dict[str, Any] = dict(locals())
     given["fractions"] = given.pop("fraction") or (0.01, 0.1, 1.0)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from commands import Command, complaint
+from manyview.cli import bars
 from manyview.cli.bars import rate_in_words
 from manyview.cli.knn import knn
 from manyview.cli.linear import linear
@@ -96,6 +97,32 @@ def test_what_evaluations_share_means_the_same(parameters: dict[Any, dict[str, i
     for name in shared - {"seed", "out"}:  # of probe, the one may be several, and the other holds a curve too
         assert first[name].annotation == second[name].annotation == third[name].annotation, name
         assert first[name].default == second[name].default == third[name].default, name
+
+
+def test_without_a_terminal_a_line_says_from_time_to_time_how_far_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [100.0]
+    monkeypatch.setattr(bars.time, "monotonic", lambda: now[0])
+    with bars.phases() as progress:
+        for done in range(6):  # the head's training is taken up after its 40th epoch
+            progress(40 + done, 100, "training")
+            now[0] += 25
+        progress(0, 2000, "features")
+        now[0] += 70
+        progress(1400, 2000, "features")
+        progress(2000, 2000, "features")
+
+    assert capsys.readouterr() == (
+        "",
+        "training: 43 of 100, 25.0 s each, left 23 min 45 s\nfeatures: 1,400 of 2,000, 20/s, left 30 s\n",
+    )
+    monkeypatch.setenv("RANK", "1")
+    with bars.phases() as progress:
+        progress(0, 2, "features")
+        now[0] += 70
+        progress(1, 2, "features")
+    assert capsys.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.table import Column
+from rich.text import Text
 
 from manyview.runs.pace import StepClock, spell
 
@@ -19,6 +21,16 @@ _SHORT = {
     "loss_objectness": "proposal",
     "loss_rpn_box_reg": "proposal box",
 }
+
+
+class _Status(ProgressColumn):
+    """Words in the room that the other columns leave, cut where it ends: rich would else cut all columns alike."""
+
+    def __init__(self) -> None:
+        super().__init__(Column(overflow="ellipsis"))
+
+    def render(self, task: Task) -> Text:
+        return Text(task.fields["status"], no_wrap=True)
 
 
 class DetectionDisplay:
@@ -34,11 +46,12 @@ class DetectionDisplay:
         self.console = console or Console(stderr=True, quiet=not enabled, soft_wrap=True)
         self.iterations = iterations
         self._line_at = 0.0
+        self._measuring_since = 0.0
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=12),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
-            TextColumn("{task.fields[status]}"),
+            _Status(),
             console=self.console,
             transient=True,
             disable=not (enabled and self.console.is_terminal),
@@ -60,19 +73,28 @@ class DetectionDisplay:
         self.console.print(text, style=style, highlight=False, markup=False)
 
     def update(self, iteration: int, losses: Mapping[str, float], clock: StepClock) -> None:
-        """Show the state after so many iterations: the sum of the losses, its parts, and the time left."""
+        """Show the state after so many iterations: the time left, and the sum of the losses with its parts."""
         left = (self.iterations - iteration) * clock.seconds_per_step
         parts = ", ".join(f"{short} {losses[name]:.2f}" for name, short in _SHORT.items() if name in losses)
         status = f"left {spell(left)}  loss {losses['loss']:.3f} ({parts})  waiting for data {clock.waiting:.0%}"
         self._progress.update(self._training, completed=iteration, status=status)
-        now = time.monotonic()
-        due = iteration == self.iterations or now - self._line_at >= _SECONDS_BETWEEN_LINES
-        if not self.console.is_terminal and due:
-            self._line_at = now
-            self.say(f"{time.strftime('%H:%M:%S')}  iteration {iteration:,}/{self.iterations:,}  {status}")
+        self._log(f"iteration {iteration:,}/{self.iterations:,}  {status}", now=iteration == self.iterations)
 
     def measuring(self, done: int, total: int, what: str) -> None:
-        """Show how far something beside the training is; it disappears when done."""
+        """Show how far something beside the training is; on a terminal it disappears when done."""
+        if done == 0:
+            self._measuring_since = time.monotonic()
+        took = time.monotonic() - self._measuring_since
+        status = f"left {spell(took / done * (total - done))}" if done else ""
         self._progress.update(
-            self._measuring, description=what, completed=done, total=total, visible=done < total, status=""
+            self._measuring, description=what, completed=done, total=total, visible=done < total, status=status
         )
+        if 0 < done < total:
+            self._log(f"{what} {done:,}/{total:,}  {status}")
+
+    def _log(self, text: str, *, now: bool = False) -> None:
+        """Where there is no bar, print a line if the last one is some time ago, or now."""
+        if self.console.is_terminal or not (now or time.monotonic() - self._line_at >= _SECONDS_BETWEEN_LINES):
+            return
+        self._line_at = time.monotonic()
+        self.say(f"{time.strftime('%H:%M:%S')}  {text}")

@@ -96,7 +96,9 @@ def test_classes_of_other_labels_keep_their_order_and_get_ids(tmp_path: Path, im
 ANNOTATION = {"image_id": 5, "category_id": 2, "bbox": [1, 1, 2, 2]}
 PROBLEMS = [
     (["annotations", 0, "bbox"], None, "number 1 of its annotations lacks 'bbox'", 4),
-    (["annotations", 0, "bbox"], [1, 2, 3], "number 1 of its annotations is malformed", 4),
+    (["annotations", 0, "bbox"], [1, 2, 3], r"number 1 of its annotations is malformed \(its bbox is \[1, 2, 3\]\)", 4),
+    (["annotations", 0, "bbox"], "1 2 3 4", r"\(its bbox is '1 2 3 4'\)\): .* bbox: left, top, width, height\); --", 4),
+    (["annotations", 0, "bbox"], [1, 2, 3, "4 px"], "could not convert string to float: '4 px'", 4),
     (["annotations", 0, "bbox"], [1, 2, float("nan"), 4], r"annotation 0 in a.jpg has the box \[1, 2, nan, 4\]", 4),
     (["annotations", 0, "bbox"], [1, 2, -3, 4], "which is none", 4),
     (["annotations", 0, "bbox"], [20, 2, 3, 4], "lies outside of its 20 x 11 pixels", 4),

@@ -75,7 +75,11 @@ def _categories(entries: list[Any], file: Path) -> dict[int, str]:
 
 
 def _records(
-    parts: dict[str, list[Any]], part: str, convert: Callable[[Any], Record], problems: list[Problem]
+    parts: dict[str, list[Any]],
+    part: str,
+    convert: Callable[[Any], Record],
+    problems: list[Problem],
+    advice: str = _LAYOUT,
 ) -> list[Record]:
     """What can be read of one part; the rest becomes problems."""
     records = []
@@ -83,7 +87,7 @@ def _records(
         try:
             records.append(convert(entry))
         except MALFORMED as error:
-            problems.append(Problem(f"number {position} of its {part} {fault(error)}", _LAYOUT))
+            problems.append(Problem(f"number {position} of its {part} {fault(error)}", advice))
     return records
 
 

@@ -74,7 +74,7 @@ def refusal(problems: Sequence[Problem], what: object, *, can_skip: bool) -> Use
         what: the file.
         can_skip: whether enough is left without the entries that have one.
     """
-    way = ", or have such images skipped (--label-problems skip)" if can_skip else ""
+    way = "; --label-problems skip leaves out whatever has a problem" if can_skip else ""
     count = f"{len(problems)} problems" if len(problems) > 1 else "a problem"
     told = "; ".join(problem.sentence for problem in problems[:_TOLD]) + ("; ..." if len(problems) > _TOLD else "")
     return UserError(f"{what} has {count} ({told}): {problems[0].advice}{way}")

@@ -16,6 +16,7 @@ LAYOUT = (
     "a COCO instances file has categories (id, name), images (id, file_name) and annotations (image_id, category_id, "
     "bbox: left, top, width, height)"
 )
+_MASKS = f"{LAYOUT}, and for masks a segmentation of each; without --masks boxes alone are learned"
 
 
 class _Image(NamedTuple):
@@ -44,9 +45,9 @@ def read_coco(file: Path, *, masks: bool) -> DetectionContents:
     parts = _parse(file)
     categories = _categories(parts["categories"], file)
     problems: list[Problem] = []
-    images = _images(_records(parts, "images", _image, problems), problems)
-    convert = functools.partial(_annotation, masks=masks)
-    annotations = _unique(_records(parts, "annotations", convert, problems), problems)
+    images = _images(_records(parts, "images", _image, problems, LAYOUT), problems)
+    convert, layout = functools.partial(_annotation, masks=masks), _MASKS if masks else LAYOUT
+    annotations = _unique(_records(parts, "annotations", convert, problems, layout), problems)
     objects: dict[int, list[LabelledObject]] = {image.number: [] for image in images}
     listed = {str(record.get("id")) for record in parts["images"] if isinstance(record, dict)}  # even if malformed
     strangers: Counter[int] = Counter()
@@ -96,13 +97,12 @@ def _images(images: Sequence[_Image], problems: list[Problem]) -> list[_Image]:
 
 
 def _annotation(entry: Any, *, masks: bool) -> _Annotation:
-    left, top, width, height = (float(value) for value in entry["bbox"])
     number = entry.get("id")
     if not isinstance(number, int | str | None):
         raise TypeError(f"its id is {number!r}")
     area = entry.get("area")
     values = (
-        (left, top, width, height),
+        _box(entry["bbox"]),
         bool(int(entry.get("iscrowd", 0))),
         bool(int(entry.get("difficult", entry.get("ignore", 0)))),
         None if area is None else float(area),
@@ -112,6 +112,13 @@ def _annotation(entry: Any, *, masks: bool) -> _Annotation:
     return _Annotation(
         number, int(entry["image_id"]), category if isinstance(category, int | float) else repr(category), values
     )
+
+
+def _box(values: Any) -> LabelledBox:
+    if not isinstance(values, list) or len(values) != 4:
+        raise TypeError(f"its bbox is {values!r}")
+    left, top, width, height = (float(value) for value in values)
+    return left, top, width, height
 
 
 def _unique(annotations: Sequence[_Annotation], problems: list[Problem]) -> list[_Annotation]:

@@ -60,7 +60,7 @@ def test_missing_images(write: Write, images: Path, write_as: Callable[[Write, R
         read_labels(file, images)
     message = str(refused.value)
     assert message.startswith(f"{file} has 4 problems ({sentences[0]}; {sentences[1]}; {place} 5 ")
-    assert message.endswith(f"; ...): {advice}, or have such images skipped (--label-problems skip)")
+    assert message.endswith(f"; ...): {advice}; --label-problems skip leaves out whatever has a problem")
     labels = read_labels(file, images, problems="skip")
     assert labels.names == ("a.jpg",)
     # Where a file does not say which classes there are, those of images left out are none.
@@ -78,7 +78,7 @@ def test_images_outside_the_folder(
     sentence = f"{place} 2 names {name}, which is outside of the folder of images"
     with pytest.raises(UserError) as refused:
         read_labels(file, images)
-    assert str(refused.value).startswith(f"{file} has a problem ({sentence}): names must be relative to {images}, or")
+    assert str(refused.value).startswith(f"{file} has a problem ({sentence}): names must be relative to {images}; --")
     labels = read_labels(file, images, problems="skip")
     assert (labels.names, labels.skipped) == (("b.jpg",), (sentence,))
 

@@ -102,6 +102,7 @@ def _predict(run: Path, given: dict[str, Any]) -> None:
     from rich.console import Console
 
     from manyview.cli.bars import phases
+    from manyview.transfer.detectors.regions import DETECTIONS, SCORE_THRESHOLD
     from manyview.transfer.prediction import predict
 
     with phases() as progress:
@@ -112,7 +113,10 @@ def _predict(run: Path, given: dict[str, Any]) -> None:
         console.print(
             f"Left out, as they cannot be read: {len(skipped):,}, such as {skipped[0]}", highlight=False, markup=False
         )
-    console.print(f"{result['objects']:,} objects in {result['photographs']:,} photographs.", highlight=False)
+    kept = f"all that score {SCORE_THRESHOLD:g} or more, but at most {DETECTIONS} a photograph"
+    console.print(
+        f"{result['objects']:,} detections in {result['photographs']:,} photographs: {kept}.", highlight=False
+    )
     files = [result[name] for name in ("results", "images", "picture") if result[name]]
     console.print(f"Written to {', '.join(files)}", highlight=False, markup=False)
 

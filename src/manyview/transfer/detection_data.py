@@ -57,11 +57,11 @@ class DetectionData:
 
     def remarks(self) -> Iterator[str]:
         """Sentences for the user: what is odd about the labels, and what is left out of training."""
-        for name, labels in (("training", self.train), ("validation", self.val)):
+        for name, labels in (("Training", self.train), ("Validation", self.val)):
             for note in labels.notes:
-                yield f"Of the {name} labels: {note}."
+                yield f"{name} labels, {note}."
             if labels.skipped:
-                yield f"Left out of the {name} labels: {len(labels.skipped)}, the first being: {labels.skipped[0]}."
+                yield f"{name} labels, left out: {len(labels.skipped):,}, the first being: {labels.skipped[0]}."
         empty = len(self.train) - len(self.learned)
         if empty:
             yield f"{empty:,} of {len(self.train):,} training photographs hold no object to learn from; left out."

@@ -56,7 +56,7 @@ def evaluate(tuning: FineTuning, stop: StopRequest) -> None:
         dist.broadcast_object_list(results)
     tuning.results[tuning.iteration] = results[0]
     tuning.log({"kind": "evaluation", "results": results[0], "seconds": round(time.monotonic() - began, 1)})
-    tuning.display.say(f"Iteration {tuning.iteration:,}: {summary(results[0])}")
+    tuning.display.say(f"Iteration {tuning.iteration:,}, in %: {summary(results[0])}")
 
 
 def summary(results: Mapping[str, Any]) -> str:

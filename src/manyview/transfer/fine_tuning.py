@@ -154,7 +154,7 @@ def fine_tune(
     tuning.checkpoint_minutes = checkpoint_minutes
     landing = landed(tuning.detector, own)
     with opened(folder, protocol, resume):
-        _announce(tuning, landing)
+        _announce(tuning, landing, "Random weights" if random_init else origin["weights"])
         if resume:
             take_up(tuning)
         run_loop(tuning)
@@ -212,10 +212,10 @@ def _set_up(
     return FineTuning(settings, data, folder, detector, description, optimizer, computing, display)
 
 
-def _announce(tuning: FineTuning, landing: Landing) -> None:
-    """Say that the weights are there, what is odd about the data, and what will be done."""
+def _announce(tuning: FineTuning, landing: Landing, weights: str) -> None:
+    """Say which weights are there, what is odd about the data, and what will be done."""
     settings, photographs = tuning.settings, len(tuning.data.learned)
-    tuning.display.say(f"{landing}.")
+    tuning.display.say(f"{weights}: {landing}.")
     for sentence in tuning.data.remarks():
         tuning.display.say(sentence, style="yellow")
     passes = settings.iterations * settings.batch_size / photographs

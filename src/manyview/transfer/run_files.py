@@ -28,7 +28,8 @@ def check_folder(folder: RunFolder, resume: bool) -> None:
         UserError: its run is done; or there is a run that is not to be resumed, or none that is.
     """
     if (folder.path / METRICS_FILE).is_file():
-        raise UserError(f"{folder.path} already holds a {METRICS_FILE}: choose another folder")
+        done = "holds a run that is done, with its results in" if folder.holds_a_run else "already holds a"
+        raise UserError(f"{folder.path} {done} {METRICS_FILE}: choose another folder")
     if resume and not folder.holds_a_run:
         raise UserError(f"{folder.path} holds no run to resume: leave out --resume to start one there")
     if not resume and folder.holds_a_run:

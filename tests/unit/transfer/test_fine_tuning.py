@@ -218,5 +218,5 @@ def test_folders_that_do_not_fit(shapes: Path, stopped: Path, tmp_path: Path, re
 
 def test_a_run_that_is_done_stays(shapes: Path, whole: Path) -> None:
     for resume in (False, True):
-        with pytest.raises(UserError, match=r"already holds a metrics\.json"):
+        with pytest.raises(UserError, match=r"whole holds a run that is done, .* metrics\.json"):
             tune_tiny(shapes, whole, resume=resume)

@@ -36,12 +36,14 @@ def test_a_loss_that_is_not_finite_ends_the_run_in_one_sentence(shapes: Path, tm
     assert not list((tmp_path / "run").glob("checkpoints/*"))
 
 
-def test_weights_arrive(shapes: Path, tmp_path: Path) -> None:
+def test_weights_arrive(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.manual_seed(5)
     backbone = build_backbone("resnet18")
     save_backbone(backbone, tmp_path / "backbone.safetensors", {})
     options: dict[str, Any] = {"weights": tmp_path / "backbone.safetensors", "backbone": None, "random_init": False}
-    result = tune_tiny(shapes, tmp_path / "run", **options, iterations=1, learning_rate=1e-12, precise_batches=0)
+    options |= {"learning_rate": 1e-12, "precise_batches": 0, "quiet": False}
+    result = tune_tiny(shapes, tmp_path / "run", **options, iterations=1)
+    assert capsys.readouterr().err.startswith(f"{tmp_path / 'backbone.safetensors'}: 20 of 20 convolutions and ")
     assert "20 of 20 convolutions" in result["protocol"]["loading"]
     assert len(result["protocol"]["weights_sha256"]) == 64
     tensors = load_file(tmp_path / "run" / "detector.safetensors")
@@ -93,6 +95,24 @@ def test_photographs_without_objects_are_measured_but_not_learned_from(shapes: P
     assert (result["protocol"]["train"]["photographs"], result["protocol"]["val"]["photographs"]) == (5, 5)
     assert result["protocol"]["train"]["photographs_with_objects"] == 3
     assert all(math.isfinite(result["results"]["box"][key]) for key in ("AP", "AP50", "AP75"))
+
+
+def test_what_is_odd_about_the_labels_is_told(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = json.loads(shapes.read_text())
+    first, second, *_, last = labels["annotations"]
+    first["bbox"], second["bbox"], last["category_id"] = [-5, -5, 40, 40], [3, 3, 0, 8], 9
+    (tmp_path / "odd.json").write_text(json.dumps(labels))
+    odd = {"train_labels": tmp_path / "odd.json", "label_problems": "skip"}
+    result = tune_tiny(shapes, tmp_path / "run", **odd, iterations=1, quiet=False)
+    names = {image["id"]: image["file_name"] for image in labels["images"]}
+    beyond, empty = (f"the box of annotation {each['id']} in {names[each['image_id']]}" for each in (first, second))
+    unknown = f"annotation {last['id']} of image id {last['image_id']} is of category 9, which is not defined"
+    assert capsys.readouterr().err.splitlines()[1:4] == [
+        f"Training labels, cut to the photograph for training: {beyond}.",
+        f"Training labels, left out of training for having no area: {empty}.",
+        f"Training labels, left out: 1, the first being: {unknown}.",
+    ]
+    assert result["protocol"]["train"]["skipped"] == {"count": 1, "first": [unknown]}
 
 
 def test_bfloat16_is_used_where_it_is_asked_for(shapes: Path, tmp_path: Path) -> None:

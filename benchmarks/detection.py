@@ -16,9 +16,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.records import origin, put_between_markers, table, write_json
-from manyview.runs import RunFolder
-from manyview.transfer.fine_tuning import fine_tune
+from manyview.cli.main import prepare
+
+prepare()  # as the command does, before PyTorch is imported
+
+from benchmarks.records import origin, put_between_markers, table, write_json  # noqa: E402
+from manyview.runs import RunFolder  # noqa: E402
+from manyview.transfer.fine_tuning import fine_tune  # noqa: E402
 
 RANDOM = "random-init"
 FIGURES = {"box AP": ("box", "AP"), "AP50": ("box", "AP50"), "AP75": ("box", "AP75"), "VOC AP50": ("voc", "AP50")}

@@ -81,7 +81,7 @@ def main() -> None:
         status = _complain(str(error))
     except _UsageError as error:
         status = _explain(error)
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):  # the latter while the command is still being put together
         status = 130
     except OSError as error:
         # What the system refuses (a full disk, no permission) is for the user to mend; the rest is a fault of ours.

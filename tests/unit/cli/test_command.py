@@ -224,6 +224,14 @@ def test_signals_end_with_the_shells_status(
     assert "Traceback" not in err
 
 
+def test_ctrl_c_before_anything_has_begun(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(**_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("manyview.cli.main.app", interrupted)
+    assert shell("demo") == (130, "", "")
+
+
 def test_command_and_call_give_the_same_weights(shell: Shell, photographs: Path, tmp_path: Path) -> None:
     status, _, _ = shell("pretrain", photographs, "--out", tmp_path / "a", *SMALL, "--seed", "3")
     run = manyview.pretrain(

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -27,6 +23,7 @@ from manyview.export.checking import (
     require_values,
 )
 from manyview.export.state_files import own_weights
+from manyview.silence import silenced
 
 _INPUT, _OUTPUT = "images", "features"
 _FREE_SIZES = ((64, 96), (96, 128))
@@ -83,7 +80,7 @@ class OnnxFormat(Format):
 
     def write(self, backbone: Backbone, target: Path, size: tuple[int, int] | None) -> None:
         """Trace the network and translate the program."""
-        with _quiet():
+        with silenced("torch.onnx"):
             torch.onnx.export(
                 trace(backbone, size),
                 (),
@@ -136,7 +133,7 @@ def trace(backbone: Backbone, size: tuple[int, int] | None) -> torch.export.Expo
     sides = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC} if free else {}
     images = probe(backbone, size=size)
     try:
-        with _quiet():
+        with silenced("torch.onnx"):
             return torch.export.export(backbone, (images,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC, **sides},))
     except UserError:
         raise
@@ -151,17 +148,3 @@ def batches(backbone: Backbone, size: tuple[int, int] | None) -> list[Images]:
     """Images to run the program on: two numbers of images, each at two sizes where the size is free."""
     fixed = size or native_size(backbone)
     return [probe(backbone, batch, side) for side in ((fixed,) if fixed else _FREE_SIZES) for batch in _BATCHES]
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep to itself what PyTorch's tracing says of its own insides."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)

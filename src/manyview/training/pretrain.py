@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import logging
 import os
-import warnings
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +19,7 @@ from manyview.images import ImageFiles, find_images
 from manyview.methods import SimSiam
 from manyview.runs import RunFolder, provenance
 from manyview.runs.state import restore
+from manyview.silence import silenced
 from manyview.training.bands import normalised
 from manyview.training.curves import Curves
 from manyview.training.display import Display
@@ -102,7 +99,8 @@ def make_fabric(config: PretrainConfig) -> Fabric:
     world = int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
     devices: Any = local if world > 1 or device.type == "cpu" else ([device.index or 0] if device.type == "cuda" else 1)
-    with _silent_fabric():
+    # Fabric tells what was asked of it, and advises on hardware that the user has deliberately not chosen.
+    with silenced("lightning_fabric"):
         fabric = Fabric(
             accelerator=device.type,
             devices=devices,
@@ -113,20 +111,6 @@ def make_fabric(config: PretrainConfig) -> Fabric:
         fabric.launch()
     distributed.leave_at_exit()
     return fabric
-
-
-@contextlib.contextmanager
-def _silent_fabric() -> Iterator[None]:
-    """Fabric tells what was asked of it, and advises on hardware that the user has deliberately not chosen."""
-    logger = logging.getLogger("lightning_fabric")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _named_backbone(config: PretrainConfig) -> Backbone:

@@ -228,8 +228,8 @@ def test_ctrl_c_before_anything_has_begun(shell: Shell, monkeypatch: pytest.Monk
     def interrupted(**_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("manyview.cli.main.app", interrupted)
-    assert shell("demo") == (130, "", "")
+    monkeypatch.setattr(sys.modules["manyview.cli.main"], "app", interrupted)
+    assert shell("--version") == (130, "", "")
 
 
 def test_command_and_call_give_the_same_weights(shell: Shell, photographs: Path, tmp_path: Path) -> None:

@@ -48,17 +48,22 @@ class RunFolder:
             UserError: it holds a run or anything else, or cannot be written.
         """
         try:
-            self._refuse_other_content()
+            self.check_new()
             self.path.mkdir(parents=True, exist_ok=True)
             self.lock()
-            self._refuse_other_content()  # another process may have been here in the meantime
+            self.check_new()  # another process may have been here in the meantime
         except OSError as error:
             raise write_error(self.path, error) from error
         except UserError:
             self.unlock()
             raise
 
-    def _refuse_other_content(self) -> None:
+    def check_new(self) -> None:
+        """Make sure that a new run can be started here.
+
+        Raises:
+            UserError: it holds a run or anything else.
+        """
         if self.holds_a_run:
             raise UserError(f"{self.path} already holds a run; continue it with --resume, or choose another folder")
         if self.path.is_file():

@@ -25,15 +25,15 @@ def check_folder(folder: RunFolder, resume: bool) -> None:
     """Refuse a folder in which there is nothing to do, or another thing to do.
 
     Raises:
-        UserError: its run is done; or there is a run that is not to be resumed, or none that is.
+        UserError: its run is done; there is a run or anything else where a new one is to begin; or no run to resume.
     """
     if (folder.path / METRICS_FILE).is_file():
         done = "holds a run that is done, with its results in" if folder.holds_a_run else "already holds a"
         raise UserError(f"{folder.path} {done} {METRICS_FILE}: choose another folder")
     if resume and not folder.holds_a_run:
         raise UserError(f"{folder.path} holds no run to resume: leave out --resume to start one there")
-    if not resume and folder.holds_a_run:
-        raise UserError(f"{folder.path} already holds a run: continue it with --resume, or choose another folder")
+    if not resume:
+        folder.check_new()
 
 
 @contextlib.contextmanager

@@ -197,7 +197,11 @@ def test_a_run_is_not_resumed_in_another_way(shapes: Path, stopped: Path) -> Non
     del labels["annotations"][0]
     other = shapes.parent.parent / "other.json"
     other.write_text(json.dumps(labels))
-    with pytest.raises(UserError, match=r"train was .*photographs.*, now "):
+    count = len(labels["annotations"])
+    told = (
+        rf'way: train\.objects was {count + 1}, now {count}; train\.fingerprint was "\w+\.\.\., now "\w+\.\.\.; resume'
+    )
+    with pytest.raises(UserError, match=told):
         tune_tiny(shapes, stopped, resume=True, train_labels=other)
 
 
@@ -209,7 +213,7 @@ def test_damaged_checkpoints(shapes: Path, stopped: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("resume", "message"), [(False, "already holds a run: continue it with --resume"), (True, "holds no run to resume")]
+    ("resume", "message"), [(False, "already holds a run; continue it with --resume"), (True, "holds no run to resume")]
 )
 def test_folders_that_do_not_fit(shapes: Path, stopped: Path, tmp_path: Path, resume: bool, message: str) -> None:
     with pytest.raises(UserError, match=message):

@@ -79,6 +79,12 @@ def test_mistakes_are_told_before_any_work(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_folder_of_something_else_is_told_before_labels_are_read(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").touch()
+    with pytest.raises(UserError, match="is not empty; choose a new folder"):
+        tune_tiny(tmp_path / "none.json", tmp_path)
+
+
 def test_pycocotools_is_missed_before_any_work(shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pycocotools", None)
     with pytest.raises(UserError, match=r"pip install 'manyview\[detect\]'"):

@@ -42,5 +42,5 @@ RandomInit = Annotated[
 ]
 Workers = Annotated[int | None, typer.Option(help="Loader processes; unset: by cores.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")]
-Precision = Annotated[str, typer.Option(help="Of the backbone: auto, float32 or bf16.")]
+Precision = Annotated[str, typer.Option(help="Of the network: auto, float32 or bf16.")]
 Architecture = Annotated[str | None, typer.Option(help="Architecture, where the weights do not say it themselves.")]

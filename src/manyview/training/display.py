@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
+from manyview.runs.columns import StatusColumn
 from manyview.runs.pace import StepClock, spell
 
 
@@ -32,10 +33,10 @@ class Display:
         self.start = start
         self._progress = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
-            BarColumn(),
+            BarColumn(bar_width=12),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
-            TextColumn("{task.fields[status]}"),
             _TimeLeft(),
+            StatusColumn(),
             console=self.console,
             transient=True,
             disable=not (enabled and self.console.is_terminal),

@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
-from rich.table import Column
-from rich.text import Text
+from rich.progress import BarColumn, Progress, TextColumn
 
+from manyview.runs.columns import StatusColumn
 from manyview.runs.pace import StepClock, spell
 
 _SECONDS_BETWEEN_LINES = 30.0
@@ -21,16 +20,6 @@ _SHORT = {
     "loss_objectness": "proposal",
     "loss_rpn_box_reg": "proposal box",
 }
-
-
-class _Status(ProgressColumn):
-    """Words in the room that the other columns leave, cut where it ends: rich would else cut all columns alike."""
-
-    def __init__(self) -> None:
-        super().__init__(Column(overflow="ellipsis"))
-
-    def render(self, task: Task) -> Text:
-        return Text(task.fields["status"], no_wrap=True)
 
 
 class DetectionDisplay:
@@ -51,7 +40,7 @@ class DetectionDisplay:
             TextColumn("{task.description}"),
             BarColumn(bar_width=12),
             TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
-            _Status(),
+            StatusColumn(),
             console=self.console,
             transient=True,
             disable=not (enabled and self.console.is_terminal),

@@ -43,7 +43,8 @@ def training_places(
 
     All photographs follow each other in an order that is drawn anew for each pass over them. Those that are wider than
     high are collected apart from the others, and each batch is of one kind, which saves padding; Detectron2 does so for
-    the photographs of each device (``AspectRatioGroupedDataset``). A batch may hold some of one pass and of the next.
+    the photographs of each device (``AspectRatioGroupedDataset``). Of fewer than a batch holds of one kind, all are
+    mixed. A batch may hold some of one pass and of the next.
 
     Args:
         settings: of the run.
@@ -101,10 +102,16 @@ def _order(seed: int, stream: int, epoch: int, photographs: Photographs) -> list
 
 
 def _grouped(places: Iterable[Place], photographs: Photographs, size: int) -> Iterator[list[Place]]:
-    """Batches of one kind of photograph, in the order in which they are full; what is left over comes to nothing."""
+    """Batches of one kind of photograph, in the order in which they are full; what is left over comes to nothing.
+
+    Where there are fewer of one kind than a batch holds, both are mixed: the batches of that kind would hold some
+    photographs several times, and norms their statistics.
+    """
+    wide = sum(photographs.values())
+    mixed = min(wide, len(photographs) - wide) < size
     waiting: dict[bool, list[Place]] = {True: [], False: []}
     for place in places:
-        group = waiting[photographs[place[1]]]
+        group = waiting[mixed or photographs[place[1]]]
         group.append(place)
         if len(group) == size:
             yield group.copy()

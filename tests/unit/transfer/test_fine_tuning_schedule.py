@@ -125,6 +125,17 @@ def test_a_batch_is_of_one_orientation_and_none_is_left_behind() -> None:
     assert sum(photographs[index] for _, index in taken) / len(taken) == pytest.approx(2 / 3, abs=4 / 1200)
 
 
+def test_too_few_of_one_orientation_are_mixed_with_the_others() -> None:
+    """A batch of one kind would hold the same photograph several times."""
+    settings = settle("voc-24k", iterations=100, batch_size=4, precise_batches=9)
+    photographs = {index: index > 0 for index in range(8)}
+    batches = list(training_places(settings, photographs, 0))
+    assert all(len({index for _, index in batch}) == 4 for batch in batches)
+    assert sum(index == 0 for batch in batches for _, index in batch) == 50
+    measured = statistics_places(settings, photographs, 5)
+    assert sorted(index for batch in measured for _, index in batch) == list(range(8))
+
+
 def test_a_later_start_and_several_processes_change_nothing() -> None:
     settings = settle("voc-24k", iterations=20, batch_size=4)
     whole = list(training_places(settings, shapes(7), 0))

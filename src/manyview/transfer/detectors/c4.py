@@ -11,7 +11,8 @@ of initial weights; its pasting of masks.
 
 Known differences, without effect on figures as far as we know:
 
-- Photographs are grouped by aspect ratio over the whole batch; Detectron2 groups the one or two of each device.
+- Photographs are grouped by aspect ratio over the whole batch, where there are enough of each kind to fill one;
+  Detectron2 groups the one or two of each device.
 - Suppression of proposals ranks them by the logit's sigmoid in float32, so logits over 17 tie; Detectron2 ranks logits.
 - Proposals thinner than 1/1000 pixel and detections thinner than 1/100 are dropped; Detectron2 drops empty ones only.
 - Masks are resized as pixels; Detectron2 cuts COCO's polygons exactly, or pixels as here with ``MASK_FORMAT: bitmask``.

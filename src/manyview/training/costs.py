@@ -19,7 +19,7 @@ from manyview.training.loader import Sample, ViewDataset, collate
 from manyview.training.loop import Training
 from manyview.training.plan import epoch_order, pair_order
 from manyview.views import normalize
-from manyview.views.device_rendering import alter_views
+from manyview.views.render.torch import alter_views
 
 _PHOTOGRAPHS = 16  # on which the workers' part is measured
 _REPEATS = 3

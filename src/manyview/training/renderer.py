@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Literal
 
 from manyview.errors import UserError
-from manyview.images.device_jpegs import check_device_decoding
+from manyview.images.jpeg_on_device import check_device_decoding
 from manyview.training.costs import measure_costs
 from manyview.training.loop import Training
 from manyview.training.plan import Plan

@@ -25,9 +25,9 @@ from benchmarks.logistic import logistic
 from manyview.backbones import Backbone, load_backbone
 from manyview.backbones.untrained import untrained
 from manyview.evaluation import linear_evaluation
-from manyview.evaluation.features import combine, extract
-from manyview.evaluation.labelled_photographs import Data, Sources
-from manyview.evaluation.photographs import Photographs, load
+from manyview.evaluation.data import Data, Sources
+from manyview.evaluation.features.dataset import Photographs, load
+from manyview.evaluation.features.extract import combine, extract
 from manyview.runs import RunFolder, atomic_write, provenance
 from manyview.views import normalize
 

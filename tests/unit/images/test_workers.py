@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from manyview.images.workers import core_count, prepare_worker, prepare_yielding_worker, worker_count
+from manyview.images.loader import prepare_worker, prepare_yielding_worker, worker_count
+from manyview.runtime import core_count
 
 
 def priority_after(prepare: Callable[[int], None]) -> int:

@@ -98,7 +98,7 @@ def embed(
         batch_size: photographs at a time, at least 1.
         max_bad_fraction: share of unreadable photographs, from 0 to 1, above which nothing is written.
         workers: loader processes; unset: by cores. The features do not depend on it.
-        device: "auto" (a CUDA accelerator if there is one), "cpu", "cuda", "cuda:1", "mps".
+        device: "auto" (CUDA, Metal or CPU, the first there is), "cpu", "cuda", "cuda:1", "mps".
         precision: of the backbone: "float32" (which "auto" means) or "bf16".
         backbone: architecture, where the weights do not say it themselves.
         progress: called after each batch with the number of photographs done.

@@ -74,7 +74,7 @@ def check_weights(
         backbone: architecture, where the weights do not say it themselves; for a module of one's own that module, of
             which a copy is measured.
         workers: loader processes; unset: by cores. No figure depends on it.
-        device: "auto" (a CUDA accelerator if there is one), "cpu", "cuda", "cuda:1", "mps".
+        device: "auto" (CUDA, Metal or CPU, the first there is), "cpu", "cuda", "cuda:1", "mps".
         precision: of the backbone: "float32" (which "auto" means) or "bf16", whose rounding adds to the ranks.
         random_init: measure an untrained network of the same architecture beside it, without which the diagnosis can
             say little. A module of one's own has none. Its batch norms, which have kept no statistics yet, normalise

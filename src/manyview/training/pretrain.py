@@ -19,11 +19,10 @@ from manyview.images import ImageFiles, find_images
 from manyview.methods import SimSiam
 from manyview.runs import RunFolder, provenance
 from manyview.runs.state import restore
-from manyview.silence import silenced
+from manyview.runtime import choose_precision, resolve_device, silenced
 from manyview.training.bands import normalised
 from manyview.training.curves import Curves
 from manyview.training.display import Display
-from manyview.training.hardware import choose_device, choose_precision
 from manyview.training.initial import Initial, load_initial, load_initial_again
 from manyview.training.loop import Training, run_loop
 from manyview.training.monitor import CollapseMonitor
@@ -92,7 +91,7 @@ def train(
 
 def make_fabric(config: PretrainConfig) -> Fabric:
     """Fabric on the chosen device; under torchrun, one process of its world, with DDP."""
-    device = choose_device(config.training.device)
+    device = resolve_device(config.training.device, "training.device")
     precision = choose_precision(config.training.precision, device)
     if config.training.threads:
         torch.set_num_threads(config.training.threads)

@@ -19,7 +19,6 @@ from manyview.backbones import Backbone, load_backbone
 from manyview.errors import UserError
 from manyview.evaluation.embed.files import KIND, Rows, Writer, as_text
 from manyview.evaluation.embed.npz import NpzRows
-from manyview.evaluation.embed.output import claim_files
 from manyview.evaluation.embed.parquet import ParquetRows, require_pyarrow
 from manyview.evaluation.embed.photographs import Maps, PhotographsInBoxes, feature_maps
 from manyview.evaluation.embed.read import FORMATS
@@ -30,6 +29,7 @@ from manyview.evaluation.features.extract import require
 from manyview.images import ImageFiles, find_images
 from manyview.pooling import pool as pool_maps
 from manyview.runs import atomic_write, provenance
+from manyview.runs.output import claim_files
 from manyview.runs.progress import Progress, no_progress
 from manyview.runs.signals import StopRequest
 from manyview.runtime import resolve_device, resolve_precision
@@ -98,7 +98,7 @@ def embed(
         batch_size: photographs at a time, at least 1.
         max_bad_fraction: share of unreadable photographs, from 0 to 1, above which nothing is written.
         workers: loader processes; unset: by cores. The features do not depend on it.
-        device: "auto" (a CUDA accelerator if there is one), "cpu", "cuda", "cuda:1", "mps".
+        device: "auto" (CUDA, Metal or CPU, the first there is), "cpu", "cuda", "cuda:1", "mps".
         precision: of the backbone: "float32" (which "auto" means) or "bf16".
         backbone: architecture, where the weights do not say it themselves.
         progress: called after each batch with the number of photographs done.

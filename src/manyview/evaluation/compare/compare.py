@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from manyview.errors import UserError
-from manyview.evaluation.compare.figure import draw_comparison
 from manyview.evaluation.compare.group import Group, make_groups
 from manyview.evaluation.compare.long_format import as_csv
 from manyview.evaluation.compare.protocols import compared, differing, sentence
 from manyview.evaluation.compare.summary import PRETRAINED, common_fraction, summary_rows
 from manyview.evaluation.compare.tables import as_markdown
-from manyview.evaluation.record import RESULT_FILE, write_result
+from manyview.evaluation.session import RESULT_FILE, write_result
 from manyview.runs import atomic_write, provenance
 from manyview.runs.files import plain
 from manyview.runs.output import claim_folder
@@ -135,5 +134,7 @@ def _write(out: Path, result: dict[str, Any], classes: int | None) -> None:
     """All files, metrics.json last: where it is, the others are."""
     atomic_write(out / TABLE_FILE, as_markdown(result))
     atomic_write(out / CSV_FILE, as_csv(result))
+    from manyview.evaluation.compare.figure import draw_comparison
+
     atomic_write(out / PICTURE_FILE, draw_comparison(result, classes))
     write_result(out, result)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from manyview.errors import UserError
 from manyview.evaluation.compare.kinds import BY_CLASS, KINDS, Kind, Point
-from manyview.evaluation.record import RESULT_FILE
+from manyview.evaluation.session import RESULT_FILE
 from manyview.runs import RunFolder
 
 _VERBS = "linear, knn or probe"

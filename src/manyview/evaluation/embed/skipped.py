@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from manyview.errors import UserError
-from manyview.evaluation.embed.photographs import Unread
-from manyview.images import ImageFiles
+from manyview.images import ImageFiles, Unreadable
 from manyview.runs import atomic_write
 
 _NAMED = 5
@@ -28,7 +27,7 @@ class Skipped:
         self.files, self.limit, self.listing = files, limit, listing
         self.reasons: dict[str, str] = {}
 
-    def add(self, unread: Sequence[Unread]) -> None:
+    def add(self, unread: Sequence[Unreadable]) -> None:
         """Take note of some.
 
         Raises:

@@ -16,16 +16,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from manyview.backbones import Backbone, load_backbone
-from manyview.errors import UserError
+from manyview.errors import UserError, require
 from manyview.evaluation.embed.files import KIND, Rows, Writer, as_text
 from manyview.evaluation.embed.npz import NpzRows
 from manyview.evaluation.embed.parquet import ParquetRows, require_pyarrow
-from manyview.evaluation.embed.photographs import Maps, PhotographsInBoxes, feature_maps
 from manyview.evaluation.embed.read import FORMATS
-from manyview.evaluation.embed.settings import RECORD_SUFFIX, SKIPPED_SUFFIX, Extraction, describe_network
+from manyview.evaluation.embed.settings import RECORD_SUFFIX, SKIPPED_SUFFIX, describe_network
 from manyview.evaluation.embed.skipped import Skipped
 from manyview.evaluation.features.backbone import FrozenBackbone, bands
-from manyview.evaluation.features.extract import require
+from manyview.evaluation.features.dataset import ImageDataset, fixed_views
+from manyview.evaluation.features.extract import FeatureSettings, Maps, feature_maps
 from manyview.images import ImageFiles, find_images
 from manyview.pooling import pool as pool_maps
 from manyview.runs import atomic_write, provenance
@@ -114,7 +114,7 @@ def embed(
         KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM, after the current batch; nothing is written then.
     """
     start, origin = time.perf_counter(), provenance()
-    settings = Extraction(pool, size, batch_size, workers, device, precision)
+    settings = FeatureSettings(pool, size, workers, device, precision, batch_size=batch_size)
     written = FileSettings(patches, dtype, max_bad_fraction)
     out = Path(out)
     record_file = out.with_suffix(RECORD_SUFFIX)
@@ -162,7 +162,7 @@ def _write_rows(
     writer: Writer,
     network: Backbone,
     files: ImageFiles,
-    settings: Extraction,
+    settings: FeatureSettings,
     written: FileSettings,
     skipped: Skipped,
     progress: Progress,
@@ -170,20 +170,20 @@ def _write_rows(
 ) -> dict[str, int] | None:
     """Write all rows; gives the shape of a photograph's patches, if those are written."""
     frozen = FrozenBackbone(network, resolve_device(settings.device), resolve_precision(settings.precision))
-    photographs = PhotographsInBoxes(files, settings.size, bands=bands(network))
+    images = ImageDataset(files, settings.size, fixed_views, bands(network))
     shape: dict[str, int] | None = None
     done, phase = 0, "features"
     progress(done, len(files), phase)
     for maps in feature_maps(
-        frozen, photographs, range(len(files)), batch_size=settings.batch_size, workers=settings.workers
+        frozen, images, range(len(files)), batch_size=settings.batch_size, workers=settings.workers
     ):
-        skipped.add(maps.unread)
+        skipped.add(maps.unreadable)
         if maps.places:
             rows = _rows(maps, files, settings.pool, written)
             writer.write(rows)
             if rows.patches is not None:
                 shape = dict(zip(("rows", "columns", "dim"), rows.patches.shape[1:], strict=True))
-        done += len(maps.places) + len(maps.unread)
+        done += len(maps.places) + len(maps.unreadable)
         progress(done, len(files), phase)
         if stop.signal is not None:
             stop.act()

@@ -20,7 +20,7 @@ from manyview.images import ImageFiles
 from manyview.measures import collapse_std, effective_rank
 from manyview.methods import SimSiam
 from manyview.runs import RunFolder, atomic_write
-from manyview.runs.pace import StepClock, spell
+from manyview.runs.progress import StepClock, spell
 from manyview.runs.signals import StopRequest
 from manyview.runs.state import capture
 from manyview.training.curves import Curves

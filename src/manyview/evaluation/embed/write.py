@@ -19,7 +19,6 @@ from manyview.backbones import Backbone, load_backbone
 from manyview.errors import UserError
 from manyview.evaluation.embed.files import KIND, Rows, Writer, as_text
 from manyview.evaluation.embed.npz import NpzRows
-from manyview.evaluation.embed.output import claim_files
 from manyview.evaluation.embed.parquet import ParquetRows, require_pyarrow
 from manyview.evaluation.embed.photographs import Maps, PhotographsInBoxes, feature_maps
 from manyview.evaluation.embed.read import FORMATS
@@ -30,6 +29,7 @@ from manyview.evaluation.features.extract import require
 from manyview.images import ImageFiles, find_images
 from manyview.pooling import pool as pool_maps
 from manyview.runs import atomic_write, provenance
+from manyview.runs.output import claim_files
 from manyview.runs.progress import Progress, no_progress
 from manyview.runs.signals import StopRequest
 from manyview.runtime import resolve_device, resolve_precision

@@ -11,7 +11,7 @@ from typing import Any
 
 from manyview import distributed
 from manyview.backbones import Backbone, load_backbone
-from manyview.backbones.untrained import untrained
+from manyview.backbones.build import untrained
 from manyview.evaluation.data import Data, Sources
 from manyview.evaluation.frozen_features import Features, extract_both
 from manyview.evaluation.record import RESULT_FILE, write_result

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from manyview import distributed
 from manyview.backbones import Backbone, load_backbone
-from manyview.backbones.untrained import untrained
+from manyview.backbones.build import untrained
 from manyview.evaluation.data import Data, LabelledPhotographs, Sources
 from manyview.evaluation.features.extract import FeatureSettings, Pooled, combine, extract
 from manyview.evaluation.metrics.multilabel import multilabel_report

@@ -10,7 +10,7 @@ import torch
 
 import manyview
 from manyview.backbones import Backbone, LoadingReport
-from manyview.backbones.untrained import UNTRAINED
+from manyview.backbones.build import UNTRAINED
 from manyview.errors import require
 from manyview.evaluation.data import Data, bounded
 from manyview.evaluation.features.backbone import bands, normalisation

@@ -16,6 +16,7 @@ from manyview.backbones import Backbone, build_backbone, wrap_backbone
 from manyview.config import PretrainConfig
 from manyview.errors import UserError
 from manyview.images import ImageFiles, find_images
+from manyview.images.skipped import SkippedImages
 from manyview.methods import SimSiam
 from manyview.runs import RunFolder, provenance
 from manyview.runs.state import restore
@@ -29,7 +30,6 @@ from manyview.training.monitor import CollapseMonitor
 from manyview.training.optimizer import make_optimizer
 from manyview.training.plan import Plan, make_plan
 from manyview.training.renderer import settle_renderer
-from manyview.training.skipping import SkippedPhotographs
 
 
 def train(
@@ -136,7 +136,14 @@ def _set_up(
     assert isinstance(method, SimSiam)
     if config.training.compile:
         method.backbone.compile()
-    skipped = SkippedPhotographs(folder, files, config.data.max_bad_fraction, writes=fabric.global_rank == 0)
+    skipped = SkippedImages(
+        files,
+        config.data.max_bad_fraction,
+        folder.skipped_file,
+        "data.max_bad_fraction",
+        resume=True,
+        writes=fabric.global_rank == 0,
+    )
     _note_images(backbone, config)
     return Training(
         plan=plan,

@@ -40,7 +40,7 @@ def test_a_folder_that_cannot_be_made_or_written(tmp_path: Path, monkeypatch: py
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="file is a file: choose a folder for the output"):
         make_folder(tmp_path / "file")
-    with pytest.raises(UserError, match="cannot make the folder .*below: Not a directory"):
+    with pytest.raises(UserError, match=r"cannot make the folder .*below: Not a directory"):
         make_folder(tmp_path / "file" / "below")
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     with pytest.raises(UserError, match="no permission to write into"):

@@ -22,11 +22,11 @@ from manyview.evaluation.embed.npz import NpzRows
 from manyview.evaluation.embed.parquet import ParquetRows, require_pyarrow
 from manyview.evaluation.embed.read import FORMATS
 from manyview.evaluation.embed.settings import RECORD_SUFFIX, SKIPPED_SUFFIX, describe_network
-from manyview.evaluation.embed.skipped import Skipped
 from manyview.evaluation.features.backbone import FrozenBackbone, bands
 from manyview.evaluation.features.dataset import ImageDataset, fixed_views
 from manyview.evaluation.features.extract import FeatureSettings, Maps, feature_maps
 from manyview.images import ImageFiles, find_images
+from manyview.images.skipped import SkippedImages
 from manyview.pooling import pool as pool_maps
 from manyview.runs import atomic_write, provenance
 from manyview.runs.output import claim_files
@@ -123,7 +123,7 @@ def embed(
         require_pyarrow()
     network = load_backbone(weights, backbone)
     files = find_images(Path(images), Path(list) if list is not None else None, arrays=bands(network) != "rgb")
-    skipped = Skipped(files, max_bad_fraction, out.with_suffix(SKIPPED_SUFFIX))
+    skipped = SkippedImages(files, max_bad_fraction, out.with_suffix(SKIPPED_SUFFIX), "max_bad_fraction")
     protocol = {
         "kind": KIND,
         **describe_network(Path(weights), network, settings),
@@ -164,7 +164,7 @@ def _write_rows(
     files: ImageFiles,
     settings: FeatureSettings,
     written: FileSettings,
-    skipped: Skipped,
+    skipped: SkippedImages,
     progress: Progress,
     stop: StopRequest,
 ) -> dict[str, int] | None:
@@ -177,7 +177,7 @@ def _write_rows(
     for maps in feature_maps(
         frozen, images, range(len(files)), batch_size=settings.batch_size, workers=settings.workers
     ):
-        skipped.add(maps.unreadable)
+        skipped.add((item.index, item.reason) for item in maps.unreadable)
         if maps.places:
             rows = _rows(maps, files, settings.pool, written)
             writer.write(rows)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from manyview.backbones import Backbone, load_backbone, wrap_backbone
-from manyview.backbones.untrained import UNTRAINED, untrained
+from manyview.backbones.build import UNTRAINED, untrained
 from manyview.config import DataConfig, PretrainConfig, ViewsConfig, WholeViewsConfig
 from manyview.errors import UserError, require
 from manyview.evaluation.features.backbone import bands

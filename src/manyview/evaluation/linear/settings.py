@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from manyview.backbones.untrained import UNTRAINED
+from manyview.backbones.build import UNTRAINED
 from manyview.errors import UserError, require
 from manyview.evaluation.linear.head import INITIAL_STD, HeadSettings
 from manyview.evaluation.metrics.thresholds import LOGIT_THRESHOLD

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from manyview.backbones import Backbone
+from manyview.backbones import Backbone, find_weights
 from manyview.errors import UserError
 from manyview.evaluation.embed.read import open_features
 from manyview.evaluation.embed.settings import describe_network
@@ -20,7 +20,6 @@ from manyview.evaluation.features.backbone import FrozenBackbone, bands
 from manyview.evaluation.features.dataset import Boxes, ImageDataset, Place, box_views, four_blocks, whole
 from manyview.evaluation.features.extract import FeatureSettings, feature_maps
 from manyview.evaluation.neighbours.index import Vectors
-from manyview.evaluation.settings import weights_file
 from manyview.images import ImageFiles, Unreadable
 from manyview.pooling import pool
 from manyview.runs import sha256
@@ -116,7 +115,7 @@ class Stored(Source):
     def __init__(self, file: Path, root: Path, weights: Path, pool: str | None, size: int | None) -> None:
         self._file, self.where = open_features(file), file
         protocol = self._file.record["protocol"]
-        made_with = weights_file(weights)
+        made_with = find_weights(weights)
         if protocol["weights_sha256"] != sha256(made_with):
             raise UserError(f"{file} holds features that other weights made ({protocol['weights']}), not {made_with}")
         for name, wanted in (("pool", pool), ("size", size)):

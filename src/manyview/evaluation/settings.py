@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 import torch
 
 import manyview
-from manyview.backbones import Backbone, LoadingReport
+from manyview.backbones import Backbone, LoadingReport, find_weights
 from manyview.backbones.build import UNTRAINED
 from manyview.errors import require
 from manyview.evaluation.data import Data, bounded
@@ -17,14 +17,13 @@ from manyview.evaluation.features.backbone import bands, normalisation
 from manyview.evaluation.features.extract import FeatureSettings
 from manyview.evaluation.metrics.average_precision import AveragePrecision
 from manyview.evaluation.metrics.bootstrap import INTERVALS
-from manyview.runs import RunFolder, sha256
+from manyview.runs import sha256
 from manyview.runtime import resolve_device, resolve_precision
 
 Compatibility = Literal["ml-gcn"]
 
-WARPED = "warped to size, bilinear with antialiasing"
 _TRANSFORMS = {
-    "warp": WARPED,
+    "warp": "warped to size, bilinear with antialiasing",
     "center": "resized and cropped at the centre: the square of 7/8 of the shorter side, bilinear with antialiasing",
 }
 EXTRACTED_ONCE = "features extracted once, without augmentation, as for validation"
@@ -79,18 +78,13 @@ def describe_report(metrics: MetricSettings, resamples: int, seed: int, train_sc
     }
 
 
-def weights_file(weights: Path) -> Path:
-    """The file that a user means by a run's folder, or by a file."""
-    return RunFolder(weights).weights if weights.is_dir() else weights
-
-
 def describe_weights(weights: Path, backbone: Backbone) -> dict[str, Any]:
     """Which weights, as plain data.
 
     Raises:
         UserError: if their file cannot be read.
     """
-    file = weights_file(weights)
+    file = find_weights(weights)
     return {"backbone": backbone.name, "weights": str(file), "weights_sha256": sha256(file)}
 
 
@@ -111,6 +105,19 @@ def describe_pixels(backbone: Backbone) -> dict[str, Any]:
 def describe_versions() -> dict[str, Any]:
     """The libraries that features depend on, as plain data."""
     return {"versions": {"manyview": manyview.__version__, "torch": str(torch.__version__)}}
+
+
+def describe_extraction(settings: FeatureSettings, weights: Path, backbone: Backbone) -> dict[str, Any]:
+    """All that the features of images without labels depend on, as plain data."""
+    return {
+        **describe_weights(weights, backbone),
+        **describe_pooled(settings, backbone),
+        "transform": _TRANSFORMS[settings.crop],
+        **describe_pixels(backbone),
+        "precision": resolve_precision(settings.precision),
+        "device": str(resolve_device(settings.device)),
+        **describe_versions(),
+    }
 
 
 def describe_features(settings: FeatureSettings, data: Data, weights: Path, backbone: Backbone) -> dict[str, Any]:

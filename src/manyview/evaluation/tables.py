@@ -64,7 +64,7 @@ def format_table(result: dict[str, Any]) -> Group:
         protocol,
         _by_rule(results),
         notes,
-        _by_class(protocol, {name: report["AP"] for name, report in results.items()}),
+        _by_class(protocol, _precisions(results)),
     )
 
 
@@ -88,7 +88,7 @@ def format_knn(result: dict[str, Any]) -> Group:
         protocol,
         _by_rule(results),
         notes,
-        _by_class(protocol, {name: report["AP"] for name, report in results.items()}),
+        _by_class(protocol, _precisions(results)),
     )
 
 
@@ -161,14 +161,16 @@ def _by_rule(results: dict[str, Any]) -> Table:
     return table
 
 
+def _precisions(results: dict[str, Any]) -> dict[str, Shares]:
+    return {name: report["AP"] for name, report in results.items()}
+
+
 def _intervals(results: dict[str, Any]) -> list[str]:
     lines = []
     for name, report in results.items():
         if "intervals" in report:
-            low, high = (_percent(end) for end in report["intervals"]["mAP"])
-            lines.append(
-                f"{_LONG[name]}: mAP {_percent(report['mAP'])}, 95 % interval over photographs {low} to {high}."
-            )
+            figure, *ends = map(_percent, (report["mAP"], *report["intervals"]["mAP"]))
+            lines.append(f"{_LONG[name]}: mAP {figure}, 95 % interval over photographs {' to '.join(ends)}.")
     return lines
 
 

@@ -21,10 +21,10 @@ from manyview.evaluation.embed.files import KIND, Rows, Writer, as_text
 from manyview.evaluation.embed.npz import NpzRows
 from manyview.evaluation.embed.parquet import ParquetRows, require_pyarrow
 from manyview.evaluation.embed.read import FORMATS
-from manyview.evaluation.embed.settings import RECORD_SUFFIX, SKIPPED_SUFFIX, describe_network
 from manyview.evaluation.features.backbone import FrozenBackbone, bands
 from manyview.evaluation.features.dataset import ImageDataset, fixed_views
 from manyview.evaluation.features.extract import FeatureSettings, Maps, feature_maps
+from manyview.evaluation.settings import describe_extraction
 from manyview.images import ImageFiles, find_images
 from manyview.images.skipped import SkippedImages
 from manyview.pooling import pool as pool_maps
@@ -35,6 +35,8 @@ from manyview.runs.signals import StopRequest
 from manyview.runtime import resolve_device, resolve_precision
 
 DTYPES = ("float32", "float16")
+RECORD_SUFFIX, SKIPPED_SUFFIX = ".json", ".skipped.csv"
+"""Endings of the files beside a file of features, in place of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ def embed(
     skipped = SkippedImages(files, max_bad_fraction, out.with_suffix(SKIPPED_SUFFIX), "max_bad_fraction")
     protocol = {
         "kind": KIND,
-        **describe_network(Path(weights), network, settings),
+        **describe_extraction(settings, Path(weights), network),
         "dtype": dtype,
         "images": str(images),
         "list": None if list is None else str(list),
@@ -156,6 +158,24 @@ def embed(
     atomic_write(record_file, json.dumps(record, indent=2, allow_nan=False) + "\n")
     skipped.write()
     return record
+
+
+def format_written(record: dict[str, Any], out: Path) -> str:
+    """What ``embed`` returned, in two lines for a terminal.
+
+    Args:
+        record: of the file.
+        out: the file.
+    """
+    protocol, results = record["protocol"], record["results"]
+    shape = protocol["patches"]
+    what = f"{protocol['feature_dim']:,} features each ({protocol['pool']} at {protocol['size']} px)"
+    if shape:
+        what += f" and {shape['rows']} x {shape['columns']} places of {shape['dim']:,}"
+    lines = f"{results['photographs']:,} photographs: {what}, {protocol['dtype']}, by {protocol['backbone']}"
+    listing = out.with_suffix(SKIPPED_SUFFIX)
+    skipped = f"; {results['skipped']:,} could not be read, listed in {listing}" if results["skipped"] else ""
+    return f"{lines}\nWritten to {out} ({out.stat().st_size / 1e6:,.1f} MB){skipped}"
 
 
 def _write_rows(

@@ -283,5 +283,5 @@ def _skipped(part: dict[str, Any]) -> str:
     return f"{what} left out of {Path(part['labels']).name}: {'; '.join(first)}{more}"
 
 
-def _cell(form: str, value: float | None) -> str:
+def _cell(form: str, value: float | int | None) -> str:
     return "-" if value is None else form.format(value).replace("%", " %")

@@ -215,11 +215,6 @@ class PretrainConfig(Section):
     training: TrainingConfig = TrainingConfig()
     monitor: MonitorConfig = MonitorConfig()
 
-    def normalised(self, mean: tuple[float, ...], std: tuple[float, ...]) -> PretrainConfig:
-        """The same with that mean and deviation where the user set none."""
-        unset = {"mean": self.views.mean or mean, "std": self.views.std or std}
-        return self.model_copy(update={"views": self.views.model_copy(update=unset)})
-
     @property
     def pairs_per_step(self) -> int:
         """Positive pairs that one optimiser step sees."""

@@ -14,7 +14,7 @@ from manyview.backbones import wrap_backbone
 from manyview.config import PretrainConfig
 from manyview.images import find_images
 from manyview.methods import SimSiam
-from manyview.training.loader import ViewDataset, collate
+from manyview.training.data import ViewDataset, collate
 from manyview.training.plan import epoch_order, pair_order
 from tiny import TinyNet, train_tiny
 
@@ -38,7 +38,7 @@ def test_a_step_follows_the_mean_gradient_of_its_batches(photographs: Path, tmp_
     backbone = wrap_backbone(TinyNet(dropout=0), 16)
     torch.manual_seed(0)
     method = SimSiam(backbone, config.method, config.losses).train()
-    views = ViewDataset(find_images(photographs), config)
+    views = ViewDataset(find_images(photographs), config, renderer="cpu")
     order = epoch_order(0, 0, 16)
     losses = []
     for part in range(accumulate):

@@ -15,7 +15,7 @@ from manyview.config.resolve import Assignment
 from manyview.errors import UserError
 from manyview.methods import SimSiam
 from manyview.training.hardware import choose_device, choose_precision
-from manyview.training.pretrain import make_fabric
+from manyview.training.settle import start_hardware
 
 CPU = torch.device("cpu")
 
@@ -47,7 +47,7 @@ def test_fabric_says_nothing_of_what_is_asked_of_it(caplog: pytest.LogCaptureFix
     before = logger.level
     logger.addHandler(caplog.handler)
     try:
-        make_fabric(resolve({}, asked))
+        start_hardware(resolve({}, asked))
     finally:
         logger.removeHandler(caplog.handler)
 

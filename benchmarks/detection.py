@@ -21,8 +21,8 @@ from manyview.cli.main import prepare
 prepare()  # as the command does, before PyTorch is imported
 
 from benchmarks.records import origin, put_between_markers, table, write_json  # noqa: E402
+from manyview.detection.finetune import fine_tune  # noqa: E402
 from manyview.runs import RunFolder  # noqa: E402
-from manyview.transfer.fine_tuning import fine_tune  # noqa: E402
 
 RANDOM = "random-init"
 FIGURES = {"box AP": ("box", "AP"), "AP50": ("box", "AP50"), "AP75": ("box", "AP75"), "VOC AP50": ("voc", "AP50")}

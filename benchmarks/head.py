@@ -23,9 +23,8 @@ from sklearn.linear_model import LogisticRegression
 from benchmarks.records import origin, put_between_markers, table, write_json
 from manyview.backbones import load_backbone
 from manyview.evaluation import extract, linear_evaluation, multilabel_metrics
-from manyview.evaluation.features import combine
-from manyview.images import read_labels
-from manyview.images.labels import ImageLabels
+from manyview.evaluation.features.extract import combine
+from manyview.labels import ImageLabels, read_labels
 
 GOAL = 0.5
 EPOCHS = 100

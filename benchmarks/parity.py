@@ -25,11 +25,13 @@ from benchmarks.records import origin, put_between_markers, table, write_json
 from manyview.config import BlockViewsConfig
 from manyview.images import decode_image, open_image
 from manyview.recipes.named import RECIPES
-from manyview.views import ColorJitter, ViewParameters, opencv_rendering, pillow_rendering, sample_views
+from manyview.views import ColorJitter, ViewParameters, sample_views
 from manyview.views.device_cropping import crop_resize
-from manyview.views.device_rendering import alter_views
+from manyview.views.render import opencv as opencv_rendering
+from manyview.views.render import pillow as pillow_rendering
+from manyview.views.render.batch_parameters import view_table
+from manyview.views.render.torch import alter_views
 from manyview.views.shrinking import largest_shrink, shrink_crops
-from manyview.views.view_table import view_table
 
 Views = UInt8[np.ndarray, "views 3 size size"]
 

@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
-from manyview.images import UnreadableImage, decode_image, find_images, render_scene
+from manyview.images import UnreadableImage, decode_image, find_images
+from manyview.scenes import render_scene
 
 QUALITY = 90
 _RENDERED_WHOLE = 1_000_000  # larger synthetic scenes would hold too little detail for their size

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from manyview.transfer.annotations import DetectionLabels, Objects
+from manyview.labels import DetectionLabels, Objects
 
 SIZES = {"c/d.png": (41, 30), "a.jpg": (20, 11), "b.png": (8, 9)}
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image
 
-from manyview.images.instances import Instances
+from manyview.scenes.coco_instances import Instances
 
 KINDS = ("disc", "square", "triangle")
 _COLOURS = ((220, 60, 50), (60, 200, 80), (70, 90, 230))
@@ -57,7 +57,7 @@ def draw_shapes(
 
 def tune_tiny(labels: Path, out: Path, **options: Any) -> dict[str, Any]:
     """Fine-tune on the pictures beside a label file in seconds: six iterations, measured twice."""
-    from manyview.transfer.fine_tuning import fine_tune
+    from manyview.detection.finetune import fine_tune
 
     given: dict[str, Any] = {
         "weights": None,

@@ -16,8 +16,8 @@ _HOME = {
     "pretrain": "manyview.recipes",
 }
 _MODULES = (
-    *("backbones", "config", "evaluation", "export", "heads", "images", "losses", "measures", "pooling", "recipes"),
-    *("report", "transfer", "views"),
+    *("backbones", "config", "detection", "evaluation", "export", "heads", "images", "labels", "losses", "measures"),
+    *("pooling", "recipes", "report", "scenes", "views"),
 )
 
 __all__ = ["__version__", "load_backbone", "pretrain", *_MODULES]

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.spawn import start_processes
 
-from manyview.transfer.annotations import read_annotations
-from manyview.transfer.detector_files import load_detector
-from manyview.transfer.measuring import Computing, find_objects
-from manyview.transfer.precise_norms import measure_norms
+from manyview.detection.checkpoint import load_detector
+from manyview.detection.detect import Computing, find_objects
+from manyview.detection.precise_bn import measure_norms
+from manyview.labels import read_annotations
 from processes import joined
 from shapes import tune_tiny, write_shapes
 

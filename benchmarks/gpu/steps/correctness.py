@@ -16,9 +16,10 @@ from benchmarks.training import configure, started
 from manyview.backbones import build_backbone
 from manyview.config import BlockViewsConfig, LossesConfig, SimSiamConfig
 from manyview.methods import SimSiam
-from manyview.views import opencv_rendering, sample_views
-from manyview.views.device_rendering import alter_views
-from manyview.views.view_table import view_table
+from manyview.views import sample_views
+from manyview.views.render import opencv as opencv_rendering
+from manyview.views.render.batch_parameters import view_table
+from manyview.views.render.torch import alter_views
 
 # Of float32 against float64, as shares: what sums in another order may differ by, and wrong arithmetic exceeds.
 LOSS_LIMIT, GRADIENT_LIMIT = 1e-4, 1e-2

@@ -19,9 +19,10 @@ from typing import Any
 from benchmarks import detection, quality
 from benchmarks.gpu.job import Job
 from benchmarks.photographs import describe
-from manyview.images import find_images, write_scenes
+from manyview.images import find_images
+from manyview.labels import read_annotations
 from manyview.runs import RunFolder
-from manyview.transfer.annotations import read_annotations
+from manyview.scenes import write_scenes
 
 # A cautious estimate for an H100 and some 700 photographs each to learn from and to measure on, in seconds: 70 for
 # 400 steps of pre-training with 512 views each (3,000 views/s), 20 around them; for each detector 140 for its

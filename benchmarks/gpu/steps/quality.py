@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks import quality
 from benchmarks.gpu.job import Job
-from manyview.images import write_scenes
+from manyview.scenes import write_scenes
 
 TINY = "--backbone timm/resnet10t --view-size 32 --eval-size 32 --views 64 --only paper --set data.workers=0"
 

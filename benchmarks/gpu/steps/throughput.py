@@ -19,7 +19,7 @@ from benchmarks.gpu.job import Job
 from benchmarks.photographs import describe
 from benchmarks.training import Steps, configure, started
 from manyview.config import PretrainConfig
-from manyview.views.device_rendering import alter_views
+from manyview.views.render.torch import alter_views
 
 AIM = 0.05  # of a step, for rendering on the device
 PARTS: dict[str, dict[str, Any]] = {

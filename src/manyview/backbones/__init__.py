@@ -1,8 +1,8 @@
 """Photograph to feature map: networks by name, a module of one's own, and their weights in files."""
 
 from manyview.backbones.base import Backbone
+from manyview.backbones.build import build_backbone, check_name
 from manyview.backbones.checkpoint import Checkpoint, read_checkpoint
-from manyview.backbones.named import build_backbone, check_name
 from manyview.backbones.report import LoadingReport
 from manyview.backbones.weights import load_backbone, network_of, save_backbone
 from manyview.backbones.wrapped import wrap_backbone

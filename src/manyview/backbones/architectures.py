@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from manyview.backbones.named import RESNETS
+from manyview.backbones.build import RESNETS
 
 _Shapes = frozenset[tuple[str, tuple[int, ...]]]
 

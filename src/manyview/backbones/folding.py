@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from manyview.backbones.base import Backbone
-from manyview.backbones.named import ResNetBackbone
+from manyview.backbones.build import ResNetBackbone
 
 
 def folded(backbone: Backbone) -> Backbone:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from manyview.backbones.base import Backbone
-from manyview.backbones.named import build_backbone
+from manyview.backbones.build import build_backbone
 
 UNTRAINED = "as pre-training starts: the last norm of each residual branch at zero, where the network has such"
 

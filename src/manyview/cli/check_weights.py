@@ -40,8 +40,8 @@ def check_weights(
     """
     from rich.console import Console
 
-    from manyview.cli.bars import phases
-    from manyview.evaluation.label_free import check_weights as check
+    from manyview.cli.progress import phases
+    from manyview.evaluation.health.check import check_weights as check
     from manyview.evaluation.label_free_table import format_check
     from manyview.recipes import resolve_settings
 

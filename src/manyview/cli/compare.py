@@ -43,8 +43,8 @@ def compare(
 
     from rich.console import Console
 
-    from manyview.evaluation.comparison import compare as compare_evaluations
-    from manyview.evaluation.comparison import format_comparison
+    from manyview.evaluation.compare import compare as compare_evaluations
+    from manyview.evaluation.compare import format_comparison
 
     result = compare_evaluations(evaluations or (), groups=groups, baseline=baseline, out=out, classes=shown)
     console = Console()

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from manyview.cli.bars import phases
+from manyview.cli.progress import phases
 from manyview.config import PretrainConfig
 from manyview.evaluation import format_table, linear_evaluation
-from manyview.images import UnreadableImage, decode_image, find_images, write_scenes
+from manyview.images import UnreadableImage, decode_image, find_images
 from manyview.recipes import pretrain
 from manyview.report import draw_views
 from manyview.runs import RunFolder, atomic_write
+from manyview.scenes import write_scenes
 
 _BACKBONE = "resnet18"
 # At so few steps the image-aware loss needs more weight than the paper's 4 to be felt; see docs/results.md.

@@ -93,7 +93,7 @@ def detect(
     if run is not None:
         _predict(run, {name: given[name] for name in _PREDICTION - {"predict"}})
         return
-    from manyview.transfer.fine_tuning import fine_tune
+    from manyview.detection.finetune import fine_tune
 
     fine_tune(**given)
 
@@ -101,9 +101,9 @@ def detect(
 def _predict(run: Path, given: dict[str, Any]) -> None:
     from rich.console import Console
 
-    from manyview.cli.bars import phases
-    from manyview.transfer.detectors.regions import DETECTIONS, SCORE_THRESHOLD
-    from manyview.transfer.prediction import predict
+    from manyview.cli.progress import phases
+    from manyview.detection.models.roi_heads import DETECTIONS, SCORE_THRESHOLD
+    from manyview.detection.predict import predict
 
     with phases() as progress:
         result = predict(run, **given, progress=progress)

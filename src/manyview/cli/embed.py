@@ -38,9 +38,9 @@ def embed(
     """
     from rich.console import Console
 
-    from manyview.cli.bars import phases
-    from manyview.evaluation.embedding import embed as write_features
-    from manyview.evaluation.embedding import format_written
+    from manyview.cli.progress import phases
+    from manyview.evaluation.embed import embed as write_features
+    from manyview.evaluation.embed import format_written
 
     with phases() as progress:
         record = write_features(

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
-from manyview.cli.bars import phases
+from manyview.cli.progress import phases
 
 
 def show_evaluation(
@@ -26,7 +26,7 @@ def show_evaluation(
         files: what the folder then holds.
     """
     from manyview.distributed import rank
-    from manyview.evaluation.unfinished import FOLDER
+    from manyview.evaluation.resume import FOLDER
 
     out: Path | None = given["out"]
     try:

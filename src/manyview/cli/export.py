@@ -53,7 +53,7 @@ def export(
     """
     from rich.console import Console
 
-    from manyview.cli.bars import phases
+    from manyview.cli.progress import phases
     from manyview.export import export_backbone
 
     console = Console(soft_wrap=True, highlight=False, markup=False)

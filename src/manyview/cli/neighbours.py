@@ -45,9 +45,9 @@ def neighbours(
     """
     from rich.console import Console
 
-    from manyview.cli.bars import phases
-    from manyview.evaluation.embedding import claim_files
-    from manyview.evaluation.neighbours import nearest_neighbours
+    from manyview.cli.progress import phases
+    from manyview.evaluation.embed import claim_files
+    from manyview.evaluation.neighbours.search import nearest_neighbours
     from manyview.report.neighbours_picture import check_size, write_neighbours
 
     claim_files(out, (".png",), out.with_suffix(".json"))

@@ -11,12 +11,12 @@ from typing import Any
 
 from rich.console import Console
 
-from manyview.cli.bars import phases
+from manyview.cli.progress import phases
 from manyview.config import BlockViewsConfig, PretrainConfig, ViewsConfig, WholeViewsConfig
 from manyview.config.resolve import nearest_name
 from manyview.errors import UserError
 from manyview.images import ImageFiles, UnreadableImage, find_images, open_photograph
-from manyview.images.boxes import ImageBoxes, join_boxes, read_boxes
+from manyview.labels.boxes import ImageBoxes, join_boxes, read_boxes
 from manyview.recipes import resolve_settings
 from manyview.report import ShownPhotograph, readable, show, views_page, views_picture
 from manyview.report.common_objects import OVERLAPS, croppings, draw_curve, format_count, measure_pairs, summarize

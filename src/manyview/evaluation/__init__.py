@@ -1,18 +1,18 @@
 """What a backbone is worth: features, multi-label metrics, linear evaluation."""
 
-from manyview.evaluation.comparison import compare, format_comparison
-from manyview.evaluation.confidence import bootstrap, summarise
-from manyview.evaluation.embedding import StoredFeatures, embed, format_written, read_features
-from manyview.evaluation.features import extract
+from manyview.evaluation.compare import compare, format_comparison
+from manyview.evaluation.embed import StoredFeatures, embed, format_written, read_features
+from manyview.evaluation.features.extract import extract
+from manyview.evaluation.health.check import check_weights
 from manyview.evaluation.knn import knn_evaluation
-from manyview.evaluation.label_free import check_weights
 from manyview.evaluation.label_free_table import format_check
-from manyview.evaluation.linear import linear_evaluation
-from manyview.evaluation.low_label import low_label_evaluation
-from manyview.evaluation.metrics import multilabel_metrics, multilabel_report
-from manyview.evaluation.neighbours import nearest_neighbours
+from manyview.evaluation.linear.evaluate import linear_evaluation
+from manyview.evaluation.metrics.bootstrap import bootstrap, summarise
+from manyview.evaluation.metrics.multilabel import multilabel_metrics, multilabel_report
+from manyview.evaluation.metrics.thresholds import best_thresholds
+from manyview.evaluation.neighbours.search import nearest_neighbours
+from manyview.evaluation.probe.evaluate import low_label_evaluation
 from manyview.evaluation.table import format_table
-from manyview.evaluation.thresholds import best_thresholds
 from manyview.runs.progress import Progress
 
 __all__ = [

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from jaxtyping import Float64
 from torch import Tensor, nn
 
-from manyview.evaluation.features import combine, extract
-from manyview.evaluation.labelled_photographs import Data, LabelledPhotographs
-from manyview.evaluation.protocol import FeatureSettings
+from manyview.evaluation.data import Data, LabelledPhotographs
+from manyview.evaluation.features.extract import combine, extract
+from manyview.evaluation.settings import FeatureSettings
 from manyview.runs.progress import Progress
 
 

@@ -12,16 +12,16 @@ from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from manyview.evaluation.average_precision import AveragePrecision
-from manyview.evaluation.confidence import INTERVALS
-from manyview.evaluation.features import require
+from manyview.evaluation.data import Data, Sources
+from manyview.evaluation.features.extract import require
 from manyview.evaluation.frozen_features import Features
-from manyview.evaluation.labelled_evaluation import LabelledEvaluation
-from manyview.evaluation.labelled_photographs import Data, Sources
 from manyview.evaluation.metric_settings import Compatibility, MetricSettings
-from manyview.evaluation.metrics import multilabel_report
-from manyview.evaluation.protocol import EXTRACTED_ONCE, FeatureSettings
-from manyview.images.labels.reading import Difficult, Problems
+from manyview.evaluation.metrics.average_precision import AveragePrecision
+from manyview.evaluation.metrics.bootstrap import INTERVALS
+from manyview.evaluation.metrics.multilabel import multilabel_report
+from manyview.evaluation.session import LabelledEvaluation
+from manyview.evaluation.settings import EXTRACTED_ONCE, FeatureSettings
+from manyview.labels.read_image_labels import Difficult, Problems
 from manyview.runs.progress import Progress, no_progress
 
 # Similarities held at a time: 32 MB of them, whatever the numbers of photographs.
@@ -91,13 +91,13 @@ def knn_evaluation(
     Args:
         weights: run folder or checkpoint file.
         images: folder that the label files' names are relative to.
-        train_labels: labels of the photographs that vote, in any layout that ``manyview.images.read_labels`` takes.
+        train_labels: labels of the photographs that vote, in any layout that ``manyview.labels.read_labels`` takes.
         val_labels: the same to measure on; its classes must be among those of train_labels.
         val_images: folder of the validation photographs; unset: ``images``.
         difficult: what becomes of labels of nothing but difficult objects: "ignore", so that they neither vote nor
             count, or "positive".
         label_problems: what becomes of entries of the label files that cannot be used: "refuse" or "skip"
-            (``manyview.images.read_labels``); those left out are recorded.
+            (``manyview.labels.read_labels``); those left out are recorded.
         out: folder for metrics.json; unset: nothing is written.
         pool: "gamp", "avg", "max", "avg_minus_max" or "cat".
         size: S, the side of the inputs in pixels, at least 8.

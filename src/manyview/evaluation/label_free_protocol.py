@@ -9,10 +9,10 @@ import torch
 
 import manyview
 from manyview.backbones import Backbone
-from manyview.evaluation.frozen import bands, normalisation
+from manyview.evaluation.features.backbone import bands, normalisation
+from manyview.evaluation.health.run_parts import Trained
 from manyview.evaluation.photographs_in_views import Features, PhotographsInViews
-from manyview.evaluation.protocol import describe_loading
-from manyview.evaluation.run_parts import Trained
+from manyview.evaluation.settings import describe_loading
 from manyview.measures import ALPHA_REQ_RANKS
 from manyview.runs import RunFolder, sha256
 

@@ -8,7 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from manyview.evaluation.table_parts import weights_line
+from manyview.evaluation.tables import weights_line
 
 # Of each measure its name, its format, and its best value; RankMe's is the number of photographs or of dimensions.
 _ROWS = {

@@ -6,17 +6,7 @@ from typing import Any
 
 from rich.console import Group
 
-from manyview.evaluation.table_parts import (
-    LONG,
-    METRICS,
-    SHORT,
-    by_class,
-    figures_table,
-    flattering,
-    inputs,
-    percent,
-    sheet,
-)
+from manyview.evaluation.tables import LONG, METRICS, SHORT, by_class, figures_table, flattering, inputs, percent, sheet
 
 
 def format_low_label(result: dict[str, Any]) -> Group:

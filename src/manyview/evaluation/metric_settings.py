@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from manyview.evaluation.average_precision import AveragePrecision
-from manyview.evaluation.features import require
+from manyview.evaluation.features.extract import require
+from manyview.evaluation.metrics.average_precision import AveragePrecision
 
 Compatibility = Literal["ml-gcn"]
 

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from manyview.config import DataConfig, ViewsConfig
-from manyview.evaluation.frozen import FrozenBackbone
-from manyview.evaluation.photographs import Unreadable, fixed_view
+from manyview.evaluation.features.backbone import FrozenBackbone
+from manyview.evaluation.features.dataset import Unreadable, fixed_view
 from manyview.images import ImageFiles, UnreadableImage, open_photograph
 from manyview.images.bands import same_depth
-from manyview.images.loading import load_in_workers
+from manyview.images.loader import load_in_workers
 from manyview.pooling import pool
 from manyview.runs.progress import Progress, no_progress
 from manyview.views import render_views, sample_view

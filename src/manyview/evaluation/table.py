@@ -8,17 +8,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from manyview.evaluation.table_parts import (
-    LONG,
-    METRICS,
-    SHORT,
-    by_class,
-    figures_table,
-    flattering,
-    inputs,
-    percent,
-    sheet,
-)
+from manyview.evaluation.tables import LONG, METRICS, SHORT, by_class, figures_table, flattering, inputs, percent, sheet
 
 
 def format_table(result: dict[str, Any]) -> Group:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from manyview.backbones import Backbone
-from manyview.backbones.named import RESNETS
+from manyview.backbones.build import RESNETS
 from manyview.export.checking import Check
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from torch import Tensor
 
 from manyview.backbones import Backbone
-from manyview.backbones.timm_backbone import TimmBackbone
+from manyview.backbones.timm import TimmBackbone
 from manyview.export.base import Format, other_network, pixels, resnet_of
 from manyview.export.checking import Check, compare_maps, probe, require_layout, require_values, shapes_of
 from manyview.export.plain_weights import check_timm, timm_name

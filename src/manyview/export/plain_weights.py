@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from manyview.backbones import Backbone
-from manyview.backbones.timm_backbone import TimmBackbone
+from manyview.backbones.timm import TimmBackbone
 from manyview.export.base import Format, other_channels, other_network, pixels, resnet_of
 from manyview.export.checking import Check, compare_maps, probe, require_layout, require_values, shapes_of
 from manyview.export.state_files import SUFFIXES, load_line, own_weights, read_state, write_state

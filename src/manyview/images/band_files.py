@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
-from manyview.images.decoding import open_with_pillow
+from manyview.images.decode import open_with_pillow
 from manyview.images.orientation import TAG, orientation
-from manyview.images.problems import UnreadableImage
+from manyview.images.unreadable import UnreadableImage
 
 Stream = BytesIO | BufferedReader
 Values = Shaped[np.ndarray, "height width bands"]

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Shaped, UInt8, UInt16
 
 from manyview.images.band_files import Stream, read_npy, read_picture, read_tiff
-from manyview.images.problems import UnreadableImage, readable, reasons
+from manyview.images.unreadable import UnreadableImage, readable, reasons
 
 Bands = UInt8[np.ndarray, "height width bands"] | UInt16[np.ndarray, "height width bands"]
 

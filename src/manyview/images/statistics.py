@@ -11,8 +11,8 @@ from jaxtyping import Float64, Int64
 
 from manyview.errors import UserError
 from manyview.images.bands import full_scale, open_bands
-from manyview.images.listing import ImageFiles
-from manyview.images.problems import UnreadableImage
+from manyview.images.files import ImageFiles
+from manyview.images.unreadable import UnreadableImage
 
 SAMPLE = 1000
 # Side of the grid of pixels that each photograph is reduced to. Pixels are picked, not averaged, which would take away

@@ -127,7 +127,7 @@ def _check(folder: RunFolder, config: PretrainConfig, module: nn.Module | None, 
     from rich.console import Console
 
     from manyview.distributed import rank
-    from manyview.evaluation.label_free import check_run
+    from manyview.evaluation.health.check import check_run
 
     if rank() != 0:
         return

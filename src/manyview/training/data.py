@@ -15,12 +15,12 @@ from torch.utils.data import Dataset
 from manyview.config import PretrainConfig
 from manyview.images import ImageFiles, UnreadableImage, open_photograph
 from manyview.images.bands import same_depth
-from manyview.images.device_jpegs import JpegHeader, read_jpeg
-from manyview.images.loading import Loading, load_in_workers
+from manyview.images.jpeg_on_device import JpegHeader, read_jpeg
+from manyview.images.loader import Loading, load_in_workers
 from manyview.training.plan import BatchPlan, replacements
 from manyview.views import Box, ViewParameters, largest_shrink, render_views, sample_views, shrink_crops
-from manyview.views.rendering import crop_views
-from manyview.views.view_table import ViewTable, join_tables, view_table
+from manyview.views.render import crop_views
+from manyview.views.render.batch_parameters import ViewTable, join_tables, view_table
 
 Views = UInt8[np.ndarray, "views bands size size"] | UInt16[np.ndarray, "views bands size size"]
 ViewBatch = UInt8[Tensor, "decoded views bands size size"] | UInt16[Tensor, "decoded views bands size size"]

@@ -10,13 +10,13 @@ import torch
 
 from manyview.config import PretrainConfig
 from manyview.images import ImageFiles
-from manyview.images.device_jpegs import decode_jpegs
-from manyview.images.loading import Loading
+from manyview.images.jpeg_on_device import decode_jpegs
+from manyview.images.loader import Loading
 from manyview.training.data import Batch, ViewDataset
 from manyview.views import views_per_image
 from manyview.views.device_cropping import crop_resize
-from manyview.views.device_rendering import alter_views
-from manyview.views.view_table import join_tables
+from manyview.views.render.batch_parameters import join_tables
+from manyview.views.render.torch import alter_views
 
 
 class DeviceViews:

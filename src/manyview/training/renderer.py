@@ -18,14 +18,14 @@ from manyview import distributed
 from manyview.config import PretrainConfig
 from manyview.errors import UserError
 from manyview.images import ImageFiles
-from manyview.images.device_jpegs import check_device_decoding
+from manyview.images.jpeg_on_device import check_device_decoding
 from manyview.images.workers import core_count, worker_count
 from manyview.methods import SimSiam
 from manyview.runs import RunFolder
 from manyview.training.data import Renderer, Sample, ViewDataset, collate
 from manyview.training.plan import epoch_order, pair_order
 from manyview.views import normalize
-from manyview.views.device_rendering import alter_views
+from manyview.views.render.torch import alter_views
 
 # Here the device's work takes the workers' cores, so nothing is gained by giving it to the slower of two renderers.
 _SHARE_THE_CORES = ("cpu",)

@@ -12,7 +12,7 @@ from rich.console import Console
 from torch import nn
 
 from manyview.backbones import Backbone, LoadingReport, build_backbone, wrap_backbone
-from manyview.backbones.named import check_name
+from manyview.backbones.build import check_name
 from manyview.config import PretrainConfig
 from manyview.errors import UserError
 from manyview.images import ImageFiles, find_images

@@ -1,11 +1,11 @@
 """Views of photographs: where they lie, how they are drawn at random, and how they are rendered."""
 
-from manyview.views.block_views import BlockViews
 from manyview.views.geometry import Box, block_boxes
 from manyview.views.normalization import normalize, normalize_channels_last
-from manyview.views.rendering import crop_views, render_view, render_views
+from manyview.views.render import crop_views, render_view, render_views
 from manyview.views.sampling import ColorJitter, ViewParameters, sample_view, sample_views, views_per_image
 from manyview.views.shrinking import largest_shrink, shrink_crops
+from manyview.views.transform import BlockViews
 
 __all__ = [
     "BlockViews",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from manyview.errors import UserError
 from manyview.images.colours import to_rgb
-from manyview.images.problems import UnreadableImage
+from manyview.images.unreadable import UnreadableImage
 
 Photograph = Image.Image | np.ndarray | Tensor | bytes
 Pixels = UInt8[np.ndarray, "height width bands"] | UInt16[np.ndarray, "height width bands"]

@@ -15,8 +15,8 @@ from torchvision import models
 
 from checkpoint_files import LAYOUTS, Layout, State, body, network, timm, under
 from manyview.backbones import load_backbone, wrap_backbone
+from manyview.backbones.build import RESNETS
 from manyview.backbones.checkpoint import read_checkpoint
-from manyview.backbones.named import RESNETS
 from manyview.errors import UserError
 
 

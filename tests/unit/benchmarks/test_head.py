@@ -11,7 +11,7 @@ import torch
 from benchmarks import head
 from benchmarks.records import put_between_markers
 from manyview.backbones import build_backbone, save_backbone
-from manyview.images import write_scenes
+from manyview.scenes import write_scenes
 
 PAGE = Path(__file__).parents[3] / "docs/performance.md"
 

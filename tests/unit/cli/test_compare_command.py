@@ -12,7 +12,7 @@ import pytest
 
 from manyview.cli.compare import compare as verb
 from manyview.cli.main import app, main
-from manyview.evaluation.comparison import compare
+from manyview.evaluation.compare import compare
 
 KNN = "multi-label classification by the nearest neighbours of a frozen backbone's features"
 Call = Callable[..., tuple[int, str, str]]

@@ -12,8 +12,8 @@ import typer
 from typer.testing import CliRunner, Result
 
 from manyview.cli.detect import detect
+from manyview.detection.finetune import fine_tune
 from manyview.errors import UserError
-from manyview.transfer.fine_tuning import fine_tune
 from shapes import write_shapes
 
 FAST = ["--short-side", 32, "--batch-size", 2, "--regions", 4, "--test-proposals", 6, "--device", "cpu", "--workers", 0]

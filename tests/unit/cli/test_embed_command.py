@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from commands import Command, complaint
-from manyview.evaluation.embedding import read_features
+from manyview.evaluation.embed import read_features
 
 VERB = "embed"  # what the fixture ``command`` runs
 SMALL = ("--size", 32, "--workers", 0, "--device", "cpu")

@@ -14,7 +14,7 @@ import torch
 from manyview.backbones import build_backbone, save_backbone
 from manyview.cli.main import main
 from manyview.evaluation.knn import knn_evaluation
-from manyview.evaluation.low_label import low_label_evaluation
+from manyview.evaluation.probe.evaluate import low_label_evaluation
 from tables import percent
 
 Call = Callable[..., tuple[int, str, str]]

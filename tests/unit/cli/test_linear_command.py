@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from commands import Command, complaint
-from manyview.cli import bars
-from manyview.cli.bars import rate_in_words
+from manyview.cli import progress as bars
 from manyview.cli.knn import knn
 from manyview.cli.linear import linear
 from manyview.cli.probe import probe
-from manyview.evaluation import knn_evaluation, linear_evaluation, linear_training, low_label_evaluation
+from manyview.cli.progress import rate_in_words
+from manyview.evaluation import knn_evaluation, linear_evaluation, low_label_evaluation
+from manyview.evaluation.linear import training as linear_training
 
 VERB = "linear"  # what the fixture ``command`` runs
 PARAMETERS = {verb: inspect.signature(verb).parameters for verb in (linear, knn, probe)}

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from commands import Command, complaint
-from manyview.evaluation.embedding import embed
+from manyview.evaluation.embed import embed
 
 VERB = "neighbours"  # what the fixture ``command`` runs
 SMALL = ("--size", 32, "--workers", 0, "--device", "cpu")

@@ -17,9 +17,9 @@ from sklearn.neighbors import NearestNeighbors
 import manyview.evaluation.knn as knn
 from manyview.backbones import load_backbone
 from manyview.errors import UserError
-from manyview.evaluation.features import combine, extract
+from manyview.evaluation.features.extract import combine, extract
 from manyview.evaluation.knn import knn_evaluation, knn_scores
-from manyview.evaluation.metrics import multilabel_metrics
+from manyview.evaluation.metrics.multilabel import multilabel_metrics
 from manyview.evaluation.table import format_knn
 from tables import cells, percent
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from manyview.errors import UserError
-from manyview.evaluation import knn_evaluation, labelled_evaluation, linear_evaluation, low_label_evaluation
+from manyview.evaluation import knn_evaluation, linear_evaluation, low_label_evaluation
+from manyview.evaluation import session as labelled_evaluation
 
 FAST: dict[str, Any] = {"size": 32, "workers": 0, "device": "cpu"}
 EVALUATIONS: dict[str, tuple[Callable[..., dict[str, Any]], dict[str, Any]]] = {

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from manyview.errors import UserError
-from manyview.evaluation.labelled_photographs import Data, Sources
+from manyview.evaluation.data import Data, Sources
 
 
 @pytest.fixture

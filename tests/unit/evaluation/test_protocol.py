@@ -14,10 +14,10 @@ import torch
 from checkpoint_files import LAYOUTS, network
 from manyview.backbones import load_backbone
 from manyview.errors import UserError
-from manyview.evaluation.labelled_photographs import Sources
+from manyview.evaluation.data import Sources
 from manyview.evaluation.metric_settings import MetricSettings
-from manyview.evaluation.protocol import FeatureSettings, describe_features, describe_loading
 from manyview.evaluation.record import plain
+from manyview.evaluation.settings import FeatureSettings, describe_features, describe_loading
 
 
 @pytest.fixture(scope="module")

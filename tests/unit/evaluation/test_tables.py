@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from manyview.evaluation import format_table
-from manyview.evaluation.metrics import multilabel_report
+from manyview.evaluation.metrics.multilabel import multilabel_report
 from manyview.evaluation.record import plain
 from manyview.evaluation.table import format_knn
 from tables import cells, percent

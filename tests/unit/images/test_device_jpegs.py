@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 from manyview.errors import UserError
-from manyview.images import decode_image, device_jpegs
-from manyview.images.device_jpegs import JpegHeader, check_device_decoding, decode_jpegs, read_jpeg
+from manyview.images import decode_image
+from manyview.images import jpeg_on_device as device_jpegs
+from manyview.images.jpeg_on_device import JpegHeader, check_device_decoding, decode_jpegs, read_jpeg
 
 CPU = torch.device("cpu")
 MANY = 10**9

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from manyview.images.loading import Loading, load_in_workers
+from manyview.images.loader import Loading, load_in_workers
 
 
 class Squares(Dataset[int]):
@@ -79,7 +79,7 @@ def test_the_processes_end_with_an_error() -> None:
 
 _PROGRAM = """
 from torch.utils.data import Dataset
-from manyview.images.loading import load_in_workers
+from manyview.images.loader import load_in_workers
 
 class Numbers(Dataset):
     def __len__(self):

@@ -10,7 +10,7 @@ import pytest
 
 from manyview.config import BlockViewsConfig, ViewsConfig, WholeViewsConfig
 from manyview.errors import UserError
-from manyview.images.boxes import ImageBoxes
+from manyview.labels.boxes import ImageBoxes
 from manyview.recipes import RECIPES
 from manyview.report.common_objects import Cropping, PairMeasures, croppings, measure_pairs, measures, summarize
 from manyview.report.common_objects.croppings import matched_control, sample_crops

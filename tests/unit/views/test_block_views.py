@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
-import manyview.views.block_views
+import manyview.views.transform
 from manyview.config import BlockViewsConfig
 from manyview.errors import UserError
 from manyview.views import BlockViews, render_views, sample_views
@@ -228,6 +228,6 @@ def test_repr_names_what_was_set() -> None:
 
 
 def test_example_of_the_docstring() -> None:
-    results = doctest.testmod(manyview.views.block_views)
+    results = doctest.testmod(manyview.views.transform)
     assert results.attempted > 0
     assert results.failed == 0

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from manyview.config import BlockViewsConfig
 from manyview.errors import UserError
 from manyview.images import open_image
-from manyview.images.decoding import EncodedImage
+from manyview.images.decode import EncodedImage
 from manyview.views import BlockViews, largest_shrink, render_views, sample_views, shrink_crops
 from manyview.views.photograph import array_pixels
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from manyview.errors import UserError
-from manyview.images.boxes import ImageBoxes
+from manyview.labels.boxes import ImageBoxes
 from manyview.report.common_objects.croppings import Cropping, Crops, sample_crops
 
 PER_PAIR = ("area", "iou")

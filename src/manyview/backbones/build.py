@@ -1,0 +1,104 @@
+"""Backbones by name: torchvision's ResNets, and whatever timm knows."""
+
+from __future__ import annotations
+
+import difflib
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from manyview.backbones.base import Backbone
+from manyview.backbones.timm import build_timm, timm_names
+from manyview.errors import UserError
+
+RESNETS = (
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "resnet101",
+    "resnet152",
+    "resnext50_32x4d",
+    "resnext101_32x8d",
+    "resnext101_64x4d",
+    "wide_resnet50_2",
+    "wide_resnet101_2",
+)
+_STAGES = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
+
+
+class ResNetBackbone(Backbone):
+    """A torchvision ResNet up to ``layer4``: stride 32, no pooling, no classifier."""
+
+    def __init__(self, name: str, resnet: nn.Module) -> None:
+        classifier = resnet.fc
+        assert isinstance(classifier, nn.Linear)
+        super().__init__(name, classifier.in_features, classifier=("fc",))
+        for stage in _STAGES:
+            self.add_module(stage, resnet.get_submodule(stage))
+
+    def forward(
+        self, x: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch out_channels rows columns"]:
+        """The output of ``layer4``."""
+        for stage in _STAGES:
+            x = self.get_submodule(stage)(x)
+        return x
+
+
+def build_backbone(name: str, *, zero_init_residual: bool = True, in_channels: int = 3) -> Backbone:
+    """A network with new random weights from PyTorch's generator; nothing is downloaded.
+
+    A bare name that torchvision and timm share is torchvision's; ``timm/NAME`` is timm's.
+
+    Args:
+        name: a torchvision ResNet, or any model of timm that gives one feature map or one token for each patch.
+        zero_init_residual: let the last norm of each residual branch start at zero, as SimSiam does. A timm model
+            that has no such option is built as timm builds it; False for it is refused.
+        in_channels: channels of the images; other than three are bands of no colour, which nothing normalises until
+            ``mean`` and ``std`` are set. The first convolution has that many, and the same law of initial weights.
+
+    Returns:
+        the backbone in training mode. What a timm model's classifier alone would use is frozen, as no gradient
+        reaches it. A transformer without ``dynamic_img_size`` takes images of its own size only.
+
+    Raises:
+        UserError: unknown name; a model that gives no single feature map; ``zero_init_residual=False`` or
+            ``in_channels`` where timm has no choice.
+    """
+    check_name(name)
+    backbone: Backbone
+    if name in RESNETS:
+        backbone = ResNetBackbone(name, _resnet(name, zero_init_residual, in_channels))
+    else:
+        bare = name.removeprefix("timm/")
+        backbone = build_timm(bare, zero_init_residual=zero_init_residual, in_channels=in_channels)
+    backbone.zero_init_residual = zero_init_residual
+    if in_channels != 3:
+        backbone.take_bands(in_channels)
+    return backbone
+
+
+def _resnet(name: str, zero_init_residual: bool, in_channels: int) -> nn.Module:
+    from torchvision.models import get_model
+
+    resnet: nn.Module = get_model(name, weights=None, zero_init_residual=zero_init_residual)
+    if in_channels != 3:
+        resnet.conv1 = nn.Conv2d(in_channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
+        # As torchvision starts every convolution; fan_out does not depend on the channels that come in.
+        nn.init.kaiming_normal_(resnet.conv1.weight, mode="fan_out", nonlinearity="relu")
+    return resnet
+
+
+def check_name(name: str) -> None:
+    """Whether ``build_backbone`` knows the name.
+
+    Raises:
+        UserError: it does not; the message names the nearest.
+    """
+    bare = name.removeprefix("timm/")
+    known = timm_names()
+    if name in RESNETS or bare.partition(".")[0] in known:
+        return
+    close = difflib.get_close_matches(bare.lower(), sorted({*RESNETS, *known}), n=2, cutoff=0.6)
+    hint = f"did you mean {' or '.join(close)}?" if close else f"choose from {', '.join(RESNETS)}, or a model of timm"
+    raise UserError(f"unknown backbone {name!r}; {hint}")

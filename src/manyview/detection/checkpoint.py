@@ -1,0 +1,134 @@
+"""A fine-tuned detector as one file: weights, and all that is needed to build it again."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from manyview.backbones import Backbone, build_backbone
+from manyview.detection.models import Detector, build_detector
+from manyview.errors import UserError
+from manyview.runs import write_tensors
+
+DETECTOR_FILE = "detector.safetensors"
+_FORMAT = "manyview-detector-1"
+
+
+@dataclass(frozen=True, slots=True)
+class DetectorDescription:
+    """What a detector is beside its weights.
+
+    Attributes:
+        architecture: "c4" or "fpn".
+        backbone: its name.
+        in_channels: channels of its images.
+        mean: taken off each channel, of pixels from 0 to 1.
+        std: what each channel is divided by then.
+        classes: names; the label i + 1 stands for the i-th.
+        category_ids: of the classes in COCO's files.
+        masks: whether it predicts masks.
+        short_sides: of images in training, in pixels.
+        test_short_side: in test.
+        max_side: the long side is at most that.
+        regions: regions of an image that trained the heads.
+        test_proposals: proposals of an image that reach the heads in test.
+        iteration: after how many it was saved.
+    """
+
+    architecture: str
+    backbone: str
+    in_channels: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    classes: tuple[str, ...]
+    category_ids: tuple[int, ...]
+    masks: bool
+    short_sides: tuple[int, ...]
+    test_short_side: int
+    max_side: int
+    regions: int
+    test_proposals: int
+    iteration: int = 0
+
+    def build(self, backbone: Backbone, *, sync_batch_norm: bool = False) -> Detector:
+        """The detector around a backbone, its other weights random, in training mode."""
+        return build_detector(
+            self.architecture,
+            backbone,
+            classes=len(self.classes),
+            masks=self.masks,
+            short_sides=self.short_sides,
+            max_side=self.max_side,
+            test_short_side=self.test_short_side,
+            regions=self.regions,
+            test_proposals=self.test_proposals,
+            sync_batch_norm=sync_batch_norm,
+        )
+
+
+def save_detector(file: Path, detector: Detector, description: DetectorDescription) -> None:
+    """Write weights and description as safetensors, whole or not at all.
+
+    Raises:
+        UserError: the disk is full or the place not writable; ``file`` is then as it was.
+    """
+    tensors = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in detector.state_dict().items()
+    }
+    metadata = {"format": _FORMAT, "detector": json.dumps(dataclasses.asdict(description))}
+    write_tensors(file, tensors, metadata)
+
+
+def load_detector(path: Path, *, test_short_side: int | None = None) -> tuple[Detector, DetectorDescription]:
+    """A fine-tuned detector in eval mode, on the CPU; no code in the file is executed.
+
+    Args:
+        path: the folder of a fine-tuning, or its ``detector.safetensors``.
+        test_short_side: of the images, in pixels; unset: as it was measured.
+
+    Raises:
+        UserError: there is no such file, it is damaged or of another kind, or the side is out of range.
+    """
+    file = path / DETECTOR_FILE if path.is_dir() else path
+    tensors, metadata = _read(file)
+    try:
+        if metadata["format"] != _FORMAT:
+            raise KeyError("format")
+        values: dict[str, Any] = json.loads(metadata["detector"])
+        values |= {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
+        description = DetectorDescription(**values)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{file} holds no detector: give the folder of a fine-tuning by manyview detect") from error
+    if test_short_side is not None and not 32 <= test_short_side <= description.max_side:
+        raise UserError(f"test_short_side must be from 32 to {description.max_side}, not {test_short_side}")
+    with torch.random.fork_rng(devices=[]):
+        backbone = build_backbone(description.backbone, in_channels=description.in_channels)
+        backbone.mean, backbone.std = description.mean, description.std
+        seen = description if test_short_side is None else replace(description, test_short_side=test_short_side)
+        detector = seen.build(backbone)
+    try:
+        detector.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise UserError(f"{file} does not hold the weights of the detector that it describes: {error}") from error
+    return detector.eval(), description
+
+
+def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    from safetensors import SafetensorError, safe_open
+
+    if not file.is_file():
+        raise UserError(
+            f"there is no {file}: give the folder of a fine-tuning by manyview detect that has measured its detector"
+        )
+    try:
+        with safe_open(file, framework="pt") as stored:
+            return {name: stored.get_tensor(name) for name in stored.keys()}, stored.metadata() or {}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{file} is no safetensors file, or damaged ({error})") from error

@@ -1,0 +1,167 @@
+"""Photographs with their objects as batches for a detector, decoded in loader processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float32, Int64, UInt8
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from manyview.errors import UserError
+from manyview.images import UnreadableImage, open_photograph
+from manyview.images.loader import load_in_workers
+from manyview.labels import DetectionLabels, decode_masks
+
+Place = tuple[int, int]
+"""Epoch and index of a photograph."""
+
+Target = dict[str, Tensor]
+"""What a photograph shows, as torchvision's detectors are taught it; see ``DetectionPhotographs``."""
+
+Item = tuple[UInt8[Tensor, "3 _ _"], Target]
+
+_FLIPPED = 0.5  # share of the photographs
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """What stands in for a batch with a photograph that cannot be read."""
+
+    path: Path
+    reason: str
+
+
+class DetectionPhotographs(Dataset[Item | Unreadable]):
+    """Labelled photographs at their own size, with what a detector is to learn of each.
+
+    Item (epoch, index) is the photograph ``index`` of the labels, upright and in RGB, and its target: "boxes" (float32,
+    n x 4: left, top, right, bottom in pixels), "labels" (int64, n, from 1), "image_id" (int64: ``index``), and, if the
+    labels have masks, "masks" (uint8, n x height x width: 1 in the object). Crowds and objects without area are not
+    in it, difficult objects are. Detectors resize both as they are built to.
+
+    Args:
+        labels: which photographs, and their objects.
+        images: folder that the names are relative to.
+        flip: whether one half of the photographs, drawn from (seed, epoch, index) alone, is mirrored left to right.
+        seed: of the draws.
+    """
+
+    def __init__(self, labels: DetectionLabels, images: Path, flip: bool = False, seed: int = 0) -> None:
+        self.labels, self.images, self.flip, self.seed = labels, images, flip, seed
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, place: Place) -> Item | Unreadable:
+        epoch, index = place
+        path = self.images / self.labels.names[index]
+        try:
+            pixels = open_photograph(path).decode()
+        except UnreadableImage as error:
+            # Returned, not raised: a loader process would wrap the message in its traceback.
+            return Unreadable(path, error.reason)
+        height, width = pixels.shape[:2]
+        if (width, height) != self.labels.sizes[index]:
+            return Unreadable(path, "it changed its size after its labels were read")
+        target = self._target(index)
+        image = torch.from_numpy(pixels).permute(2, 0, 1)
+        if self.flip and np.random.default_rng((self.seed, epoch, index)).random() < _FLIPPED:
+            image = image.flip(2)
+            left, top, right, bottom = target["boxes"].unbind(1)
+            target["boxes"] = torch.stack([width - right, top, width - left, bottom], dim=1)
+            if "masks" in target:
+                target["masks"] = target["masks"].flip(2)
+        return image.contiguous(), target
+
+    def _target(self, index: int) -> Target:
+        """What is to be learned of a photograph that is not mirrored."""
+        objects = self.labels.objects[index]
+        kept = objects.trained
+        target = {
+            "boxes": torch.from_numpy(objects.boxes[kept]),
+            "labels": torch.from_numpy(objects.labels[kept]),
+            "image_id": torch.tensor(index),
+        }
+        if objects.segmentations is not None:
+            wanted = [mask for mask, keep in zip(objects.segmentations, kept, strict=True) if keep]
+            target["masks"] = torch.from_numpy(decode_masks(wanted, *self.labels.sizes[index]))
+        return target
+
+
+class _Packed(NamedTuple):
+    """A batch as few tensors, each of which takes a file descriptor on its way from a loader process."""
+
+    shapes: list[torch.Size]
+    pixels: UInt8[Tensor, " values"]
+    objects: list[int]
+    boxes: Float32[Tensor, "objects 4"]
+    labels: Int64[Tensor, " objects"]
+    image_ids: Int64[Tensor, " batch"]
+    masks: UInt8[Tensor, " values"] | None
+
+
+def detection_batches(
+    photographs: DetectionPhotographs,
+    places: Iterable[Sequence[Place]],
+    workers: int | None,
+    *,
+    pin: bool = False,
+) -> Iterator[tuple[list[Tensor], list[Target]]]:
+    """Batches of photographs and targets, in the order of ``places``, whatever the number of workers.
+
+    Args:
+        photographs: what to load.
+        places: epoch and index of each photograph of each batch.
+        workers: loader processes, 0 for none; None: by cores.
+        pin: whether the tensors lie in page-locked memory, from which an accelerator copies faster.
+
+    Yields:
+        For each element of ``places``, the photographs (uint8, 3 x height x width each) and their targets.
+
+    Raises:
+        UserError: at the first photograph that cannot be read, with its path and the reason.
+    """
+    loaded = load_in_workers(photographs, workers=workers, pin=pin, batch_sampler=places, collate_fn=_pack)
+    for batch in loaded:
+        if isinstance(batch, Unreadable):
+            raise UserError(f"cannot read {batch.path} ({batch.reason}): mend this file or take it out of the labels")
+        yield _unpack(batch)
+
+
+def _pack(items: list[Item | Unreadable]) -> _Packed | Unreadable:
+    """The items as one, or the first that could not be read."""
+    read: list[Item] = []
+    for item in items:
+        if isinstance(item, Unreadable):
+            return item
+        read.append(item)
+    targets = [target for _, target in read]
+    return _Packed(
+        shapes=[pixels.shape for pixels, _ in read],
+        pixels=torch.cat([pixels.flatten() for pixels, _ in read]),
+        objects=[len(target["labels"]) for target in targets],
+        boxes=torch.cat([target["boxes"] for target in targets]),
+        labels=torch.cat([target["labels"] for target in targets]),
+        image_ids=torch.stack([target["image_id"] for target in targets]),
+        masks=torch.cat([target["masks"].flatten() for target in targets]) if "masks" in targets[0] else None,
+    )
+
+
+def _unpack(batch: _Packed) -> tuple[list[Tensor], list[Target]]:
+    """The items again, as views of the batch's tensors."""
+    pixels = batch.pixels.split([shape.numel() for shape in batch.shapes])
+    images = [part.view(shape) for part, shape in zip(pixels, batch.shapes, strict=True)]
+    columns = zip(batch.boxes.split(batch.objects), batch.labels.split(batch.objects), batch.image_ids, strict=True)
+    targets = [{"boxes": boxes, "labels": labels, "image_id": number} for boxes, labels, number in columns]
+    if batch.masks is not None:
+        sizes = [(count, *shape[1:]) for count, shape in zip(batch.objects, batch.shapes, strict=True)]
+        parts = batch.masks.split([count * height * width for count, height, width in sizes])
+        for target, part, size in zip(targets, parts, sizes, strict=True):
+            target["masks"] = part.view(size)
+    return images, targets

@@ -1,0 +1,131 @@
+"""Detections as COCO's result files hold them (https://cocodataset.org/#format-results)."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from manyview.detection.metrics.paste_masks import encode_box_masks
+from manyview.errors import UserError
+from manyview.images.files import read_text
+from manyview.labels import DetectionLabels
+from manyview.labels.masks import to_rle
+from manyview.labels.problems import Malformed
+from manyview.runs import atomic_write
+
+_LAYOUT = (
+    "COCO's results are a list of entries with image_id, category_id, score and bbox (left, top, width, height) or "
+    "segmentation (run lengths) or both"
+)
+
+
+def to_coco_results(
+    outputs: Sequence[Mapping[str, Tensor]],
+    image_ids: Sequence[int],
+    category_ids: Sequence[int],
+    sizes: Sequence[tuple[int, int]],
+    *,
+    mask_threshold: float = 0.5,
+) -> list[dict[str, Any]]:
+    """What a detector found, as entries of COCO's result format.
+
+    Args:
+        outputs: of each photograph, as ``Detector`` gives them: "boxes" (n, 4: left, top, right, bottom in the
+            photograph's pixels), "labels" (n, from 1), "scores" (n), and perhaps "box_masks" (n, side, side).
+        image_ids: of the photographs.
+        category_ids: of the classes; the label i + 1 stands for the i-th.
+        sizes: width and height of the photographs in pixels.
+        mask_threshold: pixels with at least this probability belong to the object.
+
+    Returns:
+        Entries with "image_id", "category_id", "bbox" (left, top, width, height), "score", and "segmentation"
+        (compressed run lengths) where there are masks; ready for JSON.
+
+    Raises:
+        UserError: there are masks, and pycocotools is not installed.
+    """
+    results: list[dict[str, Any]] = []
+    for output, image, size in zip(outputs, image_ids, sizes, strict=True):
+        boxes = output["boxes"].double()
+        extents = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], dim=1).tolist()
+        # "labels" and the rest are brought to the CPU as a whole: one transfer instead of one for each entry.
+        labels, scores = output["labels"].tolist(), output["scores"].double().tolist()
+        entries = [
+            {"image_id": int(image), "category_id": int(category_ids[label - 1]), "bbox": box, "score": score}
+            for box, label, score in zip(extents, labels, scores, strict=True)
+        ]
+        if "box_masks" in output:
+            masks = encode_box_masks(output["box_masks"], output["boxes"], *size, mask_threshold)
+            for entry, mask in zip(entries, masks, strict=True):
+                entry["segmentation"] = {**mask, "counts": mask["counts"].decode()}
+        results += entries
+    return results
+
+
+def write_results(file: Path, results: Sequence[Mapping[str, Any]]) -> None:
+    """Write a result file atomically, one entry a line.
+
+    Raises:
+        UserError: the disk is full or the place not writable.
+    """
+    lines = ",\n".join(json.dumps(result, allow_nan=False) for result in results)
+    atomic_write(file, f"[\n{lines}\n]\n" if results else "[]\n")
+
+
+def read_results(file: Path, labels: DetectionLabels) -> list[dict[str, Any]]:
+    """Read a result file, whoever wrote it, for the photographs and classes of some labels.
+
+    Args:
+        file: the ``.json``.
+        labels: those that it is to be compared with.
+
+    Returns:
+        Its entries, masks as compressed run lengths. Entries of other categories are left out, as pycocotools does.
+
+    Raises:
+        UserError: the file is missing, or no result file, or for other photographs.
+    """
+    try:
+        entries = json.loads(read_text(file, "results"))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise UserError(f"{file} is not a JSON file: {error}") from error
+    if not isinstance(entries, list):
+        raise UserError(f"{file} is no list: {_LAYOUT}")
+    sizes = dict(zip(labels.image_ids, labels.sizes, strict=True))
+    results = []
+    for position, entry in enumerate(entries, start=1):
+        try:
+            result = _checked(entry, sizes)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            fault = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+            raise UserError(f"entry {position} of {file} {fault}: {_LAYOUT}") from error
+        if result["category_id"] in labels.category_ids:
+            results.append(result)
+    return results
+
+
+def _checked(entry: Any, sizes: Mapping[int, tuple[int, int]]) -> dict[str, Any]:
+    if not isinstance(entry, dict):
+        raise Malformed("is no object with names and values")
+    image, score = int(entry["image_id"]), float(entry["score"])
+    if image not in sizes:
+        raise Malformed(f"is for the image id {image}, which the labels do not have")
+    if not math.isfinite(score):
+        raise Malformed("has a score that is no number")
+    result: dict[str, Any] = {"image_id": image, "category_id": int(entry["category_id"]), "score": score}
+    if "bbox" not in entry and "segmentation" not in entry:
+        raise KeyError("bbox")
+    if "bbox" in entry:
+        box = [float(value) for value in entry["bbox"]]
+        if len(box) != 4 or not all(map(math.isfinite, box)) or min(box[2:]) < 0:
+            raise Malformed("has a bbox that is none")
+        result["bbox"] = box
+    if "segmentation" in entry:
+        result["segmentation"] = to_rle(entry["segmentation"], *sizes[image])
+    return result

@@ -1,0 +1,122 @@
+"""The folder of a fine-tuning: begun, taken up again, and finished."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from manyview import distributed
+from manyview.detection.checkpoint import DETECTOR_FILE
+from manyview.detection.evaluate import RESULTS_FILE
+from manyview.detection.pictures import PREDICTIONS_FILE, draw_validation
+from manyview.detection.session import FineTuning
+from manyview.errors import UserError
+from manyview.runs import RunFolder, provenance
+from manyview.runs.changes import refuse_changes
+from manyview.runs.pace import spell
+from manyview.runs.state import restore
+
+METRICS_FILE = "metrics.json"
+
+
+def check_folder(folder: RunFolder, resume: bool) -> None:
+    """Refuse a folder in which there is nothing to do, or another thing to do.
+
+    Raises:
+        UserError: its run is done; there is a run or anything else where a new one is to begin; or no run to resume.
+    """
+    if (folder.path / METRICS_FILE).is_file():
+        done = "holds a run that is done, with its results in" if folder.holds_a_run else "already holds a"
+        raise UserError(f"{folder.path} {done} {METRICS_FILE}: choose another folder")
+    if resume and not folder.holds_a_run:
+        raise UserError(f"{folder.path} holds no run to resume: leave out --resume to start one there")
+    if not resume:
+        folder.check_new()
+
+
+@contextlib.contextmanager
+def opened(folder: RunFolder, protocol: Mapping[str, Any], resume: bool) -> Iterator[None]:
+    """Make the folder or take it up, and keep other processes out while it is worked in.
+
+    Of several processes the first alone writes.
+
+    Args:
+        folder: new or empty, or with ``resume`` that of the same protocol.
+        protocol: all that the figures depend on, as plain data.
+        resume: whether to continue.
+
+    Raises:
+        UserError: it holds something else, cannot be written, or is worked in; or its protocol differs.
+    """
+    try:
+        if resume:
+            refuse_changes(folder.read_json("config.json"), protocol, "run", folder.path)
+        if distributed.rank() == 0:
+            if resume:
+                folder.lock()
+            else:
+                folder.create()
+                folder.write_json("run.json", provenance())
+                folder.write_json("config.json", protocol)  # which makes the folder a run
+        distributed.wait_for_all()
+        yield
+    finally:
+        folder.unlock()
+
+
+def take_up(tuning: FineTuning) -> None:
+    """Go on from the newest whole checkpoint, or from the first iteration if there is none.
+
+    Raises:
+        UserError: all checkpoints are damaged.
+    """
+    checkpoint, complaints = tuning.folder.checkpoints.load_newest()
+    for complaint in complaints:
+        tuning.display.say(f"Warning: {complaint}; falling back to the one before", style="yellow")
+    if checkpoint is None:
+        tuning.display.say("No checkpoint was written yet; starting from the first iteration.")
+    else:
+        restore(checkpoint, tuning.detector, tuning.optimizer)
+        tuning.iteration = checkpoint.step
+        tuning.totals, tuning.counted = dict(checkpoint.state["totals"]), checkpoint.state["counted"]
+        tuning.display.say(f"Resumed after iteration {checkpoint.step:,} of {tuning.settings.iterations:,}.")
+    distributed.wait_for_all()  # the first process would otherwise change what another is about to read
+    if tuning.is_main:
+        tuning.folder.drop_metrics_after(tuning.iteration)
+    distributed.wait_for_all()
+    measured = [line for line in tuning.folder.read_metrics() if line["kind"] == "evaluation"]
+    tuning.results = {line["step"]: line["results"] for line in measured}
+
+
+def finish(tuning: FineTuning, protocol: Mapping[str, Any], about: Mapping[str, Any], draw: int) -> dict[str, Any]:
+    """Write the result and the picture, remove the checkpoints, and say what is where.
+
+    Args:
+        tuning: done and measured.
+        protocol: all that the figures depend on.
+        about: where they come from.
+        draw: photographs in the picture; 0 for none.
+
+    Returns:
+        what is in metrics.json.
+    """
+    result: dict[str, Any] = {
+        "protocol": dict(protocol),
+        "results": tuning.results[tuning.iteration],
+        "by_iteration": [{"iteration": step, **results} for step, results in sorted(tuning.results.items())],
+        "provenance": dict(about),
+    }
+    if tuning.is_main:
+        path, console = tuning.folder.path, tuning.display
+        if draw:
+            draw_validation(path, tuning.data, tuning.computing, draw)
+        tuning.folder.write_json(METRICS_FILE, result)
+        shutil.rmtree(tuning.folder.checkpoints.folder, ignore_errors=True)
+        console.say(f"Done after {spell(about['seconds'])}.")
+        names = [METRICS_FILE, DETECTOR_FILE, RESULTS_FILE, *([PREDICTIONS_FILE] if draw else [])]
+        console.say(f"In {path}: {', '.join(names)}. To detect in other photographs:")
+        console.say(f"manyview detect --predict {path} --images FOLDER --out found.json")
+    distributed.wait_for_all()
+    return result

@@ -1,0 +1,123 @@
+"""A fine-tuning under way: what the loop and the measurements share."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from manyview import distributed
+from manyview.detection.checkpoint import DetectorDescription
+from manyview.detection.dataset import DetectionPhotographs, Place, Target, detection_batches
+from manyview.detection.detect import Computing
+from manyview.detection.detection_data import DetectionData
+from manyview.detection.display import DetectionDisplay
+from manyview.detection.models import Detector
+from manyview.detection.settings import DetectionSettings
+from manyview.runs import RunFolder
+from manyview.runs.signals import StopRequest
+from manyview.runs.state import capture
+
+Batches = Generator[tuple[list[Tensor], list[Target]], None, None]
+
+
+@dataclass
+class FineTuning:
+    """Everything the loop works on.
+
+    Attributes:
+        settings: how to train.
+        data: on what.
+        folder: where the run's files are.
+        detector: what is trained, on its device.
+        description: of the detector, for its file.
+        optimizer: over its parameters.
+        computing: where and how.
+        display: what is shown.
+        checkpoint_minutes: between two checkpoints.
+        iteration: how many are done.
+        totals: sums of the losses since the last line of the log, for their means.
+        counted: iterations in them.
+        results: of each measurement, by iteration.
+    """
+
+    settings: DetectionSettings
+    data: DetectionData
+    folder: RunFolder
+    detector: Detector
+    description: DetectorDescription
+    optimizer: torch.optim.SGD
+    computing: Computing
+    display: DetectionDisplay
+    checkpoint_minutes: float | int = 10
+    iteration: int = 0
+    totals: dict[str, float] = field(default_factory=dict)
+    counted: int = 0
+    results: dict[int, dict[str, Any]] = field(default_factory=dict)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files."""
+        return distributed.rank() == 0
+
+    def save(self) -> None:
+        """Write a checkpoint of this very iteration."""
+        if self.is_main:
+            state = {"totals": self.totals, "counted": self.counted}
+            self.folder.checkpoints.save(capture(self.detector, self.optimizer, self.iteration, True, state))
+
+    @property
+    def place(self) -> tuple[int, int]:
+        """Rank of this process, and how many there are."""
+        return distributed.rank(), distributed.world_size()
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Add a record to ``metrics.jsonl``."""
+        if self.is_main:
+            self.folder.append_metrics({"step": self.iteration, **record})
+
+    def is_due(self) -> bool:
+        """Whether the detector is to be measured now, and has not been."""
+        every, done = self.settings.eval_every, self.iteration
+        due = done == self.settings.iterations or (every is not None and done > 0 and done % every == 0)
+        return due and done not in self.results
+
+    def described(self) -> DetectorDescription:
+        """The detector's description as of this iteration."""
+        return replace(self.description, iteration=self.iteration)
+
+    def batches(self, places: Iterable[Sequence[Place]]) -> Batches:
+        """Training photographs and targets, mirrored at random; can be closed together with the loader processes."""
+        photographs = DetectionPhotographs(self.data.train, self.data.train_images, flip=True, seed=self.settings.seed)
+        pin = self.computing.device.type == "cuda"
+        return cast("Batches", detection_batches(photographs, places, self.computing.workers, pin=pin))
+
+    def arguments(self, images: list[Tensor], targets: list[Target]) -> tuple[list[Tensor], list[Target]]:
+        """A batch as the detector takes it, on its device."""
+        device = self.computing.device
+        sent = [{key: value.to(device, non_blocking=True) for key, value in target.items()} for target in targets]
+        return self.computing.pixels(images), sent
+
+    def stop_if_asked(self, stop: StopRequest) -> None:
+        """End the work if any process has got a signal; the checkpoint of this iteration must be there.
+
+        Raises:
+            KeyboardInterrupt, SystemExit: as the signal asks.
+        """
+        if anywhere(stop.signal is not None):
+            self.display.say(f"Stopped and saved after iteration {self.iteration:,}; continue with --resume.")
+            stop.act()
+
+
+def anywhere(flag: bool) -> bool:
+    """Whether the flag is up on any process; they must all stop at the same place."""
+    if distributed.world_size() == 1:
+        return flag
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    flags = torch.tensor(float(flag), device=device)
+    dist.all_reduce(flags)
+    return bool(flags > 0)

@@ -1,0 +1,191 @@
+"""All that fine-tuning a detector depends on beside weights, photographs and labels."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from manyview.detection.recipes import BATCH_SIZE, named_recipe
+from manyview.errors import UserError
+from manyview.runtime import resolve_precision
+
+ARCHITECTURES = ("c4", "fpn")
+MAX_SIDE = 1333
+PRECISE_BATCHES = 200
+_SIDES_APART = 32
+_SMALLEST_SIDE = 32
+# A short schedule would otherwise be over before its learning rate has risen.
+_WARM_UP_SHARE = 10
+
+
+@dataclass(frozen=True, slots=True)
+class DetectionSettings:
+    """How a detector is fine-tuned and measured; checked when made. ``settle`` fills in what a recipe says.
+
+    Attributes:
+        recipe: its name.
+        architecture: "c4" or "fpn".
+        masks: whether to learn and measure masks.
+        iterations: steps of the optimiser.
+        steps: iterations from which on the learning rate is a tenth of what it was.
+        warm_up: iterations over which it rises from a thousandth.
+        batch_size: photographs a step, over all processes.
+        learning_rate: after the warm-up.
+        short_sides: of which one is drawn for each photograph in training, in pixels.
+        test_short_side: in measuring and predicting.
+        max_side: the long side is at most that.
+        regions: regions of a photograph that train the heads.
+        test_proposals: proposals of a photograph that reach the heads in measuring and predicting.
+        precise_batches: batches that set the norms' statistics before measuring, at most.
+        eval_every: iterations between two measurements; None for one at the end.
+        seed: of the new weights, the order, flips, sides and samples.
+        precision: "float32" or "bf16".
+
+    Raises:
+        UserError: a value is out of range.
+    """
+
+    recipe: str
+    architecture: str
+    masks: bool
+    iterations: int
+    steps: tuple[int, ...]
+    warm_up: int
+    batch_size: int
+    learning_rate: float | int
+    short_sides: tuple[int, ...]
+    test_short_side: int
+    max_side: int = MAX_SIDE
+    regions: int = 512
+    test_proposals: int = 1_000
+    precise_batches: int = PRECISE_BATCHES
+    eval_every: int | None = None
+    seed: int = 0
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.architecture not in ARCHITECTURES:
+            raise UserError(f"unknown architecture {self.architecture!r}: choose {' or '.join(ARCHITECTURES)}")
+        for name in ("iterations", "batch_size", "regions", "test_proposals"):
+            _require(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        _require(self.precise_batches >= 0, "precise_batches", "at least 0", self.precise_batches)
+        _require(self.eval_every is None or self.eval_every >= 1, "eval_every", "at least 1", self.eval_every)
+        _require(0 < self.learning_rate < float("inf"), "learning_rate", "over 0 and finite", self.learning_rate)
+        _require(self.seed >= 0, "seed", "at least 0", self.seed)
+        smallest = min((*self.short_sides, self.test_short_side))
+        _require(smallest >= _SMALLEST_SIDE, "short_side", f"at least {_SMALLEST_SIDE} pixels", smallest)
+        longest = max((*self.short_sides, self.test_short_side))
+        _require(self.max_side >= longest, "max_side", f"at least the short side, {longest}", self.max_side)
+
+    def describe(self) -> dict[str, Any]:
+        """All of it as plain data, with the rules that it follows in words."""
+        return {
+            **dataclasses.asdict(self),
+            "steps": list(self.steps),
+            "short_sides": list(self.short_sides),
+            "optimizer": "SGD, momentum .9, weight decay 1e-4 but on norms",
+            "schedule": "linear warm-up from a thousandth, then a tenth from each of the steps on",
+            "test_batch_size": 1,
+        }
+
+
+def settle(
+    recipe: str,
+    *,
+    architecture: str = "c4",
+    masks: bool = False,
+    iterations: int | None = None,
+    batch_size: int = BATCH_SIZE,
+    learning_rate: float | int | None = None,
+    short_side: str | int | Sequence[int] | None = None,
+    test_short_side: int | None = None,
+    max_side: int = MAX_SIDE,
+    regions: int = 512,
+    test_proposals: int = 1_000,
+    precise_batches: int = PRECISE_BATCHES,
+    eval_every: int | None = None,
+    seed: int = 0,
+    precision: str = "auto",
+) -> DetectionSettings:
+    """A recipe with what was asked for instead, and the rest scaled to fit.
+
+    - The steps of the schedule keep their share of the iterations.
+    - The warm-up is the recipe's, but at most a tenth of the iterations.
+    - The learning rate is the recipe's at a batch of 8, and proportional to the batch.
+    - The short side in test is the longest of those in training.
+
+    Args:
+        recipe: "voc-24k" or "coco-1x".
+        architecture: as ``DetectionSettings`` has it; the others likewise.
+        masks: likewise.
+        iterations: unset: the recipe's.
+        batch_size: likewise.
+        learning_rate: unset: by rule.
+        short_side: one, several, or as ``read_sides`` takes them; unset: the recipe's.
+        test_short_side: unset: by rule.
+        max_side: likewise.
+        regions: likewise.
+        test_proposals: likewise.
+        precise_batches: likewise.
+        eval_every: likewise.
+        seed: likewise.
+        precision: "auto" (float32), "float32" or "bf16".
+
+    Raises:
+        UserError: a value is out of range, or there is no such recipe.
+    """
+    base = named_recipe(recipe)
+    length = base.iterations if iterations is None else iterations
+    sides = base.short_sides if short_side is None else read_sides(short_side)
+    return DetectionSettings(
+        recipe=recipe,
+        architecture=architecture,
+        masks=masks,
+        iterations=length,
+        steps=tuple(round(step * length / base.iterations) for step in base.steps),
+        warm_up=min(base.warm_up, length // _WARM_UP_SHARE),
+        batch_size=batch_size,
+        learning_rate=base.learning_rate * batch_size / BATCH_SIZE if learning_rate is None else learning_rate,
+        short_sides=sides,
+        test_short_side=max(sides) if test_short_side is None else test_short_side,
+        max_side=max_side,
+        regions=regions,
+        test_proposals=test_proposals,
+        precise_batches=precise_batches,
+        eval_every=eval_every,
+        seed=seed,
+        precision=resolve_precision(precision),
+    )
+
+
+def read_sides(text: str | int | Sequence[int]) -> tuple[int, ...]:
+    """Short sides in pixels: one, several with commas between them, or from the first up to the last, 32 apart.
+
+    Args:
+        text: such as "480", "480,512,640", "480-800", or numbers.
+
+    Raises:
+        UserError: it is none of these.
+    """
+    if isinstance(text, int):
+        return (text,)
+    try:
+        if not isinstance(text, str):
+            sides = tuple(text)
+        elif "-" in text:
+            first, last = (int(part) for part in text.split("-"))
+            sides = tuple(range(first, last + 1, _SIDES_APART))
+        else:
+            sides = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        sides = ()
+    if not sides:
+        raise UserError(f"the short side {text!r} cannot be read: give pixels such as 480, 480,512,640 or 480-800")
+    return sides
+
+
+def _require(condition: bool, name: str, demand: str, value: Any) -> None:
+    if not condition:
+        raise UserError(f"{name} must be {demand}, not {value}")

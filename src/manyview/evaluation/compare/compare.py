@@ -1,0 +1,145 @@
+"""Evaluations side by side."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from manyview.errors import UserError
+from manyview.evaluation.compare.figure import draw_comparison
+from manyview.evaluation.compare.group import Group, make_groups
+from manyview.evaluation.compare.long_format import as_csv
+from manyview.evaluation.compare.protocols import compared, differing, sentence
+from manyview.evaluation.compare.summary import PRETRAINED, common_fraction, summary_rows
+from manyview.evaluation.compare.tables import as_markdown
+from manyview.evaluation.record import claim_output, plain, write_result
+from manyview.runs import atomic_write, provenance
+
+TABLE_FILE, CSV_FILE, PICTURE_FILE = "comparison.md", "comparison.csv", "comparison.png"
+KIND = "comparison of evaluations"
+
+Place = str | os.PathLike[str]
+
+
+def compare(
+    evaluations: Iterable[Place] = (),
+    *,
+    groups: Mapping[str, Sequence[Place]] | None = None,
+    baseline: str | None = None,
+    out: Place | None = None,
+    classes: int | None = 20,
+) -> dict[str, Any]:
+    """Set evaluations of one kind side by side: mean and deviation over seeds, and differences by class.
+
+    Evaluations that repeat one another with another seed are joined to a group, whose mean and sample standard
+    deviation are compared: those whose protocols are the same but for seeds and weights, if the weights are the same,
+    or those of pre-training runs whose config.json is the same but for ``training.seed``. Within one folder they are
+    also joined if the runs' folders are gone. Evaluations of the same weights with the same figures count once.
+
+    Whatever else differs between protocols is told in "warnings". Evaluations of different kinds, or with different
+    classes, are refused.
+
+    Args:
+        evaluations: folders that hold the metrics.json of ``linear_evaluation``, ``knn_evaluation`` or
+            ``low_label_evaluation``, such files, or folders of such folders.
+        groups: the same as groups by name, which are joined by nothing else. A group of one evaluation stands alone.
+        baseline: name of the group that the others' differences refer to; None for the first.
+        out: folder for metrics.json, comparison.md, comparison.csv and comparison.png; None: nothing is written.
+        classes: how many the picture shows, those of the largest mean difference; None for all. All are in the files.
+
+    Returns:
+        Plain data, as in metrics.json: "protocol" ("kind" of evaluation, "baseline", "classes", "val" (counts),
+        "shared" (entries of the evaluations' protocols that are the same in all), "differing" (those that are not, by
+        group), "per_class_fraction" (of the labels, at which classes are compared)), "groups" (the members of each:
+        "file", "weights", "weights_sha256" and "seed"), "warnings", "results" (what ``summary_rows`` gives: figures
+        as fractions of 1) and "provenance". None stands for what is undefined.
+
+    Raises:
+        UserError: if there is nothing to compare, an evaluation is missing, damaged, given twice, or not to be compared
+            with the others, there is no such baseline, or ``out`` holds results already or cannot be written.
+    """
+    if classes is not None and classes < 1:
+        raise UserError(f"classes must be at least 1, not {classes}")
+    if out is not None:
+        _claim(Path(out))
+    made = make_groups(
+        map(Path, evaluations), {name: [Path(path) for path in paths] for name, paths in (groups or {}).items()}
+    )
+    names = [group.name for group in made]
+    if baseline is not None and baseline not in names:
+        raise UserError(f"there is no group {baseline} to be the baseline: the groups are {', '.join(names)}")
+    result = _result(made, baseline or names[0])
+    if out is not None:
+        _write(Path(out), result, classes)
+    return result
+
+
+def _result(groups: Sequence[Group], baseline: str) -> dict[str, Any]:
+    first = groups[0].members[0]
+    rows = summary_rows(groups, baseline)
+    different = differing({group.name: [member.protocol for member in group.members] for group in groups})
+    shared = {key: value for key, value in compared(first.protocol).items() if key not in different}
+    protocol = {
+        "evaluation": KIND,
+        "kind": first.kind.verb,
+        "title": first.kind.title,
+        "headline": [key for key in first.kind.headline if key in shared],
+        "baseline": baseline,
+        "deviation": "sample standard deviation (n - 1) over a group's evaluations; of one evaluation, over its draws",
+        "classes": first.classes,
+        "val": first.val,
+        "per_class_fraction": common_fraction(rows),
+        "shared": shared,
+        "differing": different,
+    }
+    result = {
+        "protocol": protocol,
+        "groups": {group.name: [_member(group, place) for place in range(len(group.members))] for group in groups},
+        "warnings": [sentence(*item) for item in different.items()]
+        + _counted_once(groups, rows)
+        + [warning for group in groups for warning in group.warnings],
+        "results": rows,
+        "provenance": provenance(),
+    }
+    finite: dict[str, Any] = plain(result)
+    return finite
+
+
+def _member(group: Group, place: int) -> dict[str, Any]:
+    member = group.members[place]
+    seed = member.protocol.get("seed", member.protocol.get("seeds"))
+    weights = {key: member.protocol[key] for key in ("weights", "weights_sha256")}
+    return {"file": str(member.file), **weights, "seed": seed}
+
+
+def _counted_once(groups: Sequence[Group], rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Groups of which some evaluations gave the very figures of others."""
+    counted = {
+        row["group"]: row["summary"]["mAP"]["n"] if row["over"] == "evaluations" else 1
+        for row in rows
+        if row["network"] == PRETRAINED
+    }
+    return [
+        f"{group.name} has {len(group.members)} evaluations, but only {counted[group.name]} different: where the same "
+        "weights gave the same figures, no seed bears on these, and they count once"
+        for group in groups
+        if counted[group.name] < len(group.members)
+    ]
+
+
+def _claim(out: Path) -> None:
+    """Make the folder, unless it holds a file that would be replaced."""
+    claim_output(out)
+    for name in (TABLE_FILE, CSV_FILE, PICTURE_FILE):
+        if (out / name).exists():
+            raise UserError(f"{out} already holds a {name}: choose another folder")
+
+
+def _write(out: Path, result: dict[str, Any], classes: int | None) -> None:
+    """All files, metrics.json last: where it is, the others are."""
+    atomic_write(out / TABLE_FILE, as_markdown(result))
+    atomic_write(out / CSV_FILE, as_csv(result))
+    atomic_write(out / PICTURE_FILE, draw_comparison(result, classes))
+    write_result(out, result)

@@ -1,0 +1,210 @@
+"""Which evaluations are repetitions of one another, with other seeds.
+
+Two evaluations repeat each other if their protocols are the same but for seeds and weights, and the weights are the
+same, or those of two pre-training runs whose config.json is the same but for ``training.seed``. Where the runs'
+folders are no longer there, nobody can tell: then only those that stand in one folder or group count as repetitions.
+Those may also have run on another device, with other versions or with the photographs in another place. The same
+weights with the same seed are never a repetition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from manyview.errors import UserError
+from manyview.evaluation.compare.names import unique_names
+from manyview.evaluation.compare.protocols import SEEDS, compared, differing, flatten, material, sentence
+from manyview.evaluation.compare.read import Evaluation, find, read
+from manyview.runs import RunFolder
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Evaluations that repeat one another.
+
+    Attributes:
+        name: unique among those compared.
+        members: at least one.
+        warnings: what makes it doubtful that they do.
+    """
+
+    name: str
+    members: tuple[Evaluation, ...]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class _Found:
+    """A group without a name yet: ``folder`` where all evaluations of a folder are in it."""
+
+    members: list[Evaluation] = field(default_factory=list)
+    folder: Path | None = None
+
+
+def make_groups(evaluations: Iterable[Path], named: Mapping[str, Iterable[Path]]) -> list[Group]:
+    """Read evaluations and join those that repeat one another.
+
+    Args:
+        evaluations: files or folders, as ``find`` takes them.
+        named: the same for groups that the user has made.
+
+    Returns:
+        in the order given, those that the user has made last.
+
+    Raises:
+        UserError: if one cannot be read or is given twice, a group's members differ in more than a repetition may,
+            the evaluations are of different kinds or classes, or there are fewer than two.
+    """
+    singles: list[_Found] = []
+    found: list[_Found] = []
+    for given in evaluations:
+        members = [read(file) for file in find(given)]
+        if len(members) == 1 and given.resolve() in (members[0].file.resolve(), members[0].file.resolve().parent):
+            new = _join(members, singles, together=False)
+            singles += new
+        else:
+            new = _join(members, [], together=True)
+            if len(new) == 1:
+                new[0].folder = given
+        found += new
+    made = {name: tuple(read(file) for path in paths for file in find(path)) for name, paths in named.items()}
+    automatic = unique_names([[group.folder] if group.folder else _places(group.members) for group in found])
+    if taken := set(automatic) & set(made):
+        raise UserError(f"there are two groups called {min(taken)}: give the one of --group another name")
+    groups = [Group(name, tuple(group.members)) for name, group in zip(automatic, found, strict=True)]
+    groups += [_made(name, members) for name, members in made.items()]
+    _check(groups)
+    return groups
+
+
+def _places(members: Sequence[Evaluation]) -> list[Path]:
+    return [member.place for member in members]
+
+
+def _join(members: Iterable[Evaluation], groups: Sequence[_Found], *, together: bool) -> list[_Found]:
+    """Put evaluations into the groups that they repeat; those that repeat none make new ones, which are returned."""
+    new: list[_Found] = []
+    for member in members:
+        fitting = (group for group in (*groups, *new) if _belongs(member, group.members, together))
+        home = next(fitting, None)
+        if home is None:
+            home = _Found()
+            new.append(home)
+        home.members.append(member)
+    return new
+
+
+def _belongs(one: Evaluation, members: Sequence[Evaluation], together: bool) -> bool:
+    """Whether an evaluation repeats all of a group; ``together`` if they stand in one folder."""
+    first = members[0]
+    if one.kind is not first.kind or any(_draw_of(one) == _draw_of(member) for member in members):
+        return False
+    if material(one.protocol, circumstances=not together) != material(first.protocol, circumstances=not together):
+        return False
+    if one.protocol["weights_sha256"] == first.protocol["weights_sha256"]:
+        return True
+    configs = _run_settings(one), _run_settings(first)
+    if configs[0] is None or configs[1] is None:
+        return together
+    return configs[0] == configs[1]
+
+
+def _draw_of(evaluation: Evaluation) -> tuple[Any, ...]:
+    """What one repetition has and no other: weights and seeds."""
+    protocol = evaluation.protocol
+    return protocol["weights_sha256"], *(repr(protocol.get(key)) for key in sorted(SEEDS))
+
+
+def _run_settings(evaluation: Evaluation) -> dict[str, Any] | None:
+    """The settings of the run whose weights were evaluated, but for its seed; None where there is no such run."""
+    weights = Path(evaluation.protocol["weights"])
+    run = RunFolder(weights.parent)
+    if run.weights != weights or not run.holds_a_run:
+        return None
+    try:
+        config = run.read_json("config.json")
+    except UserError:
+        return None
+    return {key: value for key, value in flatten(config) if key != "training.seed"}
+
+
+def _made(name: str, members: tuple[Evaluation, ...]) -> Group:
+    """A group of the user's, if its members can be repetitions of one another."""
+    if not members:
+        raise UserError(f"the group {name} has no evaluation: name at least one")
+    for place, member in enumerate(members):
+        if place and member.kind is members[0].kind:
+            _refuse_other_protocol(name, members[0], member)
+        twin = next((other for other in members[:place] if _draw_of(other) == _draw_of(member)), None)
+        if twin is not None:
+            raise UserError(
+                f"{twin.place} and {member.place}, of the group {name}, have the same weights and the same seed: "
+                "neither repeats the other"
+            )
+    configs = {str(member.place): [config] for member in members if (config := _run_settings(member))}
+    runs = [f"{name} joins runs of different settings: {sentence(*item)}" for item in differing(configs).items()]
+    return Group(name, members, tuple(runs))
+
+
+def _refuse_other_protocol(name: str, one: Evaluation, other: Evaluation) -> None:
+    settings, others = material(one.protocol), material(other.protocol)
+    for key in {**settings, **others}:
+        if settings.get(key) != others.get(key):
+            values = {str(one.place): [settings.get(key)], str(other.place): [others.get(key)]}
+            raise UserError(
+                f"the evaluations of the group {name} do not repeat one another: {sentence(key, values)}; "
+                "compare them as groups of their own"
+            )
+
+
+def _check(groups: Sequence[Group]) -> None:
+    """Refuse what cannot be compared."""
+    members = [member for group in groups for member in group.members]
+    if len(members) < 2:
+        raise UserError("there are fewer than two evaluations to compare: give the --out folders of at least two")
+    first = members[0]
+    seen: dict[str, Evaluation] = {}
+    for member in members:
+        if member.kind is not first.kind:
+            raise UserError(
+                f"{first.place} is of manyview {first.kind.verb} and {member.place} of manyview {member.kind.verb}: "
+                "compare one kind of evaluation at a time"
+            )
+        if member.classes != first.classes:
+            raise UserError(
+                f"{first.place} and {member.place} have different classes ({_classes(first, member)}): their figures "
+                "cannot be compared"
+            )
+        twin = seen.setdefault(_identity(member), member)
+        if twin.file.resolve() == member.file.resolve() and twin is not member:
+            raise UserError(f"{member.place} is given twice: give each evaluation once")
+        if twin is not member:
+            raise UserError(
+                f"{twin.place} and {member.place} are the same evaluation, of the same weights with the same seed: "
+                "give one of them"
+            )
+
+
+def _identity(evaluation: Evaluation) -> str:
+    """All that tells one evaluation from another."""
+    protocol = evaluation.protocol
+    own = {**compared(protocol), "seed": protocol.get("seed"), "weights_sha256": protocol["weights_sha256"]}
+    return repr(sorted(own.items()))
+
+
+def _classes(one: Evaluation, other: Evaluation) -> str:
+    """In what two lists of classes differ, in a few words."""
+    missing, added = (
+        [name for name in left.classes if name not in right.classes] for left, right in ((one, other), (other, one))
+    )
+    if not missing and not added:
+        return "the same, in another order"
+    parts = [
+        f"{len(names)} only in the {which}, such as {names[0]}"
+        for names, which in ((missing, "first"), (added, "second"))
+        if names
+    ]
+    return "; ".join(parts)

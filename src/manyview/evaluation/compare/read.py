@@ -1,0 +1,160 @@
+"""Finding evaluations on the disk and reading them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from manyview.errors import UserError
+from manyview.evaluation.compare.kinds import BY_CLASS, KINDS, Kind, Point
+from manyview.evaluation.record import RESULT_FILE
+from manyview.runs import RunFolder
+
+_VERBS = "linear, knn or probe"
+_NAMED = 3  # evaluations that a message names at most
+
+
+class _Split(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+    count: int
+    positives: list[int]
+    ignored: list[int] | None = None
+
+
+class _Protocol(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+    weights: str
+    weights_sha256: str
+    classes: list[str]
+    val: _Split
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """One evaluation, as its file has it.
+
+    Attributes:
+        file: its metrics.json.
+        kind: what it is.
+        protocol: all that its figures depend on.
+        points: what each backbone ("pretrained", perhaps "random_init") gave.
+    """
+
+    file: Path
+    kind: Kind
+    protocol: Mapping[str, Any]
+    points: Mapping[str, tuple[Point, ...]]
+
+    @property
+    def place(self) -> Path:
+        """The folder that the evaluation was written to, or the file where it bears a name of its own."""
+        return self.file.parent if self.file.name == RESULT_FILE else self.file.with_suffix("")
+
+    @property
+    def val(self) -> dict[str, Any]:
+        """Validation images: "count", and by class "positives" and "ignored" (labels that do not count)."""
+        val = self.protocol["val"]
+        # Older files have no count of the ignored labels.
+        ignored = val.get("ignored") or [0] * len(self.classes)
+        return {"count": val["count"], "positives": val["positives"], "ignored": ignored}
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the classes, in the order of the figures."""
+        return list(self.protocol["classes"])
+
+
+def find(given: Path) -> list[Path]:
+    """The files of the evaluations that a path stands for.
+
+    Args:
+        given: a metrics.json, a folder that holds one, or a folder of such folders.
+
+    Raises:
+        UserError: if there is none.
+    """
+    if given.is_file():
+        return [given]
+    if not given.is_dir():
+        raise UserError(f"{given} does not exist: give the --out folder of manyview {_VERBS}")
+    if (given / RESULT_FILE).is_file():
+        return [given / RESULT_FILE]
+    below = sorted(file for file in given.glob(f"*/{RESULT_FILE}") if file.is_file())
+    if RunFolder(given).holds_a_run:
+        advice = f"it holds these: {_names(iter(below))}" if below else f"evaluate it first with manyview {_VERBS}"
+        raise UserError(f"{given} is a pre-training run, not an evaluation: {advice}")
+    if not below:
+        deeper = (file for file in given.rglob(RESULT_FILE) if file.is_file())
+        if first := next(deeper, None):
+            raise UserError(
+                f"{given} holds no evaluation, but folders below it do: give {_names(itertools.chain([first], deeper))}"
+            )
+        raise UserError(f"{given} holds no {RESULT_FILE}: give the --out folder of manyview {_VERBS}")
+    return below
+
+
+def read(file: Path) -> Evaluation:
+    """Read one evaluation's file.
+
+    Raises:
+        UserError: if it cannot be read, is damaged, or is of no kind that can be compared.
+    """
+    content = _load(file)
+    protocol = content.get("protocol") if isinstance(content, dict) else None
+    if not isinstance(protocol, dict):
+        raise UserError(f"{file} is not the result of an evaluation: give that of manyview {_VERBS}")
+    kind = next((kind for kind in KINDS if kind.evaluation == protocol.get("evaluation")), None)
+    if kind is None:
+        what = next((f" ({protocol[key]})" for key in ("evaluation", "kind") if key in protocol), "")
+        raise UserError(f"{file} is of another kind{what}: compare takes results of manyview {_VERBS}")
+    try:
+        _Protocol.model_validate(protocol)
+        results = kind.parse(content.get("results"))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"])) or "results"
+        raise UserError(f"{file} is damaged: {where}: {problem['msg']}; evaluate the weights again") from error
+    if "pretrained" not in results:
+        raise UserError(f"{file} is damaged: it has no results for the pretrained backbone; evaluate the weights again")
+    evaluation = Evaluation(file, kind, protocol, {name: kind.points(entry) for name, entry in results.items()})
+    _check_points(evaluation)
+    return evaluation
+
+
+def _load(file: Path) -> Any:
+    try:
+        return json.loads(file.read_bytes())
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{file} is not JSON, or damaged ({error}): give a {RESULT_FILE} of an evaluation") from error
+
+
+def _check_points(evaluation: Evaluation) -> None:
+    """Refuse a file whose figures are not those of its classes."""
+    classes = len(evaluation.classes)
+    for key in ("positives", "ignored"):
+        if len(evaluation.val[key]) != classes:
+            problem = f"val.{key} is not one number for each of {classes} classes"
+            raise UserError(f"{evaluation.file} is damaged: {problem}; evaluate the weights again")
+    for name, points in evaluation.points.items():
+        if not points or not all(point.runs for point in points):
+            raise UserError(f"{evaluation.file} is damaged: results.{name} is empty; evaluate the weights again")
+        for run in itertools.chain.from_iterable(point.runs for point in points):
+            wrong = [metric for metric in BY_CLASS if metric in run and len(run[metric]) != classes]
+            if wrong:
+                problem = f"{wrong[0]} of {name} is not one number for each of {classes} classes"
+                raise UserError(f"{evaluation.file} is damaged: {problem}; evaluate the weights again")
+
+
+def _names(files: Iterator[Path]) -> str:
+    """The folders of some files, the first few by name."""
+    shown = [str(file.parent) for file in itertools.islice(files, _NAMED)]
+    rest = sum(1 for _ in files)
+    return ", ".join(shown) + (f" and {rest} more" if rest else "")

@@ -1,0 +1,139 @@
+"""The figures of each group: mean and deviation over its evaluations, and the difference to the baseline's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from manyview.errors import UserError
+from manyview.evaluation.compare.group import Group
+from manyview.evaluation.compare.kinds import Point
+from manyview.evaluation.compare.read import Evaluation
+from manyview.evaluation.metrics.bootstrap import summarise
+
+PRETRAINED, RANDOM_INIT = "pretrained", "random_init"
+
+_Curve = tuple[Point, ...]
+
+
+def summary_rows(groups: Sequence[Group], baseline: str) -> list[dict[str, Any]]:
+    """A row for each group and amount of labels, and for untrained backbones.
+
+    Figures that the same weights gave with another seed are often the same to the last digit, as no seed bears on them
+    (kNN); such ones count once, as do those of the same untrained backbone in several evaluations.
+
+    Returns:
+        rows with "group" (its name; for untrained backbones of the groups that share them, None for all), "network"
+        ("pretrained" or "random_init"), "fraction" and "images" (None but for kinds of evaluation that vary the number
+        of labels), "over" (what "std" is the deviation over: "evaluations"; "draws" of the labelled photographs, where
+        a group is one evaluation; None for a single figure), "summary" (what ``summarise`` gives), "intervals" (over
+        images, of a single figure that has them, else None) and "difference" (of means to the baseline's, by metric;
+        None for the baseline itself, and where it has no such fraction).
+    """
+    rows = [row for group in groups for row in _rows(group.name, PRETRAINED, _pretrained(group))]
+    for name, curves in _untrained(groups).items():
+        rows += _rows(name, RANDOM_INIT, curves)
+    base = {
+        row["fraction"]: row["summary"] for row in rows if row["group"] == baseline and row["network"] == PRETRAINED
+    }
+    for row in rows:
+        own = row["group"] == baseline and row["network"] == PRETRAINED
+        to = None if own else base.get(row["fraction"])
+        row["difference"] = None if to is None else _difference(row["summary"], to)
+    return rows
+
+
+def common_fraction(rows: Iterable[Mapping[str, Any]]) -> float | None:
+    """The largest share of the labels that every group has figures for; None where there is but one amount.
+
+    Raises:
+        UserError: if no share is common to all.
+    """
+    by_group: dict[str, set[float | None]] = {}
+    for row in rows:
+        if row["network"] == PRETRAINED:
+            by_group.setdefault(row["group"], set()).add(row["fraction"])
+    common = set.intersection(*by_group.values())
+    if not common:
+        raise UserError(
+            "the evaluations have no fraction of the labels in common: evaluate them with the same --fraction"
+        )
+    return None if None in common else max(fraction for fraction in common if fraction is not None)
+
+
+def _pretrained(group: Group) -> list[_Curve]:
+    """What the members of a group gave, equal figures of the same weights once."""
+    distinct: list[Evaluation] = []
+    for member in group.members:
+        if not any(
+            _weights(member) == _weights(other)
+            and _figures(member.points[PRETRAINED]) == _figures(other.points[PRETRAINED])
+            for other in distinct
+        ):
+            distinct.append(member)
+    return [member.points[PRETRAINED] for member in distinct]
+
+
+def _weights(evaluation: Evaluation) -> str:
+    return str(evaluation.protocol["weights_sha256"])
+
+
+def _untrained(groups: Sequence[Group]) -> dict[str | None, list[_Curve]]:
+    """What untrained backbones gave, by the groups they stand beside; None where all groups share the same ones."""
+    shared: list[tuple[list[str], list[_Curve]]] = []
+    for group in groups:
+        curves: list[_Curve] = []
+        for member in group.members:
+            curve = member.points.get(RANDOM_INIT)
+            if curve is not None and all(_figures(curve) != _figures(other) for other in curves):
+                curves.append(curve)
+        if not curves:
+            continue
+        same = next((names for names, others in shared if _same(curves, others)), None)
+        if same is None:
+            shared.append(([group.name], curves))
+        else:
+            same.append(group.name)
+    return {", ".join(names) if len(shared) > 1 else None: curves for names, curves in shared}
+
+
+def _same(curves: Sequence[_Curve], others: Sequence[_Curve]) -> bool:
+    """Whether two sets of curves hold the same figures, in whatever order."""
+    figures = [[_figures(curve) for curve in side] for side in (curves, others)]
+    return len(figures[0]) == len(figures[1]) and all(own in figures[1] for own in figures[0])
+
+
+def _figures(curve: _Curve) -> list[Any]:
+    """Everything measured but the intervals, which depend on the bootstrap's seed."""
+    return [
+        (point.fraction, [{key: run[key] for key in run if key != "intervals"} for run in point.runs])
+        for point in curve
+    ]
+
+
+def _rows(name: str | None, network: str, curves: Sequence[_Curve]) -> list[dict[str, Any]]:
+    """A row for each amount of labels; all curves have the same ones."""
+    rows = []
+    for points in zip(*curves, strict=True):
+        runs = [_mean(point) for point in points] if len(points) > 1 else points[0].runs
+        over = "evaluations" if len(points) > 1 else "draws" if len(runs) > 1 else None
+        row = {"group": name, "network": network, "fraction": points[0].fraction, "images": points[0].images}
+        intervals = runs[0].get("intervals") if over is None else None
+        rows.append({**row, "over": over, "summary": summarise(runs), "intervals": intervals})
+    return rows
+
+
+def _mean(point: Point) -> Mapping[str, Any]:
+    """The figures of one evaluation: means over its draws, if it has several."""
+    return {metric: entry["mean"] for metric, entry in summarise(point.runs).items()}
+
+
+def _difference(summary: Mapping[str, Any], to: Mapping[str, Any]) -> dict[str, Any]:
+    """Means minus means, of the metrics that both have."""
+    return {
+        metric: (np.asarray(entry["mean"]) - np.asarray(to[metric]["mean"])).tolist()
+        for metric, entry in summary.items()
+        if metric in to
+    }

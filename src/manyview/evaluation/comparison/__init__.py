@@ -1,6 +1,0 @@
-"""Evaluations side by side: mean and deviation over seeds, differences by class, tables and a picture."""
-
-from manyview.evaluation.comparison.compare import compare
-from manyview.evaluation.comparison.tables import format_comparison
-
-__all__ = ["compare", "format_comparison"]

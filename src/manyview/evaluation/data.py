@@ -1,0 +1,111 @@
+"""The labelled photographs of an evaluation: some to learn from, others to measure on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from manyview.errors import UserError
+from manyview.evaluation.record import bounded
+from manyview.labels import ImageLabels, read_labels
+from manyview.labels.read_image_labels import Difficult, Problems
+
+# Of what was left out of a label file, how much the record lists.
+_LISTED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledPhotographs:
+    """A label file, what it says, and the folder its names are relative to.
+
+    Attributes:
+        file: the label file or folder.
+        folder: of the photographs.
+        labels: as read.
+        difficult: what became of labels of difficult objects: "ignore" or "positive".
+    """
+
+    file: Path
+    folder: Path
+    labels: ImageLabels
+    difficult: Difficult = "ignore"
+
+    def describe(self) -> dict[str, Any]:
+        """File, fingerprint of the labels, counts (those by class in lists), and what was left out, as plain data."""
+        labels = self.labels
+        ignored = [0] * len(labels.classes) if labels.ignored is None else labels.ignored.sum(0, dtype=int).tolist()
+        return {
+            "images": str(self.folder),
+            "labels": str(self.file),
+            "labels_sha256": labels.fingerprint(),
+            "count": len(labels.names),
+            "positives": labels.targets.sum(0, dtype=int).tolist(),
+            "difficult": self.difficult,
+            "ignored": ignored,
+            "skipped": bounded(labels.skipped, _LISTED),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Photographs to learn from and photographs to measure on, with the same classes."""
+
+    train: LabelledPhotographs
+    val: LabelledPhotographs
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, in the order of the training labels."""
+        return self.train.labels.classes
+
+    def images_in_both(self) -> int:
+        """Photographs that are both learned from and measured on: above 0, the figures flatter."""
+        train, val = ({(part.folder / name).resolve() for name in part.labels.names} for part in (self.train, self.val))
+        return len(train & val)
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where the photographs and labels of an evaluation are, and how its labels are read.
+
+    Attributes:
+        images: folder that the label files' names are relative to.
+        train_labels: labels to learn from, in any layout that ``manyview.labels.read_labels`` takes; their classes are
+            those of both.
+        val_labels: the same to measure on.
+        val_images: folder of the validation photographs; None: ``images``.
+        difficult: what becomes of labels of difficult objects, as ``manyview.labels.read_labels`` says.
+        label_problems: what becomes of entries that cannot be used, likewise.
+    """
+
+    images: str | os.PathLike[str]
+    train_labels: str | os.PathLike[str]
+    val_labels: str | os.PathLike[str]
+    val_images: str | os.PathLike[str] | None = None
+    difficult: Difficult = "ignore"
+    label_problems: Problems = "refuse"
+
+    def read(self) -> Data:
+        """Read both label files.
+
+        Raises:
+            UserError: if one cannot be used, or no validation photograph shows anything; or, unless problems are
+                skipped, an entry of one cannot, such as one of a class that the training labels lack.
+        """
+        train = self._part(self.train_labels, self.images)
+        val_images = self.images if self.val_images is None else self.val_images
+        val = self._part(self.val_labels, val_images, train.labels.classes)
+        if not val.labels.targets.any():
+            raise UserError(f"no photograph of {val.file} shows any of the classes: there is nothing to measure by")
+        return Data(train, val)
+
+    def _part(
+        self, file: str | os.PathLike[str], folder: str | os.PathLike[str], classes: Sequence[str] | None = None
+    ) -> LabelledPhotographs:
+        labels = read_labels(
+            Path(file), Path(folder), classes=classes, difficult=self.difficult, problems=self.label_problems
+        )
+        return LabelledPhotographs(Path(file), Path(folder), labels, self.difficult)

@@ -1,0 +1,75 @@
+"""Files of features that were written before, as arrays."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from manyview.errors import UserError
+from manyview.evaluation.embed.files import FeaturesFile
+from manyview.evaluation.embed.npz import NpzFeatures
+from manyview.evaluation.embed.parquet import ParquetFeatures
+
+FORMATS = {".parquet": ParquetFeatures, ".npz": NpzFeatures}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StoredFeatures:
+    r"""What a file of features holds.
+
+    Attributes:
+        images: names relative to the folder of photographs; bytes that are no UTF-8 are written ``\udcXX``.
+        sizes: width and height of each photograph in pixels.
+        features: pooled features, float32 or float16.
+        patches: feature maps, places first; None if the file has none, or they were not asked for.
+        record: how they were made: "protocol", "results", "provenance".
+    """
+
+    images: tuple[str, ...]
+    sizes: Int[np.ndarray, "photographs 2"]
+    features: Float[np.ndarray, "photographs pooled_dim"]
+    patches: Float[np.ndarray, "photographs rows columns dim"] | None
+    record: dict[str, Any]
+
+
+def open_features(path: Path) -> FeaturesFile:
+    """A file of features, to be read a part at a time.
+
+    Raises:
+        UserError: it is missing, damaged, of another kind, or needs a library that is not installed.
+    """
+    kind = FORMATS.get(path.suffix.lower())
+    if kind is None:
+        raise UserError(f"{path} must end in .parquet or .npz, as the files that manyview embed writes")
+    if not path.is_file():
+        raise UserError(f"there is no file {path}")
+    return kind(path)
+
+
+def read_features(path: str | os.PathLike[str], *, patches: bool = False) -> StoredFeatures:
+    """Features that ``embed`` wrote, in main memory.
+
+    Args:
+        path: a Parquet or an NPZ file of ``embed``.
+        patches: read the feature maps too, if the file has them.
+
+    Raises:
+        UserError: the file is missing, damaged or not one of ``embed``, or pyarrow is not installed.
+    """
+    file = open_features(Path(path))
+    images: list[str] = []
+    arrays: dict[str, np.ndarray] = {}
+    for rows in file.rows(patches=patches):
+        for name in ("sizes", "features", "patches"):
+            values = getattr(rows, name)
+            if values is not None:
+                # Filled piece by piece, so that memory never holds everything twice.
+                whole = arrays.setdefault(name, np.empty((file.count, *values.shape[1:]), values.dtype))
+                whole[len(images) : len(images) + len(values)] = values
+        images += rows.images
+    return StoredFeatures(tuple(images), arrays["sizes"], arrays["features"], arrays.get("patches"), file.record)

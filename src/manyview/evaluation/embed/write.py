@@ -1,0 +1,227 @@
+"""Features of a folder of photographs, pooled and by place, to a file."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from manyview.backbones import Backbone, load_backbone
+from manyview.errors import UserError
+from manyview.evaluation.embed.files import KIND, Rows, Writer, as_text
+from manyview.evaluation.embed.npz import NpzRows
+from manyview.evaluation.embed.output import claim_files
+from manyview.evaluation.embed.parquet import ParquetRows, require_pyarrow
+from manyview.evaluation.embed.photographs import Maps, PhotographsInBoxes, feature_maps
+from manyview.evaluation.embed.read import FORMATS
+from manyview.evaluation.embed.settings import RECORD_SUFFIX, SKIPPED_SUFFIX, Extraction, describe_network
+from manyview.evaluation.embed.skipped import Skipped
+from manyview.evaluation.features.backbone import FrozenBackbone, bands
+from manyview.evaluation.features.extract import require
+from manyview.images import ImageFiles, find_images
+from manyview.pooling import pool as pool_maps
+from manyview.runs import atomic_write, provenance
+from manyview.runs.progress import Progress, no_progress
+from manyview.runs.signals import StopRequest
+from manyview.runtime import resolve_device, resolve_precision
+
+DTYPES = ("float32", "float16")
+
+
+@dataclass(frozen=True, slots=True)
+class FileSettings:
+    """What is written of each photograph; checked when made.
+
+    Raises:
+        UserError: if a value is out of range.
+    """
+
+    patches: bool
+    dtype: str
+    max_bad_fraction: float | int
+
+    def __post_init__(self) -> None:
+        require(self.dtype in DTYPES, f"dtype must be {' or '.join(DTYPES)}, not {self.dtype!r}")
+        require(
+            0 <= self.max_bad_fraction <= 1, f"max_bad_fraction is a share from 0 to 1, not {self.max_bad_fraction}"
+        )
+
+
+def embed(
+    weights: str | os.PathLike[str],
+    *,
+    images: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    list: str | os.PathLike[str] | None = None,
+    pool: str = "gamp",
+    size: int = 224,
+    patches: bool = False,
+    dtype: str = "float32",
+    batch_size: int = 64,
+    max_bad_fraction: float | int = 0.05,
+    workers: int | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    backbone: str | None = None,
+    progress: Progress = no_progress,
+) -> dict[str, Any]:
+    """Write the features of a folder's photographs to one file, which ``read_features`` reads.
+
+    Each photograph is warped to S x S and normalised as the backbone's own images were. Batches are written as they
+    are made: memory does not grow with the number of photographs. The file appears when it is whole; beside it lie
+    its record (``.json``) and, where photographs could not be read, their names with the reasons (``.skipped.csv``).
+
+    In Parquet a row is a photograph: "image" (name relative to the folder), "width", "height" (pixels), "features"
+    (D numbers) and, if asked for, "patches" (h x w x D numbers, row by row of the feature map). NPZ holds the arrays
+    "images" (N), "sizes" (N, 2), "features" (N, D) and "patches" (N, h, w, D). The record lies within either too: in
+    Parquet's metadata under "manyview", in NPZ as the array "record", both JSON. NPZ needs the room on the disk twice
+    while it is put together.
+
+    Args:
+        weights: run folder or checkpoint file.
+        images: folder of photographs, searched recursively.
+        out: the file to write, ``.parquet`` or ``.npz``; neither it nor its record may exist.
+        list: text or CSV file that names the photographs to take; unset: all in the folder.
+        pool: "gamp", "avg", "max", "avg_minus_max" or "cat", of which "features" are made.
+        size: S, the side of the inputs in pixels, at least 8.
+        patches: write the feature maps, too: the features of each place.
+        dtype: "float32" or "float16" of what is written.
+        batch_size: photographs at a time, at least 1.
+        max_bad_fraction: share of unreadable photographs, from 0 to 1, above which nothing is written.
+        workers: loader processes; unset: by cores. The features do not depend on it.
+        device: "auto" (a CUDA accelerator if there is one), "cpu", "cuda", "cuda:1", "mps".
+        precision: of the backbone: "float32" (which "auto" means) or "bf16".
+        backbone: architecture, where the weights do not say it themselves.
+        progress: called after each batch with the number of photographs done.
+
+    Returns:
+        Plain data, as in the file: "protocol" (all that the features depend on; "patches" is None or says "rows",
+        "columns" and "dim"), "results" ("photographs" and "skipped", how many), "provenance".
+
+    Raises:
+        UserError: if a setting is out of range, the weights or the photographs cannot be used, too many photographs
+            cannot be read, a feature is not finite or too large for float16, ``out`` exists or cannot be written, or
+            pyarrow is missing for Parquet.
+        KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM, after the current batch; nothing is written then.
+    """
+    start, origin = time.perf_counter(), provenance()
+    settings = Extraction(pool, size, batch_size, workers, device, precision)
+    written = FileSettings(patches, dtype, max_bad_fraction)
+    out = Path(out)
+    record_file = out.with_suffix(RECORD_SUFFIX)
+    claim_files(out, tuple(FORMATS), record_file)
+    if out.suffix.lower() == ".parquet":
+        require_pyarrow()
+    network = load_backbone(weights, backbone)
+    files = find_images(Path(images), Path(list) if list is not None else None, arrays=bands(network) != "rgb")
+    skipped = Skipped(files, max_bad_fraction, out.with_suffix(SKIPPED_SUFFIX))
+    protocol = {
+        "kind": KIND,
+        **describe_network(Path(weights), network, settings),
+        "dtype": dtype,
+        "images": str(images),
+        "list": None if list is None else str(list),
+        "fingerprint": files.fingerprint(),
+    }
+    record: dict[str, Any] = {}
+
+    def write(temporary: Path) -> None:
+        with (
+            _gone_on_failure(temporary),
+            temporary.open("wb") as stream,
+            contextlib.closing(_writer(out, stream, files)) as writer,
+            StopRequest() as stop,
+        ):
+            shape = _write_rows(writer, network, files, settings, written, skipped, progress, stop)
+            record["protocol"] = protocol | {"patches": shape}
+            record["results"] = {
+                "photographs": len(files) - len(skipped.reasons),
+                "skipped": len(skipped.reasons),
+            }
+            record["provenance"] = {**origin, "seconds": round(time.perf_counter() - start, 1)}
+            writer.finish(record)
+            if stop.signal is not None:
+                stop.act()
+
+    atomic_write(out, write)
+    atomic_write(record_file, json.dumps(record, indent=2, allow_nan=False) + "\n")
+    skipped.write()
+    return record
+
+
+def _write_rows(
+    writer: Writer,
+    network: Backbone,
+    files: ImageFiles,
+    settings: Extraction,
+    written: FileSettings,
+    skipped: Skipped,
+    progress: Progress,
+    stop: StopRequest,
+) -> dict[str, int] | None:
+    """Write all rows; gives the shape of a photograph's patches, if those are written."""
+    frozen = FrozenBackbone(network, resolve_device(settings.device), resolve_precision(settings.precision))
+    photographs = PhotographsInBoxes(files, settings.size, bands=bands(network))
+    shape: dict[str, int] | None = None
+    done, phase = 0, "features"
+    progress(done, len(files), phase)
+    for maps in feature_maps(
+        frozen, photographs, range(len(files)), batch_size=settings.batch_size, workers=settings.workers
+    ):
+        skipped.add(maps.unread)
+        if maps.places:
+            rows = _rows(maps, files, settings.pool, written)
+            writer.write(rows)
+            if rows.patches is not None:
+                shape = dict(zip(("rows", "columns", "dim"), rows.patches.shape[1:], strict=True))
+        done += len(maps.places) + len(maps.unread)
+        progress(done, len(files), phase)
+        if stop.signal is not None:
+            stop.act()
+    return shape
+
+
+def _rows(maps: Maps, files: ImageFiles, pool: str, written: FileSettings) -> Rows:
+    places = maps.maps[:, 0]
+    return Rows(
+        [as_text(files[index]) for index, _, _ in maps.places],
+        np.array([size for _, *size in maps.places]),
+        _numbers(pool_maps(places, pool), written.dtype),
+        _numbers(places.permute(0, 2, 3, 1), written.dtype) if written.patches else None,
+    )
+
+
+def _numbers(values: Tensor, dtype: str) -> Float[np.ndarray, "*shape"]:
+    """Values of the type that is written, or an error where they are too large for it."""
+    with np.errstate(over="ignore"):
+        numbers = values.cpu().numpy().astype(dtype)
+    if not np.isfinite(numbers).all():
+        raise UserError(
+            f"features reach {float(values.abs().max()):.3g}, but float16 ends at 65504: write them as float32"
+        )
+    return numbers
+
+
+def _writer(out: Path, stream: IO[bytes], files: ImageFiles) -> Writer:
+    if out.suffix.lower() == ".parquet":
+        return ParquetRows(stream)
+    return NpzRows(stream, out.parent, longest_name=max(len(as_text(name)) for name in files))
+
+
+@contextlib.contextmanager
+def _gone_on_failure(temporary: Path) -> Iterator[None]:
+    """Leave nothing half-written behind, whatever ends the work, Ctrl-C too."""
+    try:
+        yield
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,113 @@
+"""A backbone that is not trained: pixels in, feature maps out."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Literal
+
+import torch
+from jaxtyping import Float32
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from manyview.backbones import Backbone
+from manyview.backbones.folding import folded
+from manyview.config import IMAGENET_MEAN, IMAGENET_STD
+from manyview.errors import UserError
+from manyview.evaluation.features.dataset import Pixels
+from manyview.views import normalize_channels_last
+
+Maps = Float32[Tensor, "batch dim height width"]
+
+# Maps of more leave a core's cache, and fewer do not keep it busy: of 1 to 64 images of 224 x 224 in a part, 16 were
+# the fastest with a ResNet-18.
+_PART_PIXELS = 16 * 224**2
+
+
+def normalisation(backbone: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation that a backbone's images were normalised with; ImageNet's where it does not say."""
+    return getattr(backbone, "mean", IMAGENET_MEAN), getattr(backbone, "std", IMAGENET_STD)
+
+
+def bands(backbone: nn.Module) -> Literal["rgb"] | int:
+    """What a backbone's photographs hold: "rgb", which a module that does not say takes, or a number of bands."""
+    return "rgb" if getattr(backbone, "rgb", True) else int(backbone.in_channels)  # type: ignore[arg-type]
+
+
+class FrozenBackbone:
+    """A backbone in eval mode on its device: pixels in, float32 feature maps out, no gradient.
+
+    On a CPU each core computes parts of the batch by itself. Cores that share every layer's work wait for each other
+    after it, and all of them wait when one is taken away for loading photographs.
+
+    Args:
+        backbone: normalised images (B, C, S, S) to feature maps (B, D, h, w); moved to the device, set to eval mode.
+        device: where it runs.
+        precision: "float32", or "bf16" for autocast to bfloat16.
+    """
+
+    def __init__(self, backbone: nn.Module, device: torch.device, precision: str = "float32") -> None:
+        self.backbone = backbone.to(device).eval()
+        self.device, self.precision = device, precision
+        self._mean, self._std = normalisation(backbone)
+        self._pool = None
+        if device.type == "cpu" and isinstance(backbone, Backbone) and _takes_images_one_by_one(backbone):
+            # Weights lie as the images do; each convolution would otherwise turn them round every time.
+            self.backbone = folded(backbone).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self._cores = torch.get_num_threads()
+            self._pool = single_threads(self._cores) if self._cores > 1 else None
+
+    def __call__(self, pixels: Pixels) -> Maps:
+        """Feature maps of pixels of 8 or 16 bits.
+
+        Raises:
+            UserError: the backbone fails on images of this size.
+        """
+        if self._pool is None:
+            return self._maps(pixels)
+        rows = min(-(-len(pixels) // self._cores), max(1, _PART_PIXELS // pixels.shape[-1] ** 2))
+        return torch.cat(list(self._pool.map(self._maps, pixels.split(rows))))
+
+    @torch.no_grad()
+    def _maps(self, pixels: Pixels) -> Maps:
+        images = normalize_channels_last(pixels.to(self.device, non_blocking=True), self._mean, self._std)
+        try:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16"):
+                features: Tensor = self.backbone(images)
+        except torch.OutOfMemoryError:
+            raise
+        except (AssertionError, RuntimeError, ValueError) as error:
+            size = pixels.shape[-1]
+            raise UserError(
+                f"the backbone fails on photographs of {size} x {size} pixels: {error}; choose another size"
+            ) from error
+        return features.float()
+
+
+def _takes_images_one_by_one(backbone: Backbone) -> bool:
+    """Whether images can be shown to it in any parts, several at a time.
+
+    A module of somebody's own may keep things between its layers, which threads would mix up, and a norm without
+    running statistics takes those of the batch.
+    """
+    by_batch = any(isinstance(module, _BatchNorm) and module.running_mean is None for module in backbone.modules())
+    return not backbone.name.startswith("own:") and not by_batch
+
+
+def single_threads(count: int) -> ThreadPoolExecutor:
+    """Threads of Python whose computations in PyTorch take one core each; the caller's take as many as before."""
+    before = torch.get_num_threads()
+    started = Barrier(count + 1)
+
+    def start() -> None:
+        torch.set_num_threads(1)
+        torch.get_num_threads()  # a thread takes up the number when it first needs it, and keeps it then
+        started.wait()
+
+    pool = ThreadPoolExecutor(count, "manyview-core", initializer=start)
+    for _ in range(count):
+        pool.submit(int)
+    started.wait()
+    torch.set_num_threads(before)  # it is also what threads of others start with
+    return pool

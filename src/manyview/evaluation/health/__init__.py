@@ -1,0 +1,1 @@
+"""Checks of a backbone without labels: collapse, similarity of views, diagnosis."""

@@ -1,0 +1,263 @@
+"""Label-free measures of a backbone on a sample of photographs, and a diagnosis in a sentence."""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from manyview.backbones import Backbone, load_backbone, wrap_backbone
+from manyview.backbones.untrained import UNTRAINED, untrained
+from manyview.config import DataConfig, PretrainConfig, ViewsConfig, WholeViewsConfig
+from manyview.errors import UserError
+from manyview.evaluation.features.backbone import bands
+from manyview.evaluation.features.dataset import MIN_SIZE
+from manyview.evaluation.features.extract import require
+from manyview.evaluation.health.diagnosis import Measures, diagnose
+from manyview.evaluation.health.run_parts import Trained, run_at, run_config, trained_with
+from manyview.evaluation.label_free_protocol import describe_photographs, describe_weights
+from manyview.evaluation.photographs_in_views import BATCH_SIZE, Features, PhotographsInViews, features_in_views
+from manyview.evaluation.record import claim_output, write_result
+from manyview.images import find_images
+from manyview.measures import alignment, alpha_req, collapse_std, effective_rank, uniformity
+from manyview.runs import RunFolder, provenance
+from manyview.runs.progress import Progress, no_progress
+from manyview.runtime import resolve_device, resolve_precision
+
+HEALTH_FILE = "health.json"
+_UNTRAINED = f"{UNTRAINED}; batch norms normalise by each batch of {BATCH_SIZE} photographs"
+# Enough to tell healthy from collapsed, and few enough to take less time than one training step at the usual batch.
+HEALTH_SAMPLE = 256
+
+
+def check_weights(
+    weights: str | os.PathLike[str],
+    *,
+    images: str | os.PathLike[str],
+    list: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] | None = None,
+    sample: int = 1000,
+    size: int | None = None,
+    views: ViewsConfig | None = None,
+    seed: int = 0,
+    backbone: str | nn.Module | None = None,
+    workers: int | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    random_init: bool = True,
+    progress: Progress = no_progress,
+) -> dict[str, Any]:
+    """Measure a backbone without labels, an untrained one beside it, and say in a sentence how it is.
+
+    Measured are the features, which are the global average of the backbone's feature map, and where ``weights`` are a
+    run's, also its projections z of them: the deviation of z/|z|, RankMe, alpha-ReQ and uniformity on whole
+    photographs warped to S x S, and alignment between two augmented views of each. All networks are in eval mode.
+
+    Args:
+        weights: run folder or checkpoint file.
+        images: folder of photographs, searched recursively; any will do, those trained on too.
+        list: text or CSV file that names the photographs to draw from; unset: all in the folder.
+        out: folder for metrics.json; unset: nothing is written.
+        sample: photographs to measure, drawn by the seed; fewer if there are fewer. Those that cannot be read are left
+            out and counted. Ranks grow with their number: compare only figures of equally many.
+        size: S, in pixels, at least 8; unset: that of the run's views, or where there is no run, of ``views``.
+        views: how the two views are drawn, at S; unset: as in the run, or SimSiam's of 224 pixels.
+        seed: of the sample, the views and the untrained network.
+        backbone: architecture, where the weights do not say it themselves; for a module of one's own that module, of
+            which a copy is measured.
+        workers: loader processes; unset: by cores. No figure depends on it.
+        device: "auto" (a CUDA accelerator if there is one), "cpu", "cuda", "cuda:1", "mps".
+        precision: of the backbone: "float32" (which "auto" means) or "bf16", whose rounding adds to the ranks.
+        random_init: measure an untrained network of the same architecture beside it, without which the diagnosis can
+            say little. A module of one's own has none. Its batch norms, which have kept no statistics yet, normalise
+            by each batch, as in training.
+        progress: called as work goes on.
+
+    Returns:
+        Plain data, as in metrics.json: "protocol" (all that the figures depend on), "results" (for "pretrained" and
+        "random_init": of "features" and, for a run, "projections" the measures "dim", "std", "rankme", "rankme_share"
+        (of the smaller of photographs and dim), "alpha_req" (None if too few dimensions), "uniformity", "alignment"),
+        "diagnosis" ("verdict": "healthy", "partly collapsed", "collapsed" or "undecided", and "sentence"),
+        "provenance".
+
+    Raises:
+        UserError: a setting is out of range, the weights or the photographs cannot be used, ``out`` already holds a
+            metrics.json or cannot be written.
+    """
+    origin = provenance()
+    _check_settings(sample, size, seed, workers)
+    where, precision = resolve_device(device), resolve_precision(precision)
+    if out is not None:
+        claim_output(Path(out))
+    run = run_at(Path(weights))
+    config = run_config(run) if run else None
+    views = views or (config.views if config else WholeViewsConfig())
+    views = views.model_copy(update={"size": size or (config.views if config else views).size})
+    network = _load(weights, backbone, views.size, config)
+    photographs = _photographs(network, Path(images), Path(list) if list is not None else None, views, seed, config)
+    compared = random_init and not network.name.startswith("own:")
+    beside = {"random_init": _without_statistics(untrained(network, seed))} if compared else {}
+    found = features_in_views(
+        {"pretrained": network, **beside},
+        photographs,
+        _draw(len(photographs.files), sample, seed),
+        device=where,
+        precision=precision,
+        workers=workers,
+        progress=progress,
+    )
+    _check_features(found)
+    trained = trained_with(run, network) if run else None
+    result = {
+        "protocol": {
+            **describe_weights(Path(weights), network, trained),
+            **describe_photographs(photographs, found, sample, None if list is None else str(list)),
+            "untrained_backbone": _UNTRAINED if compared else None,
+            "seed": seed,
+            "precision": precision,
+            "device": str(where),
+        },
+        **_judge(found, trained, config),
+        "provenance": origin,
+    }
+    if out is not None:
+        write_result(Path(out), result)
+    return result
+
+
+def check_run(run: RunFolder, config: PretrainConfig, *, module: nn.Module | None = None) -> str:
+    """Check the weights of a run that is done, on some of its photographs; leaves ``health.json`` in its folder.
+
+    Args:
+        run: the run's folder.
+        config: what the run was told last; the photographs, the loader processes and the device are taken from it.
+        module: the backbone, if it is a module of one's own; a copy is measured.
+
+    Returns:
+        The diagnosis as a sentence, or why there is none: a run that is done does not fail for want of it.
+    """
+    data = config.data
+    try:
+        result = check_weights(
+            run,
+            images=data.images,
+            list=data.list,
+            sample=HEALTH_SAMPLE,
+            backbone=module,
+            workers=data.workers,
+            device=config.training.device,
+        )
+        run.write_json(HEALTH_FILE, result)
+    except UserError as error:
+        return f"The weights were not checked: {error}"
+    sentence: str = result["diagnosis"]["sentence"]
+    return sentence
+
+
+def measure(vectors: Float32[Tensor, "photographs 3 dim"]) -> Measures:
+    """The measures of one kind of vectors, which are finite.
+
+    Args:
+        vectors: of at least two photographs, each as a whole and in two views.
+    """
+    whole, first, second = vectors.unbind(1)
+    rank, alpha = effective_rank(whole), alpha_req(whole)
+    return {
+        "dim": whole.shape[1],
+        "std": collapse_std(whole),
+        "rankme": rank,
+        "rankme_share": rank / min(whole.shape),
+        "alpha_req": None if math.isnan(alpha) else alpha,
+        "uniformity": uniformity(whole),
+        "alignment": alignment(first, second),
+    }
+
+
+def _check_settings(sample: int, size: int | None, seed: int, workers: int | None) -> None:
+    require(sample >= 2, f"sample must be at least 2 photographs, not {sample}")
+    require(size is None or size >= MIN_SIZE, f"size must be at least {MIN_SIZE} pixels, not {size}")
+    require(0 <= seed < 2**63, f"seed must be from 0 to 2**63 - 1, not {seed}")
+    require(workers is None or workers >= 0, f"workers must be at least 0, not {workers}")
+
+
+def _load(
+    weights: str | os.PathLike[str], backbone: str | nn.Module | None, size: int, config: PretrainConfig | None
+) -> Backbone:
+    if not isinstance(backbone, nn.Module):
+        return load_backbone(weights, backbone)
+    # A copy, as measuring sets modes and moves weights to a device, and the module is its owner's.
+    channels = config.data.channels if config else 3
+    return load_backbone(weights, into=wrap_backbone(copy.deepcopy(backbone), size, channels))
+
+
+def _without_statistics(network: Backbone) -> Backbone:
+    """Make batch norms normalise by each batch, in eval mode too.
+
+    Those of an untrained network still hold mean 0 and variance 1, under which its features nearly coincide: a mere
+    pass over the photographs, without any learning, would multiply their rank.
+    """
+    for norm in network.modules():
+        if isinstance(norm, _BatchNorm):
+            norm.track_running_stats = False
+            norm.running_mean = norm.running_var = norm.num_batches_tracked = None
+    return network
+
+
+def _photographs(
+    network: Backbone, images: Path, names: Path | None, views: ViewsConfig, seed: int, config: PretrainConfig | None
+) -> PhotographsInViews:
+    data = config.data if config else DataConfig(images=str(images), bands=bands(network))
+    return PhotographsInViews(find_images(images, names, arrays=data.bands != "rgb"), data, views, seed)
+
+
+def _draw(photographs: int, sample: int, seed: int) -> list[int]:
+    """A sample without repetition, in the order of the folder."""
+    drawn: list[int] = np.sort(np.random.default_rng(seed).permutation(photographs)[:sample]).tolist()
+    return drawn
+
+
+def _check_features(found: Features) -> None:
+    """Refuse features that no measure could be taken of."""
+    readable = found.readable
+    if readable < 2:
+        first = f"; not {found.unreadable[0].path} ({found.unreadable[0].reason})" if found.unreadable else ""
+        raise UserError(
+            f"at least two photographs are needed, but only {readable} of {readable + len(found.unreadable)} can be "
+            f"read{first}"
+        )
+    for vectors in found.by_network.values():
+        _require_finite(vectors)
+
+
+def _require_finite(vectors: Tensor) -> None:
+    finite = bool(vectors.isfinite().all())
+    require(
+        finite, "the backbone gives features that are not finite: its weights are damaged, or of a run that diverged"
+    )
+
+
+def _judge(found: Features, trained: Trained | None, config: PretrainConfig | None) -> dict[str, Any]:
+    """Measures of all networks, and what follows from them."""
+    results = {name: {"features": measure(vectors)} for name, vectors in found.by_network.items()}
+    if trained and trained.projector:
+        with torch.no_grad():
+            z = trained.projector(found.by_network["pretrained"].flatten(0, 1)).unflatten(0, (-1, 3))
+        _require_finite(z)
+        results["pretrained"]["projections"] = measure(z)
+    diagnosis = diagnose(
+        results["pretrained"]["features"],
+        found.readable,
+        untrained=results["random_init"]["features"] if "random_init" in results else None,
+        projections=results["pretrained"].get("projections"),
+        run=config,
+        steps=trained.steps if trained else None,
+    )
+    return {"results": results, "diagnosis": {"verdict": diagnosis.verdict, "sentence": diagnosis.sentence}}

@@ -1,0 +1,1 @@
+"""Linear evaluation: a linear classifier trained on a frozen backbone."""

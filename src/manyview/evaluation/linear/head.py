@@ -1,0 +1,196 @@
+"""Training of the linear head (paper Section 4.1), on whatever supplies its batches of features."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from torch import Tensor, nn
+
+from manyview.errors import UserError
+from manyview.evaluation.features.extract import require
+from manyview.runs.progress import Progress, no_progress
+
+INITIAL_STD = 0.01
+
+FeatureBatch = tuple[Float32[Tensor, "batch dim"], Float32[Tensor, "batch classes"]]
+
+
+@dataclass(frozen=True, slots=True)
+class HeadSettings:
+    """How the head is trained; the defaults are the paper's (batch size: the authors' code).
+
+    Raises:
+        UserError: if a number is out of range.
+    """
+
+    epochs: int = 100
+    batch_size: int = 64
+    base_learning_rate: float | int = 10.0
+    weight_decay: float | int = 1e-4
+    momentum: float = 0.9
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.epochs >= 1, f"epochs must be at least 1, not {self.epochs}")
+        require(self.batch_size >= 1, f"batch_size must be at least 1, not {self.batch_size}")
+        rate, decay = self.base_learning_rate, self.weight_decay
+        require(0 < rate < math.inf, f"base_learning_rate must be above 0, not {rate}")
+        require(0 <= decay < math.inf, f"weight_decay must be at least 0, not {decay}")
+        require(0 <= self.momentum < 1, f"momentum must be at least 0 and below 1, not {self.momentum}")
+        require(0 <= self.seed < 2**63, f"seed must be from 0 to 2**63 - 1, not {self.seed}")
+
+    @property
+    def learning_rate(self) -> float:
+        """Learning rate of the first epoch, by the linear rule: base x batch size / 256."""
+        return self.base_learning_rate * self.batch_size / 256
+
+    def learning_rate_at(self, epoch: int) -> float:
+        """Cosine from the learning rate towards 0, constant within an epoch."""
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
+
+    def steps_per_epoch(self, images: int) -> int:
+        """Batches that hold every image once, the last one perhaps smaller."""
+        return math.ceil(images / self.batch_size)
+
+
+def shuffled_places(settings: HeadSettings, images: int, first_epoch: int = 0) -> Iterator[list[tuple[int, int]]]:
+    """The (epoch, index) of every batch from an epoch on, each epoch in an order drawn from (seed, epoch) alone."""
+    for epoch in range(first_epoch, settings.epochs):
+        order = np.random.default_rng((settings.seed, epoch)).permutation(images).tolist()
+        for start in range(0, images, settings.batch_size):
+            yield [(epoch, index) for index in order[start : start + settings.batch_size]]
+
+
+def new_head(dim: int, classes: int, seed: int) -> nn.Linear:
+    """Linear layer with weights from N(0, .01), .01 being the standard deviation, and bias 0."""
+    # Made without storage first, so that PyTorch's own initialisation draws nothing from the user's generator.
+    head = nn.Linear(dim, classes, device="meta").to_empty(device="cpu")
+    nn.init.normal_(head.weight, std=INITIAL_STD, generator=torch.Generator().manual_seed(seed))
+    nn.init.zeros_(head.bias)
+    return head
+
+
+@contextlib.contextmanager
+def single_thread() -> Iterator[None]:
+    """Compute on one CPU thread: steps as small as the head's take many times as long on several."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def known_loss(
+    logits: Float32[Tensor, "images classes"], targets: Float32[Tensor, "images classes"]
+) -> Float32[Tensor, ""]:
+    """Binary cross-entropy with logits, mean over the labels that are known.
+
+    Args:
+        logits: of the head.
+        targets: 0 or 1; nan for a label that is left out, such as Pascal VOC's "difficult" ones.
+    """
+    known = ~targets.isnan()
+    if bool(known.all()):
+        return nn.functional.binary_cross_entropy_with_logits(logits, targets)
+    # With none known the sum is 0, where a mean would be 0 / 0.
+    total = nn.functional.binary_cross_entropy_with_logits(logits[known], targets[known], reduction="sum")
+    return total / max(int(known.sum()), 1)
+
+
+class HeadTraining:
+    """A linear head that is being trained: its weights, the optimiser's, and the mean loss of each epoch so far.
+
+    Args:
+        head: trained in place.
+        settings: epochs, batch size, learning rate, weight decay, momentum.
+    """
+
+    def __init__(self, head: nn.Linear, settings: HeadSettings) -> None:
+        self.head, self.settings = head, settings
+        self.losses: list[float] = []
+        self._optimizer = torch.optim.SGD(
+            head.parameters(), lr=settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
+        )
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        return len(self.losses)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that the next epoch depends on, but for the losses."""
+        found = {name: parameter.detach().cpu().clone() for name, parameter in self.head.named_parameters()}
+        for name, parameter in self.head.named_parameters():
+            momentum = self._optimizer.state[parameter].get("momentum_buffer")
+            if momentum is not None:
+                found[f"{name}.momentum"] = momentum.cpu().clone()
+        return found
+
+    def restore(self, tensors: Mapping[str, Tensor], losses: list[float]) -> None:
+        """Take up a training where ``tensors`` and ``losses`` were kept."""
+        self.losses = list(losses)
+        for name, parameter in self.head.named_parameters():
+            parameter.data.copy_(tensors[name])
+            if f"{name}.momentum" in tensors:
+                self._optimizer.state[parameter]["momentum_buffer"] = tensors[f"{name}.momentum"].to(parameter.device)
+
+    def run_epoch(self, batches: Iterator[FeatureBatch], images: int) -> None:
+        """Minimise the loss over the batches that hold every image once.
+
+        Raises:
+            UserError: if the loss is not finite.
+        """
+        for group in self._optimizer.param_groups:
+            group["lr"] = self.settings.learning_rate_at(self.epoch)
+        total = torch.zeros((), dtype=torch.float64, device=self.head.weight.device)
+        for _ in range(self.settings.steps_per_epoch(images)):
+            features, targets = next(batches)
+            loss = known_loss(self.head(features), targets)
+            self._optimizer.zero_grad()
+            loss.backward()
+            self._optimizer.step()
+            total += loss.detach() * len(features)
+        self.losses.append(float(total) / images)
+        # An infinite weight would show in the loss only at the next step: there is none after the last epoch.
+        if not (math.isfinite(self.losses[-1]) and bool(torch.isfinite(self.head.weight).all())):
+            raise UserError(
+                f"the linear head diverged in epoch {self.epoch} of {self.settings.epochs} (loss {self.losses[-1]}): "
+                f"lower base_learning_rate, which is {self.settings.base_learning_rate:g}"
+            )
+
+
+def train_head(
+    batches: Iterator[FeatureBatch],
+    training: HeadTraining,
+    images: int,
+    *,
+    after_epoch: Callable[[HeadTraining], None] = lambda _: None,
+    progress: Progress = no_progress,
+    phase: str = "linear head",
+) -> None:
+    """Minimise binary cross-entropy with logits, averaged over images and classes, by SGD with momentum.
+
+    Args:
+        batches: pooled features (B, D) and targets (B, C), 0 or 1, or nan where left out, on the head's device, in
+            order, for all epochs that are left.
+        training: a new one, or one that was stopped; its head has the last epoch's weights in the end.
+        images: photographs in an epoch.
+        after_epoch: called after each epoch.
+        progress: called after each epoch.
+        phase: what progress is told is being done.
+
+    Raises:
+        UserError: if the loss is not finite.
+    """
+    progress(training.epoch, training.settings.epochs, phase)
+    while training.epoch < training.settings.epochs:
+        training.run_epoch(batches, images)
+        after_epoch(training)
+        progress(training.epoch, training.settings.epochs, phase)

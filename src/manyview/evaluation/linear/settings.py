@@ -1,0 +1,102 @@
+"""The protocol of linear evaluation (paper Section 4.1): its settings, its recipes, and their record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from manyview.backbones.untrained import UNTRAINED
+from manyview.errors import UserError
+from manyview.evaluation.features.extract import require
+from manyview.evaluation.linear.head import INITIAL_STD, HeadSettings
+from manyview.evaluation.metric_settings import MetricSettings
+from manyview.evaluation.metrics.bootstrap import INTERVALS
+from manyview.evaluation.metrics.thresholds import LOGIT_THRESHOLD
+
+RECIPES = MappingProxyType(
+    {
+        "paper": MappingProxyType({"weight_decay": 1e-4, "threshold": 0.5}),
+        "released": MappingProxyType({"weight_decay": 0.0, "threshold": LOGIT_THRESHOLD}),
+    }
+)
+"""Where the paper and its authors' code differ: there, no decay, and a class is predicted from a logit of .6 on."""
+
+EPOCHS = ("last", "best")
+_AUGMENTATION = "random crop of 8 to 100 % of the area, ratio 3/4 to 4/3, mirrored with probability .5"
+
+
+@dataclass(frozen=True, slots=True)
+class LinearSettings:
+    """How the head is trained and measured; checked when made.
+
+    Attributes:
+        head: epochs, batch size, learning rate, weight decay, seed.
+        recipe: where weight decay and threshold come from, unless they were given.
+        metrics: threshold at the top level of the results, kind of average precision, compatibility.
+        cached: whether the head is trained on features extracted once.
+        flips: whether each epoch takes the features of the mirrored photograph with probability .5.
+        measured: "last", or "best" for the epoch of the best validation mAP.
+        resamples: of the bootstrap over validation photographs; 0 for no intervals.
+
+    Raises:
+        UserError: if a value is out of range.
+    """
+
+    head: HeadSettings
+    recipe: str
+    metrics: MetricSettings
+    cached: bool
+    flips: bool
+    measured: str
+    resamples: int
+
+    def __post_init__(self) -> None:
+        require(self.measured in EPOCHS, f'measured (--epoch) must be "last" or "best", not {self.measured!r}')
+        require(self.cached or not self.flips, "flips are for cached features: the crops of the others are mirrored")
+        require(self.resamples >= 0, f"resamples must be at least 0, not {self.resamples}")
+
+    def describe(self) -> dict[str, Any]:
+        """All that the figures depend on but for features and labels, as plain data."""
+        head = self.head
+        return {
+            "evaluation": "multi-label linear classification on a frozen backbone",
+            "recipe": self.recipe,
+            "cached": self.cached,
+            "flips": self.flips,
+            "train_transform": self._train_transform(),
+            "loss": "binary cross-entropy with logits, mean over images and classes",
+            "optimizer": "SGD",
+            "epochs": head.epochs,
+            "batch_size": head.batch_size,
+            "base_learning_rate": head.base_learning_rate,
+            "learning_rate": head.learning_rate,
+            "schedule": "cosine by epoch",
+            "momentum": head.momentum,
+            "weight_decay": head.weight_decay,
+            "head_init": f"weights normal with standard deviation {INITIAL_STD}, bias 0",
+            "untrained_backbone": UNTRAINED,
+            "measured": self.measured,
+            **self.metrics.describe(),
+            "train_scores": "of the training photographs without augmentation, for the rule of the best F1",
+            "resamples": self.resamples,
+            "intervals": INTERVALS if self.resamples else None,
+            "seed": head.seed,
+        }
+
+    def _train_transform(self) -> str:
+        if not self.cached:
+            return _AUGMENTATION
+        mirrored = ", of each photograph and its mirror image, either with probability .5" if self.flips else ""
+        return f"features extracted once, without augmentation{mirrored}"
+
+
+def recipe_value(recipe: str, key: str, given: float | int | None) -> float | int:
+    """What was given, or else what the recipe says.
+
+    Raises:
+        UserError: there is no recipe of that name.
+    """
+    if recipe not in RECIPES:
+        raise UserError(f"recipe must be one of {', '.join(RECIPES)}, not {recipe!r}")
+    return RECIPES[recipe][key] if given is None else given

@@ -1,0 +1,1 @@
+"""Multi-label metrics, their thresholds, and their confidence intervals."""

@@ -1,0 +1,155 @@
+"""Multi-label metrics: average precision, and precision, recall and F1 overall and per class (paper Section 4.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from manyview.errors import UserError
+from manyview.evaluation.metrics.average_precision import AveragePrecision, average_precisions, mean_over_classes, rank
+from manyview.evaluation.metrics.bootstrap import Resampling, intervals
+from manyview.evaluation.metrics.precision_recall import precision_recall, tallies
+from manyview.evaluation.metrics.scores import LabelledScores, Matrix
+from manyview.evaluation.metrics.thresholds import LOGIT_THRESHOLD, Rule, Threshold, best_thresholds
+from manyview.runs.progress import Progress, no_progress
+
+HALF, LOGIT, TOP_3, BEST_F1 = "p>=0.5", "logit>=0.6", "top-3", "best F1 on train"
+"""Names of the rules that ``multilabel_report`` measures: the paper's, the authors' code's, ML-GCN's, and the best."""
+
+
+def multilabel_metrics(
+    scores: Matrix,
+    targets: Matrix,
+    threshold: Threshold = 0.5,
+    top_k: int | None = None,
+    *,
+    average_precision: AveragePrecision = "all_points",
+    compatibility: Literal["ml-gcn"] | None = None,
+    ignored: Matrix | None = None,
+) -> dict[str, Any]:
+    """Metrics of multi-label predictions, as fractions of 1.
+
+    Definitions: ``manyview.evaluation.metrics.precision_recall``.
+
+    Where a quotient has nothing to divide by it counts as 0: OP when nothing is predicted, OR when nothing is
+    positive, the term of a class never predicted in CP and of a class without positives in CR, F1 when precision and
+    recall are both 0. The AP of a class without positives is undefined: nan in "AP", and left out of "mAP" (nan too if
+    no class has positives).
+
+    Args:
+        scores: probabilities (images, classes) in [0, 1], array or tensor on any device.
+        targets: 0 or 1, of the same shape.
+        threshold: a class is predicted where its probability is at least this: one number, or one for each class
+            (compared in the scores' own precision).
+        top_k: if given, a class is predicted only where it is *also* among the image's top_k probabilities; of equal
+            ones, the first in order of class.
+        average_precision: "all_points", the mean over positives of the precision at the positive's rank, where equal
+            scores share the last of their ranks (so the value does not depend on the order of images, and equals
+            scikit-learn's); or "voc07", the mean of the best precision at recall 0, .1, ..., 1 or above.
+        compatibility: "ml-gcn" reproduces the published ML-GCN evaluation code, which sets Np = 0 to 1 and so adds 1
+            to OP's denominator for every class that is never predicted.
+        ignored: 1 where a label counts neither as positive nor as negative, e.g. "difficult" ones, of the same shape;
+            None if nowhere. The image keeps its part in the other classes, and its top_k are of all classes.
+
+    Returns:
+        "mAP", "OP", "OR", "OF1", "CP", "CR", "CF1": floats; "AP", "precision", "recall", "f1": lists of floats in
+        order of class. CP and CR are the means of "precision" and "recall".
+
+    Raises:
+        UserError: if the shapes differ or are not (images, classes) with at least one of each, if a score is outside
+            [0, 1], if a target is neither 0 nor 1, if threshold or top_k is out of range.
+    """
+    labelled = LabelledScores.check(scores, targets, ignored)
+    decided = _of_rule(labelled, Rule(threshold, top_k), compatibility)
+    return {**_of_ranking(labelled, average_precision), **decided}
+
+
+def multilabel_report(
+    scores: Matrix,
+    targets: Matrix,
+    threshold: float | int = 0.5,
+    *,
+    train_scores: Matrix | None = None,
+    train_targets: Matrix | None = None,
+    train_ignored: Matrix | None = None,
+    average_precision: AveragePrecision = "all_points",
+    compatibility: Literal["ml-gcn"] | None = None,
+    ignored: Matrix | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+    progress: Progress = no_progress,
+) -> dict[str, Any]:
+    """All metrics of one set of predictions, under every rule by name, with their confidence.
+
+    The rules are "p>=0.5" (the paper's), "logit>=0.6" (the authors' code: p >= .646), "top-3" (p >= .5 and among the
+    image's three best, or all of fewer classes: ML-GCN's), "best F1 on train" (``best_thresholds``, where a training
+    split is given), and "p>=T" for another ``threshold`` T. mAP does not depend on the rule.
+
+    Args:
+        scores: as for ``multilabel_metrics``, like all arguments that bear its names.
+        targets: 0 or 1, of the same shape.
+        threshold: of the rule whose figures stand at the top level.
+        train_scores: probabilities (training images, classes) for the training split.
+        train_targets: 0 or 1, of the same shape.
+        train_ignored: 1 where a label is left out, of the same shape.
+        average_precision: "all_points" or "voc07".
+        compatibility: None or "ml-gcn".
+        ignored: 1 where a label is left out.
+        resamples: of the bootstrap over images; 0 for no intervals.
+        seed: of the bootstrap.
+        confidence: share of the resamples within each interval.
+        progress: called with the resamples done.
+
+    Returns:
+        what ``multilabel_metrics`` does, for ``threshold``; "rule": that rule's name; "intervals": of the seven
+        figures, {"mAP": (low, high), ...}, if there are resamples; "rules": for each rule by name "threshold" (a
+        number, or a list of one for each class), "top_k", its metrics but for mAP and AP, and its "intervals".
+
+    Raises:
+        UserError: as for ``multilabel_metrics``; or if only one of train_scores and train_targets is given, or
+            resamples, seed or confidence is out of range.
+    """
+    labelled = LabelledScores.check(scores, targets, ignored)
+    classes = labelled.scores.shape[1]
+    rules = _rules(float(threshold), classes)
+    if (train_scores is None) != (train_targets is None):
+        raise UserError("the best thresholds need both train_scores and train_targets: give both, or neither")
+    if train_scores is not None and train_targets is not None:
+        best = best_thresholds(train_scores, train_targets, train_ignored)
+        if len(best) != classes:
+            raise UserError(f"train_scores have {len(best)} classes, but scores {classes}: give both the same classes")
+        rules[BEST_F1] = Rule(best)
+    headline = next(iter(rules))
+    by_rule = {name: {**rule.describe(), **_of_rule(labelled, rule, compatibility)} for name, rule in rules.items()}
+    metrics = {key: value for key, value in by_rule[headline].items() if key not in ("threshold", "top_k")}
+    report = {**_of_ranking(labelled, average_precision), **metrics, "rule": headline}
+    if resamples:
+        resampling = Resampling(resamples, seed, confidence)
+        of_map, of_rules = intervals(labelled, rules, resampling, average_precision, compatibility, progress)
+        report["intervals"] = {"mAP": of_map, **of_rules[headline]}
+        for name, found in of_rules.items():
+            by_rule[name]["intervals"] = found
+    return {**report, "rules": by_rule}
+
+
+def _rules(threshold: float, classes: int) -> dict[str, Rule]:
+    """The rules that need no training split, that of this threshold first."""
+    named: Mapping[str, Rule] = {HALF: Rule(0.5), LOGIT: Rule(LOGIT_THRESHOLD), TOP_3: Rule(0.5, min(3, classes))}
+    same = [name for name in (HALF, LOGIT) if named[name].threshold == threshold]
+    headline = same[0] if same else f"p>={threshold}"
+    return {headline: Rule(threshold), **{name: rule for name, rule in named.items() if name != headline}}
+
+
+def _of_ranking(labelled: LabelledScores, kind: str) -> dict[str, Any]:
+    """MAP and AP, which depend on the order of the images alone."""
+    ap = average_precisions(rank(labelled), np.ones((len(labelled.scores), 1)), kind)
+    return {"mAP": mean_over_classes(ap).item(), "AP": ap[0].tolist()}
+
+
+def _of_rule(labelled: LabelledScores, rule: Rule, compatibility: str | None) -> dict[str, Any]:
+    """The figures that depend on decisions."""
+    counts = tallies(labelled, rule.decide(labelled)).sum(axis=0, keepdims=True)
+    return {name: values[0].tolist() for name, values in precision_recall(counts, compatibility).items()}

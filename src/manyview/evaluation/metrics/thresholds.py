@@ -1,0 +1,109 @@
+"""From scores to decisions: when a class counts as predicted."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float64, Shaped
+
+from manyview.errors import UserError
+from manyview.evaluation.metrics.scores import LabelledScores, Matrix, Vector, as_array
+
+Threshold = float | int | Vector
+
+FALLBACK_THRESHOLD = 0.5
+"""The threshold of a class for which the training split, having no positive of it, says nothing."""
+
+LOGIT_THRESHOLD = 1 / (1 + math.exp(-0.6))
+"""The probability whose logit is .6, about .646: the threshold of the authors' code."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rule:
+    """When a class counts as predicted.
+
+    Attributes:
+        threshold: where its probability is at least this: one number, or one for each class; compared in the scores'
+            own precision, so that .7 in float32 reaches a threshold of .7.
+        top_k: if given, only where it is *also* among the image's top_k probabilities; of equal ones, the first in
+            order of class.
+    """
+
+    threshold: Threshold = 0.5
+    top_k: int | None = None
+
+    def decide(self, labelled: LabelledScores) -> Bool[np.ndarray, "images classes"]:
+        """Which classes are predicted. The scores alone decide, also where a label is ignored.
+
+        Raises:
+            UserError: if threshold or top_k is out of range, or the number of thresholds is not that of classes.
+        """
+        scores = labelled.scores
+        over: Bool[np.ndarray, "images classes"] = scores >= self._thresholds(scores.shape[1]).astype(scores.dtype)
+        if self.top_k is None:
+            return over
+        if not 1 <= self.top_k <= scores.shape[1]:
+            raise UserError(f"top_k must be from 1 to the number of classes, {scores.shape[1]}, not {self.top_k}")
+        best = np.argsort(-scores, axis=1, kind="stable")[:, : self.top_k]
+        among_best = np.zeros_like(over)
+        np.put_along_axis(among_best, best, True, axis=1)
+        return over & among_best
+
+    def describe(self) -> dict[str, Any]:
+        """The rule as plain data."""
+        return {"threshold": as_array(self.threshold).tolist(), "top_k": self.top_k}
+
+    def _thresholds(self, classes: int) -> Float64[np.ndarray, ""] | Float64[np.ndarray, " classes"]:
+        thresholds = as_array(self.threshold).astype(np.float64)
+        if thresholds.shape not in ((), (classes,)):
+            raise UserError(
+                f"threshold has the shape {thresholds.shape} where there are {classes} classes: "
+                "give one number, or one for each class"
+            )
+        in_range = (thresholds >= 0) & (thresholds <= 1)
+        if not in_range.all():
+            raise UserError(f"threshold is a probability from 0 to 1, not {thresholds[~in_range].flat[0]:g}")
+        return thresholds
+
+
+def best_thresholds(scores: Matrix, targets: Matrix, ignored: Matrix | None = None) -> Float64[np.ndarray, " classes"]:
+    """The threshold of each class that maximises its F1, found on the training split to be used on another.
+
+    All thresholds between two neighbouring scores decide alike on that split: the middle of them is taken, which leaves
+    other images' scores room on both sides (below the lowest score: the middle between it and 0). Where several such
+    intervals are equally good, the highest is taken, which predicts least. A class without positives, whose F1 is 0
+    anyhow, gets FALLBACK_THRESHOLD, .5.
+
+    Args:
+        scores: probabilities (images, classes) in [0, 1], array or tensor on any device.
+        targets: 0 or 1, of the same shape.
+        ignored: 1 where a label counts neither as positive nor as negative, of the same shape; None if nowhere.
+
+    Returns:
+        one threshold for each class, each also a number of the scores' own precision.
+
+    Raises:
+        UserError: as for ``multilabel_metrics``.
+    """
+    labelled = LabelledScores.check(scores, targets, ignored)
+    columns = zip(labelled.scores.T, labelled.positives.T, labelled.counted.T, strict=True)
+    return np.array([_best_threshold(own[counted], positive[counted]) for own, positive, counted in columns])
+
+
+def _best_threshold(scores: Shaped[np.ndarray, " images"], positives: Bool[np.ndarray, " images"]) -> float:
+    """The middle of the highest interval of thresholds of the best F1."""
+    if not positives.any():
+        return FALLBACK_THRESHOLD
+    levels, level = np.unique(-scores, return_inverse=True)  # best first
+    found = np.cumsum(np.bincount(level, weights=positives))
+    seen = np.cumsum(np.bincount(level))
+    # Both counts are whole, so equal F1s are equal to the bit, and the first of them is the highest threshold's.
+    best = int(np.argmax(2 * found / (seen + found[-1])))
+    upper = -levels[best]
+    lower = -levels[best + 1] if best + 1 < len(levels) else 0 * upper
+    middle = lower + (upper - lower) / 2
+    # Between neighbouring numbers of the scores' precision there is none, and the middle may round down.
+    return float(middle if middle > lower else upper)

@@ -1,0 +1,1 @@
+"""Nearest-neighbor retrieval of images or blocks with frozen features."""

@@ -1,0 +1,229 @@
+"""The photographs, or the blocks of photographs, that a frozen backbone holds for most alike."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from manyview.backbones import load_backbone
+from manyview.config.resolve import nearest_name
+from manyview.errors import UserError
+from manyview.evaluation.embed.settings import Extraction
+from manyview.evaluation.features.backbone import bands
+from manyview.evaluation.features.extract import require
+from manyview.evaluation.neighbours.index import Nearest, Part, Vectors
+from manyview.evaluation.neighbours.sources import BLOCKS, Extracted, Source, Stored
+from manyview.images import find_images
+from manyview.runs import provenance
+from manyview.runs.progress import Progress, no_progress
+
+KIND = "nearest neighbours by a frozen backbone's features"
+_FEW_NAMES = 10_000  # among so many a name that nearly fits is looked for
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be found; checked when made.
+
+    Attributes:
+        names: query photographs, relative to the folder; none: some are drawn.
+        drawn: how many then.
+        k: neighbours of each query.
+        blocks: of the four blocks of each query, among blocks.
+        seed: of the draw.
+
+    Raises:
+        UserError: if a value is out of range.
+    """
+
+    names: tuple[str, ...]
+    drawn: int
+    k: int
+    blocks: bool
+    seed: int
+
+    def __post_init__(self) -> None:
+        require(self.drawn >= 1, f"queries must be at least 1, not {self.drawn}")
+        require(self.k >= 1, f"k must be at least 1, not {self.k}")
+        require(0 <= self.seed < 2**63, f"seed must be from 0 to 2**63 - 1, not {self.seed}")
+
+
+def nearest_neighbours(
+    weights: str | os.PathLike[str],
+    *,
+    images: str | os.PathLike[str],
+    query: Sequence[str] = (),
+    queries: int = 6,
+    blocks: bool = False,
+    k: int = 6,
+    features: str | os.PathLike[str] | None = None,
+    list: str | os.PathLike[str] | None = None,
+    pool: str | None = None,
+    size: int | None = None,
+    seed: int = 0,
+    batch_size: int = 64,
+    workers: int | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    backbone: str | None = None,
+    progress: Progress = no_progress,
+) -> dict[str, Any]:
+    """Find, for some photographs of a folder, the nearest others by the cosine of their features.
+
+    With ``blocks``, the paper's four blocks of each query (overlap .2, Section 3.1), each warped to S x S, are compared
+    with the blocks of all other photographs. Photographs are looked at a batch at a time, and only the nearest are
+    kept. Photographs that cannot be read are left out and named in the result.
+
+    Args:
+        weights: run folder or checkpoint file.
+        images: folder of photographs, searched recursively.
+        query: names of the query photographs, relative to the folder; none: some are drawn by the seed.
+        queries: how many are drawn; fewer if there are fewer.
+        blocks: compare blocks instead of whole photographs.
+        k: neighbours of each query, at least 1; fewer if there are fewer others.
+        features: a file that ``embed`` wrote with these weights: its features are taken instead of making them again,
+            and its photographs are those that are searched. Not with ``blocks`` or ``list``.
+        list: text or CSV file that names the photographs to search; unset: all in the folder.
+        pool: "gamp" (unset), "avg", "max", "avg_minus_max" or "cat"; with ``features``, unset: as in the file.
+        size: S, at least 8; unset: 224, or as in the file.
+        seed: of the draw of queries.
+        batch_size: photographs, or blocks, at a time.
+        workers: loader processes; unset: by cores.
+        device: "auto" (a CUDA accelerator if there is one), "cpu", "cuda", "cuda:1", "mps".
+        precision: of the backbone: "float32" (which "auto" means) or "bf16".
+        backbone: architecture, where the weights do not say it themselves.
+        progress: called as work goes on.
+
+    Returns:
+        Plain data: "protocol" (all that the figures depend on), "results" (an entry a query: "image" and "neighbours",
+        the nearest first, each with "image" and "cosine"; with blocks, queries and neighbours have "block", such as
+        "top left", and "box": left, top, right, bottom in pixels), "skipped" (names of photographs that cannot be read,
+        with the reason), "provenance".
+
+    Raises:
+        UserError: if a setting is out of range, the weights, the photographs or the file of features cannot be used, a
+            query is not among the photographs or cannot be read, or there are fewer than two photographs.
+    """
+    start, origin = time.perf_counter(), provenance()
+    wanted = Wanted(tuple(query), queries, k, blocks, seed)
+    settings = Extraction(
+        "gamp" if pool is None else pool, 224 if size is None else size, batch_size, workers, device, precision
+    )
+    source: Source
+    if features is None:
+        network = load_backbone(weights, backbone)
+        names = Path(list) if list is not None else None
+        files = find_images(Path(images), names, arrays=bands(network) != "rgb")
+        source = Extracted(Path(weights), network, files, settings, blocks)
+    else:
+        require(not blocks, "a file of features holds whole photographs: leave out features, or blocks")
+        require(list is None, "the photographs searched are those of the file of features: leave out list")
+        source = Stored(Path(features), Path(images), Path(weights), pool, size)
+    skipped: dict[str, str] = {}
+    found = _search(source, wanted, skipped, progress)
+    return {
+        "protocol": {
+            "kind": KIND,
+            **source.protocol,
+            "similarity": "cosine, in float64",
+            "compared": "blocks of different photographs" if blocks else "whole photographs",
+            "ties": "of equally near ones the first by name",
+            "images": str(images),
+            "list": None if list is None else str(list),
+            "photographs": len(source.files) - len(skipped),
+            "k": k,
+            "queries": "named" if query else "drawn",
+            "seed": seed,
+        },
+        "results": found,
+        "skipped": skipped,
+        "provenance": {**origin, "seconds": round(time.perf_counter() - start, 1)},
+    }
+
+
+def _search(source: Source, wanted: Wanted, skipped: dict[str, str], progress: Progress) -> list[dict[str, Any]]:
+    """The neighbours of all queries, as plain data; takes note of photographs that cannot be read."""
+    files = source.files
+    require(len(files) >= 2, f"{source.where} holds one photograph: at least two are needed")
+    queries = _named(source, wanted.names) if wanted.names else _drawn(source, wanted.drawn, wanted.seed)
+    nearest = Nearest(queries, wanted.k)
+    done, phase = 0, "photographs"
+    progress(done, len(files), phase)
+    for batch in source.batches(range(len(files))):
+        skipped |= {files[item.index]: item.reason for item in batch.unread}
+        if batch.vectors is not None:
+            nearest.add(batch.vectors)
+        done += len(batch.read) + len(batch.unread)
+        progress(done, len(files), phase)
+    require(bool(nearest.of(0)), f"only one photograph of {source.where} can be read: at least two are needed")
+
+    def entry(part: Part) -> dict[str, Any]:
+        block = {"block": BLOCKS[part.number], "box": list(part.box)} if wanted.blocks else {}
+        return {"image": files[part.photograph], **block}
+
+    return [
+        entry(queries.part(number))
+        | {"neighbours": [{**entry(part), "cosine": cosine} for part, cosine in nearest.of(number)]}
+        for number in range(len(queries.values))
+    ]
+
+
+def _named(source: Source, names: Sequence[str]) -> Vectors:
+    """The features of photographs by name, in the order of the names."""
+    place_of = {name: place for place, name in enumerate(source.files)}
+    wanted = list(dict.fromkeys(posixpath.normpath(name) for name in names))
+    absent = next((name for name in wanted if name not in place_of), None)
+    if absent is not None:
+        near = nearest_name(absent, list(place_of)) if len(place_of) <= _FEW_NAMES else ""
+        hint = near if near.startswith("; did you mean") else f"; names are relative to {source.files.root}"
+        raise UserError(f"there is no photograph {absent} in {source.where}{hint}")
+    found, unread = _of(source, [place_of[name] for name in wanted])
+    if unread:
+        index, reason = next(iter(unread.items()))
+        raise UserError(f"the query {source.files.path(index)} cannot be read ({reason}): name another")
+    return _joined([found[place_of[name]] for name in wanted])
+
+
+def _drawn(source: Source, count: int, seed: int) -> Vectors:
+    """The features of photographs drawn by the seed, from those that can be read."""
+    order = np.random.default_rng(seed).permutation(len(source.files)).tolist()
+    found: dict[int, Vectors] = {}
+    unread: dict[int, str] = {}
+    while len(found) < count and order:
+        missing = count - len(found)
+        tried, order = order[:missing], order[missing:]
+        read, others = _of(source, tried)
+        found |= {index: read[index] for index in tried if index in read}
+        unread |= others
+    if not found:
+        index, reason = next(iter(unread.items()))
+        raise UserError(
+            f"none of the {len(unread):,} photographs of {source.where} can be read, such as "
+            f"{source.files[index]} ({reason})"
+        )
+    return _joined(list(found.values()))
+
+
+def _of(source: Source, indices: Sequence[int]) -> tuple[dict[int, Vectors], dict[int, str]]:
+    """Features of some photographs by index, and why the others cannot be read."""
+    found: dict[int, Vectors] = {}
+    unread: dict[int, str] = {}
+    for batch in source.batches(indices):
+        unread |= {item.index: item.reason for item in batch.unread}
+        if batch.vectors is not None:
+            vectors = batch.vectors
+            for index in batch.read:
+                own = vectors.parts[:, 0] == index
+                found[index] = Vectors(vectors.values[own], vectors.parts[own])
+    return found, unread
+
+
+def _joined(vectors: Sequence[Vectors]) -> Vectors:
+    return Vectors(np.concatenate([each.values for each in vectors]), np.concatenate([each.parts for each in vectors]))

@@ -1,0 +1,158 @@
+"""Where vectors to compare come from: made of photographs as they are asked for, or read from a file of features."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64
+
+from manyview.backbones import Backbone
+from manyview.errors import UserError
+from manyview.evaluation.embed.photographs import (
+    Boxes,
+    PhotographsInBoxes,
+    Place,
+    Unread,
+    feature_maps,
+    four_blocks,
+    whole,
+)
+from manyview.evaluation.embed.read import open_features
+from manyview.evaluation.embed.settings import Extraction, describe_network, weights_file
+from manyview.evaluation.features.backbone import FrozenBackbone, bands
+from manyview.evaluation.neighbours.index import Vectors
+from manyview.images import ImageFiles
+from manyview.pooling import pool
+from manyview.runs import sha256
+from manyview.runtime import resolve_device, resolve_precision
+
+BLOCKS = ("top left", "top right", "bottom left", "bottom right")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Some photographs.
+
+    Attributes:
+        vectors: of those that could be read, a photograph's parts one after the other; None if there are none.
+        read: index of each of those.
+        unread: the others.
+    """
+
+    vectors: Vectors | None
+    read: list[int]
+    unread: list[Unread]
+
+
+class Source(ABC):
+    """Photographs and their features.
+
+    Attributes:
+        files: the photographs.
+        where: what they are photographs of, for messages.
+        protocol: how the features are made, as plain data.
+    """
+
+    files: ImageFiles
+    where: Path
+    protocol: dict[str, Any]
+
+    @abstractmethod
+    def batches(self, indices: Sequence[int]) -> Iterator[Batch]:
+        """Features of these photographs, some at a time; those of a file come in its order."""
+
+
+class Extracted(Source):
+    """Features that are made when they are asked for.
+
+    Args:
+        weights: where the network's weights come from.
+        network: the backbone.
+        files: the photographs.
+        settings: how the features are made.
+        blocks: make them of the four blocks of each photograph instead of the whole.
+    """
+
+    def __init__(
+        self, weights: Path, network: Backbone, files: ImageFiles, settings: Extraction, blocks: bool = False
+    ) -> None:
+        self.files, self.where, self._settings = files, files.root, settings
+        self._boxes: Boxes = four_blocks if blocks else whole
+        self._batch_size = max(1, settings.batch_size // (len(BLOCKS) if blocks else 1))
+        self._photographs = PhotographsInBoxes(files, settings.size, self._boxes, bands(network))
+        self._network = FrozenBackbone(network, resolve_device(settings.device), resolve_precision(settings.precision))
+        self.protocol = describe_network(weights, network, settings) | {
+            "features": None,
+            "fingerprint": files.fingerprint(),
+        }
+
+    def batches(self, indices: Sequence[int]) -> Iterator[Batch]:
+        """Features of these photographs, in the order of ``indices``."""
+        batches = feature_maps(
+            self._network, self._photographs, indices, batch_size=self._batch_size, workers=self._settings.workers
+        )
+        for batch in batches:
+            vectors = None
+            if batch.places:
+                values = pool(batch.maps.flatten(0, 1), self._settings.pool).cpu().numpy()
+                vectors = Vectors(values, _parts(batch.places, self._boxes))
+            yield Batch(vectors, [index for index, _, _ in batch.places], batch.unread)
+
+
+class Stored(Source):
+    """Features of whole photographs from a file that ``embed`` wrote.
+
+    Args:
+        file: the file.
+        root: folder of the photographs.
+        weights: what the features must have been made with.
+        pool: how they must have been pooled; None for any way.
+        size: of which inputs they must be; None for any.
+
+    Raises:
+        UserError: the file cannot be used, or its features were made otherwise.
+    """
+
+    def __init__(self, file: Path, root: Path, weights: Path, pool: str | None, size: int | None) -> None:
+        self._file, self.where = open_features(file), file
+        protocol = self._file.record["protocol"]
+        made_with = weights_file(weights)
+        if protocol["weights_sha256"] != sha256(made_with):
+            raise UserError(f"{file} holds features that other weights made ({protocol['weights']}), not {made_with}")
+        for name, wanted in (("pool", pool), ("size", size)):
+            if wanted not in (None, protocol[name]):
+                raise UserError(f"{file} was made with {name} {protocol[name]}, not {wanted}: leave {name} out")
+        self.files = ImageFiles(root, self._file.images())
+        # The fingerprint is of all photographs, those that could not be read included, which the file does not name.
+        if not self._file.record["results"]["skipped"] and self.files.fingerprint() != protocol["fingerprint"]:
+            raise UserError(
+                f"{file} holds features of other photographs than those in {root} (names or sizes of files differ): "
+                f"name the folder they were made of, {protocol['images']}"
+            )
+        self.protocol = protocol | {"features": str(file), "transform": protocol["transform"]}
+
+    def batches(self, indices: Sequence[int]) -> Iterator[Batch]:
+        """Features of these photographs, in the order of the file."""
+        wanted = np.zeros(len(self.files), dtype=bool)
+        wanted[indices] = True
+        start = 0
+        for rows in self._file.rows():
+            (chosen,) = np.nonzero(wanted[start : start + len(rows.images)])
+            read = (start + chosen).tolist()
+            if read:
+                places = [(index, *size) for index, size in zip(read, rows.sizes[chosen].tolist(), strict=True)]
+                yield Batch(Vectors(rows.features[chosen], _parts(places, whole)), read, [])
+            start += len(rows.images)
+
+
+def _parts(places: Sequence[Place], boxes: Boxes) -> Int64[np.ndarray, "vectors 6"]:
+    """The parts of photographs, as ``Vectors`` numbers them."""
+    return np.array(
+        [(index, number, *box) for index, width, height in places for number, box in enumerate(boxes(width, height))],
+        dtype=np.int64,
+    )

@@ -1,0 +1,1 @@
+"""Evaluation with few labels: simple classifiers on frozen features."""

@@ -1,0 +1,199 @@
+"""One linear classifier for each class on features of few or many labelled photographs."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64, UInt8
+
+from manyview.evaluation.features.extract import require
+
+SCALINGS = {"logistic": "standardised", "svm": "unit"}
+"""Of each classifier the scaling of features that is its default."""
+
+FOLDS = 3
+_ITERATIONS, _TOLERANCE = 10_000, 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeSettings:
+    """Which classifier; checked when made.
+
+    Attributes:
+        classifier: "logistic" (L2-regularised logistic regression by L-BFGS), or "svm" (linear, squared hinge loss,
+            L2-regularised, positives weighing double, as in the VOC07 protocol of Goyal et al., ICCV 2019).
+        costs: scikit-learn's C, the weight of the losses' sum against the regulariser. Of several, each class's own is
+            chosen by the average precision in cross-validation on the drawn photographs.
+        scaling: "standardised", every dimension to mean 0 and deviation 1 over the drawn photographs; "unit", every
+            photograph's features to length 1 (the VOC07 protocol's); None for the first with "logistic", the second
+            with "svm".
+
+    Raises:
+        UserError: if a value is out of range.
+    """
+
+    classifier: str = "logistic"
+    costs: tuple[float | int, ...] = (1.0,)
+    scaling: str | None = None
+
+    def __post_init__(self) -> None:
+        known = ", ".join(SCALINGS)
+        require(self.classifier in SCALINGS, f"classifier must be one of {known}, not {self.classifier!r}")
+        require(bool(self.costs), "cost needs at least one value")
+        for cost in self.costs:
+            require(0 < cost < math.inf, f"cost must be above 0, not {cost}")
+        known = ", ".join(SCALINGS.values())
+        require(self.scaling in (None, *SCALINGS.values()), f"scaling must be one of {known}, not {self.scaling!r}")
+
+    @property
+    def resolved_scaling(self) -> str:
+        """The scaling that is meant."""
+        return self.scaling or SCALINGS[self.classifier]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Probed:
+    """What the classifiers of all classes say.
+
+    Attributes:
+        probabilities: sigmoid of the decision values. With "svm" their order and whether they reach .5 (a decision
+            value of 0) mean something, their size does not.
+        costs: the cost of each class's classifier; None where there is none, for want of positives or negatives.
+        unconverged: classifiers that did not converge within 10,000 iterations.
+    """
+
+    probabilities: Float64[np.ndarray, "others classes"]
+    costs: list[float | None]
+    unconverged: int
+
+
+def draw(targets: UInt8[np.ndarray, "images classes"], fraction: float | int, seed: int) -> Int64[np.ndarray, " drawn"]:
+    """Draw a fraction of the images so that no class that has positives is without one.
+
+    The images are put in random order. Each class's first positive is drawn, and then images from the beginning until
+    there are enough: a plain random draw wherever that shows every class. Where there is no room for all first
+    positives, those of the rarest classes are drawn. A seed's draws of rising fractions hold each other as long as
+    there is room.
+
+    Args:
+        targets: 1 where an image shows the class, else 0.
+        fraction: above 0, at most 1; its product with the images is rounded to the nearest number, at least 1.
+        seed: of the order.
+
+    Returns:
+        places of the drawn images, rising.
+    """
+    assert 0 < fraction <= 1
+    order = np.random.default_rng(seed).permutation(len(targets))
+    count = max(1, math.floor(fraction * len(targets) + 0.5))
+    positives = targets.sum(axis=0, dtype=np.int64)
+    rarest_first = [int(column) for column in np.argsort(positives, kind="stable") if positives[column]]
+    firsts = targets[order][:, rarest_first].argmax(axis=0).tolist()
+    places = list(dict.fromkeys([*firsts, *range(len(order))]))[:count]
+    return np.sort(order[places])
+
+
+def probe(
+    train: Float64[np.ndarray, "images dim"],
+    targets: UInt8[np.ndarray, "images classes"],
+    val: Float64[np.ndarray, "others dim"],
+    settings: ProbeSettings,
+    seed: int = 0,
+    ignored: UInt8[np.ndarray, "images classes"] | None = None,
+) -> Probed:
+    """Fit a classifier for each class, and apply it to other images.
+
+    A class without positives gets the probability 0 everywhere, one without negatives 1.
+
+    Args:
+        train: features of the labelled images.
+        targets: 1 where an image shows the class, else 0.
+        val: features of the images to classify; scaled as ``train`` was.
+        settings: which classifier.
+        seed: of the folds of the cross-validation, which only several costs need.
+        ignored: 1 where a label is left out: that image has no part in that class's classifier. None if nowhere.
+    """
+    train, val = scale(train, val, settings.resolved_scaling)
+    probabilities = np.empty((len(val), targets.shape[1]))
+    costs: list[float | None] = []
+    unconverged = 0
+    for column in range(targets.shape[1]):
+        counted = slice(None) if ignored is None else ignored[:, column] == 0
+        features, shown = train[counted], targets[counted, column] == 1
+        if not shown.any() or shown.all():
+            probabilities[:, column] = float(shown.any())
+            costs.append(None)
+            continue
+        cost = _best_cost(features, shown, settings, seed)
+        model, converged = _fit(features, shown, settings.classifier, cost)
+        probabilities[:, column] = _sigmoid(model.decision_function(val))
+        costs.append(float(cost))
+        unconverged += not converged
+    return Probed(probabilities, costs, unconverged)
+
+
+def scale(
+    train: Float64[np.ndarray, "images dim"], val: Float64[np.ndarray, "others dim"], scaling: str
+) -> tuple[Float64[np.ndarray, "images dim"], Float64[np.ndarray, "others dim"]]:
+    """Features "standardised" by the mean and deviation of ``train``, or of "unit" length; constants and zeros stay."""
+    if scaling == "unit":
+        lengths = (np.linalg.norm(part, axis=1, keepdims=True) for part in (train, val))
+        own, others = (np.where(length > 0, length, 1) for length in lengths)
+        return train / own, val / others
+    mean, std = train.mean(axis=0), train.std(axis=0)
+    # A dimension that is constant but for rounding is centred, not blown up.
+    std = np.where(std > 1e-12 * np.abs(mean), std, 1)
+    return (train - mean) / std, (val - mean) / std
+
+
+def _best_cost(
+    features: Float64[np.ndarray, "images dim"], shown: Bool[np.ndarray, " images"], settings: ProbeSettings, seed: int
+) -> float:
+    """The cost of the best mean average precision over the folds; of equal ones, and without folds, the smallest."""
+    from sklearn.metrics import average_precision_score
+    from sklearn.model_selection import StratifiedKFold
+
+    costs = sorted(map(float, settings.costs))
+    folds = min(FOLDS, int(shown.sum()), int((~shown).sum()))
+    if len(costs) == 1 or folds < 2:
+        return costs[0]
+    parts = list(StratifiedKFold(folds, shuffle=True, random_state=seed).split(features, shown))
+
+    def precision(cost: float) -> float:
+        found = []
+        for fit, held_out in parts:
+            model, _ = _fit(features[fit], shown[fit], settings.classifier, cost)
+            found.append(average_precision_score(shown[held_out], model.decision_function(features[held_out])))
+        return float(np.mean(found))
+
+    return max(costs, key=precision)
+
+
+def _fit(
+    features: Float64[np.ndarray, "images dim"], shown: Bool[np.ndarray, " images"], classifier: str, cost: float
+) -> tuple[Any, bool]:
+    """A fitted classifier, and whether it converged."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.svm import LinearSVC
+
+    model: Any
+    if classifier == "logistic":
+        model = LogisticRegression(C=cost, solver="lbfgs", tol=_TOLERANCE, max_iter=_ITERATIONS)
+    else:
+        # The primal problem: its solver draws nothing at random.
+        model = LinearSVC(C=cost, dual=False, class_weight={True: 2, False: 1}, tol=_TOLERANCE, max_iter=_ITERATIONS)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", ConvergenceWarning)
+        model.fit(features, shown)
+    return model, not any(issubclass(warning.category, ConvergenceWarning) for warning in caught)
+
+
+def _sigmoid(decisions: Float64[np.ndarray, " images"]) -> Float64[np.ndarray, " images"]:
+    """1 / (1 + exp(-d)), at least .5 exactly where d is at least 0."""
+    smaller = np.exp(-np.abs(decisions))
+    return np.where(decisions >= 0, 1, smaller) / (1 + smaller)

@@ -1,0 +1,199 @@
+"""Encoded photographs in, RGB pixels out, or one short reason why not."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import simplejpeg
+from jaxtyping import UInt8
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from manyview.images.colours import to_rgb
+from manyview.images.orientation import orientation, upright
+from manyview.images.unreadable import UnreadableImage, readable, reasons
+
+# Pillow's readers by signature. Image.open is avoided for two reasons: it applies Pillow's process-wide pixel limit
+# where ours must govern, and it would try some forty other formats on whatever a user calls .jpg.
+_READERS: dict[bytes, type[ImageFile.ImageFile]] = {
+    b"\xff\xd8\xff": JpegImagePlugin.JpegImageFile,
+    b"\x89PNG\r\n\x1a\n": PngImagePlugin.PngImageFile,
+    b"GIF87a": GifImagePlugin.GifImageFile,
+    b"GIF89a": GifImagePlugin.GifImageFile,
+    b"BM": BmpImagePlugin.BmpImageFile,
+    b"II*\x00": TiffImagePlugin.TiffImageFile,
+    b"MM\x00*": TiffImagePlugin.TiffImageFile,
+    b"II+\x00": TiffImagePlugin.TiffImageFile,
+    b"MM\x00+": TiffImagePlugin.TiffImageFile,
+}
+_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda pixels: cv2.flip(pixels, 1),
+    3: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_180),
+    4: lambda pixels: cv2.flip(pixels, 0),
+    5: cv2.transpose,
+    6: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_90_CLOCKWISE),
+    7: lambda pixels: cv2.rotate(cv2.transpose(pixels), cv2.ROTATE_180),
+    8: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_90_COUNTERCLOCKWISE),
+}
+_WIDTH, _HEIGHT = 256, 257  # TIFF tags
+
+
+class EncodedImage:
+    """A photograph whose header has been read, and whose pixels have not been decoded yet.
+
+    Attributes:
+        width: in pixels, upright.
+        height: likewise.
+    """
+
+    def __init__(self, data: bytes, where: str | None, max_pixels: int) -> None:
+        self._data, self._where = data, where
+        with reasons(where):
+            self._jpeg = _is_common_jpeg(data)
+            self._orientation = 1
+            if self._jpeg:
+                height, width = simplejpeg.decode_jpeg_header(data)[:2]
+                if _has_exif(data):
+                    self._orientation = orientation(open_with_pillow(data))
+            else:
+                image = self._image = open_with_pillow(data)
+                width, height = image.size
+                if isinstance(image, TiffImagePlugin.TiffImageFile):  # whose size may be upright already
+                    width, height = image.tag_v2[_WIDTH], image.tag_v2[_HEIGHT]
+                self._orientation = orientation(image)
+            if width * height > max_pixels:
+                raise UnreadableImage(f"too large: {width} x {height} pixels")
+            self._stored = width, height
+        self.width, self.height = upright(width, height, self._orientation)
+
+    def decode(self, shrink: int = 1) -> UInt8[np.ndarray, "height width 3"]:
+        """The pixels, as ``decode_image`` says; to be called once.
+
+        Args:
+            shrink: 1, 2, 4 or 8: each side comes out so many times smaller, rounded up. A JPEG is decoded so, at a part
+                of the cost (scaling in the DCT domain); other formats are averaged after decoding, which saves memory.
+
+        Returns:
+            A writable array of its own, values 0 to 255.
+
+        Raises:
+            UnreadableImage: there is no whole photograph in the source; ``.reason`` says why.
+        """
+        assert shrink in (1, 2, 4, 8), f"no JPEG can be decoded at 1/{shrink} of its size"
+        turn = _TURNS.get(self._orientation)
+        if self._jpeg:
+            width, height = (-(-side // shrink) for side in self._stored)
+            try:
+                pixels = simplejpeg.decode_jpeg(self._data, "RGB", min_width=width, min_height=height)
+                return pixels if turn is None else turn(pixels)
+            except (ValueError, MemoryError):  # an odd or a damaged file, on which Pillow has the last word
+                with reasons(self._where):
+                    self._image = open_with_pillow(self._data)
+        with reasons(self._where):
+            pixels = self._decode_with_pillow(shrink)
+            return pixels if turn is None or self._turned else turn(pixels)
+
+    def _decode_with_pillow(self, shrink: int) -> UInt8[np.ndarray, "height width 3"]:
+        image = self._image
+        if shrink > 1 and isinstance(image, JpegImagePlugin.JpegImageFile):
+            # Pillow takes the largest scale that is no smaller than asked, and counts without the rounding up.
+            image.draft(None, (self._stored[0] // shrink, self._stored[1] // shrink))
+            shrink = 1
+        image.load()
+        # As Pillow loads a TIFF, it may turn the pixels itself, and forgets the orientation then.
+        self._turned = orientation(image) == 1
+        rgb = to_rgb(image)
+        return np.array(rgb if shrink == 1 else rgb.reduce(shrink))
+
+
+def open_image(source: bytes | Path, *, max_pixels: int = 200_000_000) -> EncodedImage:
+    """Read a photograph's header, which gives its size.
+
+    Args:
+        source: encoded bytes, or the file that holds them.
+        max_pixels: a photograph with more pixels is refused from its header, before anything is decoded. In TIFF and
+            WebP, Pillow also refuses more than twice its own ``Image.MAX_IMAGE_PIXELS`` (179 million together).
+
+    Raises:
+        UnreadableImage: the source is no photograph; ``.reason`` says why.
+    """
+    data, where = (source, None) if isinstance(source, bytes) else (_read_file(source), str(source))
+    return EncodedImage(data, where, max_pixels)
+
+
+def decode_image(source: bytes | Path, *, max_pixels: int = 200_000_000) -> UInt8[np.ndarray, "height width 3"]:
+    """Decode a JPEG, PNG, WebP, BMP, TIFF or GIF (first frame or page) to upright 8-bit RGB.
+
+    - EXIF orientation is applied; one that is damaged counts as upright. Colour profiles are not applied.
+    - Transparent pixels are laid over white, as a viewer shows them: the colour under them is often rubbish.
+    - CMYK is converted without a profile, in the inverted sense for JPEG, as Adobe and all others write it.
+    - 16-bit and 12-bit grey is scaled to 8 bits and rounded (x / 257 for 16 bits). Of 16-bit colour Pillow keeps the
+      upper byte, which is within one level of that.
+    - Floating-point grey must lie within 0 to 1, or else within 0 to 255; 32-bit integers within 0 to 65535.
+
+    Args:
+        source: encoded bytes, or the file that holds them.
+        max_pixels: as for ``open_image``.
+
+    Returns:
+        A writable array of its own, values 0 to 255.
+
+    Raises:
+        UnreadableImage: there is no whole photograph in the source; ``.reason`` says why. A file that was cut off is
+            refused even where a decoder could fill the rest with grey.
+    """
+    return open_image(source, max_pixels=max_pixels).decode()
+
+
+def _is_common_jpeg(data: bytes) -> bool:
+    """Whether simplejpeg gives its colours as they are meant to be, which it does not for CMYK."""
+    if not data.startswith(b"\xff\xd8\xff"):
+        return False
+    try:
+        return simplejpeg.decode_jpeg_header(data)[2] in ("YCbCr", "RGB", "Gray")
+    except ValueError:
+        return False
+
+
+def _has_exif(data: bytes) -> bool:
+    """Whether a JPEG has an EXIF block, from a walk over the segments before its pixels."""
+    place = 2
+    while data[place : place + 1] == b"\xff" and data[place + 1 : place + 2] != b"\xda":
+        if data[place + 1 : place + 2] == b"\xe1" and data[place + 4 : place + 10] == b"Exif\x00\x00":
+            return True
+        place += 2 + max(int.from_bytes(data[place + 2 : place + 4], "big"), 2)
+    return False
+
+
+def _read_file(path: Path) -> bytes:
+    with readable(path):
+        return path.read_bytes()
+
+
+def open_with_pillow(data: bytes) -> ImageFile.ImageFile:
+    """An encoded file's header, by the reader that its first bytes ask for.
+
+    Raises:
+        UnreadableImage: no reader, or a file that is cut off.
+    """
+    if not data:
+        raise UnreadableImage("empty file")
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        if len(data) < 8 + int.from_bytes(data[4:8], "little"):  # its reader would give a shorter animation
+            raise UnreadableImage("truncated file")
+        return WebPImagePlugin.WebPImageFile(io.BytesIO(data))
+    for signature, reader in _READERS.items():
+        if data.startswith(signature):
+            return reader(io.BytesIO(data))
+    raise UnreadableImage("not an image of a known format")

@@ -1,0 +1,20 @@
+"""Labels of images and of the objects in them, from CSV, COCO, Pascal VOC and YOLO files."""
+
+from __future__ import annotations
+
+from manyview.labels.image_labels import ImageLabels
+from manyview.labels.masks import Rle, decode_masks, encode_mask
+from manyview.labels.objects import DetectionLabels, Objects
+from manyview.labels.read_image_labels import read_labels
+from manyview.labels.read_objects import read_annotations
+
+__all__ = [
+    "DetectionLabels",
+    "ImageLabels",
+    "Objects",
+    "Rle",
+    "decode_masks",
+    "encode_mask",
+    "read_annotations",
+    "read_labels",
+]

@@ -1,0 +1,157 @@
+"""Where the objects of each image are, from a COCO instances file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Bool, Float64, Int64
+
+from manyview.errors import UserError
+from manyview.images.open import open_photograph
+from manyview.images.unreadable import UnreadableImage
+from manyview.labels.coco_json import MALFORMED, check_unique, fault, read_json
+
+_LAYOUT = (
+    "a COCO instances file has images (id, file_name, width, height) and annotations (image_id, bbox: left, top, "
+    "width, height)"
+)
+
+
+@dataclass(frozen=True)
+class ImageBoxes:
+    """The objects of some images; those of one image follow each other.
+
+    Attributes:
+        names: images, as the file names them.
+        sizes: width and height of each image in pixels.
+        boxes: left, top, right, bottom of each object in pixels, within its image, of some area.
+        owners: index of the image that each object is in, ascending.
+        crowds: whether each box holds a crowd instead of one object (COCO's ``iscrowd``).
+    """
+
+    names: tuple[str, ...]
+    sizes: Int64[np.ndarray, "images 2"]
+    boxes: Float64[np.ndarray, "objects 4"]
+    owners: Int64[np.ndarray, " objects"]
+    crowds: Bool[np.ndarray, " objects"]
+
+    def without_crowds(self) -> ImageBoxes:
+        """The same images with their single objects only."""
+        keep = ~self.crowds
+        return ImageBoxes(self.names, self.sizes, self.boxes[keep], self.owners[keep], self.crowds[keep])
+
+
+def read_boxes(file: Path, images: Path | None = None, bands: Literal["rgb"] | int = "rgb") -> ImageBoxes:
+    """Read the boxes of a COCO instances file.
+
+    Boxes are cut to their image, as annotators draw over the edge; those without any area are left out.
+
+    Args:
+        file: a ``.json`` with ``images`` and ``annotations``; categories and everything else in it are ignored.
+        images: folder of the images, for those whose width and height the file does not state. No other image need
+            be there.
+        bands: of these, as for ``open_photograph``.
+
+    Returns:
+        All images of the file in its order, also those without objects.
+
+    Raises:
+        UserError: the file is malformed, names an image twice, or has a box that is none or lies outside of its
+            image; or an image's size is neither in the file nor to be had from the folder.
+    """
+    data = read_json(file)
+    try:
+        entries = [(int(entry["id"]), str(entry["file_name"])) for entry in data["images"]]
+        annotations = data["annotations"]
+        owners = [int(entry["image_id"]) for entry in annotations]
+        corners = _as_boxes([entry["bbox"] for entry in annotations])
+        crowds = np.array([bool(entry.get("iscrowd", 0)) for entry in annotations], dtype=bool)
+    except MALFORMED as error:
+        raise UserError(f"{file} {fault(error)}: {_LAYOUT}") from error
+    check_unique([number for number, _ in entries], f"{file} has the image id")
+    check_unique([name for _, name in entries], f"{file} has the image")
+    sizes = np.array(
+        [_size(entry, file) or _measure(entry["file_name"], file, images, bands) for entry in data["images"]],
+        dtype=np.int64,
+    ).reshape(-1, 2)
+    place = {number: index for index, (number, _) in enumerate(entries)}
+    unknown = next((number for number in owners if number not in place), None)
+    if unknown is not None:
+        raise UserError(f"{file} has an annotation of image {unknown}, which it does not define")
+    images_of = np.array([place[number] for number in owners], dtype=np.int64)
+    boxes = _cut(corners, sizes[images_of], file)
+    has_area = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    order = np.flatnonzero(has_area)[np.argsort(images_of[has_area], kind="stable")]
+    names = tuple(name for _, name in entries)
+    return ImageBoxes(names, sizes, boxes[order], images_of[order], crowds[order])
+
+
+def join_boxes(parts: Sequence[ImageBoxes]) -> ImageBoxes:
+    """Several files' images as one, in their order.
+
+    Raises:
+        UserError: an image is in more than one of them.
+    """
+    names = [name for part in parts for name in part.names]
+    check_unique(names, "the label files have the image")
+    starts = np.cumsum([0, *(len(part.names) for part in parts)])
+    return ImageBoxes(
+        tuple(names),
+        np.concatenate([part.sizes for part in parts]),
+        np.concatenate([part.boxes for part in parts]),
+        np.concatenate([part.owners + start for part, start in zip(parts, starts[:-1], strict=True)]),
+        np.concatenate([part.crowds for part in parts]),
+    )
+
+
+def _as_boxes(boxes: list[Any]) -> Float64[np.ndarray, "objects 4"]:
+    corners = np.array(boxes, dtype=np.float64) if boxes else np.empty((0, 4))
+    if corners.ndim != 2 or corners.shape[1] != 4:
+        raise ValueError("a bbox must have four numbers")
+    return corners
+
+
+def _size(entry: Any, file: Path) -> tuple[int, int] | None:
+    """Width and height of an image as the file states them, if it does."""
+    width, height = entry.get("width"), entry.get("height")
+    if width is None or height is None:
+        return None
+    if not all(isinstance(side, int | float) and side >= 1 and side % 1 == 0 for side in (width, height)):
+        raise UserError(
+            f"{file} gives {entry['file_name']} {width!r} x {height!r} pixels: width and height must be whole numbers "
+            "from 1"
+        )
+    return int(width), int(height)
+
+
+def _measure(name: str, file: Path, images: Path | None, bands: Literal["rgb"] | int) -> tuple[int, int]:
+    """Width and height of an image itself."""
+    if images is None:
+        raise UserError(f"{file} does not state the width and height of {name}: add them")
+    try:
+        photograph = open_photograph(images / name, bands)
+    except UnreadableImage as error:
+        raise UserError(f"{file} does not state the width and height of {name}, and {error}") from error
+    return photograph.width, photograph.height
+
+
+def _cut(
+    boxes: Float64[np.ndarray, "objects 4"], sizes: Int64[np.ndarray, "objects 2"], file: Path
+) -> Float64[np.ndarray, "objects 4"]:
+    """From left, top, width, height to left, top, right, bottom within the images."""
+    start, extent = boxes[:, :2], boxes[:, 2:]
+    wrong = ~np.isfinite(boxes).all(axis=1) | (extent < 0).any(axis=1)
+    outside = ((start >= sizes) | (start + extent <= 0)).any(axis=1) & (extent > 0).all(axis=1)
+    for faulty, reason in (
+        (wrong, "which is no box: left, top, width, height in pixels, the latter two not negative"),
+        (outside, "which lies outside of its image of {} x {} pixels: boxes and sizes must be of one scale"),
+    ):
+        if faulty.any():
+            first = int(np.argmax(faulty))
+            box = ", ".join(f"{value:g}" for value in boxes[first])
+            raise UserError(f"{file} has the bbox [{box}], " + reason.format(*sizes[first]))
+    return np.concatenate([np.clip(start, 0, sizes), np.clip(start + extent, 0, sizes)], axis=1)

@@ -1,0 +1,100 @@
+"""Which objects are where in each photograph."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Bool, Float32, Float64, Int64
+
+from manyview.labels.masks import Rle
+
+_THINNEST = 0.01  # pixels; what is thinner could lose its area to rounding as it is mirrored and resized
+
+
+@dataclass(frozen=True)
+class Objects:
+    """The objects of one photograph, in the order of the label file.
+
+    Attributes:
+        boxes: left, top, right, bottom in pixels, cut to the photograph; 0 is the left or upper edge of the first
+            pixel, so that a box's width is right minus left.
+        labels: 1 for the first class, as detectors keep 0 for the ground.
+        crowd: whether it is a crowd instead of one object (COCO's ``iscrowd``).
+        difficult: whether VOC, or a COCO file's ``difficult`` or ``ignore``, calls it difficult.
+        area: in pixels, as the label file states it, else that of the mask or of the box as labelled.
+        labelled_boxes: left, top, width, height as labelled, perhaps beyond the photograph, which AP compares with.
+        segmentations: masks of the photograph's size, or None where none were asked for.
+    """
+
+    boxes: Float32[np.ndarray, "objects 4"]
+    labels: Int64[np.ndarray, " objects"]
+    crowd: Bool[np.ndarray, " objects"]
+    difficult: Bool[np.ndarray, " objects"]
+    area: Float64[np.ndarray, " objects"]
+    labelled_boxes: Float64[np.ndarray, "objects 4"]
+    segmentations: tuple[Rle, ...] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def trained(self) -> Bool[np.ndarray, " objects"]:
+        """Which of them a detector learns from: single objects of some area, the difficult ones included."""
+        return ~self.crowd & (self.boxes[:, 2:] - self.boxes[:, :2] >= _THINNEST).all(axis=1)
+
+
+@dataclass(frozen=True)
+class DetectionLabels:
+    """Which objects are where in some photographs.
+
+    Attributes:
+        names: photographs, relative to their folder, in the order of the file that names them.
+        sizes: width and height of each photograph in pixels, upright.
+        classes: names of the classes; class i has the label i + 1.
+        objects: those of each photograph, which may be none.
+        image_ids: of each photograph in COCO's files; 1, 2, ... for labels of another kind.
+        category_ids: of each class, likewise.
+        skipped: what was left out because of a problem, a sentence each.
+        notes: what else a reader of the results should know, a sentence each: boxes cut or without area.
+    """
+
+    names: tuple[str, ...]
+    sizes: tuple[tuple[int, int], ...]
+    classes: tuple[str, ...]
+    objects: tuple[Objects, ...]
+    image_ids: tuple[int, ...]
+    category_ids: tuple[int, ...]
+    skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def has_masks(self) -> bool:
+        """Whether each object has a mask."""
+        return all(objects.segmentations is not None for objects in self.objects)
+
+    def occupied(self) -> tuple[int, ...]:
+        """Indices of the photographs with objects to learn from: no others are wanted where empty ones are left out."""
+        return tuple(index for index, objects in enumerate(self.objects) if objects.trained.any())
+
+    def without_masks(self) -> DetectionLabels:
+        """The same photographs and objects with boxes alone."""
+        return replace(self, objects=tuple(replace(objects, segmentations=None) for objects in self.objects))
+
+    def fingerprint(self) -> str:
+        """SHA-256, in hexadecimal, over all but ``skipped`` and ``notes``."""
+        head = [self.names, self.sizes, self.classes, self.image_ids, self.category_ids]
+        digest = hashlib.sha256(json.dumps(head).encode())
+        for objects in self.objects:
+            digest.update(b"%d\n" % len(objects))
+            columns = (objects.boxes, objects.labels, objects.crowd, objects.difficult, objects.area)
+            for column in (*columns, objects.labelled_boxes):
+                digest.update(column.tobytes())
+            for mask in objects.segmentations or ():
+                digest.update(mask["counts"] + b"\n")
+        return digest.hexdigest()

@@ -1,0 +1,150 @@
+"""Reading labels of any kind, and what becomes of entries that cannot be used."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, get_args
+
+import numpy as np
+from jaxtyping import UInt8
+
+from manyview.errors import UserError
+from manyview.images.files import check_folder
+from manyview.labels.entries import Contents, Entry, occurring
+from manyview.labels.formats import read_contents
+from manyview.labels.image_labels import ImageLabels
+from manyview.labels.paths import ImageNames
+from manyview.labels.problems import Problem, refusal, unique_entries
+
+Difficult = Literal["ignore", "positive"]
+Problems = Literal["refuse", "skip"]
+Table = UInt8[np.ndarray, "images classes"]
+
+_TOLD = 3  # classes that a refusal names
+
+
+def read_labels(
+    file: Path,
+    images: Path,
+    classes: Sequence[str] | None = None,
+    *,
+    difficult: Difficult = "ignore",
+    problems: Problems = "refuse",
+) -> ImageLabels:
+    """Read image-level labels of any of these kinds, recognised by ending and content.
+
+    - ``.csv``: the columns ``image`` and ``labels`` (joined by ``|``; none is allowed); further columns are ignored.
+    - COCO instances ``.json``: every entry of its ``images``, also those without objects, and every object, crowds
+      included.
+    - Pascal VOC's ``ImageSets/Main``: ``SPLIT.txt``, which reads the XML of its images in ``Annotations`` beside or up
+      to two levels above it, or, without such, all ``CLASS_SPLIT.txt`` beside it; one ``CLASS_SPLIT.txt`` for that
+      class alone; or a folder with the ``CLASS_SPLIT.txt`` of a single split.
+    - A folder of Pascal VOC's XML annotations.
+    - A folder of YOLO's text files, with the names of the classes in ``classes.txt`` or ``data.yaml`` in it or above
+      its folder ``labels``; without them, the classes are called by their numbers.
+
+    Images are those that the labels name, in their order or, for folders, in that of the files' names. VOC and YOLO
+    name them without their extension, which is found in the folder of images. An image without a file of its own among
+    XML or YOLO files is not labelled at all, whereas a file without objects says that its image shows none.
+
+    Args:
+        file: the label file or folder.
+        images: folder to which the names of images are relative.
+        classes: classes to use, in this order, e.g. those of the training labels. Unset: all categories of a COCO file
+            or names of YOLO classes in the order of their numbers, else all labels in alphabetical order.
+        difficult: what becomes of a class of which an image shows nothing but objects that VOC calls difficult:
+            neither shown nor not shown ("ignore"), or shown ("positive").
+        problems: what becomes of images that are missing or outside of the folder, named twice, of a class that is not
+            among ``classes``, and of malformed entries: a ``UserError`` ("refuse"), or such images are left out
+            with all their labels and listed in ``skipped`` ("skip"). Of repeated entries that agree, the first stays.
+
+    Raises:
+        UserError: the file is missing, of no known kind, malformed as a whole, or has a problem that is not to be
+            skipped; or no image or no class is left.
+    """
+    _check_choice("difficult", difficult, get_args(Difficult))
+    _check_choice("problems", problems, get_args(Problems))
+    check_folder(images)
+    contents = read_contents(file)
+    found = list(contents.problems)
+    located = _located(contents, images, found)
+    entries = unique_entries(located, lambda entry: (entry.shown, entry.difficult), found, things="labels")
+    if classes is None:
+        used = occurring(entries)
+        columns = tuple(name for name in contents.classes if contents.declares_classes or name in used)
+    else:
+        columns = tuple(classes)
+        _check_classes(columns, contents, file)
+        entries = _known(entries, columns, found)
+    if found and (problems == "refuse" or not entries):
+        raise refusal(found, file, can_skip=bool(entries))
+    if not entries:
+        raise UserError(f"{file} names no images")
+    if not columns:
+        raise UserError(f"{file} holds no label at all: at least one image must have one")
+    names = tuple(entry.image for entry in entries)
+    skipped = tuple(problem.sentence for problem in found)
+    return ImageLabels(names, columns, *_tables(entries, columns, difficult), skipped)
+
+
+def _check_choice(what: str, value: str, choices: Sequence[str]) -> None:
+    if value not in choices:
+        raise UserError(f"{what} must be {' or '.join(map(repr, choices))}, not {value!r}")
+
+
+def _check_classes(columns: Sequence[str], contents: Contents, file: Path) -> None:
+    if len(set(columns)) < len(columns):
+        raise UserError(f"the classes {', '.join(columns)} are not all different: name each once")
+    lacking = [name for name in columns if name not in contents.classes]
+    if lacking and not contents.covers_other_classes:
+        raise UserError(
+            f"{file} has no list of {', '.join(lacking[:_TOLD])}{', ...' if len(lacking) > _TOLD else ''}, so that it "
+            "does not say which images show these classes: give the lists of all classes"
+        )
+
+
+def _located(contents: Contents, images: Path, problems: list[Problem]) -> list[Entry]:
+    """Entries with the names that their images have in the folder."""
+    names = ImageNames(images, contents.by_stem)
+    entries = []
+    for entry in contents.entries:
+        name = names.find(entry)
+        if isinstance(name, Problem):
+            problems.append(name)
+        else:
+            entries.append(replace(entry, image=name))
+    return entries
+
+
+def _known(entries: Sequence[Entry], columns: Sequence[str], problems: list[Problem]) -> list[Entry]:
+    """Entries without unknown classes."""
+
+    @functools.cache
+    def hint(label: str) -> str:
+        near = difflib.get_close_matches(label, columns, n=1, cutoff=0)
+        return f", the nearest known one being {near[0]!r}" if near else ""
+
+    known = []
+    for entry in entries:
+        unknown = sorted((entry.shown | entry.difficult) - set(columns))
+        if unknown:
+            sentence = f"{entry.where} gives {entry.image} the unknown class {unknown[0]!r}{hint(unknown[0])}"
+            problems.append(Problem(sentence, "mend the name or remove the label"))
+        else:
+            known.append(entry)
+    return known
+
+
+def _tables(entries: Sequence[Entry], columns: Sequence[str], difficult: Difficult) -> tuple[Table, Table | None]:
+    """Targets, and which of them to ignore, if any."""
+    column = {name: index for index, name in enumerate(columns)}
+    targets, ignored = np.zeros((2, len(entries), len(columns)), dtype=np.uint8)
+    doubtful = targets if difficult == "positive" else ignored
+    for row, entry in enumerate(entries):
+        doubtful[row, [column[label] for label in entry.difficult]] = 1
+        targets[row, [column[label] for label in entry.shown]] = 1
+    return targets, ignored if ignored.any() else None

@@ -1,0 +1,209 @@
+"""Reading objects of any kind, and what becomes of those that cannot be used."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, get_args
+
+from manyview.errors import UserError
+from manyview.images import UnreadableImage
+from manyview.images.files import check_folder
+from manyview.labels.check_objects import Checking
+from manyview.labels.coco_objects import read_coco
+from manyview.labels.entries import Entry
+from manyview.labels.files import numbered_lines
+from manyview.labels.formats import annotations_or_texts
+from manyview.labels.object_entries import DetectionContents, LabelledImage
+from manyview.labels.objects import DetectionLabels
+from manyview.labels.paths import ImageNames
+from manyview.labels.problems import Problem, refusal, unique_entries
+from manyview.labels.sizes import measure
+from manyview.labels.voc_objects import read_voc_folder, read_voc_list
+from manyview.labels.yolo import are_yolo, is_object
+from manyview.labels.yolo_objects import read_yolo
+
+Problems = Literal["refuse", "skip"]
+
+KINDS = (
+    "a COCO instances .json, a folder of Pascal VOC's .xml annotations, a list of Pascal VOC's ImageSets/Main (.txt), "
+    "or a folder of YOLO's .txt files"
+)
+
+
+def read_annotations(
+    file: Path,
+    images: Path,
+    classes: Sequence[str] | None = None,
+    *,
+    masks: bool = False,
+    problems: Problems = "refuse",
+) -> DetectionLabels:
+    """Read objects with their boxes, and perhaps masks, of any of these kinds.
+
+    - COCO instances ``.json``: every entry of its ``images``, also those without objects, and all ``annotations``.
+    - A folder of Pascal VOC's XML annotations.
+    - A list of Pascal VOC's ``ImageSets/Main``, with the XML of its photographs in ``Annotations`` beside or up to two
+      levels above it.
+    - A folder of YOLO's text files, each for the photograph of its name, with boxes or outlines in shares of the
+      photograph's sides, and the names of the classes in ``classes.txt`` or ``data.yaml`` in it or above its folder
+      ``labels``; without them, classes are called by their numbers. The box of an outline is the smallest around it.
+      If ``data.yaml`` has ``kpt_shape``, boxes have key points behind them, which are left out.
+
+    A photograph without a file of its own among XML or YOLO files is not labelled at all. Boxes are cut to their
+    photograph, as annotators draw over the edge. Objects without area and crowds are kept, as AP knows them, but are
+    not ``trained``. Categories and photographs without objects are kept, too.
+
+    Args:
+        file: the label file or folder.
+        images: folder to which the photographs' names are relative. All of them must be there: their sizes are read.
+        classes: classes to use, in this order, e.g. those of the training labels. Unset: all categories of a COCO file
+            or names of YOLO classes in the order of their numbers, else all names of objects in alphabetical order,
+            numbers first.
+        masks: whether masks are wanted, which every object must have then: in YOLO files an outline.
+        problems: what becomes of photographs that are missing, unreadable, named twice, or not of the stated size; of
+            objects that are malformed, of an unknown class, outside of their photograph, with an id that another one
+            has, or of no listed photograph: a ``UserError`` ("refuse"), or such photographs and objects are left out,
+            objects without the other ones of their photograph, and listed in ``skipped`` ("skip"). Of repeated entries
+            that agree, the first stays.
+
+    Raises:
+        UserError: the file is missing, of no known kind, malformed as a whole, or has a problem that is not to be
+            skipped; no photograph or no class is left; or masks are wanted, and the kind has none or pycocotools is not
+            installed.
+    """
+    if problems not in get_args(Problems):
+        raise UserError(f"problems must be 'refuse' or 'skip', not {problems!r}")
+    check_folder(images)
+    contents = _read_contents(file, masks)
+    found = list(contents.problems)
+    located = unique_entries(_located(contents, images, found), _content, found, things="objects")
+    sized = _sized(located, images, found)
+    if contents.in_shares:
+        sized = [(entry.in_pixels(*size), size) for entry, size in sized]
+    columns = tuple(classes) if classes is not None else _classes(contents, sized)
+    checking = Checking(columns, masks, found)
+    objects = tuple(checking.objects(entry, size) for entry, size in sized)
+    if found and (problems == "refuse" or not sized):
+        raise refusal(found, file, can_skip=bool(sized))
+    if not sized:
+        raise UserError(f"{file} names no photographs")
+    if not columns:
+        raise UserError(f"{file} holds no object at all: at least one photograph must have one")
+    entries = [entry for entry, _ in sized]
+    return DetectionLabels(
+        names=tuple(entry.image for entry in entries),
+        sizes=tuple(size for _, size in sized),
+        classes=columns,
+        objects=objects,
+        image_ids=tuple(place if entry.number is None else entry.number for place, entry in enumerate(entries, 1)),
+        category_ids=_category_ids(columns, contents.category_ids),
+        skipped=tuple(problem.sentence for problem in found),
+        notes=tuple(checking.notes()),
+    )
+
+
+def _read_contents(file: Path, masks: bool) -> DetectionContents:
+    if not os.path.exists(file):  # noqa: PTH110 - Path.exists raises where a parent may not be searched
+        raise UserError(f"the labels {file} does not exist: check its path")
+    if file.is_dir():
+        return _read_folder(file, masks)
+    match file.suffix.lower():
+        case ".json":
+            return read_coco(file, masks=masks)
+        case ".txt" if not any(is_object(line) for _, line in numbered_lines(file)):
+            return _without_masks(file, read_voc_list(file), masks)
+        case _:
+            raise _unrecognised(file)
+
+
+def _read_folder(folder: Path, masks: bool) -> DetectionContents:
+    annotations, texts = annotations_or_texts(folder)
+    if annotations:
+        return _without_masks(folder, read_voc_folder(folder, annotations), masks)
+    if are_yolo(folder, texts):
+        return read_yolo(folder, texts, masks=masks)
+    raise _unrecognised(folder)
+
+
+def _unrecognised(file: Path) -> UserError:
+    return UserError(f"{file} does not say where objects are in a form that is read here: detection needs {KINDS}")
+
+
+def _without_masks(file: Path, contents: DetectionContents, masks: bool) -> DetectionContents:
+    if masks:
+        raise UserError(
+            f"{file} holds Pascal VOC's annotations, which have no masks: masks need a COCO instances .json or YOLO's "
+            "outlines"
+        )
+    return contents
+
+
+def _located(contents: DetectionContents, images: Path, problems: list[Problem]) -> list[LabelledImage]:
+    """Photographs by the names that they have in the folder."""
+    names = ImageNames(images, contents.by_stem)
+    located = []
+    for entry in contents.entries:
+        name = names.find(Entry(entry.where, entry.image, frozenset()))
+        if isinstance(name, Problem):
+            problems.append(name)
+        else:
+            located.append(replace(entry, image=name))
+    return located
+
+
+def _content(entry: LabelledImage) -> list[tuple[object, ...]]:
+    """What the objects of a photograph are, wherever they stand."""
+    return [(thing.kind, thing.box, thing.crowd, thing.difficult, thing.segmentation) for thing in entry.objects]
+
+
+def _sized(
+    entries: Sequence[LabelledImage], images: Path, problems: list[Problem]
+) -> list[tuple[LabelledImage, tuple[int, int]]]:
+    """Photographs that are as large as the labels say, with their sizes."""
+    sized = []
+    sizes = measure(images, [entry.image for entry in entries])
+    for entry, size in zip(entries, sizes, strict=True):
+        if isinstance(size, UnreadableImage):
+            problems.append(
+                Problem(f"{entry.where} names {entry.image}, which cannot be read ({size.reason})", "mend it")
+            )
+        elif entry.size not in (None, size):
+            problems.append(_disagreement(entry.where, entry.image, entry.size or size, size))
+        else:
+            sized.append((entry, size))
+    return sized
+
+
+def _disagreement(where: str, name: str, stated: tuple[int, int], real: tuple[int, int]) -> Problem:
+    sentence = f"{where} gives {name} {stated[0]} x {stated[1]} pixels, but the photograph has {real[0]} x {real[1]}"
+    if stated == real[::-1]:
+        return Problem(
+            sentence, "label it upright, as its EXIF orientation says, or remove the orientation from the file"
+        )
+    return Problem(
+        sentence, "boxes must be in the pixels of the photograph: give the folder of those that were labelled"
+    )
+
+
+def _classes(contents: DetectionContents, sized: Sequence[tuple[LabelledImage, tuple[int, int]]]) -> tuple[str, ...]:
+    """Those that the file declares, else those that occur in it."""
+    occurring = {thing.kind for entry, _ in sized for thing in entry.objects}
+    return tuple(contents.category_ids) or tuple(sorted(occurring, key=_alphabetical))
+
+
+def _alphabetical(name: str) -> tuple[bool, int, str]:
+    """What to sort by, so that 10 follows 9."""
+    return (False, int(name), name) if name.isdecimal() else (True, 0, name)
+
+
+def _category_ids(classes: Sequence[str], known: dict[str, int]) -> tuple[int, ...]:
+    """Those of the file, and new ones for classes that it does not have."""
+    following = max(known.values(), default=0)
+    ids = []
+    for name in classes:
+        following += name not in known
+        ids.append(known.get(name, following))
+    return tuple(ids)

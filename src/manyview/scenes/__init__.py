@@ -1,0 +1,8 @@
+"""Rendered scenes with image labels, boxes and masks, for tests, benchmarks and the demo."""
+
+from __future__ import annotations
+
+from manyview.scenes.render import KINDS, render_scene
+from manyview.scenes.write import write_scenes
+
+__all__ = ["KINDS", "render_scene", "write_scenes"]

@@ -1,0 +1,242 @@
+"""Synthetic scenes: rendered pictures of several known objects, for demonstrations and tests without photographs.
+
+Several objects of ten kinds lie on a textured ground under one light; they overlap and reach over the border. Colours
+are drawn alike for all kinds, so that outline and pattern alone tell a kind. Figures measured on these scenes say
+nothing about photographs.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from types import EllipsisType
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float32, UInt8
+from PIL import Image, ImageFilter
+
+from manyview.scenes.shapes import PAINTERS, Plane
+
+KINDS: tuple[str, ...] = tuple(PAINTERS)
+VISIBLE_SHARE = 0.5  # an object of which less can be seen gives neither label nor mask
+_COVERED = 0.5  # of a pixel, which then belongs to the object
+_SUPERSAMPLING = 2
+_SHADOW = 0.55  # light that a shadow takes away
+
+Mask = Bool[np.ndarray, "height width"]
+Pixels = Float32[np.ndarray, "rgb height width"]  # planes: NumPy is far slower over three interleaved channels
+Colour = Float32[np.ndarray, "rgb 1 1"]
+Window = tuple[EllipsisType, slice, slice]  # part of a plane, or of all planes at once
+
+
+@dataclass
+class _Thing:
+    """One object in place: ``alpha`` covers it wholly, at (left, top), perhaps beyond the frame."""
+
+    kind: str
+    centre: tuple[float, float]
+    radius: float
+    alpha: Float32[np.ndarray, "side side"]
+    colour: Float32[np.ndarray, "rgb side side"]
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        half = len(self.alpha) / 2
+        return round(self.centre[0] - half), round(self.centre[1] - half)
+
+
+class Scene(NamedTuple):
+    """A rendered picture, and what can be seen in it.
+
+    Attributes:
+        pixels: RGB.
+        masks: of each kind that can be seen, the pixels that its object covers at least half, and that no object above
+            it covers so: no pixel belongs to two of them. The lowest object comes first.
+    """
+
+    pixels: UInt8[np.ndarray, "height width 3"]
+    masks: dict[str, Mask]
+
+
+def render_scene(seed: int, size: tuple[int, int] = (128, 128)) -> Scene:
+    """Render one synthetic scene of two to five objects, each of another kind.
+
+    Args:
+        seed: decides everything; equal seeds give equal scenes.
+        size: width and height in pixels.
+
+    Returns:
+        The pixels, and masks of those of ``KINDS`` of which at least ``VISIBLE_SHARE`` can be seen: not hidden by
+        others, not cut off by the border. The others, though a part of them shows, are ground as far as labels go.
+    """
+    rng = np.random.default_rng(seed)
+    width, height = size
+    angle = rng.uniform(0, 2 * np.pi)
+    light = (math.cos(angle), math.sin(angle))  # unit vector towards the light, x right, y down
+    canvas = _ground(rng, width, height)
+    things = _things(rng, width, height, light)
+    for thing in things:
+        _cast_shadow(canvas, thing, light)
+        region, patch = _overlap(canvas, thing.alpha, thing.corner)
+        canvas[region] += thing.alpha[patch] * (thing.colour[patch] - canvas[region])
+    canvas *= _lighting(rng, width, height, light)
+    canvas += rng.uniform(0.005, 0.02) * rng.standard_normal((height, width), dtype=np.float32)
+    pixels = (np.clip(canvas, 0, 1, out=canvas) * 255 + 0.5).astype(np.uint8)
+    return Scene(np.ascontiguousarray(pixels.transpose(1, 2, 0)), _visible(things, canvas))
+
+
+def _visible(things: list[_Thing], canvas: Pixels) -> dict[str, Mask]:
+    """Masks of the objects of which enough can be seen, the lowest first."""
+    free = np.ones(canvas.shape[1:], dtype=np.float32)  # share of each pixel that the objects above leave
+    taken = np.zeros(canvas.shape[1:], dtype=bool)  # pixels of the objects above
+    masks = {}
+    for thing in reversed(things):
+        region, patch = _overlap(canvas, thing.alpha, thing.corner)
+        alpha = thing.alpha[patch]
+        shown, mask = (alpha * free[region]).sum(), np.zeros_like(taken)
+        mask[region] = (alpha >= _COVERED) & ~taken[region]
+        free[region] *= 1 - alpha
+        taken |= mask
+        # The smallest pictures have objects that are thinner than a pixel.
+        if shown >= VISIBLE_SHARE * thing.alpha.sum() and mask.any():
+            masks[thing.kind] = mask
+    return dict(reversed(masks.items()))
+
+
+def _overlap(canvas: Pixels, patch: np.ndarray, corner: tuple[int, int]) -> tuple[Window, Window]:
+    """Slices of the canvas and of a patch at ``corner`` (left, top) where the two meet."""
+    (height, width), (rows, columns), (left, top) = canvas.shape[1:], patch.shape, corner
+    x0, x1, y0, y1 = max(left, 0), min(left + columns, width), max(top, 0), min(top + rows, height)
+    on_canvas = (..., slice(y0, max(y0, y1)), slice(x0, max(x0, x1)))
+    on_patch = (..., slice(y0 - top, max(y0, y1) - top), slice(x0 - left, max(x0, x1) - left))
+    return on_canvas, on_patch
+
+
+def _things(rng: np.random.Generator, width: int, height: int, light: tuple[float, float]) -> list[_Thing]:
+    kinds = rng.choice(len(KINDS), size=rng.integers(2, 6), replace=False)
+    things: list[_Thing] = []
+    for kind in kinds:
+        radius = min(width, height) * math.exp(rng.uniform(math.log(0.13), math.log(0.3)))
+        centre = _place(rng, width, height, radius, things)
+        alpha, colour = _paint(rng, KINDS[kind], radius, light)
+        things.append(_Thing(KINDS[kind], centre, radius, alpha, colour))
+    return things
+
+
+def _place(
+    rng: np.random.Generator, width: int, height: int, radius: float, others: list[_Thing]
+) -> tuple[float, float]:
+    """A place that leaves most of the others to be seen, or the last one tried."""
+    margin = 0.6 * radius
+    for _ in range(8):
+        x, y = rng.uniform(margin, width - margin), rng.uniform(margin, height - margin)
+        gaps = [math.dist((x, y), other.centre) / (radius + other.radius) for other in others]
+        if all(gap > 0.7 for gap in gaps):
+            break
+    return x, y
+
+
+def _paint(
+    rng: np.random.Generator, kind: str, radius: float, light: tuple[float, float]
+) -> tuple[Float32[np.ndarray, "side side"], Pixels]:
+    """An object's coverage (0 to 1) and colours (0 to 1), turned, squeezed and lit."""
+    side = 2 * math.ceil(radius) + 2
+    right, down = _grid(side, radius, _SUPERSAMPLING)
+    turn, squeeze = rng.uniform(-0.9, 0.9), rng.uniform(0.78, 1.0)
+    cos, sin, mirror = math.cos(turn), math.sin(turn), int(rng.choice((-1, 1)))
+    x, y = mirror * (cos * right + sin * down), (cos * down - sin * right) / squeeze
+    inside, second = PAINTERS[kind](x, y, rng)
+    alpha = _reduce(inside)
+    share = _reduce(second & inside) / np.maximum(alpha, 1e-3)
+    first_colour, second_colour = _two_colours(rng)
+    colour = first_colour + share * (second_colour - first_colour)
+    # Rounded bodies: brighter towards the light, darker away from it and near the rim.
+    right, down = _grid(side, radius, 1)
+    relief = 1 + 0.3 * (right * light[0] + down * light[1]) - 0.18 * (right**2 + down**2)
+    grain = 1 + 0.04 * rng.standard_normal(alpha.shape, dtype=np.float32)
+    return alpha, colour * (relief * grain)
+
+
+def _grid(side: int, radius: float, samples: int) -> tuple[Plane, Plane]:
+    """Coordinates of a square of ``side`` pixels round its centre, in radii, at ``samples`` points a pixel each way."""
+    steps = ((np.arange(side * samples, dtype=np.float32) + 0.5) / samples - side / 2) / radius
+    right, down = np.meshgrid(steps, steps)
+    return right, down
+
+
+def _reduce(mask: Bool[np.ndarray, "fine fine"]) -> Plane:
+    """Share of each pixel that a mask at _SUPERSAMPLING points a pixel covers."""
+    total = np.zeros((len(mask) // _SUPERSAMPLING,) * 2, dtype=np.float32)
+    for row in range(_SUPERSAMPLING):
+        for column in range(_SUPERSAMPLING):
+            total += mask[row::_SUPERSAMPLING, column::_SUPERSAMPLING]
+    return total / _SUPERSAMPLING**2
+
+
+def _two_colours(rng: np.random.Generator) -> tuple[Colour, Colour]:
+    """A light and a dark colour of any hues, in either order."""
+    light = _colour(rng, rng.uniform(0.75, 1.0), rng.uniform(0.1, 0.75))
+    dark = _colour(rng, rng.uniform(0.15, 0.5), rng.uniform(0.2, 0.9))
+    return (light, dark) if rng.random() < 0.5 else (dark, light)
+
+
+def _colour(rng: np.random.Generator, value: float, saturation: float) -> Colour:
+    hue = np.abs((rng.random() * 6 + np.array([0, 4, 2]).reshape(3, 1, 1)) % 6 - 3) - 1
+    colour: Colour = (value * (1 - saturation * (1 - np.clip(hue, 0, 1)))).astype(np.float32)
+    return colour
+
+
+def _cast_shadow(canvas: Pixels, thing: _Thing, light: tuple[float, float]) -> None:
+    margin = max(2, round(thing.radius / 3))
+    mask = Image.fromarray((np.pad(thing.alpha, margin) * 255).astype(np.uint8))
+    shadow = np.asarray(mask.filter(ImageFilter.GaussianBlur(thing.radius / 10)), dtype=np.float32) / 255
+    reach, (left, top) = 0.16 * thing.radius, thing.corner
+    corner = (round(left - margin - reach * light[0]), round(top - margin - reach * light[1]))
+    region, patch = _overlap(canvas, shadow, corner)
+    canvas[region] *= 1 - _SHADOW * shadow[patch]
+
+
+def _lighting(rng: np.random.Generator, width: int, height: int, light: tuple[float, float]) -> Pixels:
+    """Factors by which the light falls off across the scene, with the tint of its colour."""
+    across = np.linspace(-1, 1, width, dtype=np.float32) * light[0]
+    down = np.linspace(-1, 1, height, dtype=np.float32)[:, None] * light[1]
+    strength, exposure = rng.uniform(0.05, 0.3), rng.uniform(0.8, 1.2)
+    tint = 1 + rng.uniform(-0.08, 0.08, (3, 1, 1)).astype(np.float32)
+    factors: Pixels = exposure * (1 + strength * (across + down)) * tint
+    return factors
+
+
+def _noise(rng: np.random.Generator, width: int, height: int, columns: int, rows: int) -> Float32[np.ndarray, "h w"]:
+    """Smooth noise of about ``columns`` by ``rows`` hills, 0 to 1 at the knots."""
+    knots = Image.fromarray(rng.random((rows, columns), dtype=np.float32))
+    return np.asarray(knots.resize((width, height), Image.Resampling.BICUBIC))
+
+
+def _ground(rng: np.random.Generator, width: int, height: int) -> Pixels:
+    """Two colours mixed by one of five textures, with coarse patches over it."""
+    turn, scale = rng.uniform(0, np.pi), rng.uniform(0.7, 1.4) * min(width, height)
+    x, y = np.arange(width, dtype=np.float32)[None] / scale, np.arange(height, dtype=np.float32)[:, None] / scale
+    cos, sin = math.cos(turn), math.sin(turn)
+    u, v = x * cos + y * sin, y * cos - x * sin
+    warp = 0.12 * _noise(rng, width, height, 4, 4)
+    texture = rng.integers(5)
+    if texture == 0:  # clouded stone
+        mix = 0.5 * _noise(rng, width, height, 9, 9) + 0.5 * _noise(rng, width, height, 28, 28)
+    elif texture == 1:  # wood
+        mix = 0.5 + 0.5 * np.sin(2 * np.pi * (14 * (u + 2 * warp)))
+        mix = 0.7 * mix + 0.3 * _noise(rng, width, height, 50, 50)
+    elif texture == 2:  # tiles
+        joints = np.minimum(np.abs((6 * u) % 1 - 0.5), np.abs((6 * v) % 1 - 0.5)) < 0.04
+        mix = 0.25 * (np.floor(6 * u) + np.floor(6 * v)) % 1 + 0.3 * _noise(rng, width, height, 20, 20)
+        mix = np.where(joints, 1.0, mix)
+    elif texture == 3:  # sand ripples
+        mix = 0.5 + 0.35 * np.sin(2 * np.pi * (22 * (v + warp))) + 0.3 * (_noise(rng, width, height, 64, 64) - 0.5)
+    else:  # grass and gravel
+        mix = _noise(rng, width, height, 42, 42) * (0.6 + 0.6 * _noise(rng, width, height, 6, 6))
+    mix = np.clip(0.75 * mix + 0.4 * (_noise(rng, width, height, 3, 3) - 0.25), 0, 1).astype(np.float32)
+    value = rng.uniform(0.3, 0.85)
+    first = _colour(rng, value, rng.uniform(0.05, 0.5))
+    second = _colour(rng, value * rng.uniform(0.5, 0.8), rng.uniform(0.05, 0.6))
+    canvas: Pixels = first + mix * (second - first)
+    return canvas

@@ -1,0 +1,67 @@
+"""Rendering of views on the CPU, by whichever renderer suits the photograph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from jaxtyping import UInt8, UInt16
+
+from manyview.views.render import bands as band_rendering
+from manyview.views.render import opencv as opencv_rendering
+from manyview.views.render import pillow as pillow_rendering
+from manyview.views.sampling import ViewParameters
+
+Renderer = Literal["cpu", "reference"]
+Pixels = UInt8[np.ndarray, "height width channels"] | UInt16[np.ndarray, "height width channels"]
+View = UInt8[np.ndarray, "{size} {size} channels"] | UInt16[np.ndarray, "{size} {size} channels"]
+Views = UInt8[np.ndarray, "views channels {size} {size}"] | UInt16[np.ndarray, "views channels {size} {size}"]
+
+_RENDERERS = {"cpu": opencv_rendering.render_views, "reference": pillow_rendering.render_views}
+RGB = (0, 1, 2)
+
+
+def render_view(
+    image: Pixels,
+    parameters: ViewParameters,
+    size: int,
+    *,
+    renderer: Renderer = "cpu",
+    rgb: tuple[int, int, int] | None = RGB,
+) -> View:
+    """One view of a photograph, channels last; see ``render_views``."""
+    views = render_views(image, [parameters], size, renderer=renderer, rgb=rgb)
+    return np.ascontiguousarray(views[0].transpose(1, 2, 0))
+
+
+def render_views(
+    image: Pixels,
+    parameters: Sequence[ViewParameters],
+    size: int,
+    *,
+    renderer: Renderer = "cpu",
+    rgb: tuple[int, int, int] | None = RGB,
+) -> Views:
+    """Several views of a photograph, channels first.
+
+    Args:
+        image: The photograph: RGB of 8 bits, or any number of bands of 8 or 16 bits.
+        parameters: One entry a view.
+        size: Side of a view in pixels.
+        renderer: For RGB of 8 bits: "cpu" for OpenCV, several times as fast and within 2/255 of "reference", which is
+            Pillow. There is but one renderer for other photographs.
+        rgb: Which channels, from 0, are red, green and blue; None where none are, and nothing changes colours.
+
+    Returns:
+        The views in the photograph's dtype, in a fresh array.
+    """
+    if image.dtype == np.uint8 and image.shape[2] == 3 and rgb == RGB:
+        return _RENDERERS[renderer](image, parameters, size)
+    return band_rendering.render_views(image, parameters, size, rgb)
+
+
+def crop_views(image: Pixels, parameters: Sequence[ViewParameters], size: int) -> Views:
+    """The crops of several views, resized and not altered further; arguments as for ``render_views``."""
+    plain = image.dtype == np.uint8 and image.shape[2] == 3
+    return (opencv_rendering if plain else band_rendering).crop_views(image, parameters, size)

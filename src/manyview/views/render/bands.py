@@ -1,0 +1,59 @@
+"""Rendering of views of any number of bands, of 8 or 16 bits, on the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import UInt8, UInt16
+from torch.nn import functional as F
+
+from manyview.views.geometry import Box
+from manyview.views.render.batch_parameters import view_table
+from manyview.views.render.torch import alter_views
+from manyview.views.sampling import ViewParameters
+
+Bands = UInt8[np.ndarray, "height width bands"] | UInt16[np.ndarray, "height width bands"]
+Views = UInt8[np.ndarray, "views bands {size} {size}"] | UInt16[np.ndarray, "views bands {size} {size}"]
+
+
+def render_views(
+    image: Bands, parameters: Sequence[ViewParameters], size: int, rgb: tuple[int, int, int] | None = None
+) -> Views:
+    """Several views of an image, channels first.
+
+    The operations and their order are the Pillow reference's. Crop, resize, blur and mirroring change every band by
+    itself; brightness, contrast, saturation, hue, grayscale and solarisation only those that are red, green and blue.
+
+    Args:
+        image: Its white is 255 for 8 bits, 65535 for 16 bits.
+        parameters: One entry a view; each crop lies within the image.
+        size: Side of a view in pixels.
+        rgb: Which bands, from 0, are red, green and blue. Where none are, nothing changes colours.
+
+    Returns:
+        The views in the image's dtype, in a fresh contiguous array.
+    """
+    crops = torch.from_numpy(crop_views(image, parameters, size))
+    return alter_views(crops, view_table(parameters), rgb).numpy()
+
+
+def crop_views(image: Bands, parameters: Sequence[ViewParameters], size: int) -> Views:
+    """The crops of several views, resized and not altered further; arguments as for ``render_views``."""
+    height, width, bands = image.shape
+    views = np.empty((len(parameters), bands, size, size), dtype=image.dtype)
+    for view, its_parameters in zip(views, parameters, strict=True):
+        _check(its_parameters.crop, width, height)
+        left, top, right, bottom = its_parameters.crop
+        for band, plane in enumerate(view):
+            # One by one, so that no more than one band of a crop ever lies in memory as floating-point numbers.
+            part = torch.from_numpy(image[top:bottom, left:right, band].astype(np.float32))[None, None]
+            plane[...] = F.interpolate(part, (size, size), mode="bilinear", antialias=True)[0, 0].round_().numpy()
+    return views
+
+
+def _check(crop: Box, width: int, height: int) -> None:
+    left, top, right, bottom = crop
+    assert 0 <= left < right <= width, f"an image of {width} x {height} pixels has no part {crop}"
+    assert 0 <= top < bottom <= height, f"an image of {width} x {height} pixels has no part {crop}"

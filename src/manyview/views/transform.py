@@ -1,0 +1,232 @@
+"""The block-wise views as one callable, for a training loop or a data loader of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import torch
+from jaxtyping import Float32, UInt8, UInt16
+from PIL import Image
+from pydantic import ValidationError
+from torch import Tensor
+from torch.utils.data import get_worker_info
+
+from manyview.config import IMAGENET_MEAN, IMAGENET_STD, BlockViewsConfig, ConfigError
+from manyview.config.resolve import nearest_name
+from manyview.errors import UserError
+from manyview.images import UnreadableImage, open_image
+from manyview.views.normalization import normalize
+from manyview.views.photograph import Photograph, Pixels, array_pixels, pillow_pixels
+from manyview.views.render import render_views
+from manyview.views.sampling import ViewParameters, sample_views
+from manyview.views.shrinking import largest_shrink, shrink_crops
+
+Views = (
+    Float32[Tensor, "views bands size size"]
+    | UInt8[Tensor, "views bands size size"]
+    | UInt16[Tensor, "views bands size size"]
+)
+
+_AUGMENTATION = set(BlockViewsConfig.model_fields) - {"kind", "size", "overlap", "grid"}
+_OPTIONS = (
+    *("view_size", "overlap", "grid", "output", "seed", "stacked", "bands", "rgb_bands"),
+    *sorted(_AUGMENTATION),
+)
+_COLOURS = ("jitter", "brightness", "contrast", "saturation", "hue", "grayscale", "solarize")
+
+
+class BlockViews:
+    """Two random views of each of a photograph's overlapping blocks (Section 3.1).
+
+    Views 2k and 2k + 1 are a positive pair: both show parts of block k, where the blocks are counted row by row: top
+    left, top right, bottom left, bottom right. A photograph may be a Pillow image, a uint8 array (height, width, 3)
+    or a uint8 tensor (3, height, width) in RGB, or the bytes of an encoded file, which is the fastest for JPEG: a large
+    one is decoded no larger than its views need.
+
+    Without a seed, a call draws from PyTorch's default generator: ``torch.manual_seed`` repeats it, and each worker of
+    a ``DataLoader`` draws its own. With a seed, the calls of this object give a sequence that depends on the seed
+    alone (in a loader's workers, on the worker's seed too), and ``at`` gives the views of a training run.
+
+    It is the transform of any torch ``Dataset``. Lightly and solo-learn want a list of views: say ``stacked=False``.
+    In solo-learn it stands where ``FullTransformPipeline`` does, in ``prepare_datasets``, with ``num_large_crops`` at
+    2 x blocks; its SimSiam takes two views only, its SimCLR any number.
+
+    Args:
+        view_size: Side of a view in pixels.
+        overlap: Overlap of the blocks from 0 to 0.5: a block is (1 + 2 overlap) times as wide and as high as a cell of
+            the grid.
+        grid: Rows and columns of blocks.
+        output: "normalized" for float32 with the mean taken off and divided by the deviation, ready for a model;
+            "uint8" for pixels as they are, from 0 to 255, or of 16-bit arrays uint16 from 0 to 65535.
+        seed: Seed of the views, from 0 to 2**63 - 1.
+        stacked: Whether the views come as one tensor, or as a list of them.
+        bands: Number of bands of photographs that are not RGB of 8 bits: arrays (height, width, bands) or tensors
+            (bands, height, width), uint8 or uint16. Normalising them takes ``mean`` and ``std``, a number a band.
+        rgb_bands: Which of those bands, from 0, are red, green and blue; colours are altered in those only, and not at
+            all if there are none.
+        **augmentation: Other fields of ``manyview.config.BlockViewsConfig``, such as ``scale`` or ``blur``; ``mean``
+            and ``std`` are ImageNet's unless they are given.
+
+    Raises:
+        ConfigError: If an option does not exist, a value is out of its range, or nothing would read it.
+
+    Example:
+        >>> views = BlockViews(view_size=32)(Image.new("RGB", (160, 120)))
+        >>> views.shape
+        torch.Size([8, 3, 32, 32])
+    """
+
+    def __init__(
+        self,
+        view_size: int = 224,
+        overlap: float | int = 0.2,
+        grid: tuple[int, int] = (2, 2),
+        output: Literal["normalized", "uint8"] = "normalized",
+        seed: int | None = None,
+        stacked: bool = True,
+        bands: int | None = None,
+        rgb_bands: tuple[int, int, int] | None = None,
+        **augmentation: Any,
+    ) -> None:
+        if output not in ("normalized", "uint8"):
+            raise ConfigError([f"output is {output!r}: choose 'normalized' or 'uint8'"])
+        if seed is not None and not 0 <= seed < 2**63:
+            raise ConfigError([f"seed is {seed}: give a whole number from 0 to 2**63 - 1"])
+        geometry = {"size": view_size, "overlap": overlap, "grid": grid}
+        self.config = _configure(geometry, augmentation, output, bands, rgb_bands)
+        self.output = output
+        self.seed = seed
+        self.stacked = stacked
+        self.bands = bands
+        self.rgb_bands = rgb_bands
+        self._calls = 0
+
+    def __call__(self, photograph: Photograph) -> Views | list[Tensor]:
+        """Fresh views of a photograph.
+
+        Returns:
+            Tensor (2 x blocks, 3 or ``bands``, view_size, view_size), float32 or of the photograph's type as
+            ``output`` says; if not ``stacked``, a list of 2 x blocks tensors (3 or ``bands``, view_size, view_size).
+
+        Raises:
+            UserError: If the photograph is of a kind that is not understood, or cannot be decoded.
+        """
+        if self.seed is None:
+            return self._views(photograph, int(torch.randint(2**63 - 1, ())), epoch=0, index=0)
+        worker = get_worker_info()
+        stream = worker.seed % 2**63 if worker else 0
+        self._calls += 1
+        return self._views(photograph, self.seed, epoch=stream, index=self._calls - 1)
+
+    def at(self, photograph: Photograph, index: int, epoch: int = 0) -> Views | list[Tensor]:
+        """The views that a run with this object's seed and settings makes of its photograph ``index`` in ``epoch``.
+
+        A run decodes a photograph that is far larger than its views need at a reduced size; of such a one, only the
+        file's bytes give exactly the run's views, and its pixels nearly.
+
+        Returns:
+            As a call does, and the same each time.
+
+        Raises:
+            UserError: If this object has no seed, or the photograph is not understood or cannot be decoded.
+        """
+        if self.seed is None:
+            raise UserError("BlockViews.at needs the run's seed: make the object with BlockViews(..., seed=0)")
+        return self._views(photograph, self.seed, epoch=epoch, index=index)
+
+    def __repr__(self) -> str:
+        config = self.config
+        options: dict[str, Any] = {"view_size": config.size, "overlap": config.overlap, "grid": config.grid}
+        options["output"] = self.output
+        optional = {"seed": None, "stacked": True, "bands": None, "rgb_bands": None}
+        options |= {name: getattr(self, name) for name, usual in optional.items() if getattr(self, name) != usual}
+        options |= {name: value for name, value in config if name in config.model_fields_set & _AUGMENTATION}
+        return f"BlockViews({', '.join(f'{name}={value!r}' for name, value in options.items())})"
+
+    def _views(self, photograph: Photograph, seed: int, epoch: int, index: int) -> Views | list[Tensor]:
+        image, parameters = self._open(photograph, seed, epoch, index)
+        rgb = (0, 1, 2) if self.bands is None else self.rgb_bands
+        views = torch.from_numpy(render_views(image, parameters, self.config.size, rgb=rgb))
+        if self.output == "normalized":
+            views = normalize(views, self.config.mean or IMAGENET_MEAN, self.config.std or IMAGENET_STD)
+        return views if self.stacked else list(views.unbind())
+
+    def _open(
+        self, photograph: Photograph, seed: int, epoch: int, index: int
+    ) -> tuple[Pixels, tuple[ViewParameters, ...]]:
+        """Pixels, and the parameters of their views."""
+        if self.bands is None and isinstance(photograph, bytes):
+            return self._decode(photograph, seed, epoch, index)
+        image = self._pixels(photograph)
+        height, width, _ = image.shape
+        return image, sample_views(self.config, width, height, seed=seed, epoch=epoch, image=index)
+
+    def _decode(self, encoded: bytes, seed: int, epoch: int, index: int) -> tuple[Pixels, tuple[ViewParameters, ...]]:
+        try:
+            photograph = open_image(encoded)
+            width, height = photograph.width, photograph.height
+            parameters = sample_views(self.config, width, height, seed=seed, epoch=epoch, image=index)
+            shrink = largest_shrink((view.crop for view in parameters), self.config.size)
+            image = photograph.decode(shrink)
+        except UnreadableImage as error:
+            message = f"these {len(encoded)} bytes cannot be decoded as an image: {error.reason}"
+            raise UserError(message) from None
+        return image, shrink_crops(parameters, shrink, (image.shape[1], image.shape[0]))
+
+    def _pixels(self, photograph: Photograph) -> Pixels:
+        if isinstance(photograph, Image.Image) and self.bands is None:
+            return pillow_pixels(photograph)
+        return array_pixels(photograph, self.bands)
+
+
+def _configure(
+    geometry: dict[str, Any],
+    augmentation: dict[str, Any],
+    output: str,
+    bands: int | None,
+    rgb_bands: tuple[int, int, int] | None,
+) -> BlockViewsConfig:
+    """The options as a configuration; mistakes are told in the names that the caller used."""
+    unknown = sorted(set(augmentation) - _AUGMENTATION)
+    if unknown:
+        raise ConfigError([f"BlockViews has no option {name!r}{nearest_name(name, _OPTIONS)}" for name in unknown])
+    try:
+        config = BlockViewsConfig(**geometry, **augmentation)
+    except ValidationError as error:
+        raise ConfigError([_sentence(detail) for detail in error.errors()]) from None
+    problems = [*_band_problems(config, bands, rgb_bands)]
+    if bands is not None and output == "normalized" and (config.mean is None or config.std is None):
+        problems.append(f"bands={bands} needs mean and std, {bands} numbers each, or output='uint8'")
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def _band_problems(
+    config: BlockViewsConfig, bands: int | None, rgb_bands: tuple[int, int, int] | None
+) -> Iterator[str]:
+    """What is wrong with the bands, and with the options that depend on them."""
+    if bands is None:
+        if rgb_bands is not None:
+            yield "rgb_bands has no effect without bands, the number of bands of the photographs"
+    elif bands < 1:
+        yield f"bands is {bands}: give a whole number from 1"
+    elif rgb_bands is not None and (len(set(rgb_bands) & set(range(bands))), len(rgb_bands)) != (3, 3):
+        yield f"rgb_bands is {rgb_bands}: name three different bands from 0 to {bands - 1}"
+    for name in ("mean", "std"):
+        numbers = getattr(config, name)
+        if numbers is not None and len(numbers) != (bands or 3):
+            yield f"{name} must have {bands or 3} numbers, one a band, not {len(numbers)}"
+    if bands is not None and rgb_bands is None:
+        idle = [name for name in _COLOURS if name in config.model_fields_set]
+        yield from (f"{name} has no effect without rgb_bands, as no band has a colour" for name in idle)
+
+
+def _sentence(detail: Any) -> str:
+    """One of pydantic's errors in our words."""
+    message = str(detail["msg"]).removeprefix("Value error, ").replace("Input should", "must")
+    if not detail["loc"]:
+        return message
+    name = "view_size" if detail["loc"][0] == "size" else detail["loc"][0]
+    return f"{name} {message}, not {detail['input']!r}"

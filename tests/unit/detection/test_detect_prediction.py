@@ -1,0 +1,133 @@
+"""Detecting in new photographs: the files it writes, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from pycocotools.coco import COCO
+
+from manyview.detection.predict import predict
+from manyview.errors import UserError
+from manyview.runs import write_tensors
+from shapes import tune_tiny
+
+
+@pytest.fixture(scope="module")
+def run(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A detector with masks, hardly trained: it finds something everywhere."""
+    out = tmp_path_factory.mktemp("runs") / "masks"
+    tune_tiny(shapes, out, architecture="fpn", masks=True, short_side=32, iterations=2, eval_every=None)
+    return out
+
+
+@pytest.fixture
+def photographs(shapes: Path, tmp_path: Path) -> Path:
+    """Three photographs in two folders, and a file that is none."""
+    folder = tmp_path / "new"
+    (folder / "more").mkdir(parents=True)
+    shutil.copy(shapes.parent / "01.png", folder / "b.png")
+    shutil.copy(shapes.parent / "02.png", folder / "more" / "c.png")
+    Image.fromarray(np.zeros((40, 70), dtype=np.uint8)).save(folder / "grey.jpg")
+    (folder / "a.jpg").write_bytes(b"no photograph")
+    return folder
+
+
+def detect(run: Path, images: Path, out: Path, **options: Any) -> dict[str, Any]:
+    return predict(run, images=images, out=out, device="cpu", **{"workers": 0, **options})
+
+
+def test_the_files_fit_together(run: Path, photographs: Path, tmp_path: Path) -> None:
+    result = detect(run, photographs, tmp_path / "found" / "new.json", draw=2)
+    about = json.loads((tmp_path / "found" / "new-images.json").read_text())
+    named = {entry["id"]: entry["file_name"] for entry in about["images"]}
+    assert sorted(named.values()) == ["b.png", "grey.jpg", "more/c.png"]
+    sizes = {entry["file_name"]: (entry["width"], entry["height"]) for entry in about["images"]}
+    assert sizes["grey.jpg"] == (70, 40)
+    assert [entry["name"] for entry in about["categories"]] == ["disc", "square", "triangle"]
+    [told] = result["skipped"]
+    assert told.startswith("a.jpg: ")
+    found = json.loads((tmp_path / "found" / "new.json").read_text())
+    assert result["objects"] == len(found) > 0
+    assert {entry["image_id"] for entry in found} <= set(named)
+    assert result["photographs"] == 3
+    with Image.open(result["picture"]) as picture:
+        assert picture.width >= 640
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools itself
+def test_pycocotools_takes_them(run: Path, photographs: Path, tmp_path: Path) -> None:
+    result = detect(run, photographs, tmp_path / "new.json")
+    coco = COCO(result["images"])
+    loaded = coco.loadRes(result["results"])
+    for annotation in loaded.loadAnns(loaded.getAnnIds()):
+        image = coco.imgs[annotation["image_id"]]
+        assert loaded.annToMask(annotation).shape == (image["height"], image["width"])
+        assert 0.05 <= annotation["score"] <= 1
+
+
+def test_workers_and_company_change_nothing(run: Path, photographs: Path, shapes: Path, tmp_path: Path) -> None:
+    detect(run, photographs, tmp_path / "none.json")
+    detect(run / "detector.safetensors", photographs, tmp_path / "two.json", workers=2)
+    assert (tmp_path / "none.json").read_bytes() == (tmp_path / "two.json").read_bytes()
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    shutil.copy(photographs / "b.png", alone)
+    detect(run, alone, tmp_path / "alone.json")
+    number = {
+        entry["file_name"]: entry["id"] for entry in json.loads((tmp_path / "none-images.json").read_text())["images"]
+    }["b.png"]
+    found = json.loads((tmp_path / "none.json").read_text())
+    assert json.loads((tmp_path / "alone.json").read_text()) == [
+        {**entry, "image_id": 1} for entry in found if entry["image_id"] == number
+    ]
+
+
+def test_another_side_gives_other_boxes(run: Path, photographs: Path, tmp_path: Path) -> None:
+    detect(run, photographs, tmp_path / "own.json")
+    detect(run, photographs, tmp_path / "larger.json", test_short_side=64)
+    assert (tmp_path / "own.json").read_text() != (tmp_path / "larger.json").read_text()
+
+
+def test_outputs_that_are_there_stay(run: Path, photographs: Path, tmp_path: Path) -> None:
+    (tmp_path / "found.png").write_text("mine")
+    with pytest.raises(UserError, match=r"found\.png is already there"):
+        detect(run, photographs, tmp_path / "found.json", draw=1)
+    detect(run, photographs, tmp_path / "found.json")
+    assert (tmp_path / "found.png").read_text() == "mine"
+    with pytest.raises(UserError, match=r"found\.json is already there: choose another name"):
+        detect(run, photographs, tmp_path / "found.json")
+
+
+def test_mistakes(run: Path, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "found.json"
+    with pytest.raises(UserError, match=r"must name a \.json file"):
+        detect(run, photographs, tmp_path / "found")
+    with pytest.raises(UserError, match=r"there is no .*nowhere"):
+        detect(tmp_path / "nowhere", photographs, out)
+    for side in (0, 100_000):
+        with pytest.raises(UserError, match="test_short_side must be from 32 to"):
+            detect(run, photographs, out, test_short_side=side)
+    with monkeypatch.context() as patch:
+        patch.setenv("WORLD_SIZE", "2")
+        with pytest.raises(UserError, match="made by one process"):
+            detect(run, photographs, out)
+    with pytest.raises(UserError, match="draw must be at least 0"):
+        detect(run, photographs, out, draw=-1)
+    (tmp_path / "other.safetensors").write_bytes(b"other")
+    with pytest.raises(UserError, match="is no safetensors file, or damaged"):
+        detect(tmp_path / "other.safetensors", photographs, out)
+    write_tensors(tmp_path / "backbone.safetensors", {})
+    with pytest.raises(UserError, match="holds no detector"):
+        detect(tmp_path / "backbone.safetensors", photographs, out)
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    (bad / "a.png").write_bytes(b"no photograph")
+    with pytest.raises(UserError, match="none of the 1 photographs"):
+        detect(run, bad, out)
+    assert not list(tmp_path.glob("found*"))

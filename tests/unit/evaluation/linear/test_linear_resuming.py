@@ -1,0 +1,116 @@
+"""A linear evaluation that was stopped goes on where it was, and ends with the same figures to the bit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import manyview.evaluation.resume as unfinished_module
+from manyview.errors import UserError
+from manyview.evaluation import linear_evaluation
+from manyview.runs import RunFolder
+
+FAST: dict[str, Any] = {"size": 32, "epochs": 5, "batch_size": 8, "workers": 0, "device": "cpu", "resamples": 20}
+MODES: dict[str, dict[str, Any]] = {
+    "cached": {"cached": True, "flips": True, "random_init": True},
+    "augmented": {"measured": "best"},
+}
+HEAD = "pretrained: training the linear head"
+
+
+class Stop(Exception):  # noqa: N818
+    """What stands in for Ctrl-C."""
+
+
+def evaluate(scenes: Any, **options: Any) -> dict[str, Any]:
+    data = {"images": scenes.images, "train_labels": scenes.train, "val_labels": scenes.val}
+    return linear_evaluation(scenes.weights, **(data | FAST | options))
+
+
+def stop_at(phase: str, done: int) -> Any:
+    def progress(now: int, _total: int, of: str) -> None:
+        if of == phase and now == done:
+            raise Stop
+
+    return progress
+
+
+@pytest.fixture(autouse=True)
+def keeps_every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unfinished_module, "_SECONDS_BETWEEN", 0.0)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(("phase", "done"), [("pretrained: training features", 0), (HEAD, 0), (HEAD, 2), (HEAD, 5)])
+def test_figures_are_those_of_an_evaluation_never_stopped(
+    scenes: Any, tmp_path: Path, mode: str, phase: str, done: int
+) -> None:
+    options = MODES[mode]
+    with pytest.raises(Stop):
+        evaluate(scenes, **options, out=tmp_path, progress=stop_at(phase, done))
+    assert [path.name for path in tmp_path.iterdir()] == ["unfinished"]
+    seen: list[tuple[int, str]] = []
+    resumed = evaluate(scenes, **options, out=tmp_path, resume=True, progress=lambda now, _, of: seen.append((now, of)))
+    whole = evaluate(scenes, **options)
+    assert resumed["results"] == whole["results"]
+    assert resumed["protocol"] == whole["protocol"]
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
+    # What was done is not done again.
+    assert not any(of == "pretrained: validation features" for _, of in seen)
+    assert min(now for now, of in seen if of == HEAD) == (done if phase == HEAD else 0)
+
+
+def test_an_unfinished_evaluation_is_not_begun_over(scenes: Any, tmp_path: Path) -> None:
+    with pytest.raises(Stop):
+        evaluate(scenes, cached=True, out=tmp_path, progress=stop_at(HEAD, 1))
+    with pytest.raises(UserError, match=r"holds an unfinished evaluation: continue it with --resume, delete .*unfin"):
+        evaluate(scenes, cached=True, out=tmp_path)
+    with pytest.raises(UserError, match=r"begun in another way: epochs was 5, now 6; .*seed was 0, now 1; resume it"):
+        evaluate(scenes, cached=True, out=tmp_path, resume=True, epochs=6, seed=1)
+    assert evaluate(scenes, cached=True, out=tmp_path, resume=True)["results"]
+
+
+def test_there_must_be_something_to_resume(scenes: Any, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds no unfinished evaluation: leave out --resume"):
+        evaluate(scenes, cached=True, out=tmp_path, resume=True)
+    evaluate(scenes, cached=True, epochs=1, out=tmp_path)
+    with pytest.raises(UserError, match=r"already holds a metrics\.json"):
+        evaluate(scenes, cached=True, epochs=1, out=tmp_path, resume=True)
+
+
+def test_nothing_stays_of_an_evaluation_that_did_nothing(scenes: Any, tmp_path: Path) -> None:
+    with pytest.raises(Stop):
+        evaluate(scenes, cached=True, out=tmp_path, progress=stop_at("pretrained: validation features", 0))
+    assert not list(tmp_path.iterdir())
+
+
+def test_only_one_process_at_a_time(scenes: Any, tmp_path: Path) -> None:
+    def meddle(now: int, _total: int, of: str) -> None:
+        if (now, of) == (1, HEAD):
+            with pytest.raises(UserError, match="another process is working in"):
+                RunFolder(tmp_path / "unfinished").lock()
+
+    evaluate(scenes, cached=True, out=tmp_path, progress=meddle)
+
+
+def test_damaged_files_are_named(scenes: Any, tmp_path: Path) -> None:
+    with pytest.raises(Stop):
+        evaluate(scenes, cached=True, out=tmp_path, progress=stop_at(HEAD, 0))
+    features = tmp_path / "unfinished" / "pretrained-validation.safetensors"
+    features.write_bytes(features.read_bytes()[:100])
+    with pytest.raises(UserError, match=r"pretrained-validation\.safetensors is damaged .*: delete it"):
+        evaluate(scenes, cached=True, out=tmp_path, resume=True)
+    features.unlink()
+    (tmp_path / "unfinished" / "protocol.json").write_text("{")
+    with pytest.raises(UserError, match=r"protocol\.json cannot be read"):
+        evaluate(scenes, cached=True, out=tmp_path, resume=True)
+
+
+def test_the_protocol_that_is_kept_is_the_one_that_runs(scenes: Any, tmp_path: Path) -> None:
+    with pytest.raises(Stop):
+        evaluate(scenes, cached=True, out=tmp_path, progress=stop_at(HEAD, 0))
+    kept = json.loads((tmp_path / "unfinished" / "protocol.json").read_text())
+    assert kept == evaluate(scenes, cached=True)["protocol"]

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from manyview.scenes import KINDS, render_scene
+from manyview.scenes import render as synthetic
+from manyview.scenes.shapes import PAINTERS
+
+
+def plane(side: int = 96) -> tuple[np.ndarray, np.ndarray]:
+    steps = np.linspace(-1.3, 1.3, side, dtype=np.float32)
+    x, y = np.meshgrid(steps, steps)
+    return x, y
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_fills_its_circle_and_bears_two_tones(kind: str) -> None:
+    x, y = plane()
+    for seed in range(5):
+        inside, second = PAINTERS[kind](x, y, np.random.default_rng(seed))
+        assert not inside[np.hypot(x, y) > 1.02].any()
+        assert 0.15 < inside.sum() / (np.hypot(x, y) < 1).sum() < 0.95
+        assert 0.08 < second[inside].mean() < 0.8
+
+
+def test_kinds_differ_by_outline_or_pattern() -> None:
+    x, y = plane()
+    drawn = {}
+    for kind, painter in PAINTERS.items():
+        inside, second = painter(x, y, np.random.default_rng(0))
+        drawn[kind] = np.where(inside, np.where(second, 1, -1), 0)
+    for a in KINDS:
+        for b in KINDS:
+            same = (drawn[a] == drawn[b])[(drawn[a] != 0) | (drawn[b] != 0)].mean()
+            assert same < 0.75 or a == b, (a, b)
+
+
+def test_colour_says_nothing_about_the_kind() -> None:
+    rng = np.random.default_rng(0)
+    means = {kind: [] for kind in KINDS}
+    for kind in KINDS:
+        for _ in range(150):
+            alpha, colour = synthetic._paint(rng, kind, 8.0, (0.6, -0.8))
+            means[kind].append((alpha * colour).sum((1, 2)) / alpha.sum())
+    overall = np.mean([np.mean(values, axis=0) for values in means.values()], axis=0)
+    for kind, values in means.items():
+        spread = np.std(values, axis=0)
+        assert (spread > 0.08).all()
+        assert (np.abs(np.mean(values, axis=0) - overall) < 4.5 * spread / np.sqrt(150)).all(), kind
+
+
+def test_a_scene_is_decided_by_its_seed() -> None:
+    pixels, masks = render_scene(5, (96, 64))
+    assert pixels.shape == (64, 96, 3)
+    assert pixels.dtype == np.uint8
+    again, same = render_scene(5, (96, 64))
+    np.testing.assert_array_equal(pixels, again)
+    assert list(masks) == list(same)
+    np.testing.assert_array_equal([*masks.values()], [*same.values()])
+    assert (render_scene(6, (96, 64)).pixels != pixels).mean() > 0.9
+
+
+def test_scenes_hold_several_kinds_each_as_often() -> None:
+    scenes = [render_scene(seed, (48, 48)) for seed in range(300)]
+    placed = Counter(len(masks) for _, masks in scenes)
+    assert set(placed) <= {0, 1, 2, 3, 4, 5}
+    assert sum(count for number, count in placed.items() if number >= 2) > 0.85 * len(scenes)
+    share = Counter(kind for _, masks in scenes for kind in masks)
+    assert set(share) == set(KINDS)
+    assert all(0.22 < count / len(scenes) < 0.45 for count in share.values())
+    brightness = [pixels.mean() for pixels, _ in scenes]
+    assert 60 < np.mean(brightness) < 180
+    assert np.std(brightness) > 15
+
+
+def square(kind: str, left: int, top: int, side: int = 20) -> synthetic._Thing:
+    ones = np.ones((side, side), dtype=np.float32)
+    return synthetic._Thing(kind, (left + side / 2, top + side / 2), side / 2, ones, np.stack([ones] * 3))
+
+
+@pytest.mark.parametrize(
+    ("things", "seen"),
+    [
+        ([square("ball", 10, 10), square("star", 40, 40)], {"ball", "star"}),
+        ([square("ball", 10, 10), square("star", 19, 10)], {"star"}),  # 9 of 20 columns left
+        ([square("ball", 10, 10), square("star", 21, 10)], {"ball", "star"}),  # 11 of 20
+        ([square("ball", 10, 10), square("star", 2, 10), square("leaf", 24, 10)], {"leaf", "star"}),  # 2 columns left
+        ([square("ball", 10, 10), square("star", 22, 10), square("leaf", 25, 10)], {"ball", "leaf"}),  # twice the same
+        ([square("ball", -11, 10), square("star", -9, 40)], {"star"}),  # cut off by the border
+        ([square("ball", 53, 54), square("star", 53, 0)], {"star"}),  # 11 x 10 of 20 x 20, and 11 x 20
+        ([square("ball", 80, 10), square("star", 10, -40)], set()),  # wholly outside
+    ],
+)
+def test_labels_are_what_can_be_seen(
+    things: list[synthetic._Thing], seen: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(synthetic, "_things", lambda *arguments: things)
+    assert render_scene(0, (64, 64)).masks.keys() == seen
+
+
+def test_a_mask_is_what_can_be_seen_of_an_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The star lies over a part of the ball, and so does the leaf, which itself is mostly beyond the border."""
+    things = [square("ball", 10, 10), square("star", 22, 15), square("leaf", 12, -11)]
+    ball, star = (np.zeros((64, 64), dtype=bool) for _ in range(2))
+    star[15:35, 22:42] = True
+    ball[10:30, 10:30] = True
+    ball[0:9, 12:32] = False
+    ball[star] = False
+    leaf = ball.copy()
+    check_masks(monkeypatch, things, {"ball": ball, "star": star})
+    things[2] = square("leaf", 12, -8)  # 12 of 20 rows
+    ball[10:12, 12:32] = False
+    leaf = np.zeros((64, 64), dtype=bool)
+    leaf[0:12, 12:32] = True
+    check_masks(monkeypatch, things, {"ball": ball, "star": star, "leaf": leaf})
+
+
+def test_a_pixel_belongs_to_the_uppermost_object_that_covers_half_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    below, above = square("ball", 10, 10), square("star", 20, 10)
+    above.alpha[:, :5], above.alpha[:, 5:10] = 0.25, 0.5
+    ball, star = (np.zeros((64, 64), dtype=bool) for _ in range(2))
+    ball[10:30, 10:25] = True
+    star[10:30, 25:40] = True
+    check_masks(monkeypatch, [below, above], {"ball": ball, "star": star})
+
+
+def check_masks(
+    monkeypatch: pytest.MonkeyPatch, things: list[synthetic._Thing], expected: dict[str, np.ndarray]
+) -> None:
+    monkeypatch.setattr(synthetic, "_things", lambda *arguments: things)
+    masks = render_scene(0, (64, 64)).masks
+    assert list(masks) == list(expected)
+    for kind, mask in expected.items():
+        np.testing.assert_array_equal(masks[kind], mask, err_msg=kind)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_masks_are_where_an_objects_colour_is_seen(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    size = (96, 80)
+    things = synthetic._things(np.random.default_rng(seed), *size, (0.6, -0.8))
+    masks = rendered(monkeypatch, things, seed, size).masks
+    assert sum(mask.astype(int) for mask in masks.values()).max() == 1
+    for place, thing in enumerate(things):
+        if thing.kind not in masks:
+            continue
+        dark, light = (
+            rendered(monkeypatch, [*things[:place], replace(thing, colour=colour), *things[place + 1 :]], seed, size)
+            for colour in (np.zeros_like(thing.colour), np.ones_like(thing.colour))
+        )
+        mask, changed = masks[thing.kind], (light.pixels > dark.pixels).any(axis=2)
+        assert changed[mask].all()
+        grown = Image.fromarray(mask).convert("L").filter(ImageFilter.MaxFilter(5))  # by pixels covered in part
+        assert not changed[np.asarray(grown) == 0].any()
+
+
+def rendered(
+    monkeypatch: pytest.MonkeyPatch, things: list[synthetic._Thing], seed: int, size: tuple[int, int]
+) -> synthetic.Scene:
+    monkeypatch.setattr(synthetic, "_things", lambda *arguments: things)
+    return render_scene(seed, size)
+
+
+def test_objects_are_painted_where_they_lie(monkeypatch: pytest.MonkeyPatch) -> None:
+    blank = rendered(monkeypatch, [], 3, (64, 64)).pixels
+    pixels = rendered(monkeypatch, [square("ball", 10, 30)], 3, (64, 64)).pixels
+    inside = np.zeros((64, 64), dtype=bool)
+    inside[30:50, 10:30] = True
+    ratio = pixels.astype(float).mean(2) / blank.astype(float).mean(2)
+    assert (ratio[inside] > 1).all()  # the square is white
+    assert (ratio[~inside] < 1.02).all()
+    assert (ratio[~inside] < 0.9).sum() > 20  # its shadow

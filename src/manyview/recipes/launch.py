@@ -221,7 +221,8 @@ def _resolve_stored(
     if recipe is not None:
         user = [Assignment("recipe", recipe, "--recipe"), *user]
     config = _resolve_all(stored, user, problems)
-    before = {item.key: item.value for item in flatten(stored, "")}
+    # Settings that are newer than the run had their defaults.
+    before = {item.key: item.value for item in flatten(_resolve_all(stored, [], []).model_dump(mode="json"), "")}
     after = {item.key: item.value for item in flatten(config.model_dump(mode="json"), "")}
     changed = [
         f"{key} was {before.get(key)!r}, now {after.get(key)!r}"

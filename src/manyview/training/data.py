@@ -17,8 +17,9 @@ from manyview.images import ImageFiles, UnreadableImage, open_photograph
 from manyview.images.bands import same_depth
 from manyview.images.jpeg_on_device import JpegHeader, read_jpeg
 from manyview.images.loader import Loading, load_in_workers
-from manyview.training.plan import BatchPlan, replacements
-from manyview.views import Box, ViewParameters, largest_shrink, render_views, sample_views, shrink_crops
+from manyview.methods import Method, MethodBatch
+from manyview.training.plan import BatchPlan, pair_order, replacements
+from manyview.views import Box, ViewParameters, largest_shrink, normalize, render_views, sample_views, shrink_crops
 from manyview.views.render import crop_views
 from manyview.views.render.batch_parameters import ViewTable, join_tables, view_table
 
@@ -183,6 +184,27 @@ def collate(samples: Sequence[Sample]) -> Batch:
         encoded={place: replace(photograph, file=b"") for place, photograph in encoded.items()},
         files=torch.frombuffer(files, dtype=torch.uint8) if files else None,
     )
+
+
+def method_batch(batch: Batch, method: Method, seed: int, step: int, part: int) -> MethodBatch:
+    """What a method takes, of a batch that lies ready on the device.
+
+    Args:
+        batch: views that are neither encoded nor still to be altered.
+        method: whose backbone says how its images are normalized.
+        seed: the run's.
+        step: optimizer steps done.
+        part: which of the step's batches this is, from 0.
+    """
+    views = normalize(batch.views, method.backbone.mean, method.backbone.std)
+    device = batch.image_ids.device
+    return MethodBatch((views,), batch.image_ids, lambda count: _send(pair_order(seed, step, part, count), device))
+
+
+def _send(numbers: np.ndarray, device: torch.device) -> Tensor:
+    """Numbers on the device, without waiting for what it is at."""
+    tensor = torch.from_numpy(numbers)
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 def start_loader(files: ImageFiles, config: PretrainConfig, batches: BatchPlan, pin: bool) -> Loading:

@@ -8,7 +8,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
@@ -18,20 +17,19 @@ from manyview.distributed import gather
 from manyview.errors import UserError
 from manyview.images import ImageFiles
 from manyview.measures import collapse_std, effective_rank
-from manyview.methods import SimSiam
+from manyview.methods import Method
 from manyview.runs import RunFolder, atomic_write
 from manyview.runs.pace import StepClock, spell
 from manyview.runs.signals import StopRequest
 from manyview.runs.state import capture
-from manyview.training.data import Batch, start_loader
+from manyview.training.data import Batch, method_batch, start_loader
 from manyview.training.device_views import DeviceViews
 from manyview.training.display import Curves, Display
 from manyview.training.monitor import CollapsedError, CollapseMonitor, Reading
 from manyview.training.optimizer import set_learning_rate
-from manyview.training.plan import BatchPlan, pair_order
+from manyview.training.plan import BatchPlan
 from manyview.training.settle import Settled
 from manyview.training.skipped import SkippedPhotographs
-from manyview.views import normalize
 
 _LOG_EVERY = 10
 # The first step pays for memory and kernels; the estimate of the whole run's time is taken from those after it.
@@ -54,7 +52,7 @@ class Training:
     settled: Settled
     files: ImageFiles
     folder: RunFolder
-    method: SimSiam
+    method: Method
     optimizer: torch.optim.SGD
     monitor: CollapseMonitor
     skipped: SkippedPhotographs
@@ -173,11 +171,9 @@ def train_step(
         batch = next(batches)
         waited += time.monotonic() - began
         training.skipped.add(*_skipped_anywhere(training.fabric, batch))
-        views = normalize(batch.views, training.method.backbone.mean, training.method.backbone.std)
-        pairs = len(views) * config.views.pairs * training.fabric.world_size
-        order = _send(pair_order(config.training.seed, training.step, part, pairs), views.device)
+        seen = method_batch(batch, training.method, config.training.seed, training.step, part)
         with training.fabric.no_backward_sync(module, enabled=part < accumulate - 1):
-            result = module(views, batch.image_ids, order)
+            result = module(seen)
             losses = _read(result)
             _refuse_non_finite(training, losses["loss"], batch)
             training.fabric.backward(result["loss"] / accumulate)
@@ -185,13 +181,8 @@ def train_step(
             means[name] = means.get(name, 0.0) + value / accumulate
     optimizer.step()
     optimizer.zero_grad()
+    training.method.after_step()
     return dict(sorted(means.items())), result["z"], waited
-
-
-def _send(numbers: np.ndarray, device: torch.device) -> Tensor:
-    """Numbers on the device, without waiting for what it is at."""
-    tensor = torch.from_numpy(numbers)
-    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 def _read(result: Mapping[str, Tensor]) -> dict[str, float]:

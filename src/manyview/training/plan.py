@@ -142,7 +142,7 @@ def epoch_order(seed: int, epoch: int, photographs: int) -> np.ndarray:
 
 
 def pair_order(seed: int, step: int, batch: int, pairs: int) -> np.ndarray:
-    """The shuffle of a batch's pairs (Section 3.1), int64, the same on every process."""
+    """The shuffle of a batch's pairs (Section 3.1), or of what else it has; int64, the same on every process."""
     return _generator(seed, step, batch + 1).permutation(pairs)
 
 

@@ -6,13 +6,12 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import torch
 from lightning_fabric import Fabric
 from rich.console import Console
-from torch import Tensor
 
 from manyview import distributed
 from manyview.config import PretrainConfig
@@ -20,11 +19,10 @@ from manyview.errors import UserError
 from manyview.images import ImageFiles
 from manyview.images.jpeg_on_device import check_device_decoding
 from manyview.images.workers import core_count, worker_count
-from manyview.methods import SimSiam
+from manyview.methods import Method
 from manyview.runs import RunFolder
-from manyview.training.data import Renderer, Sample, ViewDataset, collate
-from manyview.training.plan import epoch_order, pair_order
-from manyview.views import normalize
+from manyview.training.data import Batch, Renderer, Sample, ViewDataset, collate, method_batch
+from manyview.training.plan import epoch_order
 from manyview.views.render.torch import alter_views
 
 # Here the device's work takes the workers' cores, so nothing is gained by giving it to the slower of two renderers.
@@ -37,7 +35,7 @@ def settle_renderer(
     config: PretrainConfig,
     files: ImageFiles,
     fabric: Fabric,
-    build: Callable[[PretrainConfig], SimSiam],
+    build: Callable[[PretrainConfig], Method],
     console: Console,
     *,
     resumed: RunFolder | None = None,
@@ -131,7 +129,7 @@ class Costs:
         )
 
 
-def measure_costs(config: PretrainConfig, files: ImageFiles, fabric: Fabric, method: SimSiam) -> Costs | None:
+def measure_costs(config: PretrainConfig, files: ImageFiles, fabric: Fabric, method: Method) -> Costs | None:
     """Do each part some times.
 
     Every process must call this at once, as the step of one takes part in those of the others.
@@ -155,7 +153,7 @@ def measure_costs(config: PretrainConfig, files: ImageFiles, fabric: Fabric, met
         return None
     views, ids, table = batch.views.to(device), batch.image_ids.to(device), batch.table
     alter = _time(device, lambda: alter_views(views.flatten(0, 1), table, config.data.colours))
-    step = _time_step(config, fabric, method, views, ids)
+    step = _time_step(config, fabric, method, replace(batch, views=views, image_ids=ids, table=None))
     workers = worker_count(config.data.workers)
     local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", str(fabric.world_size)))
     at_once = max(1.0, min(workers, core_count() / local_processes))
@@ -185,20 +183,18 @@ def _one_thread() -> Iterator[None]:
         cv2.setNumThreads(others)
 
 
-def _time_step(config: PretrainConfig, fabric: Fabric, method: SimSiam, views: Tensor, image_ids: Tensor) -> float:
+def _time_step(config: PretrainConfig, fabric: Fabric, method: Method, batch: Batch) -> float:
     """Seconds for normalization, forward and backward."""
-    pairs = len(views) * config.views.pairs * fabric.world_size
-    order = torch.from_numpy(pair_order(config.training.seed, 0, 0, pairs)).to(views.device)
     method.train()
 
     def step() -> None:
-        ready = normalize(views, method.backbone.mean, method.backbone.std)
+        seen = method_batch(batch, method, config.training.seed, step=0, part=0)
         with fabric.autocast():
-            loss = method(ready, image_ids, order)["loss"]
+            loss = method(seen)["loss"]
         loss.backward()
         method.zero_grad(set_to_none=True)
 
-    return _time(views.device, step)
+    return _time(batch.views.device, step)
 
 
 def _time(device: torch.device, work: Callable[[], object]) -> float:

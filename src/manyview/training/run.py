@@ -11,12 +11,13 @@ import torch
 from rich.console import Console
 from torch import nn
 
+from manyview import methods
 from manyview.backbones import Backbone, LoadingReport, build_backbone, wrap_backbone
 from manyview.backbones.build import check_name
 from manyview.config import PretrainConfig
 from manyview.errors import UserError
 from manyview.images import ImageFiles, find_images
-from manyview.methods import SimSiam
+from manyview.methods import Method
 from manyview.runs import Checkpoint, RunFolder, provenance
 from manyview.runs.state import restore
 from manyview.training.display import Curves, Display, run_console
@@ -127,28 +128,27 @@ def build_backbone_of(config: PretrainConfig, module: nn.Module | None = None) -
     return backbone
 
 
-def build_method(backbone: Backbone, config: PretrainConfig, hardware: Hardware) -> SimSiam:
+def build_method(backbone: Backbone, config: PretrainConfig, hardware: Hardware) -> Method:
     """The method of a settled configuration around a backbone, on the device."""
     views = config.views
     assert views.mean is not None, "settle() fills it in"
     assert views.std is not None, "settle() fills it in"
     backbone.take_images(views.mean, views.std, rgb=config.data.bands == "rgb")
-    method: nn.Module = SimSiam(backbone, config.method, config.losses)
+    method = methods.build_method(backbone, config)
     if hardware.processes > 1 and hardware.device.type == "cuda":
-        method = nn.SyncBatchNorm.convert_sync_batchnorm(method)
-    method = method.to(device=hardware.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    assert isinstance(method, SimSiam)
+        method.synchronize_norms()
+    method.to(device=hardware.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if config.training.compile:
         method.backbone.compile()
     return method
 
 
-def build_trial(config: PretrainConfig, *, module: nn.Module | None, hardware: Hardware) -> SimSiam:
+def build_trial(config: PretrainConfig, *, module: nn.Module | None, hardware: Hardware) -> Method:
     """A method to measure, of which nothing is left; the user's own module stays as it is."""
     return build_method(build_backbone_of(config, copy.deepcopy(module)), config, hardware)
 
 
-def set_up(settled: Settled, files: ImageFiles, folder: RunFolder, method: SimSiam, console: Console) -> Training:
+def set_up(settled: Settled, files: ImageFiles, folder: RunFolder, method: Method, console: Console) -> Training:
     """Everything that the loop works on, at its first step.
 
     Args:
@@ -165,7 +165,7 @@ def set_up(settled: Settled, files: ImageFiles, folder: RunFolder, method: SimSi
         folder=folder,
         method=method,
         optimizer=make_optimizer(method, config),
-        monitor=CollapseMonitor(config.monitor),
+        monitor=CollapseMonitor(config.monitor, method.advice),
         skipped=SkippedPhotographs(folder, files, config.data.max_bad_fraction, writes=is_main),
         display=Display(settled.plan.steps, config.training.epochs, console=console),
         description={"recipe": config.recipe, "method": config.method.name},
@@ -198,6 +198,7 @@ def _describe(training: Training, initial: dict[str, Any] | None) -> None:
             },
             "data": {"photographs": len(training.files), "fingerprint": training.files.fingerprint()},
             **({"init": initial} if initial else {}),
+            "method": training.method.describe(settled.config),
             **settled.hardware.describe(),
         },
     )

@@ -14,7 +14,7 @@ from rich.console import Console
 from manyview import distributed
 from manyview.config import PretrainConfig
 from manyview.images import ImageFiles
-from manyview.methods import SimSiam
+from manyview.methods import Method
 from manyview.runs import RunFolder
 from manyview.silence import silenced
 from manyview.training.hardware import choose_device, choose_precision
@@ -108,7 +108,7 @@ def settle(
     initial: InitialWeights | None,
     hardware: Hardware,
     *,
-    build: Callable[[PretrainConfig], SimSiam],
+    build: Callable[[PretrainConfig], Method],
     console: Console,
     resumed: RunFolder | None = None,
 ) -> Settled:

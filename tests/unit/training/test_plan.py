@@ -15,7 +15,7 @@ from manyview.backbones import wrap_backbone
 from manyview.config import PretrainConfig, resolve
 from manyview.config.resolve import Assignment
 from manyview.errors import UserError
-from manyview.methods import SimSiam
+from manyview.methods import build_method
 from manyview.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 from manyview.training.plan import BatchPlan, Plan, epoch_order, make_plan, pair_order, replacements
 
@@ -161,10 +161,8 @@ def test_constant_schedule() -> None:
     assert [learning_rate(settings, epoch) for epoch in (0, 5, 9)] == [0.1, 0.1, 0.1]
 
 
-def optimizer_of(settings: PretrainConfig) -> tuple[SimSiam, torch.optim.SGD]:
-    method = SimSiam(
-        wrap_backbone(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), 16), settings.method, settings.losses
-    )
+def optimizer_of(settings: PretrainConfig) -> tuple[Any, torch.optim.Optimizer]:
+    method = build_method(wrap_backbone(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), 16), settings)
     return method, make_optimizer(method, settings)
 
 

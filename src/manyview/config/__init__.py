@@ -12,24 +12,27 @@ from manyview.config.schema import (
     MonitorConfig,
     PretrainConfig,
     SimilarityConfig,
-    TrainingConfig,
     ViewsConfig,
 )
+from manyview.config.training import AdamWConfig, LARSConfig, SGDConfig, TrainingConfig
 from manyview.config.views import Augmentation, BlockViewsConfig, WholeViewsConfig
 
 __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "AdamWConfig",
     "Augmentation",
     "BackboneConfig",
     "BlockViewsConfig",
     "ConfigError",
     "DataConfig",
     "ImageAwareConfig",
+    "LARSConfig",
     "LossesConfig",
     "MethodSection",
     "MonitorConfig",
     "PretrainConfig",
+    "SGDConfig",
     "SimSiamConfig",
     "SimilarityConfig",
     "TrainingConfig",

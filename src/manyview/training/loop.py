@@ -19,15 +19,16 @@ from manyview.images import ImageFiles
 from manyview.measures import collapse_std, effective_rank
 from manyview.methods import Method
 from manyview.runs import RunFolder, atomic_write
+from manyview.runs.checkpoints import capture
 from manyview.runs.pace import StepClock, spell
 from manyview.runs.signals import StopRequest
-from manyview.runs.state import capture
 from manyview.training.data import Batch, method_batch, start_loader
 from manyview.training.device_views import DeviceViews
 from manyview.training.display import Curves, Display
 from manyview.training.monitor import CollapsedError, CollapseMonitor, Reading
 from manyview.training.optimizer import set_learning_rate
 from manyview.training.plan import BatchPlan
+from manyview.training.schedule import learning_rate
 from manyview.training.settle import Settled
 from manyview.training.skipped import SkippedPhotographs
 
@@ -53,7 +54,7 @@ class Training:
     files: ImageFiles
     folder: RunFolder
     method: Method
-    optimizer: torch.optim.SGD
+    optimizer: torch.optim.Optimizer
     monitor: CollapseMonitor
     skipped: SkippedPhotographs
     display: Display
@@ -119,7 +120,8 @@ def run_loop(training: Training) -> None:
         while training.step < plan.steps:
             began = time.monotonic()
             epoch = training.epoch
-            rate = set_learning_rate(optimizer, config, epoch)
+            rate = learning_rate(config, training.step, plan.steps_per_epoch)
+            set_learning_rate(optimizer, rate)
             losses, z, waited = train_step(training, module, optimizer, batches)
             training.step += 1
             clock.add(time.monotonic() - began, waited)

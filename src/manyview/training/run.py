@@ -19,7 +19,7 @@ from manyview.errors import UserError
 from manyview.images import ImageFiles, find_images
 from manyview.methods import Method
 from manyview.runs import Checkpoint, RunFolder, provenance
-from manyview.runs.state import restore
+from manyview.runs.checkpoints import restore
 from manyview.training.display import Curves, Display, run_console
 from manyview.training.init_weights import InitialWeights, find_initial, find_initial_again, load_initial
 from manyview.training.loop import Training, run_loop

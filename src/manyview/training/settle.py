@@ -22,6 +22,7 @@ from manyview.training.init_weights import InitialWeights
 from manyview.training.normalization import settle_normalization
 from manyview.training.plan import Plan, make_plan
 from manyview.training.renderer import settle_renderer
+from manyview.training.schedule import check_warmup
 
 
 @dataclass(frozen=True)
@@ -129,6 +130,7 @@ def settle(
         UserError: the images are too few or cannot be read, or the machine cannot do what was asked for.
     """
     plan = make_plan(config, len(files), hardware.processes)
+    check_warmup(config.training, plan.steps_per_epoch)
     given = initial.normalization if initial else None
     mean, std = settle_normalization(config, files, console, resumed=resumed, initial=given)
     values = config.model_dump()
@@ -137,4 +139,6 @@ def settle(
     values["training"]["renderer"] = settle_renderer(
         PretrainConfig.model_validate(values), files, hardware.fabric, build, console, resumed=resumed
     )
-    return Settled(config, PretrainConfig.model_validate(values), plan, hardware)
+    settled = PretrainConfig.model_validate(values)
+    settled.method.check(settled, len(files))
+    return Settled(config, settled, plan, hardware)

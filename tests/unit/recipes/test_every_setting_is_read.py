@@ -23,6 +23,7 @@ GROUPS = {
     "BlockViewsConfig": "views.",
     "WholeViewsConfig": "views.",
     "SimSiamConfig": "method.",
+    "MoCoConfig": "method.",
     "SimilarityConfig": "losses.similarity.",
     "ImageAwareConfig": "losses.image_aware.",
     "BackboneConfig": "backbone.",
@@ -56,6 +57,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 def test_every_setting_is_read(photographs: Path, tmp_path: Path, read: set[str]) -> None:
     train_tiny(photographs, tmp_path / "a", backbone="timm/test_resnet", view_size=32, epochs=1)
     train_tiny(photographs, tmp_path / "b", recipe="simsiam", epochs=1)
+    train_tiny(photographs, tmp_path / "moco", recipe="mocov2", epochs=1)
     bands = {"data.bands": 3, "data.rgb_bands": [2, 1, 0]}
     train_tiny(photographs, tmp_path / "c", settings=bands, epochs=1)
     for name in ("adamw", "lars"):

@@ -4,9 +4,7 @@ from manyview.config.resolve import ConfigError, parse_assignment, resolve
 from manyview.config.schema import (
     IMAGENET_MEAN,
     IMAGENET_STD,
-    Augmentation,
     BackboneConfig,
-    BlockViewsConfig,
     DataConfig,
     ImageAwareConfig,
     LossesConfig,
@@ -16,7 +14,17 @@ from manyview.config.schema import (
     SimSiamConfig,
     TrainingConfig,
     ViewsConfig,
+)
+from manyview.config.views import (
+    Augmentation,
+    BlockAndWholeViewsConfig,
+    BlockViewsConfig,
+    GroupedViewsConfig,
+    ViewGroup,
+    ViewGroupConfig,
+    ViewsSection,
     WholeViewsConfig,
+    in_pairs,
 )
 
 __all__ = [
@@ -24,9 +32,11 @@ __all__ = [
     "IMAGENET_STD",
     "Augmentation",
     "BackboneConfig",
+    "BlockAndWholeViewsConfig",
     "BlockViewsConfig",
     "ConfigError",
     "DataConfig",
+    "GroupedViewsConfig",
     "ImageAwareConfig",
     "LossesConfig",
     "MonitorConfig",
@@ -34,8 +44,12 @@ __all__ = [
     "SimSiamConfig",
     "SimilarityConfig",
     "TrainingConfig",
+    "ViewGroup",
+    "ViewGroupConfig",
     "ViewsConfig",
+    "ViewsSection",
     "WholeViewsConfig",
+    "in_pairs",
     "parse_assignment",
     "resolve",
 ]

@@ -8,24 +8,20 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
+from pydantic import Field, StrictBool, StrictInt, model_validator
 
-Probability = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Band = Annotated[StrictInt, Field(ge=0)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-PositiveInt = Annotated[StrictInt, Field(ge=1)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+from manyview.config.section import Band, NonNegative, Positive, PositiveInt, Probability, Section
+from manyview.config.views import (
+    BlockAndWholeViewsConfig,
+    BlockViewsConfig,
+    GroupedViewsConfig,
+    WholeViewsConfig,
+    in_pairs,
+)
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """Of red, green and blue over ImageNet's photographs, as shares of white."""
-
-
-class Section(BaseModel):
-    """A frozen group of settings that refuses keys it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
 
 
 class DataConfig(Section):
@@ -57,69 +53,9 @@ class DataConfig(Section):
         return (0, 1, 2) if self.bands == "rgb" else self.rgb_bands
 
 
-class Augmentation(Section):
-    """The random operations of SimSiam inside a crop, in their order of application.
-
-    A pair of numbers under ``blur`` and ``solarize`` holds the probability for the first and for the second view
-    of each positive pair.
-    """
-
-    size: Annotated[StrictInt, Field(ge=8)] = Field(224, description="side of a view in pixels")
-    scale: tuple[float, float] = Field((0.2, 1.0), description="crop's share of the block's area, from and to")
-    ratio: tuple[float, float] = Field((3 / 4, 4 / 3), description="crop's width over height, from and to")
-    flip: Probability = Field(0.5, description="probability of mirroring left to right")
-    jitter: Probability = Field(0.8, description="probability of a change of colours")
-    brightness: NonNegative = Field(0.4, description="largest change of brightness, as a factor's distance from 1")
-    contrast: NonNegative = Field(0.4, description="of contrast, likewise")
-    saturation: NonNegative = Field(0.4, description="of saturation, likewise")
-    hue: Annotated[float, Field(ge=0, le=0.5)] = Field(0.1, description="of hue, in turns of the colour circle")
-    grayscale: Probability = Field(0.2, description="probability of taking the colours away")
-    blur: tuple[Probability, Probability] = Field((0.5, 0.5), description="probability of blur, by view of a pair")
-    blur_sigma: tuple[Positive, Positive] = Field((0.1, 2.0), description="its deviation in pixels, from and to")
-    solarize: tuple[Probability, Probability] = Field(
-        (0.0, 0.0), description="probability of solarisation, by view of a pair"
-    )
-    mean: tuple[Finite, ...] | None = Field(
-        None, description="taken off each band, of 1; unset: ImageNet's for RGB, else measured on the photographs"
-    )
-    std: tuple[Positive, ...] | None = Field(None, description="each band divided by it; unset: likewise")
-
-    @model_validator(mode="after")
-    def _ranges_ascend(self) -> Augmentation:
-        for key in ("scale", "ratio", "blur_sigma"):
-            low, high = getattr(self, key)
-            if not 0 < low <= high:
-                raise ValueError(f"{key} must be two ascending numbers above 0, not {low:g} and {high:g}")
-        if self.scale[1] > 1:
-            raise ValueError(f"scale is a share of the area: its upper end must be at most 1, not {self.scale[1]:g}")
-        return self
-
-
-class BlockViewsConfig(Augmentation):
-    """Block-wise Augmentation Module (Section 3.1): overlapping blocks of the photograph, two views of each."""
-
-    kind: Literal["blocks"] = Field("blocks", description="blocks, or whole: crops of the whole photograph")
-    overlap: Annotated[float, Field(ge=0, le=0.5)] = Field(
-        0.2, description="gamma: a block's side is 1 + 2 gamma times a cell's (views.kind=blocks only)"
-    )
-    grid: tuple[PositiveInt, PositiveInt] = Field(
-        (2, 2), description="rows and columns of blocks (views.kind=blocks only)"
-    )
-
-    @property
-    def pairs(self) -> int:
-        """Positive pairs that one photograph gives: one for each block."""
-        return self.grid[0] * self.grid[1]
-
-
-class WholeViewsConfig(Augmentation):
-    """The usual views: crops of the whole photograph, in one or more positive pairs."""
-
-    kind: Literal["whole"] = "whole"
-    pairs: PositiveInt = Field(1, description="positive pairs a photograph (views.kind=whole only; a block gives one)")
-
-
-ViewsConfig = Annotated[BlockViewsConfig | WholeViewsConfig, Field(discriminator="kind")]
+ViewsConfig = Annotated[
+    BlockViewsConfig | WholeViewsConfig | BlockAndWholeViewsConfig | GroupedViewsConfig, Field(discriminator="kind")
+]
 
 
 class SimilarityConfig(Section):
@@ -223,7 +159,7 @@ class PretrainConfig(Section):
     @property
     def pairs_per_step(self) -> int:
         """Positive pairs that one optimiser step sees."""
-        return self.training.batch_size * self.training.accumulate * self.views.pairs
+        return self.training.batch_size * self.training.accumulate * len(in_pairs(self.views.layout))
 
     @property
     def learning_rate(self) -> float:
@@ -267,7 +203,7 @@ class PretrainConfig(Section):
 
     @model_validator(mode="after")
     def _shards_divide_batch(self) -> PretrainConfig:
-        pairs, shards = self.training.batch_size * self.views.pairs, self.losses.image_aware.shards
+        pairs, shards = self.training.batch_size * len(in_pairs(self.views.layout)), self.losses.image_aware.shards
         if shards > pairs:
             raise ValueError(f"losses.image_aware.shards is {shards}, but a batch has only {pairs} pairs")
         return self

@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch.utils.tensorboard  # noqa: F401 - imported here once for all children
 
 import manyview.runs.files as files
-import manyview.training.pretrain as training_module
+import manyview.training.run as training_module
 from manyview.errors import UserError
 from manyview.training.loop import Training
 from tiny import train_tiny, write_photographs

@@ -1,5 +1,6 @@
 """Strict, frozen configuration: its schema, how layers of it are merged, and errors that say what to change."""
 
+from manyview.config.methods import MethodSection, SimSiamConfig
 from manyview.config.resolve import ConfigError, parse_assignment, resolve
 from manyview.config.schema import (
     IMAGENET_MEAN,
@@ -11,7 +12,6 @@ from manyview.config.schema import (
     MonitorConfig,
     PretrainConfig,
     SimilarityConfig,
-    SimSiamConfig,
     TrainingConfig,
     ViewsConfig,
 )
@@ -39,6 +39,7 @@ __all__ = [
     "GroupedViewsConfig",
     "ImageAwareConfig",
     "LossesConfig",
+    "MethodSection",
     "MonitorConfig",
     "PretrainConfig",
     "SimSiamConfig",

@@ -6,22 +6,26 @@ nothing changes a configuration once it is resolved, so the file kept in the run
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, StrictBool, StrictInt, model_validator
 
+from manyview.config.choices import CHOICES
+from manyview.config.methods import MethodSection, SimSiamConfig
 from manyview.config.section import Band, NonNegative, Positive, PositiveInt, Probability, Section
-from manyview.config.views import (
-    BlockAndWholeViewsConfig,
-    BlockViewsConfig,
-    GroupedViewsConfig,
-    WholeViewsConfig,
-    in_pairs,
-)
+from manyview.config.views import BlockViewsConfig, ViewsSection
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """Of red, green and blue over ImageNet's photographs, as shares of white."""
+
+if TYPE_CHECKING:
+    ViewsConfig = ViewsSection
+    MethodConfig = MethodSection
+else:
+    ViewsConfig = CHOICES["views"].union
+    MethodConfig = CHOICES["method"].union
 
 
 class DataConfig(Section):
@@ -53,11 +57,6 @@ class DataConfig(Section):
         return (0, 1, 2) if self.bands == "rgb" else self.rgb_bands
 
 
-ViewsConfig = Annotated[
-    BlockViewsConfig | WholeViewsConfig | BlockAndWholeViewsConfig | GroupedViewsConfig, Field(discriminator="kind")
-]
-
-
 class SimilarityConfig(Section):
     """L_sim, SimSiam's negative cosine similarity of prediction and projection."""
 
@@ -83,14 +82,6 @@ class LossesConfig(Section):
 
     similarity: SimilarityConfig = SimilarityConfig()
     image_aware: ImageAwareConfig = ImageAwareConfig()
-
-
-class SimSiamConfig(Section):
-    """SimSiam's heads; the widths are those of its published ResNet-50."""
-
-    name: Literal["simsiam"] = Field("simsiam", description="the method; the recipes differ in views and losses")
-    projection_dim: PositiveInt = Field(2048, description="width of the projector")
-    prediction_hidden_dim: PositiveInt = Field(512, description="width of the predictor's bottleneck")
 
 
 class BackboneConfig(Section):
@@ -145,21 +136,29 @@ class PretrainConfig(Section):
     recipe: str = Field("paper", description="the named configuration that the others are laid over")
     data: DataConfig
     views: ViewsConfig = BlockViewsConfig()
-    method: SimSiamConfig = SimSiamConfig()
+    method: MethodConfig = SimSiamConfig()
     losses: LossesConfig = LossesConfig()
     backbone: BackboneConfig = BackboneConfig()
     training: TrainingConfig = TrainingConfig()
     monitor: MonitorConfig = MonitorConfig()
 
-    def normalised(self, mean: tuple[float, ...], std: tuple[float, ...]) -> PretrainConfig:
-        """The same with that mean and deviation where the user set none."""
-        unset = {"mean": self.views.mean or mean, "std": self.views.std or std}
-        return self.model_copy(update={"views": self.views.model_copy(update=unset)})
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_default_choices(cls, values: Any) -> Any:
+        """Where nobody chooses, as in files of before there was a choice, the default's name is filled in."""
+        if not isinstance(values, Mapping):
+            return values
+        named = dict(values)
+        for choice in CHOICES.values():
+            section = named.get(choice.section, {})
+            if isinstance(section, Mapping):
+                named[choice.section] = {choice.tag: choice.default, **section}
+        return named
 
     @property
     def pairs_per_step(self) -> int:
         """Positive pairs that one optimiser step sees."""
-        return self.training.batch_size * self.training.accumulate * len(in_pairs(self.views.layout))
+        return self.training.batch_size * self.training.accumulate * self.method.pairs(self.views)
 
     @property
     def learning_rate(self) -> float:
@@ -202,8 +201,14 @@ class PretrainConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _views_fit(self) -> PretrainConfig:
+        self.method.positives(self.views)  # which says what it cannot use
+        return self
+
+    @model_validator(mode="after")
     def _shards_divide_batch(self) -> PretrainConfig:
-        pairs, shards = self.training.batch_size * len(in_pairs(self.views.layout)), self.losses.image_aware.shards
+        pairs = self.training.batch_size * self.method.pairs(self.views)
+        shards = self.losses.image_aware.shards
         if shards > pairs:
             raise ValueError(f"losses.image_aware.shards is {shards}, but a batch has only {pairs} pairs")
         return self

@@ -8,12 +8,13 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from manyview.config.schema import BlockViewsConfig, PretrainConfig, WholeViewsConfig
+from manyview.config.choices import CHOICES, Choice
+from manyview.config.schema import PretrainConfig
 
 
 def settings() -> list[tuple[str, str, str]]:
     """Dotted key, default and meaning of every setting, in the schema's order."""
-    return [(key, _default(field), str(field.description or "")) for key, field in _fields(PretrainConfig, "")]
+    return [(key, _default(field), meaning) for key, field, meaning in _fields(PretrainConfig, "")]
 
 
 def markdown() -> str:
@@ -22,15 +23,27 @@ def markdown() -> str:
     return "\n".join(["| key | default | meaning |", "| --- | --- | --- |", *rows])
 
 
-def _fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
+def _fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo, str]]:
+    """Dotted key, field and meaning."""
     for name, field in model.model_fields.items():
-        if prefix + name == "views":
-            views = {**WholeViewsConfig.model_fields, **BlockViewsConfig.model_fields}
-            yield from ((f"views.{key}", value) for key, value in views.items())
+        if prefix + name in CHOICES:
+            yield from _fields_of_choice(CHOICES[prefix + name])
         elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from _fields(field.annotation, f"{prefix}{name}.")
         else:
-            yield prefix + name, field
+            yield prefix + name, field, str(field.description or "")
+
+
+def _fields_of_choice(choice: Choice) -> Iterator[tuple[str, FieldInfo, str]]:
+    """The settings of all options, each once, with the options that have it where not all do."""
+    fields: dict[str, FieldInfo] = {}
+    for section in choice.options.values():
+        for name, field in section.model_fields.items():
+            fields.setdefault(name, field)
+    for name, field in fields.items():
+        having = choice.having(name)
+        only = f" ({choice.key}={' or '.join(having)} only)" if len(having) < len(choice.options) else ""
+        yield f"{choice.section}.{name}", field, str(field.description or "") + only
 
 
 def _default(field: FieldInfo) -> str:

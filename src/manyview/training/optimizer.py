@@ -7,19 +7,14 @@ import math
 import torch
 
 from manyview.config import PretrainConfig
-from manyview.methods import SimSiam
+from manyview.methods import Method
 
 
-def make_optimizer(method: SimSiam, config: PretrainConfig) -> torch.optim.SGD:
-    """SGD over two groups, predictor last; weight decay on every parameter, norms and biases too, as SimSiam has it."""
-    predictor = list(method.predictor.parameters())
-    rest = [*method.backbone.parameters(), *method.projector.parameters()]
+def make_optimizer(method: Method, config: PretrainConfig) -> torch.optim.SGD:
+    """SGD over the method's groups; weight decay on every parameter, norms and biases too, as SimSiam has it."""
     training = config.training
     return torch.optim.SGD(
-        [
-            {"params": rest, "constant": False},
-            {"params": predictor, "constant": training.constant_predictor_lr},
-        ],
+        [{"constant": False, **group} for group in method.parameter_groups(config)],
         lr=config.learning_rate,
         momentum=training.momentum,
         weight_decay=training.weight_decay,

@@ -55,7 +55,7 @@ def test_every_setting_is_read(photographs: Path, tmp_path: Path, read: set[str]
     train_tiny(photographs, tmp_path / "b", recipe="simsiam", epochs=1)
     bands = {"data.bands": 3, "data.rgb_bands": [2, 1, 0]}
     train_tiny(photographs, tmp_path / "c", settings=bands, epochs=1)
-    watcher = CollapseMonitor(MonitorConfig(patience=1))
+    watcher = CollapseMonitor(MonitorConfig(patience=1), "")
     watcher.measure(torch.randn(64, 32, generator=torch.Generator().manual_seed(0)), 1)
     with contextlib.suppress(CollapsedError):
         watcher.measure(torch.ones(64, 32), 2)

@@ -15,8 +15,8 @@ from torch import Tensor
 from manyview.config import PretrainConfig
 from manyview.images import find_images
 from manyview.images import jpeg_on_device as device_jpegs
+from manyview.training.data import Batch, start_loader
 from manyview.training.device_views import DeviceViews
-from manyview.training.loader import Batch, start_loader
 from manyview.training.plan import BatchPlan, make_plan
 
 CPU = torch.device("cpu")

@@ -10,11 +10,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, StrictInt, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, StrictInt, field_validator, model_validator
 
 from manyview.config.section import Finite, NonNegative, Positive, PositiveInt, Probability, Section
 
-ByView = Annotated[tuple[Probability, ...], Field(min_length=1)]
+
+def _not_empty(probabilities: tuple[float, ...]) -> tuple[float, ...]:
+    if not probabilities:
+        raise ValueError("give at least one probability")
+    return probabilities
+
+
+ByView = Annotated[tuple[Probability, ...], AfterValidator(_not_empty)]
 """A probability for the first view of a block or of the whole image, for the second, and so on from the start again."""
 
 Overlap = Annotated[
@@ -209,6 +216,8 @@ class ViewGroupConfig(Augmentation):
         for key in ("overlap", "grid"):
             if self.source == "whole" and getattr(self, key) != type(self).model_fields[key].default:
                 raise ValueError(f"{key} is read only with source=blocks or both, but source is whole")
+        if self.grid == (1, 1) and self.overlap != type(self).model_fields["overlap"].default:
+            raise ValueError("overlap has no effect because grid is a single block, the whole image")
         return self
 
 
@@ -229,7 +238,7 @@ class GroupedViewsConfig(ViewsSection):
 
     @field_validator("groups", mode="before")
     @classmethod
-    def _fill(cls, groups: Any, info: ValidationInfo) -> Any:
+    def _fill(cls, groups: Any, info: Any) -> Any:
         """Give each group what is set for all views, where it says nothing of its own."""
         if not isinstance(groups, Sequence) or isinstance(groups, str):
             return groups

@@ -11,7 +11,7 @@ from jaxtyping import Float32, UInt8, UInt16
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from manyview.config import DataConfig, ViewsConfig
+from manyview.config import DataConfig, ViewsConfig, in_pairs
 from manyview.evaluation.features.backbone import FrozenBackbone
 from manyview.evaluation.features.dataset import Unreadable, fixed_view
 from manyview.images import ImageFiles, UnreadableImage, open_photograph
@@ -48,12 +48,18 @@ class PhotographsInViews(Dataset[Views | Unreadable]):
         except UnreadableImage as error:
             return Unreadable(path, error.reason)
         height, width = photograph.shape[:2]
-        first = 2 * (index % self.views.pairs)
+        pairs = compared_views(self.views)
         pair = [
             sample_view(self.views, width, height, seed=self.seed, epoch=0, image=index, view=view)
-            for view in (first, first + 1)
+            for view in pairs[index % len(pairs)]
         ]
         return render_views(photograph, [fixed_view(width, height), *pair], self.views.size, rgb=self.data.colours)
+
+
+def compared_views(views: ViewsConfig) -> list[tuple[int, ...]]:
+    """Views that show one block, or the whole image, two by two: those of the first group."""
+    pairs = [pair for pair in in_pairs(views.layout[:1]) if len(pair) == 2]
+    return pairs or [(0, 1)]
 
 
 @dataclass

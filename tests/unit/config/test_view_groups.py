@@ -45,7 +45,9 @@ def test_multi_crop_from_the_command_line_and_from_a_file() -> None:
         count = 6
         scale = [0.05, 0.14]
     """
-    read = resolve({"data": {"images": "photos"}, **recipe_settings("simsiam")}, list(flatten(tomllib.loads(file), "a")))
+    read = resolve(
+        {"data": {"images": "photos"}, **recipe_settings("simsiam")}, list(flatten(tomllib.loads(file), "a"))
+    )
     assert read == config
 
 
@@ -79,7 +81,10 @@ def test_the_learning_rate_counts_the_pairs_of_all_groups() -> None:
         ("[{blur=[.5, 2]}]", "views.groups[0].blur (--set) must be less than or equal to 1, not 2"),
         ("[{blur=[]}]", "views.groups[0].blur: give at least one probability"),
         ("[{}, {}, {scale=[.5,.2]}]", "views.groups[2]: scale must be two ascending numbers above 0, not 0.5 and 0.2"),
-        ("[{blur=[1,0,1]}]", "views.groups[0]: blur has 3 probabilities, one for each view, but there are only 2 views"),
+        (
+            "[{blur=[1,0,1]}]",
+            "views.groups[0]: blur has 3 probabilities, one for each view, but there are only 2 views",
+        ),
         ("[{grid=[3,3]}]", "views.groups[0]: grid is read only with source=blocks or both, but source is whole"),
         (
             "[{source='blocks', grid=[1,1], overlap=.3}]",

@@ -75,7 +75,10 @@ def test_every_recipe_of_those_days_is_recorded() -> None:
         (BlockAndWholeViewsConfig(size=96), [(96, 10)]),
         (BlockAndWholeViewsConfig(grid=(1, 2), pairs=3), [(224, 10)]),
         (MULTI_CROP, [(224, 2), (96, 6)]),
-        (GroupedViewsConfig(size=32, groups=[{"source": "blocks", "count": 1}, {"source": "both"}]), [(32, 4), (32, 10)]),
+        (
+            GroupedViewsConfig(size=32, groups=[{"source": "blocks", "count": 1}, {"source": "both"}]),
+            [(32, 4), (32, 10)],
+        ),
     ],
 )
 def test_layouts_are_values(views: ViewsConfig, expected: list[tuple[int, int]]) -> None:

@@ -102,7 +102,7 @@ def check_weights(
     run = run_at(Path(weights))
     config = run_config(run) if run else None
     views = views or (config.views if config else WholeViewsConfig())
-    views = views.model_copy(update={"size": size or (config.views if config else views).size})
+    views = views.model_copy(update={"size": size or (config.views if config else views).layout[0].size})
     network = _load(weights, backbone, views.size, config)
     dataset = _dataset(network, Path(images), Path(list) if list is not None else None, views, seed, config)
     compared = random_init and not network.name.startswith("own:")

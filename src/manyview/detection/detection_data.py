@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from manyview.errors import UserError
-from manyview.labels import DetectionLabels, read_annotations
-from manyview.labels.read_objects import Problems
+from manyview.labels import DetectionLabels, Problems, read_annotations
 
 _TOLD = 10  # of the sentences on labels, how many a record holds
 

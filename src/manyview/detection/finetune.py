@@ -24,8 +24,8 @@ from manyview.detection.session import FineTuning
 from manyview.detection.settings import MAX_SIDE, PRECISE_BATCHES, DetectionSettings, settle
 from manyview.detection.starting import make_optimizer, new_detector, starting_backbone
 from manyview.errors import UserError
+from manyview.labels import Problems
 from manyview.labels.masks import mask_tools
-from manyview.labels.read_objects import Problems
 from manyview.runs import RunFolder, provenance
 from manyview.runtime import resolve_device
 

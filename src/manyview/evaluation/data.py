@@ -10,8 +10,7 @@ from typing import Any
 
 from manyview.errors import UserError
 from manyview.evaluation.record import bounded
-from manyview.labels import ImageLabels, read_labels
-from manyview.labels.read_image_labels import Difficult, Problems
+from manyview.labels import Difficult, ImageLabels, Problems, read_labels
 
 # Of what was left out of a label file, how much the record lists.
 _LISTED = 100

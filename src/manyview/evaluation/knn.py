@@ -21,7 +21,7 @@ from manyview.evaluation.metrics.bootstrap import INTERVALS
 from manyview.evaluation.metrics.multilabel import multilabel_report
 from manyview.evaluation.session import LabelledEvaluation
 from manyview.evaluation.settings import EXTRACTED_ONCE, FeatureSettings
-from manyview.labels.read_image_labels import Difficult, Problems
+from manyview.labels import Difficult, Problems
 from manyview.runs.progress import Progress, no_progress
 
 # Similarities held at a time: 32 MB of them, whatever the numbers of photographs.

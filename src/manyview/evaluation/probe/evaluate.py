@@ -22,7 +22,7 @@ from manyview.evaluation.probe.classifiers import FOLDS, ProbeSettings, draw, pr
 from manyview.evaluation.probe.figure import draw_low_label_curve
 from manyview.evaluation.session import LabelledEvaluation
 from manyview.evaluation.settings import EXTRACTED_ONCE, FeatureSettings
-from manyview.labels.read_image_labels import Difficult, Problems
+from manyview.labels import Difficult, Problems
 from manyview.runs import atomic_write
 from manyview.runs.progress import Progress, no_progress
 

@@ -41,6 +41,22 @@ _OBJECTS = f"{_PARTS}, bbox: left, top, width, height)"
 _MASKS = f"{_OBJECTS}, and for masks a segmentation of each; without --masks boxes alone are learned"
 
 
+def read_json(file: Path, what: str) -> Any:
+    """The content of a JSON file.
+
+    Args:
+        file: the ``.json``.
+        what: what it should hold, as the user calls it.
+
+    Raises:
+        UserError: it cannot be read, or is no JSON.
+    """
+    try:
+        return json.loads(read_text(file, what))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise UserError(f"{file} is not a JSON file: {error}") from error
+
+
 def read_parts(file: Path, parts: Sequence[str], layout: str) -> dict[str, list[Any]]:
     """Lists of a JSON file by their names.
 
@@ -52,10 +68,7 @@ def read_parts(file: Path, parts: Sequence[str], layout: str) -> dict[str, list[
     Raises:
         UserError: it cannot be read, is no JSON, lacks one, or has something else in its stead.
     """
-    try:
-        data = json.loads(read_text(file, "labels"))
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise UserError(f"{file} is not a JSON file: {error}") from error
+    data = read_json(file, "labels")
     try:
         found: dict[str, Any] = {part: data[part] for part in parts}
     except (KeyError, TypeError) as error:

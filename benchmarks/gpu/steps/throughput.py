@@ -75,11 +75,11 @@ def _measure(job: Job, steps: Steps, name: str) -> dict[str, Any]:
     warm_up = time.perf_counter() - began
     count = 2 if job.tiny else 40
     seconds, waited = steps.run(batches, count)
-    plan = steps.training.plan
+    plan = steps.training.settled.plan
     figures = {
         "workers": workers,
         "views_per_second": count * plan.views_per_step / seconds,
-        "photographs_per_second": count * plan.config.training.batch_size / seconds,
+        "photographs_per_second": count * plan.batch_size / seconds,
         "seconds_per_step": seconds / count,
         "waiting": waited / seconds,
         "warm_up_seconds": warm_up,

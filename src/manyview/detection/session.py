@@ -18,8 +18,8 @@ from manyview.detection.display import DetectionDisplay
 from manyview.detection.models import Detector
 from manyview.detection.settings import DetectionSettings
 from manyview.runs import RunFolder
+from manyview.runs.checkpoints import capture
 from manyview.runs.signals import StopRequest
-from manyview.runs.state import capture
 
 Batches = Generator[tuple[list[Tensor], list[Target]], None, None]
 

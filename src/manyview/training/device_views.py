@@ -12,11 +12,10 @@ from manyview.config import PretrainConfig
 from manyview.images import ImageFiles
 from manyview.images.jpeg_on_device import decode_jpegs
 from manyview.images.loader import Loading
-from manyview.training.loader import Batch, ViewDataset
+from manyview.training.data import Batch, ViewDataset
 from manyview.views import views_per_image
-from manyview.views.device_cropping import crop_resize
 from manyview.views.render.batch_parameters import join_tables
-from manyview.views.render.torch import alter_views
+from manyview.views.render.torch import alter_views, crop_resize
 
 
 class DeviceViews:
@@ -29,9 +28,7 @@ class DeviceViews:
         self.batches = batches
         self.config = config
         self.device = device
-        by_the_host = config.data.model_copy(update={"decode": "workers"})
-        by_the_device = config.training.model_copy(update={"renderer": "device"})
-        self._host = ViewDataset(files, config.model_copy(update={"data": by_the_host, "training": by_the_device}))
+        self._host = ViewDataset(files, config, renderer="device")  # for what the device cannot decode
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def __iter__(self) -> Iterator[Batch]:

@@ -16,7 +16,7 @@ from PIL import Image
 from commands import Command, complaint
 from manyview.config import PretrainConfig
 from manyview.images import find_images
-from manyview.training.loader import ViewDataset
+from manyview.training.data import ViewDataset
 from tiny import train_tiny, write_photographs
 
 VERB = "views"
@@ -75,7 +75,7 @@ def test_shows_the_views_of_the_run(command: Command, photographs: Path, tmp_pat
         settings={"views.blur": [0, 0], **({"views.grid": [1, 3]} if chosen[0] == "--set" else {})},
     )
     config = PretrainConfig.model_validate(run.read_json("config.json"))
-    sample = ViewDataset(find_images(photographs, tmp_path / "some.txt"), config)[3, 1]
+    sample = ViewDataset(find_images(photographs, tmp_path / "some.txt"), config, renderer="cpu")[3, 1]
     assert sample.views is not None
     shown = views_in(tmp_path / "a.html")
     assert len(shown) == len(sample.views) + (0 if "simsiam" in chosen else 2)
@@ -88,7 +88,7 @@ def test_shows_the_views_of_the_run(command: Command, photographs: Path, tmp_pat
         "--config", run.path / "config.json", "--out", tmp_path / "b.html", "--only", "07.jpg", "--epoch", 0
     )
     assert status == 0
-    again = ViewDataset(find_images(photographs, tmp_path / "some.txt"), config)[0, 1]
+    again = ViewDataset(find_images(photographs, tmp_path / "some.txt"), config, renderer="cpu")[0, 1]
     assert again.views is not None
     assert_alike(views_in(tmp_path / "b.html")[: len(again.views)], again.views)
 

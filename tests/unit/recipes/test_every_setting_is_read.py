@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from manyview.config import MonitorConfig
+from manyview.config.choices import CHOICES
 from manyview.config.resolve import valid_keys
-from manyview.config.schema import Section
+from manyview.config.section import Section
 from manyview.training.monitor import CollapsedError, CollapseMonitor
 from tiny import train_tiny
 
@@ -25,7 +26,9 @@ GROUPS = {
     "SimilarityConfig": "losses.similarity.",
     "ImageAwareConfig": "losses.image_aware.",
     "BackboneConfig": "backbone.",
-    "TrainingConfig": "training.",
+    "SGDConfig": "training.",
+    "AdamWConfig": "training.",
+    "LARSConfig": "training.",
     "MonitorConfig": "monitor.",
 }
 
@@ -40,7 +43,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> set[str]:
         if kind.__name__ in GROUPS and name in kind.model_fields:
             frame = sys._getframe(1)
             module = str(frame.f_globals.get("__name__", ""))
-            validating = module == "manyview.config.schema" and frame.f_code.co_name.startswith("_")
+            validating = module.startswith("manyview.config.") and frame.f_code.co_name.startswith("_")
             resolving = validating or module == "manyview.config.resolve"
             if module.startswith("manyview.") and not resolving:
                 keys.add(GROUPS[kind.__name__] + name)
@@ -55,13 +58,16 @@ def test_every_setting_is_read(photographs: Path, tmp_path: Path, read: set[str]
     train_tiny(photographs, tmp_path / "b", recipe="simsiam", epochs=1)
     bands = {"data.bands": 3, "data.rgb_bands": [2, 1, 0]}
     train_tiny(photographs, tmp_path / "c", settings=bands, epochs=1)
-    watcher = CollapseMonitor(MonitorConfig(patience=1))
+    for name in ("adamw", "lars"):
+        settings = {"training.optimizer": name, "training.schedule": "step"}
+        train_tiny(photographs, tmp_path / name, settings=settings, epochs=1)
+    watcher = CollapseMonitor(MonitorConfig(patience=1), "")
     watcher.measure(torch.randn(64, 32, generator=torch.Generator().manual_seed(0)), 1)
     with contextlib.suppress(CollapsedError):
         watcher.measure(torch.ones(64, 32), 2)
 
-    # The kind of views is a choice of classes.
-    assert sorted(set(valid_keys()) - read - {"views.kind"}) == []
+    # What chooses a section is a choice of classes.
+    assert sorted(set(valid_keys()) - read - {choice.key for choice in CHOICES.values()}) == []
 
 
 def test_the_record_knows_what_is_not_read(photographs: Path, tmp_path: Path, read: set[str]) -> None:

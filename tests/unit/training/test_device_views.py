@@ -14,8 +14,8 @@ from torch import Tensor
 
 from manyview.config import PretrainConfig
 from manyview.images import find_images, jpeg_on_device
+from manyview.training.data import Batch, start_loader
 from manyview.training.device_views import DeviceViews
-from manyview.training.loader import Batch, start_loader
 from manyview.training.plan import BatchPlan, make_plan
 
 CPU = torch.device("cpu")

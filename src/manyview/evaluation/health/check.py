@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from manyview.evaluation.features.backbone import bands
 from manyview.evaluation.features.dataset import MIN_SIZE
 from manyview.evaluation.features.extract import require
 from manyview.evaluation.health.diagnosis import Measures, diagnose
-from manyview.evaluation.health.run_parts import Trained, run_at, run_config, trained_with
+from manyview.evaluation.health.run_parts import Trained, remedies_of, run_at, run_config, trained_with
 from manyview.evaluation.label_free_protocol import describe_photographs, describe_weights
 from manyview.evaluation.photographs_in_views import BATCH_SIZE, Features, PhotographsInViews, features_in_views
 from manyview.evaluation.record import RESULT_FILE, write_result
@@ -126,7 +127,7 @@ def check_weights(
             "precision": precision,
             "device": str(where),
         },
-        **_judge(found, trained, config),
+        **_judge(found, trained, remedies_of(run, config) if run and config else None),
         "provenance": origin,
     }
     if out is not None:
@@ -245,7 +246,7 @@ def _require_finite(vectors: Tensor) -> None:
     )
 
 
-def _judge(found: Features, trained: Trained | None, config: PretrainConfig | None) -> dict[str, Any]:
+def _judge(found: Features, trained: Trained | None, remedies: Sequence[str] | None) -> dict[str, Any]:
     """Measures of all networks, and what follows from them."""
     results = {name: {"features": measure(vectors)} for name, vectors in found.by_network.items()}
     if trained and trained.projector:
@@ -258,7 +259,7 @@ def _judge(found: Features, trained: Trained | None, config: PretrainConfig | No
         found.readable,
         untrained=results["random_init"]["features"] if "random_init" in results else None,
         projections=results["pretrained"].get("projections"),
-        run=config,
+        remedies=remedies,
         steps=trained.steps if trained else None,
     )
     return {"results": results, "diagnosis": {"verdict": diagnosis.verdict, "sentence": diagnosis.sentence}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,13 +17,15 @@ from manyview.images import ImageFiles, UnreadableImage, open_photograph
 from manyview.images.bands import same_depth
 from manyview.images.jpeg_on_device import JpegHeader, read_jpeg
 from manyview.images.loader import Loading, load_in_workers
-from manyview.training.plan import BatchPlan, replacements
-from manyview.views import Box, ViewParameters, largest_shrink, render_views, sample_views, shrink_crops
-from manyview.views.render import Renderer, crop_views
+from manyview.methods import Method, MethodBatch
+from manyview.training.plan import BatchPlan, pair_order, replacements
+from manyview.views import Box, ViewParameters, largest_shrink, normalize, render_views, sample_views, shrink_crops
+from manyview.views.render import crop_views
 from manyview.views.render.batch_parameters import ViewTable, join_tables, view_table
 
 Views = UInt8[np.ndarray, "views bands size size"] | UInt16[np.ndarray, "views bands size size"]
 ViewBatch = UInt8[Tensor, "decoded views bands size size"] | UInt16[Tensor, "decoded views bands size size"]
+Renderer = Literal["cpu", "device", "reference"]
 
 # So many unreadable stand-ins in a row happen only where most of the photographs are bad.
 _ATTEMPTS = 32
@@ -97,20 +100,37 @@ class Batch:
 class ViewDataset(Dataset[Sample]):
     """Photographs as views; an item is asked for by (epoch, image index), and is a pure function of these.
 
-    With ``training.renderer`` at auto, which a run has settled by then, the views are rendered here.
+    Args:
+        files: the photographs.
+        config: its data, its views and its seed.
+        renderer: who makes the views: OpenCV ("cpu") or Pillow ("reference") here, or with "device" they are only
+            cropped here, with a table of what is left to do.
+        decode: "workers" to decode here; "device" to leave JPEGs encoded, for the device to decode and crop.
     """
 
-    def __init__(self, files: ImageFiles, config: PretrainConfig) -> None:
+    def __init__(
+        self,
+        files: ImageFiles,
+        config: PretrainConfig,
+        *,
+        renderer: Renderer,
+        decode: Literal["workers", "device"] = "workers",
+    ) -> None:
+        assert decode == "workers" or renderer == "device", "what is not decoded here cannot be rendered here"
         self.files = files
-        self.config = config
+        self.data = config.data
+        self.views = config.views
+        self.seed = config.training.seed
+        self.renderer = renderer
+        self.decode = decode
 
     def __getitem__(self, key: tuple[int, int]) -> Sample:
         epoch, image = key
         skipped: list[tuple[int, str]] = []
-        stand_ins = replacements(self.config.training.seed, epoch, image, len(self.files), _ATTEMPTS)
+        stand_ins = replacements(self.seed, epoch, image, len(self.files), _ATTEMPTS)
         for candidate in (image, *map(int, stand_ins)):
             try:
-                encoded = self._encoded(key, candidate) if self.config.data.decode == "device" else None
+                encoded = self._encoded(key, candidate) if self.decode == "device" else None
                 views, table = encoded or self._views(epoch, candidate)
                 return Sample(views, table, candidate, tuple(skipped))
             except UnreadableImage as error:
@@ -119,7 +139,7 @@ class ViewDataset(Dataset[Sample]):
 
     def _encoded(self, asked: tuple[int, int], image: int) -> tuple[EncodedPhotograph, ViewTable] | None:
         """A photograph as it is to be sent to the device, if it can be decoded there."""
-        jpeg = read_jpeg(self.files.path(image), max_pixels=self.config.data.max_pixels)
+        jpeg = read_jpeg(self.files.path(image), max_pixels=self.data.max_pixels)
         if jpeg is None:
             return None
         file, header = jpeg
@@ -133,21 +153,19 @@ class ViewDataset(Dataset[Sample]):
         Raises:
             UnreadableImage: it is none.
         """
-        data, size, renderer = self.config.data, self.config.views.size, self.config.training.renderer
+        data, size = self.data, self.views.size
         photograph = open_photograph(self.files.path(image), data.bands, max_pixels=data.max_pixels)
         width, height = photograph.width, photograph.height
         parameters = self._parameters(width, height, epoch, image)
         shrink = largest_shrink((view.crop for view in parameters), size) if data.bands == "rgb" else 1
         pixels = photograph.decode(shrink)
         parameters = shrink_crops(parameters, shrink, (pixels.shape[1], pixels.shape[0]))
-        if renderer == "device" or data.decode == "device":
+        if self.renderer == "device":
             return crop_views(pixels, parameters, size), view_table(parameters)
-        with_what: Renderer = "reference" if renderer == "reference" else "cpu"
-        return render_views(pixels, parameters, size, renderer=with_what, rgb=data.colours), None
+        return render_views(pixels, parameters, size, renderer=self.renderer, rgb=data.colours), None
 
     def _parameters(self, width: int, height: int, epoch: int, image: int) -> tuple[ViewParameters, ...]:
-        config = self.config
-        return sample_views(config.views, width, height, seed=config.training.seed, epoch=epoch, image=image)
+        return sample_views(self.views, width, height, seed=self.seed, epoch=epoch, image=image)
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
@@ -168,8 +186,37 @@ def collate(samples: Sequence[Sample]) -> Batch:
     )
 
 
+def method_batch(batch: Batch, method: Method, seed: int, step: int, part: int) -> MethodBatch:
+    """What a method takes, of a batch that lies ready on the device.
+
+    Args:
+        batch: views that are neither encoded nor still to be altered.
+        method: whose backbone says how its images are normalized.
+        seed: the run's.
+        step: optimizer steps done.
+        part: which of the step's batches this is, from 0.
+    """
+    views = normalize(batch.views, method.backbone.mean, method.backbone.std)
+    device = batch.image_ids.device
+    return MethodBatch((views,), batch.image_ids, lambda count: _send(pair_order(seed, step, part, count), device))
+
+
+def _send(numbers: np.ndarray, device: torch.device) -> Tensor:
+    """Numbers on the device, without waiting for what it is at."""
+    tensor = torch.from_numpy(numbers)
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+
+
 def start_loader(files: ImageFiles, config: PretrainConfig, batches: BatchPlan, pin: bool) -> Loading:
-    """All remaining batches of a run, in order, so that workers read ahead across epochs, too; they begin at once."""
-    return load_in_workers(
-        ViewDataset(files, config), workers=config.data.workers, pin=pin, batch_sampler=batches, collate_fn=collate
-    )
+    """All remaining batches of a run, in order, so that workers read ahead across epochs, too; they begin at once.
+
+    Args:
+        files: the photographs.
+        config: a settled one, whose renderer is not "auto".
+        batches: which photographs each batch holds.
+        pin: whether they go to an accelerator.
+    """
+    data, renderer = config.data, config.training.renderer
+    assert renderer != "auto", "settle() chooses one"
+    dataset = ViewDataset(files, config, renderer=renderer, decode=data.decode)
+    return load_in_workers(dataset, workers=data.workers, pin=pin, batch_sampler=batches, collate_fn=collate)

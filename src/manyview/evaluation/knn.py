@@ -18,7 +18,7 @@ from manyview.evaluation.features.extract import FeatureSettings
 from manyview.evaluation.metrics.average_precision import AveragePrecision
 from manyview.evaluation.session import Features, LabelledEvaluation, report
 from manyview.evaluation.settings import EXTRACTED_ONCE, Compatibility, MetricSettings, describe_report
-from manyview.labels.read_image_labels import Difficult, Problems
+from manyview.labels import Difficult, Problems
 from manyview.runs.progress import Progress, no_progress
 
 # Similarities held at a time: 32 MB of them, whatever the numbers of photographs.

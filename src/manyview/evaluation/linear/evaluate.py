@@ -14,7 +14,7 @@ from manyview.evaluation.metrics.average_precision import AveragePrecision
 from manyview.evaluation.resume import unfinished
 from manyview.evaluation.session import LabelledEvaluation
 from manyview.evaluation.settings import Compatibility, MetricSettings
-from manyview.labels.read_image_labels import Difficult, Problems
+from manyview.labels import Difficult, Problems
 from manyview.runs.progress import Progress, no_progress
 
 

@@ -20,7 +20,7 @@ from manyview.evaluation.metrics.multilabel import multilabel_metrics
 from manyview.evaluation.probe.classifiers import FOLDS, ProbeSettings, draw, probe
 from manyview.evaluation.session import Features, LabelledEvaluation
 from manyview.evaluation.settings import EXTRACTED_ONCE, Compatibility, MetricSettings
-from manyview.labels.read_image_labels import Difficult, Problems
+from manyview.labels import Difficult, Problems
 from manyview.runs import atomic_write
 from manyview.runs.files import plain
 from manyview.runs.progress import Progress, no_progress

@@ -67,7 +67,7 @@ CHOSEN: list[tuple[str, dict[str, Any], bool]] = [
     ("paper", {"views.grid": [1, 3]}, True),
     ("simsiam", {}, False),
     ("paper", {"views.kind": "both", "views.pairs": 2}, True),
-    ("simsiam", {"views.kind": "groups", "views.groups": [{"count": 2}, {"size": 40, "count": 6}]}, False),
+    ("simsiam", {"views.kind": "groups", "views.groups": [{"count": 2}, {"size": 64, "count": 6}]}, False),
 ]
 
 

@@ -12,9 +12,9 @@ from manyview.config.schema import (
     MonitorConfig,
     PretrainConfig,
     SimilarityConfig,
-    TrainingConfig,
     ViewsConfig,
 )
+from manyview.config.training import AdamWConfig, LARSConfig, SGDConfig, TrainingConfig
 from manyview.config.views import (
     Augmentation,
     BlockAndWholeViewsConfig,
@@ -30,6 +30,7 @@ from manyview.config.views import (
 __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "AdamWConfig",
     "Augmentation",
     "BackboneConfig",
     "BlockAndWholeViewsConfig",
@@ -38,10 +39,12 @@ __all__ = [
     "DataConfig",
     "GroupedViewsConfig",
     "ImageAwareConfig",
+    "LARSConfig",
     "LossesConfig",
     "MethodSection",
     "MonitorConfig",
     "PretrainConfig",
+    "SGDConfig",
     "SimSiamConfig",
     "SimilarityConfig",
     "TrainingConfig",

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from manyview.config.section import PositiveInt, Section
+from manyview.config.section import Positive, PositiveInt, Probability, Section
 from manyview.config.views import ViewsSection, in_pairs
+from manyview.errors import UserError
 
 if TYPE_CHECKING:
     from manyview.config.schema import PretrainConfig
@@ -68,3 +69,38 @@ class SimSiamConfig(MethodSection):
     name: Literal["simsiam"] = Field("simsiam", description="the method; the recipes differ in views and losses")
     projection_dim: PositiveInt = Field(2048, description="width of the projector")
     prediction_hidden_dim: PositiveInt = Field(512, description="width of the predictor's bottleneck")
+
+
+class MoCoConfig(MethodSection):
+    """MoCo v2's head, queue and key encoder (arXiv 1911.05722, 2003.04297)."""
+
+    name: Literal["moco"] = Field("moco")
+    queue: PositiveInt = Field(65536, description="keys that are kept as negatives")
+    momentum: Probability = Field(0.999, description="share of the key encoder that stays at each step")
+    dim: PositiveInt = Field(128, description="width of queries and keys")
+    hidden_dim: PositiveInt = Field(2048, description="width of the head's hidden layer")
+    temperature: Positive = Field(0.2, description="tau, by which cosines are divided")
+    shuffled_parts: PositiveInt = Field(
+        8, description="parts of the shuffled keys that are normalized apart, as on so many devices"
+    )
+
+    def check(self, config: PretrainConfig, images: int) -> None:
+        """The queue holds a step's keys at least, and an epoch's at most; each part has two keys to normalize."""
+        pairs = self.pairs(config.views)
+        batch, epoch = config.training.batch_size * pairs, images * pairs
+        step = batch * config.training.accumulate
+        if self.queue > epoch:
+            fitting = max(step, epoch // 2 // step * step)
+            raise UserError(
+                f"method.queue is {self.queue:,}, but an epoch of {images:,} images gives only {epoch:,} keys, so that "
+                f"an image's own keys would be its negatives; set method.queue={fitting}"
+            )
+        if self.queue < step:
+            raise UserError(
+                f"method.queue is {self.queue:,}, but one step gives {step:,} keys; set method.queue={step}"
+            )
+        if batch < 2 * self.shuffled_parts:
+            raise UserError(
+                f"method.shuffled_parts is {self.shuffled_parts}, but a batch has only {batch} keys, and each part "
+                f"needs two; set method.shuffled_parts={max(1, batch // 2)}, or use a larger batch"
+            )

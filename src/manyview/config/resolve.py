@@ -14,6 +14,7 @@ from pydantic import BaseModel, ValidationError
 from manyview.config.choices import CHOICES
 from manyview.config.methods import MethodSection
 from manyview.config.schema import PretrainConfig
+from manyview.config.training import TrainingConfig
 from manyview.config.views import Augmentation
 from manyview.errors import UserError
 
@@ -311,8 +312,7 @@ def _unused(config: PretrainConfig, user: Sequence[Assignment], recipe: Mapping[
     elif config.data.rgb_bands is None:
         reason = f"data.rgb_bands names none of the {config.data.bands} bands as red, green and blue"
         idle |= {f"views.{name}": reason for name in _COLOURS}
-    if config.training.schedule == "constant":
-        idle["training.constant_predictor_lr"] = "training.schedule is constant"
+    idle |= _idle_in_schedule(config.training)
     if config.monitor.on_collapse == "warn":
         idle["monitor.patience"] = "monitor.on_collapse is warn"
     return [
@@ -320,6 +320,18 @@ def _unused(config: PretrainConfig, user: Sequence[Assignment], recipe: Mapping[
         for assignment in user
         if assignment.key in idle and not _is_restated(assignment, config, recipe)
     ]
+
+
+def _idle_in_schedule(training: TrainingConfig) -> dict[str, str]:
+    idle: dict[str, str] = {}
+    reason = f"training.schedule is {training.schedule}"
+    if training.schedule == "constant":
+        idle["training.schedule_by"] = reason
+    if training.schedule == "constant" and not (training.warmup_epochs or training.warmup_steps):
+        idle["training.constant_predictor_lr"] = reason
+    if training.schedule != "step":
+        idle |= {"training.milestones": reason, "training.milestone_factor": reason}
+    return idle
 
 
 def _of_other_methods(config: PretrainConfig) -> list[str]:

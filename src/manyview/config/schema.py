@@ -14,6 +14,7 @@ from pydantic import Field, StrictBool, StrictInt, model_validator
 from manyview.config.choices import CHOICES
 from manyview.config.methods import MethodSection, SimSiamConfig
 from manyview.config.section import Band, NonNegative, Positive, PositiveInt, Probability, Section
+from manyview.config.training import SGDConfig, TrainingConfig
 from manyview.config.views import BlockViewsConfig, ViewsSection
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -22,10 +23,12 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 if TYPE_CHECKING:
     ViewsConfig = ViewsSection
-    MethodConfig = MethodSection
+    AnyMethod = MethodSection
+    AnyTraining = TrainingConfig
 else:
     ViewsConfig = CHOICES["views"].union
-    MethodConfig = CHOICES["method"].union
+    AnyMethod = CHOICES["method"].union
+    AnyTraining = CHOICES["training"].union
 
 
 class DataConfig(Section):
@@ -96,30 +99,6 @@ class BackboneConfig(Section):
     )
 
 
-class TrainingConfig(Section):
-    """Steps, schedule, device. The learning rate is base_learning_rate x pairs a step / 256."""
-
-    epochs: PositiveInt = Field(200, description="passes over the photographs")
-    batch_size: Annotated[StrictInt, Field(ge=2)] = Field(128, description="photographs a step, over all processes")
-    accumulate: PositiveInt = Field(1, description="batches whose gradients make one step")
-    base_learning_rate: Positive = Field(0.05, description="learning rate at 256 pairs a step")
-    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="of SGD")
-    weight_decay: NonNegative = Field(1e-4, description="on every parameter, norms and biases too, as in SimSiam")
-    schedule: Literal["cosine", "constant"] = Field("cosine", description="of the learning rate, by epoch")
-    constant_predictor_lr: StrictBool = Field(False, description="keep the predictor's learning rate constant")
-    seed: Annotated[StrictInt, Field(ge=0, lt=2**63)] = Field(0, description="everything random follows from it")
-    device: str = Field("auto", description="auto, cpu, cuda, mps")
-    precision: Literal["auto", "float32", "bf16"] = Field("auto", description="bf16 where the hardware has it")
-    checkpoint_minutes: Positive = Field(10.0, description="longest time between two checkpoints")
-    compile: StrictBool = Field(False, description="torch.compile the backbone")
-    renderer: Literal["auto", "cpu", "device", "reference"] = Field(
-        "auto",
-        description="who makes the views: the workers (cpu), they with Pillow (reference), or they crop and the "
-        "training device does the rest (device); auto: cpu, but on an accelerator whichever is measured to be faster",
-    )
-    threads: PositiveInt | None = Field(None, description="compute threads on a CPU; unset: PyTorch's own choice")
-
-
 class MonitorConfig(Section):
     """The collapse monitor: standard deviation of z/|z| times sqrt(d), and effective rank."""
 
@@ -136,10 +115,10 @@ class PretrainConfig(Section):
     recipe: str = Field("paper", description="the named configuration that the others are laid over")
     data: DataConfig
     views: ViewsConfig = BlockViewsConfig()
-    method: MethodConfig = SimSiamConfig()
+    method: AnyMethod = SimSiamConfig()
     losses: LossesConfig = LossesConfig()
     backbone: BackboneConfig = BackboneConfig()
-    training: TrainingConfig = TrainingConfig()
+    training: AnyTraining = SGDConfig()
     monitor: MonitorConfig = MonitorConfig()
 
     @model_validator(mode="before")

@@ -50,7 +50,8 @@ def pretrain(
     Args:
         images: folder of photographs, searched recursively; with ``resume`` it may be left out.
         out: the run's folder; new or empty, or with ``resume`` the one to continue.
-        recipe: ``paper`` (the default), ``paper-160``, ``released``, ``simsiam`` or ``simsiam-4pairs``.
+        recipe: ``paper`` (the default), ``paper-160``, ``released``, ``simsiam``, ``simsiam-4pairs``
+            or ``mocov2``.
         list: text or CSV file that names the photographs to use, relative to ``images``.
         backbone: a torchvision ResNet or timm model by name, or any module from images (B, C, H, W) to a feature map
             (B, D, h, w), C being 3 or ``data.bands``.

@@ -16,20 +16,21 @@ from manyview.backbones import save_backbone
 from manyview.distributed import gather
 from manyview.errors import UserError
 from manyview.images import ImageFiles
+from manyview.images.skipped import SkippedImages
 from manyview.measures import collapse_std, effective_rank
 from manyview.methods import Method
 from manyview.runs import RunFolder, atomic_write
-from manyview.runs.pace import StepClock, spell
+from manyview.runs.checkpoints import capture
+from manyview.runs.progress import StepClock, spell
 from manyview.runs.signals import StopRequest
-from manyview.runs.state import capture
 from manyview.training.data import Batch, method_batch, start_loader
 from manyview.training.device_views import DeviceViews
 from manyview.training.display import Curves, Display
 from manyview.training.monitor import CollapsedError, CollapseMonitor, Reading
 from manyview.training.optimizer import set_learning_rate
 from manyview.training.plan import BatchPlan
+from manyview.training.schedule import learning_rate
 from manyview.training.settle import Settled
-from manyview.training.skipped import SkippedPhotographs
 
 _LOG_EVERY = 10
 # The first step pays for memory and kernels; the estimate of the whole run's time is taken from those after it.
@@ -53,9 +54,9 @@ class Training:
     files: ImageFiles
     folder: RunFolder
     method: Method
-    optimizer: torch.optim.SGD
+    optimizer: torch.optim.Optimizer
     monitor: CollapseMonitor
-    skipped: SkippedPhotographs
+    skipped: SkippedImages
     display: Display
     description: dict[str, str]
     curves: Curves | None = None
@@ -119,7 +120,8 @@ def run_loop(training: Training) -> None:
         while training.step < plan.steps:
             began = time.monotonic()
             epoch = training.epoch
-            rate = set_learning_rate(optimizer, config, epoch)
+            rate = learning_rate(config, training.step, plan.steps_per_epoch)
+            set_learning_rate(optimizer, rate)
             losses, z, waited = train_step(training, module, optimizer, batches)
             training.step += 1
             clock.add(time.monotonic() - began, waited)

@@ -17,16 +17,16 @@ from manyview.backbones.build import check_name
 from manyview.config import PretrainConfig
 from manyview.errors import UserError
 from manyview.images import ImageFiles, find_images
+from manyview.images.skipped import SkippedImages
 from manyview.methods import Method
 from manyview.runs import Checkpoint, RunFolder, provenance
-from manyview.runs.state import restore
+from manyview.runs.checkpoints import restore
 from manyview.training.display import Curves, Display, run_console
 from manyview.training.init_weights import InitialWeights, find_initial, find_initial_again, load_initial
 from manyview.training.loop import Training, run_loop
 from manyview.training.monitor import CollapseMonitor
 from manyview.training.optimizer import make_optimizer
 from manyview.training.settle import Hardware, Settled, settle, start_hardware
-from manyview.training.skipped import SkippedPhotographs
 
 
 def train(
@@ -166,7 +166,14 @@ def set_up(settled: Settled, files: ImageFiles, folder: RunFolder, method: Metho
         method=method,
         optimizer=make_optimizer(method, config),
         monitor=CollapseMonitor(config.monitor, method.advice),
-        skipped=SkippedPhotographs(folder, files, config.data.max_bad_fraction, writes=is_main),
+        skipped=SkippedImages(
+            files,
+            config.data.max_bad_fraction,
+            folder.skipped_file,
+            "data.max_bad_fraction",
+            resume=True,
+            writes=is_main,
+        ),
         display=Display(settled.plan.steps, config.training.epochs, console=console),
         description={"recipe": config.recipe, "method": config.method.name},
     )

@@ -16,12 +16,12 @@ from manyview.config import PretrainConfig
 from manyview.images import ImageFiles
 from manyview.methods import Method
 from manyview.runs import RunFolder
-from manyview.silence import silenced
-from manyview.training.hardware import choose_device, choose_precision
+from manyview.runtime import choose_precision, resolve_device, silenced
 from manyview.training.init_weights import InitialWeights
 from manyview.training.normalization import settle_normalization
 from manyview.training.plan import Plan, make_plan
 from manyview.training.renderer import settle_renderer
+from manyview.training.schedule import check_warmup
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def start_hardware(config: PretrainConfig) -> Hardware:
     Raises:
         UserError: a device that this machine or this PyTorch lacks.
     """
-    device = choose_device(config.training.device)
+    device = resolve_device(config.training.device, "training.device")
     precision = choose_precision(config.training.precision, device)
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
@@ -129,6 +129,7 @@ def settle(
         UserError: the images are too few or cannot be read, or the machine cannot do what was asked for.
     """
     plan = make_plan(config, len(files), hardware.processes)
+    check_warmup(config.training, plan.steps_per_epoch)
     given = initial.normalization if initial else None
     mean, std = settle_normalization(config, files, console, resumed=resumed, initial=given)
     values = config.model_dump()
@@ -137,4 +138,6 @@ def settle(
     values["training"]["renderer"] = settle_renderer(
         PretrainConfig.model_validate(values), files, hardware.fabric, build, console, resumed=resumed
     )
-    return Settled(config, PretrainConfig.model_validate(values), plan, hardware)
+    settled = PretrainConfig.model_validate(values)
+    settled.method.check(settled, len(files))
+    return Settled(config, settled, plan, hardware)

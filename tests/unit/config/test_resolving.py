@@ -184,6 +184,8 @@ def test_configuration_is_frozen() -> None:
 @pytest.mark.parametrize("recipe", list(RECIPES))
 @pytest.mark.parametrize("texts", [(), ("losses.image_aware.weight=0",), ("training.schedule=constant",)])
 def test_the_stored_configuration_gives_itself(recipe: str, texts: tuple[str, ...]) -> None:
+    if recipe == "mocov2":
+        texts = tuple(text for text in texts if not text.startswith("losses."))  # which it does not read
     config = configured(*texts, recipe=recipe)
     stored = list(flatten(config.model_dump(mode="json"), "config.json"))
 
@@ -216,7 +218,14 @@ def test_values_of_the_recipes() -> None:
 
 @pytest.mark.parametrize(
     ("recipe", "rate"),
-    [("paper", 0.1), ("paper-160", 0.1), ("released", 0.096875), ("simsiam", 0.1), ("simsiam-4pairs", 0.1)],
+    [
+        ("paper", 0.1),
+        ("paper-160", 0.1),
+        ("released", 0.096875),
+        ("simsiam", 0.1),
+        ("simsiam-4pairs", 0.1),
+        ("mocov2", 0.03),
+    ],
 )
 def test_learning_rate_follows_the_pairs(recipe: str, rate: float) -> None:
     assert math.isclose(configured(recipe=recipe).learning_rate, rate)

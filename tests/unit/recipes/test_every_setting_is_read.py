@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from manyview.config import MonitorConfig
+from manyview.config.choices import CHOICES
 from manyview.config.resolve import valid_keys
-from manyview.config.schema import Section
+from manyview.config.section import Section
 from manyview.training.monitor import CollapsedError, CollapseMonitor
 from tiny import train_tiny
 
@@ -24,10 +25,13 @@ GROUPS = {
     "WholeViewsConfig": "views.",
     "GroupedViewsConfig": "views.",
     "SimSiamConfig": "method.",
+    "MoCoConfig": "method.",
     "SimilarityConfig": "losses.similarity.",
     "ImageAwareConfig": "losses.image_aware.",
     "BackboneConfig": "backbone.",
-    "TrainingConfig": "training.",
+    "SGDConfig": "training.",
+    "AdamWConfig": "training.",
+    "LARSConfig": "training.",
     "MonitorConfig": "monitor.",
 }
 
@@ -54,7 +58,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> set[str]:
         kind = type(section)
         if kind.__name__ in GROUPS and name in kind.model_fields:
             module, function = reader(sys._getframe(1))
-            validating = module == "manyview.config.schema" and function.startswith("_")
+            validating = module.startswith("manyview.config.") and function.startswith("_")
             laying_out = module in ("manyview.config.views", "manyview.config.methods")
             resolving = validating or laying_out or module == "manyview.config.resolve"
             if module.startswith("manyview.") and not resolving:
@@ -68,8 +72,12 @@ def read(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 def test_every_setting_is_read(photographs: Path, tmp_path: Path, read: set[str]) -> None:
     train_tiny(photographs, tmp_path / "a", backbone="timm/test_resnet", view_size=32, epochs=1)
     train_tiny(photographs, tmp_path / "b", recipe="simsiam", epochs=1)
+    train_tiny(photographs, tmp_path / "moco", recipe="mocov2", epochs=1)
     bands = {"data.bands": 3, "data.rgb_bands": [2, 1, 0]}
     train_tiny(photographs, tmp_path / "c", settings=bands, epochs=1)
+    for name in ("adamw", "lars"):
+        settings = {"training.optimizer": name, "training.schedule": "step"}
+        train_tiny(photographs, tmp_path / name, settings=settings, epochs=1)
     groups = {"views.kind": "groups", "views.groups": [{"size": 24}, {"count": 4}]}
     train_tiny(photographs, tmp_path / "d", settings=groups, epochs=1)
     watcher = CollapseMonitor(MonitorConfig(patience=1), "")
@@ -77,8 +85,8 @@ def test_every_setting_is_read(photographs: Path, tmp_path: Path, read: set[str]
     with contextlib.suppress(CollapsedError):
         watcher.measure(torch.ones(64, 32), 2)
 
-    # The kind of views is a choice of classes.
-    assert sorted(set(valid_keys()) - read - {"views.kind"}) == []
+    # What chooses a section is a choice of classes.
+    assert sorted(set(valid_keys()) - read - {choice.key for choice in CHOICES.values()}) == []
 
 
 def test_the_record_knows_what_is_not_read(photographs: Path, tmp_path: Path, read: set[str]) -> None:

@@ -6,15 +6,15 @@ import os
 from typing import Any
 
 from manyview.evaluation.data import Sources
+from manyview.evaluation.features.extract import FeatureSettings
 from manyview.evaluation.linear.head import HeadSettings
 from manyview.evaluation.linear.settings import LinearSettings, recipe_value
 from manyview.evaluation.linear.training import LinearEvaluation
-from manyview.evaluation.metric_settings import Compatibility, MetricSettings
 from manyview.evaluation.metrics.average_precision import AveragePrecision
 from manyview.evaluation.resume import unfinished
 from manyview.evaluation.session import LabelledEvaluation
-from manyview.evaluation.settings import FeatureSettings
-from manyview.labels.read_image_labels import Difficult, Problems
+from manyview.evaluation.settings import Compatibility, MetricSettings
+from manyview.labels import Difficult, Problems
 from manyview.runs.progress import Progress, no_progress
 
 
@@ -95,7 +95,7 @@ def linear_evaluation(
         random_init: evaluate an untrained backbone of the same architecture in the same way beside it.
         seed: of the head's first weights, the order, the crops, the bootstrap and the untrained backbone.
         workers: loader processes; unset: by cores. No figure depends on it.
-        device: "auto" (a CUDA accelerator if there is one), "cpu", "cuda", "cuda:1", "mps".
+        device: "auto" (CUDA, Metal or CPU, the first there is), "cpu", "cuda", "cuda:1", "mps".
         precision: of the backbone: "float32" (which "auto" means) or "bf16", slow on CPUs without instructions for it.
         backbone: architecture, where the weights do not say it themselves.
         progress: called as work goes on.
@@ -123,8 +123,7 @@ def linear_evaluation(
     with unfinished(begun.out, protocol, resume) as kept:
         evaluation = LinearEvaluation(begun.data, settings, extraction, kept, progress)
         results = {name: evaluation.measure(name, network) for name, network in begun.networks.items()}
-        result = begun.result(protocol, results)
-        begun.write(result)
+        result = begun.finish("linear", protocol, results)
         if begun.out is not None:
             kept.remove()
     return result

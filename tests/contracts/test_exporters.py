@@ -1,0 +1,70 @@
+"""What every export format promises: what was written comes back whole, and nothing is left of what did not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from manyview.backbones import Backbone, build_backbone
+from manyview.errors import UserError
+from manyview.export import FORMATS, export_backbone
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    """A ResNet, which every format takes, with norms that are not as they start."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = build_backbone("resnet18")
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.uniform_(module.weight, 0.5, 1.0)
+                nn.init.uniform_(module.running_mean, -0.2, 0.2)
+                nn.init.uniform_(module.running_var, 0.8, 1.2)
+    return network.eval()
+
+
+def target(name: str, folder: Path) -> Path:
+    return folder / f"out{next(iter(FORMATS[name].suffixes), '')}"
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_all_weights_come_back_and_the_backbone_is_left_alone(name: str, backbone: Backbone, tmp_path: Path) -> None:
+    before = {key: tensor.clone() for key, tensor in backbone.state_dict().items()}
+    done = export_backbone(backbone, to=name, out=target(name, tmp_path), size=64 if FORMATS[name].sized else None)
+
+    assert done.check.matched == done.check.total > 0
+    assert 0 <= done.check.difference < 1e-4
+    assert all(torch.equal(tensor, before[key]) for key, tensor in backbone.state_dict().items())
+    card = json.loads(done.card.read_text())
+    assert name in json.dumps(card)
+    assert str(target(name, tmp_path)) in FORMATS[name].lines(backbone, str(target(name, tmp_path)))
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_what_exists_is_not_overwritten(name: str, backbone: Backbone, tmp_path: Path) -> None:
+    out = target(name, tmp_path)
+    out.write_text("mine")
+    with pytest.raises(UserError, match=r"exists|is there|already"):
+        export_backbone(backbone, to=name, out=out)
+    assert out.read_text() == "mine"
+    assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_weights_that_are_not_finite_leave_nothing_behind(name: str, tmp_path: Path) -> None:
+    broken = build_backbone("resnet18").eval()
+    with torch.no_grad():
+        next(broken.parameters())[0, 0, 0, 0] = torch.nan
+    with pytest.raises(UserError, match="finite"):
+        export_backbone(broken, to=name, out=target(name, tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
+def test_formats_have_names_of_their_own_and_say_what_they_are() -> None:
+    assert len({form.library + form.about for form in FORMATS.values()}) == len(FORMATS)
+    assert all(form.name == name and form.about for name, form in FORMATS.items())

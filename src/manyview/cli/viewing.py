@@ -6,6 +6,7 @@ import json
 import posixpath
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -72,7 +73,7 @@ def run_views(config: PretrainConfig, drawing: Drawing, counting: Counting | Non
     files = find_images(Path(data.images), Path(data.list) if data.list else None, arrays=data.bands != "rgb")
     places = _places(files, drawing)
     usual = _recipe_views(config, "simsiam")
-    beside = usual if isinstance(config.views, BlockViewsConfig) else None
+    beside = usual if any(group.blocks for group in config.views.layout) else None
     boxes = _read_boxes(counting, files.root, config) if counting else None
     make_folder(drawing.out.parent)  # before the work, as it may fail
     with phases() as progress:
@@ -80,11 +81,10 @@ def run_views(config: PretrainConfig, drawing: Drawing, counting: Counting | Non
         if not shown:
             raise UserError(f"none of the photographs to be drawn from {files.root} can be read")
         count = _count(config, files, boxes, counting, drawing.epoch, usual, progress) if boxes and counting else None
-    seed, out = config.training.seed, drawing.out
-    if out.suffix.lower() == ".html":
-        atomic_write(out, views_page(shown, config.views, beside, seed=seed, epoch=drawing.epoch, count=count))
-    else:
-        atomic_write(out, views_picture(shown, config.views, beside, seed=seed, epoch=drawing.epoch))
+    out, positives = drawing.out, config.method.positives(config.views)
+    draw = partial(views_page, count=count) if out.suffix.lower() == ".html" else views_picture
+    options: dict[str, Any] = {"seed": config.training.seed, "epoch": drawing.epoch, "positives": positives}
+    atomic_write(out, draw(shown, config.views, beside, **options))
     written = [out]
     if count is not None:
         console.print(format_count(count))
@@ -145,7 +145,16 @@ def _places(files: ImageFiles, drawing: Drawing) -> Iterable[int]:
 
 def _recipe_views(config: PretrainConfig, recipe: str) -> ViewsConfig:
     """The views of a recipe, at the run's size."""
-    return resolve_settings(config.data.images, recipe=recipe, view_size=config.views.size).views
+    return resolve_settings(config.data.images, recipe=recipe, view_size=config.views.layout[0].size).views
+
+
+def _blocks(views: ViewsConfig) -> BlockViewsConfig | None:
+    """How the first group that is of blocks places and crops them, if any is."""
+    for group in views.layout:
+        if group.blocks:
+            crop = {"scale": group.augmentation.scale, "ratio": group.augmentation.ratio}
+            return BlockViewsConfig(overlap=group.overlap, grid=group.grid, **crop)
+    return None
 
 
 def _shown(
@@ -202,8 +211,8 @@ def _count(
     progress: Progress,
 ) -> dict[str, Any]:
     """Common objects by kind of cropping, with the protocol, as metrics.json holds them."""
-    blocks = config.views if isinstance(config.views, BlockViewsConfig) else _recipe_views(config, "paper")
-    assert isinstance(blocks, BlockViewsConfig)
+    blocks = _blocks(config.views) or _blocks(_recipe_views(config, "paper"))
+    assert blocks is not None, "the paper's views are of blocks"
     assert isinstance(usual, WholeViewsConfig)
     objects = boxes.without_crowds()
     index_of = {name: index for index, name in enumerate(files)}

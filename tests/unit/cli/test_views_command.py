@@ -16,7 +16,7 @@ from PIL import Image
 from commands import Command, complaint
 from manyview.config import PretrainConfig
 from manyview.images import find_images
-from manyview.training.data import ViewDataset
+from manyview.training.data import Sample, ViewDataset
 from tiny import train_tiny, write_photographs
 
 VERB = "views"
@@ -33,10 +33,17 @@ def views_in(page: Path) -> list[np.ndarray]:
     return [np.asarray(Image.open(io.BytesIO(base64.b64decode(source)))).astype(int) for source in sources]
 
 
-def assert_alike(shown: list[np.ndarray], expected: np.ndarray) -> None:
+def assert_alike(shown: list[np.ndarray], expected: list[np.ndarray]) -> None:
     """But for the loss of JPEG, which is small beside the difference of other views."""
-    for view, pixels in zip(shown, expected.transpose(0, 2, 3, 1), strict=True):
+    for view, pixels in zip(shown, expected, strict=True):
+        assert view.shape == pixels.shape
         assert np.abs(view - pixels).mean() < 10
+
+
+def views_of(sample: Sample) -> list[np.ndarray]:
+    """A run's views of an image, group by group."""
+    assert isinstance(sample.groups, tuple)
+    return [view.transpose(1, 2, 0) for group in sample.groups for view in group]
 
 
 def labels(folder: Path, photographs: Path, **extra: Any) -> Path:
@@ -55,42 +62,58 @@ def labels(folder: Path, photographs: Path, **extra: Any) -> Path:
     return folder / "boxes.json"
 
 
-@pytest.mark.parametrize("chosen", [["--recipe", "released"], ["--set", "views.grid=[1,3]"], ["--recipe", "simsiam"]])
-def test_shows_the_views_of_the_run(command: Command, photographs: Path, tmp_path: Path, chosen: list[str]) -> None:
+CHOSEN: list[tuple[str, dict[str, Any], bool]] = [
+    ("released", {}, True),
+    ("paper", {"views.grid": [1, 3]}, True),
+    ("simsiam", {}, False),
+    ("paper", {"views.kind": "both", "views.pairs": 2}, True),
+    ("simsiam", {"views.kind": "groups", "views.groups": [{"count": 2}, {"size": 64, "count": 6}]}, False),
+]
+
+
+@pytest.mark.parametrize(("recipe", "settings", "beside"), CHOSEN)
+def test_shows_the_views_of_the_run(
+    command: Command, photographs: Path, tmp_path: Path, recipe: str, settings: dict[str, Any], beside: bool
+) -> None:
     """With a list of names, a seed and an epoch; against what a run's loader gives for the same."""
     (tmp_path / "some.txt").write_text("11.jpg\n03.jpg\n07.jpg\n")
-    words = [*chosen, "--list", tmp_path / "some.txt", "--seed", 5, "--view-size", 48, "--set", "views.blur=[0,0]"]
+    settings = {"views.blur": [0, 0], **settings}
+    (tmp_path / "settings.json").write_text(json.dumps(nested(settings)))
+    words = ["--recipe", recipe, "--list", tmp_path / "some.txt", "--seed", 5, "--view-size", 48]
+    words += ["--config", tmp_path / "settings.json"]
     status, _, err = command(photographs, "--out", tmp_path / "a.html", "--only", "07.jpg", "--epoch", 3, *words)
     assert (status, err.strip()) == (0, "")
 
     run = train_tiny(
         photographs,
         tmp_path / "run",
-        recipe=chosen[1] if chosen[0] == "--recipe" else "paper",
+        recipe=recipe,
         list=tmp_path / "some.txt",
         seed=5,
         view_size=48,
         batch_size=2,
         epochs=1,
-        settings={"views.blur": [0, 0], **({"views.grid": [1, 3]} if chosen[0] == "--set" else {})},
+        settings=settings,
     )
     config = PretrainConfig.model_validate(run.read_json("config.json"))
-    sample = ViewDataset(find_images(photographs, tmp_path / "some.txt"), config, renderer="cpu")[3, 1]
-    assert sample.groups is not None
-    shown = views_in(tmp_path / "a.html")
-    assert len(shown) == len(sample.groups[0]) + (0 if "simsiam" in chosen else 2)
-    assert_alike(shown[: len(sample.groups[0])], sample.groups[0])
+    dataset = ViewDataset(find_images(photographs, tmp_path / "some.txt"), config, renderer="cpu")
+    expected, shown = views_of(dataset[3, 1]), views_in(tmp_path / "a.html")
+    assert len(shown) == len(expected) + (2 if beside else 0)
+    assert_alike(shown[: len(expected)], expected)
     with pytest.raises(AssertionError):
-        assert_alike(shown[: len(sample.groups[0])], sample.groups[0][::-1])
+        assert_alike(shown[: len(expected)], expected[::-1])
 
     # The run's own configuration says all of it.
     status, _, _ = command(
         "--config", run.path / "config.json", "--out", tmp_path / "b.html", "--only", "07.jpg", "--epoch", 0
     )
     assert status == 0
-    again = ViewDataset(find_images(photographs, tmp_path / "some.txt"), config, renderer="cpu")[0, 1]
-    assert again.groups is not None
-    assert_alike(views_in(tmp_path / "b.html")[: len(again.groups[0])], again.groups[0])
+    assert_alike(views_in(tmp_path / "b.html")[: len(expected)], views_of(dataset[0, 1]))
+
+
+def nested(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of the views as a file holds them."""
+    return {"views": {key.removeprefix("views."): value for key, value in settings.items()}}
 
 
 def test_picture_and_page_by_the_ending(command: Command, photographs: Path, tmp_path: Path) -> None:
@@ -184,6 +207,10 @@ def test_counting_follows_the_settings_of_the_blocks(command: Command, photograp
     )
     assert (blocks["scale"], blocks["pairs"], control["pairs"]) == ([0.5, 0.8], 2, 2)
     assert control["scale"] == pytest.approx([0.5 * 0.75, 0.8 * 0.75], rel=1e-5)
+
+    assert command(*words, "--count-epochs", 1, "--set", "views.kind=both", "--set", "views.overlap=.4")[0] == 0
+    result = json.loads((tmp_path / "metrics.json").read_text())["results"]
+    assert [row["pairs"] for row in result if row["overlap"] == 0.4] == [4, 4, 4]
 
     assert command(*words, "--count-epochs", 1, "--recipe", "simsiam")[0] == 0
     blocks = json.loads((tmp_path / "metrics.json").read_text())["results"][1]

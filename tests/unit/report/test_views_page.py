@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from manyview.config import BlockViewsConfig, WholeViewsConfig
+from manyview.config import BlockViewsConfig, GroupedViewsConfig, WholeViewsConfig
 from manyview.report import ShownPhotograph, show, views_page
 from manyview.views import render_view, sample_views
 
@@ -151,3 +151,20 @@ def test_other_grids_and_views_of_the_whole() -> None:
     assert "Views of the whole photograph" in found.text
     assert "pair 2" in found.text
     assert not [rect for rect in found.all("rect") if "stroke-dasharray" in rect]
+
+
+def test_groups_of_several_sizes() -> None:
+    views = GroupedViewsConfig(groups=[{"size": 32}, {"size": 16, "count": 3}, {"size": 24, "source": "blocks"}])
+    shown = show("a.jpg", smooth(80, 60), views, None, seed=0, epoch=0, index=0)
+    found = Page(views_page([shown], views, None, seed=0, epoch=0))
+    sizes = [picture_in(image["src"]).shape[0] for image in found.all("img")]
+    assert sizes == [32] * 2 + [16] * 3 + [24] * 8
+    assert "whole image, 32 px" in found.text
+    assert "bottom right block, 24 px" in found.text
+    assert len([rect for rect in found.all("rect") if "stroke-dasharray" in rect]) == 4
+    # The three of the second group are a pair and a single one; with all of an image in one set they are three.
+    assert len(found.all("figure", **{"class": "pair-1"})) == len(found.all("figure", **{"class": "pair-2"})) == 1
+    found = Page(views_page([shown], views, None, seed=0, epoch=0, positives=[tuple(range(13))]))
+    assert "whole image, 16 px" in found.text
+    assert len(found.all("figure", **{"class": "pair-0"})) == 1 + 2 + 4
+    assert "One colour, one set of positives" in found.text

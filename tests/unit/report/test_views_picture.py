@@ -8,14 +8,22 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from manyview.config import BlockViewsConfig, ViewsConfig, WholeViewsConfig
+from manyview.config import (
+    BlockAndWholeViewsConfig,
+    BlockViewsConfig,
+    GroupedViewsConfig,
+    ViewsConfig,
+    WholeViewsConfig,
+)
 from manyview.errors import UserError
 from manyview.report import draw_views, show, views_picture
-from manyview.report.shown import deeds, explanation, pair_name
-from manyview.views import sample_view
+from manyview.report.shown import columns, deeds, explanation, settings, title
+from manyview.views import render_view, sample_view
 
 QUARTERS = [(200, 30, 30), (30, 200, 30), (30, 30, 200), (200, 200, 30)]
 FRAMES = [(0xD5, 0x5E, 0x00), (0x00, 0x72, 0xB2), (0x00, 0x9E, 0x73), (0xCC, 0x79, 0xA7)]
+
+MULTI_CROP = GroupedViewsConfig(groups=[{"size": 32}, {"size": 16, "count": 6, "scale": [0.05, 0.14]}])
 
 
 def quartered(width: int = 80, height: int = 60) -> np.ndarray:
@@ -79,8 +87,10 @@ def test_the_views_are_those_of_the_run(tmp_path: Path) -> None:
         BlockViewsConfig(size=16, overlap=0.5, grayscale=1.0),
         BlockViewsConfig(size=16, grid=(3, 2)),
         BlockViewsConfig(size=16, grid=(1, 1)),
+        BlockAndWholeViewsConfig(size=16, pairs=2),
+        GroupedViewsConfig(groups=[{"size": 16}, {"size": 8, "count": 5}, {"size": 8, "source": "both", "count": 1}]),
     ],
-    ids=["two views", "five pairs", "full overlap", "six blocks", "one block"],
+    ids=["two views", "five pairs", "full overlap", "six blocks", "one block", "blocks and the whole", "groups"],
 )
 def test_odd_photographs_and_names(tmp_path: Path, config: ViewsConfig) -> None:
     sizes = [(1, 1), (400, 20), (20, 400)]
@@ -156,10 +166,82 @@ def test_large_photographs_are_kept_small() -> None:
         (BlockViewsConfig(grid=(3, 2)), {0: "row 1, column 1", 1: "row 1, column 2", 4: "row 3, column 1"}),
         (BlockViewsConfig(grid=(1, 4)), {3: "row 1, column 4"}),
         (WholeViewsConfig(pairs=3), {0: "pair 1", 2: "pair 3"}),
+        (WholeViewsConfig(), {0: "pair 1"}),
+        (BlockAndWholeViewsConfig(), {3: "bottom right block", 4: "whole image"}),
+        (
+            BlockAndWholeViewsConfig(pairs=2),
+            {3: "bottom right block", 4: "whole image, pair 1", 5: "whole image, pair 2"},
+        ),
+        (MULTI_CROP, {0: "pair 1, 32 px", 1: "pair 1, 16 px", 3: "pair 3, 16 px"}),
+        (
+            GroupedViewsConfig(groups=[{}, {"count": 3}]),
+            {0: "pair 1, group 1", 1: "pair 1, group 2", 2: "single view, group 2"},
+        ),
     ],
 )
 def test_names_of_pairs(config: ViewsConfig, names: dict[int, str]) -> None:
-    assert {pair: pair_name(config, pair) for pair in names} == names
+    found = columns(config)
+    assert {pair: found[pair].name for pair in names} == names
+    assert [view for column in found for view in column.views] == list(range(sum(g.count for g in config.layout)))
+
+
+def test_columns_of_what_a_method_takes_together() -> None:
+    """All eight views of multi-crop are one set, as those of DINO are: of one color, two in a column."""
+    found = columns(MULTI_CROP, [tuple(range(8))])
+    assert [(column.name, column.views) for column in found] == [
+        *(("2 views, 32 px", (0, 1)), ("6 views, 16 px", (2, 3)), ("", (4, 5)), ("", (6, 7)))
+    ]
+    assert {column.positives for column in found} == {0}
+    found = columns(BlockViewsConfig(grid=(1, 2)), [(0, 1, 2, 3)])
+    assert [(column.name, column.positives, column.outlined) for column in found] == [
+        *(("row 1, column 1", 0, True), ("row 1, column 2", 0, True))
+    ]
+
+
+def test_one_block_is_outlined_once() -> None:
+    config = GroupedViewsConfig(groups=[{"source": "both", "count": 4, "grid": [1, 2]}])
+    assert [(column.name, column.outlined) for column in columns(config)] == [
+        ("row 1, column 1, pair 1", True),
+        ("row 1, column 1, pair 2", False),
+        ("row 1, column 2, pair 1", True),
+        ("row 1, column 2, pair 2", False),
+        ("whole image, pair 1", False),
+        ("whole image, pair 2", False),
+    ]
+
+
+def test_views_of_groups_are_those_of_the_run_in_their_sizes() -> None:
+    shown = show("a.jpg", quartered(), MULTI_CROP, seed=3, epoch=2, index=7)
+    assert [pixels.shape for pixels in shown.views.pixels] == [(32, 32, 3)] * 2 + [(16, 16, 3)] * 6
+    for view, (parameters, drawn) in enumerate(zip(shown.views.parameters, shown.views.pixels, strict=True)):
+        assert parameters == sample_view(MULTI_CROP, 80, 60, seed=3, epoch=2, image=7, view=view)
+        np.testing.assert_array_equal(drawn, render_view(quartered(), parameters, 32 if view < 2 else 16))
+
+
+def test_blocks_and_the_whole_stand_in_one_line(tmp_path: Path) -> None:
+    options = {"size": 64, "flip": 0, "jitter": 0, "grayscale": 0, "blur": (0, 0)}
+    config = BlockAndWholeViewsConfig(overlap=0.0, scale=(1, 1), ratio=(4 / 3, 4 / 3), **options)
+    out = tmp_path / "views.png"
+    draw_views([("photo.jpg", quartered())], config, seed=0, epoch=0, indices=[0], out=out)
+    picture = pixels(out)
+    right = picture[:, int(0.37 * picture.shape[1]) :]
+    spans = [np.nonzero(where(right, quarter))[1] for quarter in QUARTERS]
+    last = [int(columns_of.max()) for columns_of in spans]
+    assert min(last) > 0.8 * right.shape[1], "the whole image, on the very right, shows all four quarters"
+    assert [int(columns_of.min()) for columns_of in spans] == sorted(int(columns_of.min()) for columns_of in spans)
+
+
+def test_words_for_groups() -> None:
+    assert title(MULTI_CROP) == "Views of the whole photograph"
+    assert title(BlockAndWholeViewsConfig()) == "Block-wise views and views of the whole photograph"
+    words = explanation(MULTI_CROP, None).replace("\u00a0", " ")
+    assert "2 views of 32 x 32 pixels of the whole image, 20 to 100 % of its area; 6 views of 16 x 16 pixels" in words
+    assert "5 to 14 % of its area. Views of one color are the two views of a pair" in words
+    assert "are positives of each other" in explanation(MULTI_CROP, None, [tuple(range(8))])
+    both = explanation(BlockAndWholeViewsConfig(pairs=2), None).replace("\u00a0", " ")
+    assert "2 views of each of four blocks, one at each corner, 70 % of its width and height (overlap 0.2)" in both
+    assert "; 4 views of the whole image, 20 to 100 % of its area." in both
+    assert settings(MULTI_CROP, 1, 2, []) == "Views of 32 x 32 and 16 x 16 pixels, seed 1, epoch 2."
 
 
 @pytest.mark.parametrize(

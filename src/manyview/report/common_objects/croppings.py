@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Int64
 
 from manyview.config import BlockViewsConfig, WholeViewsConfig
-from manyview.views import block_boxes, sample_views
+from manyview.views import block_boxes, sample_views, views_per_image
 
 OVERLAPS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 _CANVAS = 10**6  # side in pixels of a photograph so large that rounding to whole pixels does not matter
@@ -67,7 +67,7 @@ def matched_control(blocks: BlockViewsConfig) -> WholeViewsConfig:
     left, top, right, bottom = block_boxes(_CANVAS, _CANVAS, blocks.overlap, blocks.grid)[0]
     area = (right - left) * (bottom - top) / _CANVAS**2
     low, high = blocks.scale
-    return WholeViewsConfig(pairs=blocks.pairs, scale=(area * low, area * high), ratio=blocks.ratio)
+    return WholeViewsConfig(pairs=blocks.grid[0] * blocks.grid[1], scale=(area * low, area * high), ratio=blocks.ratio)
 
 
 def sample_crops(
@@ -92,7 +92,7 @@ def sample_crops(
         [view.crop for view in sample_views(views, width, height, seed=seed, epoch=epoch, image=int(image))]
         for (width, height), image in zip(sizes.tolist(), indices, strict=True)
     ]
-    crops = np.array(nested, dtype=np.int64).reshape(len(nested), views.pairs, 2, 4)
+    crops = np.array(nested, dtype=np.int64).reshape(len(nested), views_per_image(views) // 2, 2, 4)
     return (
         _move(crops, sizes, np.random.default_rng((seed, epoch, *indices[:1]))) if cropping.kind == "moved" else crops
     )

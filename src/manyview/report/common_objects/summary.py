@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float64
 
 from manyview.report.common_objects.croppings import Cropping
 from manyview.report.common_objects.measures import PER_PAIR, PER_SHARE, PairMeasures
+from manyview.views import views_per_image
 
 DRAWS = 1000
 _DRAWS_AT_ONCE = 50  # of the bootstrap, which bounds the memory
@@ -55,7 +56,7 @@ def _describe(cropping: Cropping) -> dict[str, Any]:
     return {
         "cropping": cropping.kind,
         "overlap": cropping.overlap,
-        "pairs": views.pairs,
+        "pairs": views_per_image(views) // 2,
         "scale": list(views.scale),
         "ratio": list(views.ratio),
     }

@@ -23,7 +23,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 import manyview
 from benchmarks.logistic import logistic
 from manyview.backbones import Backbone, load_backbone
-from manyview.backbones.untrained import untrained
+from manyview.backbones.build import untrained
 from manyview.evaluation import linear_evaluation
 from manyview.evaluation.data import Data, Sources
 from manyview.evaluation.features.dataset import Photographs, load

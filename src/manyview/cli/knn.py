@@ -39,7 +39,7 @@ def knn(
     Example: manyview knn runs/a --images photos --train-labels train.csv --val-labels val.csv --out runs/a-knn
     """
     given: dict[str, Any] = dict(locals())  # what the command takes is what the function takes
-    from manyview.cli.evaluating import show_evaluation
+    from manyview.cli.progress import show_evaluation
     from manyview.evaluation import knn_evaluation
     from manyview.evaluation.table import format_knn
 

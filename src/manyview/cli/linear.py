@@ -63,7 +63,7 @@ def linear(
     Example: manyview linear runs/a --images photos --train-labels train.csv --val-labels val.csv --out a --cached
     """
     given: dict[str, Any] = dict(locals())  # what the command takes is what the function takes
-    from manyview.cli.evaluating import show_evaluation
+    from manyview.cli.progress import show_evaluation
     from manyview.evaluation import format_table, linear_evaluation
 
     show_evaluation(linear_evaluation, given, format_table, "metrics.json")

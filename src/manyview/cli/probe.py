@@ -59,7 +59,7 @@ def probe(
     given["fractions"] = given.pop("fraction") or (0.01, 0.1, 1.0)
     given["seeds"] = given.pop("seed") or (0, 1, 2)
     given["costs"] = given.pop("cost") or (1.0,)
-    from manyview.cli.evaluating import show_evaluation
+    from manyview.cli.progress import show_evaluation
     from manyview.evaluation.low_label_table import format_low_label
     from manyview.evaluation.probe.evaluate import CURVE_FILE, low_label_evaluation
 

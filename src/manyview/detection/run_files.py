@@ -16,7 +16,7 @@ from manyview.errors import UserError
 from manyview.runs import RunFolder, provenance
 from manyview.runs.changes import refuse_changes
 from manyview.runs.checkpoints import restore
-from manyview.runs.pace import spell
+from manyview.runs.progress import spell
 
 METRICS_FILE = "metrics.json"
 

@@ -8,18 +8,18 @@ from typing import Any
 import torch
 
 import manyview
-from manyview.backbones import Backbone
+from manyview.backbones import Backbone, find_weights
 from manyview.evaluation.features.backbone import bands, normalisation
 from manyview.evaluation.health.run_parts import Trained
 from manyview.evaluation.photographs_in_views import Features, PhotographsInViews
 from manyview.evaluation.settings import describe_loading
 from manyview.measures import ALPHA_REQ_RANKS
-from manyview.runs import RunFolder, sha256
+from manyview.runs import sha256
 
 
 def describe_weights(weights: Path, network: Backbone, trained: Trained | None) -> dict[str, Any]:
     """What is measured, and how."""
-    file = RunFolder(weights).weights if weights.is_dir() else weights
+    file = find_weights(weights)
     projector = "the run's projector on the features"
     z = projector if trained and trained.projector else "none: they need the checkpoint that a run's folder has"
     return {

@@ -9,15 +9,15 @@ from typing import Any
 import torch
 
 import manyview
-from manyview.backbones import Backbone, LoadingReport
-from manyview.backbones.untrained import UNTRAINED
+from manyview.backbones import Backbone, LoadingReport, find_weights
+from manyview.backbones.build import UNTRAINED
 from manyview.evaluation.data import Data
 from manyview.evaluation.features.backbone import bands, normalisation
 from manyview.evaluation.features.dataset import CROPS, MIN_SIZE
 from manyview.evaluation.features.extract import require
 from manyview.evaluation.record import bounded
 from manyview.pooling import KINDS
-from manyview.runs import RunFolder, sha256
+from manyview.runs import sha256
 from manyview.runtime import resolve_device, resolve_precision
 
 _TRANSFORMS = {
@@ -65,7 +65,7 @@ def describe_features(settings: FeatureSettings, data: Data, weights: Path, back
     Raises:
         UserError: if the weights' file cannot be read.
     """
-    file = RunFolder(weights).weights if weights.is_dir() else weights
+    file = find_weights(weights)
     return {
         "backbone": backbone.name,
         "weights": str(file),

@@ -16,11 +16,12 @@ from manyview.backbones import save_backbone
 from manyview.distributed import gather
 from manyview.errors import UserError
 from manyview.images import ImageFiles
+from manyview.images.skipped import SkippedImages
 from manyview.measures import collapse_std, effective_rank
 from manyview.methods import Method
 from manyview.runs import RunFolder, atomic_write
 from manyview.runs.checkpoints import capture
-from manyview.runs.pace import StepClock, spell
+from manyview.runs.progress import StepClock, spell
 from manyview.runs.signals import StopRequest
 from manyview.training.data import Batch, method_batch, start_loader
 from manyview.training.device_views import DeviceViews
@@ -30,7 +31,6 @@ from manyview.training.optimizer import set_learning_rate
 from manyview.training.plan import BatchPlan
 from manyview.training.schedule import learning_rate
 from manyview.training.settle import Settled
-from manyview.training.skipped import SkippedPhotographs
 
 _LOG_EVERY = 10
 # The first step pays for memory and kernels; the estimate of the whole run's time is taken from those after it.
@@ -56,7 +56,7 @@ class Training:
     method: Method
     optimizer: torch.optim.Optimizer
     monitor: CollapseMonitor
-    skipped: SkippedPhotographs
+    skipped: SkippedImages
     display: Display
     description: dict[str, str]
     curves: Curves | None = None

@@ -8,8 +8,8 @@ from manyview import distributed
 from manyview.config import IMAGENET_MEAN, IMAGENET_STD, PretrainConfig
 from manyview.errors import UserError
 from manyview.images import ImageFiles
+from manyview.images.loader import worker_count
 from manyview.images.statistics import BandStatistics, measure_bands
-from manyview.images.workers import worker_count
 from manyview.runs import RunFolder
 
 Normalization = tuple[tuple[float, ...], tuple[float, ...]]

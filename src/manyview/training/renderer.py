@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-import cv2
 import torch
 from lightning_fabric import Fabric
 from rich.console import Console
@@ -18,9 +16,10 @@ from manyview.config import PretrainConfig
 from manyview.errors import UserError
 from manyview.images import ImageFiles
 from manyview.images.jpeg_on_device import check_device_decoding
-from manyview.images.workers import core_count, worker_count
+from manyview.images.loader import worker_count
 from manyview.methods import Method
 from manyview.runs import RunFolder
+from manyview.runtime import core_count, single_thread
 from manyview.training.data import Batch, Renderer, Sample, ViewDataset, collate, method_batch
 from manyview.training.plan import epoch_order
 from manyview.views.render.torch import alter_views
@@ -162,25 +161,12 @@ def measure_costs(config: PretrainConfig, files: ImageFiles, fabric: Fabric, met
 
 def _time_worker(dataset: ViewDataset, images: list[int]) -> tuple[float, list[Sample]]:
     """Seconds for a photograph on one core, the files lying in the system's cache; and the photographs."""
-    with _one_thread():
+    with single_thread():
         samples = [dataset[0, image] for image in images]
         began = time.perf_counter()
         for image in images:
             dataset[0, image]
         return (time.perf_counter() - began) / len(images), samples
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """As in a worker."""
-    threads, others = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        cv2.setNumThreads(others)
 
 
 def _time_step(config: PretrainConfig, fabric: Fabric, method: Method, batch: Batch) -> float:

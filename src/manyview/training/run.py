@@ -17,6 +17,7 @@ from manyview.backbones.build import check_name
 from manyview.config import PretrainConfig
 from manyview.errors import UserError
 from manyview.images import ImageFiles, find_images
+from manyview.images.skipped import SkippedImages
 from manyview.methods import Method
 from manyview.runs import Checkpoint, RunFolder, provenance
 from manyview.runs.checkpoints import restore
@@ -26,7 +27,6 @@ from manyview.training.loop import Training, run_loop
 from manyview.training.monitor import CollapseMonitor
 from manyview.training.optimizer import make_optimizer
 from manyview.training.settle import Hardware, Settled, settle, start_hardware
-from manyview.training.skipped import SkippedPhotographs
 
 
 def train(
@@ -158,7 +158,7 @@ def set_up(settled: Settled, files: ImageFiles, folder: RunFolder, method: Metho
         method: on the device.
         console: where it speaks.
     """
-    config, is_main = settled.config, settled.hardware.is_main
+    config = settled.config
     return Training(
         settled=settled,
         files=files,
@@ -166,7 +166,14 @@ def set_up(settled: Settled, files: ImageFiles, folder: RunFolder, method: Metho
         method=method,
         optimizer=make_optimizer(method, config),
         monitor=CollapseMonitor(config.monitor, method.advice),
-        skipped=SkippedPhotographs(folder, files, config.data.max_bad_fraction, writes=is_main),
+        skipped=SkippedImages(
+            files,
+            config.data.max_bad_fraction,
+            folder.skipped_file,
+            "data.max_bad_fraction",
+            resume=True,
+            writes=settled.hardware.is_main,
+        ),
         display=Display(settled.plan.steps, config.training.epochs, console=console),
         description={"recipe": config.recipe, "method": config.method.name},
     )

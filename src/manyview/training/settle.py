@@ -16,8 +16,7 @@ from manyview.config import PretrainConfig
 from manyview.images import ImageFiles
 from manyview.methods import Method
 from manyview.runs import RunFolder
-from manyview.silence import silenced
-from manyview.training.hardware import choose_device, choose_precision
+from manyview.runtime import choose_precision, resolve_device, silenced
 from manyview.training.init_weights import InitialWeights
 from manyview.training.normalization import settle_normalization
 from manyview.training.plan import Plan, make_plan
@@ -64,7 +63,7 @@ def start_hardware(config: PretrainConfig) -> Hardware:
     Raises:
         UserError: a device that this machine or this PyTorch lacks.
     """
-    device = choose_device(config.training.device)
+    device = resolve_device(config.training.device, "training.device")
     precision = choose_precision(config.training.precision, device)
     if config.training.threads:
         torch.set_num_threads(config.training.threads)

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 
 import manyview
-from manyview.backbones import Backbone
+from manyview.backbones import Backbone, find_weights
 from manyview.evaluation.features.backbone import bands, normalisation
 from manyview.evaluation.features.dataset import MIN_SIZE
 from manyview.evaluation.features.extract import require
 from manyview.pooling import KINDS
-from manyview.runs import RunFolder, sha256
+from manyview.runs import sha256
 from manyview.runtime import resolve_device, resolve_precision
 
 RECORD_SUFFIX, SKIPPED_SUFFIX = ".json", ".skipped.csv"
@@ -53,14 +53,9 @@ class Extraction:
         resolve_precision(self.precision)
 
 
-def weights_file(weights: Path) -> Path:
-    """The file that a user means by a run's folder, or by a file."""
-    return RunFolder(weights).weights if weights.is_dir() else weights
-
-
 def describe_network(weights: Path, network: Backbone, settings: Extraction) -> dict[str, Any]:
     """Weights, and how features are made with them."""
-    file = weights_file(weights)
+    file = find_weights(weights)
     return {
         "backbone": network.name,
         "weights": str(file),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from manyview.backbones.untrained import UNTRAINED
+from manyview.backbones.build import UNTRAINED
 from manyview.errors import UserError
 from manyview.evaluation.features.extract import require
 from manyview.evaluation.linear.head import INITIAL_STD, HeadSettings

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int64
 
-from manyview.backbones import Backbone
+from manyview.backbones import Backbone, find_weights
 from manyview.errors import UserError
 from manyview.evaluation.embed.photographs import (
     Boxes,
@@ -23,7 +23,7 @@ from manyview.evaluation.embed.photographs import (
     whole,
 )
 from manyview.evaluation.embed.read import open_features
-from manyview.evaluation.embed.settings import Extraction, describe_network, weights_file
+from manyview.evaluation.embed.settings import Extraction, describe_network
 from manyview.evaluation.features.backbone import FrozenBackbone, bands
 from manyview.evaluation.neighbours.index import Vectors
 from manyview.images import ImageFiles
@@ -121,7 +121,7 @@ class Stored(Source):
     def __init__(self, file: Path, root: Path, weights: Path, pool: str | None, size: int | None) -> None:
         self._file, self.where = open_features(file), file
         protocol = self._file.record["protocol"]
-        made_with = weights_file(weights)
+        made_with = find_weights(weights)
         if protocol["weights_sha256"] != sha256(made_with):
             raise UserError(f"{file} holds features that other weights made ({protocol['weights']}), not {made_with}")
         for name, wanted in (("pool", pool), ("size", size)):

@@ -17,7 +17,7 @@ from sklearn.svm import LinearSVC
 
 import manyview.evaluation.probe.classifiers as probes
 from manyview.backbones import load_backbone
-from manyview.backbones.untrained import untrained
+from manyview.backbones.build import untrained
 from manyview.errors import UserError
 from manyview.evaluation.features.extract import combine, extract
 from manyview.evaluation.low_label_table import format_low_label

@@ -41,6 +41,6 @@ def knn(
     given: dict[str, Any] = dict(locals())  # what the command takes is what the function takes
     from manyview.cli.progress import show_evaluation
     from manyview.evaluation import knn_evaluation
-    from manyview.evaluation.table import format_knn
+    from manyview.evaluation.tables import format_knn
 
     show_evaluation(knn_evaluation, given, format_knn, "metrics.json")

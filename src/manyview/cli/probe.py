@@ -60,7 +60,7 @@ def probe(
     given["seeds"] = given.pop("seed") or (0, 1, 2)
     given["costs"] = given.pop("cost") or (1.0,)
     from manyview.cli.progress import show_evaluation
-    from manyview.evaluation.low_label_table import format_low_label
     from manyview.evaluation.probe.evaluate import CURVE_FILE, low_label_evaluation
+    from manyview.evaluation.tables import format_low_label
 
     show_evaluation(low_label_evaluation, given, format_low_label, "metrics.json", CURVE_FILE)

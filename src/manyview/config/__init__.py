@@ -15,7 +15,17 @@ from manyview.config.schema import (
     ViewsConfig,
 )
 from manyview.config.training import AdamWConfig, LARSConfig, SGDConfig, TrainingConfig
-from manyview.config.views import Augmentation, BlockViewsConfig, WholeViewsConfig
+from manyview.config.views import (
+    Augmentation,
+    BlockAndWholeViewsConfig,
+    BlockViewsConfig,
+    GroupedViewsConfig,
+    ViewGroup,
+    ViewGroupConfig,
+    ViewsSection,
+    WholeViewsConfig,
+    in_pairs,
+)
 
 __all__ = [
     "IMAGENET_MEAN",
@@ -23,9 +33,11 @@ __all__ = [
     "AdamWConfig",
     "Augmentation",
     "BackboneConfig",
+    "BlockAndWholeViewsConfig",
     "BlockViewsConfig",
     "ConfigError",
     "DataConfig",
+    "GroupedViewsConfig",
     "ImageAwareConfig",
     "LARSConfig",
     "LossesConfig",
@@ -36,8 +48,12 @@ __all__ = [
     "SimSiamConfig",
     "SimilarityConfig",
     "TrainingConfig",
+    "ViewGroup",
+    "ViewGroupConfig",
     "ViewsConfig",
+    "ViewsSection",
     "WholeViewsConfig",
+    "in_pairs",
     "parse_assignment",
     "resolve",
 ]

@@ -11,7 +11,7 @@ from pydantic import Field
 from manyview.config.methods import MethodSection
 from manyview.config.section import Section
 from manyview.config.training import TrainingConfig
-from manyview.config.views import Augmentation
+from manyview.config.views import ViewsSection
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def _options(base: type[Section], tag: str) -> Iterator[tuple[str, type[Section]
 CHOICES = {
     section: Choice(section, tag, dict(_options(base, tag)))
     for section, tag, base in (
-        ("views", "kind", Augmentation),
+        ("views", "kind", ViewsSection),
         ("method", "name", MethodSection),
         ("training", "optimizer", TrainingConfig),
     )

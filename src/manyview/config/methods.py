@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from manyview.config.section import Positive, PositiveInt, Probability, Section
+from manyview.config.views import ViewsSection, in_pairs
 from manyview.errors import UserError
 
 if TYPE_CHECKING:
-    from manyview.config.schema import PretrainConfig, ViewsConfig
+    from manyview.config.schema import PretrainConfig
 
 
 class MethodSection(Section):
@@ -27,9 +28,27 @@ class MethodSection(Section):
     reads: ClassVar[tuple[str, ...]] = ()
     name: str
 
-    def pairs(self, views: ViewsConfig) -> int:
+    def positives(self, views: ViewsSection) -> tuple[tuple[int, ...], ...]:
+        """Which views of an image are positives of each other: here two by two, as ``in_pairs`` has them.
+
+        Returns:
+            indices of the views, which count on through the groups of ``views.layout``; a tuple for each set.
+
+        Raises:
+            ValueError: the method cannot use such views; the message says what to change.
+        """
+        for number, group in enumerate(views.layout):
+            odd = next((run for run in group.runs if run % 2), None)
+            if odd is not None:
+                raise ValueError(
+                    f"views.groups[{number}].count is {odd}, but method.name is {self.name}, which takes views in "
+                    "pairs: give it an even number"
+                )
+        return in_pairs(views.layout)
+
+    def pairs(self, views: ViewsSection) -> int:
         """Positive pairs that one image gives, from which the learning rate follows."""
-        return views.pairs
+        return len(self.positives(views))
 
     def check(self, config: PretrainConfig, images: int) -> None:
         """See whether the method can work with a settled run.

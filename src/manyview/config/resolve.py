@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -15,6 +15,7 @@ from manyview.config.choices import CHOICES
 from manyview.config.methods import MethodSection
 from manyview.config.schema import PretrainConfig
 from manyview.config.training import TrainingConfig
+from manyview.config.views import Augmentation
 from manyview.errors import UserError
 
 Chosen = Mapping[str, str]
@@ -129,6 +130,19 @@ def valid_keys(chosen: Chosen | None = None) -> list[str]:
     return keys
 
 
+def _lists_of_tables() -> Iterator[tuple[str, type[BaseModel]]]:
+    for choice in CHOICES.values():
+        for option in choice.options.values():
+            for name, field in option.model_fields.items():
+                items = get_args(field.annotation)[:1]
+                if items and isinstance(items[0], type) and issubclass(items[0], BaseModel):
+                    yield f"{choice.section}.{name}", items[0]
+
+
+_TABLES = dict(_lists_of_tables())
+"""The settings that hold a list of tables, and what each of these is."""
+
+
 def _keys_of(model: type[BaseModel], prefix: str) -> Iterator[str]:
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
@@ -216,17 +230,30 @@ def _sentences(details: Sequence[Any], user: Sequence[Assignment]) -> list[str]:
 
 
 def _setting(location: Sequence[str | int]) -> str:
-    """The dotted key that an error is about, without pydantic's names of alternatives and of positions in a list."""
-    parts = [str(part) for part in location if not isinstance(part, int)]
-    if len(parts) > 1 and parts[0] in CHOICES and parts[1] in CHOICES[parts[0]].options:
+    """The dotted key that an error is about, without pydantic's names of alternatives and of positions in a list.
+
+    Of a list of tables it is followed by the table's place and the key within: ``views.groups[1].size``.
+    """
+    parts = list(location)
+    if len(parts) > 1 and parts[0] in CHOICES and parts[1] in CHOICES[str(parts[0])].options:
         parts.pop(1)
-    keys = valid_keys()
-    ends = (end for end in range(len(parts) + 1) if ".".join(parts[:end]) in keys)
-    return ".".join(parts[: next(ends, len(parts))])
+    keys, path = valid_keys(), ""
+    for place, part in enumerate(parts):
+        if isinstance(part, str):
+            path = f"{path}.{part}" if path else part
+            if path in keys:
+                return path + (_inside(parts[place + 1 :]) if path in _TABLES else "")
+    return path
+
+
+def _inside(location: Sequence[str | int]) -> str:
+    """Place of a table in a list of them, and the key in it, if an error is about one of them."""
+    place = [f"[{part}]" for part in location[:1] if isinstance(part, int)]
+    return "".join([*place, *(f".{part}" for part in location[1:2])])
 
 
 def _sentence(path: str, details: Sequence[Any], user: Sequence[Assignment]) -> str:
-    given = next((assignment for assignment in reversed(user) if assignment.key == path), None)
+    given = next((assignment for assignment in reversed(user) if assignment.key == path.partition("[")[0]), None)
     where = f"{path} ({given.source})" if given and given.source else path
     detail = details[0]
     value = detail["input"]
@@ -234,6 +261,11 @@ def _sentence(path: str, details: Sequence[Any], user: Sequence[Assignment]) -> 
         return f"{where} has too few values: {value!r}" if isinstance(value, list | tuple) else f"{path} is missing"
     if detail["type"] == "too_long":
         return f"{where} has too many values, {detail['ctx']['max_length']} at most: {value!r}"
+    if detail["type"] == "extra_forbidden":
+        table = _TABLES[path.partition("[")[0]]
+        return f"unknown key {where}" + nearest_name(path.rpartition(".")[2], list(table.model_fields))
+    if detail["type"] == "model_type":
+        return f"{where} must be a table of settings, as in {{size=96, count=6}}, not {value!r}"
     if detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
         choice = CHOICES[path]
         *others, last = (repr(name) for name in choice.options)
@@ -265,11 +297,15 @@ def _unused(config: PretrainConfig, user: Sequence[Assignment], recipe: Mapping[
         idle |= {f"losses.image_aware.{name}": "losses.image_aware.weight is 0" for name in names}
     if image_aware.vectors == "predictions":
         idle["losses.image_aware.stop_gradient"] = "losses.image_aware.vectors is predictions, without any z"
-    if views.jitter == 0:
+    augmentations = [group.augmentation for group in views.layout]
+    for name in Augmentation.model_fields:
+        if all(getattr(augmentation, name) != getattr(views, name) for augmentation in augmentations):
+            idle[f"views.{name}"] = "every one of views.groups has its own"
+    if all(augmentation.jitter == 0 for augmentation in augmentations):
         idle |= {f"views.{name}": "views.jitter is 0" for name in ("brightness", "contrast", "saturation", "hue")}
-    if views.kind == "blocks" and views.grid == (1, 1):
+    if all(group.blocks == 1 for group in views.layout):
         idle["views.overlap"] = "views.grid is a single block, the whole photograph"
-    if views.blur == (0, 0):
+    if not any(map(any, (augmentation.blur for augmentation in augmentations))):
         idle["views.blur_sigma"] = "views.blur is 0 for both views"
     if config.data.bands == "rgb":
         idle["data.rgb_bands"] = "data.bands is rgb"

@@ -15,14 +15,14 @@ from manyview.config.choices import CHOICES
 from manyview.config.methods import MethodSection, SimSiamConfig
 from manyview.config.section import Band, NonNegative, Positive, PositiveInt, Probability, Section
 from manyview.config.training import SGDConfig, TrainingConfig
-from manyview.config.views import BlockViewsConfig, WholeViewsConfig
+from manyview.config.views import BlockViewsConfig, ViewsSection
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """Of red, green and blue over ImageNet's photographs, as shares of white."""
 
 if TYPE_CHECKING:
-    ViewsConfig = BlockViewsConfig | WholeViewsConfig
+    ViewsConfig = ViewsSection
     AnyMethod = MethodSection
     AnyTraining = TrainingConfig
 else:
@@ -177,6 +177,11 @@ class PretrainConfig(Section):
                 f"training.renderer is reference, which is Pillow's and for RGB only; leave it out, as data.bands is "
                 f"{bands}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _views_fit(self) -> PretrainConfig:
+        self.method.positives(self.views)  # which says what it cannot use
         return self
 
     @model_validator(mode="after")

@@ -9,9 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from manyview.errors import UserError
-from manyview.evaluation.record import bounded
-from manyview.labels import ImageLabels, read_labels
-from manyview.labels.read_image_labels import Difficult, Problems
+from manyview.labels import Difficult, ImageLabels, Problems, read_labels
 
 # Of what was left out of a label file, how much the record lists.
 _LISTED = 100
@@ -109,3 +107,8 @@ class Sources:
             Path(file), Path(folder), classes=classes, difficult=self.difficult, problems=self.label_problems
         )
         return LabelledPhotographs(Path(file), Path(folder), labels, self.difficult)
+
+
+def bounded(entries: Sequence[str], limit: int) -> dict[str, Any]:
+    """How many entries there are ("count"), and the first of them ("first"), no more than ``limit``, as plain data."""
+    return {"count": len(entries), "first": list(entries[:limit])}

@@ -21,8 +21,8 @@ from manyview.methods import Method
 from manyview.runs import RunFolder
 from manyview.runtime import core_count, single_thread
 from manyview.training.data import Batch, Renderer, Sample, ViewDataset, collate, method_batch
+from manyview.training.device_views import alter_groups
 from manyview.training.plan import epoch_order
-from manyview.views.render.torch import alter_views
 
 # Here the device's work takes the workers' cores, so nothing is gained by giving it to the slower of two renderers.
 _SHARE_THE_CORES = ("cpu",)
@@ -148,11 +148,11 @@ def measure_costs(config: PretrainConfig, files: ImageFiles, fabric: Fabric, met
     render, _ = _time_worker(rendering, images)
     crop, samples = _time_worker(cropping, images)
     batch = collate([samples[place % len(samples)] for place in range(count)])
-    if not batch.complete or batch.table is None:
+    if not batch.complete or not batch.tables:
         return None
-    views, ids, table = batch.views.to(device), batch.image_ids.to(device), batch.table
-    alter = _time(device, lambda: alter_views(views.flatten(0, 1), table, config.data.colours))
-    step = _time_step(config, fabric, method, replace(batch, views=views, image_ids=ids, table=None))
+    groups, ids = tuple(views.to(device) for views in batch.groups), batch.image_ids.to(device)
+    alter = _time(device, lambda: alter_groups(groups, batch.tables, config.data.colours))
+    step = _time_step(config, fabric, method, replace(batch, groups=groups, image_ids=ids, tables=()))
     workers = worker_count(config.data.workers)
     local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", str(fabric.world_size)))
     at_once = max(1.0, min(workers, core_count() / local_processes))
@@ -180,7 +180,7 @@ def _time_step(config: PretrainConfig, fabric: Fabric, method: Method, batch: Ba
         loss.backward()
         method.zero_grad(set_to_none=True)
 
-    return _time(batch.views.device, step)
+    return _time(batch.image_ids.device, step)
 
 
 def _time(device: torch.device, work: Callable[[], object]) -> float:

@@ -105,7 +105,7 @@ def _check_backbone(config: PretrainConfig, module: nn.Module | None) -> None:
     if module is None:
         check_name(name)
     else:
-        wrap_backbone(module, config.views.size, config.data.channels)
+        wrap_backbone(module, config.views.layout[0].size, config.data.channels)
 
 
 def build_backbone_of(config: PretrainConfig, module: nn.Module | None = None) -> Backbone:
@@ -117,7 +117,7 @@ def build_backbone_of(config: PretrainConfig, module: nn.Module | None = None) -
     """
     torch.manual_seed(config.training.seed)
     backbone = (
-        wrap_backbone(module, config.views.size, config.data.channels)
+        wrap_backbone(module, config.views.layout[0].size, config.data.channels)
         if module is not None
         else build_backbone(
             config.backbone.name,

@@ -76,12 +76,12 @@ def test_shows_the_views_of_the_run(command: Command, photographs: Path, tmp_pat
     )
     config = PretrainConfig.model_validate(run.read_json("config.json"))
     sample = ViewDataset(find_images(photographs, tmp_path / "some.txt"), config, renderer="cpu")[3, 1]
-    assert sample.views is not None
+    assert sample.groups is not None
     shown = views_in(tmp_path / "a.html")
-    assert len(shown) == len(sample.views) + (0 if "simsiam" in chosen else 2)
-    assert_alike(shown[: len(sample.views)], sample.views)
+    assert len(shown) == len(sample.groups[0]) + (0 if "simsiam" in chosen else 2)
+    assert_alike(shown[: len(sample.groups[0])], sample.groups[0])
     with pytest.raises(AssertionError):
-        assert_alike(shown[: len(sample.views)], sample.views[::-1])
+        assert_alike(shown[: len(sample.groups[0])], sample.groups[0][::-1])
 
     # The run's own configuration says all of it.
     status, _, _ = command(
@@ -89,8 +89,8 @@ def test_shows_the_views_of_the_run(command: Command, photographs: Path, tmp_pat
     )
     assert status == 0
     again = ViewDataset(find_images(photographs, tmp_path / "some.txt"), config, renderer="cpu")[0, 1]
-    assert again.views is not None
-    assert_alike(views_in(tmp_path / "b.html")[: len(again.views)], again.views)
+    assert again.groups is not None
+    assert_alike(views_in(tmp_path / "b.html")[: len(again.groups[0])], again.groups[0])
 
 
 def test_picture_and_page_by_the_ending(command: Command, photographs: Path, tmp_path: Path) -> None:

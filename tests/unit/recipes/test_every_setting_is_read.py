@@ -1,10 +1,11 @@
-"""No option that nothing reads: the reads of three runs and of a collapse are recorded."""
+"""No option that nothing reads: the reads of four runs and of a collapse are recorded."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ GROUPS = {
     "DataConfig": "data.",
     "BlockViewsConfig": "views.",
     "WholeViewsConfig": "views.",
+    "GroupedViewsConfig": "views.",
     "SimSiamConfig": "method.",
     "MoCoConfig": "method.",
     "SimilarityConfig": "losses.similarity.",
@@ -34,6 +36,19 @@ GROUPS = {
 }
 
 
+def reader(frame: FrameType | None) -> tuple[str, str]:
+    """Module and function; ``layout`` reads for whichever of the package's functions asks for it."""
+    assert frame is not None
+    if frame.f_code.co_name == "layout":
+        while frame and (frame.f_code.co_name == "layout" or not name_of(frame).startswith("manyview.")):
+            frame = frame.f_back
+    return (name_of(frame), frame.f_code.co_name) if frame else ("", "")
+
+
+def name_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))
+
+
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Dotted keys that the package's code reads, outside of what resolves and validates a configuration."""
@@ -42,10 +57,10 @@ def read(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     def spy(section: Any, name: str) -> Any:
         kind = type(section)
         if kind.__name__ in GROUPS and name in kind.model_fields:
-            frame = sys._getframe(1)
-            module = str(frame.f_globals.get("__name__", ""))
-            validating = module.startswith("manyview.config.") and frame.f_code.co_name.startswith("_")
-            resolving = validating or module == "manyview.config.resolve"
+            module, function = reader(sys._getframe(1))
+            validating = module.startswith("manyview.config.") and function.startswith("_")
+            laying_out = module in ("manyview.config.views", "manyview.config.methods")
+            resolving = validating or laying_out or module == "manyview.config.resolve"
             if module.startswith("manyview.") and not resolving:
                 keys.add(GROUPS[kind.__name__] + name)
         return object.__getattribute__(section, name)
@@ -63,6 +78,8 @@ def test_every_setting_is_read(photographs: Path, tmp_path: Path, read: set[str]
     for name in ("adamw", "lars"):
         settings = {"training.optimizer": name, "training.schedule": "step"}
         train_tiny(photographs, tmp_path / name, settings=settings, epochs=1)
+    groups = {"views.kind": "groups", "views.groups": [{"size": 24}, {"count": 4}]}
+    train_tiny(photographs, tmp_path / "d", settings=groups, epochs=1)
     watcher = CollapseMonitor(MonitorConfig(patience=1), "")
     watcher.measure(torch.randn(64, 32, generator=torch.Generator().manual_seed(0)), 1)
     with contextlib.suppress(CollapsedError):

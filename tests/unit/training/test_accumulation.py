@@ -43,7 +43,7 @@ def test_a_step_follows_the_mean_gradient_of_its_batches(photographs: Path, tmp_
     losses = []
     for part in range(accumulate):
         samples = collate([views[0, int(image)] for image in order[part * batch : (part + 1) * batch]])
-        pixels = (samples.views.permute(0, 1, 3, 4, 2).numpy() / 255 - MEAN) / STD
+        pixels = (samples.groups[0].permute(0, 1, 3, 4, 2).numpy() / 255 - MEAN) / STD
         x = torch.from_numpy(pixels).permute(0, 1, 4, 2, 3).float()
         shuffle = torch.from_numpy(pair_order(0, 0, part, batch * 4))
         batch_seen = MethodBatch((x,), samples.image_ids, lambda count, shuffle=shuffle: shuffle[:count])

@@ -22,7 +22,7 @@ from manyview.evaluation.features.extract import extract
 from manyview.evaluation.health.check import check_run, check_weights
 from manyview.evaluation.health.diagnosis import Diagnosis, Measures, diagnose
 from manyview.evaluation.health.run_parts import remedies_of
-from manyview.evaluation.label_free_table import format_check
+from manyview.evaluation.tables import format_check
 from manyview.images import find_images, open_photograph
 from manyview.methods import build_method
 from manyview.runs import RunFolder
@@ -153,7 +153,8 @@ def test_measures_are_those_of_their_definitions(
 def test_the_result_is_the_file(checked: tuple[dict[str, Any], Path], photographs: Path, weights: Path) -> None:
     result, out = checked
     assert json.loads((out / "metrics.json").read_text()) == result
-    assert set(result) == {"protocol", "results", "diagnosis", "provenance"}
+    assert set(result) == {"evaluation", "protocol", "results", "diagnosis", "provenance"}
+    assert result["evaluation"] == "label-free"
     assert {name: set(kinds) for name, kinds in result["results"].items()} == {
         "pretrained": {"features"},
         "random_init": {"features"},

@@ -91,7 +91,7 @@ def untrained(like: Backbone, seed: int) -> Backbone:
         backbone = build_backbone(
             like.name, zero_init_residual=like.zero_init_residual, in_channels=like.in_channels
         ).eval()
-    backbone.mean, backbone.std, backbone.rgb = like.mean, like.std, like.rgb
+    backbone.take_images(like.mean, like.std, rgb=like.rgb)
     return backbone
 
 

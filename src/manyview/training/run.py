@@ -158,7 +158,7 @@ def set_up(settled: Settled, files: ImageFiles, folder: RunFolder, method: Metho
         method: on the device.
         console: where it speaks.
     """
-    config, is_main = settled.config, settled.hardware.is_main
+    config = settled.config
     return Training(
         settled=settled,
         files=files,
@@ -172,7 +172,7 @@ def set_up(settled: Settled, files: ImageFiles, folder: RunFolder, method: Metho
             folder.skipped_file,
             "data.max_bad_fraction",
             resume=True,
-            writes=is_main,
+            writes=settled.hardware.is_main,
         ),
         display=Display(settled.plan.steps, config.training.epochs, console=console),
         description={"recipe": config.recipe, "method": config.method.name},

@@ -207,15 +207,15 @@ def test_signals_end_with_the_shells_status(
     number: signal.Signals,
     status: int,
 ) -> None:
-    import manyview.training.loop as loop
+    import manyview.training.data as data
 
-    normalize = loop.normalize
+    normalize = data.normalize
 
     def interrupted(*arguments: Any) -> Any:
         signal.raise_signal(number)
         return normalize(*arguments)
 
-    monkeypatch.setattr(loop, "normalize", interrupted)
+    monkeypatch.setattr(data, "normalize", interrupted)
 
     ended, _, err = shell("pretrain", photographs, "--out", tmp_path / "run", *SMALL)
 

@@ -83,16 +83,16 @@ def test_bad_files_are_replaced_the_same_with_any_number_of_workers(spoilt: Path
 
 def test_batches_stay_whole(spoilt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bad photograph's place is taken by another: as many views enter each step as without it."""
-    import manyview.training.loop as loop
+    import manyview.training.data as data
 
     sizes: list[int] = []
-    original: Any = loop.normalize
+    original: Any = data.normalize
 
     def counting(views: Any, *statistics: Any) -> Any:
         sizes.append(len(views))
         return original(views, *statistics)
 
-    monkeypatch.setattr(loop, "normalize", counting)
+    monkeypatch.setattr(data, "normalize", counting)
     train_tiny(spoilt, tmp_path / "run", settings=HALF, batch_size=23, epochs=3)
 
     assert sizes == [23, 23, 23]

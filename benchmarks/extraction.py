@@ -32,7 +32,7 @@ from benchmarks.records import origin, put_between_markers, table, write_json  #
 from manyview.backbones import Backbone, build_backbone  # noqa: E402
 from manyview.evaluation import extract  # noqa: E402
 from manyview.evaluation.features.dataset import Photographs, load  # noqa: E402
-from manyview.images.workers import worker_count  # noqa: E402
+from manyview.images.loader import worker_count  # noqa: E402
 from manyview.views import normalize  # noqa: E402
 
 SIZE = (640, 480)

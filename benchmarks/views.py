@@ -22,9 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-import torch
-
 from benchmarks.contestants import (
     CONTESTANTS,
     FULL_DECODE,
@@ -39,6 +36,7 @@ from benchmarks.contestants import (
 )
 from benchmarks.photographs import describe, jpegs, write_jpegs
 from benchmarks.records import origin, put_between_markers, table, write_json
+from manyview.runtime import single_thread
 
 
 @dataclass(frozen=True)
@@ -112,18 +110,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 @contextlib.contextmanager
 def one_core() -> Iterator[int | None]:
     """Keep this process on one core and its libraries to one thread; gives the core's number where it can be chosen."""
-    threads = torch.get_num_threads(), cv2.getNumThreads()
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     if allowed:
         os.sched_setaffinity(0, {max(allowed)})
     os.environ["OMP_NUM_THREADS"] = "1"  # for libraries that are yet to be loaded
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
     try:
-        yield max(allowed) if allowed else None
+        with single_thread():
+            yield max(allowed) if allowed else None
     finally:
-        torch.set_num_threads(threads[0])
-        cv2.setNumThreads(threads[1])
         if allowed:
             os.sched_setaffinity(0, allowed)
 

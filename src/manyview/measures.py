@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from manyview.errors import UserError
+from manyview.runtime import single_thread
 
 ALPHA_REQ_RANKS = (11, 100)
 """First and last eigenvalue, counted from 1, that alpha-ReQ's line is fitted to, as its authors' code does."""
@@ -147,12 +148,8 @@ def _squared_singular_values(z: Float64[Tensor, "vectors dim"]) -> Float64[Tenso
 
 def _eigenvalues(matrix: Float[Tensor, "n n"]) -> Float[Tensor, " n"]:
     """Of a symmetric matrix, on one thread: on busy cores, LAPACK's threads wait for each other for seconds."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
+    with single_thread():
         return torch.linalg.eigvalsh(matrix)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _require_two(z: Tensor, what: str) -> None:

@@ -23,7 +23,7 @@ from manyview.cli.probe import probe
 from manyview.cli.settings import settings
 from manyview.cli.views import views
 from manyview.errors import UserError
-from manyview.memory import keep_freed_memory
+from manyview.runtime import keep_freed_memory
 
 # Older versions of typer take the class from click, newer ones bring their own.
 _UsageError: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")

@@ -46,9 +46,9 @@ def neighbours(
     from rich.console import Console
 
     from manyview.cli.progress import phases
-    from manyview.evaluation.embed import claim_files
     from manyview.evaluation.neighbours.search import nearest_neighbours
     from manyview.report.neighbours_picture import check_size, write_neighbours
+    from manyview.runs.output import claim_files
 
     claim_files(out, (".png",), out.with_suffix(".json"))
     check_size(len(query) if query else queries, k, blocks)

@@ -20,7 +20,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from manyview.runs.pace import spell
+from manyview.runs.progress import spell
 
 SECONDS_BETWEEN_LINES = 60.0
 

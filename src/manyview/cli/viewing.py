@@ -20,8 +20,8 @@ from manyview.labels.boxes import ImageBoxes, join_boxes, read_boxes
 from manyview.recipes import resolve_settings
 from manyview.report import ShownPhotograph, readable, show, views_page, views_picture
 from manyview.report.common_objects import OVERLAPS, croppings, draw_curve, format_count, measure_pairs, summarize
-from manyview.report.files import make_folder, write
-from manyview.runs import provenance
+from manyview.runs import atomic_write, provenance
+from manyview.runs.output import make_folder
 
 _KIND = "common objects of positive pairs"
 _SHARES = (0.25, 0.5, 0.75)  # drawn in the curve beside the one that is asked for
@@ -74,7 +74,7 @@ def run_views(config: PretrainConfig, drawing: Drawing, counting: Counting | Non
     usual = _recipe_views(config, "simsiam")
     beside = usual if isinstance(config.views, BlockViewsConfig) else None
     boxes = _read_boxes(counting, files.root, config) if counting else None
-    make_folder(drawing.out)  # before the work, as it may fail
+    make_folder(drawing.out.parent)  # before the work, as it may fail
     with phases() as progress:
         shown = list(_shown(config, files, places, drawing, beside, console, progress))
         if not shown:
@@ -82,15 +82,15 @@ def run_views(config: PretrainConfig, drawing: Drawing, counting: Counting | Non
         count = _count(config, files, boxes, counting, drawing.epoch, usual, progress) if boxes and counting else None
     seed, out = config.training.seed, drawing.out
     if out.suffix.lower() == ".html":
-        write(out, views_page(shown, config.views, beside, seed=seed, epoch=drawing.epoch, count=count))
+        atomic_write(out, views_page(shown, config.views, beside, seed=seed, epoch=drawing.epoch, count=count))
     else:
-        write(out, views_picture(shown, config.views, beside, seed=seed, epoch=drawing.epoch))
+        atomic_write(out, views_picture(shown, config.views, beside, seed=seed, epoch=drawing.epoch))
     written = [out]
     if count is not None:
         console.print(format_count(count))
         written += [_metrics(out), _curve(out)]
-        write(_metrics(out), json.dumps(count, indent=2, allow_nan=False) + "\n")
-        write(_curve(out), draw_curve(count))
+        atomic_write(_metrics(out), json.dumps(count, indent=2, allow_nan=False) + "\n")
+        atomic_write(_curve(out), draw_curve(count))
     console.print("Written:", ", ".join(map(str, written)), highlight=False, markup=False, soft_wrap=True)
 
 

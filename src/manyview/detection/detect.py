@@ -17,7 +17,7 @@ from manyview import distributed
 from manyview.detection.dataset import DetectionPhotographs, detection_batches
 from manyview.detection.metrics import coco_average_precision, to_coco_results, voc_average_precision
 from manyview.labels import DetectionLabels
-from manyview.runs.plain_data import plain
+from manyview.runs.files import plain
 
 Output = dict[str, Tensor]
 Shown = Callable[[int, int, str], None]

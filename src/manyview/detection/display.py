@@ -9,8 +9,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from manyview.runs.columns import StatusColumn
-from manyview.runs.pace import StepClock, spell
+from manyview.runs.progress import StatusColumn, StepClock, spell
 
 _SECONDS_BETWEEN_LINES = 30.0
 _SHORT = {

@@ -17,7 +17,7 @@ from manyview.detection.models import Detector
 from manyview.detection.schedule import learning_rate, sampling_seed, training_places
 from manyview.detection.session import FineTuning, anywhere
 from manyview.errors import UserError
-from manyview.runs.pace import StepClock
+from manyview.runs.progress import StepClock
 from manyview.runs.signals import StopRequest
 
 LOG_EVERY = 10

@@ -24,6 +24,7 @@ from manyview.errors import UserError
 from manyview.images import ImageFiles, UnreadableImage, find_images, open_photograph
 from manyview.images.loader import load_in_workers
 from manyview.runs import atomic_write
+from manyview.runs.output import make_folder
 from manyview.runs.progress import Progress, no_progress
 from manyview.runtime import resolve_device, resolve_precision
 
@@ -133,12 +134,7 @@ def _check_output(file: Path, written: list[Path]) -> None:
     for each in written:
         if each.exists():
             raise UserError(f"{each} is already there: choose another name")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {file.parent}: {error.strerror or error}") from error
-    if not os.access(file.parent, os.W_OK | os.X_OK):
-        raise UserError(f"no permission to write into {file.parent}: choose another folder")
+    make_folder(file.parent)
 
 
 class _Decoded(Dataset[Tensor | str]):

@@ -15,7 +15,7 @@ from manyview.detection.session import FineTuning
 from manyview.errors import UserError
 from manyview.runs import RunFolder, provenance
 from manyview.runs.changes import refuse_changes
-from manyview.runs.pace import spell
+from manyview.runs.progress import spell
 from manyview.runs.state import restore
 
 METRICS_FILE = "metrics.json"

@@ -112,8 +112,8 @@ def knn_evaluation(
         random_init: evaluate an untrained backbone of the same architecture in the same way beside it.
         seed: of the bootstrap and of the untrained backbone.
         workers: loader processes; unset: by cores. No figure depends on it.
-        device: "auto" (a CUDA accelerator if there is one), "cpu", "cuda", "cuda:1", "mps": of the backbone. The votes
-            are counted on the CPU.
+        device: "auto" (CUDA, Metal or CPU, the first there is), "cpu", "cuda", "cuda:1", "mps": of the backbone.
+            The votes are counted on the CPU.
         precision: of the backbone: "float32" (which "auto" means) or "bf16".
         backbone: architecture, where the weights do not say it themselves.
         progress: called as work goes on.

@@ -14,9 +14,11 @@ from manyview.backbones import Backbone, load_backbone
 from manyview.backbones.untrained import untrained
 from manyview.evaluation.data import Data, Sources
 from manyview.evaluation.frozen_features import Features, extract_both
-from manyview.evaluation.record import claim_output, plain, write_result
+from manyview.evaluation.record import RESULT_FILE, write_result
 from manyview.evaluation.settings import FeatureSettings, describe_features
 from manyview.runs import provenance
+from manyview.runs.files import plain
+from manyview.runs.output import claim_folder
 from manyview.runs.progress import Progress
 from manyview.runtime import resolve_device
 
@@ -72,7 +74,7 @@ class LabelledEvaluation:
         start, origin = time.perf_counter(), provenance()
         distributed.join(resolve_device(extraction.device))
         if out is not None:
-            claim_output(Path(out))
+            claim_folder(Path(out), RESULT_FILE)
         data = sources.read()
         pretrained = load_backbone(weights, backbone)
         networks = {"pretrained": pretrained, **({"random_init": untrained(pretrained, seed)} if random_init else {})}

@@ -20,6 +20,7 @@ from manyview.export.checking import Check
 from manyview.export.registry import FORMATS, find_format
 from manyview.runs import atomic_write
 from manyview.runs.files import write_error
+from manyview.runs.output import make_folder
 from manyview.runs.progress import Progress, no_progress
 
 _MIN_SIZE = 8
@@ -122,12 +123,7 @@ def _check_out(form: Format, out: Path, card: Path) -> None:
     for path in (out, card):
         if path.exists() or path.is_symlink():
             raise UserError(f"{path} already exists: choose another --out")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise write_error(out, error) from error
-    if not os.access(out.parent, os.W_OK | os.X_OK):
-        raise UserError(f"no permission to write into {out.parent}: choose another --out")
+    make_folder(out.parent)
 
 
 def _check_size(form: Format, size: int | None) -> None:

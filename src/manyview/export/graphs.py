@@ -23,7 +23,7 @@ from manyview.export.checking import (
     require_values,
 )
 from manyview.export.state_files import own_weights
-from manyview.silence import silenced
+from manyview.runtime import silenced
 
 _INPUT, _OUTPUT = "images", "features"
 _FREE_SIZES = ((64, 96), (96, 128))

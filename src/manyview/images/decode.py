@@ -1,4 +1,4 @@
-"""Encoded photographs in, RGB pixels out, or one short reason why not."""
+"""Decoding: encoded files to upright 8-bit RGB pixels, or one short reason why not."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from jaxtyping import UInt8
 from PIL import (
     BmpImagePlugin,
     GifImagePlugin,
+    Image,
     ImageFile,
     JpegImagePlugin,
     PngImagePlugin,
@@ -20,8 +21,6 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from manyview.images.colours import to_rgb
-from manyview.images.orientation import orientation, upright
 from manyview.images.unreadable import UnreadableImage, readable, reasons
 
 # Pillow's readers by signature. Image.open is avoided for two reasons: it applies Pillow's process-wide pixel limit
@@ -46,7 +45,10 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     7: lambda pixels: cv2.rotate(cv2.transpose(pixels), cv2.ROTATE_180),
     8: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
-_WIDTH, _HEIGHT = 256, 257  # TIFF tags
+_WIDTH, _HEIGHT, _BITS_PER_SAMPLE, _PHOTOMETRIC = 256, 257, 258, 262  # TIFF tags
+_WHITE_IS_ZERO = 0  # a value of the last
+ORIENTATION = 0x0112  # a tag of EXIF, and of TIFF
+_LYING = 5  # orientations from here on exchange width and height
 
 
 class EncodedImage:
@@ -197,3 +199,50 @@ def open_with_pillow(data: bytes) -> ImageFile.ImageFile:
         if data.startswith(signature):
             return reader(io.BytesIO(data))
     raise UnreadableImage("not an image of a known format")
+
+
+def orientation(image: Image.Image) -> int:
+    """EXIF's number from 1 to 8: 1 for upright, and where none is given, it is damaged or unknown."""
+    try:
+        number = int(image.getexif().get(ORIENTATION, 1))
+    except Exception:  # damaged EXIF beside sound pixels
+        return 1
+    return number if 1 <= number <= 8 else 1
+
+
+def upright(width: int, height: int, number: int) -> tuple[int, int]:
+    """Width and height of the turned pixels, of those that are stored."""
+    return (height, width) if number >= _LYING else (width, height)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """An image of any of Pillow's modes as RGB; the very image if it is RGB.
+
+    Transparent pixels are laid over white; more than 8 bits are scaled, as ``decode_image`` says.
+
+    Raises:
+        UnreadableImage: its colours are in LAB, or its white is unknown.
+    """
+    if image.mode == "LAB":
+        raise UnreadableImage("colours in LAB, which are not supported")
+    if image.mode in ("I", "F") or image.mode.startswith("I;"):
+        image = _grey_to_8_bits(image)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _grey_to_8_bits(image: Image.Image) -> Image.Image:
+    values, tags = np.asarray(image), getattr(image, "tag_v2", {})
+    low, high = values.min(), values.max()
+    if values.dtype.kind == "f":
+        top = 1 if high <= 1 else 255
+    else:
+        top = 4095 if tags.get(_BITS_PER_SAMPLE) == (12,) else 65535
+    if not (low >= 0 and high <= top):  # "not", so that NaN is refused too
+        raise UnreadableImage(f"pixel values from {low:g} to {high:g}, whose white is unknown")
+    shares = values / np.float32(top)
+    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # which Pillow heeds for 8 bits only
+        shares = 1 - shares
+    return Image.fromarray((shares * 255 + 0.5).astype(np.uint8))

@@ -15,7 +15,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 
 from manyview.errors import UserError
-from manyview.images.orientation import orientation, upright
+from manyview.images.decode import orientation, upright
 from manyview.images.unreadable import quiet
 
 Encoded = UInt8[Tensor, " _"]

@@ -1,8 +1,10 @@
-"""A loader's processes: how they start, and that they end with the iteration, whatever ends it."""
+"""A loader's processes: how many, how they start, and that they end with the iteration, whatever ends it."""
 
 from __future__ import annotations
 
 import atexit
+import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -11,7 +13,16 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from manyview.images.workers import prepare_worker, prepare_yielding_worker, worker_count
+from manyview.runtime import core_count, keep_freed_memory, use_one_thread
+
+_KEPT = (2**25, 2**26)  # bytes of a block and in all; what glibc comes to by itself
+_MOST = 16  # processes, unless more are asked for
+_NICENESS = 19  # the most there is
+
+
+def worker_count(asked: int | None) -> int:
+    """Loader processes: as asked, else one for each core that this process may use, at most 16."""
+    return asked if asked is not None else min(core_count(), _MOST)
 
 
 def load_in_workers(dataset: Dataset[Any], *, workers: int | None, pin: bool, **how: Any) -> Loading:
@@ -72,3 +83,22 @@ class Loading(Iterator[Any]):
 
     def __del__(self) -> None:
         self.close()
+
+
+def prepare_worker(_: int) -> None:
+    """Leave signals to the main process, and the cores to the other workers."""
+    # Ctrl-C, and often SIGTERM, reach the whole process group; the main process alone decides what they mean.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    use_one_thread()
+    keep_freed_memory(*_KEPT)  # a single huge photograph would otherwise stay with each of many processes
+
+
+def prepare_yielding_worker(worker: int) -> None:
+    """The same for a loader that shares its cores with a network that computes on the CPU.
+
+    A computing thread that is interrupted keeps all others waiting, so loading takes what the network leaves.
+    """
+    if hasattr(os, "nice"):
+        os.nice(_NICENESS)
+    prepare_worker(worker)

@@ -17,9 +17,10 @@ from PIL import Image
 from manyview.errors import UserError
 from manyview.images import UnreadableImage, open_photograph
 from manyview.report.display import Display
-from manyview.report.files import write
 from manyview.report.sheet import INK, PALE, Sheet, outline
 from manyview.report.shown import colour, readable
+from manyview.runs import atomic_write
+from manyview.runs.output import make_folder
 
 # Measures in inches.
 _MARGIN, _GAP, _GUTTER = 0.3, 0.12, 0.3
@@ -71,8 +72,9 @@ def write_neighbours(images: Path, result: Mapping[str, Any], out: Path) -> Path
         UserError: if a photograph cannot be read any more, the picture would be too large, or a file cannot be written.
     """
     beside = out.with_suffix(".json")
-    write(out, neighbours_picture(images, result))
-    write(beside, json.dumps(result, indent=2, allow_nan=False) + "\n")
+    make_folder(out.parent)
+    atomic_write(out, neighbours_picture(images, result))
+    atomic_write(beside, json.dumps(result, indent=2, allow_nan=False) + "\n")
     return beside
 
 

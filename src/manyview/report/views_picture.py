@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 
 from manyview.config import BlockViewsConfig, ViewsConfig
 from manyview.errors import UserError
-from manyview.report.files import write
 from manyview.report.sheet import INK, PALE, Sheet, outline
 from manyview.report.shown import (
     ShownPhotograph,
@@ -25,6 +24,8 @@ from manyview.report.shown import (
     show,
     title,
 )
+from manyview.runs import atomic_write
+from manyview.runs.output import make_folder
 
 # Measures in inches.
 _MARGIN, _GAP = 0.3, 0.14
@@ -65,7 +66,8 @@ def draw_views(
         show(name, image, config, usual, seed=seed, epoch=epoch, index=index)
         for (name, image), index in zip(images, indices, strict=True)
     ]
-    write(out, views_picture(shown, config, usual, seed=seed, epoch=epoch))
+    make_folder(out.parent)
+    atomic_write(out, views_picture(shown, config, usual, seed=seed, epoch=epoch))
 
 
 def views_picture(

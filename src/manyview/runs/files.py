@@ -1,4 +1,4 @@
-"""Writing files so that a crash leaves either the old content or the new one, never half of it."""
+"""Writing files so that a crash leaves either the old content or the new one, and results as JSON can hold them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -104,6 +106,15 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
             file.write(data[begin:])
 
     atomic_write(path, write)
+
+
+def plain(value: Any) -> Any:
+    """The same, however nested, with None for nan, which JSON does not know: the AP of a class without positives."""
+    if isinstance(value, Mapping):
+        return {key: plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
 
 
 def _flush_folder(folder: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,6 +28,7 @@ class RunFolder:
         self.checkpoints = CheckpointStore(path / "checkpoints")
         self.weights = path / "backbone.safetensors"
         self.metrics_file = path / "metrics.jsonl"
+        self.skipped_file = path / "skipped.csv"
         self._lock: IO[str] | None = None
 
     def __fspath__(self) -> str:
@@ -154,22 +153,6 @@ class RunFolder:
         """Forget what was logged after a checkpoint: those steps will be done again."""
         records = [record for record in self.read_metrics() if record["step"] <= step]
         atomic_write(self.metrics_file, "".join(json.dumps(record) + "\n" for record in records))
-
-    def write_skipped(self, skipped: Mapping[str, str]) -> None:
-        """Write ``skipped.csv``: file name and reason."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["image", "reason"])
-        writer.writerows(sorted(skipped.items()))
-        atomic_write(self.path / "skipped.csv", text.getvalue())
-
-    def read_skipped(self) -> dict[str, str]:
-        """File names and reasons from ``skipped.csv``."""
-        file = self.path / "skipped.csv"
-        if not file.is_file():
-            return {}
-        with file.open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
-            return {row["image"]: row["reason"] for row in csv.DictReader(lines)}
 
 
 def _is_temporary(name: str) -> bool:

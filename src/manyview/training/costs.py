@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import cv2
 import torch
 from torch import Tensor
 
 from manyview.config import PretrainConfig
 from manyview.images import ImageFiles
-from manyview.images.workers import core_count, worker_count
+from manyview.images.loader import worker_count
+from manyview.runtime import core_count, single_thread
 from manyview.training.loader import Sample, ViewDataset, collate
 from manyview.training.loop import Training
 from manyview.training.plan import epoch_order, pair_order
@@ -98,25 +97,12 @@ def _dataset(files: ImageFiles, config: PretrainConfig, renderer: str) -> ViewDa
 
 def _time_worker(dataset: ViewDataset, images: list[int]) -> tuple[float, list[Sample]]:
     """Seconds for a photograph on one core, the files lying in the system's cache; and the photographs."""
-    with _one_thread():
+    with single_thread():
         samples = [dataset[0, image] for image in images]
         began = time.perf_counter()
         for image in images:
             dataset[0, image]
         return (time.perf_counter() - began) / len(images), samples
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """As in a worker."""
-    threads, others = torch.get_num_threads(), cv2.getNumThreads()
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        cv2.setNumThreads(others)
 
 
 def _time_step(training: Training, views: Tensor, image_ids: Tensor) -> float:

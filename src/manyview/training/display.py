@@ -9,8 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
-from manyview.runs.columns import StatusColumn
-from manyview.runs.pace import StepClock, spell
+from manyview.runs.progress import StatusColumn, StepClock, spell
 
 
 class _TimeLeft(ProgressColumn):

@@ -17,10 +17,11 @@ from manyview.backbones import save_backbone
 from manyview.distributed import gather
 from manyview.errors import UserError
 from manyview.images import ImageFiles
+from manyview.images.skipped import SkippedImages
 from manyview.measures import collapse_std, effective_rank
 from manyview.methods import SimSiam
 from manyview.runs import RunFolder, atomic_write
-from manyview.runs.pace import StepClock, spell
+from manyview.runs.progress import StepClock, spell
 from manyview.runs.signals import StopRequest
 from manyview.runs.state import capture
 from manyview.training.curves import Curves
@@ -30,7 +31,6 @@ from manyview.training.loader import Batch, start_loader
 from manyview.training.monitor import CollapsedError, CollapseMonitor, Reading
 from manyview.training.optimizer import set_learning_rate
 from manyview.training.plan import BatchPlan, Plan, pair_order
-from manyview.training.skipping import SkippedPhotographs
 from manyview.views import normalize
 
 _LOG_EVERY = 10
@@ -58,7 +58,7 @@ class Training:
     method: SimSiam
     optimizer: torch.optim.SGD
     monitor: CollapseMonitor
-    skipped: SkippedPhotographs
+    skipped: SkippedImages
     display: Display
     description: dict[str, str]
     curves: Curves | None = None

@@ -16,21 +16,20 @@ from manyview.backbones import Backbone, build_backbone, wrap_backbone
 from manyview.config import PretrainConfig
 from manyview.errors import UserError
 from manyview.images import ImageFiles, find_images
+from manyview.images.skipped import SkippedImages
 from manyview.methods import SimSiam
 from manyview.runs import RunFolder, provenance
 from manyview.runs.state import restore
-from manyview.silence import silenced
+from manyview.runtime import choose_precision, resolve_device, silenced
 from manyview.training.bands import normalised
 from manyview.training.curves import Curves
 from manyview.training.display import Display
-from manyview.training.hardware import choose_device, choose_precision
 from manyview.training.initial import Initial, load_initial, load_initial_again
 from manyview.training.loop import Training, run_loop
 from manyview.training.monitor import CollapseMonitor
 from manyview.training.optimizer import make_optimizer
 from manyview.training.plan import Plan, make_plan
 from manyview.training.renderer import settle_renderer
-from manyview.training.skipping import SkippedPhotographs
 
 
 def train(
@@ -92,7 +91,7 @@ def train(
 
 def make_fabric(config: PretrainConfig) -> Fabric:
     """Fabric on the chosen device; under torchrun, one process of its world, with DDP."""
-    device = choose_device(config.training.device)
+    device = resolve_device(config.training.device, "training.device")
     precision = choose_precision(config.training.precision, device)
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
@@ -137,7 +136,14 @@ def _set_up(
     assert isinstance(method, SimSiam)
     if config.training.compile:
         method.backbone.compile()
-    skipped = SkippedPhotographs(folder, files, config.data.max_bad_fraction, writes=fabric.global_rank == 0)
+    skipped = SkippedImages(
+        files,
+        config.data.max_bad_fraction,
+        folder.skipped_file,
+        "data.max_bad_fraction",
+        resume=True,
+        writes=fabric.global_rank == 0,
+    )
     _note_images(backbone, config)
     return Training(
         plan=plan,

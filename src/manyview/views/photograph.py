@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from manyview.errors import UserError
-from manyview.images.colours import to_rgb
+from manyview.images.decode import to_rgb
 from manyview.images.unreadable import UnreadableImage
 
 Photograph = Image.Image | np.ndarray | Tensor | bytes

@@ -253,7 +253,7 @@ def test_missing_arguments(command: Command, photographs: Path, tmp_path: Path) 
         command, photographs, "--out", folder(tmp_path / "a.png")
     )
     (tmp_path / "file").write_text("")
-    assert "cannot write" in mistake(command, photographs, "--out", tmp_path / "file" / "a.png")
+    assert "file is a file: choose a folder" in mistake(command, photographs, "--out", tmp_path / "file" / "a.png")
     assert "does not exist" in mistake(command, tmp_path / "nix", "--out", tmp_path / "b.png")
 
 

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from manyview.detection.display import DetectionDisplay
-from manyview.runs.pace import StepClock
+from manyview.runs.progress import StepClock
 from terminal import bars
 
 LOSSES = {

@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from manyview.backbones import build_backbone, save_backbone
+from manyview.runtime import single_thread
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,8 @@ def write_labels(file: Path, rows: list[tuple[str, tuple[str, ...]]]) -> Path:
 @pytest.fixture(scope="package", autouse=True)
 def one_thread() -> Iterator[None]:
     """These networks are so small that threads cost more than they save."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+    with single_thread():
+        yield
 
 
 @pytest.fixture(scope="session")

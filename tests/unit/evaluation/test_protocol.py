@@ -16,8 +16,8 @@ from manyview.backbones import load_backbone
 from manyview.errors import UserError
 from manyview.evaluation.data import Sources
 from manyview.evaluation.metric_settings import MetricSettings
-from manyview.evaluation.record import plain
 from manyview.evaluation.settings import FeatureSettings, describe_features, describe_loading
+from manyview.runs.files import plain
 
 
 @pytest.fixture(scope="module")

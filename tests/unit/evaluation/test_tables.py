@@ -11,8 +11,8 @@ from rich.console import Console
 
 from manyview.evaluation import format_table
 from manyview.evaluation.metrics.multilabel import multilabel_report
-from manyview.evaluation.record import plain
 from manyview.evaluation.table import format_knn
+from manyview.runs.files import plain
 from tables import cells, percent
 
 OVERALL = ("mAP", "OP", "OR", "OF1", "CP", "CR", "CF1")

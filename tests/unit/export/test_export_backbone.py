@@ -135,7 +135,7 @@ def test_an_unknown_format(folder: Path, to: str, hint: str) -> None:
         ("torchvision", "old.pth", r"old\.pth already exists"),
         ("timm", "described.pth", r"described\.pth\.json already exists"),
         ("huggingface", "full", "full already exists"),
-        ("timm", "old.pth/a.pth", "cannot write"),
+        ("timm", "old.pth/a.pth", r"old\.pth is a file: choose a folder"),
     ],
 )
 def test_a_place_that_cannot_be_used(network: Get, folder: Path, to: str, out: str, part: str) -> None:

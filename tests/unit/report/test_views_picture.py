@@ -204,5 +204,5 @@ def test_a_file_that_cannot_be_written(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot write .*directory"):
         draw_views([("a.jpg", quartered())], unaltered(), seed=0, epoch=0, indices=[0], out=tmp_path)
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError, match=r"cannot write .*a\.png"):
+    with pytest.raises(UserError, match="file is a file: choose a folder for the output"):
         draw_views([("a.jpg", quartered())], unaltered(), seed=0, epoch=0, indices=[0], out=tmp_path / "file" / "a.png")

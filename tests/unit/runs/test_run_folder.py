@@ -114,17 +114,6 @@ def test_line_cut_short_by_a_crash_is_left_out(tmp_path: Path) -> None:
     assert [json.loads(line) for line in folder.metrics_file.read_text().splitlines()] == [{"step": 1}, {"step": 2}]
 
 
-def test_skipped_come_back(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
-    skipped = {'b, "quoted".jpg': "empty file", "a/é.jpg": "truncated file"}
-    assert folder.read_skipped() == {}
-
-    folder.write_skipped(skipped)
-
-    assert folder.read_skipped() == skipped
-    assert (tmp_path / "skipped.csv").read_text().splitlines()[:2] == ["image,reason", "a/é.jpg,truncated file"]
-
-
 @pytest.mark.parametrize("content", ["", "[1]", "{"])
 def test_damaged_json_is_the_users_to_know(tmp_path: Path, content: str) -> None:
     (tmp_path / "run.json").write_text(content)
@@ -135,12 +124,3 @@ def test_damaged_json_is_the_users_to_know(tmp_path: Path, content: str) -> None
 
 def test_folder_can_be_given_as_a_path(tmp_path: Path) -> None:
     assert Path(RunFolder(tmp_path)) == tmp_path
-
-
-def test_names_that_are_not_utf8_survive(tmp_path: Path) -> None:
-    folder, name = RunFolder(tmp_path), os.fsdecode(b"caf\xe9.jpg")
-
-    folder.write_skipped({name: "empty file"})
-
-    assert folder.read_skipped() == {name: "empty file"}
-    assert b"caf\xe9.jpg,empty file" in (tmp_path / "skipped.csv").read_bytes()

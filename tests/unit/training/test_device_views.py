@@ -13,8 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from manyview.config import PretrainConfig
-from manyview.images import find_images
-from manyview.images import jpeg_on_device as device_jpegs
+from manyview.images import find_images, jpeg_on_device
 from manyview.training.device_views import DeviceViews
 from manyview.training.loader import Batch, start_loader
 from manyview.training.plan import BatchPlan, make_plan
@@ -104,14 +103,14 @@ def test_the_same_with_any_number_of_workers(folder: Path, settings: dict[str, A
 
 def test_jpegs_alone_reach_the_device_encoded(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sent = 0
-    together = device_jpegs._torchvision
+    together = jpeg_on_device._torchvision
 
     def counting(files: list[Tensor], device: torch.device) -> list[Tensor]:
         nonlocal sent
         sent += len(files)
         return together(files, device)
 
-    monkeypatch.setattr(device_jpegs, "_torchvision", counting)
+    monkeypatch.setattr(jpeg_on_device, "_torchvision", counting)
     shown = [int(image) for batch in batches(folder, **DECODING) for image in batch.image_ids]
     names = find_images(folder)
     assert len(shown) == 32
@@ -161,7 +160,7 @@ def test_damaged_files_are_replaced_and_named_as_by_the_workers(
 
 
 def test_what_the_device_refuses_the_host_decodes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    together = device_jpegs._torchvision
+    together = jpeg_on_device._torchvision
     refused = 0
 
     def choosy(files: list[Tensor], device: torch.device) -> list[Tensor]:
@@ -172,7 +171,7 @@ def test_what_the_device_refuses_the_host_decodes(folder: Path, monkeypatch: pyt
         return together(files, device)
 
     expected = list(batches(folder, **DECODING))
-    monkeypatch.setattr(device_jpegs, "_torchvision", choosy)
+    monkeypatch.setattr(jpeg_on_device, "_torchvision", choosy)
     for one, other in zip(batches(folder, **DECODING), expected, strict=True):
         assert one.skipped == []
         assert torch.equal(one.image_ids, other.image_ids)
@@ -186,7 +185,7 @@ def test_what_nobody_can_decode_is_replaced_and_named(
     """Its header and its end are sound, so that it shows only on the device."""
     root = spoil(tmp_path / "spoilt", folder, lambda data: data)
     bad = {(root / "3.jpg").read_bytes(), (root / "lying6.jpg").read_bytes()}
-    together, read_bytes = device_jpegs._torchvision, Path.read_bytes
+    together, read_bytes = jpeg_on_device._torchvision, Path.read_bytes
 
     def refusing(files: list[Tensor], device: torch.device) -> list[Tensor]:
         if any(file.numpy().tobytes() in bad for file in files):
@@ -197,7 +196,7 @@ def test_what_nobody_can_decode_is_replaced_and_named(
         return together(files, device)
 
     expected = batches(spoil(tmp_path / "cut", folder, lambda data: data[:200]), **DECODING)
-    monkeypatch.setattr(device_jpegs, "_torchvision", refusing)
+    monkeypatch.setattr(jpeg_on_device, "_torchvision", refusing)
     names, found = find_images(root), set()
     for one, other in zip(batches(root, **DECODING), expected, strict=True):
         assert torch.equal(one.image_ids, other.image_ids)

@@ -1,9 +1,8 @@
-"""Choice of device and precision."""
+"""Fabric, and the loss under automatic mixed precision."""
 
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,33 +11,8 @@ from torch import nn
 from manyview.backbones import wrap_backbone
 from manyview.config import LossesConfig, SimSiamConfig, resolve
 from manyview.config.resolve import Assignment
-from manyview.errors import UserError
 from manyview.methods import SimSiam
-from manyview.training.hardware import choose_device, choose_precision
 from manyview.training.pretrain import make_fabric
-
-CPU = torch.device("cpu")
-
-
-@pytest.mark.parametrize(
-    ("flags", "expected"),
-    [("fma avx2 avx512f", "float32"), ("fma avx512_bf16 clzero", "bf16"), ("amx_bf16 amx_tile", "bf16")],
-)
-def test_a_cpu_computes_in_bf16_only_where_it_has_instructions_for_it(
-    flags: str, expected: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Path, "read_text", lambda path: f"flags : {flags}\n")
-
-    assert choose_precision("auto", CPU) == expected
-
-
-def test_a_system_without_proc_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(path: Path) -> str:
-        raise FileNotFoundError(path)
-
-    monkeypatch.setattr(Path, "read_text", missing)
-
-    assert choose_precision("auto", CPU) == "float32"
 
 
 def test_fabric_says_nothing_of_what_is_asked_of_it(caplog: pytest.LogCaptureFixture) -> None:
@@ -53,18 +27,6 @@ def test_fabric_says_nothing_of_what_is_asked_of_it(caplog: pytest.LogCaptureFix
 
     assert caplog.messages == []
     assert logger.level == before
-
-
-@pytest.mark.parametrize("asked", ["float32", "bf16"])
-def test_what_is_asked_for_is_taken(asked: str) -> None:
-    assert choose_precision(asked, CPU) == asked
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="the machine has a CUDA device")
-@pytest.mark.parametrize(("asked", "word"), [("cuda", "cuda"), ("gpu", "'gpu'"), ("cpu:x", "'cpu:x'")])
-def test_a_device_that_is_not_there_is_refused(asked: str, word: str) -> None:
-    with pytest.raises(UserError, match=word):
-        choose_device(asked)
 
 
 def test_the_loss_is_float32_under_bf16_autocast() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from rich.console import Console
 
-from manyview.runs.pace import StepClock
+from manyview.runs.progress import StepClock
 from manyview.training.display import Display
 from terminal import bars
 

@@ -14,8 +14,10 @@ from manyview.evaluation.compare.long_format import as_csv
 from manyview.evaluation.compare.protocols import compared, differing, sentence
 from manyview.evaluation.compare.summary import PRETRAINED, common_fraction, summary_rows
 from manyview.evaluation.compare.tables import as_markdown
-from manyview.evaluation.record import claim_output, plain, write_result
+from manyview.evaluation.record import RESULT_FILE, write_result
 from manyview.runs import atomic_write, provenance
+from manyview.runs.files import plain
+from manyview.runs.output import claim_folder
 
 TABLE_FILE, CSV_FILE, PICTURE_FILE = "comparison.md", "comparison.csv", "comparison.png"
 KIND = "comparison of evaluations"
@@ -63,7 +65,7 @@ def compare(
     if classes is not None and classes < 1:
         raise UserError(f"classes must be at least 1, not {classes}")
     if out is not None:
-        _claim(Path(out))
+        claim_folder(Path(out), RESULT_FILE, TABLE_FILE, CSV_FILE, PICTURE_FILE)
     made = make_groups(
         map(Path, evaluations), {name: [Path(path) for path in paths] for name, paths in (groups or {}).items()}
     )
@@ -127,14 +129,6 @@ def _counted_once(groups: Sequence[Group], rows: Iterable[Mapping[str, Any]]) ->
         for group in groups
         if counted[group.name] < len(group.members)
     ]
-
-
-def _claim(out: Path) -> None:
-    """Make the folder, unless it holds a file that would be replaced."""
-    claim_output(out)
-    for name in (TABLE_FILE, CSV_FILE, PICTURE_FILE):
-        if (out / name).exists():
-            raise UserError(f"{out} already holds a {name}: choose another folder")
 
 
 def _write(out: Path, result: dict[str, Any], classes: int | None) -> None:

@@ -19,17 +19,17 @@ from manyview.backbones import Backbone, load_backbone
 from manyview.errors import UserError
 from manyview.evaluation.embed.files import KIND, Rows, Writer, as_text
 from manyview.evaluation.embed.npz import NpzRows
-from manyview.evaluation.embed.output import claim_files
 from manyview.evaluation.embed.parquet import ParquetRows, require_pyarrow
 from manyview.evaluation.embed.photographs import Maps, PhotographsInBoxes, feature_maps
 from manyview.evaluation.embed.read import FORMATS
 from manyview.evaluation.embed.settings import RECORD_SUFFIX, SKIPPED_SUFFIX, Extraction, describe_network
-from manyview.evaluation.embed.skipped import Skipped
 from manyview.evaluation.features.backbone import FrozenBackbone, bands
 from manyview.evaluation.features.extract import require
 from manyview.images import ImageFiles, find_images
+from manyview.images.skipped import SkippedImages
 from manyview.pooling import pool as pool_maps
 from manyview.runs import atomic_write, provenance
+from manyview.runs.output import claim_files
 from manyview.runs.progress import Progress, no_progress
 from manyview.runs.signals import StopRequest
 from manyview.runtime import resolve_device, resolve_precision
@@ -98,7 +98,7 @@ def embed(
         batch_size: photographs at a time, at least 1.
         max_bad_fraction: share of unreadable photographs, from 0 to 1, above which nothing is written.
         workers: loader processes; unset: by cores. The features do not depend on it.
-        device: "auto" (a CUDA accelerator if there is one), "cpu", "cuda", "cuda:1", "mps".
+        device: "auto" (CUDA, Metal or CPU, the first there is), "cpu", "cuda", "cuda:1", "mps".
         precision: of the backbone: "float32" (which "auto" means) or "bf16".
         backbone: architecture, where the weights do not say it themselves.
         progress: called after each batch with the number of photographs done.
@@ -123,7 +123,7 @@ def embed(
         require_pyarrow()
     network = load_backbone(weights, backbone)
     files = find_images(Path(images), Path(list) if list is not None else None, arrays=bands(network) != "rgb")
-    skipped = Skipped(files, max_bad_fraction, out.with_suffix(SKIPPED_SUFFIX))
+    skipped = SkippedImages(files, max_bad_fraction, out.with_suffix(SKIPPED_SUFFIX), "max_bad_fraction")
     protocol = {
         "kind": KIND,
         **describe_network(Path(weights), network, settings),
@@ -164,7 +164,7 @@ def _write_rows(
     files: ImageFiles,
     settings: Extraction,
     written: FileSettings,
-    skipped: Skipped,
+    skipped: SkippedImages,
     progress: Progress,
     stop: StopRequest,
 ) -> dict[str, int] | None:
@@ -177,7 +177,7 @@ def _write_rows(
     for maps in feature_maps(
         frozen, photographs, range(len(files)), batch_size=settings.batch_size, workers=settings.workers
     ):
-        skipped.add(maps.unread)
+        skipped.add((item.index, item.reason) for item in maps.unread)
         if maps.places:
             rows = _rows(maps, files, settings.pool, written)
             writer.write(rows)

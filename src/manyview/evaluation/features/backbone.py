@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
 from typing import Literal
 
 import torch
@@ -16,6 +14,7 @@ from manyview.backbones.folding import folded
 from manyview.config import IMAGENET_MEAN, IMAGENET_STD
 from manyview.errors import UserError
 from manyview.evaluation.features.dataset import Pixels
+from manyview.runtime import single_threads
 from manyview.views import normalize_channels_last
 
 Maps = Float32[Tensor, "batch dim height width"]
@@ -93,21 +92,3 @@ def _takes_images_one_by_one(backbone: Backbone) -> bool:
     """
     by_batch = any(isinstance(module, _BatchNorm) and module.running_mean is None for module in backbone.modules())
     return not backbone.name.startswith("own:") and not by_batch
-
-
-def single_threads(count: int) -> ThreadPoolExecutor:
-    """Threads of Python whose computations in PyTorch take one core each; the caller's take as many as before."""
-    before = torch.get_num_threads()
-    started = Barrier(count + 1)
-
-    def start() -> None:
-        torch.set_num_threads(1)
-        torch.get_num_threads()  # a thread takes up the number when it first needs it, and keeps it then
-        started.wait()
-
-    pool = ThreadPoolExecutor(count, "manyview-core", initializer=start)
-    for _ in range(count):
-        pool.submit(int)
-    started.wait()
-    torch.set_num_threads(before)  # it is also what threads of others start with
-    return pool

@@ -49,7 +49,7 @@ def extract(
         names: photographs, as names relative to the folder; at least one.
         size: S, in pixels, at least 8.
         batch_size: photographs at a time.
-        device: "auto" (a CUDA accelerator if there is one), "cpu", "cuda", "cuda:1", "mps", ...
+        device: "auto" (CUDA, Metal or CPU, the first there is), "cpu", "cuda", "cuda:1", "mps", ...
         precision: "float32" (which "auto" means) or "bf16" for the backbone's computation; features are float32.
         workers: loader processes; unset: by cores. The features do not depend on it.
         crop: "warp", the whole photograph warped to the square, or "center", the square at its centre whose side is 7/8

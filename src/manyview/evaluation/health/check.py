@@ -25,10 +25,11 @@ from manyview.evaluation.health.diagnosis import Measures, diagnose
 from manyview.evaluation.health.run_parts import Trained, run_at, run_config, trained_with
 from manyview.evaluation.label_free_protocol import describe_photographs, describe_weights
 from manyview.evaluation.photographs_in_views import BATCH_SIZE, Features, PhotographsInViews, features_in_views
-from manyview.evaluation.record import claim_output, write_result
+from manyview.evaluation.record import RESULT_FILE, write_result
 from manyview.images import find_images
 from manyview.measures import alignment, alpha_req, collapse_std, effective_rank, uniformity
 from manyview.runs import RunFolder, provenance
+from manyview.runs.output import claim_folder
 from manyview.runs.progress import Progress, no_progress
 from manyview.runtime import resolve_device, resolve_precision
 
@@ -74,7 +75,7 @@ def check_weights(
         backbone: architecture, where the weights do not say it themselves; for a module of one's own that module, of
             which a copy is measured.
         workers: loader processes; unset: by cores. No figure depends on it.
-        device: "auto" (a CUDA accelerator if there is one), "cpu", "cuda", "cuda:1", "mps".
+        device: "auto" (CUDA, Metal or CPU, the first there is), "cpu", "cuda", "cuda:1", "mps".
         precision: of the backbone: "float32" (which "auto" means) or "bf16", whose rounding adds to the ranks.
         random_init: measure an untrained network of the same architecture beside it, without which the diagnosis can
             say little. A module of one's own has none. Its batch norms, which have kept no statistics yet, normalise
@@ -96,7 +97,7 @@ def check_weights(
     _check_settings(sample, size, seed, workers)
     where, precision = resolve_device(device), resolve_precision(precision)
     if out is not None:
-        claim_output(Path(out))
+        claim_folder(Path(out), RESULT_FILE)
     run = run_at(Path(weights))
     config = run_config(run) if run else None
     views = views or (config.views if config else WholeViewsConfig())

@@ -95,7 +95,7 @@ def linear_evaluation(
         random_init: evaluate an untrained backbone of the same architecture in the same way beside it.
         seed: of the head's first weights, the order, the crops, the bootstrap and the untrained backbone.
         workers: loader processes; unset: by cores. No figure depends on it.
-        device: "auto" (a CUDA accelerator if there is one), "cpu", "cuda", "cuda:1", "mps".
+        device: "auto" (CUDA, Metal or CPU, the first there is), "cpu", "cuda", "cuda:1", "mps".
         precision: of the backbone: "float32" (which "auto" means) or "bf16", slow on CPUs without instructions for it.
         backbone: architecture, where the weights do not say it themselves.
         progress: called as work goes on.

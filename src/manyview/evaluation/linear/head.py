@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -76,17 +75,6 @@ def new_head(dim: int, classes: int, seed: int) -> nn.Linear:
     return head
 
 
-@contextlib.contextmanager
-def single_thread() -> Iterator[None]:
-    """Compute on one CPU thread: steps as small as the head's take many times as long on several."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def known_loss(
     logits: Float32[Tensor, "images classes"], targets: Float32[Tensor, "images classes"]
 ) -> Float32[Tensor, ""]:
@@ -149,7 +137,9 @@ class HeadTraining:
         """
         for group in self._optimizer.param_groups:
             group["lr"] = self.settings.learning_rate_at(self.epoch)
-        total = torch.zeros((), dtype=torch.float64, device=self.head.weight.device)
+        device = self.head.weight.device
+        # Apple's devices know no float64.
+        total = torch.zeros((), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
         for _ in range(self.settings.steps_per_epoch(images)):
             features, targets = next(batches)
             loss = known_loss(self.head(features), targets)

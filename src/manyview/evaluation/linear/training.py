@@ -23,7 +23,6 @@ from manyview.evaluation.linear.head import (
     HeadTraining,
     new_head,
     shuffled_places,
-    single_thread,
     train_head,
 )
 from manyview.evaluation.linear.settings import LinearSettings
@@ -34,7 +33,7 @@ from manyview.evaluation.resume import Unfinished
 from manyview.evaluation.settings import FeatureSettings
 from manyview.pooling import pool as pool_features
 from manyview.runs.progress import Progress
-from manyview.runtime import resolve_device
+from manyview.runtime import resolve_device, single_thread
 
 # The stream of random numbers that decides which photographs an epoch takes mirrored.
 _FLIPS = 1

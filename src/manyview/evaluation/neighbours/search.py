@@ -96,7 +96,7 @@ def nearest_neighbours(
         seed: of the draw of queries.
         batch_size: photographs, or blocks, at a time.
         workers: loader processes; unset: by cores.
-        device: "auto" (a CUDA accelerator if there is one), "cpu", "cuda", "cuda:1", "mps".
+        device: "auto" (CUDA, Metal or CPU, the first there is), "cpu", "cuda", "cuda:1", "mps".
         precision: of the backbone: "float32" (which "auto" means) or "bf16".
         backbone: architecture, where the weights do not say it themselves.
         progress: called as work goes on.

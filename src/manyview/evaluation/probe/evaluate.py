@@ -125,7 +125,7 @@ def low_label_evaluation(
         compatibility: None or "ml-gcn", likewise.
         random_init: evaluate an untrained backbone of the same architecture in the same way beside it.
         workers: loader processes; unset: by cores. No figure depends on it.
-        device: "auto" (a CUDA accelerator if there is one), "cpu", "cuda", "cuda:1", "mps": of the backbone. The
+        device: "auto" (CUDA, Metal or CPU, the first there is), "cpu", "cuda", "cuda:1", "mps": of the backbone. The
             classifiers are fitted on the CPU.
         precision: of the backbone: "float32" (which "auto" means) or "bf16".
         backbone: architecture, where the weights do not say it themselves.

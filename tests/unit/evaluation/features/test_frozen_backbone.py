@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from manyview.backbones import Backbone, build_backbone, wrap_backbone
 from manyview.errors import UserError
 from manyview.evaluation.features import backbone as frozen
-from manyview.evaluation.features.backbone import FrozenBackbone, single_threads
+from manyview.evaluation.features.backbone import FrozenBackbone
 from manyview.views import normalize
 
 CPU = torch.device("cpu")
@@ -118,13 +118,3 @@ def test_a_failure_in_a_part_is_told(cores: int) -> None:
     network = build_backbone("timm/test_vit")  # takes whole patches
     with pytest.raises(UserError, match="the backbone fails on photographs of 30 x 30 pixels"):
         FrozenBackbone(network, CPU)(pixels(4, 30))
-
-
-def test_threads_that_others_start_compute_as_before(cores: int) -> None:
-    found: list[int] = []
-    with single_threads(2) as pool:
-        found += pool.map(lambda _: torch.get_num_threads(), range(4))
-        thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
-        thread.start()
-        thread.join()
-    assert found == [1, 1, 1, 1, cores]

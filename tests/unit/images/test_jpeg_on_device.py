@@ -11,8 +11,7 @@ import torch
 from PIL import Image
 
 from manyview.errors import UserError
-from manyview.images import decode_image
-from manyview.images import jpeg_on_device as device_jpegs
+from manyview.images import decode_image, jpeg_on_device
 from manyview.images.jpeg_on_device import JpegHeader, check_device_decoding, decode_jpegs, read_jpeg
 
 CPU = torch.device("cpu")
@@ -92,18 +91,18 @@ def test_one_that_fails_takes_no_other_with_it(tmp_path: Path, monkeypatch: pyte
     images = decoded([*files[:3], broken, files[4]], headers)
     assert [image is None for image in images] == [False, False, False, True, False]
     for at_once in (1, 40 * 30 * 2, MANY):
-        monkeypatch.setattr(device_jpegs, "_PIXELS_AT_ONCE", at_once)
+        monkeypatch.setattr(jpeg_on_device, "_PIXELS_AT_ONCE", at_once)
         for image, file in zip(decoded(files, headers), files, strict=True):
             np.testing.assert_array_equal(image, decode_image(file).transpose(2, 0, 1))
 
 
 def test_no_more_than_so_many_pixels_are_decoded_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
-    together = device_jpegs._torchvision
+    together = jpeg_on_device._torchvision
     monkeypatch.setattr(
-        device_jpegs, "_torchvision", lambda files, device: sizes.append(len(files)) or together(files, device)
+        jpeg_on_device, "_torchvision", lambda files, device: sizes.append(len(files)) or together(files, device)
     )
-    monkeypatch.setattr(device_jpegs, "_PIXELS_AT_ONCE", 60 * 40 * 3)
+    monkeypatch.setattr(jpeg_on_device, "_PIXELS_AT_ONCE", 60 * 40 * 3)
     found = read(tmp_path, jpeg())
     assert found is not None
     assert len(decoded([found[0]] * 8, [found[1]] * 8)) == 8
@@ -123,6 +122,6 @@ def test_whether_a_device_decodes_is_known_beforehand(monkeypatch: pytest.Monkey
     def without(*_: object) -> None:
         raise RuntimeError("not compiled with nvJPEG support\nmore lines")
 
-    monkeypatch.setattr(device_jpegs, "_torchvision", without)
+    monkeypatch.setattr(jpeg_on_device, "_torchvision", without)
     with pytest.raises(UserError, match=r"cannot decode JPEGs on cuda \(not compiled with nvJPEG support\): leave"):
         check_device_decoding(torch.device("cuda"))

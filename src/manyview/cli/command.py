@@ -6,7 +6,7 @@ import inspect
 import types
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, cast, get_args, get_origin
 
 import typer
 
@@ -49,16 +49,16 @@ def command(*groups: type, optional: bool = False) -> Callable[[Callable[..., No
 def parsed_type(of_type: Any) -> Any:
     """The type that typer parses for a Python one: a path for a path in any form, a list for any sequence."""
     if get_origin(of_type) not in (Union, types.UnionType):
-        item = _item(of_type)
-        return list[parsed_type(item)] | None if item is not None else of_type
+        item, several = _item(of_type), cast("Any", list)
+        return of_type if item is None else several[parsed_type(item)] | None
     members = set(get_args(of_type))
     if members >= _PATH:
         members = members - _PATH | {Path}
     if members >= {float, int}:
         members -= {int}
-    several = next((member for member in members if _item(member) is not None), None)
-    if several is not None:
-        return parsed_type(several)
+    sequence = next((member for member in members if _item(member) is not None), None)
+    if sequence is not None:
+        return parsed_type(sequence)
     optional, [single] = type(None) in members, members - {type(None)}
     return single | None if optional else single
 

@@ -77,7 +77,8 @@ def declared(*groups: type) -> dict[str, Declared]:
     found: dict[str, Declared] = {}
     for group in groups:
         for name, annotation in group.__annotations__.items():
-            inner = get_args(annotation)[0] if get_origin(annotation) is Required else annotation
+            origin: Any = get_origin(annotation)
+            inner = get_args(annotation)[0] if origin is Required else annotation
             assert get_origin(inner) is Annotated, f"{group.__name__}.{name} is declared without an Option"
             of_type, option = get_args(inner)
             found.setdefault(name, Declared(name, of_type, option))

@@ -31,7 +31,8 @@ from benchmarks.photographs import describe, jpegs, write_jpegs  # noqa: E402
 from benchmarks.records import origin, put_between_markers, table, write_json  # noqa: E402
 from manyview.backbones import Backbone, build_backbone  # noqa: E402
 from manyview.evaluation import extract  # noqa: E402
-from manyview.evaluation.features.dataset import Photographs, load  # noqa: E402
+from manyview.evaluation.features.dataset import ImageDataset, fixed_views, load_readable  # noqa: E402
+from manyview.images import ImageFiles  # noqa: E402
 from manyview.images.loader import worker_count  # noqa: E402
 from manyview.views import normalize  # noqa: E402
 
@@ -119,7 +120,7 @@ def measure(backbone: Backbone, images: Path, precision: str, options: argparse.
 def ready_batch(backbone: Backbone, images: Path, names: Sequence[str], size: int) -> Tensor:
     """The first batch as the network takes it, loaded and normalised beforehand."""
     places = [[(0, index) for index in range(len(names))]]
-    pixels, _ = next(load(Photographs(images, names, size), places, workers=0))
+    pixels = next(load_readable(ImageDataset(ImageFiles(images, names), size, fixed_views), places, workers=0))
     return normalize(pixels, backbone.mean, backbone.std).contiguous(memory_format=torch.channels_last)
 
 

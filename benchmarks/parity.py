@@ -26,11 +26,9 @@ from manyview.config import BlockViewsConfig
 from manyview.images import decode_image, open_image
 from manyview.recipes.named import RECIPES
 from manyview.views import ColorJitter, ViewParameters, sample_views
-from manyview.views.device_cropping import crop_resize
-from manyview.views.render import opencv as opencv_rendering
-from manyview.views.render import pillow as pillow_rendering
+from manyview.views.render import opencv, pillow
 from manyview.views.render.batch_parameters import view_table
-from manyview.views.render.torch import alter_views
+from manyview.views.render.torch import alter_views, crop_resize
 from manyview.views.shrinking import largest_shrink, shrink_crops
 
 Views = UInt8[np.ndarray, "views 3 size size"]
@@ -86,15 +84,15 @@ def operations(images: Sequence[Pixels], size: int, device: torch.device) -> dic
     views = [
         np.ascontiguousarray(view.transpose(1, 2, 0))
         for index, image in enumerate(images)
-        for view in pillow_rendering.render_views(image, [_bare(p) for p in _sample(config, image, index)], size)
+        for view in pillow.render_views(image, [_bare(p) for p in _sample(config, image, index)], size)
     ]
     rows = {}
     for name, parameters in _alone(config, size):
         given = list(itertools.islice(itertools.cycle(parameters), len(views)))
-        reference = _each(pillow_rendering.render_views, views, given, size)
+        reference = _each(pillow.render_views, views, given, size)
         stacked = torch.from_numpy(np.stack(views).transpose(0, 3, 1, 2).copy()).to(device)
         rows[name] = {
-            "cpu": difference(_each(opencv_rendering.render_views, views, given, size), reference),
+            "cpu": difference(_each(opencv.render_views, views, given, size), reference),
             "device": difference(alter_views(stacked, view_table(given)).cpu().numpy(), reference),
         }
     return rows
@@ -109,8 +107,8 @@ def whole_ways(
         found: dict[str, list[tuple[Views, Views]]] = {way: [] for way in WAYS}
         for index, image in enumerate(small):
             parameters = [prepare(p) for p in _sample(_config(size), image, index)]
-            reference = pillow_rendering.render_views(image, parameters, size)
-            found["cpu"].append((opencv_rendering.render_views(image, parameters, size), reference))
+            reference = pillow.render_views(image, parameters, size)
+            found["cpu"].append((opencv.render_views(image, parameters, size), reference))
             found["device"].append((_on_device(image, parameters, size, device), reference))
         for way, encoded in large.items():
             found[way] = [_reduced_and_whole(data, index, size, prepare) for index, data in enumerate(encoded)]
@@ -206,7 +204,7 @@ def _reduced_and_whole(
     shrink = largest_shrink((view.crop for view in parameters), size)
     fewer = open_image(data).decode(shrink)
     scaled = shrink_crops(parameters, shrink, (fewer.shape[1], fewer.shape[0]))
-    return pillow_rendering.render_views(fewer, scaled, size), pillow_rendering.render_views(pixels, parameters, size)
+    return pillow.render_views(fewer, scaled, size), pillow.render_views(pixels, parameters, size)
 
 
 if __name__ == "__main__":

@@ -23,11 +23,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 import manyview
 from benchmarks.logistic import logistic
 from manyview.backbones import Backbone, load_backbone
-from manyview.backbones.untrained import untrained
+from manyview.backbones.build import untrained
 from manyview.evaluation import linear_evaluation
 from manyview.evaluation.data import Data, Sources
-from manyview.evaluation.features.dataset import Photographs, load
+from manyview.evaluation.features.dataset import ImageDataset, fixed_views, load_readable
 from manyview.evaluation.features.extract import combine, extract
+from manyview.images import ImageFiles
 from manyview.runs import RunFolder, atomic_write, provenance
 from manyview.views import normalize
 
@@ -218,8 +219,8 @@ def measure_norms(network: Backbone, data: Data, arguments: argparse.Namespace, 
     names = data.train.labels.names
     places = [(0, index) for index in range(len(names))]
     batches = [places[start : start + batch_size] for start in range(0, len(places) - batch_size + 1, batch_size)]
-    images = Photographs(data.train.folder, names, arguments.eval_size)
-    for pixels, _ in load(images, batches, workers=None):
+    images = ImageDataset(ImageFiles(data.train.folder, names), arguments.eval_size, fixed_views)
+    for pixels in load_readable(images, batches, workers=None):
         network(normalize(pixels.to(device), network.mean, network.std))
     return network.eval()
 

@@ -8,3 +8,9 @@ class UserError(ValueError):
 
     The command line prints the message as it stands, without a traceback, and exits with 2.
     """
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise a UserError with this message unless the condition holds."""
+    if not condition:
+        raise UserError(message)

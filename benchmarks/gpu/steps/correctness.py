@@ -17,7 +17,7 @@ from manyview.backbones import build_backbone
 from manyview.config import BlockViewsConfig, LossesConfig, SimSiamConfig
 from manyview.methods import SimSiam
 from manyview.views import sample_views
-from manyview.views.render import opencv as opencv_rendering
+from manyview.views.render import opencv
 from manyview.views.render.batch_parameters import view_table
 from manyview.views.render.torch import alter_views
 
@@ -73,8 +73,8 @@ def _views_twice(images: Sequence[Pixels], size: int, device: torch.device) -> t
     by_cpu, by_device = [], []
     for index, image in enumerate(images):
         parameters = sample_views(config, image.shape[1], image.shape[0], seed=0, epoch=0, image=index)
-        by_cpu.append(opencv_rendering.render_views(image, parameters, size))
-        crops = torch.from_numpy(opencv_rendering.crop_views(image, parameters, size)).to(device)
+        by_cpu.append(opencv.render_views(image, parameters, size))
+        crops = torch.from_numpy(opencv.crop_views(image, parameters, size)).to(device)
         by_device.append(alter_views(crops, view_table(parameters)).cpu().numpy())
     return np.concatenate(by_cpu), np.concatenate(by_device)
 

@@ -1,9 +1,12 @@
-"""Backbones by name: torchvision's ResNets, and whatever timm knows."""
+"""Backbones by name: torchvision's ResNets and whatever timm knows, untrained ones, and the name from the weights."""
 
 from __future__ import annotations
 
 import difflib
+import functools
+from collections.abc import Mapping
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -23,7 +26,10 @@ RESNETS = (
     "wide_resnet50_2",
     "wide_resnet101_2",
 )
+UNTRAINED = "as pre-training starts: the last norm of each residual branch at zero, where the network has such"
+
 _STAGES = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
+_Shapes = frozenset[tuple[str, tuple[int, ...]]]
 
 
 class ResNetBackbone(Backbone):
@@ -78,15 +84,15 @@ def build_backbone(name: str, *, zero_init_residual: bool = True, in_channels: i
     return backbone
 
 
-def _resnet(name: str, zero_init_residual: bool, in_channels: int) -> nn.Module:
-    from torchvision.models import get_model
-
-    resnet: nn.Module = get_model(name, weights=None, zero_init_residual=zero_init_residual)
-    if in_channels != 3:
-        resnet.conv1 = nn.Conv2d(in_channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
-        # As torchvision starts every convolution; fan_out does not depend on the channels that come in.
-        nn.init.kaiming_normal_(resnet.conv1.weight, mode="fan_out", nonlinearity="relu")
-    return resnet
+def untrained(like: Backbone, seed: int) -> Backbone:
+    """A new backbone as pre-training starts with it, its weights depending on the seed alone, in eval mode."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        backbone = build_backbone(
+            like.name, zero_init_residual=like.zero_init_residual, in_channels=like.in_channels
+        ).eval()
+    backbone.mean, backbone.std, backbone.rgb = like.mean, like.std, like.rgb
+    return backbone
 
 
 def check_name(name: str) -> None:
@@ -102,3 +108,44 @@ def check_name(name: str) -> None:
     close = difflib.get_close_matches(bare.lower(), sorted({*RESNETS, *known}), n=2, cutoff=0.6)
     hint = f"did you mean {' or '.join(close)}?" if close else f"choose from {', '.join(RESNETS)}, or a model of timm"
     raise UserError(f"unknown backbone {name!r}; {hint}")
+
+
+def infer_resnet(tensors: Mapping[str, Tensor]) -> str | None:
+    """The ResNet that nearly all of these weights and no others fit; None where there is none.
+
+    One weight too few or too many does not hide the network, so that what is wrong can be named.
+    """
+    if not any(name.startswith("layer4.") for name in tensors):
+        return None
+    found = _shapes(tensors)
+    agreement = {name: len(found & _resnet_shapes(name)) / len(found | _resnet_shapes(name)) for name in RESNETS}
+    best = max(agreement, key=agreement.__getitem__)
+    return best if agreement[best] >= 0.9 else None
+
+
+def _resnet(name: str, zero_init_residual: bool, in_channels: int) -> nn.Module:
+    from torchvision.models import get_model
+
+    resnet: nn.Module = get_model(name, weights=None, zero_init_residual=zero_init_residual)
+    if in_channels != 3:
+        resnet.conv1 = nn.Conv2d(in_channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
+        # As torchvision starts every convolution; fan_out does not depend on the channels that come in.
+        nn.init.kaiming_normal_(resnet.conv1.weight, mode="fan_out", nonlinearity="relu")
+    return resnet
+
+
+@functools.cache
+def _resnet_shapes(name: str) -> _Shapes:
+    from torchvision.models import get_model
+
+    with torch.device("meta"):  # Shapes alone: no memory and no random numbers.
+        return _shapes(get_model(name, weights=None).state_dict())
+
+
+def _shapes(tensors: Mapping[str, Tensor]) -> _Shapes:
+    """Names and shapes of what tells one network from another."""
+    return frozenset(
+        (name, tuple(tensor.shape))
+        for name, tensor in tensors.items()
+        if not name.endswith("num_batches_tracked") and not name.startswith("fc.")
+    )

@@ -12,8 +12,8 @@ from torch import Tensor
 from manyview.backbones.files import StoredTensors, read_tensors
 from manyview.backbones.formats import Format, plain, recognise
 from manyview.errors import UserError
+from manyview.runs.folder import WEIGHTS_FILE
 
-WEIGHTS_FILE = "backbone.safetensors"
 OWN_FORMAT = Format("manyview", "")
 
 

@@ -9,9 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from manyview.backbones.architectures import infer_resnet
 from manyview.backbones.base import Backbone, WrappedBackbone
-from manyview.backbones.build import build_backbone, check_name
+from manyview.backbones.build import build_backbone, check_name, infer_resnet
 from manyview.backbones.checkpoint import Checkpoint, find_weights, sort_out
 from manyview.backbones.files import FORMAT, StoredTensors, read_tensors
 from manyview.backbones.report import LoadingReport, count_layers

@@ -20,7 +20,7 @@ def check_weights(weights: Path, recipe: str | None, **options: Unpack[CheckWeig
 
     from manyview.cli.progress import phases
     from manyview.evaluation.health.check import check_weights as check
-    from manyview.evaluation.label_free_table import format_check
+    from manyview.evaluation.tables import format_check
     from manyview.recipes import resolve_settings
 
     views = None if recipe is None else resolve_settings(options["images"], recipe=recipe).views

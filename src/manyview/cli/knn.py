@@ -16,8 +16,8 @@ def knn(weights: Path, **options: Unpack[KnnOptions]) -> None:
 
     Example: manyview knn runs/a --images photos --train-labels train.csv --val-labels val.csv --out runs/a-knn
     """
-    from manyview.cli.evaluating import show_evaluation
+    from manyview.cli.progress import show_evaluation
     from manyview.evaluation import knn_evaluation
-    from manyview.evaluation.table import format_knn
+    from manyview.evaluation.tables import format_knn
 
     show_evaluation(knn_evaluation, weights, options, format_knn, "metrics.json")

@@ -16,7 +16,7 @@ def linear(weights: Path, **options: Unpack[LinearOptions]) -> None:
 
     Example: manyview linear runs/a --images photos --train-labels train.csv --val-labels val.csv --out a --cached
     """
-    from manyview.cli.evaluating import show_evaluation
+    from manyview.cli.progress import show_evaluation
     from manyview.evaluation import format_table, linear_evaluation
 
     show_evaluation(linear_evaluation, weights, options, format_table, "metrics.json")

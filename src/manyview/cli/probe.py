@@ -16,8 +16,8 @@ def probe(weights: Path, **options: Unpack[ProbeOptions]) -> None:
 
     Example: manyview probe runs/a --images photos --train-labels train.csv --val-labels val.csv --out a --random-init
     """
-    from manyview.cli.evaluating import show_evaluation
-    from manyview.evaluation.low_label_table import format_low_label
+    from manyview.cli.progress import show_evaluation
     from manyview.evaluation.probe.evaluate import CURVE_FILE, low_label_evaluation
+    from manyview.evaluation.tables import format_low_label
 
     show_evaluation(low_label_evaluation, weights, options, format_low_label, "metrics.json", CURVE_FILE)

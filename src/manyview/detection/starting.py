@@ -7,14 +7,14 @@ from typing import Any
 
 import torch
 
-from manyview.backbones import Backbone, build_backbone, load_backbone
-from manyview.backbones.untrained import UNTRAINED, untrained
+from manyview.backbones import Backbone, build_backbone, find_weights, load_backbone
+from manyview.backbones.build import UNTRAINED, untrained
 from manyview.detection.checkpoint import DetectorDescription
 from manyview.detection.detection_data import DetectionData
 from manyview.detection.models import Detector
 from manyview.detection.settings import DetectionSettings
 from manyview.errors import UserError
-from manyview.runs import RunFolder, sha256
+from manyview.runs import sha256
 
 MOMENTUM = 0.9
 WEIGHT_DECAY = 1e-4
@@ -54,7 +54,7 @@ def starting_backbone(
     if random_init:
         return untrained(backbone, seed), {"backbone": backbone.name, "weights": f"random: {UNTRAINED}"}
     assert weights is not None
-    file = RunFolder(weights).weights if weights.is_dir() else weights
+    file = find_weights(weights)
     return backbone, {
         "backbone": backbone.name,
         "weights": str(file),

@@ -5,14 +5,13 @@ from manyview.evaluation.embed import StoredFeatures, embed, format_written, rea
 from manyview.evaluation.features.extract import extract
 from manyview.evaluation.health.check import check_weights
 from manyview.evaluation.knn import knn_evaluation
-from manyview.evaluation.label_free_table import format_check
 from manyview.evaluation.linear.evaluate import linear_evaluation
 from manyview.evaluation.metrics.bootstrap import bootstrap, summarise
 from manyview.evaluation.metrics.multilabel import multilabel_metrics, multilabel_report
 from manyview.evaluation.metrics.thresholds import best_thresholds
 from manyview.evaluation.neighbours.search import nearest_neighbours
 from manyview.evaluation.probe.evaluate import low_label_evaluation
-from manyview.evaluation.table import format_table
+from manyview.evaluation.tables import format_check, format_table
 from manyview.runs.progress import Progress
 
 __all__ = [

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from manyview.errors import UserError
-from manyview.evaluation.record import bounded
 from manyview.labels import ImageLabels, read_labels
 from manyview.labels.read_image_labels import Difficult, Problems
 
@@ -109,3 +108,8 @@ class Sources:
             Path(file), Path(folder), classes=classes, difficult=self.difficult, problems=self.label_problems
         )
         return LabelledPhotographs(Path(file), Path(folder), labels, self.difficult)
+
+
+def bounded(entries: Sequence[str], limit: int) -> dict[str, Any]:
+    """How many entries there are ("count"), and the first of them ("first"), no more than ``limit``, as plain data."""
+    return {"count": len(entries), "first": list(entries[:limit])}

@@ -12,15 +12,12 @@ from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from manyview.errors import require
 from manyview.evaluation.data import Data, Sources
-from manyview.evaluation.features.extract import require
-from manyview.evaluation.frozen_features import Features
-from manyview.evaluation.metric_settings import Compatibility, MetricSettings
+from manyview.evaluation.features.extract import FeatureSettings
 from manyview.evaluation.metrics.average_precision import AveragePrecision
-from manyview.evaluation.metrics.bootstrap import INTERVALS
-from manyview.evaluation.metrics.multilabel import multilabel_report
-from manyview.evaluation.session import LabelledEvaluation
-from manyview.evaluation.settings import EXTRACTED_ONCE, FeatureSettings
+from manyview.evaluation.session import Features, LabelledEvaluation, report
+from manyview.evaluation.settings import EXTRACTED_ONCE, Compatibility, MetricSettings, describe_report
 from manyview.labels.read_image_labels import Difficult, Problems
 from manyview.runs.progress import Progress, no_progress
 
@@ -139,9 +136,7 @@ def knn_evaluation(
     results = {
         name: _measure(name, features, begun.data, settings, progress) for name, features in begun.features(progress)
     }
-    result = begun.result({**_describe(settings), **begun.protocol}, results)
-    begun.write(result)
-    return result
+    return begun.finish("knn", {**_describe(settings), **begun.protocol}, results)
 
 
 def knn_scores(
@@ -230,16 +225,12 @@ def _measure(name: str, features: Features, data: Data, settings: KnnSettings, p
             phase=f"{name}: neighbours of the {of} photographs",
         )
 
-    return multilabel_report(
-        scores(features.val, _same_photographs(data), "validation"),
-        data.val.labels.targets,
-        settings.metrics.threshold,
-        train_scores=scores(features.train, torch.arange(len(targets)), "training"),
-        train_targets=data.train.labels.targets,
-        train_ignored=left_out,
-        ignored=data.val.labels.ignored,
-        average_precision=settings.metrics.average_precision,
-        compatibility=settings.metrics.compatibility,
+    val = scores(features.val, _same_photographs(data), "validation")
+    return report(
+        data,
+        scores(features.train, torch.arange(len(targets)), "training"),
+        val,
+        settings.metrics,
         resamples=settings.resamples,
         seed=settings.seed,
         progress=lambda done, total, phase: progress(done, total, f"{name}: {phase}"),
@@ -262,9 +253,7 @@ def _describe(settings: KnnSettings) -> dict[str, Any]:
         "ties": "of equally near photographs the first in order of the training labels",
         "itself": "a photograph that is also among the training ones does not vote for itself",
         "train_transform": EXTRACTED_ONCE,
-        **settings.metrics.describe(),
-        "train_scores": "of each training photograph by the others, for the rule of the best F1",
-        "resamples": settings.resamples,
-        "intervals": INTERVALS if settings.resamples else None,
-        "seed": settings.seed,
+        **describe_report(
+            settings.metrics, settings.resamples, settings.seed, "of each training photograph by the others"
+        ),
     }

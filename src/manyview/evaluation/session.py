@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -9,18 +10,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jaxtyping import Float64
+from torch import Tensor, nn
+
 from manyview import distributed
 from manyview.backbones import Backbone, load_backbone
-from manyview.backbones.untrained import untrained
-from manyview.evaluation.data import Data, Sources
-from manyview.evaluation.frozen_features import Features, extract_both
-from manyview.evaluation.record import RESULT_FILE, write_result
-from manyview.evaluation.settings import FeatureSettings, describe_features
-from manyview.runs import provenance
+from manyview.backbones.build import untrained
+from manyview.evaluation.data import Data, LabelledPhotographs, Sources
+from manyview.evaluation.features.extract import FeatureSettings, Pooled, combine, extract
+from manyview.evaluation.metrics.multilabel import multilabel_report
+from manyview.evaluation.settings import MetricSettings, describe_features
+from manyview.runs import atomic_write, provenance
 from manyview.runs.files import plain
 from manyview.runs.output import claim_folder
 from manyview.runs.progress import Progress
 from manyview.runtime import resolve_device
+
+RESULT_FILE = "metrics.json"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Features:
+    """Pooled features of the training and the validation photographs, in the order of their labels."""
+
+    train: Float64[Tensor, "images dim"]
+    val: Float64[Tensor, "others dim"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,35 +99,105 @@ class LabelledEvaluation:
     def features(self, progress: Progress) -> Iterator[tuple[str, Features]]:
         """The name of each network with its features of both parts, extracted one network after the other.
 
+        They are in main memory and in float64, in which what follows computes.
+
         Raises:
             UserError: a photograph cannot be read, or the features are not finite.
         """
         for name, network in self.networks.items():
-            yield name, extract_both(network, self.data, self.extraction, name, progress)
+            train, val = (
+                combine(
+                    extract_part(network, part, self.extraction, progress, f"{name}: {phase} features"),
+                    self.extraction.pool,
+                ).double()
+                for part, phase in ((self.data.train, "training"), (self.data.val, "validation"))
+            )
+            yield name, Features(train, val)
 
-    def result(self, protocol: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
-        """The evaluation as plain data.
+    def finish(self, evaluation: str, protocol: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
+        """The evaluation as plain data, which is also written to metrics.json if anything is to be written.
 
         Args:
+            evaluation: its tag, by which others tell what the results are.
             protocol: all that the figures depend on.
             results: by the names of the networks.
 
         Returns:
-            "protocol", "results", with None for what is undefined, and "provenance", whose "seconds" are the time since
-            the beginning.
-        """
-        seconds = round(time.perf_counter() - self.start, 1)
-        return {
-            "protocol": dict(protocol),
-            "results": plain(dict(results)),
-            "provenance": {**self.origin, "seconds": seconds},
-        }
-
-    def write(self, result: dict[str, Any]) -> None:
-        """Write metrics.json, if anything is to be written.
+            "evaluation", "protocol", "results", with None for what is undefined, and "provenance", whose "seconds" are
+            the time since the beginning.
 
         Raises:
             UserError: if it cannot be written.
         """
+        result = {
+            "evaluation": evaluation,
+            "protocol": dict(protocol),
+            "results": plain(dict(results)),
+            "provenance": {**self.origin, "seconds": round(time.perf_counter() - self.start, 1)},
+        }
         if self.out is not None:
             write_result(self.out, result)
+        return result
+
+
+def extract_part(
+    network: nn.Module,
+    part: LabelledPhotographs,
+    settings: FeatureSettings,
+    progress: Progress,
+    phase: str,
+    flip: bool = False,
+) -> Pooled:
+    """What ``extract`` makes of some labelled photographs."""
+    return extract(
+        network,
+        part.folder,
+        part.labels.names,
+        settings.size,
+        batch_size=settings.batch_size,
+        device=settings.device,
+        precision=settings.precision,
+        workers=settings.workers,
+        crop=settings.crop,
+        flip=flip,
+        progress=progress,
+        phase=phase,
+    )
+
+
+def report(
+    data: Data,
+    train_scores: Float64[Tensor, "images classes"],
+    val_scores: Float64[Tensor, "others classes"],
+    metrics: MetricSettings,
+    *,
+    resamples: int,
+    seed: int,
+    progress: Progress,
+) -> dict[str, Any]:
+    """What ``multilabel_report`` makes of the scores of both parts."""
+    train, val = data.train.labels, data.val.labels
+    return multilabel_report(
+        val_scores,
+        val.targets,
+        metrics.threshold,
+        train_scores=train_scores,
+        train_targets=train.targets,
+        train_ignored=train.ignored,
+        average_precision=metrics.average_precision,
+        compatibility=metrics.compatibility,
+        ignored=val.ignored,
+        resamples=resamples,
+        seed=seed,
+        progress=progress,
+    )
+
+
+def write_result(folder: Path, result: dict[str, Any]) -> None:
+    """Write metrics.json atomically; of several processes, the first alone.
+
+    Raises:
+        UserError: if it cannot be written.
+    """
+    if distributed.rank() == 0:
+        atomic_write(folder / RESULT_FILE, json.dumps(result, indent=2, allow_nan=False) + "\n")

@@ -1,24 +1,26 @@
-"""What the protocols of all evaluations on labelled photographs share: features, labels, and the record of these."""
+"""The settings and the record of features, labels and metrics, which all evaluations share."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 
 import manyview
-from manyview.backbones import Backbone, LoadingReport
-from manyview.backbones.untrained import UNTRAINED
-from manyview.evaluation.data import Data
+from manyview.backbones import Backbone, LoadingReport, find_weights
+from manyview.backbones.build import UNTRAINED
+from manyview.errors import require
+from manyview.evaluation.data import Data, bounded
 from manyview.evaluation.features.backbone import bands, normalisation
-from manyview.evaluation.features.dataset import CROPS, MIN_SIZE
-from manyview.evaluation.features.extract import require
-from manyview.evaluation.record import bounded
-from manyview.pooling import KINDS
-from manyview.runs import RunFolder, sha256
+from manyview.evaluation.features.extract import FeatureSettings
+from manyview.evaluation.metrics.average_precision import AveragePrecision
+from manyview.evaluation.metrics.bootstrap import INTERVALS
+from manyview.runs import sha256
 from manyview.runtime import resolve_device, resolve_precision
+
+Compatibility = Literal["ml-gcn"]
 
 _TRANSFORMS = {
     "warp": "warped to size, bilinear with antialiasing",
@@ -30,27 +32,92 @@ _NAMED = 10
 
 
 @dataclass(frozen=True, slots=True)
-class FeatureSettings:
-    """How features are extracted; checked when made.
+class MetricSettings:
+    """What ``multilabel_metrics`` and ``multilabel_report`` ask for; checked when made, before any work is done.
 
     Raises:
         UserError: if a value is out of range.
     """
 
-    pool: str
-    size: int
-    workers: int | None
-    device: str
-    precision: str
-    crop: str = "warp"
+    threshold: float | int = 0.5
+    average_precision: AveragePrecision = "all_points"
+    compatibility: Compatibility | None = None
 
     def __post_init__(self) -> None:
-        require(self.pool in KINDS, f"pool must be one of {', '.join(KINDS)}, not {self.pool!r}")
-        require(self.size >= MIN_SIZE, f"size must be at least {MIN_SIZE} pixels, not {self.size}")
-        require(self.workers is None or self.workers >= 0, f"workers must be at least 0, not {self.workers}")
-        require(self.crop in CROPS, f"crop must be one of {', '.join(CROPS)}, not {self.crop!r}")
-        resolve_device(self.device)
-        resolve_precision(self.precision)
+        require(0 <= self.threshold <= 1, f"threshold is a probability from 0 to 1, not {self.threshold}")
+        kinds, known = get_args(AveragePrecision), get_args(Compatibility)
+        require(
+            self.average_precision in kinds,
+            f"average_precision must be {' or '.join(kinds)}, not {self.average_precision!r}",
+        )
+        require(
+            self.compatibility is None or self.compatibility in known,
+            f"compatibility must be {' or '.join(known)}, or left out, not {self.compatibility!r}",
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """The settings as plain data."""
+        return asdict(self)
+
+
+def describe_report(metrics: MetricSettings, resamples: int, seed: int, train_scores: str) -> dict[str, Any]:
+    """All that ``multilabel_report`` depends on but for the scores, as plain data.
+
+    Args:
+        metrics: how predictions are measured.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+        train_scores: what those of the training images are, in words.
+    """
+    return {
+        **metrics.describe(),
+        "train_scores": f"{train_scores}, for the rule of the best F1",
+        "resamples": resamples,
+        "intervals": INTERVALS if resamples else None,
+        "seed": seed,
+    }
+
+
+def describe_weights(weights: Path, backbone: Backbone) -> dict[str, Any]:
+    """Which weights, as plain data.
+
+    Raises:
+        UserError: if their file cannot be read.
+    """
+    file = find_weights(weights)
+    return {"backbone": backbone.name, "weights": str(file), "weights_sha256": sha256(file)}
+
+
+def describe_pooled(settings: FeatureSettings, backbone: Backbone) -> dict[str, Any]:
+    """What features are made of feature maps, as plain data."""
+    dim = backbone.out_channels * (2 if settings.pool == "cat" else 1)
+    return {"pool": settings.pool, "feature_dim": dim, "size": settings.size}
+
+
+def describe_pixels(backbone: Backbone) -> dict[str, Any]:
+    """What a backbone's inputs are, as plain data."""
+    return {
+        "bands": bands(backbone),
+        "normalisation": dict(zip(("mean", "std"), map(list, normalisation(backbone)), strict=True)),
+    }
+
+
+def describe_versions() -> dict[str, Any]:
+    """The libraries that features depend on, as plain data."""
+    return {"versions": {"manyview": manyview.__version__, "torch": str(torch.__version__)}}
+
+
+def describe_extraction(settings: FeatureSettings, weights: Path, backbone: Backbone) -> dict[str, Any]:
+    """All that the features of images without labels depend on, as plain data."""
+    return {
+        **describe_weights(weights, backbone),
+        **describe_pooled(settings, backbone),
+        "transform": _TRANSFORMS[settings.crop],
+        **describe_pixels(backbone),
+        "precision": resolve_precision(settings.precision),
+        "device": str(resolve_device(settings.device)),
+        **describe_versions(),
+    }
 
 
 def describe_features(settings: FeatureSettings, data: Data, weights: Path, backbone: Backbone) -> dict[str, Any]:
@@ -65,19 +132,13 @@ def describe_features(settings: FeatureSettings, data: Data, weights: Path, back
     Raises:
         UserError: if the weights' file cannot be read.
     """
-    file = RunFolder(weights).weights if weights.is_dir() else weights
     return {
-        "backbone": backbone.name,
-        "weights": str(file),
-        "weights_sha256": sha256(file),
+        **describe_weights(weights, backbone),
         "loading": describe_loading(backbone.loading),
-        "pool": settings.pool,
-        "feature_dim": backbone.out_channels * (2 if settings.pool == "cat" else 1),
-        "size": settings.size,
+        **describe_pooled(settings, backbone),
         "crop": settings.crop,
         "val_transform": _TRANSFORMS[settings.crop],
-        "bands": bands(backbone),
-        "normalisation": dict(zip(("mean", "std"), map(list, normalisation(backbone)), strict=True)),
+        **describe_pixels(backbone),
         "precision": resolve_precision(settings.precision),
         "device": resolve_device(settings.device).type,
         "untrained_backbone": UNTRAINED,
@@ -85,7 +146,7 @@ def describe_features(settings: FeatureSettings, data: Data, weights: Path, back
         "train": data.train.describe(),
         "val": data.val.describe(),
         "images_in_both": data.images_in_both(),
-        "versions": {"manyview": manyview.__version__, "torch": str(torch.__version__)},
+        **describe_versions(),
     }
 
 

@@ -8,8 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from manyview.backbones import Backbone
-from manyview.backbones.checkpoint import find_weights
+from manyview.backbones import Backbone, find_weights
 from manyview.export.base import of_255
 from manyview.export.checking import Check, native_size
 from manyview.runs import RunFolder, provenance, sha256

@@ -7,8 +7,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from manyview.backbones import Backbone, load_backbone
-from manyview.backbones.detectron2_names import to_detectron2
 from manyview.backbones.files import read_tensors
+from manyview.backbones.formats import to_detectron2
 from manyview.backbones.safe_pickle import read_pickle
 from manyview.errors import UserError
 from manyview.export.base import Format, of_255, other_network, resnet_of

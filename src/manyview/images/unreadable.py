@@ -8,6 +8,7 @@ import struct
 import threading
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
@@ -25,6 +26,23 @@ class UnreadableImage(UserError):  # noqa: N818 - says what the image is, not th
 
     def __str__(self) -> str:
         return self.reason if self.where is None else f"{self.where}: {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """What a data set gives in place of an image that cannot be read.
+
+    It is returned, not raised: a loader process would wrap an error's message in its traceback.
+
+    Attributes:
+        index: of the image in the data set.
+        path: of its file.
+        reason: why, in a few words.
+    """
+
+    index: int
+    path: Path
+    reason: str
 
 
 @contextlib.contextmanager

@@ -16,9 +16,8 @@ from PIL import Image
 
 from manyview.errors import UserError
 from manyview.images import UnreadableImage, open_photograph
-from manyview.report.display import Display
 from manyview.report.sheet import INK, PALE, Sheet, outline
-from manyview.report.shown import colour, readable
+from manyview.report.shown import Display, colour, readable
 from manyview.runs import atomic_write
 from manyview.runs.output import make_folder
 

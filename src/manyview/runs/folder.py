@@ -11,6 +11,7 @@ from manyview.errors import UserError
 from manyview.runs.checkpoints import CheckpointStore
 from manyview.runs.files import atomic_write, remove_leftovers, write_error
 
+WEIGHTS_FILE = "backbone.safetensors"
 _held: set[Path] = set()
 # A folder with nothing but these belongs to a run that was killed before it had begun.
 _PRELIMINARY = frozenset({".lock", "run.json"})
@@ -26,7 +27,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoints = CheckpointStore(path / "checkpoints")
-        self.weights = path / "backbone.safetensors"
+        self.weights = path / WEIGHTS_FILE
         self.metrics_file = path / "metrics.jsonl"
         self.skipped_file = path / "skipped.csv"
         self._lock: IO[str] | None = None

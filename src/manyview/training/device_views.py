@@ -14,9 +14,8 @@ from manyview.images.jpeg_on_device import decode_jpegs
 from manyview.images.loader import Loading
 from manyview.training.loader import Batch, ViewDataset
 from manyview.views import views_per_image
-from manyview.views.device_cropping import crop_resize
 from manyview.views.render.batch_parameters import join_tables
-from manyview.views.render.torch import alter_views
+from manyview.views.render.torch import alter_views, crop_resize
 
 
 class DeviceViews:

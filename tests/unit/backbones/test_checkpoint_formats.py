@@ -153,7 +153,7 @@ def test_the_network_that_the_options_note_is_taken(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", RESNETS)
 def test_every_resnet_is_told_by_its_shapes(name: str) -> None:
-    from manyview.backbones.architectures import infer_resnet
+    from manyview.backbones.build import infer_resnet
 
     with torch.device("meta"):
         state = models.get_model(name, weights=None).state_dict()

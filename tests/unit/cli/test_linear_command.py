@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,7 @@ from typing import Any
 import pytest
 
 from commands import Command, complaint
-from manyview.cli import progress as bars
-from manyview.cli.progress import rate_in_words
+from manyview.cli.progress import phases, rate_in_words
 from manyview.evaluation.linear import training as linear_training
 
 VERB = "linear"  # what the fixture ``command`` runs
@@ -73,8 +73,8 @@ def test_without_a_terminal_a_line_says_from_time_to_time_how_far_it_is(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = [100.0]
-    monkeypatch.setattr(bars.time, "monotonic", lambda: now[0])
-    with bars.phases() as progress:
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with phases() as progress:
         for done in range(6):  # the head's training is taken up after its 40th epoch
             progress(40 + done, 100, "training")
             now[0] += 25
@@ -88,7 +88,7 @@ def test_without_a_terminal_a_line_says_from_time_to_time_how_far_it_is(
         "training: 43 of 100, 25.0 s each, left 23 min 45 s\nfeatures: 1,400 of 2,000, 20/s, left 30 s\n",
     )
     monkeypatch.setenv("RANK", "1")
-    with bars.phases() as progress:
+    with phases() as progress:
         progress(0, 2, "features")
         now[0] += 70
         progress(1, 2, "features")

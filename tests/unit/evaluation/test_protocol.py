@@ -15,8 +15,8 @@ from checkpoint_files import LAYOUTS, network
 from manyview.backbones import load_backbone
 from manyview.errors import UserError
 from manyview.evaluation.data import Sources
-from manyview.evaluation.metric_settings import MetricSettings
-from manyview.evaluation.settings import FeatureSettings, describe_features, describe_loading
+from manyview.evaluation.features.extract import FeatureSettings
+from manyview.evaluation.settings import MetricSettings, describe_features, describe_loading
 from manyview.runs.files import plain
 
 

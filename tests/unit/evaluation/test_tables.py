@@ -11,7 +11,7 @@ from rich.console import Console
 
 from manyview.evaluation import format_table
 from manyview.evaluation.metrics.multilabel import multilabel_report
-from manyview.evaluation.table import format_knn
+from manyview.evaluation.tables import format_knn
 from manyview.runs.files import plain
 from tables import cells, percent
 

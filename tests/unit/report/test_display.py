@@ -7,7 +7,7 @@ import pytest
 
 from manyview.config import BlockViewsConfig
 from manyview.report import show
-from manyview.report.display import Display
+from manyview.report.shown import Display
 
 
 def ramp(bands: int, dtype: type = np.uint16) -> np.ndarray:

@@ -16,7 +16,7 @@ from manyview.errors import UserError
 from manyview.images import open_image
 from manyview.images.decode import EncodedImage
 from manyview.views import BlockViews, largest_shrink, render_views, sample_views, shrink_crops
-from manyview.views.photograph import array_pixels
+from manyview.views.transform import array_pixels
 
 RANDOM = np.random.default_rng(0)
 IMAGE = RANDOM.integers(0, 256, (40, 56, 3), dtype=np.uint8)

@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from manyview.errors import UserError
-from manyview.evaluation.compare.figure import draw_comparison
 from manyview.evaluation.compare.group import Group, make_groups
-from manyview.evaluation.compare.long_format import as_csv
 from manyview.evaluation.compare.protocols import compared, differing, sentence
 from manyview.evaluation.compare.summary import PRETRAINED, common_fraction, summary_rows
-from manyview.evaluation.compare.tables import as_markdown
-from manyview.evaluation.record import RESULT_FILE, write_result
+from manyview.evaluation.compare.tables import as_csv, as_markdown
+from manyview.evaluation.session import RESULT_FILE, write_result
 from manyview.runs import atomic_write, provenance
 from manyview.runs.files import plain
 from manyview.runs.output import claim_folder
@@ -85,7 +83,7 @@ def _result(groups: Sequence[Group], baseline: str) -> dict[str, Any]:
     shared = {key: value for key, value in compared(first.protocol).items() if key not in different}
     protocol = {
         "evaluation": KIND,
-        "kind": first.kind.verb,
+        "kind": first.kind.tag,
         "title": first.kind.title,
         "headline": [key for key in first.kind.headline if key in shared],
         "baseline": baseline,
@@ -97,6 +95,7 @@ def _result(groups: Sequence[Group], baseline: str) -> dict[str, Any]:
         "differing": different,
     }
     result = {
+        "evaluation": "compare",
         "protocol": protocol,
         "groups": {group.name: [_member(group, place) for place in range(len(group.members))] for group in groups},
         "warnings": [sentence(*item) for item in different.items()]
@@ -135,5 +134,7 @@ def _write(out: Path, result: dict[str, Any], classes: int | None) -> None:
     """All files, metrics.json last: where it is, the others are."""
     atomic_write(out / TABLE_FILE, as_markdown(result))
     atomic_write(out / CSV_FILE, as_csv(result))
+    from manyview.evaluation.compare.figure import draw_comparison
+
     atomic_write(out / PICTURE_FILE, draw_comparison(result, classes))
     write_result(out, result)

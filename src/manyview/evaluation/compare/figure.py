@@ -15,8 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from manyview.evaluation.compare.by_class import ClassDifferences, class_differences, other_groups
-from manyview.evaluation.compare.summary import PRETRAINED
+from manyview.evaluation.compare.summary import PRETRAINED, ClassDifferences, class_differences, other_groups
 from manyview.evaluation.compare.tables import label, percent
 from manyview.evaluation.probe.figure import chance
 

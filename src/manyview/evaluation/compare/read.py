@@ -1,20 +1,111 @@
-"""Finding evaluations on the disk and reading them."""
+"""Finding evaluations on the disk and reading them.
+
+Another evaluation that can be compared is an entry of ``KINDS``: its tag, the shape of its results, and how those
+become points.
+"""
 
 from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 
 from manyview.errors import UserError
-from manyview.evaluation.compare.kinds import BY_CLASS, KINDS, Kind, Point
-from manyview.evaluation.record import RESULT_FILE
+from manyview.evaluation.metrics.precision_recall import OVERALL, PER_CLASS
+from manyview.evaluation.session import RESULT_FILE
 from manyview.runs import RunFolder
+
+METRICS = ("mAP", *OVERALL)
+BY_CLASS = ("AP", *PER_CLASS)
+
+_Figure = float | None  # None where it is undefined
+_STRICT = ConfigDict(strict=True, extra="ignore")
+_REPORT_FIELDS: dict[str, Any] = {
+    **dict.fromkeys(METRICS, (_Figure, ...)),
+    "AP": (list[_Figure], ...),
+    **dict.fromkeys(PER_CLASS, (list[_Figure], None)),
+    "intervals": (dict[str, list[_Figure]], None),
+}
+Report: type[BaseModel] = create_model("Report", __config__=_STRICT, **_REPORT_FIELDS)
+
+
+class Drawn(BaseModel):
+    """Figures of classifiers fitted on a part of the labels, by draw."""
+
+    model_config = _STRICT
+    fraction: float
+    images: int
+    runs: list[Report]  # type: ignore[valid-type]  # made above, from the metrics' names
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """What one backbone gave with one amount of labels.
+
+    Attributes:
+        fraction: of the training photographs; None where an evaluation has but one amount.
+        images: how many those are; None likewise.
+        runs: the figures of each draw of the photographs; one where nothing is drawn.
+    """
+
+    fraction: float | None
+    images: int | None
+    runs: tuple[Mapping[str, Any], ...]
+
+
+def _single(report: BaseModel) -> tuple[Point, ...]:
+    return (Point(None, None, (report.model_dump(exclude_unset=True),)),)
+
+
+def _curve(entries: list[Drawn]) -> tuple[Point, ...]:
+    return tuple(
+        Point(entry.fraction, entry.images, tuple(run.model_dump(exclude_unset=True) for run in entry.runs))  # type: ignore[attr-defined]
+        for entry in entries
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """An evaluation that can be compared.
+
+    Attributes:
+        tag: what "evaluation" says in its files, and the verb of the command that makes it.
+        title: of its tables.
+        headline: keys of the protocol that stand above its tables.
+        parse: checks "results" of its files; raises pydantic's ``ValidationError``.
+        points: those of one backbone, from what ``parse`` gives for it.
+    """
+
+    tag: str
+    title: str
+    headline: tuple[str, ...]
+    parse: Callable[[Any], dict[str, Any]] = TypeAdapter(dict[str, Report]).validate_python
+    points: Callable[[Any], tuple[Point, ...]] = _single
+
+
+KINDS = (
+    Kind("linear", "Multi-label linear evaluation", ("pool", "size", "cached", "epochs", "threshold")),
+    Kind("knn", "Multi-label kNN", ("pool", "size", "neighbours", "temperature", "threshold")),
+    Kind(
+        "probe",
+        "One-vs-rest linear classification on a part of the labels",
+        ("pool", "size", "classifier", "scaling", "costs"),
+        TypeAdapter(dict[str, list[Drawn]]).validate_python,
+        _curve,
+    ),
+)
+
+_OLDER_TAGS = {
+    "multi-label linear classification on a frozen backbone": "linear",
+    "multi-label classification by the nearest neighbours of a frozen backbone's features": "knn",
+    "one-vs-rest linear classification on a frozen backbone's features of some training photographs": "probe",
+}
+"""Of files without a tag, which earlier versions wrote: what "evaluation" says in their protocols."""
 
 _VERBS = "linear, knn or probe"
 _NAMED = 3  # evaluations that a message names at most
@@ -109,7 +200,8 @@ def read(file: Path) -> Evaluation:
     protocol = content.get("protocol") if isinstance(content, dict) else None
     if not isinstance(protocol, dict):
         raise UserError(f"{file} is not the result of an evaluation: give that of manyview {_VERBS}")
-    kind = next((kind for kind in KINDS if kind.evaluation == protocol.get("evaluation")), None)
+    tag = content.get("evaluation", _OLDER_TAGS.get(str(protocol.get("evaluation"))))
+    kind = next((kind for kind in KINDS if kind.tag == tag), None)
     if kind is None:
         what = next((f" ({protocol[key]})" for key in ("evaluation", "kind") if key in protocol), "")
         raise UserError(f"{file} is of another kind{what}: compare takes results of manyview {_VERBS}")

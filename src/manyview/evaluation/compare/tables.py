@@ -1,8 +1,10 @@
-"""A comparison as tables: for a terminal, and as Markdown."""
+"""A comparison as tables: for a terminal, as Markdown and as CSV."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,11 +12,11 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from manyview.evaluation.compare.by_class import class_differences, other_groups
-from manyview.evaluation.compare.kinds import METRICS
 from manyview.evaluation.compare.protocols import short
-from manyview.evaluation.compare.summary import RANDOM_INIT
+from manyview.evaluation.compare.read import METRICS
+from manyview.evaluation.compare.summary import RANDOM_INIT, class_differences, other_groups
 
+COLUMNS = ("group", "network", "fraction", "images", "metric", "class", "mean", "std", "n", "difference")
 _NAMED = 3  # groups whose names fit above columns
 _SHORT = 9  # characters of a name that stays in one line
 
@@ -75,6 +77,34 @@ def as_markdown(result: dict[str, Any]) -> str:
         parts += [f"## {_escaped(table.title)}", *map(_escaped, table.above), _markdown(table)]
         parts += ["\n".join(f"- {_escaped(note)}" for note in table.below)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def as_csv(result: dict[str, Any]) -> str:
+    """What ``compare`` returns, a line for each group, metric and class.
+
+    Figures are fractions of 1 in all digits. Empty are "class" for figures over all classes, "fraction" and "images"
+    where labels do not vary, and what is undefined: "std" of a single figure, "difference" of the baseline.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows(_lines(result))
+    return text.getvalue()
+
+
+def _lines(result: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
+    classes = result["protocol"]["classes"]
+    for row in result["results"]:
+        head = (row["group"], row["network"], row["fraction"], row["images"])
+        for metric, entry in row["summary"].items():
+            difference = None if row["difference"] is None else row["difference"].get(metric)
+            if not isinstance(entry["mean"], list):
+                yield (*head, metric, "", entry["mean"], entry["std"], entry["n"], difference)
+                continue
+            differences = difference or [None] * len(classes)
+            for cells in zip(classes, entry["mean"], entry["std"], differences, strict=True):
+                name, mean, std, own = cells
+                yield (*head, metric, name, mean, std, entry["n"], own)
 
 
 def label(row: Mapping[str, Any]) -> str:

@@ -16,15 +16,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from manyview.backbones import Backbone, load_backbone
-from manyview.errors import UserError
+from manyview.errors import UserError, require
 from manyview.evaluation.embed.files import KIND, Rows, Writer, as_text
 from manyview.evaluation.embed.npz import NpzRows
 from manyview.evaluation.embed.parquet import ParquetRows, require_pyarrow
-from manyview.evaluation.embed.photographs import Maps, PhotographsInBoxes, feature_maps
 from manyview.evaluation.embed.read import FORMATS
-from manyview.evaluation.embed.settings import RECORD_SUFFIX, SKIPPED_SUFFIX, Extraction, describe_network
 from manyview.evaluation.features.backbone import FrozenBackbone, bands
-from manyview.evaluation.features.extract import require
+from manyview.evaluation.features.dataset import ImageDataset, fixed_views
+from manyview.evaluation.features.extract import FeatureSettings, Maps, feature_maps
+from manyview.evaluation.settings import describe_extraction
 from manyview.images import ImageFiles, find_images
 from manyview.images.skipped import SkippedImages
 from manyview.pooling import pool as pool_maps
@@ -35,6 +35,8 @@ from manyview.runs.signals import StopRequest
 from manyview.runtime import resolve_device, resolve_precision
 
 DTYPES = ("float32", "float16")
+RECORD_SUFFIX, SKIPPED_SUFFIX = ".json", ".skipped.csv"
+"""Endings of the files beside a file of features, in place of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ def embed(
         KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM, after the current batch; nothing is written then.
     """
     start, origin = time.perf_counter(), provenance()
-    settings = Extraction(pool, size, batch_size, workers, device, precision)
+    settings = FeatureSettings(pool, size, workers, device, precision, batch_size=batch_size)
     written = FileSettings(patches, dtype, max_bad_fraction)
     out = Path(out)
     record_file = out.with_suffix(RECORD_SUFFIX)
@@ -126,7 +128,7 @@ def embed(
     skipped = SkippedImages(files, max_bad_fraction, out.with_suffix(SKIPPED_SUFFIX), "max_bad_fraction")
     protocol = {
         "kind": KIND,
-        **describe_network(Path(weights), network, settings),
+        **describe_extraction(settings, Path(weights), network),
         "dtype": dtype,
         "images": str(images),
         "list": None if list is None else str(list),
@@ -158,11 +160,29 @@ def embed(
     return record
 
 
+def format_written(record: dict[str, Any], out: Path) -> str:
+    """What ``embed`` returned, in two lines for a terminal.
+
+    Args:
+        record: of the file.
+        out: the file.
+    """
+    protocol, results = record["protocol"], record["results"]
+    shape = protocol["patches"]
+    what = f"{protocol['feature_dim']:,} features each ({protocol['pool']} at {protocol['size']} px)"
+    if shape:
+        what += f" and {shape['rows']} x {shape['columns']} places of {shape['dim']:,}"
+    lines = f"{results['photographs']:,} photographs: {what}, {protocol['dtype']}, by {protocol['backbone']}"
+    listing = out.with_suffix(SKIPPED_SUFFIX)
+    skipped = f"; {results['skipped']:,} could not be read, listed in {listing}" if results["skipped"] else ""
+    return f"{lines}\nWritten to {out} ({out.stat().st_size / 1e6:,.1f} MB){skipped}"
+
+
 def _write_rows(
     writer: Writer,
     network: Backbone,
     files: ImageFiles,
-    settings: Extraction,
+    settings: FeatureSettings,
     written: FileSettings,
     skipped: SkippedImages,
     progress: Progress,
@@ -170,20 +190,20 @@ def _write_rows(
 ) -> dict[str, int] | None:
     """Write all rows; gives the shape of a photograph's patches, if those are written."""
     frozen = FrozenBackbone(network, resolve_device(settings.device), resolve_precision(settings.precision))
-    photographs = PhotographsInBoxes(files, settings.size, bands=bands(network))
+    images = ImageDataset(files, settings.size, fixed_views, bands(network))
     shape: dict[str, int] | None = None
     done, phase = 0, "features"
     progress(done, len(files), phase)
     for maps in feature_maps(
-        frozen, photographs, range(len(files)), batch_size=settings.batch_size, workers=settings.workers
+        frozen, images, range(len(files)), batch_size=settings.batch_size, workers=settings.workers
     ):
-        skipped.add((item.index, item.reason) for item in maps.unread)
+        skipped.add((item.index, item.reason) for item in maps.unreadable)
         if maps.places:
             rows = _rows(maps, files, settings.pool, written)
             writer.write(rows)
             if rows.patches is not None:
                 shape = dict(zip(("rows", "columns", "dim"), rows.patches.shape[1:], strict=True))
-        done += len(maps.places) + len(maps.unread)
+        done += len(maps.places) + len(maps.unreadable)
         progress(done, len(files), phase)
         if stop.signal is not None:
             stop.act()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8, UInt16
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -13,10 +13,10 @@ from manyview.backbones import Backbone
 from manyview.backbones.folding import folded
 from manyview.config import IMAGENET_MEAN, IMAGENET_STD
 from manyview.errors import UserError
-from manyview.evaluation.features.dataset import Pixels
 from manyview.runtime import single_threads
 from manyview.views import normalize_channels_last
 
+Pixels = UInt8[Tensor, "batch channels size size"] | UInt16[Tensor, "batch channels size size"]
 Maps = Float32[Tensor, "batch dim height width"]
 
 # Maps of more leave a core's cache, and fewer do not keep it busy: of 1 to 64 images of 224 x 224 in a part, 16 were

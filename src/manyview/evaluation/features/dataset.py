@@ -1,47 +1,168 @@
-"""Photographs as batches of S x S pixels, decoded in loader processes, for networks that are not trained."""
+"""Images as batches of S x S pixels, decoded in loader processes, for networks that are not trained on them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Int, UInt8, UInt16
+from jaxtyping import UInt8, UInt16
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from manyview.config import WholeViewsConfig
+from manyview.config import ViewsConfig, WholeViewsConfig
 from manyview.errors import UserError
-from manyview.images import UnreadableImage, open_photograph
+from manyview.evaluation.features.backbone import Pixels
+from manyview.images import ImageFiles, Unreadable, UnreadableImage, open_photograph
 from manyview.images.bands import same_depth
 from manyview.images.loader import load_in_workers
-from manyview.views import ViewParameters, render_views, sample_view
+from manyview.views import Box, ViewParameters, block_boxes, render_views, sample_view
 
-Place = tuple[int, int]
-"""Epoch and index of a photograph."""
+ViewsOf = Callable[[int, int, int, int], Sequence[ViewParameters]]
+"""From an image's width, its height, the epoch and its index to the views of it; as many of each image."""
 
-View = UInt8[np.ndarray, "channels size size"] | UInt16[np.ndarray, "channels size size"]
-Pixels = UInt8[Tensor, "batch channels size size"] | UInt16[Tensor, "batch channels size size"]
+Boxes = Callable[[int, int], Sequence[Box]]
+"""From an image's width and height to parts of it."""
 
-Batch = tuple[Pixels, Int[Tensor, " batch"]]
-"""Pixels of some photographs, and the photographs' indices."""
+Views = UInt8[np.ndarray, "views channels size size"] | UInt16[np.ndarray, "views channels size size"]
+Place = tuple[int, int, int]
+"""Index of an image, its width and its height."""
 
 MIN_SIZE = 8
 
 CROPS = ("warp", "center")
-"""What becomes of a photograph that is not cropped at random: warped to the square, or the centre of it cut out."""
+"""What becomes of an image that is not cropped at random: warped to the square, or the centre of it cut out."""
 _CENTRE = 0.875
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """What stands in for a batch with a photograph that cannot be read."""
+class Batch(NamedTuple):
+    """Some images.
 
-    path: Path
-    reason: str
+    Attributes:
+        pixels: (images, views, channels, S, S), 8 or 16 bits, of those that can be read; None if none can.
+        places: of each of those.
+        unreadable: the others.
+    """
+
+    pixels: Tensor | None
+    places: list[Place]
+    unreadable: list[Unreadable]
+
+
+class ImageDataset(Dataset[tuple[Views, Place] | Unreadable]):
+    """Views of images of S x S pixels each; item (epoch, index) is all views of one image.
+
+    Args:
+        files: the images.
+        size: S, in pixels.
+        views: which views, such as ``fixed_views``; what it draws depends on its arguments alone.
+        bands: "rgb", or the number of bands that each image has.
+        rgb_bands: which of several bands are red, green and blue, if any.
+        max_pixels: larger images count as unreadable.
+    """
+
+    def __init__(
+        self,
+        files: ImageFiles,
+        size: int,
+        views: ViewsOf,
+        bands: Literal["rgb"] | int = "rgb",
+        rgb_bands: tuple[int, int, int] | None = None,
+        max_pixels: int = 200_000_000,
+    ) -> None:
+        self.files, self.size, self.views, self.bands, self.max_pixels = files, size, views, bands, max_pixels
+        self.colours = (0, 1, 2) if bands == "rgb" else rgb_bands
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, place: tuple[int, int]) -> tuple[Views, Place] | Unreadable:
+        epoch, index = place
+        path = self.files.path(index)
+        try:
+            image = open_photograph(path, self.bands, max_pixels=self.max_pixels).decode()
+        except UnreadableImage as error:
+            return Unreadable(index, path, error.reason)
+        height, width = image.shape[:2]
+        views = self.views(width, height, epoch, index)
+        return render_views(image, views, self.size, rgb=self.colours), (index, width, height)
+
+
+def load(
+    images: ImageDataset, batches: Iterable[Sequence[tuple[int, int]]], *, workers: int | None, pin: bool = False
+) -> Iterator[Batch]:
+    """Batches of images, in order, whatever the number of workers.
+
+    Args:
+        images: what to load.
+        batches: epoch and index of each image of each batch.
+        workers: loader processes, 0 for none; unset: by cores.
+        pin: whether the pixels lie in page-locked memory, from which an accelerator copies faster.
+    """
+    return load_in_workers(images, workers=workers, pin=pin, batch_sampler=batches, collate_fn=_collate)
+
+
+def load_readable(
+    images: ImageDataset, batches: Iterable[Sequence[tuple[int, int]]], *, workers: int | None, pin: bool = False
+) -> Iterator[Pixels]:
+    """The same for images of one view each, all of which must be readable: their pixels.
+
+    Raises:
+        UserError: at the first image that cannot be read, with its path and the reason.
+    """
+    for pixels, _, unreadable in load(images, batches, workers=workers, pin=pin):
+        if unreadable:
+            raise UserError(
+                f"cannot read {unreadable[0].path} ({unreadable[0].reason}): the figures are for exactly the "
+                "photographs of the label files, so mend this file or take it out of the label file"
+            )
+        assert pixels is not None
+        yield pixels.squeeze(1)
+
+
+def in_batches(indices: Sequence[int], batch_size: int) -> Iterator[list[tuple[int, int]]]:
+    """Epoch 0 of these images, for ``load``, in batches of which the last may be smaller."""
+    for start in range(0, len(indices), batch_size):
+        yield [(0, index) for index in indices[start : start + batch_size]]
+
+
+def _collate(items: list[tuple[Views, Place] | Unreadable]) -> Batch:
+    read = [item for item in items if not isinstance(item, Unreadable)]
+    unreadable = [item for item in items if isinstance(item, Unreadable)]
+    pixels = torch.from_numpy(np.stack(same_depth([views for views, _ in read]))) if read else None
+    return Batch(pixels, [place for _, place in read], unreadable)
+
+
+def fixed_views(
+    width: int, height: int, epoch: int, index: int, *, crop: str = "warp", flip: bool = False
+) -> Sequence[ViewParameters]:
+    """The image as ``fixed_view`` shows it."""
+    return [fixed_view(width, height, crop, flip)]
+
+
+def random_views(
+    width: int, height: int, epoch: int, index: int, *, config: WholeViewsConfig, seed: int
+) -> Sequence[ViewParameters]:
+    """A random view of the image, drawn from (seed, epoch, index) alone."""
+    return [sample_view(config, width, height, seed=seed, epoch=epoch, image=index, view=0)]
+
+
+def whole_and_pair(
+    width: int, height: int, epoch: int, index: int, *, config: ViewsConfig, seed: int
+) -> Sequence[ViewParameters]:
+    """The whole image, then the two views of one positive pair; of several pairs, the images take turns with them."""
+    first = 2 * (index % config.pairs)
+    pair = (
+        sample_view(config, width, height, seed=seed, epoch=epoch, image=index, view=view)
+        for view in (first, first + 1)
+    )
+    return [fixed_view(width, height), *pair]
+
+
+def box_views(width: int, height: int, epoch: int, index: int, *, boxes: Boxes) -> Sequence[ViewParameters]:
+    """Parts of the image, each warped to the square."""
+    return [_plain_view(box, box) for box in boxes(width, height)]
 
 
 def random_crops(size: int) -> WholeViewsConfig:
@@ -51,110 +172,33 @@ def random_crops(size: int) -> WholeViewsConfig:
     )
 
 
-class Photographs(Dataset[tuple[View, int] | Unreadable]):
-    """Named photographs of a folder, as S x S pixels.
-
-    Args:
-        images: folder that the names are relative to.
-        names: relative names.
-        size: S, in pixels.
-        crops: random crop and flip, drawn from (seed, epoch, index) alone; without it the photograph is seen as
-            ``crop`` says.
-        seed: seed of the crops.
-        bands: "rgb", or the number of bands that each has.
-        crop: "warp", the whole photograph warped to the square, or "center", the square at its centre whose side is
-            7/8 of the shorter side (224 of 256 pixels), resized.
-        flip: whether it is mirrored, where it is not cropped at random.
-    """
-
-    def __init__(
-        self,
-        images: Path,
-        names: Sequence[str],
-        size: int,
-        crops: WholeViewsConfig | None = None,
-        seed: int = 0,
-        bands: Literal["rgb"] | int = "rgb",
-        crop: str = "warp",
-        flip: bool = False,
-    ) -> None:
-        self.images, self.names, self.size, self.crops, self.seed, self.bands = images, names, size, crops, seed, bands
-        self.crop, self.flip = crop, flip
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __getitem__(self, place: Place) -> tuple[View, int] | Unreadable:
-        epoch, index = place
-        path = self.images / self.names[index]
-        try:
-            photograph = open_photograph(path, self.bands).decode()
-        except UnreadableImage as error:
-            # Returned, not raised: a loader process would wrap the message in its traceback.
-            return Unreadable(path, error.reason)
-        height, width = photograph.shape[:2]
-        if self.crops is None:
-            view = fixed_view(width, height, self.crop, self.flip)
-        else:
-            view = sample_view(self.crops, width, height, seed=self.seed, epoch=epoch, image=index, view=0)
-        return render_views(photograph, [view], self.size, rgb=(0, 1, 2) if self.bands == "rgb" else None)[0], index
-
-
-def load(
-    photographs: Photographs, places: Iterable[Sequence[Place]], *, workers: int | None, pin: bool = False
-) -> Iterator[Batch]:
-    """Batches of photographs, in the order of ``places``, whatever the number of workers.
-
-    Args:
-        photographs: what to load.
-        places: the places of each batch.
-        workers: loader processes, 0 for none; unset: by cores.
-        pin: whether the pixels lie in page-locked memory, from which an accelerator copies faster.
-
-    Yields:
-        One batch for each element of ``places``.
-
-    Raises:
-        UserError: at the first photograph that cannot be read, with its path and the reason.
-    """
-    for batch in load_in_workers(photographs, workers=workers, pin=pin, batch_sampler=places, collate_fn=_collate):
-        if isinstance(batch, Unreadable):
-            raise UserError(
-                f"cannot read {batch.path} ({batch.reason}): the figures are for exactly the photographs of the label "
-                "files, so mend this file or take it out of the label file"
-            )
-        yield batch
-
-
-def _collate(items: list[tuple[View, int] | Unreadable]) -> Batch | Unreadable:
-    """Stack the items, or pass on the first that could not be read."""
-    pixels, indices = [], []
-    for item in items:
-        if isinstance(item, Unreadable):
-            return item
-        pixels.append(item[0])
-        indices.append(item[1])
-    return torch.from_numpy(np.stack(same_depth(pixels))), torch.tensor(indices)
-
-
 def fixed_view(width: int, height: int, crop: str = "warp", flip: bool = False) -> ViewParameters:
     """A view that nothing random decides, with unchanged colours.
 
     Args:
-        width: of the photograph, in pixels.
-        height: likewise.
-        crop: "warp" for the whole photograph, or "center" for the square at its centre.
+        width: of the image, in pixels.
+        height: of the image, in pixels.
+        crop: "warp" for the whole image, or "center" for the square at its centre whose side is 7/8 of the shorter
+            side (224 of 256 pixels).
         flip: whether it is mirrored.
     """
     box = (0, 0, width, height)
     side = max(1, round(_CENTRE * min(width, height)))
     left, top = (width - side) // 2, (height - side) // 2
+    return _plain_view(box, (left, top, left + side, top + side) if crop == "center" else box, flip)
+
+
+def _plain_view(block: Box, crop: Box, flip: bool = False) -> ViewParameters:
     return ViewParameters(
-        block=box,
-        crop=(left, top, left + side, top + side) if crop == "center" else box,
-        flip=flip,
-        jitter=None,
-        grayscale=False,
-        blur_sigma=None,
-        solarize=False,
+        block=block, crop=crop, flip=flip, jitter=None, grayscale=False, blur_sigma=None, solarize=False
     )
+
+
+def whole(width: int, height: int) -> Sequence[Box]:
+    """The image as one part."""
+    return ((0, 0, width, height),)
+
+
+def four_blocks(width: int, height: int) -> Sequence[Box]:
+    """The paper's four blocks, which overlap by .2 (Section 3.1)."""
+    return block_boxes(width, height)

@@ -1,8 +1,10 @@
-"""Features of a frozen backbone: extracted once, pooled by average and by maximum."""
+"""Features of a frozen backbone: pooled, of images and of several views of each, and before pooling."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -10,13 +12,65 @@ from jaxtyping import Float32
 from torch import Tensor, nn
 
 from manyview import distributed, pooling
-from manyview.errors import UserError
+from manyview.errors import UserError, require
 from manyview.evaluation.features.backbone import FrozenBackbone, bands
-from manyview.evaluation.features.dataset import CROPS, MIN_SIZE, Photographs, load
+from manyview.evaluation.features.dataset import (
+    CROPS,
+    MIN_SIZE,
+    ImageDataset,
+    Place,
+    fixed_views,
+    in_batches,
+    load,
+    load_readable,
+)
+from manyview.images import ImageFiles, Unreadable
 from manyview.runs.progress import Progress, no_progress
 from manyview.runtime import resolve_device, resolve_precision
 
 Pooled = dict[str, Float32[Tensor, "images dim"]]
+
+# What is measured in views goes through the backbones so many images at a time: untrained norms go by the batch.
+BATCH_SIZE = 32
+_NOT_FINITE = (
+    "the backbone gives features that are not finite: its weights are damaged, or come from a run that diverged"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSettings:
+    """How features are made of images; checked when made.
+
+    Attributes:
+        pool: of the feature maps.
+        size: side of the inputs in pixels.
+        workers: loader processes; None: by cores.
+        device: of the backbone, as a user names it.
+        precision: of the backbone, as a user names it.
+        crop: what becomes of each image, one of ``CROPS``.
+        batch_size: inputs at a time.
+
+    Raises:
+        UserError: if a value is out of range.
+    """
+
+    pool: str
+    size: int
+    workers: int | None
+    device: str
+    precision: str
+    crop: str = "warp"
+    batch_size: int = 64
+
+    def __post_init__(self) -> None:
+        known = ", ".join(pooling.KINDS)
+        require(self.pool in pooling.KINDS, f"pool must be one of {known}, not {self.pool!r}")
+        require(self.size >= MIN_SIZE, f"size must be at least {MIN_SIZE} pixels, not {self.size}")
+        require(self.workers is None or self.workers >= 0, f"workers must be at least 0, not {self.workers}")
+        require(self.crop in CROPS, f"crop must be one of {', '.join(CROPS)}, not {self.crop!r}")
+        require(self.batch_size >= 1, f"batch_size must be at least 1, not {self.batch_size}")
+        resolve_device(self.device)
+        resolve_precision(self.precision)
 
 
 @torch.no_grad()
@@ -67,28 +121,22 @@ def extract(
     """
     if not names:
         raise UserError("there are no photographs to extract features of")
-    where, precision = resolve_device(device), resolve_precision(precision)
-    require(size >= MIN_SIZE, f"size must be at least {MIN_SIZE} pixels, not {size}")
-    require(crop in CROPS, f"crop must be one of {', '.join(CROPS)}, not {crop!r}")
-    require(batch_size >= 1, f"batch_size must be at least 1, not {batch_size}")
-    frozen = FrozenBackbone(backbone, where, precision)
-    places = [(0, index) for index in distributed.share(range(len(names)))]
-    batches = [places[start : start + batch_size] for start in range(0, len(places), batch_size)]
+    FeatureSettings("gamp", size, workers, device, precision, crop, batch_size)  # checks them
+    where = resolve_device(device)
+    frozen = FrozenBackbone(backbone, where, resolve_precision(precision))
+    own = distributed.share(range(len(names)))
+    dataset = ImageDataset(ImageFiles(images, names), size, partial(fixed_views, crop=crop, flip=flip), bands(backbone))
     pooled: dict[str, list[Float32[Tensor, "batch dim"]]] = {"avg": [], "max": []}
     done = 0
-    progress(done, len(places), phase)
-    photographs = Photographs(images, names, size, bands=bands(backbone), crop=crop, flip=flip)
-    for pixels, indices in load(photographs, batches, workers=workers, pin=where.type == "cuda"):
+    progress(done, len(own), phase)
+    for pixels in load_readable(dataset, in_batches(own, batch_size), workers=workers, pin=where.type == "cuda"):
         features = frozen(pixels)
         for kind, parts in pooled.items():
             parts.append(pooling.pool(features, kind).cpu())
-        done += len(indices)
-        progress(done, len(places), phase)
+        done += len(pixels)
+        progress(done, len(own), phase)
     result = {kind: distributed.gather_shares(torch.cat(parts), len(names)) for kind, parts in pooled.items()}
-    require(
-        all(bool(torch.isfinite(values).all()) for values in result.values()),
-        "the backbone gives features that are not finite: its weights are damaged, or come from a run that diverged",
-    )
+    require(all(bool(torch.isfinite(values).all()) for values in result.values()), _NOT_FINITE)
     return result
 
 
@@ -97,7 +145,108 @@ def combine(pooled: Pooled, kind: str) -> Float32[Tensor, "images pooled_dim"]:
     return pooling.combine(pooled["avg"], pooled["max"], kind)
 
 
-def require(condition: bool, message: str) -> None:
-    """Raise a UserError with this message unless the condition holds."""
-    if not condition:
-        raise UserError(message)
+@dataclass(frozen=True, slots=True, eq=False)
+class Maps:
+    """Feature maps of some images.
+
+    Attributes:
+        maps: (images, views, D, h, w), on the backbone's device.
+        places: index, width and height of each of the images.
+        unreadable: images of the batch that could not be read.
+    """
+
+    maps: Float32[Tensor, "images views dim rows columns"]
+    places: list[Place]
+    unreadable: list[Unreadable]
+
+
+def feature_maps(
+    network: FrozenBackbone,
+    images: ImageDataset,
+    indices: Sequence[int],
+    *,
+    batch_size: int,
+    workers: int | None = None,
+) -> Iterator[Maps]:
+    """A network's feature maps of views of images, in the order of ``indices``; one batch is held at a time.
+
+    Args:
+        network: the backbone.
+        images: what is shown to it.
+        indices: which of them.
+        batch_size: images at a time, those included that cannot be read.
+        workers: loader processes, 0 for none; unset: by cores. The maps do not depend on it.
+
+    Yields:
+        One element a batch; without any map where none of its images can be read.
+
+    Raises:
+        UserError: the network fails on images of this size, or gives features that are not finite.
+    """
+    pin = network.device.type == "cuda"
+    for pixels, places, unreadable in load(images, in_batches(indices, batch_size), workers=workers, pin=pin):
+        if pixels is None:
+            yield Maps(torch.empty(0, 0, 0, 0, 0), places, unreadable)
+            continue
+        maps = network(pixels.flatten(0, 1))
+        require(bool(maps.isfinite().all()), _NOT_FINITE)
+        yield Maps(maps.unflatten(0, tuple(pixels.shape[:2])), places, unreadable)
+
+
+@dataclass
+class FeaturesInViews:
+    """What networks make of the images that could be read.
+
+    Attributes:
+        by_network: (images, views, D): global average of the feature maps of each view.
+        unreadable: the other images, with the reason.
+    """
+
+    by_network: dict[str, Float32[Tensor, "images views dim"]]
+    unreadable: list[Unreadable]
+
+    @property
+    def readable(self) -> int:
+        """Images measured."""
+        return max(map(len, self.by_network.values()), default=0)
+
+
+def features_in_views(
+    networks: Mapping[str, nn.Module],
+    images: ImageDataset,
+    indices: Sequence[int],
+    *,
+    device: torch.device,
+    precision: str = "float32",
+    workers: int | None = None,
+    progress: Progress = no_progress,
+) -> FeaturesInViews:
+    """Pool several networks' feature maps of the same pixels.
+
+    Args:
+        networks: backbones by name; moved to the device, set to eval mode.
+        images: what is shown to them.
+        indices: which of the images, in which order.
+        device: where the networks run.
+        precision: of the networks: "float32" or "bf16".
+        workers: loader processes, 0 for none; unset: by cores. The features do not depend on it.
+        progress: called after each batch.
+
+    Raises:
+        UserError: a network fails on images of this size.
+    """
+    frozen = {name: FrozenBackbone(network, device, precision) for name, network in networks.items()}
+    parts: dict[str, list[Tensor]] = {name: [] for name in networks}
+    found: list[Unreadable] = []
+    done, phase = 0, "photographs"
+    progress(done, len(indices), phase)
+    batches = in_batches(indices, BATCH_SIZE)
+    for pixels, places, unreadable in load(images, batches, workers=workers, pin=device.type == "cuda"):
+        found += unreadable
+        if pixels is not None:
+            for name, network in frozen.items():
+                pooled = pooling.pool(network(pixels.flatten(0, 1)), "avg").cpu()
+                parts[name].append(pooled.unflatten(0, tuple(pixels.shape[:2])))
+        done += len(places) + len(unreadable)
+        progress(done, len(indices), phase)
+    return FeaturesInViews({name: torch.cat(batches) for name, batches in parts.items() if batches}, found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,19 +16,18 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from manyview.backbones import Backbone, load_backbone, wrap_backbone
-from manyview.backbones.untrained import UNTRAINED, untrained
+from manyview.backbones.build import UNTRAINED, untrained
 from manyview.config import DataConfig, PretrainConfig, ViewsConfig, WholeViewsConfig
-from manyview.errors import UserError
+from manyview.errors import UserError, require
 from manyview.evaluation.features.backbone import bands
-from manyview.evaluation.features.dataset import MIN_SIZE
-from manyview.evaluation.features.extract import require
+from manyview.evaluation.features.dataset import MIN_SIZE, ImageDataset, whole_and_pair
+from manyview.evaluation.features.extract import BATCH_SIZE, FeaturesInViews, features_in_views
 from manyview.evaluation.health.diagnosis import Measures, diagnose
 from manyview.evaluation.health.run_parts import Trained, run_at, run_config, trained_with
-from manyview.evaluation.label_free_protocol import describe_photographs, describe_weights
-from manyview.evaluation.photographs_in_views import BATCH_SIZE, Features, PhotographsInViews, features_in_views
-from manyview.evaluation.record import RESULT_FILE, write_result
+from manyview.evaluation.session import RESULT_FILE, write_result
+from manyview.evaluation.settings import describe_loading, describe_pixels, describe_versions, describe_weights
 from manyview.images import find_images
-from manyview.measures import alignment, alpha_req, collapse_std, effective_rank, uniformity
+from manyview.measures import ALPHA_REQ_RANKS, alignment, alpha_req, collapse_std, effective_rank, uniformity
 from manyview.runs import RunFolder, provenance
 from manyview.runs.output import claim_folder
 from manyview.runs.progress import Progress, no_progress
@@ -103,13 +103,13 @@ def check_weights(
     views = views or (config.views if config else WholeViewsConfig())
     views = views.model_copy(update={"size": size or (config.views if config else views).size})
     network = _load(weights, backbone, views.size, config)
-    photographs = _photographs(network, Path(images), Path(list) if list is not None else None, views, seed, config)
+    dataset = _dataset(network, Path(images), Path(list) if list is not None else None, views, seed, config)
     compared = random_init and not network.name.startswith("own:")
     beside = {"random_init": _without_statistics(untrained(network, seed))} if compared else {}
     found = features_in_views(
         {"pretrained": network, **beside},
-        photographs,
-        _draw(len(photographs.files), sample, seed),
+        dataset,
+        _draw(len(dataset), sample, seed),
         device=where,
         precision=precision,
         workers=workers,
@@ -118,9 +118,10 @@ def check_weights(
     _check_features(found)
     trained = trained_with(run, network) if run else None
     result = {
+        "evaluation": "label-free",
         "protocol": {
-            **describe_weights(Path(weights), network, trained),
-            **describe_photographs(photographs, found, sample, None if list is None else str(list)),
+            **_describe_weights(Path(weights), network, trained),
+            **_describe_images(dataset, views, found, sample, None if list is None else str(list)),
             "untrained_backbone": _UNTRAINED if compared else None,
             "seed": seed,
             "precision": precision,
@@ -212,11 +213,48 @@ def _without_statistics(network: Backbone) -> Backbone:
     return network
 
 
-def _photographs(
+def _dataset(
     network: Backbone, images: Path, names: Path | None, views: ViewsConfig, seed: int, config: PretrainConfig | None
-) -> PhotographsInViews:
+) -> ImageDataset:
+    """Each image as a whole, then in the two views of a positive pair of epoch 0 of a run with that seed."""
     data = config.data if config else DataConfig(images=str(images), bands=bands(network))
-    return PhotographsInViews(find_images(images, names, arrays=data.bands != "rgb"), data, views, seed)
+    files = find_images(images, names, arrays=data.bands != "rgb")
+    drawn = partial(whole_and_pair, config=views, seed=seed)
+    return ImageDataset(files, views.size, drawn, data.bands, data.rgb_bands, data.max_pixels)
+
+
+def _describe_weights(weights: Path, network: Backbone, trained: Trained | None) -> dict[str, Any]:
+    """What is measured, and how."""
+    projector = "the run's projector on the features"
+    z = projector if trained and trained.projector else "none: they need the checkpoint that a run's folder has"
+    return {
+        "evaluation": "label-free measures",
+        **describe_weights(weights, network),
+        "loading": describe_loading(network.loading),
+        "features": "global average of the backbone's feature map",
+        "projections": z,
+        "steps": trained.steps if trained else None,
+        **describe_pixels(network),
+        "alpha_req": "least squares on log eigenvalues {} to {}, weights 1/k".format(*ALPHA_REQ_RANKS),
+        "uniformity": "t = 2",
+        "alignment": "alpha = 2, between two views of each photograph",
+        **describe_versions(),
+    }
+
+
+def _describe_images(
+    images: ImageDataset, views: ViewsConfig, found: FeaturesInViews, sample: int, names: str | None
+) -> dict[str, Any]:
+    """What it is measured on."""
+    return {
+        "images": str(images.files.root),
+        "list": names,
+        "sample": sample,
+        "photographs": found.readable,
+        "unreadable": {str(item.path): item.reason for item in found.unreadable},
+        "size": views.size,
+        "views": views.model_dump(mode="json"),
+    }
 
 
 def _draw(photographs: int, sample: int, seed: int) -> list[int]:
@@ -225,7 +263,7 @@ def _draw(photographs: int, sample: int, seed: int) -> list[int]:
     return drawn
 
 
-def _check_features(found: Features) -> None:
+def _check_features(found: FeaturesInViews) -> None:
     """Refuse features that no measure could be taken of."""
     readable = found.readable
     if readable < 2:
@@ -245,7 +283,7 @@ def _require_finite(vectors: Tensor) -> None:
     )
 
 
-def _judge(found: Features, trained: Trained | None, config: PretrainConfig | None) -> dict[str, Any]:
+def _judge(found: FeaturesInViews, trained: Trained | None, config: PretrainConfig | None) -> dict[str, Any]:
     """Measures of all networks, and what follows from them."""
     results = {name: {"features": measure(vectors)} for name, vectors in found.by_network.items()}
     if trained and trained.projector:

@@ -6,14 +6,14 @@ import os
 from typing import Any
 
 from manyview.evaluation.data import Sources
+from manyview.evaluation.features.extract import FeatureSettings
 from manyview.evaluation.linear.head import HeadSettings
 from manyview.evaluation.linear.settings import LinearSettings, recipe_value
 from manyview.evaluation.linear.training import LinearEvaluation
-from manyview.evaluation.metric_settings import Compatibility, MetricSettings
 from manyview.evaluation.metrics.average_precision import AveragePrecision
 from manyview.evaluation.resume import unfinished
 from manyview.evaluation.session import LabelledEvaluation
-from manyview.evaluation.settings import FeatureSettings
+from manyview.evaluation.settings import Compatibility, MetricSettings
 from manyview.labels.read_image_labels import Difficult, Problems
 from manyview.runs.progress import Progress, no_progress
 
@@ -123,8 +123,7 @@ def linear_evaluation(
     with unfinished(begun.out, protocol, resume) as kept:
         evaluation = LinearEvaluation(begun.data, settings, extraction, kept, progress)
         results = {name: evaluation.measure(name, network) for name, network in begun.networks.items()}
-        result = begun.result(protocol, results)
-        begun.write(result)
+        result = begun.finish("linear", protocol, results)
         if begun.out is not None:
             kept.remove()
     return result

@@ -11,8 +11,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor, nn
 
-from manyview.errors import UserError
-from manyview.evaluation.features.extract import require
+from manyview.errors import UserError, require
 from manyview.runs.progress import Progress, no_progress
 
 INITIAL_STD = 0.01

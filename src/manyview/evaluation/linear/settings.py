@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from manyview.backbones.untrained import UNTRAINED
-from manyview.errors import UserError
-from manyview.evaluation.features.extract import require
+from manyview.backbones.build import UNTRAINED
+from manyview.errors import UserError, require
 from manyview.evaluation.linear.head import INITIAL_STD, HeadSettings
-from manyview.evaluation.metric_settings import MetricSettings
-from manyview.evaluation.metrics.bootstrap import INTERVALS
 from manyview.evaluation.metrics.thresholds import LOGIT_THRESHOLD
+from manyview.evaluation.settings import MetricSettings, describe_report
 
 RECIPES = MappingProxyType(
     {
@@ -77,11 +75,9 @@ class LinearSettings:
             "head_init": f"weights normal with standard deviation {INITIAL_STD}, bias 0",
             "untrained_backbone": UNTRAINED,
             "measured": self.measured,
-            **self.metrics.describe(),
-            "train_scores": "of the training photographs without augmentation, for the rule of the best F1",
-            "resamples": self.resamples,
-            "intervals": INTERVALS if self.resamples else None,
-            "seed": head.seed,
+            **describe_report(
+                self.metrics, self.resamples, head.seed, "of the training photographs without augmentation"
+            ),
         }
 
     def _train_transform(self) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,8 @@ from torch import Tensor, nn
 from manyview import distributed
 from manyview.evaluation.data import Data, LabelledPhotographs
 from manyview.evaluation.features.backbone import FrozenBackbone, bands
-from manyview.evaluation.features.dataset import Photographs, load, random_crops
-from manyview.evaluation.features.extract import combine, extract
+from manyview.evaluation.features.dataset import ImageDataset, load_readable, random_crops, random_views
+from manyview.evaluation.features.extract import FeatureSettings, combine
 from manyview.evaluation.linear.head import (
     FeatureBatch,
     HeadSettings,
@@ -27,10 +28,10 @@ from manyview.evaluation.linear.head import (
 )
 from manyview.evaluation.linear.settings import LinearSettings
 from manyview.evaluation.metrics.average_precision import average_precisions, mean_over_classes, rank
-from manyview.evaluation.metrics.multilabel import multilabel_report
 from manyview.evaluation.metrics.scores import LabelledScores
 from manyview.evaluation.resume import Unfinished
-from manyview.evaluation.settings import FeatureSettings
+from manyview.evaluation.session import extract_part, report
+from manyview.images import ImageFiles
 from manyview.pooling import pool as pool_features
 from manyview.runs.progress import Progress
 from manyview.runtime import resolve_device, single_thread
@@ -88,10 +89,18 @@ class LinearEvaluation:
                 phase=f"{name}: training the linear head",
             )
         best.choose(training)
-        report = self._report(name, training.head, train, val)
+        scores = report(
+            self.data,
+            probabilities(training.head, train),
+            probabilities(training.head, val),
+            self.settings.metrics,
+            resamples=self.settings.resamples,
+            seed=self.settings.head.seed,
+            progress=lambda done, total, phase: self.progress(done, total, f"{name}: {phase}"),
+        )
         epochs = {"measured_epoch": best.epoch or training.epoch, "epochs": training.epoch}
         by_epoch = {"mAP_by_epoch": best.maps} if best.maps else {}
-        return {**report, **epochs, "loss_by_epoch": training.losses, **by_epoch}
+        return {**scores, **epochs, "loss_by_epoch": training.losses, **by_epoch}
 
     def _take_up(self, name: str, dim: int) -> tuple[HeadTraining, BestEpoch]:
         """A new head, or the one whose training was stopped."""
@@ -108,19 +117,7 @@ class LinearEvaluation:
     ) -> PooledFeatures:
         pooled = self.kept.tensors(
             f"{name}-{phase}".replace(" ", "-"),
-            lambda: extract(
-                network,
-                part.folder,
-                part.labels.names,
-                self.extraction.size,
-                device=self.extraction.device,
-                precision=self.extraction.precision,
-                workers=self.extraction.workers,
-                crop=self.extraction.crop,
-                flip=flip,
-                progress=self.progress,
-                phase=f"{name}: {phase} features",
-            ),
+            lambda: extract_part(network, part, self.extraction, self.progress, f"{name}: {phase} features", flip),
         )
         return combine(pooled, self.extraction.pool).to(self.device)
 
@@ -138,13 +135,12 @@ class LinearEvaluation:
         """Batches of features of photographs decoded, cropped and mirrored anew; each process makes its share."""
         settings, extraction = self.settings.head, self.extraction
         frozen = FrozenBackbone(network, self.device, extraction.precision)
-        part = self.data.train
-        crops = random_crops(extraction.size)
-        photographs = Photographs(part.folder, part.labels.names, extraction.size, crops, settings.seed, bands(network))
-        own = (distributed.share(places) for places in shuffled_places(settings, len(photographs), first_epoch))
-        loaded = load(photographs, own, workers=extraction.workers, pin=self.device.type == "cuda")
-        everybody = shuffled_places(settings, len(photographs), first_epoch)
-        for places, (pixels, _) in zip(everybody, loaded, strict=True):
+        files = ImageFiles(self.data.train.folder, self.data.train.labels.names)
+        views = partial(random_views, config=random_crops(extraction.size), seed=settings.seed)
+        images = ImageDataset(files, extraction.size, views, bands(network))
+        own = (distributed.share(places) for places in shuffled_places(settings, len(images), first_epoch))
+        loaded = load_readable(images, own, workers=extraction.workers, pin=self.device.type == "cuda")
+        for places, pixels in zip(shuffled_places(settings, len(images), first_epoch), loaded, strict=True):
             features = distributed.gather_shares(pool_features(frozen(pixels), extraction.pool), len(places))
             yield features, targets[torch.tensor([index for _, index in places], device=self.device)]
 
@@ -154,25 +150,6 @@ class LinearEvaluation:
         ranking = rank(LabelledScores.check(scores, labels.targets, labels.ignored))
         found = average_precisions(ranking, np.ones((len(scores), 1)), self.settings.metrics.average_precision)
         return float(np.nan_to_num(mean_over_classes(found).item(), nan=-1))
-
-    def _report(
-        self, name: str, head: nn.Linear, train: PooledFeatures, val: Float32[Tensor, "others dim"]
-    ) -> Mapping[str, Any]:
-        settings, train_labels, val_labels = self.settings, self.data.train.labels, self.data.val.labels
-        return multilabel_report(
-            probabilities(head, val),
-            val_labels.targets,
-            settings.metrics.threshold,
-            train_scores=probabilities(head, train),
-            train_targets=train_labels.targets,
-            train_ignored=train_labels.ignored,
-            average_precision=settings.metrics.average_precision,
-            compatibility=settings.metrics.compatibility,
-            ignored=val_labels.ignored,
-            resamples=settings.resamples,
-            seed=settings.head.seed,
-            progress=lambda done, total, phase: self.progress(done, total, f"{name}: {phase}"),
-        )
 
 
 @dataclass(slots=True)

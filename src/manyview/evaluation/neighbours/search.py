@@ -14,10 +14,9 @@ import numpy as np
 
 from manyview.backbones import load_backbone
 from manyview.config.resolve import nearest_name
-from manyview.errors import UserError
-from manyview.evaluation.embed.settings import Extraction
+from manyview.errors import UserError, require
 from manyview.evaluation.features.backbone import bands
-from manyview.evaluation.features.extract import require
+from manyview.evaluation.features.extract import FeatureSettings
 from manyview.evaluation.neighbours.index import Nearest, Part, Vectors
 from manyview.evaluation.neighbours.sources import BLOCKS, Extracted, Source, Stored
 from manyview.images import find_images
@@ -113,9 +112,8 @@ def nearest_neighbours(
     """
     start, origin = time.perf_counter(), provenance()
     wanted = Wanted(tuple(query), queries, k, blocks, seed)
-    settings = Extraction(
-        "gamp" if pool is None else pool, 224 if size is None else size, batch_size, workers, device, precision
-    )
+    pooled, side = "gamp" if pool is None else pool, 224 if size is None else size
+    settings = FeatureSettings(pooled, side, workers, device, precision, batch_size=batch_size)
     source: Source
     if features is None:
         network = load_backbone(weights, backbone)
@@ -157,10 +155,10 @@ def _search(source: Source, wanted: Wanted, skipped: dict[str, str], progress: P
     done, phase = 0, "photographs"
     progress(done, len(files), phase)
     for batch in source.batches(range(len(files))):
-        skipped |= {files[item.index]: item.reason for item in batch.unread}
+        skipped |= {files[item.index]: item.reason for item in batch.unreadable}
         if batch.vectors is not None:
             nearest.add(batch.vectors)
-        done += len(batch.read) + len(batch.unread)
+        done += len(batch.read) + len(batch.unreadable)
         progress(done, len(files), phase)
     require(bool(nearest.of(0)), f"only one photograph of {source.where} can be read: at least two are needed")
 
@@ -216,7 +214,7 @@ def _of(source: Source, indices: Sequence[int]) -> tuple[dict[int, Vectors], dic
     found: dict[int, Vectors] = {}
     unread: dict[int, str] = {}
     for batch in source.batches(indices):
-        unread |= {item.index: item.reason for item in batch.unread}
+        unread |= {item.index: item.reason for item in batch.unreadable}
         if batch.vectors is not None:
             vectors = batch.vectors
             for index in batch.read:

@@ -5,28 +5,22 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int64
 
-from manyview.backbones import Backbone
+from manyview.backbones import Backbone, find_weights
 from manyview.errors import UserError
-from manyview.evaluation.embed.photographs import (
-    Boxes,
-    PhotographsInBoxes,
-    Place,
-    Unread,
-    feature_maps,
-    four_blocks,
-    whole,
-)
 from manyview.evaluation.embed.read import open_features
-from manyview.evaluation.embed.settings import Extraction, describe_network, weights_file
 from manyview.evaluation.features.backbone import FrozenBackbone, bands
+from manyview.evaluation.features.dataset import Boxes, ImageDataset, Place, box_views, four_blocks, whole
+from manyview.evaluation.features.extract import FeatureSettings, feature_maps
 from manyview.evaluation.neighbours.index import Vectors
-from manyview.images import ImageFiles
+from manyview.evaluation.settings import describe_extraction
+from manyview.images import ImageFiles, Unreadable
 from manyview.pooling import pool
 from manyview.runs import sha256
 from manyview.runtime import resolve_device, resolve_precision
@@ -41,12 +35,12 @@ class Batch:
     Attributes:
         vectors: of those that could be read, a photograph's parts one after the other; None if there are none.
         read: index of each of those.
-        unread: the others.
+        unreadable: the others.
     """
 
     vectors: Vectors | None
     read: list[int]
-    unread: list[Unread]
+    unreadable: list[Unreadable]
 
 
 class Source(ABC):
@@ -79,14 +73,14 @@ class Extracted(Source):
     """
 
     def __init__(
-        self, weights: Path, network: Backbone, files: ImageFiles, settings: Extraction, blocks: bool = False
+        self, weights: Path, network: Backbone, files: ImageFiles, settings: FeatureSettings, blocks: bool = False
     ) -> None:
         self.files, self.where, self._settings = files, files.root, settings
         self._boxes: Boxes = four_blocks if blocks else whole
         self._batch_size = max(1, settings.batch_size // (len(BLOCKS) if blocks else 1))
-        self._photographs = PhotographsInBoxes(files, settings.size, self._boxes, bands(network))
+        self._photographs = ImageDataset(files, settings.size, partial(box_views, boxes=self._boxes), bands(network))
         self._network = FrozenBackbone(network, resolve_device(settings.device), resolve_precision(settings.precision))
-        self.protocol = describe_network(weights, network, settings) | {
+        self.protocol = describe_extraction(settings, weights, network) | {
             "features": None,
             "fingerprint": files.fingerprint(),
         }
@@ -101,7 +95,7 @@ class Extracted(Source):
             if batch.places:
                 values = pool(batch.maps.flatten(0, 1), self._settings.pool).cpu().numpy()
                 vectors = Vectors(values, _parts(batch.places, self._boxes))
-            yield Batch(vectors, [index for index, _, _ in batch.places], batch.unread)
+            yield Batch(vectors, [index for index, _, _ in batch.places], batch.unreadable)
 
 
 class Stored(Source):
@@ -121,7 +115,7 @@ class Stored(Source):
     def __init__(self, file: Path, root: Path, weights: Path, pool: str | None, size: int | None) -> None:
         self._file, self.where = open_features(file), file
         protocol = self._file.record["protocol"]
-        made_with = weights_file(weights)
+        made_with = find_weights(weights)
         if protocol["weights_sha256"] != sha256(made_with):
             raise UserError(f"{file} holds features that other weights made ({protocol['weights']}), not {made_with}")
         for name, wanted in (("pool", pool), ("size", size)):

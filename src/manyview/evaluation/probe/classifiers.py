@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float64, Int64, UInt8
 
-from manyview.evaluation.features.extract import require
+from manyview.errors import require
 
 SCALINGS = {"logistic": "standardised", "svm": "unit"}
 """Of each classifier the scaling of features that is its default."""

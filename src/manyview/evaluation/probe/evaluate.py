@@ -11,19 +11,18 @@ from typing import Any
 import numpy as np
 
 from manyview import distributed
+from manyview.errors import require
 from manyview.evaluation.data import Data, Sources
-from manyview.evaluation.features.extract import require
-from manyview.evaluation.frozen_features import Features
-from manyview.evaluation.metric_settings import Compatibility, MetricSettings
+from manyview.evaluation.features.extract import FeatureSettings
 from manyview.evaluation.metrics.average_precision import AveragePrecision
 from manyview.evaluation.metrics.bootstrap import summarise
 from manyview.evaluation.metrics.multilabel import multilabel_metrics
 from manyview.evaluation.probe.classifiers import FOLDS, ProbeSettings, draw, probe
-from manyview.evaluation.probe.figure import draw_low_label_curve
-from manyview.evaluation.session import LabelledEvaluation
-from manyview.evaluation.settings import EXTRACTED_ONCE, FeatureSettings
+from manyview.evaluation.session import Features, LabelledEvaluation
+from manyview.evaluation.settings import EXTRACTED_ONCE, Compatibility, MetricSettings
 from manyview.labels.read_image_labels import Difficult, Problems
 from manyview.runs import atomic_write
+from manyview.runs.files import plain
 from manyview.runs.progress import Progress, no_progress
 
 CURVE_FILE = "curve.png"
@@ -155,11 +154,12 @@ def low_label_evaluation(
         weights, sources, extraction, out=out, backbone=backbone, random_init=random_init, seed=plan.draws.seeds[0]
     )
     results = {name: _curve(name, features, begun.data, plan, progress) for name, features in begun.features(progress)}
-    result = begun.result({**_describe(plan), **begun.protocol}, results)
+    protocol = {**_describe(plan), **begun.protocol}
     if curve is not None and distributed.rank() == 0:
-        atomic_write(curve, draw_low_label_curve(result))
-    begun.write(result)
-    return result
+        from manyview.evaluation.probe.figure import draw_low_label_curve
+
+        atomic_write(curve, draw_low_label_curve({"protocol": protocol, "results": plain(results)}))
+    return begun.finish("probe", protocol, results)
 
 
 def _curve(name: str, features: Features, data: Data, plan: _Plan, progress: Progress) -> list[dict[str, Any]]:

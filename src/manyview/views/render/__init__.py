@@ -8,9 +8,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import UInt8, UInt16
 
-from manyview.views.render import bands as band_rendering
-from manyview.views.render import opencv as opencv_rendering
-from manyview.views.render import pillow as pillow_rendering
+from manyview.views.render import bands, opencv, pillow
 from manyview.views.sampling import ViewParameters
 
 Renderer = Literal["cpu", "reference"]
@@ -18,7 +16,7 @@ Pixels = UInt8[np.ndarray, "height width channels"] | UInt16[np.ndarray, "height
 View = UInt8[np.ndarray, "{size} {size} channels"] | UInt16[np.ndarray, "{size} {size} channels"]
 Views = UInt8[np.ndarray, "views channels {size} {size}"] | UInt16[np.ndarray, "views channels {size} {size}"]
 
-_RENDERERS = {"cpu": opencv_rendering.render_views, "reference": pillow_rendering.render_views}
+_RENDERERS = {"cpu": opencv.render_views, "reference": pillow.render_views}
 RGB = (0, 1, 2)
 
 
@@ -58,10 +56,10 @@ def render_views(
     """
     if image.dtype == np.uint8 and image.shape[2] == 3 and rgb == RGB:
         return _RENDERERS[renderer](image, parameters, size)
-    return band_rendering.render_views(image, parameters, size, rgb)
+    return bands.render_views(image, parameters, size, rgb)
 
 
 def crop_views(image: Pixels, parameters: Sequence[ViewParameters], size: int) -> Views:
     """The crops of several views, resized and not altered further; arguments as for ``render_views``."""
     plain = image.dtype == np.uint8 and image.shape[2] == 3
-    return (opencv_rendering if plain else band_rendering).crop_views(image, parameters, size)
+    return (opencv if plain else bands).crop_views(image, parameters, size)

@@ -1,7 +1,7 @@
 """Rendering of views of 8-bit RGB photographs with OpenCV: the fast way on a CPU.
 
 Each operation follows Pillow's definition of it, down to whether a result is rounded or cut off; what differs from
-``pillow_rendering`` is the rounding in between. Nothing here is random.
+``pillow.py`` is the rounding in between. Nothing here is random.
 """
 
 from __future__ import annotations

@@ -1,40 +1,70 @@
-"""What happens to views once they are cropped, in batches with PyTorch on any device.
+"""Rendering of batches of views with PyTorch on any device.
 
 The operations, their order and their roundings are those of the Pillow reference. Which views an operation takes is
 worked out on the host beforehand, so that nothing waits for the device, and no view undergoes what is not its own.
+
+Every change of color takes float32 values that are whole numbers from 0 to ``full`` (255 or 65535) and returns values
+of that range, which ``alter_views`` stores as integers by cutting the fraction off, as Pillow does. For 8 bits the
+arithmetic gives Pillow's own integers, but for about 3 of 1,000 hues: there the quotient is a whole number, which
+Pillow's floats miss. For 16 bits, where Pillow has no colors, it is the same arithmetic on the finer scale.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
 import torch
 from jaxtyping import Float, Float32, Int64, UInt8, UInt16
 from torch import Tensor
+from torch.nn import functional as F
 
-from manyview.views import device_colour
-from manyview.views.device_blur import blur
-from manyview.views.device_cropping import crop_resize
+from manyview.views.geometry import Box
 from manyview.views.render.batch_parameters import COLOUR_OPERATIONS, ViewTable
 from manyview.views.render.blur_kernels import blur_kernels, box_radii
-
-__all__ = ["alter_views", "crop_resize"]
 
 Views = UInt8[Tensor, "views channels height width"] | UInt16[Tensor, "views channels height width"]
 Change = Callable[[Tensor, Tensor, int], Tensor]  # of some views, by so much each, in values up to so high
 
-_COLOUR_CHANGES: dict[str, Change] = {
-    "brightness": device_colour.change_brightness,
-    "contrast": device_colour.change_contrast,
-    "saturation": device_colour.change_saturation,
-    "hue": device_colour.shift_hue,
-}
+RGBValues = Float32[Tensor, "views 3 height width"]
+PerView = Float32[Tensor, "views 1 1 1"]
+Nothing = Float32[Tensor, "views 0 1 1"]
+Plane = Float32[Tensor, "views height width"]
+
+# ITU-R 601-2 luma as Pillow has it, in 1/65536: sums of 8-bit values by these are exact in float32.
+_LUMA = (19595 / 65536, 38470 / 65536, 7471 / 65536)
 # Values that one operation takes at a time. On an accelerator this bounds the memory, to some 0.5 GB; on a CPU, what
 # passes between the parts of an operation stays in the caches.
 _VALUES_AT_A_TIME = {"cpu": 2**20}
 _VALUES_ELSEWHERE = 2**24
+
+
+@torch.no_grad()
+def crop_resize(
+    image: UInt8[Tensor, "channels height width"], crops: Sequence[Box], size: int
+) -> UInt8[Tensor, "crops channels {size} {size}"]:
+    """Each crop cut out, then resized, bilinear with antialiasing, as Pillow does.
+
+    Pillow rounds to 8 bits between the two sides too; here it is done once, at the end.
+
+    Args:
+        image: A photograph on the device that is to do the work.
+        crops: Parts that lie within the photograph.
+        size: Side of a view in pixels.
+
+    Returns:
+        The views, on the same device.
+    """
+    _, height, width = image.shape
+    pixels = image.float()[None]
+    views = []
+    for left, top, right, bottom in crops:
+        assert 0 <= left < right <= width, f"{width} x {height} pixels have no part {(left, top, right, bottom)}"
+        assert 0 <= top < bottom <= height, f"{width} x {height} pixels have no part {(left, top, right, bottom)}"
+        crop = pixels[..., top:bottom, left:right]
+        views.append(F.interpolate(crop, (size, size), mode="bilinear", antialias=True))
+    return torch.cat(views).add_(0.5).to(torch.uint8)
 
 
 @torch.no_grad()
@@ -78,36 +108,16 @@ def _steps(
                     strength = np.trunc(strength * full) % (full + 1)
                 yield partial(_change_colours, _COLOUR_CHANGES[name], rgb), places, strength
         gray = np.flatnonzero(table.grayscale)
-        yield partial(_change_colours, device_colour.take_colours_away, rgb), gray, np.empty((len(gray), 0))
+        yield partial(_change_colours, _take_colours_away, rgb), gray, np.empty((len(gray), 0))
     radii = box_radii(table.blur_sigma)
     for radius in np.unique(np.floor(radii[table.blur_sigma > 0])):  # as many taps for each as its own kernel has
         places = np.flatnonzero((np.floor(radii) == radius) & (table.blur_sigma > 0))
         yield _blur, places, blur_kernels(radii[places])
     if rgb is not None:
         bright = np.flatnonzero(table.solarize)
-        yield partial(_change_colours, device_colour.solarize, rgb), bright, np.empty((len(bright), 0))
+        yield partial(_change_colours, _solarize, rgb), bright, np.empty((len(bright), 0))
     mirrored = np.flatnonzero(table.flip)
     yield _mirror, mirrored, np.empty((len(mirrored), 0))
-
-
-def _change_colours(change: Change, rgb: tuple[int, int, int], views: Tensor, amounts: Tensor, full: int) -> Tensor:
-    values = views.float()
-    if rgb == tuple(range(views.shape[1])):
-        return change(values, amounts[..., None, None], full)
-    changed = change(torch.stack([values[:, band] for band in rgb], dim=1), amounts[..., None, None], full)
-    for band, channel in zip(rgb, changed.unbind(1), strict=True):
-        values[:, band] = channel
-    return values
-
-
-def _blur(views: Tensor, kernels: Tensor, full: int) -> Float32[Tensor, "views channels height width"]:
-    return blur(views.float(), kernels).add_(0.5)  # the fraction is cut off
-
-
-def _mirror(views: Tensor, amounts: Tensor, full: int) -> Tensor:
-    if views.dtype == torch.uint16:  # which PyTorch 2.11 cannot flip
-        return views.view(torch.int16).flip(-1).view(torch.uint16)
-    return views.flip(-1)
 
 
 def _send(
@@ -126,3 +136,119 @@ def _send(
     lengths = [amounts.size for _, _, amounts in steps]
     for (change, _, like), some, theirs in zip(steps, places.split(sizes), amounts.split(lengths), strict=True):
         yield change, some, theirs.view(like.shape)
+
+
+def _change_colours(change: Change, rgb: tuple[int, int, int], views: Tensor, amounts: Tensor, full: int) -> Tensor:
+    values = views.float()
+    if rgb == tuple(range(views.shape[1])):
+        return change(values, amounts[..., None, None], full)
+    changed = change(torch.stack([values[:, band] for band in rgb], dim=1), amounts[..., None, None], full)
+    for band, channel in zip(rgb, changed.unbind(1), strict=True):
+        values[:, band] = channel
+    return values
+
+
+def _change_brightness(views: RGBValues, factor: PerView, full: int) -> RGBValues:
+    """Blend with black; a factor above 1 leads away from it."""
+    return views.mul_(factor).clamp_(0, full)
+
+
+def _change_contrast(views: RGBValues, factor: PerView, full: int) -> RGBValues:
+    """Blend with each view's mean gray level."""
+    mean = _gray(views).mean(dim=(-2, -1), keepdim=True).add_(0.5).floor_()
+    return _blend(mean.unsqueeze(1), views, factor, full)
+
+
+def _change_saturation(views: RGBValues, factor: PerView, full: int) -> RGBValues:
+    """Blend with each pixel's gray level."""
+    return _blend(_gray(views).unsqueeze(1), views, factor, full)
+
+
+def _take_colours_away(views: RGBValues, _: Nothing, full: int) -> RGBValues:
+    """Each pixel's gray level in all three channels."""
+    return _gray(views).unsqueeze(1).expand_as(views)
+
+
+def _solarize(views: RGBValues, _: Nothing, full: int) -> RGBValues:
+    """Invert the upper half of the values, from 128 on for 8 bits."""
+    return torch.minimum(views, full - views)
+
+
+def _shift_hue(views: RGBValues, steps: PerView, full: int) -> RGBValues:
+    """Turn the hue by whole steps on a circle of ``full`` + 1, through HSV of Pillow's precision."""
+    hue, saturation, value = _to_hsv(views, full)
+    hue = (hue + steps.view(-1, 1, 1)).remainder_(full + 1)
+    return _to_rgb(hue, saturation, value, full)
+
+
+def _blend(base: Tensor, views: RGBValues, factor: PerView, full: int) -> RGBValues:
+    """``base + factor (views - base)`` within the range."""
+    return torch.addcmul(base * (1 - factor), views, factor).clamp_(0, full)
+
+
+def _gray(views: RGBValues) -> Plane:
+    red, green, blue = views.unbind(1)
+    gray = red * _LUMA[0]
+    return gray.add_(green, alpha=_LUMA[1]).add_(blue, alpha=_LUMA[2]).add_(0.5).floor_()
+
+
+def _to_hsv(views: RGBValues, full: int) -> tuple[Plane, Plane, Plane]:
+    """Hue, saturation and value, whole numbers from 0 to ``full``; the hue of a gray is 0."""
+    red, green, blue = views.unbind(1)
+    value = views.amax(dim=1)
+    chroma = value - views.amin(dim=1)
+    # The hue in sixths of the circle, times the chroma.
+    from_green, from_blue = (blue - red).add_(chroma, alpha=2), (red - green).add_(chroma, alpha=4)
+    sixths = torch.where(red == value, green - blue, torch.where(green == value, from_green, from_blue))
+    # Multiplied before it is divided: for 8 bits the quotient is then rounded once, never across a whole number.
+    hue = sixths.mul_(full / 3).div_((2 * chroma).clamp_min_(1)).floor_().remainder_(full)
+    return hue, chroma.mul_(full).div_(value.clamp_min(1)).floor_(), value
+
+
+def _to_rgb(hue: Plane, saturation: Plane, value: Plane, full: int) -> RGBValues:
+    """The way back: each channel is the value, less a share of the chroma that its place on the circle decides."""
+    chroma = saturation.mul_(value).div_(full)
+    sixths = hue.mul_(6 / full)
+    channels = []
+    for offset in (5, 3, 1):
+        place = (sixths + offset).remainder_(6)
+        share = torch.minimum(place, 4 - place).clamp_(0, 1)
+        channels.append(torch.addcmul(value, share, chroma, value=-1).add_(0.5))
+    return torch.stack(channels, dim=1)
+
+
+_COLOUR_CHANGES: dict[str, Change] = {
+    "brightness": _change_brightness,
+    "contrast": _change_contrast,
+    "saturation": _change_saturation,
+    "hue": _shift_hue,
+}
+
+
+def _blur(views: Tensor, kernels: Tensor, full: int) -> Float32[Tensor, "views channels height width"]:
+    return _convolve(views.float(), kernels).add_(0.5)  # the fraction is cut off
+
+
+def _convolve(
+    views: Float32[Tensor, "views channels height width"], kernels: Float32[Tensor, "views taps"]
+) -> Float32[Tensor, "views channels height width"]:
+    """Each view convolved with its own kernel along both sides; beyond an edge, the edge's pixels go on.
+
+    Args:
+        views: Any values.
+        kernels: One row a view, symmetric, with an odd number of taps.
+    """
+    count, channels, height, _ = views.shape
+    reach = kernels.shape[1] // 2
+    kernels = kernels.repeat_interleave(channels, dim=0)
+    # All channels of all views as the channels of one image: a depthwise convolution has a kernel for each of them.
+    padded = F.pad(views, (reach, reach, 0, 0), mode="replicate").view(1, count * channels, height, -1)
+    rows = F.conv2d(padded, kernels[:, None, None, :], groups=count * channels)
+    padded = F.pad(rows, (0, 0, reach, reach), mode="replicate")
+    return F.conv2d(padded, kernels[:, None, :, None], groups=count * channels).view_as(views)
+
+
+def _mirror(views: Tensor, amounts: Tensor, full: int) -> Tensor:
+    if views.dtype == torch.uint16:  # which PyTorch 2.11 cannot flip
+        return views.view(torch.int16).flip(-1).view(torch.uint16)
+    return views.flip(-1)

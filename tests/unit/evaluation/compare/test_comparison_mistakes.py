@@ -186,3 +186,15 @@ def test_nothing_is_replaced(good: Path, tmp_path: Path, name: str) -> None:
 def test_no_classes_to_draw(good: Path, tmp_path: Path) -> None:
     other = write(tmp_path / "other", result_of("other"))
     assert refused(good, other, classes=0) == "classes must be at least 1, not 0"
+
+
+@pytest.mark.parametrize(("tag", "refusal"), [("knn", None), ("linear", "compare one kind"), ("views", "another kind")])
+def test_a_result_is_told_by_its_tag_whatever_its_words(
+    good: Path, tmp_path: Path, tag: str, refusal: str | None
+) -> None:
+    content = {"evaluation": tag, **result_of("tagged", evaluation="in other words")}
+    tagged = write(tmp_path / "tagged", content)
+    if refusal is None:
+        assert compare([good, tagged])["protocol"]["kind"] == "knn"  # the other has no tag, as earlier versions wrote
+    else:
+        assert refusal in refused(good, tagged)

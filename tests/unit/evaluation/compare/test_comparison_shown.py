@@ -15,7 +15,7 @@ from rich.console import Console
 
 from manyview.evaluation.compare import compare, format_comparison
 from manyview.evaluation.compare.figure import draw_comparison
-from manyview.evaluation.compare.names import unique_names
+from manyview.evaluation.compare.group import unique_names
 from manyview.evaluation.compare.tables import as_markdown
 
 KNN = "multi-label classification by the nearest neighbours of a frozen backbone's features"

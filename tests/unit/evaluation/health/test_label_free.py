@@ -20,7 +20,7 @@ from manyview.errors import UserError
 from manyview.evaluation.features.extract import extract
 from manyview.evaluation.health.check import check_run, check_weights
 from manyview.evaluation.health.diagnosis import Diagnosis, Measures, diagnose
-from manyview.evaluation.label_free_table import format_check
+from manyview.evaluation.tables import format_check
 from manyview.images import find_images, open_photograph
 from manyview.methods import SimSiam
 from manyview.runs import RunFolder

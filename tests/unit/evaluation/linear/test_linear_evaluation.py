@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from torch import nn
 from manyview.backbones import load_backbone
 from manyview.errors import UserError
 from manyview.evaluation import best_thresholds, extract, format_table, linear_evaluation
-from manyview.evaluation.features.dataset import Photographs, fixed_view
+from manyview.evaluation.features.dataset import ImageDataset, fixed_view, fixed_views
 from manyview.evaluation.linear.head import HeadSettings
 from manyview.evaluation.linear.training import cached_batches, flipped_images
+from manyview.images import ImageFiles
 from manyview.labels import read_labels
 from manyview.views import render_views
 from references.multilabel import multilabel
@@ -42,7 +44,8 @@ def test_the_result_is_the_file(cached: tuple[dict[str, Any], Path]) -> None:
     result, out = cached
     assert json.loads((out / "metrics.json").read_text()) == result
     assert [path.name for path in out.iterdir()] == ["metrics.json"]
-    assert set(result) == {"protocol", "results", "provenance"}
+    assert set(result) == {"evaluation", "protocol", "results", "provenance"}
+    assert result["evaluation"] == "linear"
     assert set(result["results"]) == {"pretrained", "random_init"}
     for metrics in result["results"].values():
         overall = {"mAP", "OP", "OR", "OF1", "CP", "CR", "CF1"}
@@ -241,7 +244,8 @@ def test_mirrored_features_are_those_of_mirrored_photographs(scenes: Any, tmp_pa
     theirs = extract(backbone, tmp_path, names, 64, device="cpu", workers=0)
     for kind in ("avg", "max"):
         torch.testing.assert_close(ours[kind], theirs[kind], atol=1e-5, rtol=1e-5)
-    seen, mirrored = (Photographs(scenes.images, names, 64, crop="center", flip=flip) for flip in (False, True))
+    files = ImageFiles(scenes.images, names)
+    seen, mirrored = (ImageDataset(files, 64, partial(fixed_views, crop="center", flip=flip)) for flip in (False, True))
     for index in range(len(names)):
         assert np.array_equal(mirrored[(0, index)][0], seen[(0, index)][0][..., ::-1])
 

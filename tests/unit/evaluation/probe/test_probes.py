@@ -17,14 +17,14 @@ from sklearn.svm import LinearSVC
 
 import manyview.evaluation.probe.classifiers as probes
 from manyview.backbones import load_backbone
-from manyview.backbones.untrained import untrained
+from manyview.backbones.build import untrained
 from manyview.errors import UserError
 from manyview.evaluation.features.extract import combine, extract
-from manyview.evaluation.low_label_table import format_low_label
 from manyview.evaluation.metrics.multilabel import multilabel_metrics
 from manyview.evaluation.probe.classifiers import ProbeSettings, draw, probe, scale
 from manyview.evaluation.probe.evaluate import low_label_evaluation
 from manyview.evaluation.probe.figure import chance, draw_low_label_curve
+from manyview.evaluation.tables import format_low_label
 from tables import cells, percent
 
 FAST: dict[str, Any] = {"size": 64, "workers": 0, "device": "cpu"}

@@ -13,8 +13,7 @@ from PIL import Image
 from manyview.config import BlockViewsConfig, WholeViewsConfig
 from manyview.views import ViewParameters, sample_views
 from manyview.views import render as rendering
-from manyview.views.render import bands as band_rendering
-from manyview.views.render import pillow as pillow_rendering
+from manyview.views.render import bands, pillow
 from manyview.views.render.bands import crop_views, render_views
 from references.torchvision_views import ONE_OPERATION, PLAIN, jitter
 
@@ -125,7 +124,7 @@ def distance(view: np.ndarray, other: np.ndarray) -> float:
 @pytest.mark.parametrize("size", [24, 64])
 def test_each_operation_agrees_with_pillow(name: str, size: int) -> None:
     parameters = replace(PLAIN, **OPERATIONS[name])
-    expected = pillow_rendering.render_views(shallow(), [parameters], size)
+    expected = pillow.render_views(shallow(), [parameters], size)
 
     view = render_views(shallow(), [parameters], size, RGB)
     same_in_16_bits = render_views(shallow() * np.uint16(257), [parameters], size, RGB)
@@ -154,7 +153,7 @@ def test_sampled_views_agree_with_pillow_and_with_the_definition() -> None:
     for index in range(6):
         size = {"width": 60 + 9 * index, "height": 130 - 7 * index, "seed": index}
         parameters = sample_views(config, size["width"], size["height"], seed=0, epoch=0, image=index)
-        expected = pillow_rendering.render_views(shallow(**size), parameters, 20)
+        expected = pillow.render_views(shallow(**size), parameters, 20)
         views = render_views(shallow(**size), parameters, 20, RGB)
         exact = render_views(deep(**size), parameters, 20, RGB)
         for place, its_parameters in enumerate(parameters):
@@ -260,8 +259,8 @@ def test_crop_outside_of_the_image_is_our_mistake() -> None:
 
 def test_the_renderer_is_chosen_by_the_photograph(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = []
-    render = band_rendering.render_views
-    monkeypatch.setattr(band_rendering, "render_views", lambda *given: chosen.append(1) or render(*given))
+    render = bands.render_views
+    monkeypatch.setattr(bands, "render_views", lambda *given: chosen.append(1) or render(*given))
     parameters = [replace(PLAIN, grayscale=True)]
 
     rendering.render_views(shallow(), parameters, 16)

@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from manyview.views.device_cropping import crop_resize
+from manyview.views.render.torch import crop_resize
 
 CROPS = [(0, 0, 130, 90), (10, 5, 40, 75), (60, 20, 124, 84), (3, 88, 130, 90), (7, 7, 8, 8), (100, 0, 130, 12)]
 

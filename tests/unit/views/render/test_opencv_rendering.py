@@ -11,7 +11,7 @@ from PIL import Image, ImageFilter
 
 from manyview.config import BlockViewsConfig, WholeViewsConfig
 from manyview.views import ColorJitter, sample_views
-from manyview.views.render import opencv as opencv_rendering
+from manyview.views.render import opencv
 from references.torchvision_views import ONE_OPERATION, PLAIN, jitter, photograph, torchvision_view
 
 # Mean absolute difference of 255 that each operation may have on saturated noise, the worst there is: what is not named
@@ -25,7 +25,7 @@ def difference(view: np.ndarray, expected: np.ndarray) -> float:
 
 
 def render(image: np.ndarray, parameters: object, size: int) -> np.ndarray:
-    return opencv_rendering.render_views(image, [parameters], size)[0].transpose(1, 2, 0)  # type: ignore[list-item]
+    return opencv.render_views(image, [parameters], size)[0].transpose(1, 2, 0)  # type: ignore[list-item]
 
 
 @pytest.mark.parametrize("name", ONE_OPERATION)
@@ -49,7 +49,7 @@ def test_sampled_views_agree_with_torchvision(size: int) -> None:
         image = photograph(60 + 9 * index, 130 - 7 * index, seed=index)
         height, width, _ = image.shape
         parameters = sample_views(config, width, height, seed=0, epoch=0, image=index)
-        views = opencv_rendering.render_views(image, parameters, size)
+        views = opencv.render_views(image, parameters, size)
         for view, its_parameters in zip(views, parameters, strict=True):
             expected = torchvision_view(image, its_parameters, size)
             differences.append(difference(view.transpose(1, 2, 0), expected))
@@ -61,7 +61,7 @@ def test_every_order_of_the_jitter_is_kept() -> None:
     config = WholeViewsConfig(pairs=60, jitter=1.0, grayscale=0.0, blur=(0.0, 0.0))
     parameters = sample_views(config, 90, 70, seed=0, epoch=0, image=0)
     assert len({view.jitter.order for view in parameters if view.jitter}) == 24
-    views = opencv_rendering.render_views(photograph(), parameters, 24)
+    views = opencv.render_views(photograph(), parameters, 24)
     for its_parameters, view in zip(parameters, views, strict=True):
         assert difference(view.transpose(1, 2, 0), torchvision_view(photograph(), its_parameters, 24)) < 2.5
 
@@ -82,7 +82,7 @@ def test_extreme_photographs(shape: tuple[int, int]) -> None:
     width, height = shape
     image = photograph(width, height)
     parameters = sample_views(BlockViewsConfig(solarize=(0.5, 0.5)), width, height, seed=0, epoch=0, image=0)
-    views = opencv_rendering.render_views(image, parameters, 32)
+    views = opencv.render_views(image, parameters, 32)
     differences = [
         difference(view.transpose(1, 2, 0), torchvision_view(image, its_parameters, 32))
         for view, its_parameters in zip(views, parameters, strict=True)
@@ -94,14 +94,14 @@ def test_extreme_photographs(shape: tuple[int, int]) -> None:
 @pytest.mark.parametrize("size", [8, 64, 100])
 def test_crops_are_resized_as_pillow_does(crop: tuple[int, int, int, int], size: int) -> None:
     """Smaller, larger, and smaller one way and larger the other: within one level everywhere."""
-    views = opencv_rendering.crop_views(photograph(), [replace(PLAIN, crop=crop)], size)
+    views = opencv.crop_views(photograph(), [replace(PLAIN, crop=crop)], size)
     expected = Image.fromarray(photograph()).crop(crop).resize((size, size), Image.Resampling.BILINEAR)
     assert np.abs(views[0].transpose(1, 2, 0).astype(int) - np.asarray(expected).astype(int)).max() <= 1
 
 
 def test_crop_views_leaves_everything_else_out() -> None:
     altered = replace(PLAIN, flip=True, grayscale=True, blur_sigma=2.0, solarize=True, jitter=jitter(brightness=0.1))
-    views = opencv_rendering.crop_views(photograph(), [PLAIN, altered], 32)
+    views = opencv.crop_views(photograph(), [PLAIN, altered], 32)
     np.testing.assert_array_equal(views[0], views[1])
 
 
@@ -137,7 +137,7 @@ def test_views_are_fresh_and_the_photograph_is_left_alone() -> None:
     before = image.copy()
     image.flags.writeable = False
     whole = replace(PLAIN, crop=(0, 0, 64, 64))
-    views = opencv_rendering.render_views(image, [whole, replace(whole, flip=True, jitter=jitter(hue=0.1))], 64)
+    views = opencv.render_views(image, [whole, replace(whole, flip=True, jitter=jitter(hue=0.1))], 64)
     assert views.shape == (2, 3, 64, 64)
     assert views.dtype == np.uint8
     assert views.flags.writeable
@@ -160,9 +160,9 @@ def test_threads_do_not_disturb_each_other() -> None:
 
     images = [photograph(90, 70, seed) for seed in range(8)]
     parameters = sample_views(BlockViewsConfig(), 90, 70, seed=0, epoch=0, image=0)
-    expected = [opencv_rendering.render_views(image, parameters, 32) for image in images]
+    expected = [opencv.render_views(image, parameters, 32) for image in images]
     with ThreadPoolExecutor(4) as threads:
-        views = list(threads.map(lambda image: opencv_rendering.render_views(image, parameters, 32), images * 4))
+        views = list(threads.map(lambda image: opencv.render_views(image, parameters, 32), images * 4))
     for number, view in enumerate(views):
         np.testing.assert_array_equal(view, expected[number % 8])
 
@@ -174,7 +174,7 @@ def test_results_do_not_depend_on_opencvs_threads() -> None:
     try:
         for threads in (1, 4):
             cv2.setNumThreads(threads)
-            views.append(opencv_rendering.render_views(image, parameters, 224))
+            views.append(opencv.render_views(image, parameters, 224))
     finally:
         cv2.setNumThreads(before)
     np.testing.assert_array_equal(views[0], views[1])

@@ -20,7 +20,7 @@ import inspect
 import os
 import re
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Final, Required, TypeVar, get_args, get_origin
 
@@ -42,7 +42,7 @@ class Option:
         default: its value where it is not given, or ``REQUIRED``.
         help: what it is, on the command line; and in Python, where ``doc`` does not say more.
         doc: what it is, in Python; "" for ``help``.
-        recorded: whether it stands in the record of a result (``record``).
+        recorded: whether it stands in the record of a result (``recorded``).
         argument: the name under which the command takes it by position; "" for an option with flags.
         flags: of the command; () for what the name gives.
         metavar: what stands for its value in the command's help; None for its type.
@@ -133,7 +133,7 @@ def among(group: type[Options], options: Mapping[str, Any]) -> Options:
     return found
 
 
-def record(group: type, options: Mapping[str, Any]) -> dict[str, Any]:
+def recorded(group: type, options: Mapping[str, Any]) -> dict[str, Any]:
     """The values of the options that belong in the record of a result, by name, as plain data."""
     return {name: _plain(options[name]) for name, each in declared(group).items() if each.option.recorded}
 
@@ -141,7 +141,7 @@ def record(group: type, options: Mapping[str, Any]) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, os.PathLike):
         return os.fspath(value)
-    return list(value) if isinstance(value, tuple) else value
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
 
 
 def _signature(function: Callable[..., Any], options: Mapping[str, Declared]) -> inspect.Signature:

@@ -128,9 +128,7 @@ class ViewsOptions(TypedDict, total=False):
     labels: Annotated[
         Sequence[StrPath], Option((), "COCO JSON with boxes: count common objects, too; may be given several times.")
     ]
-    share: Annotated[
-        float, Option(0.5, "Share of its box that both views must hold for an object to be common.", recorded=True)
-    ]
+    share: Annotated[float, Option(0.5, "Share of its box that both views must hold for an object to be common.")]
     count_epochs: Annotated[int, Option(5, "Epochs whose views are counted, from --epoch on.", minimum=1)]
 
 

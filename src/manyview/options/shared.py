@@ -22,12 +22,9 @@ Pool = Annotated[
         "gamp",
         "gamp, avg, max, avg_minus_max or cat.",
         '"gamp" (the mean of global average and maximum pooling), "avg", "max", "avg_minus_max" or "cat".',
-        recorded=True,
     ),
 ]
-Size = Annotated[
-    int, Option(224, "Side of the inputs in pixels.", "S, the side of the inputs in pixels, at least 8.", recorded=True)
-]
+Size = Annotated[int, Option(224, "Side of the inputs in pixels.", "S, the side of the inputs in pixels, at least 8.")]
 Result = Annotated[
     StrPath | None, Option(None, "Folder for metrics.json.", "folder for metrics.json; unset: nothing is written.")
 ]

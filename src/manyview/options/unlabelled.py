@@ -15,7 +15,10 @@ class ImageFolder(TypedDict, total=False):
     """Of which images."""
 
     images: Required[
-        Annotated[StrPath, Option(REQUIRED, "Folder of photographs, searched recursively.", argument="photos")]
+        Annotated[
+            StrPath,
+            Option(REQUIRED, "Folder of photographs, searched recursively.", recorded=True, argument="photos"),
+        ]
     ]
 
 
@@ -35,7 +38,7 @@ class Embedding(TypedDict, total=False):
     pool: Pool
     size: Size
     patches: Annotated[bool, Option(False, "Write the feature maps too: the features of each place.")]
-    list: Annotated[StrPath | None, Option(None, "Text or CSV file that names the photographs to take.")]
+    list: Annotated[StrPath | None, Option(None, "Text or CSV file that names the photographs to take.", recorded=True)]
     dtype: Annotated[str, Option("float32", "Of what is written: float32 or float16.", recorded=True)]
     batch_size: Annotated[int, Option(64, "Photographs at a time.")]
     max_bad_fraction: Annotated[
@@ -94,7 +97,9 @@ class Search(TypedDict, total=False):
             "its photographs are those that are searched. Not with ``blocks`` or ``list``.",
         ),
     ]
-    list: Annotated[StrPath | None, Option(None, "Text or CSV file that names the photographs to search.")]
+    list: Annotated[
+        StrPath | None, Option(None, "Text or CSV file that names the photographs to search.", recorded=True)
+    ]
     pool: Annotated[
         str | None,
         Option(

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Required, TypedDict, Unpack
 import pytest
 from mypy import api
 
-from manyview.options.base import REQUIRED, Option, StrPath, among, declared, record, select, verb
+from manyview.options.base import REQUIRED, Option, StrPath, among, declared, recorded, select, verb
 
 
 class Shared(TypedDict, total=False):
@@ -80,7 +80,7 @@ def test_names_are_checked_as_python_does(given: dict[str, Any], message: str) -
 
 
 def test_the_record_has_what_is_marked_as_plain_data() -> None:
-    assert record(Options, {"images": Path("a"), "device": "cpu", "sizes": (8, 16), "network": None}) == {
+    assert recorded(Options, {"images": Path("a"), "device": "cpu", "sizes": (8, 16), "network": None}) == {
         "images": "a",
         "sizes": [8, 16],
     }

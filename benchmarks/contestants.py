@@ -29,10 +29,9 @@ from manyview.config import (
     BlockViewsConfig,
     DataConfig,
     PretrainConfig,
-    TrainingConfig,
 )
 from manyview.images import decode_image, find_images
-from manyview.training.loader import ViewDataset
+from manyview.training.data import ViewDataset
 from manyview.views import BlockViews, block_boxes, render_views, sample_views
 from manyview.views.shrinking import largest_shrink
 
@@ -92,10 +91,9 @@ def loader(task: Task) -> Callable[[int], Any]:
     config = PretrainConfig(
         data=DataConfig(images=str(task.folder)),
         views=BlockViewsConfig(size=task.view_size),
-        training=TrainingConfig(renderer="cpu"),
     )
-    dataset, epochs = ViewDataset(find_images(task.folder), config), itertools.count()
-    return lambda index: dataset[(next(epochs), index)].views
+    dataset, epochs = ViewDataset(find_images(task.folder), config, renderer="cpu"), itertools.count()
+    return lambda index: dataset[(next(epochs), index)].groups
 
 
 def full_decode(task: Task) -> Callable[[int], Any]:

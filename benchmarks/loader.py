@@ -77,7 +77,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def measure(steps: Steps, rounds: int, count: int) -> dict[str, Any]:
     """Alternating blocks of steps; the figures of each."""
-    config, workers = steps.training.plan.config, steps.processes
+    plan, workers = steps.training.settled.plan, steps.processes
     ready = itertools.repeat(next(steps.batches))
     steps.run(steps.batches, 2 * len(workers) + 2)  # past the batches that lay prepared when training began
     blocks = []
@@ -101,8 +101,8 @@ def measure(steps: Steps, rounds: int, count: int) -> dict[str, Any]:
     by_core_time = [block["ready"]["core_seconds"] / block["loaded"]["core_seconds"] for block in blocks]
     return {
         "workers": len(workers),
-        "batch_size": config.training.batch_size,
-        "views_per_step": steps.training.plan.views_per_step,
+        "batch_size": plan.batch_size,
+        "views_per_step": plan.views_per_step,
         "steps_per_block": count,
         "throughput_kept": _spread(ratios),
         "kept_by_core_time": _spread(by_core_time),

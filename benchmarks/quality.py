@@ -51,6 +51,8 @@ CASES = (
     Case("paper-0", "paper", 4, {"losses.image_aware.weight": 0}),
     Case("simsiam", "simsiam", 1),
     Case("simsiam-4pairs", "simsiam-4pairs", 4),
+    # Keys of the last four steps: few enough that half of the images are not in the queue.
+    Case("mocov2", "mocov2", 1, {"method.queue": 1024}),
     # L_sim a thousandth of L_ia, whose own rate is .3 for 256 pairs.
     Case(
         "image-aware",

@@ -6,24 +6,25 @@ import contextlib
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from manyview.backbones import build_backbone
-from manyview.config import IMAGENET_MEAN, IMAGENET_STD, PretrainConfig, resolve
+from manyview.config import PretrainConfig, resolve
 from manyview.config.resolve import Assignment
 from manyview.images import find_images
 from manyview.images.loader import Loading
 from manyview.recipes import recipe_settings
 from manyview.runs import RunFolder
-from manyview.training import pretrain
+from manyview.training import run as setting_up
+from manyview.training.data import Batch, start_loader
 from manyview.training.device_views import DeviceViews
-from manyview.training.display import Display
-from manyview.training.loader import Batch, start_loader
+from manyview.training.display import run_console
 from manyview.training.loop import Training, train_step
-from manyview.training.plan import BatchPlan, make_plan
+from manyview.training.plan import BatchPlan
+from manyview.training.settle import settle, start_hardware
 
 EPOCHS = 1_000_000  # more than any benchmark reaches
 
@@ -69,27 +70,30 @@ class Steps:
 
 
 def configure(images: Path, settings: Mapping[str, Any]) -> PretrainConfig:
-    """The recipe "paper" with some settings changed; a learning rate that can do no harm."""
+    """The recipe "paper" with some settings changed; a learning rate that can do no harm; no renderer is measured."""
     fixed = {"data.images": str(images), "training.epochs": EPOCHS, "training.base_learning_rate": 1e-4}
+    if settings.get("data.decode") != "device":
+        fixed["training.renderer"] = "cpu"
     assignments = [Assignment(key, value, "benchmark") for key, value in {**fixed, **settings}.items()]
-    return resolve(recipe_settings("paper"), assignments).normalised(IMAGENET_MEAN, IMAGENET_STD)
+    return resolve(recipe_settings("paper"), assignments)
 
 
 @contextlib.contextmanager
 def started(config: PretrainConfig, folder: Path) -> Iterator[Steps]:
     """Everything that a run sets up before its first step, its loader included; afterwards the loader is stopped."""
     files = find_images(Path(config.data.images))
-    fabric = pretrain.make_fabric(config)
-    torch.manual_seed(config.training.seed)
-    backbone = build_backbone(config.backbone.name, zero_init_residual=config.backbone.zero_init_residual)
-    plan = make_plan(config, len(files))
+    hardware, console = start_hardware(config), run_console(enabled=False)
+    trial = partial(setting_up.build_trial, module=None, hardware=hardware)
+    settled = settle(config, files, None, hardware, build=trial, console=console)
+    config, plan, fabric = settled.config, settled.plan, hardware.fabric
+    method = setting_up.build_method(setting_up.build_backbone_of(config), config, hardware)
     run = RunFolder(folder)
     run.path.mkdir(parents=True, exist_ok=True)
-    training = pretrain._set_up(plan, files, run, fabric, backbone, Display(1, 1, enabled=False))
+    training = setting_up.set_up(settled, files, run, method, console)
     training.method.train()
     module, optimizer = fabric.setup(training.method, training.optimizer)
-    loaded = start_loader(files, plan.config, BatchPlan(plan), pin=fabric.device.type == "cuda")
-    batches = DeviceViews(loaded, files, plan.config, fabric.device)
+    loaded = start_loader(files, config, BatchPlan(plan), pin=fabric.device.type == "cuda")
+    batches = DeviceViews(loaded, files, config, fabric.device)
     try:
         yield Steps(training, module, optimizer, batches, loaded)
     finally:

@@ -14,7 +14,7 @@ from checkpoint_files import State, shaken
 from manyview.backbones import save_backbone, wrap_backbone
 from manyview.recipes import pretrain
 from manyview.runs import RunFolder
-from manyview.training import pretrain as setting_up
+from manyview.training import run as setting_up
 from manyview.training.loop import Training
 from tiny import SETTINGS, Interrupting, TinyNet, train_tiny, write_photographs
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,18 +16,22 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor, nn
 
-from manyview.recipes import pretrain
+from manyview.recipes import RECIPES, pretrain
 from manyview.runs import RunFolder
 
 COUNT = 16
-SETTINGS: dict[str, Any] = {
-    "method.projection_dim": 32,
-    "method.prediction_hidden_dim": 16,
+ON_CPU: dict[str, Any] = {
     "data.workers": 0,
     "training.precision": "float32",
     "training.device": "cpu",
     "training.threads": 1,
 }
+# Each method's, so small that a step of four images is nothing.
+METHODS: dict[str, dict[str, Any]] = {
+    "simsiam": {"projection_dim": 32, "prediction_hidden_dim": 16},
+    "moco": {"queue": 16, "dim": 8, "hidden_dim": 16, "shuffled_parts": 2},
+}
+SETTINGS = {**ON_CPU, **{f"method.{key}": value for key, value in METHODS["simsiam"].items()}}
 
 
 def write_photographs(folder: Path, count: int = COUNT) -> Path:
@@ -87,8 +92,17 @@ def train_tiny(
     """``pretrain`` with sizes that take a fraction of a second: 4 photographs a step, 2 epochs of 4 steps."""
     backbone = TinyNet() if backbone is None else backbone
     named = {"epochs": 2, "batch_size": 4, "view_size": 16, **named}
-    values = {**SETTINGS, **(settings or {})}
+    method = _method(out if resume else None, named.get("recipe"), settings or {})
+    values = {**ON_CPU, **{f"method.{key}": value for key, value in METHODS[method].items()}, **(settings or {})}
     return pretrain(images, out, backbone=backbone, set=values, resume=resume, quiet=quiet, **named)
+
+
+def _method(resumed: Path | None, recipe: str | None, settings: Mapping[str, Any]) -> str:
+    """The method of a run."""
+    if resumed is not None and (resumed / "config.json").is_file():
+        return str(json.loads((resumed / "config.json").read_text())["method"]["name"])
+    of_recipe = RECIPES[recipe or "paper"].get("method", {}).get("name", "simsiam")
+    return str(settings.get("method.name", of_recipe))
 
 
 def skipped_reasons(run: Path) -> dict[str, str]:

@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def main(arguments: Sequence[str] | None = None) -> int:
     options = parse(arguments)
     file = options.out / "equality.json"
-    cases = chosen(options.only) if options.only else all_cases()
+    cases = chosen(options.only, needed=not options.inputs) if options.only else all_cases()
     if options.inputs:
         cases = {name: case for name, case in cases.items() if case.needs}
     if options.run:

@@ -105,8 +105,8 @@ def all_cases() -> dict[str, Case]:
     return {name: Case(name, command.format(**folders, **_OPTIONS)) for name, command in _COMMANDS.items()}
 
 
-def chosen(patterns: Sequence[str]) -> dict[str, Case]:
-    """The cases with names like one of the patterns, and those that they need.
+def chosen(patterns: Sequence[str], needed: bool = True) -> dict[str, Case]:
+    """The cases with names like one of the patterns, and with ``needed`` those that they need.
 
     Raises:
         ValueError: a pattern fits no case.
@@ -119,6 +119,6 @@ def chosen(patterns: Sequence[str]) -> dict[str, Case]:
             raise ValueError(f"no case is called {pattern}; there are {', '.join(known)}")
         wanted.update(fitting)
     for name in reversed(known):  # each stands after what it needs
-        if name in wanted:
+        if name in wanted and needed:
             wanted.update(known[name].needs)
     return {name: case for name, case in known.items() if name in wanted}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -62,6 +62,19 @@ def world_size() -> int:
 def rank() -> int:
     """This process's place among them, from 0; 0 without a process group."""
     return dist.get_rank() if _initialized() else 0
+
+
+def from_first(make: Callable[[], Item]) -> Item:
+    """What the first process makes, on every process; the others wait for it.
+
+    Args:
+        make: called on the first process alone; what it gives travels as a pickle.
+    """
+    made: list[Any] = [make() if rank() == 0 else None]
+    if world_size() > 1:
+        dist.broadcast_object_list(made)
+    item: Item = made[0]
+    return item
 
 
 def gather(x: Shaped[Tensor, "rows ..."]) -> Shaped[Tensor, "all_rows ..."]:

@@ -1,12 +1,65 @@
-"""SimSiam's heads (arXiv 2011.10566, Section 3): the projector after the backbone, the predictor after that."""
+"""Heads, from pooled features to vectors: plain stacks of layers that can be told as data, and made again from it.
+
+SimSiam's two (arXiv 2011.10566, Section 3) are the projector after the backbone and the predictor after that.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
-class Projector(nn.Module):
+class Head(nn.Module):
+    """Layers one after another.
+
+    Args:
+        layers: linear layers, batch normalizations and ReLUs.
+    """
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Float[Tensor, "rows in_dim"]) -> Float[Tensor, "rows out_dim"]:
+        """The last layer's output."""
+        output: Tensor = self.layers(x)
+        return output
+
+    def describe(self) -> list[dict[str, Any]]:
+        """Plain data from which ``build_head`` makes the same layers, with other weights."""
+        return [_describe(layer) for layer in self.layers]
+
+
+def build_head(description: Iterable[Mapping[str, Any]]) -> Head:
+    """The head that ``Head.describe`` told of, with new weights.
+
+    Raises:
+        KeyError: a layer of a type that this version does not know, or one that lacks a number.
+    """
+    makers = {
+        "linear": lambda layer: nn.Linear(layer["in"], layer["out"], bias=layer["bias"]),
+        "batch_norm": lambda layer: nn.BatchNorm1d(layer["width"], affine=layer["affine"]),
+        "relu": lambda _: nn.ReLU(inplace=True),
+    }
+    return Head(*(makers[layer["layer"]](layer) for layer in description))
+
+
+def _describe(layer: nn.Module) -> dict[str, Any]:
+    if isinstance(layer, nn.Linear):
+        return {
+            "layer": "linear", "in": layer.in_features, "out": layer.out_features, "bias": layer.bias is not None
+        }  # fmt: skip
+    if isinstance(layer, _BatchNorm):  # synchronized ones too
+        return {"layer": "batch_norm", "width": layer.num_features, "affine": layer.affine}
+    assert isinstance(layer, nn.ReLU), f"a head has no {type(layer).__name__}"
+    return {"layer": "relu"}
+
+
+class Projector(Head):
     """Three linear layers, each with batch normalisation; ReLU after the first two.
 
     No layer has a bias, as the normalisation after it would take it away again. The last normalisation has no
@@ -18,8 +71,7 @@ class Projector(nn.Module):
     """
 
     def __init__(self, in_dim: int, out_dim: int = 2048) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
+        super().__init__(
             nn.Linear(in_dim, out_dim, bias=False),
             nn.BatchNorm1d(out_dim),
             nn.ReLU(inplace=True),
@@ -30,13 +82,8 @@ class Projector(nn.Module):
             nn.BatchNorm1d(out_dim, affine=False),
         )
 
-    def forward(self, x: Float[Tensor, "rows in_dim"]) -> Float[Tensor, "rows out_dim"]:
-        """Projections of pooled features."""
-        z: Tensor = self.layers(x)
-        return z
 
-
-class Predictor(nn.Module):
+class Predictor(Head):
     """A bottleneck of two linear layers: normalisation and ReLU after the first; the second has only a bias.
 
     Args:
@@ -45,15 +92,9 @@ class Predictor(nn.Module):
     """
 
     def __init__(self, dim: int = 2048, hidden_dim: int = 512) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(
+        super().__init__(
             nn.Linear(dim, hidden_dim, bias=False),
             nn.BatchNorm1d(hidden_dim),
             nn.ReLU(inplace=True),
             nn.Linear(hidden_dim, dim),
         )
-
-    def forward(self, z: Float[Tensor, "rows dim"]) -> Float[Tensor, "rows dim"]:
-        """Predictions from projections."""
-        p: Tensor = self.layers(z)
-        return p

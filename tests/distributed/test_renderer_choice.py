@@ -16,7 +16,7 @@ from torch.multiprocessing.spawn import start_processes
 from manyview import distributed
 from manyview.training import loop
 from manyview.training import renderer as choice
-from manyview.training.costs import Costs, measure_costs
+from manyview.training.renderer import Costs, measure_costs
 from tiny import train_tiny, write_photographs
 
 
@@ -28,8 +28,8 @@ def work(rank: int, folder: str, port: int, first_says: str) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "tests"}
     found: dict[str, Any] = {}
 
-    def measure(training: Any) -> Costs:
-        costs = measure_costs(training)  # in step with the other process, whose step needs this one's
+    def measure(*arguments: Any) -> Costs:
+        costs = measure_costs(*arguments)  # in step with the other process, whose step needs this one's
         assert costs is not None
         found["photographs"] = costs.photographs
         faster = (first_says == "device") == (rank == 0)

@@ -81,7 +81,8 @@ def computed(rank: int) -> dict[str, object]:
         distributed.gather(torch.full((1, 2), rank + 0.5)),
     ]
     ranks = (distributed.rank(), distributed.world_size())
-    return {"results": results, "gathered": gathered, "ranks": ranks}
+    made = distributed.from_first(lambda: ("by rank", rank))
+    return {"results": results, "gathered": gathered, "ranks": ranks, "made": made}
 
 
 @pytest.fixture(scope="module")
@@ -119,6 +120,10 @@ def test_rows_come_in_order_of_the_processes(processes: list[dict[str, object]])
         assert floats.tolist() == [[0.5, 0.5], [1.5, 1.5]]
 
 
+def test_what_the_first_process_makes_is_every_ones(processes: list[dict[str, object]]) -> None:
+    assert [process["made"] for process in processes] == [("by rank", 0)] * 2
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="threads are listed by Linux only")
 def test_the_group_ends_with_its_threads(folder: Path) -> None:
     """A thread of gloo that is still there when Python ends may abort the process."""
@@ -132,3 +137,4 @@ def test_one_process_is_the_identity() -> None:
     x = torch.randn(3, 2)
     assert distributed.gather(x) is x
     assert (distributed.rank(), distributed.world_size()) == (0, 1)
+    assert distributed.from_first(lambda: 3) == 3

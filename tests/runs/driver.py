@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch.utils.tensorboard  # noqa: F401 - imported here once for all children
 
 import manyview.runs.files as files
-import manyview.training.pretrain as training_module
+import manyview.training.run as training_module
 from manyview.errors import UserError
 from manyview.training.loop import Training
 from tiny import train_tiny, write_photographs
@@ -123,9 +123,9 @@ class Driver:
             self.failures.append(f"{out.name}: status {status}: {child.log.read_text()[-2000:]}")
         return seconds
 
-    def same(self, out: Path) -> dict[str, bool]:
+    def same(self, out: Path, than: str = "reference") -> dict[str, bool]:
         """Which files of a run are those of the uninterrupted one, byte by byte."""
-        reference = self.folder / "reference"
+        reference = self.folder / than
         last = f"checkpoints/step-{STEPS:09d}"
         names = ("backbone.safetensors", last + ".safetensors", last + ".json", "skipped.csv")
         equal = {name: (out / name).read_bytes() == (reference / name).read_bytes() for name in names}
@@ -161,6 +161,25 @@ class Driver:
                 kills.append(_newest_step(out))
             finished.append(self.same(out))
         return {"kills_after_step": kills, "workers": workers, "same": finished}
+
+    def optimizers(self) -> dict[str, Any]:
+        """Each of the others, killed twice amid the run."""
+        found = {}
+        for name in ("adamw", "lars"):
+            extra = {"training.optimizer": name, "training.warmup_steps": 3, "training.schedule_by": "step"}
+            self.finish(self.folder / f"reference-{name}", extra)
+            out = self.folder / name
+            for step in (3, 10):
+                child = self.piece(out, 0, extra | EVERY_STEP)
+                while _newest_step(out) < step and child.wait(0.001) is None:
+                    pass
+                os.kill(child.pid, signal.SIGKILL)
+                child.wait()
+                child.clear_away()
+            at = _newest_step(out)
+            self.finish(out, extra | EVERY_STEP)
+            found[name] = {"killed_at": at, "same": self.same(out, f"reference-{name}")}
+        return found
 
     def kills_while_saving(self) -> dict[str, Any]:
         """Death before each flush, rename and removal of a save, and in the middle of a file; then at the last save."""
@@ -334,7 +353,7 @@ def main() -> None:
     driver = Driver(Path(sys.argv[1]))
     assert training_module is not None
     results = {}
-    for scenario in ("reference", "random_kills", "kills_while_saving", "signals", "two_processes"):
+    for scenario in ("reference", "random_kills", "optimizers", "kills_while_saving", "signals", "two_processes"):
         began, before = time.monotonic(), os.times()
         results[scenario] = getattr(driver, scenario)()
         after = os.times()

@@ -53,6 +53,14 @@ def test_random_kills_change_nothing(results: dict[str, Any]) -> None:
     assert all(all_equal(same) for same in kills["same"])
 
 
+@pytest.mark.parametrize("name", ["adamw", "lars"])
+def test_kills_change_nothing_with_any_optimizer(results: dict[str, Any], name: str) -> None:
+    found = results["optimizers"][name]
+
+    assert 10 <= found["killed_at"] < 24
+    assert all_equal(found["same"])
+
+
 def test_kills_while_saving_change_nothing(results: dict[str, Any]) -> None:
     deaths = results["kills_while_saving"]["deaths"]
 

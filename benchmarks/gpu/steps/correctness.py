@@ -14,8 +14,10 @@ from benchmarks.parity import LIMIT, difference
 from benchmarks.photographs import Pixels, photographs
 from benchmarks.training import configure, started
 from manyview.backbones import build_backbone
-from manyview.config import BlockViewsConfig, LossesConfig, SimSiamConfig
-from manyview.methods import SimSiam
+from manyview.config import BlockViewsConfig, resolve
+from manyview.config.resolve import Assignment
+from manyview.methods import MethodBatch, build_method
+from manyview.recipes import recipe_settings
 from manyview.views import sample_views
 from manyview.views.render import opencv
 from manyview.views.render.batch_parameters import view_table
@@ -49,11 +51,13 @@ def _loss_and_gradient(job: Job, device: torch.device, dtype: torch.dtype) -> tu
     count, size = (2, 32) if job.tiny else (8, 96)
     torch.manual_seed(0)
     backbone = build_backbone("resnet18", zero_init_residual=False)
-    method = SimSiam(backbone, SimSiamConfig(projection_dim=128, prediction_hidden_dim=32), LossesConfig())
+    settings = {"data.images": "photographs", "method.projection_dim": 128, "method.prediction_hidden_dim": 32}
+    config = resolve(recipe_settings("paper"), [Assignment(key, value, "") for key, value in settings.items()])
+    method = build_method(backbone, config)
     views = torch.randn(count, 8, 3, size, size, dtype=torch.float64)
     method.to(device, dtype)
-    pairs = torch.arange(4 * count, device=device)
-    loss = method(views.to(device, dtype), torch.arange(count, device=device), pairs)["loss"]
+    in_order = partial(torch.arange, device=device)
+    loss = method(MethodBatch((views.to(device, dtype),), torch.arange(count, device=device), in_order))["loss"]
     loss.backward()
     flat = torch.cat([parameter.grad.flatten() for parameter in method.parameters() if parameter.grad is not None])
     return float(loss.detach()), flat.double().cpu()

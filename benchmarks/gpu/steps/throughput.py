@@ -19,7 +19,7 @@ from benchmarks.gpu.job import Job
 from benchmarks.photographs import describe
 from benchmarks.training import Steps, configure, started
 from manyview.config import PretrainConfig
-from manyview.views.render.torch import alter_views
+from manyview.training.device_views import alter_groups
 
 AIM = 0.05  # of a step, for rendering on the device
 PARTS: dict[str, dict[str, Any]] = {
@@ -75,11 +75,11 @@ def _measure(job: Job, steps: Steps, name: str) -> dict[str, Any]:
     warm_up = time.perf_counter() - began
     count = 2 if job.tiny else 40
     seconds, waited = steps.run(batches, count)
-    plan = steps.training.plan
+    plan = steps.training.settled.plan
     figures = {
         "workers": workers,
         "views_per_second": count * plan.views_per_step / seconds,
-        "photographs_per_second": count * plan.config.training.batch_size / seconds,
+        "photographs_per_second": count * plan.batch_size / seconds,
         "seconds_per_step": seconds / count,
         "waiting": waited / seconds,
         "warm_up_seconds": warm_up,
@@ -97,8 +97,8 @@ def _rendering(job: Job, steps: Steps) -> dict[str, Any]:
     times = []
     for _ in range(2 if job.tiny else 20):
         batch = next(steps.loaded)
-        views = batch.views.to(steps.device).flatten(0, 1)
-        times.append(_seconds(steps, lambda views=views, table=batch.table: alter_views(views, table)))
+        groups = tuple(views.to(steps.device) for views in batch.groups)
+        times.append(_seconds(steps, partial(alter_groups, groups, batch.tables, rgb=(0, 1, 2))))
     seconds = sorted(times)[len(times) // 2]
     return {"seconds": seconds, "share_of_step": seconds / _ready_seconds(job), "aim": AIM}
 

@@ -46,6 +46,17 @@ class Backbone(nn.Module):
         self.in_channels, self.rgb = bands, False
         self.mean, self.std = (0.0,) * bands, (1.0,) * bands
 
+    def take_images(self, mean: tuple[float, ...], std: tuple[float, ...], *, rgb: bool) -> None:
+        """Note what the images are and how they are normalized, which is saved with the weights.
+
+        Args:
+            mean: a number a channel, as shares of white.
+            std: the same, above 0.
+            rgb: whether the channels are red, green and blue of 8 bits.
+        """
+        assert len(mean) == len(std) == self.in_channels
+        self.mean, self.std, self.rgb = mean, std, rgb
+
     def forward(
         self, x: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch out_channels rows columns"]:

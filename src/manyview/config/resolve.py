@@ -7,14 +7,19 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from manyview.config.schema import BlockViewsConfig, PretrainConfig, WholeViewsConfig
+from manyview.config.choices import CHOICES
+from manyview.config.methods import MethodSection
+from manyview.config.schema import PretrainConfig
+from manyview.config.training import TrainingConfig
+from manyview.config.views import Augmentation
 from manyview.errors import UserError
 
-_VIEW_KINDS: dict[str, type[BaseModel]] = {"blocks": BlockViewsConfig, "whole": WholeViewsConfig}
+Chosen = Mapping[str, str]
+"""For each section that is a choice, what is chosen: ``{"views": "blocks", ...}``."""
 
 
 # What a view's colours alone are changed by: nothing, where no band has a colour.
@@ -79,7 +84,8 @@ def resolve(recipe: Mapping[str, Any], user: Sequence[Assignment]) -> PretrainCo
     """Lay the user's settings over a recipe's and validate the whole.
 
     Args:
-        recipe: nested settings of a named recipe; what does not apply to the kind of views the user chose is dropped.
+        recipe: nested settings of a named recipe; what does not apply to the views, the method or another choice that
+            the user made is dropped.
         user: the user's settings, later ones winning.
 
     Returns:
@@ -92,13 +98,11 @@ def resolve(recipe: Mapping[str, Any], user: Sequence[Assignment]) -> PretrainCo
     values: dict[str, Any] = {}
     for assignment in flatten(recipe, "recipe"):
         _store(values, assignment, problems)
-    kind = _chosen_kind(values, user)
-    _drop_keys_of_other_kinds(values, kind)
+    chosen = _chosen(values, user)
+    _drop_keys_of_other_options(values, chosen)
     for assignment in user:
-        if _is_known(assignment, kind, problems):
+        if _is_known(assignment, chosen, problems):
             _store(values, assignment, problems)
-    # Where the kind is left to its default, it is named here, or pydantic would judge nothing else of the views.
-    values.setdefault("views", {}).setdefault("kind", kind)
     try:
         config = PretrainConfig.model_validate(values)
     except ValidationError as error:
@@ -110,16 +114,36 @@ def resolve(recipe: Mapping[str, Any], user: Sequence[Assignment]) -> PretrainCo
     return config
 
 
-def valid_keys(kind: str | None = None) -> list[str]:
-    """All dotted keys; with a kind of views, only those that apply to it."""
-    kinds = [_VIEW_KINDS[kind]] if kind in _VIEW_KINDS else list(_VIEW_KINDS.values())
-    keys = [key for key in _keys_of(PretrainConfig) if key != "views"]
-    for model in kinds:
-        keys += [f"views.{name}" for name in model.model_fields if f"views.{name}" not in keys]
+def valid_keys(chosen: Chosen | None = None) -> list[str]:
+    """All dotted keys; of sections that are a choice, only those of the option that is chosen, if one is."""
+    keys: list[str] = []
+    for name, field in PretrainConfig.model_fields.items():
+        if name in CHOICES:
+            options = CHOICES[name].options
+            option = options.get((chosen or {}).get(name, ""))
+            sections = [option] if option else options.values()
+            keys += dict.fromkeys(f"{name}.{key}" for section in sections for key in section.model_fields)
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            keys += _keys_of(field.annotation, f"{name}.")
+        else:
+            keys.append(name)
     return keys
 
 
-def _keys_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+def _lists_of_tables() -> Iterator[tuple[str, type[BaseModel]]]:
+    for choice in CHOICES.values():
+        for option in choice.options.values():
+            for name, field in option.model_fields.items():
+                items = get_args(field.annotation)[:1]
+                if items and isinstance(items[0], type) and issubclass(items[0], BaseModel):
+                    yield f"{choice.section}.{name}", items[0]
+
+
+_TABLES = dict(_lists_of_tables())
+"""The settings that hold a list of tables, and what each of these is."""
+
+
+def _keys_of(model: type[BaseModel], prefix: str) -> Iterator[str]:
     for name, field in model.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from _keys_of(field.annotation, f"{prefix}{name}.")
@@ -127,19 +151,22 @@ def _keys_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield prefix + name
 
 
-def _chosen_kind(values: Mapping[str, Any], user: Sequence[Assignment]) -> str:
-    kind = values.get("views", {}).get("kind", "blocks")
-    for assignment in user:
-        if assignment.key == "views.kind":
-            kind = assignment.value
-    return str(kind)
+def _chosen(values: Mapping[str, Any], user: Sequence[Assignment]) -> Chosen:
+    named = {assignment.key: assignment.value for assignment in user}
+    return {
+        choice.section: str(named.get(choice.key, values.get(choice.section, {}).get(choice.tag, choice.default)))
+        for choice in CHOICES.values()
+    }
 
 
-def _drop_keys_of_other_kinds(values: dict[str, Any], kind: str) -> None:
+def _drop_keys_of_other_options(values: dict[str, Any], chosen: Chosen) -> None:
     """A recipe's overlap means nothing once the user has chosen views of the whole photograph."""
-    if kind in _VIEW_KINDS and "views" in values:
-        known = _VIEW_KINDS[kind].model_fields
-        values["views"] = {key: value for key, value in values["views"].items() if key in known} | {"kind": kind}
+    for choice in CHOICES.values():
+        name = chosen[choice.section]
+        if name in choice.options and choice.section in values:
+            known = choice.options[name].model_fields
+            kept = {key: value for key, value in values[choice.section].items() if key in known}
+            values[choice.section] = kept | {choice.tag: name}
 
 
 def _store(values: dict[str, Any], assignment: Assignment, problems: list[str]) -> None:
@@ -154,15 +181,18 @@ def _store(values: dict[str, Any], assignment: Assignment, problems: list[str]) 
     node[leaf] = assignment.value
 
 
-def _is_known(assignment: Assignment, kind: str, problems: list[str]) -> bool:
-    """Whether the key exists for this kind of views; if not, a sentence with the nearest one is added."""
+def _is_known(assignment: Assignment, chosen: Chosen, problems: list[str]) -> bool:
+    """Whether the key exists for what is chosen; if not, a sentence with the nearest one is added."""
     key = assignment.key
-    if key in valid_keys(kind):
+    if key in valid_keys(chosen):
         return True
     where = f"{key} ({assignment.source})"
     if key in valid_keys():
-        other = next(name for name, model in _VIEW_KINDS.items() if key.removeprefix("views.") in model.model_fields)
-        problems.append(f"{where} is read only with views.kind={other}, but views.kind is {kind}")
+        choice, name = CHOICES[key.partition(".")[0]], key.partition(".")[2]
+        options = " or ".join(choice.having(name))
+        problems.append(
+            f"{where} is read only with {choice.key}={options}, but {choice.key} is {chosen[choice.section]}"
+        )
     elif any(valid.startswith(f"{key}.") for valid in valid_keys()):
         inside = ", ".join(valid for valid in valid_keys() if valid.startswith(f"{key}."))
         problems.append(f"{where} is a group of settings; set one of {inside}")
@@ -200,17 +230,30 @@ def _sentences(details: Sequence[Any], user: Sequence[Assignment]) -> list[str]:
 
 
 def _setting(location: Sequence[str | int]) -> str:
-    """The dotted key that an error is about, without pydantic's names of alternatives and of positions in a list."""
-    parts = [str(part) for part in location if not isinstance(part, int)]
-    if len(parts) > 1 and parts[0] == "views" and parts[1] in _VIEW_KINDS:
+    """The dotted key that an error is about, without pydantic's names of alternatives and of positions in a list.
+
+    Of a list of tables it is followed by the table's place and the key within: ``views.groups[1].size``.
+    """
+    parts = list(location)
+    if len(parts) > 1 and parts[0] in CHOICES and parts[1] in CHOICES[str(parts[0])].options:
         parts.pop(1)
-    keys = valid_keys()
-    ends = (end for end in range(len(parts) + 1) if ".".join(parts[:end]) in keys)
-    return ".".join(parts[: next(ends, len(parts))])
+    keys, path = valid_keys(), ""
+    for place, part in enumerate(parts):
+        if isinstance(part, str):
+            path = f"{path}.{part}" if path else part
+            if path in keys:
+                return path + (_inside(parts[place + 1 :]) if path in _TABLES else "")
+    return path
+
+
+def _inside(location: Sequence[str | int]) -> str:
+    """Place of a table in a list of them, and the key in it, if an error is about one of them."""
+    place = [f"[{part}]" for part in location[:1] if isinstance(part, int)]
+    return "".join([*place, *(f".{part}" for part in location[1:2])])
 
 
 def _sentence(path: str, details: Sequence[Any], user: Sequence[Assignment]) -> str:
-    given = next((assignment for assignment in reversed(user) if assignment.key == path), None)
+    given = next((assignment for assignment in reversed(user) if assignment.key == path.partition("[")[0]), None)
     where = f"{path} ({given.source})" if given and given.source else path
     detail = details[0]
     value = detail["input"]
@@ -218,8 +261,15 @@ def _sentence(path: str, details: Sequence[Any], user: Sequence[Assignment]) -> 
         return f"{where} has too few values: {value!r}" if isinstance(value, list | tuple) else f"{path} is missing"
     if detail["type"] == "too_long":
         return f"{where} has too many values, {detail['ctx']['max_length']} at most: {value!r}"
+    if detail["type"] == "extra_forbidden":
+        table = _TABLES[path.partition("[")[0]]
+        return f"unknown key {where}" + nearest_name(path.rpartition(".")[2], list(table.model_fields))
+    if detail["type"] == "model_type":
+        return f"{where} must be a table of settings, as in {{size=96, count=6}}, not {value!r}"
     if detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
-        return f"views.kind must be 'blocks' or 'whole', not {value.get('kind')!r}"
+        choice = CHOICES[path]
+        *others, last = (repr(name) for name in choice.options)
+        return f"{choice.key} must be {', '.join(others)} or {last}, not {value.get(choice.tag)!r}"
     if detail["type"] == "value_error":
         text = str(detail["msg"]).removeprefix("Value error, ")
         return f"{path}: {text}" if path else text
@@ -241,25 +291,28 @@ def _unused(config: PretrainConfig, user: Sequence[Assignment], recipe: Mapping[
         recipe: the recipe's, by dotted key.
     """
     image_aware, views = config.losses.image_aware, config.views
-    idle: dict[str, str] = {}
+    idle = dict.fromkeys(_of_other_methods(config), f"method.name is {config.method.name}, which does not read it")
     if image_aware.weight == 0:
         names = [name for name in type(image_aware).model_fields if name != "weight"]
         idle |= {f"losses.image_aware.{name}": "losses.image_aware.weight is 0" for name in names}
     if image_aware.vectors == "predictions":
         idle["losses.image_aware.stop_gradient"] = "losses.image_aware.vectors is predictions, without any z"
-    if views.jitter == 0:
+    augmentations = [group.augmentation for group in views.layout]
+    for name in Augmentation.model_fields:
+        if all(getattr(augmentation, name) != getattr(views, name) for augmentation in augmentations):
+            idle[f"views.{name}"] = "every one of views.groups has its own"
+    if all(augmentation.jitter == 0 for augmentation in augmentations):
         idle |= {f"views.{name}": "views.jitter is 0" for name in ("brightness", "contrast", "saturation", "hue")}
-    if views.kind == "blocks" and views.grid == (1, 1):
+    if all(group.blocks == 1 for group in views.layout):
         idle["views.overlap"] = "views.grid is a single block, the whole photograph"
-    if views.blur == (0, 0):
+    if not any(map(any, (augmentation.blur for augmentation in augmentations))):
         idle["views.blur_sigma"] = "views.blur is 0 for both views"
     if config.data.bands == "rgb":
         idle["data.rgb_bands"] = "data.bands is rgb"
     elif config.data.rgb_bands is None:
         reason = f"data.rgb_bands names none of the {config.data.bands} bands as red, green and blue"
         idle |= {f"views.{name}": reason for name in _COLOURS}
-    if config.training.schedule == "constant":
-        idle["training.constant_predictor_lr"] = "training.schedule is constant"
+    idle |= _idle_in_schedule(config.training)
     if config.monitor.on_collapse == "warn":
         idle["monitor.patience"] = "monitor.on_collapse is warn"
     return [
@@ -267,6 +320,25 @@ def _unused(config: PretrainConfig, user: Sequence[Assignment], recipe: Mapping[
         for assignment in user
         if assignment.key in idle and not _is_restated(assignment, config, recipe)
     ]
+
+
+def _idle_in_schedule(training: TrainingConfig) -> dict[str, str]:
+    idle: dict[str, str] = {}
+    reason = f"training.schedule is {training.schedule}"
+    if training.schedule == "constant":
+        idle["training.schedule_by"] = reason
+    if training.schedule == "constant" and not (training.warmup_epochs or training.warmup_steps):
+        idle["training.constant_predictor_lr"] = reason
+    if training.schedule != "step":
+        idle |= {"training.milestones": reason, "training.milestone_factor": reason}
+    return idle
+
+
+def _of_other_methods(config: PretrainConfig) -> list[str]:
+    """Keys outside of ``method`` that other methods read, and this one does not."""
+    sections = [section for section in CHOICES["method"].options.values() if issubclass(section, MethodSection)]
+    others = {start for section in sections for start in section.reads} - set(config.method.reads)
+    return [key for key in valid_keys() if any(key == start or key.startswith(f"{start}.") for start in others)]
 
 
 def _is_restated(assignment: Assignment, config: PretrainConfig, recipe: Mapping[str, Any]) -> bool:

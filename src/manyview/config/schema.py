@@ -6,26 +6,29 @@ nothing changes a configuration once it is resolved, so the file kept in the run
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
+from pydantic import Field, StrictBool, StrictInt, model_validator
 
-Probability = Annotated[float, Field(ge=0, le=1)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Band = Annotated[StrictInt, Field(ge=0)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-PositiveInt = Annotated[StrictInt, Field(ge=1)]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
+from manyview.config.choices import CHOICES
+from manyview.config.methods import MethodSection, SimSiamConfig
+from manyview.config.section import Band, NonNegative, Positive, PositiveInt, Probability, Section
+from manyview.config.training import SGDConfig, TrainingConfig
+from manyview.config.views import BlockViewsConfig, ViewsSection
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """Of red, green and blue over ImageNet's photographs, as shares of white."""
 
-
-class Section(BaseModel):
-    """A frozen group of settings that refuses keys it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+if TYPE_CHECKING:
+    ViewsConfig = ViewsSection
+    AnyMethod = MethodSection
+    AnyTraining = TrainingConfig
+else:
+    ViewsConfig = CHOICES["views"].union
+    AnyMethod = CHOICES["method"].union
+    AnyTraining = CHOICES["training"].union
 
 
 class DataConfig(Section):
@@ -57,71 +60,6 @@ class DataConfig(Section):
         return (0, 1, 2) if self.bands == "rgb" else self.rgb_bands
 
 
-class Augmentation(Section):
-    """The random operations of SimSiam inside a crop, in their order of application.
-
-    A pair of numbers under ``blur`` and ``solarize`` holds the probability for the first and for the second view
-    of each positive pair.
-    """
-
-    size: Annotated[StrictInt, Field(ge=8)] = Field(224, description="side of a view in pixels")
-    scale: tuple[float, float] = Field((0.2, 1.0), description="crop's share of the block's area, from and to")
-    ratio: tuple[float, float] = Field((3 / 4, 4 / 3), description="crop's width over height, from and to")
-    flip: Probability = Field(0.5, description="probability of mirroring left to right")
-    jitter: Probability = Field(0.8, description="probability of a change of colours")
-    brightness: NonNegative = Field(0.4, description="largest change of brightness, as a factor's distance from 1")
-    contrast: NonNegative = Field(0.4, description="of contrast, likewise")
-    saturation: NonNegative = Field(0.4, description="of saturation, likewise")
-    hue: Annotated[float, Field(ge=0, le=0.5)] = Field(0.1, description="of hue, in turns of the colour circle")
-    grayscale: Probability = Field(0.2, description="probability of taking the colours away")
-    blur: tuple[Probability, Probability] = Field((0.5, 0.5), description="probability of blur, by view of a pair")
-    blur_sigma: tuple[Positive, Positive] = Field((0.1, 2.0), description="its deviation in pixels, from and to")
-    solarize: tuple[Probability, Probability] = Field(
-        (0.0, 0.0), description="probability of solarisation, by view of a pair"
-    )
-    mean: tuple[Finite, ...] | None = Field(
-        None, description="taken off each band, of 1; unset: ImageNet's for RGB, else measured on the photographs"
-    )
-    std: tuple[Positive, ...] | None = Field(None, description="each band divided by it; unset: likewise")
-
-    @model_validator(mode="after")
-    def _ranges_ascend(self) -> Augmentation:
-        for key in ("scale", "ratio", "blur_sigma"):
-            low, high = getattr(self, key)
-            if not 0 < low <= high:
-                raise ValueError(f"{key} must be two ascending numbers above 0, not {low:g} and {high:g}")
-        if self.scale[1] > 1:
-            raise ValueError(f"scale is a share of the area: its upper end must be at most 1, not {self.scale[1]:g}")
-        return self
-
-
-class BlockViewsConfig(Augmentation):
-    """Block-wise Augmentation Module (Section 3.1): overlapping blocks of the photograph, two views of each."""
-
-    kind: Literal["blocks"] = Field("blocks", description="blocks, or whole: crops of the whole photograph")
-    overlap: Annotated[float, Field(ge=0, le=0.5)] = Field(
-        0.2, description="gamma: a block's side is 1 + 2 gamma times a cell's (views.kind=blocks only)"
-    )
-    grid: tuple[PositiveInt, PositiveInt] = Field(
-        (2, 2), description="rows and columns of blocks (views.kind=blocks only)"
-    )
-
-    @property
-    def pairs(self) -> int:
-        """Positive pairs that one photograph gives: one for each block."""
-        return self.grid[0] * self.grid[1]
-
-
-class WholeViewsConfig(Augmentation):
-    """The usual views: crops of the whole photograph, in one or more positive pairs."""
-
-    kind: Literal["whole"] = "whole"
-    pairs: PositiveInt = Field(1, description="positive pairs a photograph (views.kind=whole only; a block gives one)")
-
-
-ViewsConfig = Annotated[BlockViewsConfig | WholeViewsConfig, Field(discriminator="kind")]
-
-
 class SimilarityConfig(Section):
     """L_sim, SimSiam's negative cosine similarity of prediction and projection."""
 
@@ -149,14 +87,6 @@ class LossesConfig(Section):
     image_aware: ImageAwareConfig = ImageAwareConfig()
 
 
-class SimSiamConfig(Section):
-    """SimSiam's heads; the widths are those of its published ResNet-50."""
-
-    name: Literal["simsiam"] = Field("simsiam", description="the method; the recipes differ in views and losses")
-    projection_dim: PositiveInt = Field(2048, description="width of the projector")
-    prediction_hidden_dim: PositiveInt = Field(512, description="width of the predictor's bottleneck")
-
-
 class BackboneConfig(Section):
     """The network that is pre-trained."""
 
@@ -167,30 +97,6 @@ class BackboneConfig(Section):
     zero_init_residual: StrictBool = Field(
         True, description="last norm of each residual branch starts at zero, where the weights are new"
     )
-
-
-class TrainingConfig(Section):
-    """Steps, schedule, device. The learning rate is base_learning_rate x pairs a step / 256."""
-
-    epochs: PositiveInt = Field(200, description="passes over the photographs")
-    batch_size: Annotated[StrictInt, Field(ge=2)] = Field(128, description="photographs a step, over all processes")
-    accumulate: PositiveInt = Field(1, description="batches whose gradients make one step")
-    base_learning_rate: Positive = Field(0.05, description="learning rate at 256 pairs a step")
-    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="of SGD")
-    weight_decay: NonNegative = Field(1e-4, description="on every parameter, norms and biases too, as in SimSiam")
-    schedule: Literal["cosine", "constant"] = Field("cosine", description="of the learning rate, by epoch")
-    constant_predictor_lr: StrictBool = Field(False, description="keep the predictor's learning rate constant")
-    seed: Annotated[StrictInt, Field(ge=0, lt=2**63)] = Field(0, description="everything random follows from it")
-    device: str = Field("auto", description="auto, cpu, cuda, mps")
-    precision: Literal["auto", "float32", "bf16"] = Field("auto", description="bf16 where the hardware has it")
-    checkpoint_minutes: Positive = Field(10.0, description="longest time between two checkpoints")
-    compile: StrictBool = Field(False, description="torch.compile the backbone")
-    renderer: Literal["auto", "cpu", "device", "reference"] = Field(
-        "auto",
-        description="who makes the views: the workers (cpu), they with Pillow (reference), or they crop and the "
-        "training device does the rest (device); auto: cpu, but on an accelerator whichever is measured to be faster",
-    )
-    threads: PositiveInt | None = Field(None, description="compute threads on a CPU; unset: PyTorch's own choice")
 
 
 class MonitorConfig(Section):
@@ -209,21 +115,29 @@ class PretrainConfig(Section):
     recipe: str = Field("paper", description="the named configuration that the others are laid over")
     data: DataConfig
     views: ViewsConfig = BlockViewsConfig()
-    method: SimSiamConfig = SimSiamConfig()
+    method: AnyMethod = SimSiamConfig()
     losses: LossesConfig = LossesConfig()
     backbone: BackboneConfig = BackboneConfig()
-    training: TrainingConfig = TrainingConfig()
+    training: AnyTraining = SGDConfig()
     monitor: MonitorConfig = MonitorConfig()
 
-    def normalised(self, mean: tuple[float, ...], std: tuple[float, ...]) -> PretrainConfig:
-        """The same with that mean and deviation where the user set none."""
-        unset = {"mean": self.views.mean or mean, "std": self.views.std or std}
-        return self.model_copy(update={"views": self.views.model_copy(update=unset)})
+    @model_validator(mode="before")
+    @classmethod
+    def _name_the_default_choices(cls, values: Any) -> Any:
+        """Where nobody chooses, as in files of before there was a choice, the default's name is filled in."""
+        if not isinstance(values, Mapping):
+            return values
+        named = dict(values)
+        for choice in CHOICES.values():
+            section = named.get(choice.section, {})
+            if isinstance(section, Mapping):
+                named[choice.section] = {choice.tag: choice.default, **section}
+        return named
 
     @property
     def pairs_per_step(self) -> int:
         """Positive pairs that one optimiser step sees."""
-        return self.training.batch_size * self.training.accumulate * self.views.pairs
+        return self.training.batch_size * self.training.accumulate * self.method.pairs(self.views)
 
     @property
     def learning_rate(self) -> float:
@@ -266,8 +180,14 @@ class PretrainConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _views_fit(self) -> PretrainConfig:
+        self.method.positives(self.views)  # which says what it cannot use
+        return self
+
+    @model_validator(mode="after")
     def _shards_divide_batch(self) -> PretrainConfig:
-        pairs, shards = self.training.batch_size * self.views.pairs, self.losses.image_aware.shards
+        pairs = self.training.batch_size * self.method.pairs(self.views)
+        shards = self.losses.image_aware.shards
         if shards > pairs:
             raise ValueError(f"losses.image_aware.shards is {shards}, but a batch has only {pairs} pairs")
         return self

@@ -8,12 +8,13 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from manyview.config.schema import BlockViewsConfig, PretrainConfig, WholeViewsConfig
+from manyview.config.choices import CHOICES, Choice
+from manyview.config.schema import PretrainConfig
 
 
 def settings() -> list[tuple[str, str, str]]:
     """Dotted key, default and meaning of every setting, in the schema's order."""
-    return [(key, _default(field), str(field.description or "")) for key, field in _fields(PretrainConfig, "")]
+    return list(_fields(PretrainConfig, ""))
 
 
 def markdown() -> str:
@@ -22,15 +23,32 @@ def markdown() -> str:
     return "\n".join(["| key | default | meaning |", "| --- | --- | --- |", *rows])
 
 
-def _fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
+def _fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str]]:
+    """Dotted key, default and meaning."""
     for name, field in model.model_fields.items():
-        if prefix + name == "views":
-            views = {**WholeViewsConfig.model_fields, **BlockViewsConfig.model_fields}
-            yield from ((f"views.{key}", value) for key, value in views.items())
+        if prefix + name in CHOICES:
+            yield from _fields_of_choice(CHOICES[prefix + name])
         elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from _fields(field.annotation, f"{prefix}{name}.")
         else:
-            yield prefix + name, field
+            yield prefix + name, _default(field), str(field.description or "")
+
+
+def _fields_of_choice(choice: Choice) -> Iterator[tuple[str, str, str]]:
+    """The settings of all options, each once: which options have it where not all do, and all defaults that differ."""
+    names = dict.fromkeys(name for section in choice.options.values() for name in section.model_fields)
+    for name in names:
+        having = choice.having(name)
+        fields = {option: choice.options[option].model_fields[name] for option in having}
+        first, *others = having
+        default = _default(fields[first])
+        differing = [
+            f"{option}: {_default(fields[option])}" for option in others if _default(fields[option]) != default
+        ]
+        if differing and name != choice.tag:
+            default += f" ({', '.join(differing)})"
+        only = f" ({choice.key}={' or '.join(having)} only)" if len(having) < len(choice.options) else ""
+        yield f"{choice.section}.{name}", default, str(fields[first].description or "") + only
 
 
 def _default(field: FieldInfo) -> str:

@@ -1,11 +1,11 @@
-"""Photographs with their objects as batches for a detector, decoded in loader processes."""
+"""Labelled photographs to learn from and to measure on, and as batches for a detector, decoded in loader processes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 from manyview.errors import UserError
 from manyview.images import UnreadableImage, open_photograph
 from manyview.images.loader import load_in_workers
-from manyview.labels import DetectionLabels, decode_masks
+from manyview.labels import DetectionLabels, Problems, decode_masks, read_annotations
 
 Place = tuple[int, int]
 """Epoch and index of a photograph."""
@@ -27,17 +27,84 @@ Target = dict[str, Tensor]
 Item = tuple[UInt8[Tensor, "3 _ _"], Target]
 
 _FLIPPED = 0.5  # share of the photographs
+_TOLD = 10  # of the sentences on labels, how many a record holds
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
-    """What stands in for a batch with a photograph that cannot be read."""
+@dataclass(frozen=True)
+class DetectionData:
+    """Training and validation photographs with their objects.
 
-    path: Path
-    reason: str
+    Attributes:
+        train: what to learn from.
+        train_images: the folder of its photographs.
+        val: what to measure on; its classes are those of ``train``.
+        val_images: the folder of its photographs.
+    """
+
+    train: DetectionLabels
+    train_images: Path
+    val: DetectionLabels
+    val_images: Path
+
+    @classmethod
+    def read(
+        cls, train: tuple[Path, Path], val: tuple[Path, Path], *, masks: bool, problems: Problems = "refuse"
+    ) -> DetectionData:
+        """Read label files, each given with the folder of its photographs.
+
+        Raises:
+            UserError: as ``read_annotations`` does, or no photograph holds an object to learn from.
+        """
+        learned = read_annotations(*train, masks=masks, problems=problems)
+        if not learned.occupied():
+            raise UserError(f"{train[0]} holds no object to learn from: crowds and boxes without area are none")
+        measured = read_annotations(*val, learned.classes, masks=masks, problems=problems)
+        return cls(learned, train[1], measured, val[1])
+
+    @property
+    def learned(self) -> tuple[int, ...]:
+        """Indices of the training photographs with objects, which alone a detector sees, as in Detectron2."""
+        return self.train.occupied()
+
+    @property
+    def shapes(self) -> dict[int, bool]:
+        """Of each of these, whether it is wider than high."""
+        return {index: self.train.sizes[index][0] > self.train.sizes[index][1] for index in self.learned}
+
+    def remarks(self) -> Iterator[str]:
+        """Sentences for the user: what is odd about the labels, and what is left out of training."""
+        for name, labels in (("Training", self.train), ("Validation", self.val)):
+            for note in labels.notes:
+                yield f"{name} labels, {note}."
+            if labels.skipped:
+                yield f"{name} labels, left out: {len(labels.skipped):,}, the first being: {labels.skipped[0]}."
+        empty = len(self.train) - len(self.learned)
+        if empty:
+            yield f"{empty:,} of {len(self.train):,} training photographs hold no object to learn from; left out."
+
+    def describe(self) -> dict[str, Any]:
+        """What they are, as plain data; another fingerprint means other labels."""
+        train = {**_describe(self.train), "photographs_with_objects": len(self.learned)}
+        both = set(self.train.names) & set(self.val.names) if self.train_images == self.val_images else set()
+        return {
+            "classes": list(self.train.classes),
+            "train": train,
+            "val": _describe(self.val),
+            "images_in_both": len(both),
+        }
 
 
-class DetectionPhotographs(Dataset[Item | Unreadable]):
+def _describe(labels: DetectionLabels) -> dict[str, Any]:
+    return {
+        "photographs": len(labels),
+        "objects": sum(len(objects) for objects in labels.objects),
+        "fingerprint": labels.fingerprint(),
+        "skipped": {"count": len(labels.skipped), "first": list(labels.skipped[:_TOLD])},
+        "notes": list(labels.notes),
+    }
+
+
+class DetectionPhotographs(Dataset[Item | UnreadableImage]):
     """Labelled photographs at their own size, with what a detector is to learn of each.
 
     Item (epoch, index) is the photograph ``index`` of the labels, upright and in RGB, and its target: "boxes" (float32,
@@ -58,17 +125,17 @@ class DetectionPhotographs(Dataset[Item | Unreadable]):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, place: Place) -> Item | Unreadable:
+    def __getitem__(self, place: Place) -> Item | UnreadableImage:
         epoch, index = place
         path = self.images / self.labels.names[index]
         try:
             pixels = open_photograph(path).decode()
         except UnreadableImage as error:
             # Returned, not raised: a loader process would wrap the message in its traceback.
-            return Unreadable(path, error.reason)
+            return UnreadableImage(error.reason, str(path))
         height, width = pixels.shape[:2]
         if (width, height) != self.labels.sizes[index]:
-            return Unreadable(path, "it changed its size after its labels were read")
+            return UnreadableImage("it changed its size after its labels were read", str(path))
         target = self._target(index)
         image = torch.from_numpy(pixels).permute(2, 0, 1)
         if self.flip and np.random.default_rng((self.seed, epoch, index)).random() < _FLIPPED:
@@ -129,16 +196,16 @@ def detection_batches(
     """
     loaded = load_in_workers(photographs, workers=workers, pin=pin, batch_sampler=places, collate_fn=_pack)
     for batch in loaded:
-        if isinstance(batch, Unreadable):
-            raise UserError(f"cannot read {batch.path} ({batch.reason}): mend this file or take it out of the labels")
+        if isinstance(batch, UnreadableImage):
+            raise UserError(f"cannot read {batch.where} ({batch.reason}): mend this file or take it out of the labels")
         yield _unpack(batch)
 
 
-def _pack(items: list[Item | Unreadable]) -> _Packed | Unreadable:
+def _pack(items: list[Item | UnreadableImage]) -> _Packed | UnreadableImage:
     """The items as one, or the first that could not be read."""
     read: list[Item] = []
     for item in items:
-        if isinstance(item, Unreadable):
+        if isinstance(item, UnreadableImage):
             return item
         read.append(item)
     targets = [target for _, target in read]

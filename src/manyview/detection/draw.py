@@ -1,21 +1,30 @@
-"""Pictures of what a detector found, beside what the labels say."""
+"""Pictures of what a detector finds, beside what the labels say."""
 
 from __future__ import annotations
 
 import colorsys
+import io
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib
 import numpy as np
+import torch
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
+from manyview.detection.checkpoint import load_detector
+from manyview.detection.dataset import DetectionData
+from manyview.detection.detect import Computing, detect
 from manyview.detection.metrics.paste_masks import encode_box_masks
+from manyview.detection.models import Detector
+from manyview.images import open_photograph
 from manyview.labels import Objects, Rle, decode_masks
+from manyview.runs import atomic_write
+
+PREDICTIONS_FILE = "predictions.png"
 
 _LONGER = 640  # pixels of the longer side of a photograph as it is shown
 _TEXT, _TITLE = 14, 16  # pixels
@@ -38,6 +47,58 @@ class _Shown(NamedTuple):
     colour: tuple[int, int, int]
     dashed: bool
     mask: Rle | None
+
+
+def draw_validation(folder: Path, data: DetectionData, computing: Computing, count: int) -> None:
+    """Draw what the detector saved in a folder finds in validation photographs, spread over them, beside the labels.
+
+    Raises:
+        UserError: a photograph cannot be read, or the picture not be written.
+    """
+    detector, labels = load_detector(folder)[0].to(computing.device), data.val
+    chosen = spread(len(labels), count)
+    rows = [
+        draw_photograph(
+            detector, data.val_images, labels.names[place], labels.classes, computing, labels.objects[place]
+        )
+        for place in chosen
+    ]
+    save_sheet(folder / PREDICTIONS_FILE, rows)
+
+
+def draw_photograph(
+    detector: Detector,
+    images: Path,
+    name: str,
+    classes: Sequence[str],
+    computing: Computing,
+    objects: Objects | None = None,
+) -> Image.Image:
+    """One photograph with what a detector finds in it, beside its labels if there are any.
+
+    Raises:
+        UnreadableImage: there is no such photograph.
+    """
+    pixels = open_photograph(images / name).decode()
+    [output] = detect(detector, [torch.from_numpy(pixels.transpose(2, 0, 1).copy())], computing)
+    return draw_predictions(pixels, output, classes, objects, name=name)
+
+
+def spread(count: int, wanted: int) -> list[int]:
+    """So many of the indices up to ``count``, at even distances, or all."""
+    wanted = min(count, wanted)
+    return [place * count // wanted for place in range(wanted)]
+
+
+def save_sheet(file: Path, rows: Sequence[Image.Image]) -> None:
+    """Write pictures as one PNG, atomically.
+
+    Raises:
+        UserError: the disk is full or the place not writable.
+    """
+    data = io.BytesIO()
+    draw_sheet(rows).save(data, format="PNG")
+    atomic_write(file, data.getvalue())
 
 
 def draw_predictions(
@@ -244,4 +305,6 @@ def _side_by_side(pictures: Sequence[Image.Image], gap: int = _GAP) -> Image.Ima
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
     """The font that matplotlib brings, which has more scripts than Pillow's own."""
+    import matplotlib
+
     return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", size)

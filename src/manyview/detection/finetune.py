@@ -13,19 +13,26 @@ import torch
 import manyview
 from manyview import distributed
 from manyview.backbones import Backbone
+from manyview.detection.dataset import DetectionData
 from manyview.detection.detect import Computing
-from manyview.detection.detection_data import DetectionData
 from manyview.detection.display import DetectionDisplay
 from manyview.detection.loop import run_loop
 from manyview.detection.models import Landing, landed
-from manyview.detection.recipes import BATCH_SIZE
 from manyview.detection.run_files import check_folder, finish, opened, take_up
 from manyview.detection.session import FineTuning
-from manyview.detection.settings import MAX_SIDE, PRECISE_BATCHES, DetectionSettings, settle
+from manyview.detection.settings import (
+    BATCH_SIZE,
+    MAX_SIDE,
+    PRECISE_BATCHES,
+    REGIONS,
+    TEST_PROPOSALS,
+    DetectionSettings,
+    settle,
+)
 from manyview.detection.starting import make_optimizer, new_detector, starting_backbone
 from manyview.errors import UserError
+from manyview.labels import Problems
 from manyview.labels.masks import mask_tools
-from manyview.labels.read_objects import Problems
 from manyview.runs import RunFolder, provenance
 from manyview.runtime import resolve_device
 
@@ -48,8 +55,8 @@ def fine_tune(
     short_side: str | int | Sequence[int] | None = None,
     test_short_side: int | None = None,
     max_side: int = MAX_SIDE,
-    regions: int = 512,
-    test_proposals: int = 1_000,
+    regions: int = REGIONS,
+    test_proposals: int = TEST_PROPOSALS,
     precise_batches: int = PRECISE_BATCHES,
     eval_every: int | None = None,
     draw: int = 0,

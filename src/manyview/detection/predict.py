@@ -17,9 +17,9 @@ from torch.utils.data import Dataset
 
 from manyview.detection.checkpoint import load_detector
 from manyview.detection.detect import Computing, detect
+from manyview.detection.draw import draw_photograph, save_sheet, spread
 from manyview.detection.metrics import to_coco_results, write_results
 from manyview.detection.models import Detector
-from manyview.detection.pictures import draw_photograph, save_sheet, spread
 from manyview.errors import UserError
 from manyview.images import ImageFiles, UnreadableImage, find_images, open_photograph
 from manyview.images.loader import load_in_workers
@@ -116,8 +116,8 @@ def _search(
     with closing(load_in_workers(_Decoded(files), workers=computing.workers, pin=pin, batch_size=None)) as photographs:
         for number, (name, pixels) in enumerate(zip(files, photographs, strict=True), start=1):
             progress(number - 1, len(files), "detecting")
-            if isinstance(pixels, str):
-                found.skipped.append(f"{name}: {pixels}")
+            if isinstance(pixels, UnreadableImage):
+                found.skipped.append(f"{name}: {pixels.reason}")
                 continue
             height, width = pixels.shape[1:]
             outputs = detect(detector, [pixels], computing)
@@ -137,7 +137,7 @@ def _check_output(file: Path, written: list[Path]) -> None:
     make_folder(file.parent)
 
 
-class _Decoded(Dataset[Tensor | str]):
+class _Decoded(Dataset[Tensor | UnreadableImage]):
     """Photographs as pixels, or why there are none."""
 
     def __init__(self, files: ImageFiles) -> None:
@@ -146,9 +146,9 @@ class _Decoded(Dataset[Tensor | str]):
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, index: int) -> Tensor | str:
+    def __getitem__(self, index: int) -> Tensor | UnreadableImage:
         try:
             pixels = open_photograph(self.files.path(index)).decode()
         except UnreadableImage as error:
-            return error.reason
+            return UnreadableImage(error.reason)
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))

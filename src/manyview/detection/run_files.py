@@ -9,14 +9,14 @@ from typing import Any
 
 from manyview import distributed
 from manyview.detection.checkpoint import DETECTOR_FILE
+from manyview.detection.draw import PREDICTIONS_FILE, draw_validation
 from manyview.detection.evaluate import RESULTS_FILE
-from manyview.detection.pictures import PREDICTIONS_FILE, draw_validation
 from manyview.detection.session import FineTuning
 from manyview.errors import UserError
 from manyview.runs import RunFolder, provenance
 from manyview.runs.changes import refuse_changes
+from manyview.runs.checkpoints import restore
 from manyview.runs.progress import spell
-from manyview.runs.state import restore
 
 METRICS_FILE = "metrics.json"
 

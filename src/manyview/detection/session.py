@@ -12,15 +12,14 @@ from torch import distributed as dist
 
 from manyview import distributed
 from manyview.detection.checkpoint import DetectorDescription
-from manyview.detection.dataset import DetectionPhotographs, Place, Target, detection_batches
+from manyview.detection.dataset import DetectionData, DetectionPhotographs, Place, Target, detection_batches
 from manyview.detection.detect import Computing
-from manyview.detection.detection_data import DetectionData
 from manyview.detection.display import DetectionDisplay
 from manyview.detection.models import Detector
 from manyview.detection.settings import DetectionSettings
 from manyview.runs import RunFolder
+from manyview.runs.checkpoints import capture
 from manyview.runs.signals import StopRequest
-from manyview.runs.state import capture
 
 Batches = Generator[tuple[list[Tensor], list[Target]], None, None]
 

@@ -1,23 +1,70 @@
-"""All that fine-tuning a detector depends on beside weights, photographs and labels."""
+"""All that fine-tuning a detector depends on beside weights, photographs and labels, and the named schedules.
+
+The schedules are those of MoCo's published configurations for Detectron2
+(https://github.com/facebookresearch/moco/tree/main/detection/configs) at the paper's batch of 8: the learning rate is
+then .01 on Pascal VOC and .02 on COCO.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
-from manyview.detection.recipes import BATCH_SIZE, named_recipe
 from manyview.errors import UserError
 from manyview.runtime import resolve_precision
 
 ARCHITECTURES = ("c4", "fpn")
+BATCH_SIZE = 8
 MAX_SIDE = 1333
+REGIONS = 512
+TEST_PROPOSALS = 1_000
 PRECISE_BATCHES = 200
 _SIDES_APART = 32
 _SMALLEST_SIDE = 32
 # A short schedule would otherwise be over before its learning rate has risen.
 _WARM_UP_SHARE = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How long to train, on images of what size.
+
+    Attributes:
+        iterations: steps of the optimiser.
+        steps: iterations from which on the learning rate is a tenth of what it was.
+        warm_up: iterations over which the learning rate rises.
+        learning_rate: at a batch of 8.
+        short_sides: of the images in training, in pixels.
+    """
+
+    iterations: int
+    steps: tuple[int, ...]
+    warm_up: int
+    learning_rate: float
+    short_sides: tuple[int, ...]
+
+
+# Where COCO's configuration names no warm-up, it has Detectron2's default of 1,000 iterations.
+RECIPES = MappingProxyType(
+    {
+        "voc-24k": Recipe(24_000, (18_000, 22_000), 100, 0.01, tuple(range(480, 801, 32))),
+        "coco-1x": Recipe(90_000, (60_000, 80_000), 1_000, 0.02, tuple(range(640, 801, 32))),
+    }
+)
+
+
+def named_recipe(name: str) -> Recipe:
+    """The recipe of that name.
+
+    Raises:
+        UserError: there is none.
+    """
+    if name not in RECIPES:
+        raise UserError(f"unknown recipe {name!r}: choose {' or '.join(RECIPES)}")
+    return RECIPES[name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +105,8 @@ class DetectionSettings:
     short_sides: tuple[int, ...]
     test_short_side: int
     max_side: int = MAX_SIDE
-    regions: int = 512
-    test_proposals: int = 1_000
+    regions: int = REGIONS
+    test_proposals: int = TEST_PROPOSALS
     precise_batches: int = PRECISE_BATCHES
     eval_every: int | None = None
     seed: int = 0
@@ -102,8 +149,8 @@ def settle(
     short_side: str | int | Sequence[int] | None = None,
     test_short_side: int | None = None,
     max_side: int = MAX_SIDE,
-    regions: int = 512,
-    test_proposals: int = 1_000,
+    regions: int = REGIONS,
+    test_proposals: int = TEST_PROPOSALS,
     precise_batches: int = PRECISE_BATCHES,
     eval_every: int | None = None,
     seed: int = 0,

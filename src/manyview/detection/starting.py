@@ -10,7 +10,7 @@ import torch
 from manyview.backbones import Backbone, build_backbone, find_weights, load_backbone
 from manyview.backbones.build import UNTRAINED, untrained
 from manyview.detection.checkpoint import DetectorDescription
-from manyview.detection.detection_data import DetectionData
+from manyview.detection.dataset import DetectionData
 from manyview.detection.models import Detector
 from manyview.detection.settings import DetectionSettings
 from manyview.errors import UserError

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from manyview.errors import UserError
-from manyview.labels import ImageLabels, read_labels
-from manyview.labels.read_image_labels import Difficult, Problems
+from manyview.labels import Difficult, ImageLabels, Problems, read_labels
 
 # Of what was left out of a label file, how much the record lists.
 _LISTED = 100

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from manyview.labels.image_labels import ImageLabels
 from manyview.labels.masks import Rle, decode_masks, encode_mask
 from manyview.labels.objects import DetectionLabels, Objects
-from manyview.labels.read_image_labels import read_labels
+from manyview.labels.problems import Problems
+from manyview.labels.read_image_labels import Difficult, ImageLabels, read_labels
 from manyview.labels.read_objects import read_annotations
 
 __all__ = [
     "DetectionLabels",
+    "Difficult",
     "ImageLabels",
     "Objects",
+    "Problems",
     "Rle",
     "decode_masks",
     "encode_mask",

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float64, Int64
 from manyview.errors import UserError
 from manyview.images.open import open_photograph
 from manyview.images.unreadable import UnreadableImage
-from manyview.labels.coco_json import MALFORMED, check_unique, fault, read_json
+from manyview.labels.coco import MALFORMED, check_unique, fault, read_parts, whole_pixels
 
 _LAYOUT = (
     "a COCO instances file has images (id, file_name, width, height) and annotations (image_id, bbox: left, top, "
@@ -63,10 +63,10 @@ def read_boxes(file: Path, images: Path | None = None, bands: Literal["rgb"] | i
         UserError: the file is malformed, names an image twice, or has a box that is none or lies outside of its
             image; or an image's size is neither in the file nor to be had from the folder.
     """
-    data = read_json(file)
+    parts = read_parts(file, ("images", "annotations"), _LAYOUT)
+    annotations = parts["annotations"]
     try:
-        entries = [(int(entry["id"]), str(entry["file_name"])) for entry in data["images"]]
-        annotations = data["annotations"]
+        entries = [(int(entry["id"]), str(entry["file_name"])) for entry in parts["images"]]
         owners = [int(entry["image_id"]) for entry in annotations]
         corners = _as_boxes([entry["bbox"] for entry in annotations])
         crowds = np.array([bool(entry.get("iscrowd", 0)) for entry in annotations], dtype=bool)
@@ -75,7 +75,10 @@ def read_boxes(file: Path, images: Path | None = None, bands: Literal["rgb"] | i
     check_unique([number for number, _ in entries], f"{file} has the image id")
     check_unique([name for _, name in entries], f"{file} has the image")
     sizes = np.array(
-        [_size(entry, file) or _measure(entry["file_name"], file, images, bands) for entry in data["images"]],
+        [
+            _size(entry, file) or _measure(name, file, images, bands)
+            for (_, name), entry in zip(entries, parts["images"], strict=True)
+        ],
         dtype=np.int64,
     ).reshape(-1, 2)
     place = {number: index for index, (number, _) in enumerate(entries)}
@@ -120,7 +123,7 @@ def _size(entry: Any, file: Path) -> tuple[int, int] | None:
     width, height = entry.get("width"), entry.get("height")
     if width is None or height is None:
         return None
-    if not all(isinstance(side, int | float) and side >= 1 and side % 1 == 0 for side in (width, height)):
+    if not whole_pixels(width, height):
         raise UserError(
             f"{file} gives {entry['file_name']} {width!r} x {height!r} pixels: width and height must be whole numbers "
             "from 1"

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from manyview.labels.entries import LabelledImage, LabelledObject
 from manyview.labels.masks import Rle, mask_tools, to_rle
-from manyview.labels.object_entries import LabelledImage, LabelledObject
 from manyview.labels.objects import Objects
 from manyview.labels.problems import Malformed, Problem
 

@@ -1,17 +1,72 @@
-"""Finding the images that a label file names."""
+"""Label files below a folder, the lines of one, and the images that it names."""
 
 from __future__ import annotations
 
 import functools
 import os
 import posixpath
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from manyview.errors import UserError
-from manyview.images.files import ARRAY_EXTENSIONS, EXTENSIONS
-from manyview.labels.entries import Entry
-from manyview.labels.files import stem
-from manyview.labels.problems import Problem
+from manyview.images.files import ARRAY_EXTENSIONS, EXTENSIONS, read_text
+from manyview.labels.problems import AnyEntry, OfImage, Problem
+
+_SHOWN = 40  # characters of a faulty line
+
+
+def find_files(folder: Path, ending: str, *, recursive: bool = True) -> list[str]:
+    """Names of the files of a folder that end so, upper or lower case, in the order of their bytes.
+
+    Hidden files and folders do not count, and links to folders are not followed.
+
+    Args:
+        folder: where to search.
+        ending: with the dot, in lower case.
+        recursive: whether to search its folders, too.
+
+    Raises:
+        UserError: a folder cannot be searched.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise UserError(f"cannot search the folder {error.filename} ({error.strerror}): permit reading it")
+
+    names = []
+    for parent, folders, files in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if recursive and not name.startswith(".")]
+        below = Path(parent).relative_to(folder).as_posix()
+        names += [
+            posixpath.normpath(posixpath.join(below, name))
+            for name in files
+            if name.lower().endswith(ending) and not name.startswith(".")
+        ]
+    return sorted(names, key=os.fsencode)
+
+
+def stem(name: str) -> str:
+    """A name without its ending."""
+    return posixpath.splitext(name)[0]
+
+
+def numbered_lines(file: Path, errors: str = "strict") -> list[tuple[int, str]]:
+    """The lines of a text file that are not blank, without white space around them, with their numbers from 1.
+
+    Args:
+        file: the file.
+        errors: how bytes that are not UTF-8 are met, as in ``bytes.decode``.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    lines = enumerate(read_text(file, "labels", errors).split("\n"), start=1)
+    return [(number, line.strip()) for number, line in lines if line.strip()]
+
+
+def quoted(line: str) -> str:
+    """A line as a message shows it, cut where it is long."""
+    return repr(line if len(line) <= _SHOWN else line[: _SHOWN - 3] + "...")
 
 
 def leads_outside(name: str) -> bool:
@@ -36,7 +91,18 @@ class ImageNames:
         self.root, self.by_stem = root, by_stem
         self._listed = functools.cache(self._list)
 
-    def find(self, entry: Entry) -> str | Problem:
+    def located(self, entries: Sequence[AnyEntry], problems: list[Problem]) -> list[AnyEntry]:
+        """Entries with the names that their images have in the folder; problems of the others are added."""
+        found = []
+        for entry in entries:
+            name = self.find(entry)
+            if isinstance(name, Problem):
+                problems.append(name)
+            else:
+                found.append(replace(entry, image=name))
+        return found
+
+    def find(self, entry: OfImage) -> str | Problem:
         """The image of an entry: its name in plain relative form with extension, or why there is none."""
         name = posixpath.normpath(entry.image)
         if leads_outside(name):

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from manyview.errors import UserError
+
+Problems = Literal["refuse", "skip"]
+"""What becomes of a label file with problems: an error, or whatever has one is left out."""
 
 _TOLD = 3  # problems that a refusal quotes
 
@@ -21,17 +25,17 @@ class Malformed(ValueError):  # noqa: N818 - it describes a part of a file, and 
     """What is wrong with a part of a label file, as a reader of such parts tells the reader of the file."""
 
 
-@runtime_checkable
-class OfImage(Protocol):
-    """An entry, whatever it says of its image."""
+@dataclass(frozen=True, slots=True)
+class OfImage:
+    """An entry, whatever it says of its image.
 
-    @property
-    def where(self) -> str:
-        """Its place in the label file."""
+    Attributes:
+        where: its place in the label file, such as "line 3".
+        image: the image's name, as the file gives it.
+    """
 
-    @property
-    def image(self) -> str:
-        """The image's name."""
+    where: str
+    image: str
 
 
 AnyEntry = TypeVar("AnyEntry", bound=OfImage)

@@ -1,11 +1,13 @@
-"""Reading labels of any kind, and what becomes of entries that cannot be used."""
+"""Which classes each image shows, from a label file of any format, and what becomes of entries that cannot be used."""
 
 from __future__ import annotations
 
 import difflib
 import functools
+import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -15,16 +17,42 @@ from jaxtyping import UInt8
 from manyview.errors import UserError
 from manyview.images.files import check_folder
 from manyview.labels.entries import Contents, Entry, occurring
-from manyview.labels.formats import read_contents
-from manyview.labels.image_labels import ImageLabels
+from manyview.labels.formats import read_image_labels
 from manyview.labels.paths import ImageNames
-from manyview.labels.problems import Problem, refusal, unique_entries
+from manyview.labels.problems import Problem, Problems, refusal, unique_entries
 
 Difficult = Literal["ignore", "positive"]
-Problems = Literal["refuse", "skip"]
 Table = UInt8[np.ndarray, "images classes"]
 
 _TOLD = 3  # classes that a refusal names
+
+
+@dataclass(frozen=True)
+class ImageLabels:
+    """Which classes each image shows.
+
+    Attributes:
+        names: images, relative to their folder, in the order of the file they come from.
+        classes: names of the classes, in the order of the columns.
+        targets: 1 where the image shows the class, else 0.
+        ignored: 1 where the image shows nothing of the class but "difficult" objects, so that neither 1 nor 0 would be
+            right: to be left out of losses and metrics. Its target is 0 there. None if there is no such label.
+        skipped: what was left out because of a problem, a sentence each.
+    """
+
+    names: tuple[str, ...]
+    classes: tuple[str, ...]
+    targets: UInt8[np.ndarray, "images classes"]
+    ignored: UInt8[np.ndarray, "images classes"] | None = None
+    skipped: tuple[str, ...] = ()
+
+    def fingerprint(self) -> str:
+        """SHA-256, in hexadecimal, over all but ``skipped``: the same labels give the same from every format."""
+        digest = hashlib.sha256(json.dumps([self.names, self.classes]).encode())
+        digest.update(self.targets.tobytes())
+        if self.ignored is not None:
+            digest.update(self.ignored.tobytes())
+        return digest.hexdigest()
 
 
 def read_labels(
@@ -69,9 +97,9 @@ def read_labels(
     _check_choice("difficult", difficult, get_args(Difficult))
     _check_choice("problems", problems, get_args(Problems))
     check_folder(images)
-    contents = read_contents(file)
+    contents = read_image_labels(file)
     found = list(contents.problems)
-    located = _located(contents, images, found)
+    located = ImageNames(images, contents.by_stem).located(contents.entries, found)
     entries = unique_entries(located, lambda entry: (entry.shown, entry.difficult), found, things="labels")
     if classes is None:
         used = occurring(entries)
@@ -105,19 +133,6 @@ def _check_classes(columns: Sequence[str], contents: Contents, file: Path) -> No
             f"{file} has no list of {', '.join(lacking[:_TOLD])}{', ...' if len(lacking) > _TOLD else ''}, so that it "
             "does not say which images show these classes: give the lists of all classes"
         )
-
-
-def _located(contents: Contents, images: Path, problems: list[Problem]) -> list[Entry]:
-    """Entries with the names that their images have in the folder."""
-    names = ImageNames(images, contents.by_stem)
-    entries = []
-    for entry in contents.entries:
-        name = names.find(entry)
-        if isinstance(name, Problem):
-            problems.append(name)
-        else:
-            entries.append(replace(entry, image=name))
-    return entries
 
 
 def _known(entries: Sequence[Entry], columns: Sequence[str], problems: list[Problem]) -> list[Entry]:

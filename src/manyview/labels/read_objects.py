@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 from manyview.errors import UserError
-from manyview.images import UnreadableImage
+from manyview.images import UnreadableImage, open_photograph
 from manyview.images.files import check_folder
+from manyview.images.unreadable import readable
 from manyview.labels.check_objects import Checking
-from manyview.labels.coco_objects import read_coco
-from manyview.labels.entries import Entry
-from manyview.labels.files import numbered_lines
-from manyview.labels.formats import annotations_or_texts
-from manyview.labels.object_entries import DetectionContents, LabelledImage
+from manyview.labels.entries import DetectionContents, LabelledImage
+from manyview.labels.formats import read_objects
 from manyview.labels.objects import DetectionLabels
 from manyview.labels.paths import ImageNames
-from manyview.labels.problems import Problem, refusal, unique_entries
-from manyview.labels.sizes import measure
-from manyview.labels.voc_objects import read_voc_folder, read_voc_list
-from manyview.labels.yolo import are_yolo, is_object
-from manyview.labels.yolo_objects import read_yolo
+from manyview.labels.problems import Problem, Problems, refusal, unique_entries
 
-Problems = Literal["refuse", "skip"]
-
-KINDS = (
-    "a COCO instances .json, a folder of Pascal VOC's .xml annotations, a list of Pascal VOC's ImageSets/Main (.txt), "
-    "or a folder of YOLO's .txt files"
-)
+_BEGINNING = 1 << 16  # bytes that hold the header of nearly every photograph
+_THREADS = 8  # that wait for the disk
 
 
 def read_annotations(
@@ -77,9 +66,10 @@ def read_annotations(
     if problems not in get_args(Problems):
         raise UserError(f"problems must be 'refuse' or 'skip', not {problems!r}")
     check_folder(images)
-    contents = _read_contents(file, masks)
+    contents = read_objects(file, masks=masks)
     found = list(contents.problems)
-    located = unique_entries(_located(contents, images, found), _content, found, things="objects")
+    named = ImageNames(images, contents.by_stem).located(contents.entries, found)
+    located = unique_entries(named, _content, found, things="objects")
     sized = _sized(located, images, found)
     if contents.in_shares:
         sized = [(entry.in_pixels(*size), size) for entry, size in sized]
@@ -105,55 +95,6 @@ def read_annotations(
     )
 
 
-def _read_contents(file: Path, masks: bool) -> DetectionContents:
-    if not os.path.exists(file):  # noqa: PTH110 - Path.exists raises where a parent may not be searched
-        raise UserError(f"the labels {file} does not exist: check its path")
-    if file.is_dir():
-        return _read_folder(file, masks)
-    match file.suffix.lower():
-        case ".json":
-            return read_coco(file, masks=masks)
-        case ".txt" if not any(is_object(line) for _, line in numbered_lines(file)):
-            return _without_masks(file, read_voc_list(file), masks)
-        case _:
-            raise _unrecognised(file)
-
-
-def _read_folder(folder: Path, masks: bool) -> DetectionContents:
-    annotations, texts = annotations_or_texts(folder)
-    if annotations:
-        return _without_masks(folder, read_voc_folder(folder, annotations), masks)
-    if are_yolo(folder, texts):
-        return read_yolo(folder, texts, masks=masks)
-    raise _unrecognised(folder)
-
-
-def _unrecognised(file: Path) -> UserError:
-    return UserError(f"{file} does not say where objects are in a form that is read here: detection needs {KINDS}")
-
-
-def _without_masks(file: Path, contents: DetectionContents, masks: bool) -> DetectionContents:
-    if masks:
-        raise UserError(
-            f"{file} holds Pascal VOC's annotations, which have no masks: masks need a COCO instances .json or YOLO's "
-            "outlines"
-        )
-    return contents
-
-
-def _located(contents: DetectionContents, images: Path, problems: list[Problem]) -> list[LabelledImage]:
-    """Photographs by the names that they have in the folder."""
-    names = ImageNames(images, contents.by_stem)
-    located = []
-    for entry in contents.entries:
-        name = names.find(Entry(entry.where, entry.image, frozenset()))
-        if isinstance(name, Problem):
-            problems.append(name)
-        else:
-            located.append(replace(entry, image=name))
-    return located
-
-
 def _content(entry: LabelledImage) -> list[tuple[object, ...]]:
     """What the objects of a photograph are, wherever they stand."""
     return [(thing.kind, thing.box, thing.crowd, thing.difficult, thing.segmentation) for thing in entry.objects]
@@ -164,7 +105,7 @@ def _sized(
 ) -> list[tuple[LabelledImage, tuple[int, int]]]:
     """Photographs that are as large as the labels say, with their sizes."""
     sized = []
-    sizes = measure(images, [entry.image for entry in entries])
+    sizes = _measure_all(images, [entry.image for entry in entries])
     for entry, size in zip(entries, sizes, strict=True):
         if isinstance(size, UnreadableImage):
             problems.append(
@@ -175,6 +116,24 @@ def _sized(
         else:
             sized.append((entry, size))
     return sized
+
+
+def _measure_all(images: Path, names: Sequence[str]) -> Iterator[tuple[int, int] | UnreadableImage]:
+    """Width and height of each photograph in pixels, upright, or why it has none; in the order of the names."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        yield from pool.map(lambda name: _measure(images / name), names)
+
+
+def _measure(path: Path) -> tuple[int, int] | UnreadableImage:
+    try:
+        try:
+            with readable(path), path.open("rb") as file:
+                photograph = open_photograph(file.read(_BEGINNING))
+        except UnreadableImage:  # perhaps for no other reason than what was not read
+            photograph = open_photograph(path)
+    except UnreadableImage as error:
+        return error
+    return photograph.width, photograph.height
 
 
 def _disagreement(where: str, name: str, stated: tuple[int, int], real: tuple[int, int]) -> Problem:

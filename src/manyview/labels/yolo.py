@@ -1,25 +1,59 @@
-"""Labels from YOLO text files: one file an image, found by its name, with one object a line."""
+"""YOLO's text files: one file an image, found by its name, with one object a line.
+
+A line has the number of a class and shares of the image's width and height: of a box its centre, width and height
+(https://docs.ultralytics.com/datasets/detect/), perhaps with key points behind it (.../pose/), or x and y of an
+outline's corners (.../segment/, .../obb/). ``classes.txt`` or ``data.yaml`` give the names of classes, and the latter
+the shape of key points.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import yaml  # type: ignore[import-untyped]
 
 from manyview.errors import UserError
-from manyview.labels.entries import Contents, Entry, occurring
-from manyview.labels.files import numbered_lines, quoted, stem
+from manyview.images.files import read_text
+from manyview.labels.entries import (
+    Contents,
+    DetectionContents,
+    Entry,
+    LabelFiles,
+    LabelFormat,
+    LabelledBox,
+    LabelledImage,
+    LabelledObject,
+    LabelReader,
+    ObjectReader,
+    occurring,
+)
+from manyview.labels.paths import numbered_lines, quoted, stem
 from manyview.labels.problems import Malformed, Problem
-from manyview.labels.yolo_names import class_names
 
-ENDING = ".txt"
+_ENDING = ".txt"
+_LIST = "classes.txt"
+_DATA_FILES = ("data.yaml", "data.yml")
 
 _LONGEST = 9  # digits of a class number; Python refuses to read very long ones
-_ADVICE = "a line has the number of a class and at least four coordinates, and a line of the names for each number"
+_BOX = 4  # numbers of a box
+_OUTLINE = 6  # of an outline, at least
+_ROUNDING = 0.01  # beyond 0 and 1, which Ultralytics takes, too
+_LABELS = "a line has the number of a class and at least four coordinates, and a line of the names for each number"
+_OBJECTS = (
+    "a line has the number of a class that has a name, and then a box's centre, width and height or x and y of an "
+    "outline's corners, as shares of the photograph from 0 to 1"
+)
 
 
-class YoloObject(NamedTuple):
+# Lines and files.
+
+
+class _Line(NamedTuple):
     """What a line says.
 
     Attributes:
@@ -38,11 +72,11 @@ def is_object(line: str) -> bool:
         finite = all(math.isfinite(float(value)) for value in coordinates)
     except ValueError:
         return False
-    return len(coordinates) >= 4 and finite and number.isascii() and number.isdecimal() and len(number) <= _LONGEST
+    return len(coordinates) >= _BOX and finite and number.isascii() and number.isdecimal() and len(number) <= _LONGEST
 
 
-def read_object(line: str, names: Mapping[int, str] | None) -> YoloObject:
-    """The object of a line.
+def _read_line(line: str, names: Mapping[int, str] | None) -> _Line:
+    """What a line says.
 
     Args:
         line: it.
@@ -57,64 +91,226 @@ def read_object(line: str, names: Mapping[int, str] | None) -> YoloObject:
     number = int(first)
     if names is not None and number not in names:
         raise Malformed(f"has the class {number}, for which there is no name")
-    return YoloObject(str(number) if names is None else names[number], tuple(map(float, coordinates)))
+    return _Line(str(number) if names is None else names[number], tuple(map(float, coordinates)))
 
 
-def are_yolo(folder: Path, files: Sequence[str]) -> bool:
-    """Whether text files are YOLO's: one has a line such as YOLO's files have, or all are blank.
-
-    Args:
-        folder: of the files.
-        files: their names.
+def are_yolo(files: LabelFiles) -> bool:
+    """Whether a folder's text files are YOLO's: one has a line such as YOLO's files have, or all are blank.
 
     Raises:
         UserError: one cannot be read.
     """
+    if not files.names or files.ending != _ENDING:
+        return False
     blank = True
-    for name in files:
-        lines = [line for _, line in numbered_lines(folder / name, errors="replace")]
+    for name in files.names:
+        lines = [line for _, line in numbered_lines(files.path / name, errors="replace")]
         if any(is_object(line) for line in lines):
             return True
         blank = blank and not lines
-    return bool(files) and blank
+    return blank
 
 
-def readable_files(
-    folder: Path, files: Iterable[str], problems: list[Problem]
-) -> Iterator[tuple[str, list[tuple[int, str]]]]:
+def _readable(files: LabelFiles, problems: list[Problem]) -> Iterator[tuple[str, list[tuple[int, str]]]]:
     """Name and numbered lines of each label file that can be read; of the others, problems are added."""
-    for name in files:
+    for name in files.names or ():
         try:
-            yield name, numbered_lines(folder / name)
+            yield name, numbered_lines(files.path / name)
         except UserError as error:
             problems.append(Problem(str(error), "mend or remove it"))
 
 
-def read_yolo(folder: Path, files: Iterable[str]) -> Contents:
+# Labels of images.
+
+
+def _read_labels(files: LabelFiles) -> Contents:
     """Read label files, each for the image of the same name and place; an empty one is for an image without objects.
 
-    Classes are named by ``classes.txt`` or ``data.yaml`` (see ``class_names``), or by their numbers.
-
-    Args:
-        folder: of the label files.
-        files: their names.
+    Classes are named by ``classes.txt`` or ``data.yaml`` (see ``_class_names``), or by their numbers.
 
     Raises:
         UserError: the names of the classes cannot be read.
     """
-    names = class_names(folder)
+    names = _class_names(files.path)
     entries: list[Entry] = []
     problems: list[Problem] = []
-    for name, lines in readable_files(folder, files, problems):
+    for name, lines in _readable(files, problems):
         shown = set()
         for place, line in lines:
             try:
-                shown.add(read_object(line, names).kind)
+                shown.add(_read_line(line, names).kind)
             except Malformed as error:
-                problems.append(Problem(f"line {place} of {name} {error}", _ADVICE))
+                problems.append(Problem(f"line {place} of {name} {error}", _LABELS))
                 break
         else:
             entries.append(Entry(name, stem(name), frozenset(shown)))
     if names is None:
         return Contents(entries, problems, sorted(occurring(entries), key=int), declares_classes=False)
     return Contents(entries, problems, list(names.values()))
+
+
+# Objects.
+
+
+def _read_objects(files: LabelFiles, masks: bool) -> DetectionContents:
+    """Read label files, each for the image of the same name and place.
+
+    Args:
+        files: the label files.
+        masks: whether to keep outlines, which each object must have then.
+
+    Raises:
+        UserError: the names of the classes or the shape of key points cannot be read.
+    """
+    names, key_points = _class_names(files.path), _key_point_values(files.path)
+    entries: list[LabelledImage] = []
+    problems: list[Problem] = []
+    for name, lines in _readable(files, problems):
+        objects = []
+        for place, line in lines:
+            where = f"line {place} of {name}"
+            try:
+                objects.append(_object(where, _read_line(line, names), key_points, masks=masks))
+            except Malformed as error:
+                problems.append(Problem(f"{where} {error}", _OBJECTS))
+        entries.append(LabelledImage(name, stem(name), objects=tuple(objects)))
+    category_ids = {name: place for place, name in enumerate((names or {}).values(), start=1)}
+    return DetectionContents(entries, problems, category_ids, in_shares=True)
+
+
+def _object(where: str, line: _Line, key_points: int | None, *, masks: bool) -> LabelledObject:
+    """An object whose box and outline are in shares."""
+    kind, coordinates = line
+    if key_points is not None:
+        if len(coordinates) != _BOX + key_points:
+            raise Malformed(f"has {len(coordinates)} numbers instead of a box's 4 and {key_points} of key points")
+        coordinates = coordinates[:_BOX]
+    beyond = next((value for value in coordinates if not -_ROUNDING <= value <= 1 + _ROUNDING), None)
+    if beyond is not None:
+        raise Malformed(f"has {beyond:g}, which is not from 0 to 1")
+    if len(coordinates) == _BOX:
+        if masks:
+            raise Malformed("has a box, but no outline, which masks are made of")
+        return LabelledObject(where, kind, _box(coordinates))
+    if len(coordinates) < _OUTLINE or len(coordinates) % 2:
+        raise Malformed(f"has {len(coordinates)} numbers, where a box has 4 and an outline two for each corner")
+    return LabelledObject(where, kind, _around(coordinates), segmentation=[list(coordinates)] if masks else None)
+
+
+def _box(coordinates: Sequence[float]) -> LabelledBox:
+    x, y, width, height = coordinates
+    return x - width / 2, y - height / 2, width, height
+
+
+def _around(outline: Sequence[float]) -> LabelledBox:
+    left, top, right, bottom = min(outline[::2]), min(outline[1::2]), max(outline[::2]), max(outline[1::2])
+    return left, top, right - left, bottom - top
+
+
+# Names of classes, and shape of key points.
+
+
+def _class_names(folder: Path) -> dict[int, str] | None:
+    """Names of the classes by number, ascending, or None if there are none.
+
+    They are in a ``classes.txt`` (one name a line, from class 0 on) or under ``names`` in a ``data.yaml`` (a list, or
+    names by number) in the folder of the label files, or, if this is ``labels``, ``SPLIT/labels`` or ``labels/SPLIT``,
+    above it as far as two levels. The nearest counts.
+
+    Args:
+        folder: of the label files.
+
+    Raises:
+        UserError: such a file is malformed, or two in one folder differ.
+    """
+    for place in _places(folder):
+        files = [place / name for name in (_LIST, *_DATA_FILES) if (place / name).is_file()]
+        if files:
+            first, *others = [_read_names(file) for file in files]
+            if any(other != first for other in others):
+                raise UserError(f"{' and '.join(map(str, files))} name different classes: remove the wrong one")
+            return first
+    return None
+
+
+def _key_point_values(folder: Path) -> int | None:
+    """How many numbers for key points follow those of each box, or None if the labels have none.
+
+    It is the product of ``kpt_shape`` in the nearest ``data.yaml``, which is looked for where ``_class_names`` does.
+
+    Args:
+        folder: of the label files.
+
+    Raises:
+        UserError: such a file is malformed.
+    """
+    files = (place / name for place in _places(folder) for name in _DATA_FILES)
+    nearest = next((file for file in files if file.is_file()), None)
+    data = None if nearest is None else _load_yaml(nearest)
+    if not isinstance(data, dict) or "kpt_shape" not in data:
+        return None
+    try:
+        if not isinstance(data["kpt_shape"], list):
+            raise ValueError
+        points, values = (int(side) for side in data["kpt_shape"])
+    except (TypeError, ValueError):
+        raise UserError(
+            f"{nearest} must have as kpt_shape a list of two numbers: of points, and of values of each"
+        ) from None
+    return points * values
+
+
+def _places(folder: Path) -> list[Path]:
+    """Folders that may hold what is said of all label files, the nearest first."""
+    here = Path(os.path.abspath(folder))  # noqa: PTH100 - resolve would follow links, away from the names
+    return [here, *(list(here.parents)[:2] if "labels" in (here.name, here.parent.name) else [])]
+
+
+def _read_names(file: Path) -> dict[int, str]:
+    names = _listed_names(file) if file.name == _LIST else _named_in_data(file)
+    twice = [name for name, count in Counter(names.values()).items() if count > 1]
+    if twice:
+        raise UserError(f"{file} names {twice[0]!r} more than once: each class needs a name of its own")
+    if not all(names.values()):
+        raise UserError(f"{file} leaves a class without a name: each class needs one")
+    return dict(sorted(names.items()))
+
+
+def _listed_names(file: Path) -> dict[int, str]:
+    return {number: line.strip() for number, line in enumerate(read_text(file, "names").rstrip().split("\n"))}
+
+
+def _load_yaml(file: Path) -> Any:
+    text = read_text(file, "names")
+    try:
+        # The base loader makes nothing but strings, lists and dictionaries: a class called "no" keeps its name.
+        return yaml.load(text, Loader=yaml.BaseLoader)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise UserError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
+
+
+def _named_in_data(file: Path) -> dict[int, str]:
+    data = _load_yaml(file)
+    names = data.get("names") if isinstance(data, dict) else None
+    by_number = dict(enumerate(names)) if isinstance(names, list) else names
+    if (
+        not isinstance(by_number, dict)
+        or not by_number
+        or not all(isinstance(name, str) for name in by_number.values())
+    ):
+        raise UserError(f"{file} must have names: a list of the classes' names, or the names by number")
+    try:
+        return {int(number): name.strip() for number, name in by_number.items()}
+    except ValueError as error:
+        raise UserError(f"{file} has names by something else than the classes' numbers ({error})") from error
+
+
+_ABOUT = "a folder of YOLO's .txt files"
+FORMAT = LabelFormat(
+    name="yolo",
+    title="YOLO",
+    labels=(LabelReader(_ABOUT, are_yolo, _read_labels),),
+    objects=(ObjectReader(_ABOUT, are_yolo, _read_objects, masks="YOLO's outlines"),),
+    folder_endings=(_ENDING,),
+    no_labels=frozenset({_LIST}),
+)

@@ -7,26 +7,39 @@ One module serves both papers: without the second term, and with two views of th
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from manyview.backbones import Backbone
-from manyview.config import ImageAwareConfig, LossesConfig, SimSiamConfig
-from manyview.distributed import gather
+from manyview.config import ImageAwareConfig, LossesConfig, PretrainConfig, SimSiamConfig
+from manyview.distributed import gather, world_size
 from manyview.heads import Predictor, Projector
 from manyview.losses import image_aware_loss, symmetric_similarity
+from manyview.methods.base import Method, MethodBatch
 from manyview.pooling import pool
 
 
-class SimSiam(nn.Module):
+class SimSiam(Method):
     """Backbone, projector and predictor, and the loss over a batch of view pairs.
+
+    Views 2k and 2k+1 of a group are its k-th positive pair.
 
     Args:
         backbone: photographs to feature map.
         heads: widths of the heads.
         losses: the terms of Eq. 3 and their options.
     """
+
+    section = SimSiamConfig
+    parts: ClassVar[Mapping[str, str]] = {name: name for name in ("backbone", "projector", "predictor")}
+    advice = (
+        "try a larger batch, a smaller training.base_learning_rate, the image-aware loss "
+        "(--set losses.image_aware.weight=17), or losses.similarity.stop_gradient=true"
+    )
 
     def __init__(self, backbone: Backbone, heads: SimSiamConfig, losses: LossesConfig) -> None:
         super().__init__()
@@ -35,41 +48,57 @@ class SimSiam(nn.Module):
         self.predictor = Predictor(heads.projection_dim, heads.prediction_hidden_dim)
         self.losses = losses
 
-    def forward(
-        self,
-        views: Float[Tensor, "photographs views channels height width"],
-        image_ids: Int[Tensor, " photographs"],
-        order: Int[Tensor, " all_pairs"],
-    ) -> dict[str, Tensor]:
-        """Loss of one batch.
+    @classmethod
+    def build(cls, backbone: Backbone, config: PretrainConfig) -> Method:
+        """With the heads and the losses of a configuration."""
+        assert isinstance(config.method, SimSiamConfig)
+        return cls(backbone, config.method, config.losses)
 
-        Args:
-            views: normalised; views 2k and 2k+1 of a photograph are its k-th positive pair.
-            image_ids: which photograph each row shows, over all processes.
-            order: permutation of the pairs of all processes (Section 3.1), the same on each of them.
+    def forward(self, batch: MethodBatch) -> dict[str, Tensor]:
+        """Loss of one batch.
 
         Returns:
             ``loss`` (Eq. 3), ``similarity`` (L_sim), ``image_aware`` (L_ia, if it has a weight), float32 scalars, and
             ``z`` (pairs, dim), the first views' projections, detached, for the monitors.
         """
-        x1, x2 = (views[:, first::2].flatten(0, 1) for first in (0, 1))
-        z1, z2 = self.project(x1), self.project(x2)
+        z1, z2 = (self.project([group[:, first::2].flatten(0, 1) for group in batch.groups]) for first in (0, 1))
         p1, p2 = self.predictor(z1), self.predictor(z2)
-        with torch.autocast(views.device.type, enabled=False):
+        with torch.autocast(z1.device.type, enabled=False):
             p1, p2, z1, z2 = p1.float(), p2.float(), z1.float(), z2.float()
             similarity = symmetric_similarity(p1, z1, p2, z2, stop_gradient=self.losses.similarity.stop_gradient)
             result = {"loss": similarity, "similarity": similarity.detach(), "z": z1.detach()}
             if self.losses.image_aware.weight > 0:
-                ids = image_ids.repeat_interleave(views.shape[1] // 2)
+                ids = _join([batch.image_ids.repeat_interleave(group.shape[1] // 2) for group in batch.groups])
+                order = batch.permutation(len(ids) * world_size())
                 image_aware = image_aware_term(self.losses.image_aware, (p1, z1), (p2, z2), ids, order)
                 result["loss"] = similarity + self.losses.image_aware.weight * image_aware
                 result["image_aware"] = image_aware.detach()
         return result
 
-    def project(self, x: Float[Tensor, "pairs channels height width"]) -> Float[Tensor, "pairs dim"]:
-        """Projections z = projector(GAP(backbone(x)))."""
-        projection: Tensor = self.projector(pool(self.backbone(x), kind="avg"))
-        return projection
+    def parameter_groups(self, config: PretrainConfig) -> list[dict[str, Any]]:
+        """The predictor last; it may keep its learning rate (arXiv 2011.10566, Section 4.2)."""
+        rest = [*self.backbone.parameters(), *self.projector.parameters()]
+        return [
+            {"params": rest},
+            {"params": list(self.predictor.parameters()), "constant": config.training.constant_predictor_lr},
+        ]
+
+    def remedies(self, config: PretrainConfig) -> list[str]:
+        """Settings that work against collapse and that the run does not use yet, the surest first."""
+        remedies = []
+        if not self.losses.similarity.stop_gradient:
+            remedies.append("losses.similarity.stop_gradient=true")
+        if self.losses.image_aware.weight < 17:
+            remedies.append("a stronger image-aware loss (losses.image_aware.weight=17)")
+        return remedies + super().remedies(config)
+
+    def project(self, groups: Sequence[Float[Tensor, "_ channels _ _"]]) -> Float[Tensor, "pairs dim"]:
+        """Projections z = projector(GAP(backbone(x))) of the images of all groups, a group after the other."""
+        return _join([self.projector(pool(self.backbone(x), kind="avg")) for x in groups])
+
+
+def _join(parts: Sequence[Tensor]) -> Tensor:
+    return torch.cat(list(parts)) if len(parts) > 1 else parts[0]
 
 
 def image_aware_term(

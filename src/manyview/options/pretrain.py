@@ -14,7 +14,7 @@ Photos = Annotated[
     StrPath | None, Option(None, "Folder of photographs, searched recursively.", argument="photos", shown=False)
 ]
 Recipe = Annotated[
-    str | None, Option(None, "paper (default), paper-160, released, simsiam or simsiam-4pairs.", shown=False)
+    str | None, Option(None, "paper (default), paper-160, released, simsiam, simsiam-4pairs or mocov2.", shown=False)
 ]
 Names = Annotated[
     StrPath | None,

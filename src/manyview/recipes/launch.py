@@ -64,11 +64,12 @@ def pretrain(
     backbone, recipe, resume, quiet = options["backbone"], options["recipe"], options["resume"], options["quiet"]
     user, problems = _user_settings(images, options)
     resolved = _resolve_stored(folder, recipe, user, problems) if resume else _resolve_new(recipe, user, problems)
-    if not resume and all(assignment.key != "backbone.name" for assignment in user):
-        resolved = _following_weights(resolved)
+    if not resume and resolved.backbone.init is not None and all(item.key != "backbone.name" for item in user):
+        network = _network_of(resolved.backbone.init)
+        resolved = _resolve_new(recipe, [*user, Assignment("backbone.name", network, "--init")], problems)
 
     # Only now the heavy imports: mistakes are told at once.
-    from manyview.training.pretrain import train
+    from manyview.training.run import train
 
     module = backbone if backbone is not None and not isinstance(backbone, str) else None
     train(resolved, folder, resume=resume, module=module, quiet=quiet)
@@ -166,14 +167,11 @@ def _resolve_new(recipe: str | None, user: list[Assignment], problems: list[str]
     return _resolve_all(base, user, problems)
 
 
-def _following_weights(config: PretrainConfig) -> PretrainConfig:
-    """The configuration with the network of the weights that the run starts from, if it starts from any."""
-    if config.backbone.init is None:
-        return config
+def _network_of(weights: str) -> str:
+    """The network of the weights that a run starts from, which is the run's unless another is asked for."""
     from manyview.backbones import network_of
 
-    backbone = config.backbone.model_copy(update={"name": network_of(config.backbone.init)})
-    return config.model_copy(update={"backbone": backbone})
+    return network_of(weights)
 
 
 def _resolve_stored(
@@ -186,7 +184,8 @@ def _resolve_stored(
     if recipe is not None:
         user = [Assignment("recipe", recipe, "--recipe"), *user]
     config = _resolve_all(stored, user, problems)
-    before = {item.key: item.value for item in flatten(stored, "")}
+    # Settings that are newer than the run had their defaults.
+    before = {item.key: item.value for item in flatten(_resolve_all(stored, [], []).model_dump(mode="json"), "")}
     after = {item.key: item.value for item in flatten(config.model_dump(mode="json"), "")}
     changed = [
         f"{key} was {before.get(key)!r}, now {after.get(key)!r}"

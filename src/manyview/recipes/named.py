@@ -38,6 +38,17 @@ RECIPES: dict[str, dict[str, Any]] = {
         "losses": {"image_aware": {"weight": 0.0}},
         "training": {"epochs": 200, "batch_size": 128},
     },
+    # MoCo v2 (arXiv 2003.04297, with --mlp --moco-t 0.2 --aug-plus --cos): its learning rate is .03 at 256 images.
+    "mocov2": {
+        "views": {
+            **{"kind": "whole", "pairs": 1, "scale": (0.2, 1.0), "flip": 0.5, "jitter": 0.8, "brightness": 0.4},
+            **{"contrast": 0.4, "saturation": 0.4, "hue": 0.1, "grayscale": 0.2, "blur": (0.5, 0.5)},
+            **{"blur_sigma": (0.1, 2.0), "solarize": (0.0, 0.0)},
+        },
+        "method": {"name": "moco"},
+        "backbone": {"zero_init_residual": False},
+        "training": {"epochs": 200, "batch_size": 256, "base_learning_rate": 0.03, "weight_decay": 1e-4},
+    },
 }
 
 

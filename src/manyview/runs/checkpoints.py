@@ -13,10 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from manyview.errors import UserError
 from manyview.runs.files import atomic_write, write_error, write_tensors
+
+# Names of tensors: "model." and a name of the state_dict; "momentum." or "optimizer.KEY." and a parameter's name.
+_MODEL, _MOMENTUM, _OPTIMIZER = "model.", "momentum.", "optimizer."
 
 
 @dataclass(frozen=True)
@@ -133,3 +137,77 @@ def _sha256(tensors: Path, content: dict[str, Any]) -> str:
         digest = hashlib.file_digest(file, "sha256")
     digest.update(json.dumps(content, sort_keys=True).encode())
     return digest.hexdigest()
+
+
+def capture(
+    method: nn.Module, optimizer: torch.optim.Optimizer, step: int, healthy: bool, state: dict[str, Any]
+) -> Checkpoint:
+    """Everything that the rest of the run depends on; random draws are functions of the step and need no state.
+
+    Args:
+        method: whose ``state_dict`` is kept.
+        optimizer: all that it keeps of each parameter is kept, under whatever name; its rates follow from the step.
+        step: optimizer steps done.
+        healthy: whether nothing speaks of collapse.
+        state: plain data to keep beside.
+
+    Raises:
+        UserError: a parameter is not finite; such a state is never written over a good one.
+    """
+    tensors: dict[str, Tensor] = {}
+    for name, value in method.state_dict().items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise UserError(f"{name} is not finite after step {step}; the last good checkpoint is kept")
+        tensors[_MODEL + name] = _copy(value)
+    plain: dict[str, dict[str, Any]] = {}
+    for name, parameter in method.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            if isinstance(value, Tensor):
+                tensors[_prefix(key) + name] = _copy(value)
+            elif value is not None:
+                plain.setdefault(name, {})[key] = value
+    return Checkpoint(step, healthy, {**state, "optimizer": plain} if plain else state, tensors)
+
+
+def restore(checkpoint: Checkpoint, method: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Put a checkpoint's tensors back; memory formats stay those of the module, as results depend on them.
+
+    Raises:
+        UserError: they are another network's or another optimizer's.
+    """
+    model = {name.removeprefix(_MODEL): value for name, value in checkpoint.tensors.items() if name.startswith(_MODEL)}
+    try:
+        method.load_state_dict(model)
+    except RuntimeError as error:
+        raise UserError(f"the checkpoint does not fit this run's network: {error}") from error
+    parameters = dict(method.named_parameters())
+    for name, value in checkpoint.tensors.items():
+        if not name.startswith(_MODEL):
+            key, parameter = _whose(name)
+            optimizer.state[parameters[parameter]][key] = _like(parameters[parameter], key, value)
+    for parameter, values in checkpoint.state.get("optimizer", {}).items():
+        optimizer.state[parameters[parameter]].update(values)
+
+
+def _prefix(key: str) -> str:
+    """What precedes a parameter's name where the optimizer's state of that key is kept."""
+    return _MOMENTUM if key == "momentum_buffer" else f"{_OPTIMIZER}{key}."
+
+
+def _whose(name: str) -> tuple[str, str]:
+    """The optimizer's key and the parameter's name of a tensor."""
+    if name.startswith(_MOMENTUM):
+        return "momentum_buffer", name.removeprefix(_MOMENTUM)
+    key, _, parameter = name.removeprefix(_OPTIMIZER).partition(".")
+    return key, parameter
+
+
+def _like(parameter: Tensor, key: str, value: Tensor) -> Tensor:
+    """On the parameter's device and in its memory format; but a count of steps stays on the CPU, as PyTorch has it."""
+    if key == "step":
+        return value
+    return torch.empty_like(parameter, dtype=value.dtype).copy_(value).detach()
+
+
+def _copy(value: Tensor) -> Tensor:
+    return value.detach().to("cpu", copy=True).contiguous()

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-import numpy as np
 import torch
 
 from manyview.config import PretrainConfig
 from manyview.images import ImageFiles
 from manyview.images.jpeg_on_device import decode_jpegs
 from manyview.images.loader import Loading
-from manyview.training.loader import Batch, ViewDataset
-from manyview.views import views_per_image
-from manyview.views.render.batch_parameters import join_tables
+from manyview.training.data import Batch, ViewBatch, ViewDataset
+from manyview.views.render.batch_parameters import ViewTable, join_tables
 from manyview.views.render.torch import alter_views, crop_resize
 
 
@@ -28,9 +26,7 @@ class DeviceViews:
         self.batches = batches
         self.config = config
         self.device = device
-        by_the_host = config.data.model_copy(update={"decode": "workers"})
-        by_the_device = config.training.model_copy(update={"renderer": "device"})
-        self._host = ViewDataset(files, config.model_copy(update={"data": by_the_host, "training": by_the_device}))
+        self._host = ViewDataset(files, config, renderer="device")  # for what the device cannot decode
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def __iter__(self) -> Iterator[Batch]:
@@ -44,7 +40,7 @@ class DeviceViews:
             finished = self._finish(batch)
         ours = torch.cuda.current_stream(self.device)
         ours.wait_stream(self._stream)
-        for tensor in (finished.views, finished.image_ids):
+        for tensor in (*finished.groups, finished.image_ids):
             tensor.record_stream(ours)  # its memory is free again only when the step is done with it
         return finished
 
@@ -54,20 +50,22 @@ class DeviceViews:
 
     def _finish(self, batch: Batch) -> Batch:
         batch = self._decode(batch) if batch.encoded else batch
-        views = batch.views.to(self.device, non_blocking=True)
-        if batch.table is not None:
-            views = alter_views(views.flatten(0, 1), batch.table, self.config.data.colours).view_as(views)
-        return replace(batch, views=views, image_ids=batch.image_ids.to(self.device, non_blocking=True), table=None)
+        groups = tuple(views.to(self.device, non_blocking=True) for views in batch.groups)
+        if batch.tables:
+            groups = alter_groups(groups, batch.tables, self.config.data.colours)
+        image_ids = batch.image_ids.to(self.device, non_blocking=True)
+        return replace(batch, groups=groups, image_ids=image_ids, tables=())
 
     def _decode(self, batch: Batch) -> Batch:
         """The batch with all photographs decoded, cropped and resized."""
         assert batch.files is not None, "encoded photographs come with their files"
-        size, count = self.config.views.size, len(batch.image_ids)
-        shape = (count, views_per_image(self.config.views), 3, size, size)
-        views = torch.zeros(shape, dtype=torch.uint8, device=self.device)
+        layout, count = self.config.views.layout, len(batch.image_ids)
+        shapes = [(count, group.count, 3, group.size, group.size) for group in layout]
+        groups = tuple(torch.zeros(shape, dtype=torch.uint8, device=self.device) for shape in shapes)
         decoded = [place for place in range(count) if place not in batch.encoded]
-        for place, its_views in zip(decoded, batch.views.to(self.device, non_blocking=True), strict=True):
-            views[place] = its_views
+        for views, theirs in zip(groups, batch.groups, strict=bool(decoded)):
+            for place, its_views in zip(decoded, theirs.to(self.device, non_blocking=True), strict=True):
+                views[place] = its_views
         files = batch.files.split([photograph.length for photograph in batch.encoded.values()])
         headers = [photograph.header for photograph in batch.encoded.values()]
         images = decode_jpegs(files, headers, self.device)
@@ -76,8 +74,9 @@ class DeviceViews:
             if image is None:
                 refused[place] = photograph.asked
             else:
-                views[place] = crop_resize(image, photograph.crops, size)
-        batch = replace(batch, views=views, encoded={}, files=None)
+                for views, group, crops in zip(groups, layout, photograph.crops, strict=True):
+                    views[place] = crop_resize(image, crops, group.size)
+        batch = replace(batch, groups=groups, encoded={}, files=None)
         return self._decode_by_host(batch, refused) if refused else batch
 
     def _decode_by_host(self, batch: Batch, refused: dict[int, tuple[int, int]]) -> Batch:
@@ -87,17 +86,38 @@ class DeviceViews:
             batch: all others' views.
             refused: epoch and index of the photograph that was asked for, by place.
         """
-        assert batch.table is not None, "the device is to alter what it decodes"
-        views = batch.views.shape[1]
-        tables = [batch.table[first : first + views] for first in range(0, len(batch.table), views)]
+        assert batch.tables, "the device is to alter what it decodes"
+        tables = [list(_by_image(table, len(batch.image_ids))) for table in batch.tables]
         skipped, complete = list(batch.skipped), batch.complete
         for place, asked in refused.items():
             sample = self._host[asked]
             skipped += sample.skipped
-            if isinstance(sample.views, np.ndarray) and sample.table is not None:
-                batch.views[place] = torch.from_numpy(sample.views)
+            if isinstance(sample.groups, tuple):
                 batch.image_ids[place] = sample.image
-                tables[place] = sample.table
+                for number, (views, table) in enumerate(zip(sample.groups, sample.tables, strict=True)):
+                    batch.groups[number][place] = torch.from_numpy(views)
+                    tables[number][place] = table
             else:
                 complete = False
-        return replace(batch, table=join_tables(tables), skipped=skipped, complete=complete)
+        return replace(batch, tables=tuple(map(join_tables, tables)), skipped=skipped, complete=complete)
+
+
+def alter_groups(
+    groups: Sequence[ViewBatch], tables: Sequence[ViewTable], rgb: tuple[int, int, int] | None
+) -> tuple[ViewBatch, ...]:
+    """What is done to cropped views, each group by itself; see ``alter_views``.
+
+    Args:
+        groups: (photographs, views, bands, size, size) each, on the device that is to do the work.
+        tables: for each group a row for each view, those of one photograph together.
+        rgb: which bands are red, green and blue, if any.
+    """
+    return tuple(
+        alter_views(views.flatten(0, 1), table, rgb).view_as(views) for views, table in zip(groups, tables, strict=True)
+    )
+
+
+def _by_image(table: ViewTable, images: int) -> Iterator[ViewTable]:
+    """The rows of each image in turn."""
+    views = len(table) // images
+    return (table[first : first + views] for first in range(0, len(table), views))

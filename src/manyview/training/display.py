@@ -1,15 +1,24 @@
-"""What a run shows while it works."""
+"""What a run shows while it works: a progress bar or lines on the terminal, and curves for TensorBoard."""
 
 from __future__ import annotations
 
+import importlib.util
 import time
+from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
 from manyview.runs.progress import StatusColumn, StepClock, spell
+
+
+def run_console(enabled: bool) -> Console:
+    """Where a run speaks: standard error; nowhere unless ``enabled``."""
+    return Console(stderr=True, quiet=not enabled, soft_wrap=True)
 
 
 class _TimeLeft(ProgressColumn):
@@ -21,12 +30,10 @@ class _TimeLeft(ProgressColumn):
 
 
 class Display:
-    """A progress bar on a terminal, a line an epoch elsewhere; silent on all processes but the first."""
+    """A progress bar on a terminal, a line an epoch elsewhere."""
 
-    def __init__(
-        self, steps: int, epochs: int, *, start: int = 0, enabled: bool = True, console: Console | None = None
-    ):
-        self.console = console or Console(stderr=True, quiet=not enabled, soft_wrap=True)
+    def __init__(self, steps: int, epochs: int, *, console: Console, start: int = 0) -> None:
+        self.console = console
         self.steps = steps
         self.epochs = epochs
         self.start = start
@@ -38,7 +45,7 @@ class Display:
             StatusColumn(),
             console=self.console,
             transient=True,
-            disable=not (enabled and self.console.is_terminal),
+            disable=console.quiet or not console.is_terminal,
         )
 
     def __enter__(self) -> Display:
@@ -75,3 +82,35 @@ class Display:
             health = f"  deviation {std:.2f}  rank {rank:.1f}" if std is not None and rank is not None else ""
             clock = time.strftime("%H:%M:%S")
             self.say(f"{clock}  epoch {epoch + 1}/{self.epochs}  loss {loss:+.4f}{health}  left {spell(left)}")
+
+
+class Curves:
+    """Writes each record's numbers to ``RUN/tensorboard``, where TensorBoard is installed.
+
+    ``metrics.jsonl`` holds the same numbers in any case.
+
+    Args:
+        folder: the run's folder.
+        step: optimiser steps done; curves beyond it, of a run that was killed, are discarded.
+        enabled: False on all processes but the first.
+    """
+
+    def __init__(self, folder: Path, step: int, *, enabled: bool = True) -> None:
+        self._writer: Any = None
+        if enabled and importlib.util.find_spec("tensorboard") is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Add a record of ``metrics.jsonl``: its numbers, under its kind."""
+        if self._writer is None:
+            return
+        for name, value in record.items():
+            if isinstance(value, int | float) and name not in ("step", "epoch"):
+                self._writer.add_scalar(f"{record['kind']}/{name}", value, record["step"])
+
+    def close(self) -> None:
+        """Write out what is pending."""
+        if self._writer is not None:
+            self._writer.close()

@@ -8,7 +8,6 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
@@ -19,19 +18,19 @@ from manyview.errors import UserError
 from manyview.images import ImageFiles
 from manyview.images.skipped import SkippedImages
 from manyview.measures import collapse_std, effective_rank
-from manyview.methods import SimSiam
+from manyview.methods import Method
 from manyview.runs import RunFolder, atomic_write
+from manyview.runs.checkpoints import capture
 from manyview.runs.progress import StepClock, spell
 from manyview.runs.signals import StopRequest
-from manyview.runs.state import capture
-from manyview.training.curves import Curves
+from manyview.training.data import Batch, method_batch, start_loader
 from manyview.training.device_views import DeviceViews
-from manyview.training.display import Display
-from manyview.training.loader import Batch, start_loader
+from manyview.training.display import Curves, Display
 from manyview.training.monitor import CollapsedError, CollapseMonitor, Reading
 from manyview.training.optimizer import set_learning_rate
-from manyview.training.plan import BatchPlan, Plan, pair_order
-from manyview.views import normalize
+from manyview.training.plan import BatchPlan
+from manyview.training.schedule import learning_rate
+from manyview.training.settle import Settled
 
 _LOG_EVERY = 10
 # The first step pays for memory and kernels; the estimate of the whole run's time is taken from those after it.
@@ -51,12 +50,11 @@ class Training:
         totals: sums of this epoch's losses, for their means.
     """
 
-    plan: Plan
+    settled: Settled
     files: ImageFiles
     folder: RunFolder
-    fabric: Fabric
-    method: SimSiam
-    optimizer: torch.optim.SGD
+    method: Method
+    optimizer: torch.optim.Optimizer
     monitor: CollapseMonitor
     skipped: SkippedImages
     display: Display
@@ -66,14 +64,19 @@ class Training:
     totals: dict[str, float] = field(default_factory=dict)
 
     @property
+    def fabric(self) -> Fabric:
+        """Device, processes and arithmetic."""
+        return self.settled.hardware.fabric
+
+    @property
     def epoch(self) -> int:
         """The epoch that the next step belongs to, counted from 0."""
-        return self.step // self.plan.steps_per_epoch
+        return self.step // self.settled.plan.steps_per_epoch
 
     @property
     def is_main(self) -> bool:
         """Whether this process writes files."""
-        return bool(self.fabric.global_rank == 0)
+        return self.settled.hardware.is_main
 
     def save(self) -> None:
         """Write a checkpoint of this very step, and the backbone's weights beside it."""
@@ -102,7 +105,7 @@ def run_loop(training: Training) -> None:
             saved before stays.
         KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM, after saving.
     """
-    plan, config = training.plan, training.plan.config
+    plan, config = training.settled.plan, training.settled.config
     training.method.train()
     module, optimizer = training.fabric.setup(training.method, training.optimizer)
     batch_plan = BatchPlan(plan, training.step, training.fabric.global_rank, training.fabric.world_size)
@@ -117,7 +120,8 @@ def run_loop(training: Training) -> None:
         while training.step < plan.steps:
             began = time.monotonic()
             epoch = training.epoch
-            rate = set_learning_rate(optimizer, config, epoch)
+            rate = learning_rate(config, training.step, plan.steps_per_epoch)
+            set_learning_rate(optimizer, rate)
             losses, z, waited = train_step(training, module, optimizer, batches)
             training.step += 1
             clock.add(time.monotonic() - began, waited)
@@ -128,7 +132,7 @@ def run_loop(training: Training) -> None:
                 training.log({"kind": "step", "epoch": epoch, "learning_rate": rate, **losses, **_numbers(reading)})
             if not announced and clock.count > min(_STEPS_MEASURED, plan.steps - 1):
                 announced = True
-                training.display.say(announcement(plan, training.step, clock))
+                training.display.say(announcement(training.settled, training.step, clock))
             training.display.update(training.step, epoch, losses["loss"], plan.views_per_step, clock)
             if training.step % plan.steps_per_epoch == 0:
                 _end_epoch(training, epoch, rate, z, clock)
@@ -159,7 +163,7 @@ def train_step(
         NonFiniteLossError: the loss of a batch is NaN or infinite; the weights are as before the step.
         UserError: too many photographs cannot be read.
     """
-    config = training.plan.config
+    config = training.settled.config
     accumulate, waited = config.training.accumulate, 0.0
     means: dict[str, float] = {}
     # Networks that draw (dropout, stochastic depth) draw the same in a resumed run.
@@ -169,11 +173,9 @@ def train_step(
         batch = next(batches)
         waited += time.monotonic() - began
         training.skipped.add(*_skipped_anywhere(training.fabric, batch))
-        views = normalize(batch.views, training.method.backbone.mean, training.method.backbone.std)
-        pairs = len(views) * config.views.pairs * training.fabric.world_size
-        order = _send(pair_order(config.training.seed, training.step, part, pairs), views.device)
+        seen = method_batch(batch, training.method, config.training.seed, training.step, part)
         with training.fabric.no_backward_sync(module, enabled=part < accumulate - 1):
-            result = module(views, batch.image_ids, order)
+            result = module(seen)
             losses = _read(result)
             _refuse_non_finite(training, losses["loss"], batch)
             training.fabric.backward(result["loss"] / accumulate)
@@ -181,13 +183,8 @@ def train_step(
             means[name] = means.get(name, 0.0) + value / accumulate
     optimizer.step()
     optimizer.zero_grad()
+    training.method.after_step()
     return dict(sorted(means.items())), result["z"], waited
-
-
-def _send(numbers: np.ndarray, device: torch.device) -> Tensor:
-    """Numbers on the device, without waiting for what it is at."""
-    tensor = torch.from_numpy(numbers)
-    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 def _read(result: Mapping[str, Tensor]) -> dict[str, float]:
@@ -196,9 +193,9 @@ def _read(result: Mapping[str, Tensor]) -> dict[str, float]:
     return dict(zip(names, torch.stack([result[name].detach() for name in names]).tolist(), strict=True))
 
 
-def announcement(plan: Plan, steps_done: int, clock: StepClock) -> str:
+def announcement(settled: Settled, steps_done: int, clock: StepClock) -> str:
     """The line that says what the run will do and how long that will take."""
-    config = plan.config
+    plan, config = settled.plan, settled.config
     seconds = (plan.steps - steps_done) * clock.seconds_per_step
     epochs = "1 epoch" if config.training.epochs == 1 else f"{config.training.epochs:,} epochs"
     return (
@@ -236,16 +233,16 @@ def _watch(training: Training, z: Tensor) -> tuple[Reading | None, CollapsedErro
 
 def _end_epoch(training: Training, epoch: int, rate: float, z: Tensor, clock: StepClock) -> None:
     """Mean losses and health of the epoch into the log; checkpoint and weights to the disk."""
-    means = {name: total / training.plan.steps_per_epoch for name, total in training.totals.items()}
+    means = {name: total / training.settled.plan.steps_per_epoch for name, total in training.totals.items()}
     training.totals = {}
     z = gather(z)
     std, rank = collapse_std(z), effective_rank(z)
-    views_per_second = training.plan.views_per_step / clock.seconds_per_step
+    views_per_second = training.settled.plan.views_per_step / clock.seconds_per_step
     training.log(
         {"kind": "epoch", "epoch": epoch, "learning_rate": rate, **means, "std": std, "rank": rank}
         | {"views_per_second": round(views_per_second, 1), "waiting": round(clock.waiting, 4)}
     )
-    left = (training.plan.steps - training.step) * clock.seconds_per_step
+    left = (training.settled.plan.steps - training.step) * clock.seconds_per_step
     training.display.epoch_done(epoch, means["loss"], std, rank, left)
     training.save()
 

@@ -17,12 +17,6 @@ from manyview.config import MonitorConfig
 from manyview.errors import UserError
 from manyview.measures import collapse_std, effective_rank
 
-_ADVICE = (
-    "try a larger batch, a smaller training.base_learning_rate, the image-aware loss "
-    "(--set losses.image_aware.weight=17), or losses.similarity.stop_gradient=true; "
-    "--set monitor.on_collapse=warn goes on regardless"
-)
-
 
 class CollapsedError(UserError):
     """The representation stayed collapsed for as long as the monitor was told to wait.
@@ -54,10 +48,16 @@ class Reading:
 
 
 class CollapseMonitor:
-    """Judges the projections of a batch now and then, against thresholds and against the run's own best."""
+    """Judges the projections of a batch now and then, against thresholds and against the run's own best.
 
-    def __init__(self, config: MonitorConfig) -> None:
+    Args:
+        config: thresholds, and what a collapse leads to.
+        advice: what the method's users may try then.
+    """
+
+    def __init__(self, config: MonitorConfig, advice: str) -> None:
         self.config = config
+        self.advice = f"{advice}; --set monitor.on_collapse=warn goes on regardless"
         self.peak_rank = 0.0
         self.in_a_row = 0
 
@@ -86,9 +86,9 @@ class CollapseMonitor:
         )
         if collapsed and self.config.on_collapse == "stop" and self.in_a_row >= self.config.patience:
             raise CollapsedError(
-                f"{sentence}, {self.in_a_row} times in a row; {_ADVICE}", Reading(std, rank, collapsed)
+                f"{sentence}, {self.in_a_row} times in a row; {self.advice}", Reading(std, rank, collapsed)
             )
-        warning = f"{sentence}; {_ADVICE}" if collapsed and self.in_a_row == 1 else None
+        warning = f"{sentence}; {self.advice}" if collapsed and self.in_a_row == 1 else None
         return Reading(std, rank, collapsed, warning)
 
     def state(self) -> dict[str, Any]:

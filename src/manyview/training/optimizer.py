@@ -1,42 +1,118 @@
-"""SGD as in SimSiam (arXiv 2011.10566, Section 4 and appendix A)."""
+"""The optimizers, by the name of ``training.optimizer``."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import torch
+from torch import Tensor
 
-from manyview.config import PretrainConfig
-from manyview.methods import SimSiam
-
-
-def make_optimizer(method: SimSiam, config: PretrainConfig) -> torch.optim.SGD:
-    """SGD over two groups, predictor last; weight decay on every parameter, norms and biases too, as SimSiam has it."""
-    predictor = list(method.predictor.parameters())
-    rest = [*method.backbone.parameters(), *method.projector.parameters()]
-    training = config.training
-    return torch.optim.SGD(
-        [
-            {"params": rest, "constant": False},
-            {"params": predictor, "constant": training.constant_predictor_lr},
-        ],
-        lr=config.learning_rate,
-        momentum=training.momentum,
-        weight_decay=training.weight_decay,
-    )
+from manyview.config import AdamWConfig, LARSConfig, PretrainConfig, SGDConfig
+from manyview.methods import Method
 
 
-def learning_rate(config: PretrainConfig, epoch: int) -> float:
-    """The rate eta(e) = eta0 (1 + cos(pi e / E)) / 2 of the whole epoch e of E; eta0 if the schedule is constant."""
-    if config.training.schedule == "constant":
-        return config.learning_rate
-    return config.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / config.training.epochs))
+def make_optimizer(method: Method, config: PretrainConfig) -> torch.optim.Optimizer:
+    """The optimizer of a settled configuration over the method's groups.
+
+    SGD decays every parameter, norms and biases too, as SimSiam has it (arXiv 2011.10566, Section 4 and appendix A).
+    AdamW and LARS leave these out, and LARS gives them no rate of their own.
+    """
+    training, rate = config.training, config.learning_rate
+    groups = [{"constant": False, **group} for group in method.parameter_groups(config)]
+    if isinstance(training, AdamWConfig):
+        decay = training.weight_decay
+        return torch.optim.AdamW(_norms_and_biases_apart(groups), lr=rate, betas=training.betas, weight_decay=decay)
+    if isinstance(training, LARSConfig):
+        return LARS(
+            _norms_and_biases_apart(groups),
+            lr=rate,
+            momentum=training.momentum,
+            weight_decay=training.weight_decay,
+            trust_coefficient=training.trust_coefficient,
+        )
+    assert isinstance(training, SGDConfig)
+    return torch.optim.SGD(groups, lr=rate, momentum=training.momentum, weight_decay=training.weight_decay)
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, config: PretrainConfig, epoch: int) -> float:
-    """Give each group the epoch's learning rate, except those that keep theirs; returns the epoch's."""
-    rate = learning_rate(config, epoch)
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give each group a learning rate, except those that keep theirs."""
     for group in optimizer.param_groups:
         if not group["constant"]:
             group["lr"] = rate
-    return rate
+
+
+def _norms_and_biases_apart(groups: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Each group as two: weights, then norms' scales and all biases, which are vectors and not decayed."""
+    return list(_split(groups))
+
+
+def _split(groups: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    for group in groups:
+        weights = [parameter for parameter in group["params"] if parameter.ndim > 1]
+        vectors = [parameter for parameter in group["params"] if parameter.ndim <= 1]
+        if weights:
+            yield {**group, "params": weights}
+        if vectors:
+            yield {**group, "params": vectors, "weight_decay": 0.0, "adapt": False}
+
+
+class LARS(torch.optim.Optimizer):
+    """Layer-wise adaptive rate scaling (arXiv 1708.03888, Algorithm 1).
+
+        lambda = eta |w| / (|g| + beta |w|)                          (Eq. 6)
+        v <- m v + gamma lambda (g + beta w),    w <- w - v
+
+    for each tensor w of weights with its gradient g; gamma is the learning rate, m the momentum, beta the weight decay
+    and eta the trust coefficient. Where |w| or the denominator is 0, lambda is 1. A group with "adapt" at False has
+    lambda = 1: that is how norms and biases are trained (as in SwAV and BYOL, with "weight_decay" at 0).
+
+    Args:
+        params: as any optimizer takes them.
+        lr: gamma.
+        momentum: m.
+        weight_decay: beta.
+        trust_coefficient: eta.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor] | Iterable[dict[str, Any]],
+        lr: float,
+        momentum: float = 0.9,
+        weight_decay: float = 0.0,
+        trust_coefficient: float = 0.001,
+    ) -> None:
+        defaults = {
+            "lr": lr,
+            "momentum": momentum,
+            "weight_decay": weight_decay,
+            "trust_coefficient": trust_coefficient,
+            "adapt": True,
+        }
+        super().__init__(params, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> Any:
+        """One step from the gradients in hand."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            for weights in group["params"]:
+                if weights.grad is not None:
+                    self._move(weights, weights.grad, group)
+        return loss
+
+    def _move(self, weights: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
+        direction = gradient.add(weights, alpha=group["weight_decay"])
+        if group["adapt"]:
+            norm = weights.norm()
+            size = gradient.norm() + group["weight_decay"] * norm
+            usual = (norm > 0) & (size > 0)
+            direction.mul_(torch.where(usual, group["trust_coefficient"] * norm / size, torch.ones_like(norm)))
+        state = self.state[weights]
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(weights)
+        weights.sub_(state["momentum_buffer"].mul_(group["momentum"]).add_(direction, alpha=group["lr"]))

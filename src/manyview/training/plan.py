@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from manyview.config import PretrainConfig
+from manyview.config import PretrainConfig, TrainingConfig
 from manyview.errors import UserError
+from manyview.views import views_per_image
 
 # The counter of Philox under which an epoch's order is drawn; views use counters of (image, view) far below it.
 _ORDER_COUNTER = 2**63
@@ -18,30 +19,35 @@ FEW_PHOTOGRAPHS = 1000
 
 @dataclass(frozen=True)
 class Plan:
-    """Sizes of a run.
+    """Sizes of a run, fitted to its data.
 
     Attributes:
         photographs: how many there are.
         batch_size: photographs a forward pass, over all processes.
-        steps_per_epoch: optimiser steps; photographs left over by the last full step wait for the next epoch.
-        config: the configuration with the batch that fits the data.
+        accumulate: forward passes whose gradients make one step.
+        epochs: passes over the photographs.
+        seed: of the order of the photographs.
+        views_per_step: views that one optimiser step sees.
         remarks: sentences for the user.
     """
 
     photographs: int
-    steps_per_epoch: int
-    config: PretrainConfig
+    batch_size: int
+    accumulate: int
+    epochs: int
+    seed: int
+    views_per_step: int
     remarks: tuple[str, ...]
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimiser steps; photographs left over by the last full step wait for the next epoch."""
+        return self.photographs // (self.batch_size * self.accumulate)
 
     @property
     def steps(self) -> int:
         """Optimiser steps of the whole run."""
-        return self.steps_per_epoch * self.config.training.epochs
-
-    @property
-    def views_per_step(self) -> int:
-        """Views that one optimiser step sees."""
-        return 2 * self.config.pairs_per_step
+        return self.steps_per_epoch * self.epochs
 
 
 def make_plan(config: PretrainConfig, photographs: int, processes: int = 1) -> Plan:
@@ -51,42 +57,43 @@ def make_plan(config: PretrainConfig, photographs: int, processes: int = 1) -> P
         UserError: fewer than two photographs, or a batch that the processes cannot share equally.
     """
     training = config.training
+    batch, accumulate = training.batch_size, training.accumulate
     if photographs < 2:
         raise UserError(
             f"{config.data.images} holds {photographs} photograph; contrasting needs at least 2, learning thousands"
         )
     remarks = []
-    if training.batch_size * training.accumulate > photographs:
-        config, remark = _reduced(config, photographs, processes)
-        remarks.append(remark)
-        training = config.training
-    if training.batch_size % processes:
+    if batch * accumulate > photographs:
+        batch, accumulate = _reduced(batch, accumulate, photographs, processes)
+        remarks.append(_reduction(training, batch, accumulate, photographs))
+    if batch % processes:
         raise UserError(
-            f"training.batch_size {training.batch_size} does not divide among {processes} processes; "
-            f"use {math.ceil(training.batch_size / processes) * processes}"
+            f"training.batch_size {batch} does not divide among {processes} processes; "
+            f"use {math.ceil(batch / processes) * processes}"
         )
     if photographs < FEW_PHOTOGRAPHS:
         remarks.append(
             f"{photographs:,} photographs are too few to learn much from: expect a backbone hardly better than random; "
             f"some {FEW_PHOTOGRAPHS:,} are a beginning, a hundred thousand are what the method was made for."
         )
-    if training.accumulate > 1:
+    if accumulate > 1:
         remarks.append(
-            f"Gradients of {training.accumulate} batches make one step; this adds no positives or negatives to the "
-            f"image-aware loss, and no samples to batch normalisation: each batch is contrasted by itself."
+            f"Gradients of {accumulate} batches make one step; this adds no positives or negatives to the loss of a "
+            f"batch, and no samples to batch normalization: each batch is contrasted by itself."
         )
-    return Plan(photographs, photographs // (training.batch_size * training.accumulate), config, tuple(remarks))
+    views = batch * accumulate * views_per_image(config.views)
+    return Plan(photographs, batch, accumulate, training.epochs, training.seed, views, tuple(remarks))
 
 
-def _reduced(config: PretrainConfig, photographs: int, processes: int) -> tuple[PretrainConfig, str]:
-    """The configuration with as many photographs a step as there are, and the sentence that says so."""
-    asked = config.training
-    batch = min(asked.batch_size, photographs // processes * processes)
-    accumulate = max(min(asked.accumulate, photographs // max(batch, 1)), 1)
+def _reduced(batch: int, accumulate: int, photographs: int, processes: int) -> tuple[int, int]:
+    """Batch and accumulation of as many photographs a step as there are."""
+    batch = min(batch, photographs // processes * processes)
     if batch < 2:
         raise UserError(f"{photographs} photographs cannot feed {processes} processes; use fewer")
-    values = config.model_dump()
-    values["training"] |= {"batch_size": batch, "accumulate": accumulate}
+    return batch, max(min(accumulate, photographs // batch), 1)
+
+
+def _reduction(asked: TrainingConfig, batch: int, accumulate: int, photographs: int) -> str:
     changed = [
         f"{name} is reduced to {now}"
         for name, before, now in (
@@ -95,11 +102,10 @@ def _reduced(config: PretrainConfig, photographs: int, processes: int) -> tuple[
         )
         if now != before
     ]
-    remark = (
+    return (
         f"Only {photographs:,} photographs for {asked.batch_size * asked.accumulate:,} a step: "
         f"{' and '.join(changed)}, and the learning rate with it."
     )
-    return PretrainConfig.model_validate(values), remark
 
 
 class BatchPlan:
@@ -116,14 +122,14 @@ class BatchPlan:
         self.processes = processes
 
     def __len__(self) -> int:
-        return (self.plan.steps - self.start_step) * self.plan.config.training.accumulate
+        return (self.plan.steps - self.start_step) * self.plan.accumulate
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        batch, accumulate = self.plan.config.training.batch_size, self.plan.config.training.accumulate
+        batch, accumulate = self.plan.batch_size, self.plan.accumulate
         share = batch // self.processes
         first_epoch, first_step = divmod(self.start_step, self.plan.steps_per_epoch)
-        for epoch in range(first_epoch, self.plan.config.training.epochs):
-            order = epoch_order(self.plan.config.training.seed, epoch, self.plan.photographs)
+        for epoch in range(first_epoch, self.plan.epochs):
+            order = epoch_order(self.plan.seed, epoch, self.plan.photographs)
             start = first_step if epoch == first_epoch else 0
             for index in range(start * accumulate, self.plan.steps_per_epoch * accumulate):
                 begin = index * batch + self.rank * share
@@ -136,7 +142,7 @@ def epoch_order(seed: int, epoch: int, photographs: int) -> np.ndarray:
 
 
 def pair_order(seed: int, step: int, batch: int, pairs: int) -> np.ndarray:
-    """The shuffle of a batch's pairs (Section 3.1), int64, the same on every process."""
+    """The shuffle of a batch's pairs (Section 3.1), or of what else it has; int64, the same on every process."""
     return _generator(seed, step, batch + 1).permutation(pairs)
 
 

@@ -3,7 +3,14 @@
 from manyview.views.geometry import Box, block_boxes
 from manyview.views.normalization import normalize, normalize_channels_last
 from manyview.views.render import crop_views, render_view, render_views
-from manyview.views.sampling import ColorJitter, ViewParameters, sample_view, sample_views, views_per_image
+from manyview.views.sampling import (
+    ColorJitter,
+    ViewParameters,
+    sample_groups,
+    sample_view,
+    sample_views,
+    views_per_image,
+)
 from manyview.views.shrinking import largest_shrink, shrink_crops
 from manyview.views.transform import BlockViews
 
@@ -19,6 +26,7 @@ __all__ = [
     "normalize_channels_last",
     "render_view",
     "render_views",
+    "sample_groups",
     "sample_view",
     "sample_views",
     "shrink_crops",

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from manyview.config import BlockViewsConfig, ViewsConfig
+from manyview.config import Augmentation, ViewGroup, ViewsConfig
 from manyview.views.geometry import Box, block_boxes
 
 _JITTER_ORDERS = tuple(itertools.permutations(("brightness", "contrast", "saturation", "hue")))
@@ -72,8 +73,8 @@ class ViewParameters:
 
 
 def views_per_image(config: ViewsConfig) -> int:
-    """Number of views that one photograph gives: two for each positive pair."""
-    return 2 * config.pairs
+    """Number of views that one image gives, over all groups of its layout."""
+    return sum(group.count for group in config.layout)
 
 
 def sample_view(
@@ -82,34 +83,42 @@ def sample_view(
     """Parameters of one view.
 
     Args:
-        config: Kind of views, and the ranges and probabilities of the operations.
+        config: Which views, and the ranges and probabilities of the operations.
         width: Width of the photograph in pixels, at least 1.
         height: Height of the photograph in pixels, at least 1.
         seed: Seed of the run, from 0 to 2**64 - 1.
         epoch: Epoch, from 0.
         image: Index of the photograph, from 0.
-        view: Index of the view, below ``views_per_image(config)``; 2k and 2k + 1 are a positive pair. With
-            blocks, k is the block, counted as in ``block_boxes``.
+        view: Index of the view, below ``views_per_image(config)``; it counts on through the groups of
+            ``config.layout``. With blocks, views 2k and 2k + 1 show block k, counted as in ``block_boxes``.
 
     Returns:
         The parameters; equal arguments give equal parameters, on any machine.
     """
     assert 0 <= view < views_per_image(config), f"there is no view {view}"
     uniforms = _uniforms(seed, epoch, image, first_view=view, views=1)
-    return _decide(config, _regions(config, width, height)[view // 2], view, uniforms)
+    origin = next(itertools.islice(_origins(config.layout, width, height), view, None))
+    return _decide(origin, uniforms)
 
 
 def sample_views(
     config: ViewsConfig, width: int, height: int, *, seed: int, epoch: int, image: int
 ) -> tuple[ViewParameters, ...]:
     """Parameters of all views of a photograph: those of ``sample_view`` for each view in turn, but faster."""
-    views = views_per_image(config)
-    uniforms = _uniforms(seed, epoch, image, first_view=0, views=views)
-    regions = _regions(config, width, height)
-    return tuple(
-        _decide(config, regions[view // 2], view, uniforms[view * _DRAWS : (view + 1) * _DRAWS])
-        for view in range(views)
-    )
+    return sum(sample_groups(config.layout, width, height, seed=seed, epoch=epoch, image=image), ())
+
+
+def sample_groups(
+    layout: Sequence[ViewGroup], width: int, height: int, *, seed: int, epoch: int, image: int
+) -> tuple[tuple[ViewParameters, ...], ...]:
+    """Parameters of all views of an image by group, one entry for each group of a configuration's ``layout``.
+
+    The views are those of ``sample_views``; all views of a group have the size ``group.size``.
+    """
+    uniforms = _uniforms(seed, epoch, image, first_view=0, views=sum(group.count for group in layout))
+    draws = (uniforms[start : start + _DRAWS] for start in range(0, len(uniforms), _DRAWS))
+    views = map(_decide, _origins(layout, width, height), draws)
+    return tuple(tuple(itertools.islice(views, group.count)) for group in layout)
 
 
 def _uniforms(seed: int, epoch: int, image: int, first_view: int, views: int) -> list[float]:
@@ -125,26 +134,37 @@ def _uniforms(seed: int, epoch: int, image: int, first_view: int, views: int) ->
     return uniforms
 
 
-def _regions(config: ViewsConfig, width: int, height: int) -> Sequence[Box]:
-    """The part of the photograph from which each pair's crops are drawn."""
-    if isinstance(config, BlockViewsConfig):
-        return block_boxes(width, height, config.overlap, config.grid)
-    return ((0, 0, width, height),) * config.pairs
+class _Origin(NamedTuple):
+    """What a view is drawn from: its part of the image, and how many views of that part come before it."""
+
+    augmentation: Augmentation
+    block: Box
+    member: int
 
 
-def _decide(config: ViewsConfig, block: Box, view: int, uniforms: Sequence[float]) -> ViewParameters:
+def _origins(layout: Sequence[ViewGroup], width: int, height: int) -> Iterator[_Origin]:
+    """Of each view in the order of their indices."""
+    for group in layout:
+        blocks = block_boxes(width, height, group.overlap, group.grid) if group.of_block else ()
+        whole = ((0, 0, width, height),) if group.of_whole else ()
+        for block, views in zip((*blocks, *whole), group.runs, strict=True):
+            for member in range(views):
+                yield _Origin(group.augmentation, block, member)
+
+
+def _decide(origin: _Origin, uniforms: Sequence[float]) -> ViewParameters:
     """Turn a view's uniform numbers into its parameters."""
-    member = view % 2  # first or second view of the pair
-    low, high = config.blur_sigma
-    blur = uniforms[_BLUR] < config.blur[member]
+    augmentation, member = origin.augmentation, origin.member
+    low, high = augmentation.blur_sigma
+    blur = uniforms[_BLUR] < augmentation.blur[member % len(augmentation.blur)]
     return ViewParameters(
-        block=block,
-        crop=_crop(block, config.scale, config.ratio, uniforms),
-        flip=uniforms[_FLIP] < config.flip,
-        jitter=_jitter(config, uniforms) if uniforms[_JITTER] < config.jitter else None,
-        grayscale=uniforms[_GRAYSCALE] < config.grayscale,
+        block=origin.block,
+        crop=_crop(origin.block, augmentation.scale, augmentation.ratio, uniforms),
+        flip=uniforms[_FLIP] < augmentation.flip,
+        jitter=_jitter(augmentation, uniforms) if uniforms[_JITTER] < augmentation.jitter else None,
+        grayscale=uniforms[_GRAYSCALE] < augmentation.grayscale,
         blur_sigma=low + (high - low) * uniforms[_SIGMA] if blur else None,
-        solarize=uniforms[_SOLARIZE] < config.solarize[member],
+        solarize=uniforms[_SOLARIZE] < augmentation.solarize[member % len(augmentation.solarize)],
     )
 
 
@@ -180,7 +200,7 @@ def _largest_with_ratio(width: int, height: int, ratio: tuple[float, float]) -> 
     return width, height
 
 
-def _jitter(config: ViewsConfig, uniforms: Sequence[float]) -> ColorJitter | None:
+def _jitter(config: Augmentation, uniforms: Sequence[float]) -> ColorJitter | None:
     """Random change of colours, by the law of torchvision's ``ColorJitter.get_params``."""
     strengths = {
         "brightness": config.brightness,

@@ -193,6 +193,7 @@ def test_each_case_stands_after_those_that_it_needs_and_brings_them_along() -> N
         assert set(case.needs) <= set(known[: known.index(name)]), name
     assert list(chosen(["predict"])) == ["paper-0", "detect-fpn", "predict"]
     assert list(chosen(["resum*"])) == ["paper-0", "resumed"]
+    assert list(chosen(["predict"], needed=False)) == ["predict"]
     with pytest.raises(ValueError, match="no case is called kmn; there are paper-0, "):
         chosen(["kmn"])
 

@@ -16,7 +16,7 @@ from PIL import Image
 from commands import Command, complaint
 from manyview.config import PretrainConfig
 from manyview.images import find_images
-from manyview.training.loader import ViewDataset
+from manyview.training.data import ViewDataset
 from tiny import train_tiny, write_photographs
 
 VERB = "views"
@@ -75,22 +75,22 @@ def test_shows_the_views_of_the_run(command: Command, photographs: Path, tmp_pat
         settings={"views.blur": [0, 0], **({"views.grid": [1, 3]} if chosen[0] == "--set" else {})},
     )
     config = PretrainConfig.model_validate(run.read_json("config.json"))
-    sample = ViewDataset(find_images(photographs, tmp_path / "some.txt"), config)[3, 1]
-    assert sample.views is not None
+    sample = ViewDataset(find_images(photographs, tmp_path / "some.txt"), config, renderer="cpu")[3, 1]
+    assert sample.groups is not None
     shown = views_in(tmp_path / "a.html")
-    assert len(shown) == len(sample.views) + (0 if "simsiam" in chosen else 2)
-    assert_alike(shown[: len(sample.views)], sample.views)
+    assert len(shown) == len(sample.groups[0]) + (0 if "simsiam" in chosen else 2)
+    assert_alike(shown[: len(sample.groups[0])], sample.groups[0])
     with pytest.raises(AssertionError):
-        assert_alike(shown[: len(sample.views)], sample.views[::-1])
+        assert_alike(shown[: len(sample.groups[0])], sample.groups[0][::-1])
 
     # The run's own configuration says all of it.
     status, _, _ = command(
         "--config", run.path / "config.json", "--out", tmp_path / "b.html", "--only", "07.jpg", "--epoch", 0
     )
     assert status == 0
-    again = ViewDataset(find_images(photographs, tmp_path / "some.txt"), config)[0, 1]
-    assert again.views is not None
-    assert_alike(views_in(tmp_path / "b.html")[: len(again.views)], again.views)
+    again = ViewDataset(find_images(photographs, tmp_path / "some.txt"), config, renderer="cpu")[0, 1]
+    assert again.groups is not None
+    assert_alike(views_in(tmp_path / "b.html")[: len(again.groups[0])], again.groups[0])
 
 
 def test_picture_and_page_by_the_ending(command: Command, photographs: Path, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from manyview.config import IMAGENET_MEAN, IMAGENET_STD, ConfigError, PretrainConfig, parse_assignment, resolve
+from manyview.config import ConfigError, PretrainConfig, parse_assignment, resolve
 from manyview.config.resolve import flatten
 from manyview.recipes import recipe_settings
 
@@ -96,18 +96,7 @@ def test_a_recipes_colours_are_no_contradiction() -> None:
 
 
 def test_a_runs_own_file_may_be_given_again() -> None:
-    config = configured("data.bands=5", recipe="released").normalised((0.1,) * 5, (0.2,) * 5)
+    config = configured("data.bands=5", "views.mean=[.1,.1,.1,.1,.1]", "views.std=[.2,.2,.2,.2,.2]", recipe="released")
     stated = list(flatten(config.model_dump(mode="json"), "config.json"))
 
     assert resolve(recipe_settings("released"), stated) == config
-
-
-def test_what_is_unset_is_filled_in_and_nothing_else() -> None:
-    mean, std = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
-
-    assert configured().views.mean is None
-    filled = configured().normalised(IMAGENET_MEAN, IMAGENET_STD)
-    assert (filled.views.mean, filled.views.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    filled = configured("views.mean=[.1,.2,.3]").normalised(IMAGENET_MEAN, std)
-    assert (filled.views.mean, filled.views.std) == (mean, std)
-    assert filled.views.model_copy(update={"mean": None, "std": None}) == configured().views

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from manyview.detection.recipes import RECIPES
 from manyview.detection.schedule import (
     learning_rate,
     sampling_seed,
@@ -15,7 +14,7 @@ from manyview.detection.schedule import (
     statistics_seed,
     training_places,
 )
-from manyview.detection.settings import read_sides, settle
+from manyview.detection.settings import RECIPES, read_sides, settle
 from manyview.errors import UserError
 
 

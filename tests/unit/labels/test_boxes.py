@@ -88,6 +88,8 @@ def test_sizes_that_nobody_knows(tmp_path: Path) -> None:
         read_boxes(file)
     with pytest.raises(UserError, match=r"does not state the width and height of a\.jpg, and .*a\.jpg: no such file"):
         read_boxes(file, tmp_path)
+    with pytest.raises(UserError, match=r"does not state the width and height of 7, and .*7: no such file"):
+        read_boxes(write(tmp_path, changed(COCO, ["images", 1], {"id": 3, "file_name": 7})), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +97,7 @@ def test_sizes_that_nobody_knows(tmp_path: Path) -> None:
     [
         (["images"], None, "lacks 'images'"),
         (["annotations"], None, "lacks 'annotations'"),
-        (["annotations"], 3, "is malformed"),
+        (["annotations"], 3, "has annotations that are no list"),
         (["annotations", 0], [1, 2], "is malformed"),
         (["images", 0, "id"], None, "lacks 'id'"),
         (["images", 0, "id"], "x", "is malformed"),

@@ -73,8 +73,8 @@ LAUGHS = '<!DOCTYPE lolz [<!ENTITY a "lol">' + "".join(
         ("<annotation>", "is not XML (no element found"),
         ('<?xml version="1.0" encoding="none"?><annotation/>', "is not XML (unknown encoding"),
         ("<html></html>", "holds <html> instead of <annotation>"),
-        ("<annotation><object></object></annotation>", "has an object without a name"),
-        (annotation(("dog", "maybe")), "has a dog that is difficult 'maybe'"),
+        ("<annotation><object></object></annotation>", "has an object that has no name"),
+        (annotation(("dog", "maybe")), "has an object that is difficult 'maybe'"),
         ("<!DOCTYPE annotation>" + annotation(("dog", "0")), "has a DOCTYPE, which is refused for safety"),
         (
             '<!DOCTYPE a [<!ENTITY x SYSTEM "file:///etc/hostname">]><annotation>&x;</annotation>',

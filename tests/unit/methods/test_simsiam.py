@@ -9,8 +9,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from manyview.backbones import Backbone, wrap_backbone
-from manyview.config import ImageAwareConfig, LossesConfig, SimilarityConfig, SimSiamConfig
-from manyview.methods import simsiam
+from manyview.config import ImageAwareConfig, LossesConfig, PretrainConfig, SimilarityConfig, SimSiamConfig
+from manyview.heads import build_head
+from manyview.methods import METHODS, MethodBatch, build_method, simsiam
 from manyview.methods.simsiam import SimSiam, image_aware_term
 from references import contrastive
 
@@ -36,6 +37,14 @@ def views() -> Tensor:
 
 IDS = torch.tensor([40, 7, 13])
 ORDER = torch.randperm(PHOTOGRAPHS * PAIRS, generator=torch.Generator().manual_seed(2))
+
+
+def seen(*groups: Tensor, order: Tensor = ORDER) -> MethodBatch:
+    def permutation(count: int) -> Tensor:
+        assert count == len(order)
+        return order
+
+    return MethodBatch(groups, IDS, permutation)
 
 
 def outputs(module: SimSiam, views: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -70,7 +79,7 @@ def outputs(module: SimSiam, views: Tensor) -> tuple[np.ndarray, np.ndarray, np.
 def test_total_loss_equals_eq_3(options: dict[str, Any], training: bool, views: Tensor) -> None:
     module = method(options).train(training)
     p1, z1, p2, z2, ids = outputs(module, views)
-    result = module(views, IDS, ORDER)
+    result = module(seen(views))
     similarity = contrastive.similarity(p1, z1, p2, z2)
     weight, temperature = options.get("weight", 4), options.get("temperature", 0.3)
     calls = {"crossed": [(p1, z2), (p2, z1)], "projections": [(z1, z2)], "predictions": [(p1, p2)]}
@@ -97,7 +106,7 @@ def test_total_loss_equals_eq_3(options: dict[str, Any], training: bool, views: 
 
 def test_two_views_of_the_whole_photograph_are_simsiam(views: Tensor) -> None:
     module = method({"weight": 0}).eval()
-    result = module(views[:, :2], IDS, torch.arange(PHOTOGRAPHS))
+    result = module(seen(views[:, :2]))
     x1, x2 = views[:, 0], views[:, 1]
     z1, z2 = (module.projector(module.backbone(x).mean((2, 3))) for x in (x1, x2))
     arrays = [x.detach().numpy() for x in (module.predictor(z1), z1, module.predictor(z2), z2)]
@@ -106,7 +115,7 @@ def test_two_views_of_the_whole_photograph_are_simsiam(views: Tensor) -> None:
 
 def test_order_changes_nothing_without_shards(views: Tensor) -> None:
     module = method({}).eval()
-    shuffled, plain = (module(views, IDS, order)["loss"].item() for order in (ORDER, torch.arange(len(ORDER))))
+    shuffled, plain = (module(seen(views, order=order))["loss"].item() for order in (ORDER, torch.arange(len(ORDER))))
     assert shuffled == pytest.approx(plain, rel=1e-6)
 
 
@@ -134,7 +143,7 @@ def test_gradient_of_the_image_aware_term_reaches_the_vectors_that_enter(kind: s
 def test_each_stop_gradient_option_does_its_own_part(in_similarity: bool, in_image_aware: bool, views: Tensor) -> None:
     """The gradient in the projector equals that of the loss with z cut off by hand."""
     module = method({"weight": 2.0, "stop_gradient": in_image_aware}, stop_gradient=in_similarity).train()
-    module(views, IDS, ORDER)["loss"].backward()
+    module(seen(views))["loss"].backward()
     weight = next(module.projector.parameters())
     actual = weight.grad.clone()
     x1, x2 = (views[:, first::2].flatten(0, 1) for first in (0, 1))
@@ -186,7 +195,7 @@ def test_the_loss_is_in_float32_under_autocast(views: Tensor) -> None:
     module = method({}).eval()
     with torch.autocast("cpu", dtype=torch.bfloat16):
         p1, z1, p2, z2, ids = outputs(module, views)
-        result = module(views, IDS, ORDER)
+        result = module(seen(views))
     expected = contrastive.similarity(p1, z1, p2, z2) + 4 * contrastive.image_aware(
         [(p1, z2), (p2, z1)], ids, ORDER.numpy(), temperature=0.3
     )
@@ -207,3 +216,54 @@ def test_widths_are_the_configured_ones() -> None:
         (10, 3),
         (3, 10),
     ]
+
+
+def test_groups_of_two_sizes_are_pairs_of_their_own(views: Tensor) -> None:
+    """As if each group's pairs, of whatever size its views are, stood in one list."""
+    small = torch.randn(PHOTOGRAPHS, 2, 3, 7, 7, generator=torch.Generator().manual_seed(5))
+    module = method({}).eval()
+    order = torch.randperm(PHOTOGRAPHS * (PAIRS + 1), generator=torch.Generator().manual_seed(6))
+    z = [[module.project([group[:, first::2].flatten(0, 1)]) for group in (views, small)] for first in (0, 1)]
+    z1, z2 = (torch.cat(parts) for parts in z)
+    arrays = [x.detach().double().numpy() for x in (module.predictor(z1), z1, module.predictor(z2), z2)]
+    ids = np.concatenate([IDS.numpy().repeat(PAIRS), IDS.numpy()])
+    p1, z1, p2, z2 = arrays
+    expected = contrastive.similarity(p1, z1, p2, z2) + 4 * contrastive.image_aware(
+        [(p1, z2), (p2, z1)], ids, order.numpy(), temperature=0.3
+    )
+    assert module(seen(views, small, order=order))["loss"].item() == pytest.approx(expected, rel=1e-5)
+
+
+def configured(**sections: Any) -> PretrainConfig:
+    return PretrainConfig.model_validate({"data": {"images": "photos"}, **sections})
+
+
+def test_it_is_found_and_built_by_its_name() -> None:
+    config = configured(method={"projection_dim": 10, "prediction_hidden_dim": 3})
+    assert METHODS["simsiam"] is SimSiam
+    module = build_method(backbone(), config)
+    assert isinstance(module, SimSiam)
+    about = module.describe(config)
+    assert about["name"] == "simsiam"
+    assert {part: description["module"] for part, description in about["parts"].items()} == {
+        "backbone": "backbone",
+        "projector": "projector",
+        "predictor": "predictor",
+    }
+    for name in ("projector", "predictor"):
+        head = getattr(module, name)
+        again = build_head(about["parts"][name]["layers"])
+        again.load_state_dict(head.state_dict())
+        x = torch.randn(4, 5 if name == "projector" else 10)
+        assert torch.equal(again.eval()(x), head.eval()(x))
+
+
+def test_remedies_depend_on_what_the_run_did() -> None:
+    without = configured(losses={"similarity": {"stop_gradient": False}, "image_aware": {"weight": 0.0}})
+    assert build_method(backbone(), without).remedies(without) == [
+        "losses.similarity.stop_gradient=true",
+        "a stronger image-aware loss (losses.image_aware.weight=17)",
+        "a smaller training.base_learning_rate (it was 0.05)",
+    ]
+    strong = configured(losses={"image_aware": {"weight": 68.0}}, training={"base_learning_rate": 0.4})
+    assert build_method(backbone(), strong).remedies(strong) == ["a smaller training.base_learning_rate (it was 0.4)"]

@@ -1,18 +1,20 @@
-"""No option that nothing reads: the reads of three runs and of a collapse are recorded."""
+"""No option that nothing reads: the reads of four runs and of a collapse are recorded."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
 import torch
 
 from manyview.config import MonitorConfig
+from manyview.config.choices import CHOICES
 from manyview.config.resolve import valid_keys
-from manyview.config.schema import Section
+from manyview.config.section import Section
 from manyview.training.monitor import CollapsedError, CollapseMonitor
 from tiny import train_tiny
 
@@ -21,13 +23,30 @@ GROUPS = {
     "DataConfig": "data.",
     "BlockViewsConfig": "views.",
     "WholeViewsConfig": "views.",
+    "GroupedViewsConfig": "views.",
     "SimSiamConfig": "method.",
+    "MoCoConfig": "method.",
     "SimilarityConfig": "losses.similarity.",
     "ImageAwareConfig": "losses.image_aware.",
     "BackboneConfig": "backbone.",
-    "TrainingConfig": "training.",
+    "SGDConfig": "training.",
+    "AdamWConfig": "training.",
+    "LARSConfig": "training.",
     "MonitorConfig": "monitor.",
 }
+
+
+def reader(frame: FrameType | None) -> tuple[str, str]:
+    """Module and function; ``layout`` reads for whichever of the package's functions asks for it."""
+    assert frame is not None
+    if frame.f_code.co_name == "layout":
+        while frame and (frame.f_code.co_name == "layout" or not name_of(frame).startswith("manyview.")):
+            frame = frame.f_back
+    return (name_of(frame), frame.f_code.co_name) if frame else ("", "")
+
+
+def name_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))
 
 
 @pytest.fixture
@@ -38,10 +57,10 @@ def read(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     def spy(section: Any, name: str) -> Any:
         kind = type(section)
         if kind.__name__ in GROUPS and name in kind.model_fields:
-            frame = sys._getframe(1)
-            module = str(frame.f_globals.get("__name__", ""))
-            validating = module == "manyview.config.schema" and frame.f_code.co_name.startswith("_")
-            resolving = validating or module == "manyview.config.resolve"
+            module, function = reader(sys._getframe(1))
+            validating = module.startswith("manyview.config.") and function.startswith("_")
+            laying_out = module in ("manyview.config.views", "manyview.config.methods")
+            resolving = validating or laying_out or module == "manyview.config.resolve"
             if module.startswith("manyview.") and not resolving:
                 keys.add(GROUPS[kind.__name__] + name)
         return object.__getattribute__(section, name)
@@ -53,15 +72,21 @@ def read(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 def test_every_setting_is_read(photographs: Path, tmp_path: Path, read: set[str]) -> None:
     train_tiny(photographs, tmp_path / "a", backbone="timm/test_resnet", view_size=32, epochs=1)
     train_tiny(photographs, tmp_path / "b", recipe="simsiam", epochs=1)
+    train_tiny(photographs, tmp_path / "moco", recipe="mocov2", epochs=1)
     bands = {"data.bands": 3, "data.rgb_bands": [2, 1, 0]}
     train_tiny(photographs, tmp_path / "c", settings=bands, epochs=1)
-    watcher = CollapseMonitor(MonitorConfig(patience=1))
+    for name in ("adamw", "lars"):
+        settings = {"training.optimizer": name, "training.schedule": "step"}
+        train_tiny(photographs, tmp_path / name, settings=settings, epochs=1)
+    groups = {"views.kind": "groups", "views.groups": [{"size": 24}, {"count": 4}]}
+    train_tiny(photographs, tmp_path / "d", settings=groups, epochs=1)
+    watcher = CollapseMonitor(MonitorConfig(patience=1), "")
     watcher.measure(torch.randn(64, 32, generator=torch.Generator().manual_seed(0)), 1)
     with contextlib.suppress(CollapsedError):
         watcher.measure(torch.ones(64, 32), 2)
 
-    # The kind of views is a choice of classes.
-    assert sorted(set(valid_keys()) - read - {"views.kind"}) == []
+    # What chooses a section is a choice of classes.
+    assert sorted(set(valid_keys()) - read - {choice.key for choice in CHOICES.values()}) == []
 
 
 def test_the_record_knows_what_is_not_read(photographs: Path, tmp_path: Path, read: set[str]) -> None:

@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from manyview.backbones import wrap_backbone
 from manyview.config import PretrainConfig
 from manyview.images import find_images
-from manyview.methods import SimSiam
-from manyview.training.loader import ViewDataset, collate
+from manyview.methods import MethodBatch, build_method
+from manyview.training.data import ViewDataset, collate
 from manyview.training.plan import epoch_order, pair_order
 from tiny import TinyNet, train_tiny
 
@@ -37,16 +37,17 @@ def test_a_step_follows_the_mean_gradient_of_its_batches(photographs: Path, tmp_
 
     backbone = wrap_backbone(TinyNet(dropout=0), 16)
     torch.manual_seed(0)
-    method = SimSiam(backbone, config.method, config.losses).train()
-    views = ViewDataset(find_images(photographs), config)
+    method = build_method(backbone, config).train()
+    views = ViewDataset(find_images(photographs), config, renderer="cpu")
     order = epoch_order(0, 0, 16)
     losses = []
     for part in range(accumulate):
         samples = collate([views[0, int(image)] for image in order[part * batch : (part + 1) * batch]])
-        pixels = (samples.views.permute(0, 1, 3, 4, 2).numpy() / 255 - MEAN) / STD
+        pixels = (samples.groups[0].permute(0, 1, 3, 4, 2).numpy() / 255 - MEAN) / STD
         x = torch.from_numpy(pixels).permute(0, 1, 4, 2, 3).float()
         shuffle = torch.from_numpy(pair_order(0, 0, part, batch * 4))
-        losses.append(method(x, samples.image_ids, shuffle)["loss"])
+        batch_seen = MethodBatch((x,), samples.image_ids, lambda count, shuffle=shuffle: shuffle[:count])
+        losses.append(method(batch_seen)["loss"])
     loss = torch.stack(losses).mean()
     gradients = torch.autograd.grad(loss, list(method.parameters()))
     rate = 0.05 * 16 * 4 / 256

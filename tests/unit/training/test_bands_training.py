@@ -84,7 +84,7 @@ def test_a_stopped_run_resumes_to_the_bit_without_measuring_anew(
     with pytest.raises(KeyboardInterrupt):
         train_tiny(tiffs, out, backbone=five_bands(6), settings=SETTINGS)
     # Had it been measured with other figures, the weights would follow these, as the next test shows.
-    monkeypatch.setattr("manyview.training.bands.measure_bands", lambda *_, **__: pytest.fail("measured anew"))
+    monkeypatch.setattr("manyview.training.normalization.measure_bands", lambda *_, **__: pytest.fail("measured anew"))
 
     train_tiny(None, out, backbone=five_bands(99), settings=SETTINGS, resume=True)
 

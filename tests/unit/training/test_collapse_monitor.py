@@ -30,7 +30,7 @@ def few_directions() -> Tensor:
 
 
 def monitor(**settings: Any) -> CollapseMonitor:
-    return CollapseMonitor(MonitorConfig(**settings))
+    return CollapseMonitor(MonitorConfig(**settings), "try a larger batch")
 
 
 def test_healthy_projections_say_nothing() -> None:

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from manyview.config import PretrainConfig
 from manyview.images import find_images, jpeg_on_device
+from manyview.training.data import Batch, start_loader
 from manyview.training.device_views import DeviceViews
-from manyview.training.loader import Batch, start_loader
 from manyview.training.plan import BatchPlan, make_plan
 
 CPU = torch.device("cpu")
@@ -78,12 +78,12 @@ def apart(one: Tensor, other: Tensor) -> float:
 def test_each_batch_is_the_workers(folder: Path, settings: dict[str, Any]) -> None:
     compared = 0
     for one, other in zip(batches(folder, **settings), batches(folder, **WORKERS), strict=True):
-        assert one.views.shape == (4, 8, 3, SIZE, SIZE)
+        assert one.groups[0].shape == (4, 8, 3, SIZE, SIZE)
         assert torch.equal(one.image_ids, other.image_ids)
         assert one.complete
         assert one.skipped == []
-        assert apart(one.views, other.views) < 1.5 / 255
-        assert max(apart(mine, yours) for mine, yours in zip(one.views, other.views, strict=True)) < 2 / 255
+        assert apart(one.groups[0], other.groups[0]) < 1.5 / 255
+        assert max(apart(mine, yours) for mine, yours in zip(one.groups[0], other.groups[0], strict=True)) < 2 / 255
         compared += 1
     assert compared == 8
 
@@ -91,13 +91,13 @@ def test_each_batch_is_the_workers(folder: Path, settings: dict[str, Any]) -> No
 def test_the_reference_is_within_reach(folder: Path) -> None:
     reference = batches(folder, **{"training.renderer": "reference"})
     for one, other in zip(batches(folder, **DEVICE), reference, strict=True):
-        assert 0 < apart(one.views, other.views) < 1 / 255
+        assert 0 < apart(one.groups[0], other.groups[0]) < 1 / 255
 
 
 @pytest.mark.parametrize("settings", [DEVICE, DECODING], ids=["device renderer", "device decoding"])
 def test_the_same_with_any_number_of_workers(folder: Path, settings: dict[str, Any]) -> None:
     for one, other in zip(batches(folder, workers=2, **settings), batches(folder, **settings), strict=True):
-        assert torch.equal(one.views, other.views)
+        assert torch.equal(one.groups[0], other.groups[0])
         assert torch.equal(one.image_ids, other.image_ids)
 
 
@@ -126,9 +126,9 @@ def test_bands_are_the_workers(tmp_path: Path, bits: int, rgb: tuple[int, int, i
         np.save(tmp_path / f"{index}.npy", pixels)
     given = {"data.bands": 5, "data.rgb_bands": rgb, "arrays": True}
     for one, other in zip(batches(tmp_path, **DEVICE, **given), batches(tmp_path, **WORKERS, **given), strict=True):
-        assert one.views.dtype == (torch.uint8 if bits == 8 else torch.uint16)
-        assert one.views.shape == (4, 8, 5, SIZE, SIZE)
-        assert apart(one.views, other.views) < 1 / 255
+        assert one.groups[0].dtype == (torch.uint8 if bits == 8 else torch.uint16)
+        assert one.groups[0].shape == (4, 8, 5, SIZE, SIZE)
+        assert apart(one.groups[0], other.groups[0]) < 1 / 255
 
 
 # --- files that are no photographs
@@ -153,7 +153,7 @@ def test_damaged_files_are_replaced_and_named_as_by_the_workers(
         assert torch.equal(one.image_ids, other.image_ids)
         assert one.skipped == other.skipped
         assert one.complete
-        assert apart(one.views, other.views) < 1.5 / 255
+        assert apart(one.groups[0], other.groups[0]) < 1.5 / 255
         skipped |= set(one.skipped)
     names = find_images(root)
     assert {names[image] for image, _ in skipped} == {"3.jpg", "lying6.jpg"}
@@ -175,7 +175,8 @@ def test_what_the_device_refuses_the_host_decodes(folder: Path, monkeypatch: pyt
     for one, other in zip(batches(folder, **DECODING), expected, strict=True):
         assert one.skipped == []
         assert torch.equal(one.image_ids, other.image_ids)
-        assert apart(one.views, other.views) < 0.5 / 255, "the same crops, and flipped the same, but for a rounding"
+        distance = apart(one.groups[0], other.groups[0])
+        assert distance < 0.5 / 255, "the same crops, and flipped the same, but for a rounding"
     assert 2 < refused < 30
 
 
@@ -202,7 +203,7 @@ def test_what_nobody_can_decode_is_replaced_and_named(
         assert torch.equal(one.image_ids, other.image_ids)
         assert sorted(one.skipped) == sorted(other.skipped)
         assert one.complete
-        assert max(apart(mine, yours) for mine, yours in zip(one.views, other.views, strict=True)) < 1 / 255
+        assert max(apart(mine, yours) for mine, yours in zip(one.groups[0], other.groups[0], strict=True)) < 1 / 255
         found |= {names[image] for image, _ in one.skipped}
     assert found == {"3.jpg", "lying6.jpg"}
 

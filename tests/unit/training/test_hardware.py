@@ -11,8 +11,9 @@ from torch import nn
 from manyview.backbones import wrap_backbone
 from manyview.config import LossesConfig, SimSiamConfig, resolve
 from manyview.config.resolve import Assignment
-from manyview.methods import SimSiam
-from manyview.training.pretrain import make_fabric
+from manyview.methods import MethodBatch
+from manyview.methods.simsiam import SimSiam
+from manyview.training.settle import start_hardware
 
 
 def test_fabric_says_nothing_of_what_is_asked_of_it(caplog: pytest.LogCaptureFixture) -> None:
@@ -21,7 +22,7 @@ def test_fabric_says_nothing_of_what_is_asked_of_it(caplog: pytest.LogCaptureFix
     before = logger.level
     logger.addHandler(caplog.handler)
     try:
-        make_fabric(resolve({}, asked))
+        start_hardware(resolve({}, asked))
     finally:
         logger.removeHandler(caplog.handler)
 
@@ -37,12 +38,12 @@ def test_the_loss_is_float32_under_bf16_autocast() -> None:
     method = SimSiam(
         wrap_backbone(convolution, 16), SimSiamConfig(projection_dim=16, prediction_hidden_dim=8), LossesConfig()
     )
-    views, ids, order = torch.randn(4, 8, 3, 16, 16), torch.arange(4), torch.randperm(16)
-    exact = method(views, ids, order)
+    batch = MethodBatch((torch.randn(4, 8, 3, 16, 16),), torch.arange(4), torch.randperm)
+    exact = method(batch)
     seen.clear()
 
     with torch.autocast("cpu", torch.bfloat16):
-        rough = method(views, ids, order)
+        rough = method(batch)
 
     assert set(seen) == {torch.bfloat16}
     assert {value.dtype for value in rough.values()} == {torch.float32}

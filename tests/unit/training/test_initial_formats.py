@@ -14,7 +14,7 @@ from checkpoint_files import LAYOUTS, Layout, State, body, network, timm, weight
 from manyview.backbones import build_backbone
 from manyview.config import IMAGENET_MEAN, IMAGENET_STD
 from manyview.runs import RunFolder
-from manyview.training import pretrain as setting_up
+from manyview.training import run as setting_up
 from manyview.training.loop import Training
 from starting import equal, go_on
 from tiny import write_photographs

@@ -61,7 +61,7 @@ def test_weights_of_bands_keep_the_figures_that_they_were_trained_with(
     brighter.mkdir()
     for file in tiles.iterdir():
         np.save(brighter / file.name, np.load(file) + np.uint16(20000))
-    monkeypatch.setattr("manyview.training.bands.measure_bands", lambda *_, **__: pytest.fail("measured anew"))
+    monkeypatch.setattr("manyview.training.normalization.measure_bands", lambda *_, **__: pytest.fail("measured anew"))
 
     run = go_on(brighter, tmp_path / "run", before.path, settings={"data.bands": 5})
 

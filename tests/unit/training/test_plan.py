@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from torch import nn
 
-from manyview.backbones import wrap_backbone
 from manyview.config import PretrainConfig, resolve
 from manyview.config.resolve import Assignment
 from manyview.errors import UserError
-from manyview.methods import SimSiam
-from manyview.training.optimizer import learning_rate, make_optimizer, set_learning_rate
 from manyview.training.plan import BatchPlan, Plan, epoch_order, make_plan, pair_order, replacements
 
 
@@ -103,9 +97,8 @@ def test_epochs_differ() -> None:
 def test_batch_larger_than_the_photographs_is_reduced_and_said() -> None:
     made = plan(100, training__batch_size=128)
 
-    assert made.config.training.batch_size == 100
+    assert made.batch_size == 100
     assert (made.steps_per_epoch, made.views_per_step) == (1, 800)
-    assert math.isclose(made.config.learning_rate, 0.05 * 400 / 256)
     assert made.remarks[0] == (
         "Only 100 photographs for 128 a step: the batch is reduced to 100, and the learning rate with it."
     )
@@ -114,13 +107,13 @@ def test_batch_larger_than_the_photographs_is_reduced_and_said() -> None:
 def test_accumulated_batch_larger_than_the_photographs() -> None:
     made = plan(100, training__batch_size=64, training__accumulate=4)
 
-    assert (made.config.training.batch_size, made.config.training.accumulate, made.steps_per_epoch) == (64, 1, 1)
+    assert (made.batch_size, made.accumulate, made.steps_per_epoch) == (64, 1, 1)
     assert "Only 100 photographs for 256 a step: training.accumulate is reduced to 1" in made.remarks[0]
-    assert plan(500, training__batch_size=128, training__accumulate=4).config.training.accumulate == 3
+    assert plan(500, training__batch_size=128, training__accumulate=4).accumulate == 3
 
 
 def test_reduced_batch_still_divides_among_processes() -> None:
-    assert plan(101, 4, training__batch_size=128).config.training.batch_size == 100
+    assert plan(101, 4, training__batch_size=128).batch_size == 100
 
 
 def test_too_few_photographs_to_learn_from_is_said() -> None:
@@ -131,7 +124,7 @@ def test_too_few_photographs_to_learn_from_is_said() -> None:
 def test_accumulation_is_said_to_add_no_positives_or_negatives() -> None:
     (remark,) = plan(5000, training__accumulate=2).remarks
 
-    assert "this adds no positives or negatives to the image-aware loss" in remark
+    assert "this adds no positives or negatives to the loss of a batch" in remark
 
 
 @pytest.mark.parametrize(
@@ -145,55 +138,3 @@ def test_accumulation_is_said_to_add_no_positives_or_negatives() -> None:
 def test_impossible_plans(photographs: int, processes: int, batch: int, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         plan(photographs, processes, training__batch_size=batch)
-
-
-def test_learning_rate_is_a_cosine_over_epochs() -> None:
-    settings = config(training__epochs=10, training__batch_size=128)
-    expected = [0.1 * (1 + math.cos(math.pi * epoch / 10)) / 2 for epoch in range(10)]
-
-    assert np.allclose([learning_rate(settings, epoch) for epoch in range(10)], expected)
-    assert math.isclose(learning_rate(settings, 0), 0.1)
-    assert math.isclose(learning_rate(settings, 5), 0.05)
-
-
-def test_constant_schedule() -> None:
-    settings = config(training__schedule="constant", training__epochs=10)
-
-    assert [learning_rate(settings, epoch) for epoch in (0, 5, 9)] == [0.1, 0.1, 0.1]
-
-
-def optimizer_of(settings: PretrainConfig) -> tuple[SimSiam, torch.optim.SGD]:
-    method = SimSiam(
-        wrap_backbone(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), 16), settings.method, settings.losses
-    )
-    return method, make_optimizer(method, settings)
-
-
-@pytest.mark.parametrize("constant", [False, True])
-def test_predictor_may_keep_its_rate(constant: bool) -> None:
-    settings = config(
-        training__constant_predictor_lr=constant,
-        training__epochs=10,
-        method__projection_dim=8,
-        method__prediction_hidden_dim=4,
-    )
-    method, optimizer = optimizer_of(settings)
-
-    for epoch in (0, 5, 9):
-        shown = set_learning_rate(optimizer, settings, epoch)
-        rates = {parameter: group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
-        assert shown == learning_rate(settings, epoch)
-        assert all(rates[parameter] == shown for parameter in method.backbone.parameters())
-        assert all(rates[parameter] == shown for parameter in method.projector.parameters())
-        assert all(rates[parameter] == (0.1 if constant else shown) for parameter in method.predictor.parameters())
-
-
-def test_every_parameter_is_optimised_once_with_decay_and_momentum() -> None:
-    settings = config(method__projection_dim=8, method__prediction_hidden_dim=4, training__weight_decay=3e-3)
-    method, optimizer = optimizer_of(settings)
-
-    optimised = list(itertools.chain.from_iterable(group["params"] for group in optimizer.param_groups))
-
-    assert len(optimised) == len(set(optimised))
-    assert set(optimised) == set(method.parameters())
-    assert all((group["weight_decay"], group["momentum"]) == (3e-3, 0.9) for group in optimizer.param_groups)

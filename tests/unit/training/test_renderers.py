@@ -19,8 +19,8 @@ from manyview.config import ConfigError
 from manyview.errors import UserError
 from manyview.runs import RunFolder
 from manyview.training import renderer as choice
-from manyview.training.costs import Costs
-from manyview.training.costs import measure_costs as really_measure
+from manyview.training.renderer import Costs
+from manyview.training.renderer import measure_costs as really_measure
 from tiny import Interrupting, TinyNet, train_tiny
 
 DEVICE = {"training.renderer": "device"}
@@ -135,7 +135,7 @@ def test_auto_takes_the_shorter_step_and_says_why(
     render: float,
     name: str,
 ) -> None:
-    monkeypatch.setattr(choice, "measure_costs", lambda _: costs(render=render))
+    monkeypatch.setattr(choice, "measure_costs", lambda *_: costs(render=render))
     run = train_tiny(photographs, tmp_path / "run", quiet=False)
     assert settled(run) == name
     assert capsys.readouterr().err.splitlines()[0] == (
@@ -149,7 +149,7 @@ def test_auto_takes_the_shorter_step_and_says_why(
 def test_a_resumed_run_measures_nothing(
     photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, render: float
 ) -> None:
-    monkeypatch.setattr(choice, "measure_costs", lambda _: costs(render=render))
+    monkeypatch.setattr(choice, "measure_costs", lambda *_: costs(render=render))
     whole = train_tiny(photographs, tmp_path / "whole", backbone=Interrupting(999))
     with pytest.raises(KeyboardInterrupt):
         train_tiny(photographs, tmp_path / "run", backbone=Interrupting(6))
@@ -172,8 +172,8 @@ def test_measuring_leaves_the_run_as_it_is(photographs: Path, tmp_path: Path, mo
     """Running statistics, gradients, random draws: a trace in any of them would change the weights."""
     measured: list[Costs] = []
 
-    def measure(training: Any) -> Costs:
-        found = really_measure(training)
+    def measure(*arguments: Any) -> Costs:
+        found = really_measure(*arguments)
         assert found is not None
         measured.append(found)
         return costs(render=9.0)

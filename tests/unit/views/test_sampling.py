@@ -15,7 +15,13 @@ from scipy.stats import chisquare, ks_2samp, kstest
 from torchvision.transforms import ColorJitter as TorchvisionJitter
 from torchvision.transforms import RandomResizedCrop
 
-from manyview.config import BlockViewsConfig, ViewsConfig, WholeViewsConfig
+from manyview.config import (
+    BlockAndWholeViewsConfig,
+    BlockViewsConfig,
+    GroupedViewsConfig,
+    ViewsConfig,
+    WholeViewsConfig,
+)
 from manyview.views import ColorJitter, ViewParameters, block_boxes, sample_view, sample_views, views_per_image
 
 # The samples are fixed by their seeds, so a test either always passes or always fails. A right sampler falls below
@@ -281,17 +287,19 @@ def test_swapping_two_of_the_four_indices_gives_other_views() -> None:
 
 
 @pytest.mark.parametrize(
-    "config",
+    ("config", "count"),
     [
-        BlockViewsConfig(blur=(1.0, 0.0)),
-        BlockViewsConfig(grid=(3, 4)),
-        WholeViewsConfig(),
-        WholeViewsConfig(pairs=3),
+        (BlockViewsConfig(blur=(1.0, 0.0)), 8),
+        (BlockViewsConfig(grid=(3, 4)), 24),
+        (WholeViewsConfig(), 2),
+        (WholeViewsConfig(pairs=3), 6),
+        (BlockAndWholeViewsConfig(pairs=2), 12),
+        (GroupedViewsConfig(groups=[{"source": "both", "count": 3}, {"blur": [1.0, 0.0], "solarize": [0.5]}]), 17),
     ],
 )
-def test_one_view_is_that_of_all_views_in_any_order(config: ViewsConfig) -> None:
+def test_one_view_is_that_of_all_views_in_any_order(config: ViewsConfig, count: int) -> None:
     together = sample_views(config, 170, 128, seed=3, epoch=2, image=11)
-    assert len(together) == views_per_image(config) == 2 * config.pairs
+    assert len(together) == views_per_image(config) == count
     for view in reversed(range(len(together))):
         np.random.seed(view)
         torch.manual_seed(view)
@@ -313,7 +321,7 @@ def test_pairs_belong_to_blocks_in_their_order() -> None:
     whole = sample_views(WholeViewsConfig(pairs=2), 100, 60, seed=0, epoch=0, image=0)
     assert [view.block for view in whole] == [(0, 0, 100, 60)] * 4
     config = BlockViewsConfig(overlap=0.1, grid=(3, 2))
-    assert config.pairs == 6
+    assert views_per_image(config) == 12
     views = sample_views(config, 100, 60, seed=0, epoch=0, image=0)
     assert [view.block for view in views] == [box for box in block_boxes(100, 60, 0.1, (3, 2)) for _ in range(2)]
 

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from manyview.detection.metrics.paste_masks import encode_box_masks
 from manyview.errors import UserError
-from manyview.images.files import read_text
 from manyview.labels import DetectionLabels
+from manyview.labels.coco import read_json
 from manyview.labels.masks import to_rle
 from manyview.labels.problems import Malformed
 from manyview.runs import atomic_write
@@ -91,10 +91,7 @@ def read_results(file: Path, labels: DetectionLabels) -> list[dict[str, Any]]:
     Raises:
         UserError: the file is missing, or no result file, or for other photographs.
     """
-    try:
-        entries = json.loads(read_text(file, "results"))
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise UserError(f"{file} is not a JSON file: {error}") from error
+    entries = read_json(file, "results")
     if not isinstance(entries, list):
         raise UserError(f"{file} is no list: {_LAYOUT}")
     sizes = dict(zip(labels.image_ids, labels.sizes, strict=True))

@@ -9,16 +9,11 @@ from torch import nn
 from manyview.backbones import Backbone
 from manyview.backbones.build import ResNetBackbone
 from manyview.detection.models.c4 import c4_parts
-from manyview.detection.models.detector import Detector
+from manyview.detection.models.detector import Detector, HeadSizes, Resizing
 from manyview.detection.models.fpn import fpn_parts
-from manyview.detection.models.parts import HeadSizes
-from manyview.detection.models.resizing import Resizing
 from manyview.detection.models.weight_check import landed
+from manyview.detection.settings import ARCHITECTURES, MAX_SIDE, REGIONS, TEST_PROPOSALS
 from manyview.errors import UserError
-
-ARCHITECTURES = ("c4", "fpn")
-REGIONS = 512
-TEST_PROPOSALS = 1_000
 
 
 def build_detector(
@@ -28,7 +23,7 @@ def build_detector(
     classes: int,
     masks: bool = False,
     short_sides: tuple[int, ...],
-    max_side: int = 1333,
+    max_side: int = MAX_SIDE,
     test_short_side: int,
     regions: int = REGIONS,
     test_proposals: int = TEST_PROPOSALS,
@@ -41,7 +36,7 @@ def build_detector(
     from PyTorch's generator. Nothing is frozen; every norm follows the module's mode.
 
     Args:
-        architecture: "c4" (MoCo's protocol; see ``detectors.c4``) or "fpn" (see ``detectors.fpn``).
+        architecture: "c4" (MoCo's protocol; see ``models.c4``) or "fpn" (see ``models.fpn``).
         backbone: a torchvision ResNet, such as ``load_backbone`` gives; copied. Its ``mean`` and ``std`` normalise the
             detector's images.
         classes: without the background.

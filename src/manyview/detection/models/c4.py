@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from torchvision.models._utils import IntermediateLayerGetter
 
 from manyview.backbones import Backbone
-from manyview.detection.models.parts import HeadSizes, Parts
+from manyview.detection.models.detector import HeadSizes, Parts
 from manyview.detection.models.roi_heads import AlignedPool, BoxPredictor, Features, MaskPredictor, RegionHeads
 from manyview.detection.models.rpn import proposal_network
 

@@ -1,14 +1,54 @@
-"""The detector as a module: images and targets to losses, or images to detections."""
+"""The detector as a module: images and targets to losses, or images to detections; and what it is made of."""
 
 from __future__ import annotations
 
-from jaxtyping import Float
-from torch import Tensor
-from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+from dataclasses import dataclass
+from typing import NamedTuple
 
-from manyview.detection.models.parts import Parts
-from manyview.detection.models.resizing import Resizing
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+from torchvision.models.detection.transform import GeneralizedRCNNTransform, resize_boxes
+
+from manyview.detection.models.roi_heads import RegionHeads
+from manyview.detection.models.rpn import ProposalNetwork
 from manyview.errors import UserError
+
+
+@dataclass(frozen=True)
+class HeadSizes:
+    """Numbers of the heads.
+
+    Args:
+        classes: without the background.
+        masks: whether to predict masks.
+        regions: sampled for training, of an image; 512 in the protocols.
+        test_proposals: kept of an image in test; 1,000 in the protocols.
+
+    Raises:
+        UserError: a number under 1.
+    """
+
+    classes: int
+    masks: bool
+    regions: int
+    test_proposals: int
+
+    def __post_init__(self) -> None:
+        for name in ("classes", "regions", "test_proposals"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} of a detector must be at least 1, not {getattr(self, name)}")
+
+
+class Parts(NamedTuple):
+    """Body, proposal network and heads; the sides of a batch of images are to be multiples of ``multiple``."""
+
+    body: nn.Module
+    proposals: ProposalNetwork
+    heads: RegionHeads
+    multiple: int
 
 
 class Detector(GeneralizedRCNN):  # type: ignore[misc]
@@ -60,3 +100,68 @@ class Detector(GeneralizedRCNN):  # type: ignore[misc]
                 )
         output: dict[str, Tensor] | list[dict[str, Tensor]] = super().forward(images, targets)
         return output
+
+
+class Resizing(GeneralizedRCNNTransform):  # type: ignore[misc]
+    """torchvision's normalisation and batching; sizes and filters are Detectron2's.
+
+    torchvision shrinks without a low-pass filter, and pastes masks into canvases of the image's size, which large
+    photographs have no memory for; here they stay those of the boxes.
+
+    Args:
+        short_sides: of which one is drawn for each image in training, in pixels.
+        test_short_side: in test.
+        max_side: the long side is no longer than that; the short side gives way.
+        mean: of each channel, of pixels from 0 to 1.
+        std: of each channel.
+        multiple: the batch is padded with zeros to multiples of that.
+    """
+
+    def __init__(
+        self,
+        short_sides: tuple[int, ...],
+        test_short_side: int,
+        max_side: int,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        multiple: int,
+    ) -> None:
+        super().__init__(short_sides, max_side, list(mean), list(std), size_divisible=multiple)
+        self.test_short_side = test_short_side
+
+    def resize(
+        self, image: Float[Tensor, "channels height width"], target: dict[str, Tensor] | None = None
+    ) -> tuple[Float[Tensor, "channels rows columns"], dict[str, Tensor] | None]:
+        """Image, boxes and masks at a short side of this mode."""
+        old = (image.shape[1], image.shape[2])
+        new = resized(*old, self.torch_choice(self.min_size) if self.training else self.test_short_side, self.max_size)
+        if new == old:
+            return image, target
+        image = F.interpolate(image[None], new, mode="bilinear", antialias=True)[0]
+        if target is not None:
+            target = {**target, "boxes": resize_boxes(target["boxes"], old, new)}
+            if "masks" in target:
+                masks = target["masks"][:, None].to(torch.uint8)
+                target["masks"] = F.interpolate(masks, new, mode="nearest-exact")[:, 0]
+        return image, target
+
+    def postprocess(
+        self,
+        result: list[dict[str, Tensor]],
+        image_shapes: list[tuple[int, int]],
+        original_image_sizes: list[tuple[int, int]],
+    ) -> list[dict[str, Tensor]]:
+        """Detections with boxes in the pixels of the images as they were given."""
+        if self.training:
+            return result
+        for found, network_size, size in zip(result, image_shapes, original_image_sizes, strict=True):
+            found["boxes"] = resize_boxes(found["boxes"], network_size, size)
+        return result
+
+
+def resized(height: int, width: int, short_side: int, max_side: int) -> tuple[int, int]:
+    """Height and width with that short side, or with that long side if it would be longer; at least one pixel."""
+    scale = short_side / min(height, width)
+    if scale * max(height, width) > max_side:
+        scale = max_side / max(height, width)
+    return max(1, int(height * scale + 0.5)), max(1, int(width * scale + 0.5))

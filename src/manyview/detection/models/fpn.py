@@ -16,7 +16,7 @@ from torchvision.models.detection.faster_rcnn import TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads
 
 from manyview.backbones import Backbone
-from manyview.detection.models.parts import HeadSizes, Parts
+from manyview.detection.models.detector import HeadSizes, Parts
 from manyview.detection.models.roi_heads import AlignedPool, BoxPredictor, Features, MaskPredictor, RegionHeads
 from manyview.detection.models.rpn import proposal_network
 

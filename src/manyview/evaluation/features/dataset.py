@@ -11,7 +11,7 @@ from jaxtyping import UInt8, UInt16
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from manyview.config import ViewsConfig, WholeViewsConfig
+from manyview.config import ViewsConfig, WholeViewsConfig, in_pairs
 from manyview.errors import UserError
 from manyview.evaluation.features.backbone import Pixels
 from manyview.images import ImageFiles, Unreadable, UnreadableImage, open_photograph
@@ -152,12 +152,17 @@ def whole_and_pair(
     width: int, height: int, epoch: int, index: int, *, config: ViewsConfig, seed: int
 ) -> Sequence[ViewParameters]:
     """The whole image, then the two views of one positive pair; of several pairs, the images take turns with them."""
-    first = 2 * (index % config.pairs)
+    pairs = compared_views(config)
     pair = (
         sample_view(config, width, height, seed=seed, epoch=epoch, image=index, view=view)
-        for view in (first, first + 1)
+        for view in pairs[index % len(pairs)]
     )
     return [fixed_view(width, height), *pair]
+
+
+def compared_views(config: ViewsConfig) -> list[tuple[int, ...]]:
+    """Views that show one block, or the whole image, two by two: those of the first group."""
+    return [pair for pair in in_pairs(config.layout[:1]) if len(pair) == 2] or [(0, 1)]
 
 
 def box_views(width: int, height: int, epoch: int, index: int, *, boxes: Boxes) -> Sequence[ViewParameters]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import os
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
@@ -23,7 +24,7 @@ from manyview.evaluation.features.backbone import bands
 from manyview.evaluation.features.dataset import MIN_SIZE, ImageDataset, whole_and_pair
 from manyview.evaluation.features.extract import BATCH_SIZE, FeaturesInViews, features_in_views
 from manyview.evaluation.health.diagnosis import Measures, diagnose
-from manyview.evaluation.health.run_parts import Trained, run_at, run_config, trained_with
+from manyview.evaluation.health.run_parts import Trained, remedies_of, run_at, run_config, trained_with
 from manyview.evaluation.session import RESULT_FILE, write_result
 from manyview.evaluation.settings import describe_loading, describe_pixels, describe_versions, describe_weights
 from manyview.images import find_images
@@ -81,7 +82,7 @@ def check_weights(
     run = run_at(Path(weights))
     config = run_config(run) if run else None
     views = views or (config.views if config else WholeViewsConfig())
-    views = views.model_copy(update={"size": size or (config.views if config else views).size})
+    views = views.model_copy(update={"size": size or (config.views if config else views).layout[0].size})
     network = _load(weights, options["backbone"], views.size, config)
     names = None if options["list"] is None else Path(options["list"])
     dataset = _dataset(network, Path(options["images"]), names, views, seed, config)
@@ -108,7 +109,7 @@ def check_weights(
             "precision": precision,
             "device": str(where),
         },
-        **_judge(found, trained, config),
+        **_judge(found, trained, remedies_of(run, config) if run and config else None),
         "provenance": origin,
     }
     if out is not None:
@@ -264,7 +265,7 @@ def _require_finite(vectors: Tensor) -> None:
     )
 
 
-def _judge(found: FeaturesInViews, trained: Trained | None, config: PretrainConfig | None) -> dict[str, Any]:
+def _judge(found: FeaturesInViews, trained: Trained | None, remedies: Sequence[str] | None) -> dict[str, Any]:
     """Measures of all networks, and what follows from them."""
     results = {name: {"features": measure(vectors)} for name, vectors in found.by_network.items()}
     if trained and trained.projector:
@@ -277,7 +278,7 @@ def _judge(found: FeaturesInViews, trained: Trained | None, config: PretrainConf
         found.readable,
         untrained=results["random_init"]["features"] if "random_init" in results else None,
         projections=results["pretrained"].get("projections"),
-        run=config,
+        remedies=remedies,
         steps=trained.steps if trained else None,
     )
     return {"results": results, "diagnosis": {"verdict": diagnosis.verdict, "sentence": diagnosis.sentence}}

@@ -5,10 +5,9 @@ What the thresholds rest on is in ``docs/results.md``, under "Label-free measure
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, TypedDict
-
-from manyview.config import PretrainConfig
 
 Verdict = Literal["healthy", "partly collapsed", "collapsed", "undecided"]
 
@@ -54,7 +53,7 @@ def diagnose(
     *,
     untrained: Measures | None = None,
     projections: Measures | None = None,
-    run: PretrainConfig | None = None,
+    remedies: Sequence[str] | None = None,
     steps: int | None = None,
 ) -> Diagnosis:
     """Judge a backbone by the rank of its features, and a run also by the deviation of its projections.
@@ -67,7 +66,7 @@ def diagnose(
         photographs: how many were measured.
         untrained: the same of an untrained network of that architecture, whose batch norms normalise by each batch.
         projections: measures of the projections z.
-        run: the run's configuration, on which the advice depends.
+        remedies: settings that may help the run that made the weights; None where they are of no run.
         steps: how many optimiser steps the run has done, if known.
     """
     if photographs < MIN_PHOTOGRAPHS:
@@ -78,7 +77,7 @@ def diagnose(
         return Diagnosis("undecided", f"Undecided: {few}.")
     verdict = _worse(_by_rank(features, untrained), _by_std(projections))
     reasons = " and ".join(_reasons(features, untrained, projections))
-    return Diagnosis(verdict, f"{verdict.capitalize()}: {reasons}; {_advice(verdict, run)}.")
+    return Diagnosis(verdict, f"{verdict.capitalize()}: {reasons}; {_advice(verdict, remedies)}.")
 
 
 def _by_rank(features: Measures, untrained: Measures | None) -> Verdict:
@@ -118,23 +117,11 @@ def _reasons(features: Measures, untrained: Measures | None, projections: Measur
     return reasons
 
 
-def _advice(verdict: Verdict, run: PretrainConfig | None) -> str:
+def _advice(verdict: Verdict, remedies: Sequence[str] | None) -> str:
     if verdict == "healthy":
         return "what the features are worth for your classes, only labels tell (manyview linear)"
     if verdict == "undecided":
         return "for more than that, measure an untrained network beside"
-    if run is None:
+    if remedies is None:
         return "try other weights, or pre-train on your own photographs (manyview pretrain)"
-    return "train anew with " + " or ".join(_remedies(run))
-
-
-def _remedies(run: PretrainConfig) -> list[str]:
-    """Settings that work against collapse and that the run did not use yet, the surest first."""
-    rate, weight = run.training.base_learning_rate, run.losses.image_aware.weight
-    remedies = []
-    if not run.losses.similarity.stop_gradient:
-        remedies.append("losses.similarity.stop_gradient=true")
-    if weight < 17:
-        remedies.append("a stronger image-aware loss (losses.image_aware.weight=17)")
-    remedies.append(f"a smaller training.base_learning_rate (it was {rate:g})")
-    return remedies
+    return "train anew with " + " or ".join(remedies)

@@ -1,9 +1,10 @@
-"""What a run's folder holds beside its backbone: its configuration, and the newest checkpoint's projector."""
+"""What a run's folder holds beside its backbone: its configuration, its method's parts, and their weights."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from pydantic import ValidationError
@@ -12,10 +13,11 @@ from torch import Tensor
 from manyview.backbones import Backbone
 from manyview.config import PretrainConfig
 from manyview.errors import UserError
-from manyview.heads import Projector
+from manyview.heads import Head, Projector, build_head
 from manyview.runs import Checkpoint, RunFolder
 
-_BACKBONE, _PROJECTOR = "model.backbone.", "model.projector."
+# Where the parts are in a run of before its method told of them.
+_USUAL_PARTS: dict[str, Any] = {"backbone": {"module": "backbone"}, "projector": {"module": "projector"}}
 _FIRST_LAYER = "layers.0.weight"
 
 
@@ -40,17 +42,32 @@ def run_config(run: RunFolder) -> PretrainConfig:
         ) from error
 
 
+def method_of(run: RunFolder) -> dict[str, Any]:
+    """What the run's method told of itself: ``parts``, ``remedies``; nothing in runs of before it did."""
+    try:
+        method = run.read_json("run.json").get("method", {})
+    except UserError:
+        return {}  # the weights and their configuration were taken elsewhere without it
+    return method if isinstance(method, dict) else {}
+
+
+def remedies_of(run: RunFolder, config: PretrainConfig) -> list[str]:
+    """Settings that may help against the run's collapse."""
+    usual = [f"a smaller training.base_learning_rate (it was {config.training.base_learning_rate:g})"]
+    return list(method_of(run).get("remedies", usual))
+
+
 @dataclass(frozen=True)
 class Trained:
     """What was trained together with a backbone.
 
     Attributes:
         steps: optimiser steps.
-        projector: on the CPU and in eval mode; None if the method has another.
+        projector: on the CPU and in eval mode; None if the method has none.
     """
 
     steps: int
-    projector: Projector | None
+    projector: Head | None
 
 
 def trained_with(run: RunFolder, backbone: Backbone) -> Trained | None:
@@ -64,23 +81,30 @@ def trained_with(run: RunFolder, backbone: Backbone) -> Trained | None:
         checkpoint, _ = run.checkpoints.load_newest()
     except UserError:
         return None  # all checkpoints are damaged; the backbone is not
-    if checkpoint is None or not _same_weights(backbone, _part(checkpoint, _BACKBONE)):
+    parts = method_of(run).get("parts", _USUAL_PARTS)
+    if checkpoint is None or not _same_weights(backbone, _part(checkpoint, parts["backbone"])):
         return None
-    return Trained(checkpoint.step, _projector(_part(checkpoint, _PROJECTOR)))
+    projector = parts.get("projector")
+    return Trained(checkpoint.step, _head(_part(checkpoint, projector), projector.get("layers")) if projector else None)
 
 
-def _projector(tensors: dict[str, Tensor]) -> Projector | None:
-    if _FIRST_LAYER not in tensors:
+def _head(tensors: dict[str, Tensor], layers: list[dict[str, Any]] | None) -> Head | None:
+    """A head with its weights; None if it is another than the usual, and the run does not say which."""
+    if layers is None:
+        if _FIRST_LAYER not in tensors:
+            return None
+        out_dim, in_dim = tensors[_FIRST_LAYER].shape
+        head: Head = Projector(in_dim, out_dim)
+    else:
+        head = build_head(layers)
+    if head.state_dict().keys() != tensors.keys():
         return None
-    out_dim, in_dim = tensors[_FIRST_LAYER].shape
-    projector = Projector(in_dim, out_dim)
-    if projector.state_dict().keys() != tensors.keys():
-        return None
-    projector.load_state_dict(tensors)
-    return projector.eval()
+    head.load_state_dict(tensors)
+    return head.eval()
 
 
-def _part(checkpoint: Checkpoint, prefix: str) -> dict[str, Tensor]:
+def _part(checkpoint: Checkpoint, part: dict[str, Any]) -> dict[str, Tensor]:
+    prefix = f"model.{part['module']}."
     return {key.removeprefix(prefix): value for key, value in checkpoint.tensors.items() if key.startswith(prefix)}
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from manyview.detection.models.resizing import Resizing, resized
+from manyview.detection.models.detector import Resizing, resized
 
 
 def resizing(**changes: object) -> Resizing:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,10 @@ from manyview.errors import UserError
 from manyview.evaluation.features.extract import extract
 from manyview.evaluation.health.check import check_run, check_weights
 from manyview.evaluation.health.diagnosis import Diagnosis, Measures, diagnose
+from manyview.evaluation.health.run_parts import remedies_of
 from manyview.evaluation.tables import format_check
 from manyview.images import find_images, open_photograph
-from manyview.methods import SimSiam
+from manyview.methods import build_method
 from manyview.runs import RunFolder
 from manyview.views import normalize, render_views, sample_views
 from tiny import TinyNet, train_tiny, write_photographs
@@ -234,7 +236,7 @@ def test_a_run_has_projections_and_its_own_views(run: RunFolder, photographs: Pa
 
     checkpoint, _ = run.checkpoints.load_newest()
     assert checkpoint is not None
-    method = SimSiam(build_backbone("timm/test_resnet"), config.method, config.losses)
+    method = build_method(build_backbone("timm/test_resnet"), config)
     method.load_state_dict(
         {key.removeprefix("model."): v for key, v in checkpoint.tensors.items() if key.startswith("model.")}
     )
@@ -547,24 +549,27 @@ def test_too_few_steps_are_not_judged() -> None:
     assert judged(10.0, 0.1, steps=50).verdict == "collapsed"
 
 
-def settings(**changes: Any) -> PretrainConfig:
-    return PretrainConfig.model_validate({"data": {"images": "photos"}, **changes})
-
-
-def test_advice_depends_on_what_the_run_did() -> None:
-    without = settings(losses={"similarity": {"stop_gradient": False}, "image_aware": {"weight": 0.0}})
-    assert judged(10.0, 0.2, run=without).sentence.endswith(
-        "; train anew with losses.similarity.stop_gradient=true or a stronger image-aware loss "
-        "(losses.image_aware.weight=17) or a smaller training.base_learning_rate (it was 0.05)."
-    )
-    strong = settings(losses={"image_aware": {"weight": 68.0}}, training={"base_learning_rate": 0.4})
-    assert judged(10.0, 0.2, run=strong).sentence.endswith(
-        "; train anew with a smaller training.base_learning_rate (it was 0.4)."
-    )
+def test_advice_depends_on_what_the_run_says() -> None:
+    assert judged(10.0, 0.2, remedies=["a=1", "b=2"]).sentence.endswith("; train anew with a=1 or b=2.")
     assert judged(10.0).sentence.endswith(
         "; try other weights, or pre-train on your own photographs (manyview pretrain)."
     )
-    assert judged(190.0, 0.99, run=strong).sentence.endswith("only labels tell (manyview linear).")
+    assert judged(190.0, 0.99, remedies=["a=1"]).sentence.endswith("only labels tell (manyview linear).")
+
+
+def test_a_run_of_before_its_method_was_described_is_measured_alike(
+    run: RunFolder, photographs: Path, tmp_path: Path
+) -> None:
+    old = RunFolder(Path(shutil.copytree(run.path, tmp_path / "old")))
+    about = old.read_json("run.json")
+    assert about.pop("method")["name"] == "simsiam"
+    old.write_json("run.json", about)
+    now, then = (check_weights(one, images=photographs, sample=20, workers=0, device="cpu") for one in (run, old))
+    assert "projections" in then["results"]["pretrained"]
+    assert then["results"] == now["results"]
+    config = PretrainConfig.model_validate(run.read_json("config.json"))
+    assert remedies_of(old, config) == ["a smaller training.base_learning_rate (it was 0.05)"]
+    assert remedies_of(run, config)[-1:] == remedies_of(old, config) != remedies_of(run, config)
 
 
 # The table.

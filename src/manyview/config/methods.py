@@ -1,0 +1,106 @@
+"""Sections of the methods, a class for each. ``method.name`` chooses one, and thereby the method that is trained.
+
+A new method needs its class here, no more: the schema's union and the errors about keys follow from the table in
+``choices.py``, which finds the classes by their default ``name``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from manyview.config.section import Positive, PositiveInt, Probability, Section
+from manyview.config.views import ViewsSection, in_pairs
+from manyview.errors import UserError
+
+if TYPE_CHECKING:
+    from manyview.config.schema import PretrainConfig
+
+
+class MethodSection(Section):
+    """What the sections of all methods have in common.
+
+    Attributes:
+        reads: sections or keys outside of ``method`` that only some methods read, this one among them.
+    """
+
+    reads: ClassVar[tuple[str, ...]] = ()
+    name: str
+
+    def positives(self, views: ViewsSection) -> tuple[tuple[int, ...], ...]:
+        """Which views of an image are positives of each other: here two by two, as ``in_pairs`` has them.
+
+        Returns:
+            indices of the views, which count on through the groups of ``views.layout``; a tuple for each set.
+
+        Raises:
+            ValueError: the method cannot use such views; the message says what to change.
+        """
+        for number, group in enumerate(views.layout):
+            odd = next((run for run in group.runs if run % 2), None)
+            if odd is not None:
+                raise ValueError(
+                    f"views.groups[{number}].count is {odd}, but method.name is {self.name}, which takes views in "
+                    "pairs: give it an even number"
+                )
+        return in_pairs(views.layout)
+
+    def pairs(self, views: ViewsSection) -> int:
+        """Positive pairs that one image gives, from which the learning rate follows."""
+        return len(self.positives(views))
+
+    def check(self, config: PretrainConfig, images: int) -> None:
+        """See whether the method can work with a settled run.
+
+        Args:
+            config: with the batch that fits the data.
+            images: how many there are.
+
+        Raises:
+            UserError: it cannot; the message says what to change.
+        """
+
+
+class SimSiamConfig(MethodSection):
+    """SimSiam's heads; the widths are those of its published ResNet-50."""
+
+    reads: ClassVar[tuple[str, ...]] = ("losses", "training.constant_predictor_lr")
+    name: Literal["simsiam"] = Field("simsiam", description="the method; the recipes differ in views and losses")
+    projection_dim: PositiveInt = Field(2048, description="width of the projector")
+    prediction_hidden_dim: PositiveInt = Field(512, description="width of the predictor's bottleneck")
+
+
+class MoCoConfig(MethodSection):
+    """MoCo v2's head, queue and key encoder (arXiv 1911.05722, 2003.04297)."""
+
+    name: Literal["moco"] = Field("moco")
+    queue: PositiveInt = Field(65536, description="keys that are kept as negatives")
+    momentum: Probability = Field(0.999, description="share of the key encoder that stays at each step")
+    dim: PositiveInt = Field(128, description="width of queries and keys")
+    hidden_dim: PositiveInt = Field(2048, description="width of the head's hidden layer")
+    temperature: Positive = Field(0.2, description="tau, by which cosines are divided")
+    shuffled_parts: PositiveInt = Field(
+        8, description="parts of the shuffled keys that are normalized apart, as on so many devices"
+    )
+
+    def check(self, config: PretrainConfig, images: int) -> None:
+        """The queue holds a step's keys at least, and an epoch's at most; each part has two keys to normalize."""
+        pairs = self.pairs(config.views)
+        batch, epoch = config.training.batch_size * pairs, images * pairs
+        step = batch * config.training.accumulate
+        if self.queue > epoch:
+            fitting = max(step, epoch // 2 // step * step)
+            raise UserError(
+                f"method.queue is {self.queue:,}, but an epoch of {images:,} images gives only {epoch:,} keys, so that "
+                f"an image's own keys would be its negatives; set method.queue={fitting}"
+            )
+        if self.queue < step:
+            raise UserError(
+                f"method.queue is {self.queue:,}, but one step gives {step:,} keys; set method.queue={step}"
+            )
+        if batch < 2 * self.shuffled_parts:
+            raise UserError(
+                f"method.shuffled_parts is {self.shuffled_parts}, but a batch has only {batch} keys, and each part "
+                f"needs two; set method.shuffled_parts={max(1, batch // 2)}, or use a larger batch"
+            )

@@ -1,0 +1,142 @@
+"""MoCo v2: momentum contrast (arXiv 1911.05722) with an MLP head (arXiv 2003.04297).
+
+A query is told from its key, the same image seen otherwise, among the keys of the last batches, which a queue holds:
+
+    L_q = -log( exp(q . k+ / tau) / sum_{i=0}^{K} exp(q . k_i / tau) )           (1911.05722, Eq. 1)
+    theta_k <- m theta_k + (1 - m) theta_q                                        (1911.05722, Eq. 2)
+
+The order is that of the paper's Algorithm 1: loss, step of the query encoder, step of the key encoder, queue.
+
+Shuffling BN (1911.05722, Section 3.3): batch norms must not tell a query which keys belong to it. There, each of eight
+devices normalizes its own eighth of the queries and of the shuffled keys. Here, on any number of processes, the
+queries are normalized over the whole batch, and the keys in ``method.shuffled_parts`` parts of the shuffled batch, each
+by itself; so one process gives what two give.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from manyview.backbones import Backbone
+from manyview.config import PretrainConfig
+from manyview.config.methods import MoCoConfig
+from manyview.distributed import gather, rank, world_size
+from manyview.heads import Head
+from manyview.methods.base import Method, MethodBatch
+from manyview.pooling import pool
+
+
+class MoCo(Method):
+    """Query and key encoder, and the queue of keys.
+
+    Views 2k and 2k+1 of a group are its k-th query and its key.
+
+    Args:
+        backbone: images to feature map, of the query encoder; the key encoder begins as its copy.
+        options: widths, temperature, momentum and queue.
+    """
+
+    section = MoCoConfig
+    parts: ClassVar[Mapping[str, str]] = {"backbone": "backbone", "projector": "projector"}
+    advice = "try a smaller training.base_learning_rate, a larger method.queue or a method.momentum nearer to 1"
+
+    def __init__(self, backbone: Backbone, options: MoCoConfig) -> None:
+        super().__init__()
+        self.options = options
+        self.backbone = backbone
+        width = backbone.out_channels
+        self.projector = Head(
+            nn.Linear(width, options.hidden_dim), nn.ReLU(inplace=True), nn.Linear(options.hidden_dim, options.dim)
+        )
+        self.key_backbone, self.key_projector = copy.deepcopy(self.backbone), copy.deepcopy(self.projector)
+        for parameter in (*self.key_backbone.parameters(), *self.key_projector.parameters()):
+            parameter.requires_grad_(False)
+        self.queue: Tensor
+        self.oldest: Tensor
+        self.register_buffer("queue", F.normalize(torch.randn(options.queue, options.dim), dim=1))
+        self.register_buffer("oldest", torch.zeros((), dtype=torch.int64))
+        self._new_keys: list[Tensor] = []
+
+    @classmethod
+    def build(cls, backbone: Backbone, config: PretrainConfig) -> Method:
+        """With the widths and the queue of a configuration."""
+        assert isinstance(config.method, MoCoConfig)
+        return cls(backbone, config.method)
+
+    def forward(self, batch: MethodBatch) -> dict[str, Tensor]:
+        """Loss of one batch; its keys join the queue after the step.
+
+        Returns:
+            ``loss`` (Eq. 1), ``accuracy`` (share of queries to which no key of the queue is nearer than their own),
+            float32 scalars, and ``z`` (pairs, dim), the queries' projections before they are normalized, detached.
+        """
+        z = torch.cat([self._project(group[:, 0::2].flatten(0, 1)) for group in batch.groups])
+        with torch.no_grad():
+            keys = [self._keys(group[:, 1::2].flatten(0, 1), batch) for group in batch.groups]
+        with torch.autocast(z.device.type, enabled=False):
+            z = _at_least_float32(z)
+            cosines = contrast(F.normalize(z, dim=1), torch.cat([own for own, _ in keys]), self.queue)
+            loss = info_nce(cosines, self.options.temperature)
+            accuracy = (cosines[:, 0] >= cosines.amax(dim=1)).to(z.dtype).mean()
+        self._new_keys += [everyones for _, everyones in keys]
+        return {"loss": loss, "accuracy": accuracy, "z": z.detach()}
+
+    @torch.no_grad()
+    def after_step(self) -> None:
+        """Eq. 2, then the newest keys in the place of the oldest."""
+        pairs = ((self.backbone, self.key_backbone), (self.projector, self.key_projector))
+        for query, key in pairs:
+            for new, slow in zip(query.parameters(), key.parameters(), strict=True):
+                slow.mul_(self.options.momentum).add_(new, alpha=1 - self.options.momentum)
+        for keys in self._new_keys:
+            places = (self.oldest + torch.arange(len(keys), device=keys.device)) % len(self.queue)
+            self.queue[places] = keys.to(self.queue.dtype)
+            self.oldest.add_(len(keys)).remainder_(len(self.queue))
+        self._new_keys.clear()
+
+    def synchronize_norms(self) -> None:
+        """Those of the queries see the batch of all processes; those of the keys a part of it, on one process."""
+        self.backbone = nn.SyncBatchNorm.convert_sync_batchnorm(self.backbone)
+
+    def _project(self, images: Float[Tensor, "rows channels height width"]) -> Float[Tensor, "rows dim"]:
+        projection: Tensor = self.projector(pool(self.backbone(images), kind="avg"))
+        return projection
+
+    def _keys(
+        self, images: Float[Tensor, "rows channels height width"], batch: MethodBatch
+    ) -> tuple[Float[Tensor, "rows dim"], Float[Tensor, "all_rows dim"]]:
+        """Keys of this process's images, and those of all processes in order of rank, of length 1.
+
+        Each process encodes an equal share of the shuffled images of all, part by part.
+        """
+        rows, processes, own = len(images), world_size(), rank()
+        order = batch.permutation(rows * processes)
+        shuffled = gather(images)[order[own * rows : (own + 1) * rows]]
+        parts = shuffled.tensor_split(max(1, self.options.shuffled_parts // processes))
+        keys = torch.cat([self.key_projector(pool(self.key_backbone(part), kind="avg")) for part in parts])
+        keys = F.normalize(_at_least_float32(keys), dim=1)
+        everyones = gather(keys)[order.argsort()]
+        return everyones[own * rows : (own + 1) * rows], everyones
+
+
+def _at_least_float32(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def contrast(
+    queries: Float[Tensor, "rows dim"], keys: Float[Tensor, "rows dim"], queue: Float[Tensor, "queued dim"]
+) -> Float[Tensor, "rows queued+1"]:
+    """Cosines of each query with its own key, then with every key of the queue; all vectors are of length 1."""
+    return torch.cat([(queries * keys).sum(dim=1, keepdim=True), queries @ queue.T], dim=1)
+
+
+def info_nce(cosines: Float[Tensor, "rows keys"], temperature: float) -> Float[Tensor, ""]:
+    """The mean of Eq. 1 over queries, whose own key is the first of their keys."""
+    return (cosines / temperature).logsumexp(dim=1).sub(cosines[:, 0] / temperature).mean()

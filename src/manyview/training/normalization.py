@@ -1,0 +1,95 @@
+"""Mean and standard deviation of a run's images: its initial weights', else ImageNet's for RGB, else measured once."""
+
+from __future__ import annotations
+
+from rich.console import Console
+
+from manyview import distributed
+from manyview.config import IMAGENET_MEAN, IMAGENET_STD, PretrainConfig
+from manyview.errors import UserError
+from manyview.images import ImageFiles
+from manyview.images.loader import worker_count
+from manyview.images.statistics import BandStatistics, measure_bands
+from manyview.runs import RunFolder
+
+Normalization = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation, a number a channel each, as shares of white."""
+
+
+def settle_normalization(
+    config: PretrainConfig,
+    files: ImageFiles,
+    console: Console,
+    *,
+    resumed: RunFolder | None = None,
+    initial: Normalization | None = None,
+) -> Normalization:
+    """``views.mean`` and ``views.std``, with what the user left unset filled in.
+
+    Of several processes the first one measures.
+
+    Args:
+        config: as the user asked for it.
+        files: the images that are measured where nothing else says their statistics.
+        console: where to say what was measured.
+        resumed: the folder of a run that goes on, which keeps the very numbers that it was started with.
+        initial: what the weights that the run starts from were trained with, if they say.
+
+    Raises:
+        UserError: no image can be read, or the resumed run's record of its configuration.
+    """
+    mean, std = config.views.mean, config.views.std
+    if mean is None or std is None:
+        usual_mean, usual_std = _unset(config, files, console, resumed, initial)
+        mean, std = mean or usual_mean, std or usual_std
+    return mean, std
+
+
+def _unset(
+    config: PretrainConfig,
+    files: ImageFiles,
+    console: Console,
+    resumed: RunFolder | None,
+    initial: Normalization | None,
+) -> Normalization:
+    imagenet = IMAGENET_MEAN, IMAGENET_STD
+    rgb = config.data.bands == "rgb"
+    if rgb and config.backbone.init is None:
+        return imagenet
+    if resumed is not None:
+        return distributed.from_first(lambda: _kept(resumed))
+    return distributed.from_first(lambda: initial or (imagenet if rgb else _measured(config, files, console)))
+
+
+def _kept(folder: RunFolder) -> Normalization:
+    views = folder.read_json("config.json").get("views", {})
+    try:
+        return tuple(map(float, views["mean"])), tuple(map(float, views["std"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{folder.path / 'config.json'} does not say views.mean and views.std, without which the run cannot go on; "
+            "start a new one"
+        ) from error
+
+
+def _measured(config: PretrainConfig, files: ImageFiles, console: Console) -> Normalization:
+    data, bands = config.data, config.data.channels
+    with console.status(f"Measuring {bands} bands") as status:
+        statistics = measure_bands(
+            files,
+            bands,
+            seed=config.training.seed,
+            max_pixels=data.max_pixels,
+            threads=max(1, worker_count(data.workers)),
+            progress=lambda done, total: status.update(f"Measuring {bands} bands: {done:,} of {total:,} photographs"),
+        )
+    console.print(_sentence(statistics, len(files)), highlight=False, markup=False)
+    return statistics.mean, statistics.std
+
+
+def _sentence(statistics: BandStatistics, photographs: int) -> str:
+    mean, std = (" ".join(f"{value:.4f}" for value in values) for values in (statistics.mean, statistics.std))
+    return (
+        f"Bands measured on {statistics.photographs:,} of {photographs:,} photographs, as shares of white: "
+        f"mean {mean}, deviation {std}."
+    )

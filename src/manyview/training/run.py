@@ -1,0 +1,299 @@
+"""Sets a run up, new or resumed, and trains it."""
+
+from __future__ import annotations
+
+import copy
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import nn
+
+from manyview import methods
+from manyview.backbones import Backbone, LoadingReport, build_backbone, wrap_backbone
+from manyview.backbones.build import check_name
+from manyview.config import PretrainConfig
+from manyview.errors import UserError
+from manyview.images import ImageFiles, find_images
+from manyview.images.skipped import SkippedImages
+from manyview.methods import Method
+from manyview.runs import Checkpoint, RunFolder, provenance
+from manyview.runs.checkpoints import restore
+from manyview.training.display import Curves, Display, run_console
+from manyview.training.init_weights import InitialWeights, find_initial, find_initial_again, load_initial
+from manyview.training.loop import Training, run_loop
+from manyview.training.monitor import CollapseMonitor
+from manyview.training.optimizer import make_optimizer
+from manyview.training.settle import Hardware, Settled, settle, start_hardware
+
+
+def train(
+    config: PretrainConfig, folder: RunFolder, *, resume: bool, module: nn.Module | None = None, quiet: bool = False
+) -> None:
+    """Run a resolved configuration in a folder.
+
+    Args:
+        config: what to do.
+        folder: where; a new or an empty folder, or with ``resume`` one that holds this very configuration's run.
+        resume: continue from the newest whole checkpoint.
+        module: a backbone of one's own instead of ``config.backbone.name``; images to feature map.
+        quiet: print nothing.
+
+    Raises:
+        UserError: anything that the user can mend.
+    """
+    data = config.data
+    files = find_images(Path(data.images), Path(data.list) if data.list else None, arrays=data.bands != "rgb")
+    hardware = start_hardware(config)
+    _check_backbone(config, module)
+    console = run_console(hardware.is_main and not quiet)
+    try:
+        checkpoint, complaints = _claim(folder, files, hardware, resume=resume)
+        initial = None
+        if checkpoint is None:
+            initial = find_initial_again(config, folder) if resume else find_initial(config)
+        trial = partial(build_trial, module=module, hardware=hardware)
+        resumed = folder if resume else None
+        settled = settle(config, files, initial, hardware, build=trial, console=console, resumed=resumed)
+        backbone = build_backbone_of(settled.config, module)
+        report = load_initial(backbone, initial, settled.config) if initial else None
+        method = build_method(backbone, settled.config, hardware)
+        if hardware.is_main and not resume:
+            folder.create()
+        training = set_up(settled, files, folder, method, console)
+        if resume:
+            for complaint in complaints:
+                training.display.say(f"Warning: {complaint}; falling back to the one before", style="yellow")
+            _take_up(training, checkpoint)
+        else:
+            _announce(training, initial, report)
+        hardware.fabric.barrier()
+        _run(training)
+    finally:
+        folder.unlock()
+
+
+def _claim(
+    folder: RunFolder, files: ImageFiles, hardware: Hardware, *, resume: bool
+) -> tuple[Checkpoint | None, list[str]]:
+    """See to it that the folder is fit for the run, before anything that takes long.
+
+    Returns:
+        the newest whole checkpoint of a run that is resumed, if it has one, and what is said of damaged ones.
+    """
+    if not resume:
+        if hardware.is_main:
+            folder.check_new()
+        return None, []
+    _check_same_photographs(folder, files.fingerprint())
+    _check_same_hardware(folder, hardware)
+    if hardware.is_main:
+        folder.lock()
+    return folder.checkpoints.load_newest()
+
+
+def _check_backbone(config: PretrainConfig, module: nn.Module | None) -> None:
+    """Refuse early, before anything is measured, what could not be built."""
+    name = config.backbone.name
+    if module is None and name.startswith("own:"):
+        raise UserError(
+            f"the backbone is {name.removeprefix('own:')}, a module of your own: "
+            "call manyview.pretrain(..., backbone=module) from Python"
+        )
+    if module is None:
+        check_name(name)
+    else:
+        wrap_backbone(module, config.views.layout[0].size, config.data.channels)
+
+
+def build_backbone_of(config: PretrainConfig, module: nn.Module | None = None) -> Backbone:
+    """The backbone of a settled configuration, with its initial weights drawn from the run's seed.
+
+    Args:
+        config: settled.
+        module: the user's own instead of a named one; nothing of it changes.
+    """
+    torch.manual_seed(config.training.seed)
+    backbone = (
+        wrap_backbone(module, config.views.layout[0].size, config.data.channels)
+        if module is not None
+        else build_backbone(
+            config.backbone.name,
+            zero_init_residual=config.backbone.zero_init_residual,
+            in_channels=config.data.channels,
+        )
+    )
+    return backbone
+
+
+def build_method(backbone: Backbone, config: PretrainConfig, hardware: Hardware) -> Method:
+    """The method of a settled configuration around a backbone, on the device."""
+    views = config.views
+    assert views.mean is not None, "settle() fills it in"
+    assert views.std is not None, "settle() fills it in"
+    backbone.take_images(views.mean, views.std, rgb=config.data.bands == "rgb")
+    method = methods.build_method(backbone, config)
+    if hardware.processes > 1 and hardware.device.type == "cuda":
+        method.synchronize_norms()
+    method.to(device=hardware.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if config.training.compile:
+        method.backbone.compile()
+    return method
+
+
+def build_trial(config: PretrainConfig, *, module: nn.Module | None, hardware: Hardware) -> Method:
+    """A method to measure, of which nothing is left; the user's own module stays as it is."""
+    return build_method(build_backbone_of(config, copy.deepcopy(module)), config, hardware)
+
+
+def set_up(settled: Settled, files: ImageFiles, folder: RunFolder, method: Method, console: Console) -> Training:
+    """Everything that the loop works on, at its first step.
+
+    Args:
+        settled: what the run is.
+        files: its images.
+        folder: its folder; nothing is written yet.
+        method: on the device.
+        console: where it speaks.
+    """
+    config, is_main = settled.config, settled.hardware.is_main
+    return Training(
+        settled=settled,
+        files=files,
+        folder=folder,
+        method=method,
+        optimizer=make_optimizer(method, config),
+        monitor=CollapseMonitor(config.monitor, method.advice),
+        skipped=SkippedImages(
+            files,
+            config.data.max_bad_fraction,
+            folder.skipped_file,
+            "data.max_bad_fraction",
+            resume=True,
+            writes=is_main,
+        ),
+        display=Display(settled.plan.steps, config.training.epochs, console=console),
+        description={"recipe": config.recipe, "method": config.method.name},
+    )
+
+
+def _announce(training: Training, initial: InitialWeights | None, report: LoadingReport | None) -> None:
+    """Write what runs and where it comes from, and say what it starts from."""
+    about = None
+    if initial and report:
+        training.display.say(initial.sentence(report))
+        about = initial.describe(report)
+    if training.is_main:
+        _describe(training, about)
+
+
+def _describe(training: Training, initial: dict[str, Any] | None) -> None:
+    """``run.json``, then ``config.json``, which makes the folder a run."""
+    settled, plan, folder = training.settled, training.settled.plan, training.folder
+    folder.write_json(
+        "run.json",
+        {
+            **provenance(),
+            "asked": settled.asked.model_dump(mode="json"),
+            "plan": {
+                "photographs": plan.photographs,
+                "steps": plan.steps,
+                "views_per_step": plan.views_per_step,
+                "learning_rate": settled.config.learning_rate,
+            },
+            "data": {"photographs": len(training.files), "fingerprint": training.files.fingerprint()},
+            **({"init": initial} if initial else {}),
+            "method": training.method.describe(settled.config),
+            **settled.hardware.describe(),
+        },
+    )
+    folder.write_json("config.json", settled.config.model_dump(mode="json"))
+
+
+def _check_same_hardware(folder: RunFolder, hardware: Hardware) -> None:
+    """What ``auto`` stood for is part of the run: another device or precision would give other weights."""
+    about = folder.read_json("run.json")
+    now = hardware.describe()
+    changed = [f"{key} was {about.get(key)}, now {value}" for key, value in now.items() if about.get(key) != value]
+    if changed:
+        raise UserError(
+            f"{folder.path} was started on other hardware: {'; '.join(changed)}; resume it where it ran, "
+            "or start a new run in another folder"
+        )
+
+
+def _check_same_photographs(folder: RunFolder, fingerprint: str) -> None:
+    data = folder.read_json("run.json").get("data", {})
+    if data.get("fingerprint") != fingerprint:
+        raise UserError(
+            f"the photographs are not those that {folder.path} was started with ({data.get('photographs')} then): "
+            "files were added, removed or changed; start a new run"
+        )
+
+
+def _take_up(training: Training, checkpoint: Checkpoint | None) -> None:
+    """Go on from a checkpoint, or from the first step where none was written."""
+    if checkpoint is None:
+        training.display.say("No checkpoint was written yet; starting from the first step.")
+    else:
+        restore(checkpoint, training.method, training.optimizer)
+        training.step = checkpoint.step
+        training.totals = dict(checkpoint.state["totals"])
+        training.monitor.restore(checkpoint.state["monitor"])
+        training.display.start = checkpoint.step
+        training.display.say(f"Resumed after step {checkpoint.step:,} of {training.settled.plan.steps:,}.")
+    if training.is_main:
+        training.folder.drop_metrics_after(training.step)
+
+
+def _run(training: Training) -> None:
+    for remark in training.settled.plan.remarks:
+        training.display.say(remark, style="yellow")
+    training.curves = Curves(training.folder.path, training.step, enabled=training.is_main)
+    try:
+        run_loop(training)
+    finally:
+        training.curves.close()
+    _report(training)
+
+
+def _report(training: Training) -> None:
+    """Last words of a run that is done."""
+    count = len(training.skipped.reasons)
+    if count:
+        training.display.say(
+            f"{count:,} of {len(training.files):,} photographs could not be read and were replaced; "
+            f"see {training.folder.path / 'skipped.csv'}",
+            style="yellow",
+        )
+    training.display.say(f"Done: {training.step:,} steps. The weights are in {training.folder.weights}; to use them:")
+    backbone = training.method.backbone
+    training.display.say(loading_lines(training.folder.weights, backbone.name, backbone.in_channels))
+
+
+def loading_lines(weights: Path, backbone: str, in_channels: int) -> str:
+    """The lines to paste for using the weights, filled in."""
+    if backbone.startswith("own:"):
+        return (
+            "from safetensors.torch import load_file\n"
+            f"module.load_state_dict(load_file({str(weights)!r}))  # your {backbone.removeprefix('own:')}"
+        )
+    lines = [
+        "import manyview",
+        f"backbone = manyview.load_backbone({str(weights.parent)!r})  "
+        f"# (B, {in_channels}, H, W) -> (B, D, h, w), in eval mode",
+    ]
+    if not backbone.startswith("timm/"):
+        first = f"network.conv1 = torch.nn.Conv2d({in_channels}, 64, kernel_size=7, stride=2, padding=3, bias=False)"
+        lines += [
+            "# or, without manyview:",
+            *(["import torch"] if in_channels != 3 else []),
+            "import torchvision",
+            "from safetensors.torch import load_file",
+            f"network = torchvision.models.{backbone}()",
+            *([first] if in_channels != 3 else []),
+            f"network.load_state_dict(load_file({str(weights)!r}), strict=False)  # all but fc",
+        ]
+    return "\n".join(lines)

@@ -1,0 +1,235 @@
+"""What every method promises, whichever it is."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.multiprocessing.spawn import start_processes
+
+import manyview
+from manyview.backbones import wrap_backbone
+from manyview.config import PretrainConfig
+from manyview.evaluation.health.check import check_weights
+from manyview.export import export_backbone
+from manyview.heads import build_head
+from manyview.methods import METHODS, Method, MethodBatch, build_method
+from processes import joined
+from tiny import METHODS as SMALL
+from tiny import Interrupting, photographs, train_tiny
+
+__all__ = ["photographs"]
+
+IMAGES, PAIRS, SIZE = 4, 4, 16
+every_method = pytest.mark.parametrize("name", METHODS)
+
+
+def configured(name: str) -> PretrainConfig:
+    method = {"name": name, **SMALL[name]}
+    return PretrainConfig.model_validate(
+        {"data": {"images": "photos"}, "method": method, "training": {"batch_size": IMAGES}}
+    )
+
+
+def build(name: str, *, seed: int = 0, norms: bool = True) -> Method:
+    torch.manual_seed(seed)
+    layers = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8) if norms else nn.Identity(), nn.ReLU())
+    return build_method(wrap_backbone(layers, SIZE), configured(name))
+
+
+def batches(count: int) -> Iterator[MethodBatch]:
+    for number in range(count):
+        generator = torch.Generator().manual_seed(number)
+        views = torch.randn(IMAGES, 2 * PAIRS, 3, SIZE, SIZE, generator=generator)
+
+        def permutation(length: int, number: int = number) -> Tensor:
+            return torch.randperm(length, generator=torch.Generator().manual_seed(1000 + number))
+
+        yield MethodBatch((views,), torch.arange(IMAGES) + IMAGES * number, permutation)
+
+
+def step(method: Method, optimizer: torch.optim.Optimizer, batch: MethodBatch) -> float:
+    loss = method(batch)["loss"]
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    method.after_step()
+    return float(loss.detach())
+
+
+def sgd(method: Method) -> torch.optim.Optimizer:
+    return torch.optim.SGD([parameter for parameter in method.parameters() if parameter.requires_grad], lr=0.1)
+
+
+@every_method
+def test_its_section_names_it(name: str) -> None:
+    assert METHODS[name].section.model_fields["name"].default == name
+    assert isinstance(configured(name).method, METHODS[name].section)
+    assert METHODS[name].advice
+
+
+@every_method
+def test_what_a_batch_gives(name: str) -> None:
+    method = build(name)
+    (batch,) = batches(1)
+    result = method(batch)
+
+    assert result["loss"].isfinite()
+    assert [key for key, value in result.items() if value.requires_grad] == ["loss"]
+    assert result["z"].ndim == 2
+    assert len(result["z"]) >= IMAGES
+    assert all(value.dtype == torch.float32 for value in result.values())
+    assert all(value.shape == () for key, value in result.items() if key != "z")
+
+
+@every_method
+def test_the_loss_is_in_float32_under_autocast(name: str) -> None:
+    method = build(name)
+    (batch,) = batches(1)
+    exact = method(batch)["loss"]
+    method = build(name)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = method(batch)
+
+    assert {value.dtype for value in rough.values()} == {torch.float32}
+    torch.testing.assert_close(rough["loss"], exact, atol=0.1, rtol=0.05)
+
+
+@every_method
+def test_all_that_is_trainable_is_optimised_once_and_learns(name: str) -> None:
+    method = build(name)
+    groups = method.parameter_groups(configured(name))
+    optimised = list(itertools.chain.from_iterable(group["params"] for group in groups))
+
+    assert len(optimised) == len(set(optimised))
+    assert set(optimised) == {parameter for parameter in method.parameters() if parameter.requires_grad}
+    (batch,) = batches(1)
+    method(batch)["loss"].backward()
+    silent = [key for key, value in method.named_parameters() if value.requires_grad and value.grad is None]
+    assert silent == []
+
+
+@every_method
+def test_the_same_seed_gives_the_same_losses_and_another_others(name: str) -> None:
+    def losses(seed: int) -> list[float]:
+        method = build(name, seed=seed)
+        optimizer = sgd(method)
+        return [step(method, optimizer, batch) for batch in batches(3)]
+
+    assert losses(0) == losses(0) != losses(1)
+
+
+@every_method
+def test_its_state_is_all_in_its_state_dict(name: str) -> None:
+    """After some steps, a new one with that state goes on as the old one would have."""
+    first, second = build(name), build(name, seed=9)
+    optimizer = sgd(first)
+    *before, after, last = batches(5)
+    for batch in before:
+        step(first, optimizer, batch)
+    second.load_state_dict({key: value.clone() for key, value in first.state_dict().items()})
+
+    for batch in (after, last):
+        assert step(first, sgd(first), batch) == step(second, sgd(second), batch)
+    assert all(torch.equal(value, second.state_dict()[key]) for key, value in first.state_dict().items())
+
+
+@every_method
+def test_its_parts_are_told_of_and_heads_are_made_again(name: str) -> None:
+    method = build(name)
+    about = method.describe(configured(name))
+
+    assert about["name"] == name
+    assert about["remedies"]
+    assert method.get_submodule(about["parts"]["backbone"]["module"]) is method.backbone
+    for part in ("projector", "predictor"):
+        if part in about["parts"]:
+            head = method.get_submodule(about["parts"][part]["module"])
+            again = build_head(about["parts"][part]["layers"])
+            again.load_state_dict(head.state_dict())
+            x = torch.randn(4, about["parts"][part]["layers"][0]["in"])
+            assert torch.equal(again.eval()(x), head.eval()(x))
+
+
+# --- through a run
+
+
+@every_method
+@pytest.mark.parametrize("settings", [{"views.kind": "whole"}, {"views.kind": "blocks"}], ids=["whole", "blocks"])
+def test_a_stopped_run_resumes_to_the_bit(
+    name: str, settings: dict[str, Any], photographs: Path, tmp_path: Path
+) -> None:
+    settings = {"method.name": name, **settings}
+    whole = train_tiny(photographs, tmp_path / "whole", backbone=Interrupting(999), settings=settings)
+    with pytest.raises(KeyboardInterrupt):
+        train_tiny(photographs, tmp_path / "run", backbone=Interrupting(3), settings=settings)
+    run = train_tiny(None, tmp_path / "run", backbone=Interrupting(999), resume=True)
+
+    for file in ("backbone.safetensors", "checkpoints/step-000000008.safetensors", "checkpoints/step-000000008.json"):
+        assert (run.path / file).read_bytes() == (whole.path / file).read_bytes(), file
+
+
+@every_method
+def test_its_backbone_is_measured_and_exported(name: str, photographs: Path, tmp_path: Path) -> None:
+    run = train_tiny(
+        photographs, tmp_path / "run", backbone="resnet18", view_size=32, epochs=1, settings={"method.name": name}
+    )
+    backbone = manyview.load_backbone(run)
+    assert backbone.name == "resnet18"
+    checkpoint = load_file(str(run.path / "checkpoints" / "step-000000004.safetensors"))
+    for key, value in backbone.state_dict().items():
+        assert torch.equal(value, checkpoint[f"model.{METHODS[name].parts['backbone']}.{key}"])
+    result = check_weights(run, images=photographs, workers=0, device="cpu", random_init=False)
+    assert ("projections" in result["results"]["pretrained"]) == ("projector" in METHODS[name].parts)
+    done = export_backbone(backbone, to="torchvision", out=tmp_path / "resnet18.pth")
+    assert done.check.matched == done.check.total > 0
+
+
+# --- several processes
+
+
+def passed(name: str, rank: int, processes: int) -> dict[str, Any]:
+    """A pass of this process's share of a batch, in eval mode, as norms of several CPU processes are their own."""
+    method = build(name, norms=False).double().eval()
+    (batch,) = batches(1)
+    share = len(batch.image_ids) // processes
+    own = slice(rank * share, (rank + 1) * share)
+    module = nn.parallel.DistributedDataParallel(method) if processes > 1 else method
+    result = module(MethodBatch((batch.groups[0][own].double(),), batch.image_ids[own], batch.permutation))
+    result["loss"].backward()
+    loss = result["loss"].detach()
+    if processes > 1:
+        dist.all_reduce(loss)
+    gradients = {key: value.grad.clone() for key, value in method.named_parameters() if value.grad is not None}
+    method.after_step()
+    state = {key: value.clone() for key, value in method.state_dict().items()}
+    return {"loss": loss / processes, "gradients": gradients, "state": state}
+
+
+def work(rank: int, place: str) -> None:
+    with joined(rank, Path(place)):
+        torch.save({name: passed(name, rank, 2) for name in METHODS}, Path(place) / f"{rank}.pt")
+
+
+@pytest.fixture(scope="module")
+def two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    place = tmp_path_factory.mktemp("gloo")
+    start_processes(work, args=(str(place),), nprocs=2, start_method="spawn")
+    return [torch.load(place / f"{rank}.pt") for rank in range(2)]
+
+
+@every_method
+def test_two_processes_are_one_in_value_gradient_and_state(name: str, two_processes: list[dict[str, Any]]) -> None:
+    alone = passed(name, 0, 1)
+    assert alone["gradients"]
+    for process in two_processes:
+        torch.testing.assert_close(process[name]["loss"], alone["loss"], rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(process[name]["gradients"], alone["gradients"], rtol=1e-8, atol=1e-12)
+        torch.testing.assert_close(process[name]["state"], alone["state"], rtol=1e-9, atol=1e-12)

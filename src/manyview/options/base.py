@@ -85,6 +85,13 @@ def declared(*groups: type) -> dict[str, Declared]:
     return found
 
 
+def defaults(*groups: type) -> dict[str, Any]:
+    """The values of the options that have a default, by name."""
+    return {
+        name: each.option.default for name, each in declared(*groups).items() if each.option.default is not REQUIRED
+    }
+
+
 def verb(group: type) -> Callable[[Function], Function]:
     """Make a function with ``**options: Unpack[group]`` one that has the options for parameters.
 
@@ -92,8 +99,8 @@ def verb(group: type) -> Callable[[Function], Function]:
     is required, are a TypeError as for any function. Signature and docstring show the options one by one.
     """
     options = declared(group)
-    required = [name for name, each in options.items() if each.option.default is REQUIRED]
-    defaults = {name: each.option.default for name, each in options.items() if name not in required}
+    usual = defaults(group)
+    required = [name for name in options if name not in usual]
 
     def decorate(function: Function) -> Function:
         signature = _signature(function, options)
@@ -109,7 +116,7 @@ def verb(group: type) -> Callable[[Function], Function]:
             if missing:
                 plural = "s" if len(missing) > 1 else ""
                 raise TypeError(f"{name}() missing required keyword-only argument{plural}: {', '.join(missing)}")
-            return function(*args, **{**defaults, **given})
+            return function(*args, **{**usual, **given})
 
         wrapper: Any = call
         wrapper.__signature__ = signature

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 from typing import Annotated, Literal, Required, TypedDict
 
 from manyview.options.base import REQUIRED, Option, StrPath
-from manyview.options.labelled import Images, Problems, ValImages
+from manyview.options.labelled import Images, LabelProblems, ValImages
 from manyview.options.shared import Architecture, Computing
+
+BATCH_SIZE, MAX_SIDE, REGIONS, TEST_PROPOSALS = 8, 1333, 512, 1000
 
 Recipe = Literal["voc-24k", "coco-1x"]
 DetectorArchitecture = Literal["c4", "fpn"]
@@ -71,7 +73,7 @@ class FineTuning(TypedDict, total=False):
     """How a detector is fine-tuned and measured."""
 
     val_images: ValImages
-    label_problems: Problems
+    label_problems: LabelProblems
     recipe: Annotated[Recipe, Option("voc-24k", "Schedule, learning rate and sizes of MoCo's protocol.", recorded=True)]
     architecture: Annotated[
         DetectorArchitecture, Option("c4", "c4: MoCo's protocol; fpn: a feature pyramid.", recorded=True)
@@ -91,7 +93,7 @@ class FineTuning(TypedDict, total=False):
     batch_size: Annotated[
         int,
         Option(
-            8,
+            BATCH_SIZE,
             "Photographs a step; the learning rate follows it.",
             "photographs a step, over all processes.",
             recorded=True,
@@ -114,9 +116,11 @@ class FineTuning(TypedDict, total=False):
     test_short_side: Annotated[
         int | None, Option(None, "Of the others; unset: the longest in training.", recorded=True, shown=False)
     ]
-    max_side: Annotated[int, Option(1333, "The long side is at most that.", recorded=True)]
-    regions: Annotated[int, Option(512, "Regions of a photograph that train the heads.", recorded=True)]
-    test_proposals: Annotated[int, Option(1000, "Proposals of a photograph that are looked into.", recorded=True)]
+    max_side: Annotated[int, Option(MAX_SIDE, "The long side is at most that.", recorded=True)]
+    regions: Annotated[int, Option(REGIONS, "Regions of a photograph that train the heads.", recorded=True)]
+    test_proposals: Annotated[
+        int, Option(TEST_PROPOSALS, "Proposals of a photograph that are looked into.", recorded=True)
+    ]
     precise_batches: Annotated[
         int, Option(200, "Batches that set the norms' statistics before measuring; 0: running averages.", recorded=True)
     ]

@@ -8,15 +8,15 @@ from manyview.options.base import REQUIRED, Option, StrPath
 from manyview.options.shared import Architecture, Computing, Pool, Result, Size
 
 Difficult = Literal["ignore", "positive"]
-LabelProblems = Literal["refuse", "skip"]
+Problems = Literal["refuse", "skip"]
 AveragePrecision = Literal["all_points", "voc07"]
 Compatibility = Literal["ml-gcn"]
 
 RandomInit = Annotated[bool, Option(False, "Evaluate an untrained backbone of the same kind beside it.")]
 Images = Annotated[StrPath, Option(REQUIRED, "Folder that the labels' file names are relative to.")]
 ValImages = Annotated[StrPath | None, Option(None, "Folder of the validation images, if another.")]
-Problems = Annotated[
-    LabelProblems,
+LabelProblems = Annotated[
+    Problems,
     Option(
         "refuse",
         "Labels that name missing images, unknown classes, ...: an error, or left out and listed.",
@@ -69,7 +69,7 @@ class ReadLabels(TypedDict, total=False):
             'metrics, "positive" counts them.',
         ),
     ]
-    label_problems: Problems
+    label_problems: LabelProblems
 
 
 class Features(TypedDict, total=False):

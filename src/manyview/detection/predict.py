@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -23,24 +23,16 @@ from manyview.detection.models import Detector
 from manyview.errors import UserError
 from manyview.images import ImageFiles, UnreadableImage, find_images, open_photograph
 from manyview.images.loader import load_in_workers
+from manyview.options.base import StrPath, verb
+from manyview.options.detection import PredictOptions
 from manyview.runs import atomic_write
 from manyview.runs.output import make_folder
 from manyview.runs.progress import Progress, no_progress
 from manyview.runtime import resolve_device, resolve_precision
 
 
-def predict(
-    run: str | os.PathLike[str],
-    *,
-    images: str | os.PathLike[str],
-    out: str | os.PathLike[str],
-    draw: int = 0,
-    test_short_side: int | None = None,
-    workers: int | None = None,
-    device: str = "auto",
-    precision: str = "auto",
-    progress: Progress = no_progress,
-) -> dict[str, Any]:
+@verb(PredictOptions)
+def predict(run: StrPath, *, progress: Progress = no_progress, **options: Unpack[PredictOptions]) -> dict[str, Any]:
     """Detect objects in all photographs of a folder, and write them in COCO's result format.
 
     Three files may be written, here for ``out`` "found.json": the results; "found-images.json" with what the numbers in
@@ -49,14 +41,8 @@ def predict(
 
     Args:
         run: the folder of a fine-tuning, or its detector.safetensors.
-        images: the folder, searched recursively.
-        out: the .json file to make.
-        draw: photographs to draw, spread over all.
-        test_short_side: of the photographs, in pixels; unset: as the detector was measured.
-        workers: loader processes; unset: by cores.
-        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
-        precision: "float32" (which "auto" means) or "bf16".
         progress: called as work goes on.
+        **options: as ``PredictOptions`` declares them.
 
     Returns:
         "results" (the file), "images" (the file), "picture" (the file or None), "photographs" (how many were read),
@@ -66,17 +52,18 @@ def predict(
         UserError: no detector, no photographs or none that can be read, a setting out of range, or ``out`` is there
             already or cannot be written.
     """
-    file = Path(out)
+    file, images, draw = Path(options["out"]), Path(options["images"]), options["draw"]
     described, picture = file.with_name(f"{file.stem}-images.json"), file.with_suffix(".png")
     _check_output(file, [file, described, *([picture] if draw else [])])
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("predictions are made by one process: start the command without torchrun")
     if draw < 0:
         raise UserError(f"draw must be at least 0, not {draw}")
-    computing = Computing(resolve_device(device), resolve_precision(precision), workers)
-    detector, description = load_detector(Path(run), test_short_side=test_short_side)
+    device, precision = resolve_device(options["device"]), resolve_precision(options["precision"])
+    computing = Computing(device, precision, options["workers"])
+    detector, description = load_detector(Path(run), test_short_side=options["test_short_side"])
     detector = detector.to(computing.device)
-    files = find_images(Path(images))
+    files = find_images(images)
     found = _search(detector, files, description.category_ids, computing, progress)
     if not found.seen:
         raise UserError(f"none of the {len(files)} photographs in {images} can be read, such as {found.skipped[0]}")

@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from jaxtyping import UInt8
@@ -19,9 +19,9 @@ from manyview.images.files import check_folder
 from manyview.labels.entries import Contents, Entry, occurring
 from manyview.labels.formats import read_image_labels
 from manyview.labels.paths import ImageNames
-from manyview.labels.problems import Problem, Problems, refusal, unique_entries
+from manyview.labels.problems import Problem, refusal, unique_entries
+from manyview.options.labelled import Difficult, Problems
 
-Difficult = Literal["ignore", "positive"]
 Table = UInt8[np.ndarray, "images classes"]
 
 _TOLD = 3  # classes that a refusal names

@@ -16,7 +16,8 @@ from manyview.labels.entries import DetectionContents, LabelledImage
 from manyview.labels.formats import read_objects
 from manyview.labels.objects import DetectionLabels
 from manyview.labels.paths import ImageNames
-from manyview.labels.problems import Problem, Problems, refusal, unique_entries
+from manyview.labels.problems import Problem, refusal, unique_entries
+from manyview.options.labelled import Problems
 
 _BEGINNING = 1 << 16  # bytes that hold the header of nearly every photograph
 _THREADS = 8  # that wait for the disk

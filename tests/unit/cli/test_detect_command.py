@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 from pathlib import Path
@@ -12,7 +11,6 @@ import typer
 from typer.testing import CliRunner, Result
 
 from manyview.cli.detect import detect
-from manyview.detection.finetune import fine_tune
 from manyview.errors import UserError
 from shapes import write_shapes
 
@@ -79,14 +77,6 @@ def test_yolo_files_are_labels(data: list[object], tmp_path: Path) -> None:
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
     assert metrics["protocol"]["classes"] == ["disc", "square", "triangle"]
     assert metrics["results"]["mask"].keys() == metrics["results"]["box"].keys()
-
-
-def test_defaults_are_those_of_the_library() -> None:
-    ours, theirs = inspect.signature(detect).parameters, inspect.signature(fine_tune).parameters
-    for name, parameter in theirs.items():
-        if name not in ("weights", "images", "train_labels", "val_labels", "out", "quiet"):
-            assert ours[name].default == parameter.default, name
-    assert set(ours) - set(theirs) == {"predict"}
 
 
 @pytest.mark.parametrize(

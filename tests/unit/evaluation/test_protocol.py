@@ -113,14 +113,6 @@ def test_settings_of_metrics_are_checked_when_made(options: dict[str, Any], mess
         unchecked(object.__new__(MetricSettings), **options)
 
 
-def test_settings_of_metrics_as_plain_data() -> None:
-    assert MetricSettings(0.3, "voc07", "ml-gcn").describe() == {
-        "threshold": 0.3,
-        "average_precision": "voc07",
-        "compatibility": "ml-gcn",
-    }
-
-
 def test_plain_data_has_no_nan() -> None:
     nested = {"AP": [0.5, float("nan")], "intervals": {"mAP": (float("nan"), 1.0)}, "n": 3, "name": "x", "none": None}
     assert plain(nested) == {"AP": [0.5, None], "intervals": {"mAP": [None, 1.0]}, "n": 3, "name": "x", "none": None}

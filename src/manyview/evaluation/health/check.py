@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -29,6 +29,8 @@ from manyview.evaluation.session import RESULT_FILE, write_result
 from manyview.evaluation.settings import describe_loading, describe_pixels, describe_versions, describe_weights
 from manyview.images import find_images
 from manyview.measures import ALPHA_REQ_RANKS, alignment, alpha_req, collapse_std, effective_rank, uniformity
+from manyview.options.base import StrPath, recorded, verb
+from manyview.options.unlabelled import CheckWeightsOptions
 from manyview.runs import RunFolder, provenance
 from manyview.runs.output import claim_folder
 from manyview.runs.progress import Progress, no_progress
@@ -40,22 +42,13 @@ _UNTRAINED = f"{UNTRAINED}; batch norms normalise by each batch of {BATCH_SIZE} 
 HEALTH_SAMPLE = 256
 
 
+@verb(CheckWeightsOptions)
 def check_weights(
-    weights: str | os.PathLike[str],
+    weights: StrPath,
     *,
-    images: str | os.PathLike[str],
-    list: str | os.PathLike[str] | None = None,
-    out: str | os.PathLike[str] | None = None,
-    sample: int = 1000,
-    size: int | None = None,
     views: ViewsConfig | None = None,
-    seed: int = 0,
-    backbone: str | nn.Module | None = None,
-    workers: int | None = None,
-    device: str = "auto",
-    precision: str = "auto",
-    random_init: bool = True,
     progress: Progress = no_progress,
+    **options: Unpack[CheckWeightsOptions],
 ) -> dict[str, Any]:
     """Measure a backbone without labels, an untrained one beside it, and say in a sentence how it is.
 
@@ -65,23 +58,9 @@ def check_weights(
 
     Args:
         weights: run folder or checkpoint file.
-        images: folder of photographs, searched recursively; any will do, those trained on too.
-        list: text or CSV file that names the photographs to draw from; unset: all in the folder.
-        out: folder for metrics.json; unset: nothing is written.
-        sample: photographs to measure, drawn by the seed; fewer if there are fewer. Those that cannot be read are left
-            out and counted. Ranks grow with their number: compare only figures of equally many.
-        size: S, in pixels, at least 8; unset: that of the run's views, or where there is no run, of ``views``.
         views: how the two views are drawn, at S; unset: as in the run, or SimSiam's of 224 pixels.
-        seed: of the sample, the views and the untrained network.
-        backbone: architecture, where the weights do not say it themselves; for a module of one's own that module, of
-            which a copy is measured.
-        workers: loader processes; unset: by cores. No figure depends on it.
-        device: "auto" (CUDA, Metal or CPU, the first there is), "cpu", "cuda", "cuda:1", "mps".
-        precision: of the backbone: "float32" (which "auto" means) or "bf16", whose rounding adds to the ranks.
-        random_init: measure an untrained network of the same architecture beside it, without which the diagnosis can
-            say little. A module of one's own has none. Its batch norms, which have kept no statistics yet, normalise
-            by each batch, as in training.
         progress: called as work goes on.
+        **options: as ``CheckWeightsOptions`` declares them.
 
     Returns:
         Plain data, as in metrics.json: "protocol" (all that the figures depend on), "results" (for "pretrained" and
@@ -95,17 +74,19 @@ def check_weights(
             metrics.json or cannot be written.
     """
     origin = provenance()
-    _check_settings(sample, size, seed, workers)
-    where, precision = resolve_device(device), resolve_precision(precision)
+    sample, size, seed, out = options["sample"], options["size"], options["seed"], options["out"]
+    _check_settings(sample, size, seed, options["workers"])
+    where, precision = resolve_device(options["device"]), resolve_precision(options["precision"])
     if out is not None:
         claim_folder(Path(out), RESULT_FILE)
     run = run_at(Path(weights))
     config = run_config(run) if run else None
     views = views or (config.views if config else WholeViewsConfig())
     views = views.model_copy(update={"size": size or (config.views if config else views).layout[0].size})
-    network = _load(weights, backbone, views.size, config)
-    dataset = _dataset(network, Path(images), Path(list) if list is not None else None, views, seed, config)
-    compared = random_init and not network.name.startswith("own:")
+    network = _load(weights, options["backbone"], views.size, config)
+    names = None if options["list"] is None else Path(options["list"])
+    dataset = _dataset(network, Path(options["images"]), names, views, seed, config)
+    compared = options["random_init"] and not network.name.startswith("own:")
     beside = {"random_init": _without_statistics(untrained(network, seed))} if compared else {}
     found = features_in_views(
         {"pretrained": network, **beside},
@@ -113,7 +94,7 @@ def check_weights(
         _draw(len(dataset), sample, seed),
         device=where,
         precision=precision,
-        workers=workers,
+        workers=options["workers"],
         progress=progress,
     )
     _check_features(found)
@@ -122,9 +103,9 @@ def check_weights(
         "evaluation": "label-free",
         "protocol": {
             **_describe_weights(Path(weights), network, trained),
-            **_describe_images(dataset, views, found, sample, None if list is None else str(list)),
+            **_describe_images(dataset, views, found, sample, None if names is None else str(names)),
             "untrained_backbone": _UNTRAINED if compared else None,
-            "seed": seed,
+            **recorded(CheckWeightsOptions, options),
             "precision": precision,
             "device": str(where),
         },

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int, Shaped
 
 from manyview.errors import UserError
 from manyview.evaluation.metrics.scores import LabelledScores
-
-AveragePrecision = Literal["all_points", "voc07"]
 
 
 @dataclass(frozen=True, slots=True)

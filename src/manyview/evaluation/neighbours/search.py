@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import posixpath
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -20,6 +19,8 @@ from manyview.evaluation.features.extract import FeatureSettings
 from manyview.evaluation.neighbours.index import Nearest, Part, Vectors
 from manyview.evaluation.neighbours.sources import BLOCKS, Extracted, Source, Stored
 from manyview.images import find_images
+from manyview.options.base import StrPath, recorded, select, verb
+from manyview.options.unlabelled import NeighboursOptions
 from manyview.runs import provenance
 from manyview.runs.progress import Progress, no_progress
 
@@ -54,25 +55,9 @@ class Wanted:
         require(0 <= self.seed < 2**63, f"seed must be from 0 to 2**63 - 1, not {self.seed}")
 
 
+@verb(NeighboursOptions)
 def nearest_neighbours(
-    weights: str | os.PathLike[str],
-    *,
-    images: str | os.PathLike[str],
-    query: Sequence[str] = (),
-    queries: int = 6,
-    blocks: bool = False,
-    k: int = 6,
-    features: str | os.PathLike[str] | None = None,
-    list: str | os.PathLike[str] | None = None,
-    pool: str | None = None,
-    size: int | None = None,
-    seed: int = 0,
-    batch_size: int = 64,
-    workers: int | None = None,
-    device: str = "auto",
-    precision: str = "auto",
-    backbone: str | None = None,
-    progress: Progress = no_progress,
+    weights: StrPath, *, progress: Progress = no_progress, **options: Unpack[NeighboursOptions]
 ) -> dict[str, Any]:
     """Find, for some photographs of a folder, the nearest others by the cosine of their features.
 
@@ -82,23 +67,8 @@ def nearest_neighbours(
 
     Args:
         weights: run folder or checkpoint file.
-        images: folder of photographs, searched recursively.
-        query: names of the query photographs, relative to the folder; none: some are drawn by the seed.
-        queries: how many are drawn; fewer if there are fewer.
-        blocks: compare blocks instead of whole photographs.
-        k: neighbours of each query, at least 1; fewer if there are fewer others.
-        features: a file that ``embed`` wrote with these weights: its features are taken instead of making them again,
-            and its photographs are those that are searched. Not with ``blocks`` or ``list``.
-        list: text or CSV file that names the photographs to search; unset: all in the folder.
-        pool: "gamp" (unset), "avg", "max", "avg_minus_max" or "cat"; with ``features``, unset: as in the file.
-        size: S, at least 8; unset: 224, or as in the file.
-        seed: of the draw of queries.
-        batch_size: photographs, or blocks, at a time.
-        workers: loader processes; unset: by cores.
-        device: "auto" (CUDA, Metal or CPU, the first there is), "cpu", "cuda", "cuda:1", "mps".
-        precision: of the backbone: "float32" (which "auto" means) or "bf16".
-        backbone: architecture, where the weights do not say it themselves.
         progress: called as work goes on.
+        **options: as ``NeighboursOptions`` declares them.
 
     Returns:
         Plain data: "protocol" (all that the figures depend on), "results" (an entry a query: "image" and "neighbours",
@@ -111,19 +81,8 @@ def nearest_neighbours(
             query is not among the photographs or cannot be read, or there are fewer than two photographs.
     """
     start, origin = time.perf_counter(), provenance()
-    wanted = Wanted(tuple(query), queries, k, blocks, seed)
-    pooled, side = "gamp" if pool is None else pool, 224 if size is None else size
-    settings = FeatureSettings(pooled, side, workers, device, precision, batch_size=batch_size)
-    source: Source
-    if features is None:
-        network = load_backbone(weights, backbone)
-        names = Path(list) if list is not None else None
-        files = find_images(Path(images), names, arrays=bands(network) != "rgb")
-        source = Extracted(Path(weights), network, files, settings, blocks)
-    else:
-        require(not blocks, "a file of features holds whole photographs: leave out features, or blocks")
-        require(list is None, "the photographs searched are those of the file of features: leave out list")
-        source = Stored(Path(features), Path(images), Path(weights), pool, size)
+    wanted = select(Wanted, options, names=tuple(options["query"]), drawn=options["queries"])
+    source = _source(Path(weights), options)
     skipped: dict[str, str] = {}
     found = _search(source, wanted, skipped, progress)
     return {
@@ -131,19 +90,34 @@ def nearest_neighbours(
             "kind": KIND,
             **source.protocol,
             "similarity": "cosine, in float64",
-            "compared": "blocks of different photographs" if blocks else "whole photographs",
+            "compared": "blocks of different photographs" if wanted.blocks else "whole photographs",
             "ties": "of equally near ones the first by name",
-            "images": str(images),
-            "list": None if list is None else str(list),
+            **recorded(NeighboursOptions, options),
             "photographs": len(source.files) - len(skipped),
-            "k": k,
-            "queries": "named" if query else "drawn",
-            "seed": seed,
+            "queries": "named" if wanted.names else "drawn",
         },
         "results": found,
         "skipped": skipped,
         "provenance": {**origin, "seconds": round(time.perf_counter() - start, 1)},
     }
+
+
+def _source(weights: Path, options: NeighboursOptions) -> Source:
+    """Where the features come from.
+
+    Raises:
+        UserError: a setting is out of range, or the weights, the photographs or the file of features cannot be used.
+    """
+    pool, size = options["pool"], options["size"]
+    made = select(FeatureSettings, options, pool="gamp" if pool is None else pool, size=224 if size is None else size)
+    images, names, features = Path(options["images"]), options["list"], options["features"]
+    if features is None:
+        network = load_backbone(weights, options["backbone"])
+        files = find_images(images, None if names is None else Path(names), arrays=bands(network) != "rgb")
+        return Extracted(weights, network, files, made, options["blocks"])
+    require(not options["blocks"], "a file of features holds whole photographs: leave out features, or blocks")
+    require(names is None, "the photographs searched are those of the file of features: leave out list")
+    return Stored(Path(features), images, weights, pool, size)
 
 
 def _search(source: Source, wanted: Wanted, skipped: dict[str, str], progress: Progress) -> list[dict[str, Any]]:

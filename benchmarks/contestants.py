@@ -93,7 +93,7 @@ def loader(task: Task) -> Callable[[int], Any]:
         views=BlockViewsConfig(size=task.view_size),
     )
     dataset, epochs = ViewDataset(find_images(task.folder), config, renderer="cpu"), itertools.count()
-    return lambda index: dataset[(next(epochs), index)].groups
+    return lambda index: dataset[(next(epochs), index)].groups[0]
 
 
 def full_decode(task: Task) -> Callable[[int], Any]:

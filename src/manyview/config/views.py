@@ -24,9 +24,7 @@ def _not_empty(probabilities: tuple[float, ...]) -> tuple[float, ...]:
 ByView = Annotated[tuple[Probability, ...], AfterValidator(_not_empty)]
 """A probability for the first view of a block or of the whole image, for the second, and so on from the start again."""
 
-Overlap = Annotated[
-    float, Field(ge=0, le=0.5, description="gamma: a block's side is 1 + 2 gamma times a cell's of the grid")
-]
+Overlap = Annotated[float, Field(ge=0, le=0.5, description="gamma: a block's side is 1 + 2 gamma times a cell's")]
 Grid = Annotated[tuple[PositiveInt, PositiveInt], Field(description="rows and columns of blocks")]
 
 
@@ -226,9 +224,7 @@ class GroupedViewsConfig(ViewsSection):
 
     kind: Literal["groups"] = "groups"
     groups: tuple[ViewGroupConfig, ...] = Field(
-        description="groups of views, as in [{size=224, count=2}, {size=96, count=6, scale=[0.05,0.14]}]; each with "
-        "source (whole, blocks or both), count (of the whole, and of each block), overlap and grid (of the blocks), "
-        "and size, scale, blur and all else of views where it differs"
+        description="groups, as in [{size=224, count=2}, {size=96, count=6, scale=[0.05,0.14]}]; see Views in groups"
     )
 
     @property

@@ -265,6 +265,11 @@ def test_settings_that_nothing_would_read(texts: list[str], sentence: str) -> No
             "method.shuffled_parts is 8, but a batch has only 4 keys, and each part needs two; "
             "set method.shuffled_parts=2, or use a larger batch",
         ),
+        (  # the keys of each group of views are shuffled and normalized by themselves
+            {"views.kind": "groups", "views.groups": [{}, {}], "method.shuffled_parts": 4},
+            "method.shuffled_parts is 4, but a batch has only 4 keys, and each part needs two; "
+            "set method.shuffled_parts=2, or use a larger batch",
+        ),
     ],
 )
 def test_what_does_not_fit_the_images(

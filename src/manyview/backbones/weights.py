@@ -51,7 +51,7 @@ def save_backbone(backbone: Backbone, path: Path, metadata: Mapping[str, str]) -
     Args:
         backbone: on any device; nothing of it changes.
         path: the file to make or to replace.
-        metadata: what to keep beside the backbone's name, channels and normalisation.
+        metadata: what to keep beside the backbone's name, channels and normalization.
 
     Raises:
         UserError: the disk is full or the place not writable; ``path`` is then as it was.

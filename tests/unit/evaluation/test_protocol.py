@@ -80,9 +80,9 @@ def test_it_says_all_that_features_and_labels_depend_on(scenes: Any, moco: Path)
     assert found["normalisation"] == {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
     assert found["versions"]["torch"] == torch.__version__
     assert (found["train"]["count"], found["val"]["count"]) == (24, 12)
-    centre = described(scenes, moco, crop="center", precision="float32")
-    assert centre["crop"] == "center"
-    assert "cropped at the centre" in centre["val_transform"]
+    center = described(scenes, moco, crop="center", precision="float32")
+    assert center["crop"] == "center"
+    assert "cropped at the center" in center["val_transform"]
 
 
 @pytest.mark.parametrize(

@@ -120,7 +120,7 @@ _TINY = "--iterations 1 --short-side 32 --batch-size 2 --regions 4 --test-propos
 
 
 def test_manyview(network: Get, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The run is of a small network, and the photographs are shapes."""
+    """The run is of a small network, and the images are shapes."""
     monkeypatch.chdir(folder)
     (folder / "runs/a").mkdir(parents=True)
     save_backbone(network("resnet18"), folder / "runs/a/backbone.safetensors", {})

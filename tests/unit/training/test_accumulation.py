@@ -1,4 +1,4 @@
-"""One optimiser step, computed by hand from the definition of SGD with momentum and weight decay."""
+"""One optimizer step, computed by hand from the definition of SGD with momentum and weight decay."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def test_a_stopped_run_resumes_to_the_bit_without_the_weights(
     assert run.read_json("config.json")["backbone"]["init"] == str(weights)
 
 
-def test_a_resumed_run_keeps_the_normalisation_of_its_first_weights(
+def test_a_resumed_run_keeps_the_normalization_of_its_first_weights(
     small: Path, photographs: Path, tmp_path: Path
 ) -> None:
     init = Path(shutil.copytree(small, tmp_path / "small"))

@@ -65,7 +65,7 @@ def encode(image: np.ndarray, **options: object) -> bytes:
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_views_of_a_photograph_decoded_smaller_show_the_same(orientation: int) -> None:
+def test_views_of_a_image_decoded_smaller_show_the_same(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     small = Image.fromarray(photograph(200, 150, seed=3)).resize((1600, 1200), Image.Resampling.BICUBIC)

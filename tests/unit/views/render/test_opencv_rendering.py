@@ -132,7 +132,7 @@ def test_solarize_inverts_from_128_on() -> None:
     assert view[..., 0].ravel().tolist() == [level if level < 128 else 255 - level for level in range(256)]
 
 
-def test_views_are_fresh_and_the_photograph_is_left_alone() -> None:
+def test_views_are_fresh_and_the_image_is_left_alone() -> None:
     image = photograph()
     before = image.copy()
     image.flags.writeable = False

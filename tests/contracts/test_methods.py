@@ -21,9 +21,9 @@ from manyview.evaluation.health.check import check_weights
 from manyview.export import export_backbone
 from manyview.heads import build_head
 from manyview.methods import METHODS, Method, MethodBatch, build_method
-from processes import joined
-from tiny import METHODS as SMALL
-from tiny import Interrupting, photographs, train_tiny
+from tests.helpers.processes import joined
+from tests.helpers.tiny import METHODS as SMALL
+from tests.helpers.tiny import Interrupting, photographs, train_tiny
 
 __all__ = ["photographs"]
 

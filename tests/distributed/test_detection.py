@@ -15,8 +15,8 @@ from manyview.detection.checkpoint import load_detector
 from manyview.detection.detect import Computing, find_objects
 from manyview.detection.precise_bn import measure_norms
 from manyview.labels import read_annotations
-from processes import joined
-from shapes import tune_tiny, write_shapes
+from tests.helpers.processes import joined
+from tests.helpers.shapes import tune_tiny, write_shapes
 
 COUNT = 5
 COMPUTING = Computing(torch.device("cpu"), "float32", 0)

@@ -14,7 +14,7 @@ from torch.multiprocessing.spawn import start_processes
 from manyview import distributed
 from manyview.backbones import build_backbone, save_backbone
 from manyview.evaluation import knn_evaluation, linear_evaluation, low_label_evaluation
-from processes import joined
+from tests.helpers.processes import joined
 
 COUNTS = (1, 2, 3, 7)
 FAST: dict[str, Any] = {"size": 32, "workers": 0, "device": "cpu", "resamples": 20}

@@ -17,7 +17,7 @@ from manyview import distributed
 from manyview.training import loop
 from manyview.training import renderer as choice
 from manyview.training.renderer import Costs, measure_costs
-from tiny import train_tiny, write_images
+from tests.helpers.tiny import train_tiny, write_images
 
 
 def work(rank: int, folder: str, port: int, first_says: str) -> None:

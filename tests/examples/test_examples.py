@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from references import contrastive
-from tiny import write_images
+from tests.helpers.tiny import write_images
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = ("--epochs", "2", "--batch-size", "3", "--view-size", "32", "--workers", "0")

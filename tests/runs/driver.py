@@ -24,7 +24,7 @@ import manyview.runs.files as files
 import manyview.training.run as training_module
 from manyview.errors import UserError
 from manyview.training.loop import Training
-from tiny import train_tiny, write_images
+from tests.helpers.tiny import train_tiny, write_images
 
 EPOCHS, STEPS_PER_EPOCH = 6, 4
 STEPS = EPOCHS * STEPS_PER_EPOCH

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from checkpoint_files import LAYOUTS, Layout, State, body, network, timm, under
 from manyview.backbones import load_backbone, wrap_backbone
 from manyview.backbones.build import RESNETS
 from manyview.backbones.checkpoint import read_checkpoint
 from manyview.errors import UserError
+from tests.helpers.checkpoint_files import LAYOUTS, Layout, State, body, network, timm, under
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from benchmarks.gpu.job import main as run_step
 from benchmarks.gpu.steps import LIMITS, detection
 from manyview.backbones import build_backbone, save_backbone
 from manyview.runs import RunFolder
-from shapes import write_shapes
+from tests.helpers.shapes import write_shapes
 
 
 @pytest.fixture(scope="module")

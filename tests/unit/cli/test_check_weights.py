@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import Command, complaint
+from tests.helpers.commands import Command, complaint
 
 VERB = "check-weights"  # what the fixture ``command`` runs
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 import manyview
-from commands import complaint
 from manyview.cli.main import app, main
-from tiny import SETTINGS, write_images
+from tests.helpers.commands import complaint
+from tests.helpers.tiny import SETTINGS, write_images
 
 SETS = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]
 SMALL = ["--backbone", "timm/test_resnet", "--epochs", "1", "--batch-size", "8", "--view-size", "32", *SETS]

@@ -12,7 +12,7 @@ from typer.testing import CliRunner, Result
 
 from manyview.cli.detect import detect
 from manyview.errors import UserError
-from shapes import write_shapes
+from tests.helpers.shapes import write_shapes
 
 FAST = ["--short-side", 32, "--batch-size", 2, "--regions", 4, "--test-proposals", 6, "--device", "cpu", "--workers", 0]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from commands import Command, complaint
 from manyview.evaluation.embed import read_features
+from tests.helpers.commands import Command, complaint
 
 VERB = "embed"  # what the fixture ``command`` runs
 SMALL = ("--size", 32, "--workers", 0, "--device", "cpu")

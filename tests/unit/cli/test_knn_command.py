@@ -15,7 +15,7 @@ from manyview.backbones import build_backbone, save_backbone
 from manyview.cli.main import main
 from manyview.evaluation.knn import knn_evaluation
 from manyview.evaluation.probe.evaluate import low_label_evaluation
-from tables import percent
+from tests.helpers.tables import percent
 
 Call = Callable[..., tuple[int, str, str]]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from commands import Command, complaint
 from manyview.evaluation.embed import embed
+from tests.helpers.commands import Command, complaint
 
 VERB = "neighbours"  # what the fixture ``command`` runs
 SMALL = ("--size", 32, "--workers", 0, "--device", "cpu")

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from commands import Command, complaint
 from manyview.config import PretrainConfig
 from manyview.images import find_images
 from manyview.training.data import Sample, ViewDataset
-from tiny import train_tiny, write_images
+from tests.helpers.commands import Command, complaint
+from tests.helpers.tiny import train_tiny, write_images
 
 VERB = "views"
 

@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from manyview.detection.predict import predict
 from manyview.errors import UserError
 from manyview.runs import write_tensors
-from shapes import tune_tiny
+from tests.helpers.shapes import tune_tiny
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from torch import Tensor
 from manyview.detection.dataset import DetectionImages, Target, detection_batches
 from manyview.errors import UserError
 from manyview.labels import DetectionLabels, Objects, encode_mask, read_annotations
-from tests.detections import write_json
+from tests.helpers.detections import write_json
 
 SIZES = [(37, 25), (20, 31), (8, 9), (64, 7), (1, 1)]
 

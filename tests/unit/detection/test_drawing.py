@@ -13,7 +13,7 @@ from torch import Tensor
 
 from manyview.detection.draw import class_color, draw_predictions, draw_sheet
 from manyview.labels import encode_mask
-from tests.detections import labels_of
+from tests.helpers.detections import labels_of
 
 CLASSES = ("cat", "owl", "Ölkäfer")
 SIZE = 640  # of the longer side as it is drawn

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from manyview.backbones import build_backbone, save_backbone
 from manyview.detection.loop import NonFiniteLossError
 from manyview.errors import UserError
-from shapes import tune_tiny
+from tests.helpers.shapes import tune_tiny
 
 
 def first_loss(run: Path) -> float:

@@ -21,7 +21,7 @@ from manyview.evaluation.features.extract import combine, extract
 from manyview.evaluation.knn import knn_evaluation, knn_scores
 from manyview.evaluation.metrics.multilabel import multilabel_metrics
 from manyview.evaluation.tables import format_knn
-from tables import cells, percent
+from tests.helpers.tables import cells, percent
 
 FAST: dict[str, Any] = {"size": 64, "neighbours": 5, "resamples": 20, "workers": 0, "device": "cpu"}
 

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import torch
 
-from checkpoint_files import LAYOUTS, network
 from manyview.backbones import load_backbone
 from manyview.errors import UserError
 from manyview.evaluation.data import Sources
 from manyview.evaluation.features.extract import FeatureSettings
 from manyview.evaluation.settings import MetricSettings, describe_features, describe_loading
 from manyview.runs.files import plain
+from tests.helpers.checkpoint_files import LAYOUTS, network
 
 
 @pytest.fixture(scope="module")

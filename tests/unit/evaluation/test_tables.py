@@ -13,7 +13,7 @@ from manyview.evaluation import format_table
 from manyview.evaluation.metrics.multilabel import multilabel_report
 from manyview.evaluation.tables import format_knn
 from manyview.runs.files import plain
-from tables import cells, percent
+from tests.helpers.tables import cells, percent
 
 OVERALL = ("mAP", "OP", "OR", "OF1", "CP", "CR", "CF1")
 SUMMARY = "resnet18 from a checkpoint in the format of MoCo v2: 20 of 20 convolutions\nleft out: the queue (queue)"

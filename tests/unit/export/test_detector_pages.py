@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from manyview.backbones import Backbone, save_backbone
 from manyview.cli.main import app
 from manyview.export import FORMATS, export_backbone
-from shapes import KINDS, write_shapes
+from tests.helpers.shapes import KINDS, write_shapes
 
 Get = Callable[[str], Backbone]
 PAGES = Path(__file__).parents[3] / "docs" / "detectors"

@@ -12,7 +12,7 @@ import simplejpeg
 from PIL import Image
 
 from manyview.images import UnreadableImage, decode_image, open_image
-from memory import extra_memory, reads_peak_memory
+from tests.helpers.memory import extra_memory, reads_peak_memory
 
 SMOOTH = np.stack(np.broadcast_arrays(*np.ix_(np.arange(0, 240, 4), np.arange(0, 240, 3)), 90), -1).astype(np.uint8)
 

@@ -12,8 +12,8 @@ from PIL import Image
 
 from manyview.errors import UserError
 from manyview.labels import DetectionLabels, read_annotations
-from tests.detections import write_images, write_json
-from tests.json_files import changed
+from tests.helpers.detections import write_images, write_json
+from tests.helpers.json_files import changed
 
 COCO: dict[str, Any] = {
     "categories": [{"id": 9, "name": "owl"}, {"id": 2, "name": "cat"}, {"id": 4, "name": "ant"}],

@@ -14,7 +14,7 @@ from manyview.errors import UserError
 from manyview.labels import decode_masks, encode_mask, read_annotations
 from manyview.labels.masks import to_rle
 from manyview.labels.problems import Malformed
-from tests.detections import write_images, write_json
+from tests.helpers.detections import write_images, write_json
 
 WIDTH, HEIGHT = 41, 30
 

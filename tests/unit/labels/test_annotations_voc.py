@@ -8,7 +8,7 @@ import pytest
 
 from manyview.errors import UserError
 from manyview.labels import read_annotations
-from tests.detections import write_images, write_json
+from tests.helpers.detections import write_images, write_json
 
 OWL = ("owl", "2", "3", "11", "5", "0")
 

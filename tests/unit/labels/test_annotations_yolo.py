@@ -12,7 +12,7 @@ import pytest
 
 from manyview.errors import UserError
 from manyview.labels import DetectionLabels, decode_masks, read_annotations
-from tests.detections import write_images, write_json
+from tests.helpers.detections import write_images, write_json
 
 CLASSES = ("owl", "cat", "ant")
 # Sides are powers of two: every quarter of a pixel is a share that floating point holds exactly.

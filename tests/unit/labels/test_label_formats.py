@@ -23,7 +23,7 @@ from manyview.labels.entries import (
     LabelReader,
     ObjectReader,
 )
-from tests.detections import write_images
+from tests.helpers.detections import write_images
 
 Write = Callable[[str, str], Path]
 

@@ -14,7 +14,7 @@ from manyview.errors import UserError
 from manyview.methods import simsiam
 from manyview.recipes import pretrain, recipe_settings
 from references import contrastive
-from tiny import train_tiny
+from tests.helpers.tiny import train_tiny
 
 
 @pytest.mark.parametrize(("grid", "blocks"), [((3, 2), 6), ((1, 3), 3), ((1, 1), 1)])

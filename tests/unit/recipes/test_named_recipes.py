@@ -13,7 +13,7 @@ from manyview.config import ConfigError
 from manyview.errors import UserError
 from manyview.recipes import RECIPES, pretrain
 from manyview.recipes.launch import read_config_file
-from tiny import SETTINGS, TinyNet, train_tiny
+from tests.helpers.tiny import SETTINGS, TinyNet, train_tiny
 
 
 @pytest.mark.parametrize("recipe", list(RECIPES))

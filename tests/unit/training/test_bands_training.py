@@ -20,7 +20,7 @@ from manyview.errors import UserError
 from manyview.evaluation import linear_evaluation
 from manyview.images import statistics
 from manyview.runs import RunFolder
-from tiny import COUNT, Interrupting, TinyNet, train_tiny
+from tests.helpers.tiny import COUNT, Interrupting, TinyNet, train_tiny
 
 BANDS = 5
 SETTINGS: dict[str, Any] = {"data.bands": BANDS}

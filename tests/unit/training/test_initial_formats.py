@@ -10,14 +10,14 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from checkpoint_files import LAYOUTS, Layout, State, body, network, timm, weights_in
 from manyview.backbones import build_backbone
 from manyview.config import IMAGENET_MEAN, IMAGENET_STD
 from manyview.runs import RunFolder
 from manyview.training import run as setting_up
 from manyview.training.loop import Training
-from starting import equal, go_on
-from tiny import write_images
+from tests.helpers.checkpoint_files import LAYOUTS, Layout, State, body, network, timm, weights_in
+from tests.helpers.starting import equal, go_on
+from tests.helpers.tiny import write_images
 
 
 class Begun(Exception):  # noqa: N818 - no error

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from checkpoint_files import LAYOUTS, network
 from manyview.backbones import build_backbone, save_backbone
 from manyview.errors import UserError
-from starting import go_on, own_run
+from tests.helpers.checkpoint_files import LAYOUTS, network
+from tests.helpers.starting import go_on, own_run
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import pytest
 from manyview.backbones import load_backbone, save_backbone, wrap_backbone
 from manyview.errors import UserError
 from manyview.runs import RunFolder
-from starting import go_on, own_run
-from tiny import TinyNet
+from tests.helpers.starting import go_on, own_run
+from tests.helpers.tiny import TinyNet
 
 
 @pytest.fixture

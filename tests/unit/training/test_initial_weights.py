@@ -10,10 +10,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from checkpoint_files import State
 from manyview.backbones import build_backbone, load_backbone
-from starting import equal, go_on, own_run
-from tiny import train_tiny
+from tests.helpers.checkpoint_files import State
+from tests.helpers.starting import equal, go_on, own_run
+from tests.helpers.tiny import train_tiny
 
 
 def test_a_run_goes_on_from_a_runs_folder_and_its_normalization(

@@ -18,7 +18,7 @@ from manyview.config.resolve import Assignment
 from manyview.methods import Method, build_method
 from manyview.runs.checkpoints import capture, restore
 from manyview.training.optimizer import LARS, make_optimizer, set_learning_rate
-from tiny import Interrupting, train_tiny
+from tests.helpers.tiny import Interrupting, train_tiny
 
 SMALL = {"method.projection_dim": 8, "method.prediction_hidden_dim": 4}
 OPTIMIZERS = ("sgd", "adamw", "lars")

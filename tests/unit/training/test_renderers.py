@@ -21,7 +21,7 @@ from manyview.runs import RunFolder
 from manyview.training import renderer as choice
 from manyview.training.renderer import Costs
 from manyview.training.renderer import measure_costs as really_measure
-from tiny import Interrupting, TinyNet, train_tiny
+from tests.helpers.tiny import Interrupting, TinyNet, train_tiny
 
 DEVICE = {"training.renderer": "device"}
 DECODING = {"data.decode": "device"}

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from manyview.errors import UserError
-from tiny import skipped_reasons, train_tiny, write_images
+from tests.helpers.tiny import skipped_reasons, train_tiny, write_images
 
 HALF = {"data.max_bad_fraction": 0.5}
 

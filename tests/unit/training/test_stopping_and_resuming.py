@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from manyview.errors import UserError
 from manyview.runs import RunFolder
 from manyview.training.plan import epoch_order
-from tiny import Interrupting, TinyNet, train_tiny, write_images
+from tests.helpers.tiny import Interrupting, TinyNet, train_tiny, write_images
 
 LAST = "step-000000008"
 

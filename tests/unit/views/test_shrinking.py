@@ -11,7 +11,7 @@ from PIL import Image
 from manyview.config import BlockViewsConfig
 from manyview.images import open_image
 from manyview.views import largest_shrink, render_views, sample_views, shrink_crops
-from references.torchvision_views import PLAIN, photograph
+from tests.references.torchvision_views import PLAIN, photograph
 
 
 @pytest.mark.parametrize(

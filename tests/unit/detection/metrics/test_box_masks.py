@@ -17,7 +17,7 @@ from manyview.detection.detect import Computing, find_objects
 from manyview.detection.metrics.paste_masks import encode_box_masks, paste
 from manyview.detection.models import build_detector
 from manyview.labels import decode_masks, encode_mask, read_annotations
-from memory import extra_memory, reads_peak_memory
+from tests.helpers.memory import extra_memory, reads_peak_memory
 
 
 def whole(

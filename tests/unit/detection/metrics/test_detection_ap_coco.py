@@ -16,7 +16,7 @@ from pycocotools.cocoeval import COCOeval
 from manyview.detection.metrics import coco_average_precision, read_results
 from manyview.errors import UserError
 from manyview.labels import encode_mask, read_annotations
-from tests.detections import labels_of, write_images, write_json
+from tests.helpers.detections import labels_of, write_images, write_json
 
 SIZES = {f"{place}.png": (200 + place, 150) for place in range(12)}
 SUMMARY = ["AP", "AP50", "AP75", "APs", "APm", "APl"]

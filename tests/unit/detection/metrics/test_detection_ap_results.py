@@ -14,7 +14,7 @@ import torch
 from manyview.detection.metrics import read_results, to_coco_results, write_results
 from manyview.errors import UserError
 from manyview.labels import decode_masks
-from tests.detections import labels_of, write_json
+from tests.helpers.detections import labels_of, write_json
 
 LABELS = labels_of([[], []], [[], []], classes=3, size=(16, 8))  # image ids 100 and 103, category ids 7, 9 and 11
 SIZES = LABELS.sizes

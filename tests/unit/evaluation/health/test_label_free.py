@@ -27,7 +27,7 @@ from manyview.images import find_images, open_photograph
 from manyview.methods import build_method
 from manyview.runs import RunFolder
 from manyview.views import normalize, render_views, sample_views
-from tiny import TinyNet, train_tiny, write_images
+from tests.helpers.tiny import TinyNet, train_tiny, write_images
 
 COUNT = 130
 FAST: dict[str, Any] = {"size": 32, "workers": 0, "device": "cpu"}

@@ -23,8 +23,8 @@ from manyview.evaluation.linear.training import cached_batches, flipped_images
 from manyview.images import ImageFiles
 from manyview.labels import read_labels
 from manyview.views import render_views
-from references.multilabel import multilabel
-from tables import cells, percent
+from tests.helpers.tables import cells, percent
+from tests.references.multilabel import multilabel
 
 FAST: dict[str, Any] = {"size": 64, "epochs": 12, "batch_size": 8, "workers": 0, "device": "cpu", "resamples": 20}
 

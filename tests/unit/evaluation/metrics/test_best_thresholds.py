@@ -8,7 +8,7 @@ from sklearn.metrics import precision_recall_curve
 from manyview.errors import UserError
 from manyview.evaluation.metrics.multilabel import multilabel_metrics
 from manyview.evaluation.metrics.thresholds import best_thresholds
-from references.multilabel import best_threshold, exact_f1, random_case, random_ignored
+from tests.references.multilabel import best_threshold, exact_f1, random_case, random_ignored
 
 
 def column(scores: list[float], targets: list[int]) -> float:

@@ -12,7 +12,7 @@ from manyview.errors import UserError
 from manyview.evaluation.metrics import bootstrap as confidence
 from manyview.evaluation.metrics.bootstrap import bootstrap, summarise
 from manyview.evaluation.metrics.multilabel import multilabel_metrics
-from references.multilabel import basic, bias_corrected, multilabel, random_case, random_ignored
+from tests.references.multilabel import basic, bias_corrected, multilabel, random_case, random_ignored
 
 NAMES = ("mAP", "OP", "OR", "OF1", "CP", "CR", "CF1")
 

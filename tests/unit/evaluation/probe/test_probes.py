@@ -25,7 +25,7 @@ from manyview.evaluation.probe.classifiers import ProbeSettings, draw, probe, sc
 from manyview.evaluation.probe.evaluate import low_label_evaluation
 from manyview.evaluation.probe.figure import chance, draw_low_label_curve
 from manyview.evaluation.tables import format_low_label
-from tables import cells, percent
+from tests.helpers.tables import cells, percent
 
 FAST: dict[str, Any] = {"size": 64, "workers": 0, "device": "cpu"}
 

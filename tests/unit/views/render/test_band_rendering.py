@@ -15,7 +15,7 @@ from manyview.views import ViewParameters, sample_views
 from manyview.views import render as rendering
 from manyview.views.render import bands, pillow
 from manyview.views.render.bands import crop_views, render_views
-from references.torchvision_views import ONE_OPERATION, PLAIN, jitter
+from tests.references.torchvision_views import ONE_OPERATION, PLAIN, jitter
 
 RGB = (0, 1, 2)
 

@@ -21,8 +21,8 @@ from manyview.views.render import torch as device_rendering
 from manyview.views.render.batch_parameters import COLOR_OPERATIONS, view_table
 from manyview.views.render.pillow import render_views
 from manyview.views.render.torch import alter_views
-from references.torchvision_views import PLAIN as USUAL
-from references.torchvision_views import jitter
+from tests.references.torchvision_views import PLAIN as USUAL
+from tests.references.torchvision_views import jitter
 
 SIZE = 64
 PLAIN = replace(USUAL, block=(0, 0, SIZE, SIZE), crop=(0, 0, SIZE, SIZE))

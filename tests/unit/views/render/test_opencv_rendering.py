@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter
 from manyview.config import BlockViewsConfig, WholeViewsConfig
 from manyview.views import ColorJitter, sample_views
 from manyview.views.render import opencv
-from references.torchvision_views import ONE_OPERATION, PLAIN, jitter, photograph, torchvision_view
+from tests.references.torchvision_views import ONE_OPERATION, PLAIN, jitter, photograph, torchvision_view
 
 # Mean absolute difference of 255 that each operation may have on saturated noise, the worst there is: what is not named
 # here is exact but for rounding. Pillow rounds the hue, and each of the six passes of its blur, to whole levels.

@@ -10,7 +10,7 @@ import pytest
 from manyview.config import BlockViewsConfig, WholeViewsConfig
 from manyview.views import ColorJitter, sample_views
 from manyview.views.render.pillow import render_view, render_views
-from references.torchvision_views import ONE_OPERATION, PLAIN, jitter, photograph, torchvision_view
+from tests.references.torchvision_views import ONE_OPERATION, PLAIN, jitter, photograph, torchvision_view
 
 
 @pytest.mark.parametrize("name", ONE_OPERATION)

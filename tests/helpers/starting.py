@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from checkpoint_files import State, shaken
 from manyview.backbones import save_backbone, wrap_backbone
 from manyview.recipes import pretrain
 from manyview.runs import RunFolder
 from manyview.training import run as setting_up
 from manyview.training.loop import Training
-from tiny import SETTINGS, Interrupting, TinyNet, train_tiny, write_images
+from tests.helpers.checkpoint_files import State, shaken
+from tests.helpers.tiny import SETTINGS, Interrupting, TinyNet, train_tiny, write_images
 
 
 @pytest.fixture

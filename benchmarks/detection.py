@@ -1,10 +1,10 @@
-"""Fine-tunes the same detector on several backbones and on random initialization, and writes one JSON and one table.
+"""Fine-tuning of the same detector on several backbones and on random initialization: one JSON and one table.
 
     python -m benchmarks.detection runs/a --images VOC/images --train VOC/instances_train.json \
         --val VOC/instances_val.json --iterations 1500 --out detection
 
-Everything but the backbone's weights is the same: schedule, order, samples, new weights of the heads. Fine-tunings that
-are finished in --out are not done again; those that were stopped are resumed.
+Everything but the backbone's weights is the same: schedule, order, samples, initial weights of the heads. Fine-tunings
+that are finished in --out are skipped; those that were stopped are resumed.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", type=Path, nargs="+", help="run folders or checkpoints, named by their last part")
     parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--train", type=Path, required=True, help="objects to learn from")
-    parser.add_argument("--val", type=Path, required=True, help="objects to measure on")
+    parser.add_argument("--train", type=Path, required=True, help="training objects")
+    parser.add_argument("--val", type=Path, required=True, help="validation objects")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", nargs="+", help=f"names of the rows to make; {RANDOM} is one")
     parser.add_argument("--recipe", default="voc-24k")
@@ -64,7 +64,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--workers", type=int)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
-    parser.add_argument("--page", type=Path, help="document to put the table into")
+    parser.add_argument("--page", type=Path, help="document in which the table is replaced")
     parser.add_argument("--section", default="detection", help="name of its markers")
     return parser.parse_args(arguments)
 
@@ -76,14 +76,14 @@ def chosen(options: argparse.Namespace) -> list[str]:
 
 
 def fine_tuned(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """The result of one fine-tuning: made, resumed, or read where it is done."""
+    """Result of one fine-tuning: run, resumed, or read if it is finished."""
     out = options.out / name
     if (out / "metrics.json").is_file():
         return dict(json.loads((out / "metrics.json").read_text()))
     by_name = {path.name: path for path in options.weights}
     print(f"{name}:", file=sys.stderr, flush=True)
     return fine_tune(
-        by_name.get(name, options.weights[0]),  # of which random initialization takes the network alone
+        by_name.get(name, options.weights[0]),  # random initialization uses only its network
         images=options.images,
         train_labels=options.train,
         val_labels=options.val,
@@ -107,9 +107,9 @@ def fine_tuned(name: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def markdown(results: dict[str, dict[str, Any]]) -> str:
-    """A row for each backbone and measurement, in percent."""
+    """Table with a row for each backbone and evaluation, in percent."""
     rows = [
-        [name, f"{found['iteration']:,}", *(_percent(found[kind][figure]) for kind, figure in FIGURES.values())]
+        [name, f"{found['iteration']:,}", *(_percent(found[metric][figure]) for metric, figure in FIGURES.values())]
         for name, result in results.items()
         for found in result["by_iteration"]
     ]

@@ -1,4 +1,4 @@
-"""The training loop's own pieces, put together so that single steps can be timed."""
+"""Single steps of the training loop, for timing."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ EPOCHS = 1_000_000  # more than any benchmark reaches
 
 @dataclass
 class Steps:
-    """A run that can be stepped by hand.
+    """A run whose steps are called by a benchmark.
 
     Attributes:
-        batches: the run's own, loaded and made ready on the device.
-        loaded: what the loader's processes give of them.
+        batches: of the run, ready on the device.
+        loaded: the batches as the loader's processes return them.
     """
 
     training: Training
@@ -54,7 +54,7 @@ class Steps:
         return self.loaded.processes
 
     def run(self, batches: Iterator[Batch], count: int) -> tuple[float, float]:
-        """Seconds that so many steps take, and those of them spent waiting for batches."""
+        """Seconds for ``count`` steps, and the part of them spent waiting for batches."""
         self.synchronize()
         began, waited = time.perf_counter(), 0.0
         for _ in range(count):
@@ -70,7 +70,7 @@ class Steps:
 
 
 def configure(images: Path, settings: Mapping[str, Any]) -> PretrainConfig:
-    """The recipe "paper" with some settings changed; a learning rate that can do no harm; no renderer is measured."""
+    """The recipe "paper" with changed settings, a low learning rate, and a fixed renderer."""
     fixed = {"data.images": str(images), "training.epochs": EPOCHS, "training.base_learning_rate": 1e-4}
     if settings.get("data.decode") != "device":
         fixed["training.renderer"] = "cpu"
@@ -80,7 +80,7 @@ def configure(images: Path, settings: Mapping[str, Any]) -> PretrainConfig:
 
 @contextlib.contextmanager
 def started(config: PretrainConfig, folder: Path) -> Iterator[Steps]:
-    """Everything that a run sets up before its first step, its loader included; afterwards the loader is stopped."""
+    """Set up a run with its loader, ready for its first step; on exit the loader is stopped."""
     files = find_images(Path(config.data.images))
     hardware, console = start_hardware(config), run_console(enabled=False)
     trial = partial(setting_up.build_trial, module=None, hardware=hardware)

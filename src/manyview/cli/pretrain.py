@@ -1,4 +1,4 @@
-"""``manyview pretrain``."""
+"""``manyview pretrain``, and ``manyview settings``, which lists its settings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def pretrain(images: Path | None, out: Path | None, **options: Unpack[PretrainOp
 
     Example: manyview pretrain photos --out runs/a --backbone resnet18 --epochs 100 --set losses.image_aware.weight=17
 
-    To go on from other weights: manyview pretrain photos --out runs/b --init moco_v2.pth --epochs 50
+    To continue from other weights: manyview pretrain photos --out runs/b --init moco_v2.pth --epochs 50
     """
     from manyview.errors import UserError
     from manyview.recipes import pretrain as run_pretraining
@@ -25,3 +25,19 @@ def pretrain(images: Path | None, out: Path | None, **options: Unpack[PretrainOp
     if out is None:
         raise UserError("--out is missing: name a new folder for the run, as in: manyview pretrain photos --out runs/a")
     run_pretraining(images, out, **options)
+
+
+def settings() -> None:
+    """List every setting that --set and --config take, with default and meaning.
+
+    Example: manyview settings
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from manyview.config.table import settings as rows
+
+    table = Table("key", "default", "meaning")
+    for row in rows():
+        table.add_row(*row)
+    Console().print(table)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from manyview.errors import UserError
-from manyview.images import UnreadableImage, open_photograph
+from manyview.images import UnreadableImage, open_image
 from manyview.images.loader import load_in_workers
 from manyview.labels import DetectionLabels, Problems, decode_masks, read_annotations
 
@@ -129,7 +129,7 @@ class DetectionImages(Dataset[Item | UnreadableImage]):
         epoch, index = place
         path = self.images / self.labels.names[index]
         try:
-            pixels = open_photograph(path).decode()
+            pixels = open_image(path).decode()
         except UnreadableImage as error:
             # Returned, not raised: a loader process would wrap the message in its traceback.
             return UnreadableImage(error.reason, str(path))

@@ -20,7 +20,7 @@ from manyview.detection.dataset import DetectionData
 from manyview.detection.detect import Computing, detect
 from manyview.detection.metrics.paste_masks import encode_box_masks
 from manyview.detection.models import Detector
-from manyview.images import open_photograph
+from manyview.images import open_image
 from manyview.labels import Objects, Rle, decode_masks
 from manyview.runs import atomic_write
 
@@ -77,7 +77,7 @@ def draw_image(
     Raises:
         UnreadableImage: there is no such image.
     """
-    pixels = open_photograph(images / name).decode()
+    pixels = open_image(images / name).decode()
     [output] = detect(detector, [torch.from_numpy(pixels.transpose(2, 0, 1).copy())], computing)
     return draw_predictions(pixels, output, classes, objects, name=name)
 

@@ -21,7 +21,7 @@ from manyview.detection.draw import draw_image, save_sheet, spread
 from manyview.detection.metrics import to_coco_results, write_results
 from manyview.detection.models import Detector
 from manyview.errors import UserError
-from manyview.images import ImageFiles, UnreadableImage, find_images, open_photograph
+from manyview.images import ImageFiles, UnreadableImage, find_images, open_image
 from manyview.images.loader import load_in_workers
 from manyview.options.base import StrPath, verb
 from manyview.options.detection import PredictOptions
@@ -135,7 +135,7 @@ class _Decoded(Dataset[Tensor | UnreadableImage]):
 
     def __getitem__(self, index: int) -> Tensor | UnreadableImage:
         try:
-            pixels = open_photograph(self.files.path(index)).decode()
+            pixels = open_image(self.files.path(index)).decode()
         except UnreadableImage as error:
             return UnreadableImage(error.reason)
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))

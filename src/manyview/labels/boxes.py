@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from manyview.errors import UserError
-from manyview.images.open import open_photograph
+from manyview.images import open_image
 from manyview.images.unreadable import UnreadableImage
 from manyview.labels.coco import MALFORMED, check_unique, fault, read_parts, whole_pixels
 
@@ -54,7 +54,7 @@ def read_boxes(file: Path, images: Path | None = None, bands: Literal["rgb"] | i
         file: a ``.json`` with ``images`` and ``annotations``; categories and everything else in it are ignored.
         images: folder of the images, for those whose width and height the file does not state. No other image need
             be there.
-        bands: of these, as for ``open_photograph``.
+        bands: of these, as for ``open_image``.
 
     Returns:
         All images of the file in its order, also those without objects.
@@ -136,7 +136,7 @@ def _measure(name: str, file: Path, images: Path | None, bands: Literal["rgb"] |
     if images is None:
         raise UserError(f"{file} does not state the width and height of {name}: add them")
     try:
-        photograph = open_photograph(images / name, bands)
+        photograph = open_image(images / name, bands)
     except UnreadableImage as error:
         raise UserError(f"{file} does not state the width and height of {name}, and {error}") from error
     return photograph.width, photograph.height

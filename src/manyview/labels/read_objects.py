@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from manyview.errors import UserError
-from manyview.images import UnreadableImage, open_photograph
+from manyview.images import UnreadableImage, open_image
 from manyview.images.files import check_folder
 from manyview.images.unreadable import readable
 from manyview.labels.check_objects import Checking
@@ -129,9 +129,9 @@ def _measure(path: Path) -> tuple[int, int] | UnreadableImage:
     try:
         try:
             with readable(path), path.open("rb") as file:
-                photograph = open_photograph(file.read(_BEGINNING))
+                photograph = open_image(file.read(_BEGINNING))
         except UnreadableImage:  # perhaps for no other reason than what was not read
-            photograph = open_photograph(path)
+            photograph = open_image(path)
     except UnreadableImage as error:
         return error
     return photograph.width, photograph.height

@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from manyview.errors import UserError
-from manyview.images import UnreadableImage, open_photograph
+from manyview.images import UnreadableImage, open_image
 from manyview.report.sheet import INK, PALE, Sheet, outline
 from manyview.report.shown import Display, colour, readable
 from manyview.runs import atomic_write
@@ -174,7 +174,7 @@ def _draw(sheet: Sheet, left: float, top: float, photograph: _Photograph, entry:
 def _load(path: Path, bands: Any) -> _Photograph:
     """An image as it is shown: 8-bit RGB, or the first band in gray, with stretched contrast."""
     try:
-        pixels = open_photograph(path, bands).decode()
+        pixels = open_image(path, bands).decode()
     except UnreadableImage as error:
         raise UserError(f"cannot draw {path} ({error.reason}): is it the folder that the features are of?") from error
     height, width = pixels.shape[:2]

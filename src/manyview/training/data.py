@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from manyview.config import PretrainConfig
-from manyview.images import ImageFiles, UnreadableImage, open_photograph
+from manyview.images import ImageFiles, UnreadableImage, open_image
 from manyview.images.bands import same_depth
 from manyview.images.jpeg_on_device import JpegHeader, read_jpeg
 from manyview.images.loader import Loading, load_in_workers
@@ -156,7 +156,7 @@ class ViewDataset(Dataset[Sample]):
             UnreadableImage: it is none.
         """
         data, sizes = self.data, [group.size for group in self.layout]
-        photograph = open_photograph(self.files.path(image), data.bands, max_pixels=data.max_pixels)
+        photograph = open_image(self.files.path(image), data.bands, max_pixels=data.max_pixels)
         width, height = photograph.width, photograph.height
         parameters = self._parameters(width, height, epoch, image)
         crops = ([view.crop for view in views] for views in parameters)

@@ -13,7 +13,7 @@ from manyview.images.jpeg_on_device import decode_jpegs
 from manyview.images.loader import Loading
 from manyview.training.data import Batch, ViewBatch, ViewDataset
 from manyview.views.render.batch_parameters import ViewTable, join_tables
-from manyview.views.render.torch import alter_views, crop_resize
+from manyview.views.render.torch import augment_views, crop_resize
 
 
 class DeviceViews:
@@ -105,7 +105,7 @@ class DeviceViews:
 def alter_groups(
     groups: Sequence[ViewBatch], tables: Sequence[ViewTable], rgb: tuple[int, int, int] | None
 ) -> tuple[ViewBatch, ...]:
-    """What is done to cropped views, each group by itself; see ``alter_views``.
+    """What is done to cropped views, each group by itself; see ``augment_views``.
 
     Args:
         groups: (images, views, bands, size, size) each, on the device that is to do the work.
@@ -113,7 +113,8 @@ def alter_groups(
         rgb: which bands are red, green and blue, if any.
     """
     return tuple(
-        alter_views(views.flatten(0, 1), table, rgb).view_as(views) for views, table in zip(groups, tables, strict=True)
+        augment_views(views.flatten(0, 1), table, rgb).view_as(views)
+        for views, table in zip(groups, tables, strict=True)
     )
 
 

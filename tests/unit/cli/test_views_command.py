@@ -1,4 +1,4 @@
-"""``manyview views``: that it shows a run's very views, counts, and tells mistakes in one line."""
+"""``manyview views``: that it shows a run's very views, counts, and reports mistakes in one line."""
 
 from __future__ import annotations
 

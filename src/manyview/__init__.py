@@ -1,4 +1,4 @@
-"""manyview: pre-train a vision backbone on photographs that hold several things at once.
+"""manyview: pre-train a vision backbone on images that hold several things at once.
 
 The public names load what they need when they are first used, so that importing the package, and the command's
 ``--help``, stay fast.

@@ -14,7 +14,7 @@ def demo(**options: Unpack[DemoOptions]) -> None:
     """Pre-train a small backbone, draw the views it was trained on, and measure it.
 
     Without --photos the images are synthetic scenes that the package renders, with known labels, and the backbone is
-    measured by multi-label linear evaluation beside a randomly initialised one; boxes and masks to try manyview detect
+    measured by multi-label linear evaluation beside a randomly initialized one; boxes and masks to try manyview detect
     on lie with them. A folder of your own is measured where train.csv and val.csv (image,labels) lie in it.
 
     Example: manyview demo --out demo

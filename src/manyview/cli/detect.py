@@ -14,7 +14,7 @@ _TAKEN = (StartWeights, FineTunedOn, PredictedWith, FineTuneOptions)
 
 @command(*_TAKEN, optional=True)
 def detect(predict: Path | None, **given: Any) -> None:
-    """Fine-tune a detector on a backbone and measure it; or detect objects in new photographs.
+    """Fine-tune a detector on a backbone and measure it; or detect objects in new images.
 
     Example: manyview detect runs/a --images photos --train-labels train.json --val-labels val.json --out runs/a-boxes
     --iterations 2000 --short-side 256-384 --draw 8
@@ -45,10 +45,8 @@ def _predict(run: Path, options: PredictOptions) -> None:
         console.print(
             f"Left out, as they cannot be read: {len(skipped):,}, such as {skipped[0]}", highlight=False, markup=False
         )
-    kept = f"all that score {SCORE_THRESHOLD:g} or more, but at most {DETECTIONS} a photograph"
-    console.print(
-        f"{result['objects']:,} detections in {result['photographs']:,} photographs: {kept}.", highlight=False
-    )
+    kept = f"all that score {SCORE_THRESHOLD:g} or more, but at most {DETECTIONS} an image"
+    console.print(f"{result['objects']:,} detections in {result['photographs']:,} images: {kept}.", highlight=False)
     files = [result[name] for name in ("results", "images", "picture") if result[name]]
     console.print(f"Written to {', '.join(files)}", highlight=False, markup=False)
 

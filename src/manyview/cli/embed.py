@@ -12,7 +12,7 @@ from manyview.options.unlabelled import EmbedOptions
 
 @command(Weights, EmbedOptions)
 def embed(weights: Path, **options: Unpack[EmbedOptions]) -> None:
-    """Write the features of photographs to one file, with their names.
+    """Write the features of images to one file, with their names.
 
     Example: manyview embed runs/a photos --out features.parquet
     """

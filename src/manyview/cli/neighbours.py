@@ -12,7 +12,7 @@ from manyview.options.unlabelled import ImageFolder, NeighboursOptions, Picture
 
 @command(Weights, ImageFolder, Picture, NeighboursOptions)
 def neighbours(weights: Path, out: Path, **options: Unpack[NeighboursOptions]) -> None:
-    """Draw photographs, or their blocks, beside those whose features are nearest.
+    """Draw images, or their blocks, beside those whose features are nearest.
 
     Example: manyview neighbours runs/a photos --out neighbours.png --blocks
     """
@@ -31,5 +31,5 @@ def neighbours(weights: Path, out: Path, **options: Unpack[NeighboursOptions]) -
     compared, skipped = result["protocol"]["photographs"], len(result["skipped"])
     left_out = f"; left out: {skipped:,} that could not be read, named in {beside}" if skipped else ""
     console = Console()
-    console.print(f"Neighbours among {compared:,} photographs{left_out}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"Neighbours among {compared:,} images{left_out}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"Written: {out}, {beside}", highlight=False, markup=False, soft_wrap=True)

@@ -11,7 +11,7 @@ from manyview.options.pretrain import PretrainOptions, RunFolder
 
 @command(RunFolder, PretrainOptions)
 def pretrain(images: Path | None, out: Path | None, **options: Unpack[PretrainOptions]) -> None:
-    """Pre-train a backbone on a folder of unlabelled photographs.
+    """Pre-train a backbone on a folder of unlabeled images.
 
     Example: manyview pretrain photos --out runs/a --backbone resnet18 --epochs 100 --set losses.image_aware.weight=17
 
@@ -21,9 +21,7 @@ def pretrain(images: Path | None, out: Path | None, **options: Unpack[PretrainOp
     from manyview.recipes import pretrain as run_pretraining
 
     if images is None and options["config"] is None and not options["resume"]:
-        raise UserError(
-            "PHOTOS is missing: name the folder of photographs, as in: manyview pretrain photos --out runs/a"
-        )
+        raise UserError("PHOTOS is missing: name the folder of images, as in: manyview pretrain photos --out runs/a")
     if out is None:
         raise UserError("--out is missing: name a new folder for the run, as in: manyview pretrain photos --out runs/a")
     run_pretraining(images, out, **options)

@@ -6,6 +6,7 @@ import json
 import posixpath
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from manyview.errors import UserError
 from manyview.images import ImageFiles, UnreadableImage, find_images, open_photograph
 from manyview.labels.boxes import ImageBoxes, join_boxes, read_boxes
 from manyview.recipes import resolve_settings
-from manyview.report import ShownPhotograph, readable, show, views_page, views_picture
+from manyview.report import ShownImage, readable, show, views_page, views_picture
 from manyview.report.common_objects import OVERLAPS, croppings, draw_curve, format_count, measure_pairs, summarize
 from manyview.runs import atomic_write, provenance
 from manyview.runs.output import make_folder
@@ -35,8 +36,8 @@ class Drawing:
 
     Attributes:
         out: picture or page.
-        count: how many of the run's photographs, from the first.
-        only: names of the photographs instead.
+        count: how many of the run's images, from the first.
+        only: names of the images instead.
         epoch: whose views.
     """
 
@@ -72,19 +73,18 @@ def run_views(config: PretrainConfig, drawing: Drawing, counting: Counting | Non
     files = find_images(Path(data.images), Path(data.list) if data.list else None, arrays=data.bands != "rgb")
     places = _places(files, drawing)
     usual = _recipe_views(config, "simsiam")
-    beside = usual if isinstance(config.views, BlockViewsConfig) else None
+    beside = usual if any(group.blocks for group in config.views.layout) else None
     boxes = _read_boxes(counting, files.root, config) if counting else None
     make_folder(drawing.out.parent)  # before the work, as it may fail
     with phases() as progress:
         shown = list(_shown(config, files, places, drawing, beside, console, progress))
         if not shown:
-            raise UserError(f"none of the photographs to be drawn from {files.root} can be read")
+            raise UserError(f"none of the images to be drawn from {files.root} can be read")
         count = _count(config, files, boxes, counting, drawing.epoch, usual, progress) if boxes and counting else None
-    seed, out = config.training.seed, drawing.out
-    if out.suffix.lower() == ".html":
-        atomic_write(out, views_page(shown, config.views, beside, seed=seed, epoch=drawing.epoch, count=count))
-    else:
-        atomic_write(out, views_picture(shown, config.views, beside, seed=seed, epoch=drawing.epoch))
+    out, positives = drawing.out, config.method.positives(config.views)
+    draw = partial(views_page, count=count) if out.suffix.lower() == ".html" else views_picture
+    options: dict[str, Any] = {"seed": config.training.seed, "epoch": drawing.epoch, "positives": positives}
+    atomic_write(out, draw(shown, config.views, beside, **options))
     written = [out]
     if count is not None:
         console.print(format_count(count))
@@ -130,7 +130,7 @@ def _curve(out: Path) -> Path:
 
 
 def _places(files: ImageFiles, drawing: Drawing) -> Iterable[int]:
-    """Indices of the photographs to draw, in the order to try them."""
+    """Indices of the images to draw, in the order to try them."""
     if not drawing.only:
         return range(len(files))
     index_of = {name: index for index, name in enumerate(files)}
@@ -139,13 +139,22 @@ def _places(files: ImageFiles, drawing: Drawing) -> Iterable[int]:
     if absent is not None:
         near = nearest_name(absent, list(index_of)) if len(index_of) <= 10_000 else ""
         hint = near if near.startswith("; did you mean") else "; names are relative to that folder"
-        raise UserError(f"there is no photograph {absent} in {files.root}{hint}")
+        raise UserError(f"there is no image {absent} in {files.root}{hint}")
     return [index_of[name] for name in names]
 
 
 def _recipe_views(config: PretrainConfig, recipe: str) -> ViewsConfig:
     """The views of a recipe, at the run's size."""
-    return resolve_settings(config.data.images, recipe=recipe, view_size=config.views.size).views
+    return resolve_settings(config.data.images, recipe=recipe, view_size=config.views.layout[0].size).views
+
+
+def _blocks(views: ViewsConfig) -> BlockViewsConfig | None:
+    """How the first group that is of blocks places and crops them, if any is."""
+    for group in views.layout:
+        if group.blocks:
+            crop = {"scale": group.augmentation.scale, "ratio": group.augmentation.ratio}
+            return BlockViewsConfig(overlap=group.overlap, grid=group.grid, **crop)
+    return None
 
 
 def _shown(
@@ -156,8 +165,8 @@ def _shown(
     usual: ViewsConfig | None,
     console: Console,
     progress: Progress,
-) -> Iterator[ShownPhotograph]:
-    """Photographs with their views; those that cannot be read are skipped with a word."""
+) -> Iterator[ShownImage]:
+    """Images with their views; those that cannot be read are skipped with a word."""
     wanted = len(drawing.only) or min(drawing.count, len(files))
     data, done = config.data, 0
     for index in places:
@@ -202,12 +211,12 @@ def _count(
     progress: Progress,
 ) -> dict[str, Any]:
     """Common objects by kind of cropping, with the protocol, as metrics.json holds them."""
-    blocks = config.views if isinstance(config.views, BlockViewsConfig) else _recipe_views(config, "paper")
-    assert isinstance(blocks, BlockViewsConfig)
+    blocks = _blocks(config.views) or _blocks(_recipe_views(config, "paper"))
+    assert blocks is not None, "the paper's views are of blocks"
     assert isinstance(usual, WholeViewsConfig)
     objects = boxes.without_crowds()
     index_of = {name: index for index, name in enumerate(files)}
-    # What is not among the run's photographs is counted all the same, under numbers that the run does not use.
+    # What is not among the run's images is counted all the same, under numbers that the run does not use.
     indices = [index_of.get(posixpath.normpath(name), len(files) + number) for number, name in enumerate(objects.names)]
     epochs = range(epoch, epoch + counting.epochs)
     shares = sorted({*_SHARES, counting.share})
@@ -234,6 +243,6 @@ def _count(
         "seed": seed,
         "epochs": list(epochs),
         "grid": list(blocks.grid),
-        "interval": "95 %, percentiles of 1,000 bootstrap resamples of the photographs",
+        "interval": "95 %, percentiles of 1,000 bootstrap resamples of the images",
     }
     return {"protocol": protocol, **summarize(measures, seed), "provenance": provenance()}

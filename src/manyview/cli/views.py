@@ -13,7 +13,7 @@ from manyview.options.pretrain import ViewsOptions
 def views(**options: Unpack[ViewsOptions]) -> None:
     """Draw the very views that a run sees, beside the pair that usual cropping gives.
 
-    With --labels it also counts, over all photographs of the labels, how often the two views of a positive pair show
+    With --labels it also counts, over all images of the labels, how often the two views of a positive pair show
     a common object, for usual cropping, for blocks at several overlaps and for their controls: as a table, as
     metrics.json and as a curve beside --out.
 
@@ -28,9 +28,7 @@ def views(**options: Unpack[ViewsOptions]) -> None:
     from manyview.recipes import resolve_settings
 
     if options["images"] is None and options["config"] is None:
-        raise UserError(
-            "PHOTOS is missing: name the folder of photographs, as in: manyview views photos --out views.png"
-        )
+        raise UserError("PHOTOS is missing: name the folder of images, as in: manyview views photos --out views.png")
     if options["out"] is None:
         raise UserError("--out is missing: name the picture to write, as in: manyview views photos --out views.png")
     resolved = resolve_settings(options["images"], **among(SettingsOptions, options))

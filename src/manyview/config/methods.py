@@ -99,8 +99,9 @@ class MoCoConfig(MethodSection):
             raise UserError(
                 f"method.queue is {self.queue:,}, but one step gives {step:,} keys; set method.queue={step}"
             )
-        if batch < 2 * self.shuffled_parts:
+        together = config.training.batch_size * min(group.count // 2 for group in config.views.layout)
+        if together < 2 * self.shuffled_parts:
             raise UserError(
-                f"method.shuffled_parts is {self.shuffled_parts}, but a batch has only {batch} keys, and each part "
-                f"needs two; set method.shuffled_parts={max(1, batch // 2)}, or use a larger batch"
+                f"method.shuffled_parts is {self.shuffled_parts}, but a batch has only {together} keys, and each part "
+                f"needs two; set method.shuffled_parts={max(1, together // 2)}, or use a larger batch"
             )

@@ -36,9 +36,9 @@ def fine_tune(weights: StrPath | None, *, quiet: bool = False, **options: Unpack
     """Fine-tune a Faster or Mask R-CNN that starts with a backbone's weights, and measure its average precision.
 
     In MoCo's protocol (arXiv 1911.05722, Section 4.2): SGD with momentum .9 and weight decay 1e-4, a warm-up from a
-    thousandth of the learning rate, two steps down to a tenth; photographs mirrored with probability .5, their short
+    thousandth of the learning rate, two steps down to a tenth; images mirrored with probability .5, their short
     side drawn anew each time; nothing frozen; every norm on its batch's statistics, over all processes on CUDA devices,
-    and with statistics measured anew ("precise") before each measurement. Photographs without an object are not
+    and with statistics measured anew ("precise") before each measurement. Images without an object are not
     trained on. ``settle`` says how a shorter schedule or another batch changes the rest. Under torchrun the batch is
     shared out over the processes.
 
@@ -91,7 +91,7 @@ def fine_tune(weights: StrPath | None, *, quiet: bool = False, **options: Unpack
 
 
 def _read(options: FineTuneOptions) -> DetectionData:
-    """The photographs and labels to train and to measure on."""
+    """The images and labels to train and to measure on."""
     images, val_images = Path(options["images"]), options["val_images"]
     return DetectionData.read(
         (Path(options["train_labels"]), images),
@@ -125,12 +125,12 @@ def _surroundings(device: torch.device) -> dict[str, Any]:
     return {
         "device": device.type,
         "processes": distributed.world_size(),
-        "synchronised_norms": _synchronised(device),
+        "synchronised_norms": _synchronized(device),
         "versions": {"manyview": manyview.__version__, "torch": str(torch.__version__)},
     }
 
 
-def _synchronised(device: torch.device) -> bool:
+def _synchronized(device: torch.device) -> bool:
     """Whether norms count over all processes, which PyTorch can do on CUDA devices."""
     return distributed.world_size() > 1 and device.type == "cuda"
 
@@ -145,7 +145,7 @@ def _set_up(
     quiet: bool,
 ) -> FineTuning:
     display = DetectionDisplay(settings.iterations, enabled=not quiet and distributed.rank() == 0)
-    detector, description = new_detector(backbone, data, settings, sync_batch_norm=_synchronised(computing.device))
+    detector, description = new_detector(backbone, data, settings, sync_batch_norm=_synchronized(computing.device))
     detector = detector.to(computing.device)
     optimizer = make_optimizer(detector)
     return FineTuning(settings, data, folder, detector, description, optimizer, computing, display)
@@ -159,6 +159,6 @@ def _announce(tuning: FineTuning, landing: Landing, weights: str) -> None:
         tuning.display.say(sentence, style="yellow")
     passes = settings.iterations * settings.batch_size / photographs
     tuning.display.say(
-        f"{settings.iterations:,} iterations of {settings.batch_size} photographs, {passes:,.1f} passes over "
+        f"{settings.iterations:,} iterations of {settings.batch_size} images, {passes:,.1f} passes over "
         f"{photographs:,}; learning rate {settings.learning_rate:g}."
     )

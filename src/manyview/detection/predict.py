@@ -1,4 +1,4 @@
-"""Detects objects in new photographs with a fine-tuned detector."""
+"""Detects objects in new images with a fine-tuned detector."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from manyview.detection.checkpoint import load_detector
 from manyview.detection.detect import Computing, detect
-from manyview.detection.draw import draw_photograph, save_sheet, spread
+from manyview.detection.draw import draw_image, save_sheet, spread
 from manyview.detection.metrics import to_coco_results, write_results
 from manyview.detection.models import Detector
 from manyview.errors import UserError
@@ -33,7 +33,7 @@ from manyview.runtime import resolve_device, resolve_precision
 
 @verb(PredictOptions)
 def predict(run: StrPath, *, progress: Progress = no_progress, **options: Unpack[PredictOptions]) -> dict[str, Any]:
-    """Detect objects in all photographs of a folder, and write them in COCO's result format.
+    """Detect objects in all images of a folder, and write them in COCO's result format.
 
     Three files may be written, here for ``out`` "found.json": the results; "found-images.json" with what the numbers in
     them mean, as COCO's instances files have it (``images``, ``categories``, no ``annotations``), so that
@@ -46,10 +46,10 @@ def predict(run: StrPath, *, progress: Progress = no_progress, **options: Unpack
 
     Returns:
         "results" (the file), "images" (the file), "picture" (the file or None), "photographs" (how many were read),
-        "objects" (how many were found), and "skipped" (a sentence for each photograph that cannot be read).
+        "objects" (how many were found), and "skipped" (a sentence for each image that cannot be read).
 
     Raises:
-        UserError: no detector, no photographs or none that can be read, a setting out of range, or ``out`` is there
+        UserError: no detector, no images or none that can be read, a setting out of range, or ``out`` is there
             already or cannot be written.
     """
     file, images, draw = Path(options["out"]), Path(options["images"]), options["draw"]
@@ -66,7 +66,7 @@ def predict(run: StrPath, *, progress: Progress = no_progress, **options: Unpack
     files = find_images(images)
     found = _search(detector, files, description.category_ids, computing, progress)
     if not found.seen:
-        raise UserError(f"none of the {len(files)} photographs in {images} can be read, such as {found.skipped[0]}")
+        raise UserError(f"none of the {len(files)} images in {images} can be read, such as {found.skipped[0]}")
     categories = zip(description.category_ids, description.classes, strict=True)
     about = {"images": found.seen, "categories": [{"id": number, "name": name} for number, name in categories]}
     atomic_write(described, json.dumps({**about, "annotations": [], "skipped": found.skipped}, indent=1) + "\n")
@@ -74,7 +74,7 @@ def predict(run: StrPath, *, progress: Progress = no_progress, **options: Unpack
     if draw:
         names = [found.seen[index]["file_name"] for index in spread(len(found.seen), draw)]
         classes = description.classes
-        save_sheet(picture, [draw_photograph(detector, files.root, name, classes, computing) for name in names])
+        save_sheet(picture, [draw_image(detector, files.root, name, classes, computing) for name in names])
     return {
         "results": str(file),
         "images": str(described),
@@ -87,7 +87,7 @@ def predict(run: StrPath, *, progress: Progress = no_progress, **options: Unpack
 
 @dataclass
 class _Found:
-    """What was found, in which photographs, and which of them cannot be read."""
+    """What was found, in which images, and which of them cannot be read."""
 
     results: list[dict[str, Any]] = field(default_factory=list)
     seen: list[dict[str, Any]] = field(default_factory=list)
@@ -97,7 +97,7 @@ class _Found:
 def _search(
     detector: Detector, files: ImageFiles, category_ids: Sequence[int], computing: Computing, progress: Progress
 ) -> _Found:
-    """Detect in all photographs, which are numbered from 1 in the order of their names."""
+    """Detect in all images, which are numbered from 1 in the order of their names."""
     found = _Found()
     pin = computing.device.type == "cuda"
     with closing(load_in_workers(_Decoded(files), workers=computing.workers, pin=pin, batch_size=None)) as photographs:
@@ -125,7 +125,7 @@ def _check_output(file: Path, written: list[Path]) -> None:
 
 
 class _Decoded(Dataset[Tensor | UnreadableImage]):
-    """Photographs as pixels, or why there are none."""
+    """Images as pixels, or why there are none."""
 
     def __init__(self, files: ImageFiles) -> None:
         self.files = files

@@ -1,4 +1,4 @@
-"""All that fine-tuning a detector depends on beside weights, photographs and labels, and the named schedules.
+"""All that fine-tuning a detector depends on beside weights, images and labels, and the named schedules.
 
 The schedules are those of MoCo's published configurations for Detectron2
 (https://github.com/facebookresearch/moco/tree/main/detection/configs) at the paper's batch of 8: the learning rate is
@@ -30,7 +30,7 @@ class Recipe:
     """How long to train, on images of what size.
 
     Attributes:
-        iterations: steps of the optimiser.
+        iterations: steps of the optimizer.
         steps: iterations from which on the learning rate is a tenth of what it was.
         warm_up: iterations over which the learning rate rises.
         learning_rate: at a batch of 8.
@@ -72,16 +72,16 @@ class DetectionSettings:
         recipe: its name.
         architecture: "c4" or "fpn".
         masks: whether to learn and measure masks.
-        iterations: steps of the optimiser.
+        iterations: steps of the optimizer.
         steps: iterations from which on the learning rate is a tenth of what it was.
         warm_up: iterations over which it rises from a thousandth.
-        batch_size: photographs a step, over all processes.
+        batch_size: images a step, over all processes.
         learning_rate: after the warm-up.
-        short_sides: of which one is drawn for each photograph in training, in pixels.
+        short_sides: of which one is drawn for each image in training, in pixels.
         test_short_side: in measuring and predicting.
         max_side: the long side is at most that.
-        regions: regions of a photograph that train the heads.
-        test_proposals: proposals of a photograph that reach the heads in measuring and predicting.
+        regions: regions of an image that train the heads.
+        test_proposals: proposals of an image that reach the heads in measuring and predicting.
         precise_batches: batches that set the norms' statistics before measuring, at most.
         eval_every: iterations between two measurements; None for one at the end.
         seed: of the new weights, the order, flips, sides and samples.

@@ -1,4 +1,4 @@
-"""Multi-label classification by the nearest training photographs: a measure of features that trains nothing."""
+"""Multi-label classification by the nearest training images: a measure of features that trains nothing."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from torch.nn import functional as F
 
 from manyview.errors import require
 from manyview.evaluation.data import Data
-from manyview.evaluation.session import Features, LabelledEvaluation, report
+from manyview.evaluation.session import Features, LabeledEvaluation, report
 from manyview.evaluation.settings import EXTRACTED_ONCE, MetricSettings, describe_report
 from manyview.options.base import StrPath, recorded, select, verb
 from manyview.options.labelled import KnnOptions
 from manyview.runs.progress import Progress, no_progress
 
-# Similarities held at a time: 32 MB of them, whatever the numbers of photographs.
+# Similarities held at a time: 32 MB of them, whatever the numbers of images.
 CHUNK_NUMBERS = 2**22
 
 
@@ -55,10 +55,10 @@ class KnnSettings:
 def knn_evaluation(
     weights: StrPath, *, progress: Progress = no_progress, **options: Unpack[KnnOptions]
 ) -> dict[str, Any]:
-    """Measure a frozen backbone by the labels of the nearest training photographs (see ``knn_scores``).
+    """Measure a frozen backbone by the labels of the nearest training images (see ``knn_scores``).
 
-    A photograph that both label files name never votes for itself. The thresholds of the rule "best F1 on train" are
-    found on the training photographs, each scored by the others.
+    An image that both label files name never votes for itself. The thresholds of the rule "best F1 on train" are
+    found on the training images, each scored by the others.
 
     Args:
         weights: run folder or checkpoint file.
@@ -75,11 +75,9 @@ def knn_evaluation(
             metrics.json or cannot be written.
     """
     settings = select(KnnSettings, options, metrics=select(MetricSettings, options))
-    begun = LabelledEvaluation.begin(weights, options, settings.seed)
+    begun = LabeledEvaluation.begin(weights, options, settings.seed)
     neighbours, count = settings.neighbours, len(begun.data.train.labels.names)
-    require(
-        neighbours <= count, f"neighbours is {neighbours}, but {options['train_labels']} names only {count} photographs"
-    )
+    require(neighbours <= count, f"neighbours is {neighbours}, but {options['train_labels']} names only {count} images")
     results = {
         name: _measure(name, features, begun.data, settings, progress) for name, features in begun.features(progress)
     }
@@ -96,7 +94,7 @@ def knn_scores(
     itself: Int64[Tensor, " queries"] | None = None,
     ignored: UInt8[Tensor, "images classes"] | None = None,
     progress: Progress = no_progress,
-    phase: str = "nearest neighbours",
+    phase: str = "nearest neighbors",
 ) -> Float64[Tensor, "queries classes"]:
     """Share of the weighted votes of the k nearest images that each class gets.
 
@@ -107,7 +105,7 @@ def knn_scores(
 
     Args:
         queries: features of the images to classify.
-        keys: features of the images that vote; neither need be normalised.
+        keys: features of the images that vote; neither need be normalized.
         targets: 1 where an image that votes shows the class, else 0.
         neighbours: k, from 1 to the number of keys.
         temperature: T, above 0.
@@ -169,10 +167,10 @@ def _measure(name: str, features: Features, data: Data, settings: KnnSettings, p
             itself=itself,
             ignored=ignored,
             progress=progress,
-            phase=f"{name}: neighbours of the {of} photographs",
+            phase=f"{name}: neighbours of the {of} images",
         )
 
-    val = scores(features.val, _same_photographs(data), "validation")
+    val = scores(features.val, _same_images(data), "validation")
     return report(
         data,
         scores(features.train, torch.arange(len(targets)), "training"),
@@ -184,20 +182,20 @@ def _measure(name: str, features: Features, data: Data, settings: KnnSettings, p
     )
 
 
-def _same_photographs(data: Data) -> Int64[Tensor, " others"]:
-    """The place of each validation photograph among the training ones, -1 if it is not among them."""
+def _same_images(data: Data) -> Int64[Tensor, " others"]:
+    """The place of each validation image among the training ones, -1 if it is not among them."""
     places = {(data.train.folder / name).resolve(): place for place, name in enumerate(data.train.labels.names)}
     return torch.tensor([places.get((data.val.folder / name).resolve(), -1) for name in data.val.labels.names])
 
 
 def _describe(options: KnnOptions) -> dict[str, Any]:
     return {
-        "evaluation": "multi-label classification by the nearest neighbours of a frozen backbone's features",
+        "evaluation": "multi-label classification by the nearest neighbors of a frozen backbone's features",
         **recorded(KnnOptions, options),
         "similarity": "cosine, in float64",
         "score": "share of the votes for the class, each weighing exp(cosine / temperature)",
-        "ties": "of equally near photographs the first in order of the training labels",
-        "itself": "a photograph that is also among the training ones does not vote for itself",
+        "ties": "of equally near images the first in order of the training labels",
+        "itself": "an image that is also among the training ones does not vote for itself",
         "train_transform": EXTRACTED_ONCE,
-        **describe_report(options["resamples"], "of each training photograph by the others"),
+        **describe_report(options["resamples"], "of each training image by the others"),
     }

@@ -1,4 +1,4 @@
-"""What the evaluations on labelled photographs begin and end with, whatever each makes of the features."""
+"""What the evaluations on labeled images begin and end with, whatever each makes of the features."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from manyview.evaluation.features.extract import FeatureSettings, Pooled, combin
 from manyview.evaluation.metrics.multilabel import multilabel_report
 from manyview.evaluation.settings import MetricSettings, describe_features
 from manyview.options.base import StrPath, among, select
-from manyview.options.labelled import LabelledOptions
+from manyview.options.labelled import LabeledOptions
 from manyview.runs import atomic_write, provenance
 from manyview.runs.files import plain
 from manyview.runs.output import claim_folder
@@ -32,19 +32,19 @@ RESULT_FILE = "metrics.json"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Features:
-    """Pooled features of the training and the validation photographs, in the order of their labels."""
+    """Pooled features of the training and the validation images, in the order of their labels."""
 
     train: Float64[Tensor, "images dim"]
     val: Float64[Tensor, "others dim"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LabelledEvaluation:
+class LabeledEvaluation:
     """An evaluation that has begun: its folder is claimed, labels and weights are read.
 
     Attributes:
         out: folder for the result; None if nothing is to be written.
-        data: photographs and labels.
+        data: images and labels.
         networks: the backbone as "pretrained" and, if asked, an untrained one of its architecture as "random_init".
         extraction: how features are extracted.
         protocol: all that features and labels depend on, as plain data.
@@ -61,7 +61,7 @@ class LabelledEvaluation:
     start: float
 
     @classmethod
-    def begin(cls, weights: StrPath, options: LabelledOptions, seed: int) -> LabelledEvaluation:
+    def begin(cls, weights: StrPath, options: LabeledOptions, seed: int) -> LabeledEvaluation:
         """Claim the folder, read the labels, and load the weights; the processes of torchrun meet.
 
         Args:
@@ -73,7 +73,7 @@ class LabelledEvaluation:
             UserError: ``out`` already holds a result or cannot be written; or labels or weights cannot be used.
         """
         start, origin = time.perf_counter(), provenance()
-        extraction = select(FeatureSettings, among(LabelledOptions, options))
+        extraction = select(FeatureSettings, among(LabeledOptions, options))
         out = None if options["out"] is None else Path(options["out"])
         distributed.join(resolve_device(extraction.device))
         if out is not None:
@@ -91,7 +91,7 @@ class LabelledEvaluation:
         They are in main memory and in float64, in which what follows computes.
 
         Raises:
-            UserError: a photograph cannot be read, or the features are not finite.
+            UserError: an image cannot be read, or the features are not finite.
         """
         for name, network in self.networks.items():
             train, val = (
@@ -137,7 +137,7 @@ def extract_part(
     phase: str,
     flip: bool = False,
 ) -> Pooled:
-    """What ``extract`` makes of some labelled photographs."""
+    """What ``extract`` makes of some labeled images."""
     return extract(
         network,
         part.folder,

@@ -22,7 +22,7 @@ from manyview.runtime import resolve_device, resolve_precision
 
 _TRANSFORMS = {
     "warp": "warped to size, bilinear with antialiasing",
-    "center": "resized and cropped at the centre: the square of 7/8 of the shorter side, bilinear with antialiasing",
+    "center": "resized and cropped at the center: the square of 7/8 of the shorter side, bilinear with antialiasing",
 }
 EXTRACTED_ONCE = "features extracted once, without augmentation, as for validation"
 # Of the weights that a checkpoint holds beside the backbone's, how many of each kind the record names.
@@ -114,7 +114,7 @@ def describe_features(settings: FeatureSettings, data: Data, weights: Path, back
 
     Args:
         settings: how they are extracted.
-        data: the photographs and their labels.
+        data: the images and their labels.
         weights: run folder or checkpoint file.
         backbone: as loaded from it.
 

@@ -63,7 +63,7 @@ def read_labels(
     difficult: Difficult = "ignore",
     problems: Problems = "refuse",
 ) -> ImageLabels:
-    """Read image-level labels of any of these kinds, recognised by ending and content.
+    """Read image-level labels of any of these kinds, recognized by ending and content.
 
     - ``.csv``: the columns ``image`` and ``labels`` (joined by ``|``; none is allowed); further columns are ignored.
     - COCO instances ``.json``: every entry of its ``images``, also those without objects, and every object, crowds
@@ -77,7 +77,7 @@ def read_labels(
 
     Images are those that the labels name, in their order or, for folders, in that of the files' names. VOC and YOLO
     name them without their extension, which is found in the folder of images. An image without a file of its own among
-    XML or YOLO files is not labelled at all, whereas a file without objects says that its image shows none.
+    XML or YOLO files is not labeled at all, whereas a file without objects says that its image shows none.
 
     Args:
         file: the label file or folder.

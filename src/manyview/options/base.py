@@ -2,7 +2,7 @@
 
 The options of a verb are the keys of a ``TypedDict``, each annotated with its type and an ``Option``:
 
-    class KnnOptions(LabelledImages, total=False):
+    class KnnOptions(LabeledImages, total=False):
         neighbours: Annotated[int, Option(20, "Training images that vote on each image.")]
 
     @verb(KnnOptions)

@@ -45,7 +45,7 @@ class FineTunedOn(TypedDict, total=False):
                 REQUIRED,
                 "Folder for the run; with --predict, a .json file for the results.",
                 "the run's folder: config.json, run.json, metrics.jsonl, detector.safetensors, results.json (COCO's "
-                "result format, of the validation photographs), metrics.json and predictions.png.",
+                "result format, of the validation images), metrics.json and predictions.png.",
             ),
         ]
     ]
@@ -88,14 +88,14 @@ class FineTuning(TypedDict, total=False):
         ),
     ]
     iterations: Annotated[
-        int | None, Option(None, "Steps of the optimiser; unset: the recipe's.", recorded=True, shown=False)
+        int | None, Option(None, "Steps of the optimizer; unset: the recipe's.", recorded=True, shown=False)
     ]
     batch_size: Annotated[
         int,
         Option(
             BATCH_SIZE,
-            "Photographs a step; the learning rate follows it.",
-            "photographs a step, over all processes.",
+            "Images a step; the learning rate follows it.",
+            "images a step, over all processes.",
             recorded=True,
         ),
     ]
@@ -106,8 +106,7 @@ class FineTuning(TypedDict, total=False):
         str | int | Sequence[int] | None,
         Option(
             None,
-            "Of the photographs in training, in pixels: 480, 480,512,640, or 480-800 in steps of 32; unset: the "
-            "recipe's.",
+            "Of the images in training, in pixels: 480, 480,512,640, or 480-800 in steps of 32; unset: the recipe's.",
             "in training, in pixels, as ``read_sides`` takes it; unset: the recipe's.",
             shown=False,
             parsed=str | None,
@@ -117,10 +116,8 @@ class FineTuning(TypedDict, total=False):
         int | None, Option(None, "Of the others; unset: the longest in training.", recorded=True, shown=False)
     ]
     max_side: Annotated[int, Option(MAX_SIDE, "The long side is at most that.", recorded=True)]
-    regions: Annotated[int, Option(REGIONS, "Regions of a photograph that train the heads.", recorded=True)]
-    test_proposals: Annotated[
-        int, Option(TEST_PROPOSALS, "Proposals of a photograph that are looked into.", recorded=True)
-    ]
+    regions: Annotated[int, Option(REGIONS, "Regions of an image that train the heads.", recorded=True)]
+    test_proposals: Annotated[int, Option(TEST_PROPOSALS, "Proposals of an image that are looked into.", recorded=True)]
     precise_batches: Annotated[
         int, Option(200, "Batches that set the norms' statistics before measuring; 0: running averages.", recorded=True)
     ]
@@ -128,7 +125,7 @@ class FineTuning(TypedDict, total=False):
         int | None,
         Option(None, "Iterations between two measurements; unset: one at the end.", recorded=True, shown=False),
     ]
-    draw: Annotated[int, Option(0, "Photographs to draw predictions on.")]
+    draw: Annotated[int, Option(0, "Images to draw predictions on.")]
     random_init: Annotated[bool, Option(False, "Start from random weights instead: the baseline.")]
     seed: Annotated[int, Option(0, "Everything random follows from it.", recorded=True)]
 
@@ -151,9 +148,9 @@ class FineTuneOptions(FineTunedOn, FineTuning, Computing, total=False):
 class PredictOptions(Computing, total=False):
     """Options of ``predict`` and ``manyview detect --predict``, of which the command shows those of ``fine_tune``."""
 
-    images: Required[Annotated[StrPath, Option(REQUIRED, "Folder of photographs, searched recursively.")]]
+    images: Required[Annotated[StrPath, Option(REQUIRED, "Folder of images, searched recursively.")]]
     out: Required[Annotated[StrPath, Option(REQUIRED, "The .json file to make.")]]
-    draw: Annotated[int, Option(0, "Photographs to draw, spread over all.")]
+    draw: Annotated[int, Option(0, "Images to draw, spread over all.")]
     test_short_side: Annotated[
-        int | None, Option(None, "Of the photographs, in pixels; unset: as the detector was measured.")
+        int | None, Option(None, "Of the images, in pixels; unset: as the detector was measured.")
     ]

@@ -1,4 +1,4 @@
-"""Options of the evaluations on labelled images, ``linear``, ``knn`` and ``probe``, and of ``compare``."""
+"""Options of the evaluations on labeled images, ``linear``, ``knn`` and ``probe``, and of ``compare``."""
 
 # The types are read when the program runs: no annotation here may be put off by ``from __future__``.
 from collections.abc import Mapping, Sequence
@@ -73,7 +73,7 @@ class ReadLabels(TypedDict, total=False):
 
 
 class Features(TypedDict, total=False):
-    """Which features of labelled images are taken."""
+    """Which features of labeled images are taken."""
 
     pool: Pool
     size: Size
@@ -81,9 +81,9 @@ class Features(TypedDict, total=False):
         str,
         Option(
             "warp",
-            "warp: the whole image, warped to the square; center: 7/8 of its shorter side, at the centre.",
-            'of photographs without augmentation: "warp", the whole one warped to S x S, or "center", the square at '
-            "its centre whose side is 7/8 of the shorter side.",
+            "warp: the whole image, warped to the square; center: 7/8 of its shorter side, at the center.",
+            'of images without augmentation: "warp", the whole one warped to S x S, or "center", the square at '
+            "its center whose side is 7/8 of the shorter side.",
         ),
     ]
 
@@ -100,8 +100,8 @@ class Figures(TypedDict, total=False):
     ]
 
 
-class LabelledOptions(LabelledImages, ResultFolder, ReadLabels, Features, Computing, total=False):
-    """What every evaluation on labelled images takes."""
+class LabeledOptions(LabelledImages, ResultFolder, ReadLabels, Features, Computing, total=False):
+    """What every evaluation on labeled images takes."""
 
     random_init: RandomInit
     backbone: Architecture
@@ -139,9 +139,7 @@ class HeadOptions(TypedDict, total=False):
     ]
     batch_size: Annotated[
         int,
-        Option(
-            64, "Images a step; the learning rate follows it.", "photographs a step, over all processes.", recorded=True
-        ),
+        Option(64, "Images a step; the learning rate follows it.", "images a step, over all processes.", recorded=True),
     ]
     base_learning_rate: Annotated[float | int, Option(10.0, "Learning rate at a batch of 256.", recorded=True)]
     weight_decay: Annotated[
@@ -172,8 +170,8 @@ class HeadOptions(TypedDict, total=False):
         bool,
         Option(
             False,
-            "With --cached: those of the mirrored photographs, too.",
-            "with ``cached``, extract those of the mirrored photographs too, and take either with probability .5.",
+            "With --cached: those of the mirrored images, too.",
+            "with ``cached``, extract those of the mirrored images too, and take either with probability .5.",
             recorded=True,
         ),
     ]
@@ -212,7 +210,7 @@ class Voting(TypedDict, total=False):
         Option(
             20,
             "Training images that vote on each image.",
-            "k, at most the number of training photographs.",
+            "k, at most the number of training images.",
             recorded=True,
         ),
     ]
@@ -232,7 +230,7 @@ class Voting(TypedDict, total=False):
 
 
 class KnnDraws(TypedDict, total=False):
-    """What is random in the evaluation by nearest neighbours."""
+    """What is random in the evaluation by nearest neighbors."""
 
     random_init: RandomInit
     seed: Annotated[int, Option(0, "Of the bootstrap and the untrained backbone.", recorded=True)]
@@ -258,7 +256,7 @@ class Probing(TypedDict, total=False):
         Option(
             (0.01, 0.1, 1.0),
             "Share of the training images; repeat for several.",
-            "of the training photographs, above 0 and up to 1.",
+            "of the training images, above 0 and up to 1.",
             recorded=True,
             flags=("--fraction",),
             shown="0.01, 0.1 and 1",

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Photos = Annotated[
-    StrPath | None, Option(None, "Folder of photographs, searched recursively.", argument="photos", shown=False)
+    StrPath | None, Option(None, "Folder of images, searched recursively.", argument="photos", shown=False)
 ]
 Recipe = Annotated[
     str | None, Option(None, "paper (default), paper-160, released, simsiam, simsiam-4pairs or mocov2.", shown=False)
@@ -20,8 +20,8 @@ Names = Annotated[
     StrPath | None,
     Option(
         None,
-        "Text or CSV file that names the photographs to use.",
-        "text or CSV file that names the photographs to use, relative to ``images``.",
+        "Text or CSV file that names the images to use.",
+        "text or CSV file that names the images to use, relative to ``images``.",
     ),
 ]
 ViewSize = Annotated[int | None, Option(None, "Side of a view in pixels.")]
@@ -86,8 +86,8 @@ class PretrainOptions(TypedDict, total=False):
             shown=False,
         ),
     ]
-    epochs: Annotated[int | None, Option(None, "Passes over the photographs.")]
-    batch_size: Annotated[int | None, Option(None, "Photographs a step.", "photographs a step, over all processes.")]
+    epochs: Annotated[int | None, Option(None, "Passes over the images.")]
+    batch_size: Annotated[int | None, Option(None, "Images a step.", "images a step, over all processes.")]
     view_size: ViewSize
     seed: Seed
     config: ConfigFile
@@ -114,13 +114,13 @@ class ViewsOptions(TypedDict, total=False):
 
     images: Photos
     out: Annotated[StrPath | None, Option(None, "Picture (.png) or page (.html) to write.", shown=False)]
-    photographs: Annotated[int, Option(6, "Photographs to draw, from the first.", flags=("--photos",), minimum=1)]
-    only: Annotated[Sequence[str], Option((), "Draw this photograph of PHOTOS; may be given several times.")]
+    photographs: Annotated[int, Option(6, "Images to draw, from the first.", flags=("--photos",), minimum=1)]
+    only: Annotated[Sequence[str], Option((), "Draw this image of PHOTOS; may be given several times.")]
     recipe: Recipe
     view_size: ViewSize
     seed: Annotated[int | None, Option(None, "The run's seed.")]
     epoch: Annotated[int, Option(0, "The epoch whose views are shown, from 0.", minimum=0)]
-    list: Annotated[StrPath | None, Option(None, "Text or CSV file that names the run's photographs.")]
+    list: Annotated[StrPath | None, Option(None, "Text or CSV file that names the run's images.")]
     config: Annotated[
         StrPath | None, Option(None, "TOML or JSON file with settings; a run's config.json shows that run.")
     ]
@@ -135,9 +135,7 @@ class ViewsOptions(TypedDict, total=False):
 class DemoOptions(TypedDict, total=False):
     """How large the demonstration is."""
 
-    photos: Annotated[
-        StrPath | None, Option(None, "Your own folder of photographs; unset: synthetic scenes.", shown=False)
-    ]
+    photos: Annotated[StrPath | None, Option(None, "Your own folder of images; unset: synthetic scenes.", shown=False)]
     out: Annotated[StrPath, Option(Path("demo"), "Folder for everything that the demonstration makes.")]
     images: Annotated[int, Option(2000, "Images to learn from; a quarter as many scenes are measured on.")]
     view_size: Annotated[int, Option(48, "Side of a view in pixels.")]

@@ -17,7 +17,7 @@ class ImageFolder(TypedDict, total=False):
     images: Required[
         Annotated[
             StrPath,
-            Option(REQUIRED, "Folder of photographs, searched recursively.", recorded=True, argument="photos"),
+            Option(REQUIRED, "Folder of images, searched recursively.", recorded=True, argument="photos"),
         ]
     ]
 
@@ -38,15 +38,15 @@ class Embedding(TypedDict, total=False):
     pool: Pool
     size: Size
     patches: Annotated[bool, Option(False, "Write the feature maps too: the features of each place.")]
-    list: Annotated[StrPath | None, Option(None, "Text or CSV file that names the photographs to take.", recorded=True)]
+    list: Annotated[StrPath | None, Option(None, "Text or CSV file that names the images to take.", recorded=True)]
     dtype: Annotated[str, Option("float32", "Of what is written: float32 or float16.", recorded=True)]
-    batch_size: Annotated[int, Option(64, "Photographs at a time.")]
+    batch_size: Annotated[int, Option(64, "Images at a time.")]
     max_bad_fraction: Annotated[
         float | int,
         Option(
             0.05,
-            "Share of unreadable photographs above which nothing is written.",
-            "share of unreadable photographs, from 0 to 1, above which nothing is written.",
+            "Share of unreadable images above which nothing is written.",
+            "share of unreadable images, from 0 to 1, above which nothing is written.",
         ),
     ]
 
@@ -72,12 +72,12 @@ class Search(TypedDict, total=False):
         Sequence[str],
         Option(
             (),
-            "A query photograph, relative to PHOTOS; may be given several times.",
-            "names of the query photographs, relative to the folder; none: some are drawn by the seed.",
+            "A query image, relative to PHOTOS; may be given several times.",
+            "names of the query images, relative to the folder; none: some are drawn by the seed.",
         ),
     ]
     queries: Annotated[int, Option(6, "Queries to draw by the seed, where none is named.")]
-    blocks: Annotated[bool, Option(False, "The four blocks of each query, among blocks of other photographs.")]
+    blocks: Annotated[bool, Option(False, "The four blocks of each query, among blocks of other images.")]
     k: Annotated[
         int,
         Option(
@@ -94,12 +94,10 @@ class Search(TypedDict, total=False):
             None,
             "File that manyview embed wrote with these weights, to take features from.",
             "a file that ``embed`` wrote with these weights: its features are taken instead of making them again, and "
-            "its photographs are those that are searched. Not with ``blocks`` or ``list``.",
+            "its images are those that are searched. Not with ``blocks`` or ``list``.",
         ),
     ]
-    list: Annotated[
-        StrPath | None, Option(None, "Text or CSV file that names the photographs to search.", recorded=True)
-    ]
+    list: Annotated[StrPath | None, Option(None, "Text or CSV file that names the images to search.", recorded=True)]
     pool: Annotated[
         str | None,
         Option(
@@ -114,7 +112,7 @@ class Search(TypedDict, total=False):
         Option(None, "Side of the inputs in pixels; unset: 224.", "S, at least 8; unset: 224, or as in the file."),
     ]
     seed: Annotated[int, Option(0, "Of the draw of queries.", recorded=True)]
-    batch_size: Annotated[int, Option(64, "Photographs, or blocks, at a time.")]
+    batch_size: Annotated[int, Option(64, "Images, or blocks, at a time.")]
 
 
 class NeighboursOptions(ImageFolder, Search, Computing, total=False):
@@ -131,19 +129,19 @@ class Sample(TypedDict, total=False):
             StrPath,
             Option(
                 REQUIRED,
-                "Folder of photographs, searched recursively.",
-                "folder of photographs, searched recursively; any will do, those trained on too.",
+                "Folder of images, searched recursively.",
+                "folder of images, searched recursively; any will do, those trained on too.",
             ),
         ]
     ]
-    list: Annotated[StrPath | None, Option(None, "Text or CSV file that names the photographs to draw from.")]
+    list: Annotated[StrPath | None, Option(None, "Text or CSV file that names the images to draw from.")]
     out: Result
     sample: Annotated[
         int,
         Option(
             1000,
-            "Photographs to measure.",
-            "photographs to measure, drawn by the seed; fewer if there are fewer. Those that cannot be read are left "
+            "Images to measure.",
+            "images to measure, drawn by the seed; fewer if there are fewer. Those that cannot be read are left "
             "out and counted. Ranks grow with their number: compare only figures of equally many.",
         ),
     ]
@@ -175,7 +173,7 @@ class CheckDraws(TypedDict, total=False):
             True,
             "Measure an untrained backbone of the same kind beside it.",
             "measure an untrained network of the same architecture beside it, without which the diagnosis can say "
-            "little. A module of one's own has none. Its batch norms, which have kept no statistics yet, normalise by "
+            "little. A module of one's own has none. Its batch norms, which have kept no statistics yet, normalize by "
             "each batch, as in training.",
         ),
     ]

@@ -41,12 +41,12 @@ _MAY_CHANGE = (
 def pretrain(
     images: StrPath | None = None, out: StrPath | None = None, **options: Unpack[PretrainOptions]
 ) -> RunFolder:
-    """Pre-train a backbone on a folder of unlabelled photographs.
+    """Pre-train a backbone on a folder of unlabeled images.
 
     Settings are laid over each other in this order: the recipe, the configuration file, the arguments by name, ``set``.
 
     Args:
-        images: folder of photographs, searched recursively; with ``resume`` it may be left out.
+        images: folder of images, searched recursively; with ``resume`` it may be left out.
         out: the run's folder; new or empty, or with ``resume`` the one to continue.
         **options: as ``PretrainOptions`` declares them.
 
@@ -82,7 +82,7 @@ def resolve_settings(images: StrPath | None = None, **options: Unpack[SettingsOp
     """The configuration that ``pretrain`` would run with these arguments, which mean the same there.
 
     Args:
-        images: folder of photographs.
+        images: folder of images.
         **options: as ``SettingsOptions`` declares them.
 
     Raises:

@@ -12,15 +12,17 @@ from jaxtyping import UInt8
 from numpy import ndarray
 from PIL import Image
 
-from manyview.config import BlockViewsConfig, ViewsConfig
+from manyview.config import ViewsConfig, in_pairs
 from manyview.report.common_objects import draw_curve
 from manyview.report.common_objects.table import notes, text_tables
 from manyview.report.shown import (
-    ShownPhotograph,
+    Column,
+    Positives,
+    ShownImage,
     Views,
     colour,
+    columns,
     explanation,
-    pair_name,
     settings,
     title,
 )
@@ -28,7 +30,7 @@ from manyview.views import Box
 
 _INK = "#222222"
 _QUALITY = 90  # of the JPEGs
-_OUTSET = 0.009  # of the photograph's larger side, as in the picture
+_OUTSET = 0.009  # of the image's larger side, as in the picture
 _STYLE = """
 body { margin: 2rem auto; max-width: 100rem; padding: 0 1.5rem; background: #fff; color: #222;
        font: 15px/1.5 system-ui, sans-serif; }
@@ -53,84 +55,97 @@ img.curve { max-width: 100%; }
 
 
 def views_page(
-    photographs: Sequence[ShownPhotograph],
+    photographs: Sequence[ShownImage],
     config: ViewsConfig,
     usual: ViewsConfig | None = None,
     *,
     seed: int,
     epoch: int,
     count: dict[str, Any] | None = None,
+    positives: Positives | None = None,
 ) -> str:
     """The page as HTML; its images are JPEGs within it.
 
     Args:
         photographs: What to show.
         config: The run's views.
-        usual: Views of the usual kind, if the photographs were given any.
+        usual: Views of the usual kind, if the images were given any.
         seed: The run's seed.
         epoch: The epoch whose views are shown.
         count: Common objects as ``metrics.json`` holds them, if they were counted.
+        positives: Indices of the views that are positives of each other, as the run's method has them; unset: pairs.
     """
+    its_columns = columns(config, positives)
+    sets = positives or in_pairs(config.layout)
+    legend = _legend(any(column.outlined for column in its_columns), all(len(views) == 2 for views in sets))
     lines = [
         "<!DOCTYPE html>",
         '<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        f"<title>{escape(title(config))}</title><style>{_STYLE}{_highlights(config)}</style></head><body>",
+        f"<title>{escape(title(config))}</title><style>{_STYLE}{_highlights(len(sets))}</style></head><body>",
         f"<h1>{escape(title(config))}</h1>",
-        f"<p>{escape(explanation(config, usual))}</p>",
-        f'<p class="pale">{escape(settings(config, seed, epoch, photographs))} {escape(_legend(config))}</p>',
+        f"<p>{escape(explanation(config, usual, positives))}</p>",
+        f'<p class="pale">{escape(settings(config, seed, epoch, photographs))} {escape(legend)}</p>',
     ]
     for photograph in photographs:
-        lines += _photograph(photograph, config)
+        lines += _photograph(photograph, its_columns, _side_by_side(config, len(its_columns)))
     if count is not None:
         lines += _count(count)
     return "\n".join([*lines, "</body></html>", ""])
 
 
-def _legend(config: ViewsConfig) -> str:
-    dashed = "Dashed: the blocks, drawn a little larger. " if isinstance(config, BlockViewsConfig) else ""
-    return f"{dashed}Solid: the crops. One colour, one pair; point at a pair to see its own outlines alone."
+def _legend(blocks: bool, pairs: bool) -> str:
+    dashed = "Dashed: the blocks, drawn a little larger. " if blocks else ""
+    what = "pair" if pairs else "set of positives"
+    return f"{dashed}Solid: the crops. One color, one {what}; point at a {what} to see its own outlines alone."
 
 
-def _highlights(config: ViewsConfig) -> str:
+def _highlights(sets: int) -> str:
     """A pair under the pointer fades the outlines of the others."""
     return "".join(
-        f".row:has(.pair-{pair}:hover) .large rect:not(.of-{pair}) {{ opacity: .12; }}\n"
-        for pair in range(config.pairs)
+        f".row:has(.pair-{pair}:hover) .large rect:not(.of-{pair}) {{ opacity: .12; }}\n" for pair in range(sets)
     )
 
 
-def _photograph(photograph: ShownPhotograph, config: ViewsConfig) -> Iterator[str]:
-    """A photograph and its views in a row that wraps on narrow screens."""
+def _side_by_side(config: ViewsConfig, count: int) -> int:
+    """Columns of views that stand side by side: those of a row of the grid, or four."""
+    first = config.layout[0]
+    return min(first.grid[1] if first.blocks and first.grid != (2, 2) else 4, count)
+
+
+def _photograph(photograph: ShownImage, columns: Sequence[Column], side_by_side: int) -> Iterator[str]:
+    """An image and its views in a row that wraps on narrow screens."""
     yield f"<h2>{escape(photograph.name)}</h2>"
-    yield f'<div class="row{" many" if config.pairs > 4 else ""}">'
-    yield _outlined(photograph, photograph.views, large=True, blocks=isinstance(config, BlockViewsConfig))
-    wide = config.grid[1] if isinstance(config, BlockViewsConfig) and config.grid != (2, 2) else 4
-    yield f'<div class="pairs" style="grid-template-columns: repeat({min(wide, config.pairs)}, max-content)">'
-    for pair in range(config.pairs):
-        yield _pair(photograph.views, pair, pair_name(config, pair), colour(pair))
+    yield f'<div class="row{" many" if len(columns) > 4 else ""}">'
+    yield _outlined(photograph, photograph.views, columns, large=True)
+    yield f'<div class="pairs" style="grid-template-columns: repeat({side_by_side}, max-content)">'
+    for column in columns:
+        yield _column(photograph.views, column, colour(column.positives))
     yield "</div>"
     if photograph.usual is not None:
         yield '<div class="usual"><figure><figcaption class="name">usual cropping, for comparison</figcaption>'
-        yield _outlined(photograph, photograph.usual, large=False, blocks=False)
+        pair = Column("\u00a0", positives=0, views=(0, 1), outlined=False)
+        yield _outlined(photograph, photograph.usual, [pair], large=False)
         yield "</figure>"
-        yield _pair(photograph.usual, 0, "\u00a0", _INK)
+        yield _column(photograph.usual, pair, _INK)
         yield "</div>"
     yield "</div>"
 
 
-def _outlined(photograph: ShownPhotograph, views: Views, large: bool, blocks: bool) -> str:
-    """The photograph with the outlines of blocks and crops, in its own pixels as units."""
+def _outlined(photograph: ShownImage, views: Views, columns: Sequence[Column], large: bool) -> str:
+    """The image with the outlines of blocks and crops, in its own pixels as units."""
     width, height = photograph.width, photograph.height
     outset = _OUTSET * max(width, height)
+    blocks = [column for column in columns if column.outlined]
     margin = 8.5 * outset if blocks else outset
     shapes = []
-    if blocks:
-        for pair, view in enumerate(views.parameters[::2]):
-            shapes.append(_outline(view.block, pair, colour(pair), 1.8, outset * (pair % 8 + 0.5), dashed=True))
-    for number, view in enumerate(views.parameters):
-        pair = number // 2
-        shapes.append(_outline(view.crop, pair, colour(pair) if large else _INK, 2.4 if large else 1.8, 0.0))
+    for number, column in enumerate(blocks):
+        block, stroke = views.parameters[column.views[0]].block, colour(column.positives)
+        shapes.append(_outline(block, column.positives, stroke, 1.8, outset * (number % 8 + 0.5), dashed=True))
+    for column in columns:
+        stroke, thickness = (colour(column.positives), 2.4) if large else (_INK, 1.8)
+        for view in column.views:
+            shapes.append(_outline(views.parameters[view].crop, column.positives, stroke, thickness, 0.0))
     box = f"{-margin:g} {-margin:g} {width + 2 * margin:g} {height + 2 * margin:g}"
     return (
         f'<svg class="{"large" if large else "small"}" viewBox="{box}" preserveAspectRatio="xMinYMin" role="img" '
@@ -154,15 +169,16 @@ def _outline(box: Box, pair: int, stroke: str, thickness: float, outset: float, 
     )
 
 
-def _pair(views: Views, pair: int, name: str, frame: str) -> str:
-    """The two views of a pair, one above the other."""
+def _column(views: Views, column: Column, frame: str) -> str:
+    """One or two views, one above the other."""
     figures = "".join(
         f'<figure class="view"><img src="{_jpeg(views.pixels[view])}" style="border-color: {frame}" '
         f'alt="view {view + 1}"><figcaption class="pale">{escape(views.captions[view])}</figcaption></figure>'
-        for view in (2 * pair, 2 * pair + 1)
+        for view in column.views
     )
-    caption = f'<figcaption class="name" style="color: {frame}">{escape(name)}</figcaption>'
-    return f'<figure class="pair-{pair}">{caption}{figures}</figure>'
+    name = escape(column.name or "\u00a0")
+    caption = f'<figcaption class="name" style="color: {frame}">{name}</figcaption>'
+    return f'<figure class="pair-{column.positives}">{caption}{figures}</figure>'
 
 
 def _count(count: dict[str, Any]) -> Iterator[str]:

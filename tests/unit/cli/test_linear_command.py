@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from commands import Command, complaint
 from manyview.cli.progress import phases, rate_in_words
 from manyview.evaluation.linear import training as linear_training
+from tests.helpers.commands import Command, complaint
 
 VERB = "linear"  # what the fixture ``command`` runs
 

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from commands import Command, complaint
 from manyview.config import PretrainConfig
 from manyview.images import find_images
-from manyview.training.data import ViewDataset
-from tiny import train_tiny, write_photographs
+from manyview.training.data import Sample, ViewDataset
+from tests.helpers.commands import Command, complaint
+from tests.helpers.tiny import train_tiny, write_images
 
 VERB = "views"
 
@@ -33,14 +33,21 @@ def views_in(page: Path) -> list[np.ndarray]:
     return [np.asarray(Image.open(io.BytesIO(base64.b64decode(source)))).astype(int) for source in sources]
 
 
-def assert_alike(shown: list[np.ndarray], expected: np.ndarray) -> None:
+def assert_alike(shown: list[np.ndarray], expected: list[np.ndarray]) -> None:
     """But for the loss of JPEG, which is small beside the difference of other views."""
-    for view, pixels in zip(shown, expected.transpose(0, 2, 3, 1), strict=True):
+    for view, pixels in zip(shown, expected, strict=True):
+        assert view.shape == pixels.shape
         assert np.abs(view - pixels).mean() < 10
 
 
+def views_of(sample: Sample) -> list[np.ndarray]:
+    """A run's views of an image, group by group."""
+    assert isinstance(sample.groups, tuple)
+    return [view.transpose(1, 2, 0) for group in sample.groups for view in group]
+
+
 def labels(folder: Path, photographs: Path, **extra: Any) -> Path:
-    """A COCO file of all photographs but the last, each with two objects, the first with a crowd."""
+    """A COCO file of all images but the last, each with two objects, the first with a crowd."""
     names = sorted(file.name for file in photographs.iterdir())[:-1]
     content = {
         "images": [{"id": n, "file_name": name, "width": 64, "height": 48} for n, name in enumerate(names)],
@@ -55,42 +62,58 @@ def labels(folder: Path, photographs: Path, **extra: Any) -> Path:
     return folder / "boxes.json"
 
 
-@pytest.mark.parametrize("chosen", [["--recipe", "released"], ["--set", "views.grid=[1,3]"], ["--recipe", "simsiam"]])
-def test_shows_the_views_of_the_run(command: Command, photographs: Path, tmp_path: Path, chosen: list[str]) -> None:
+CHOSEN: list[tuple[str, dict[str, Any], bool]] = [
+    ("released", {}, True),
+    ("paper", {"views.grid": [1, 3]}, True),
+    ("simsiam", {}, False),
+    ("paper", {"views.kind": "both", "views.pairs": 2}, True),
+    ("simsiam", {"views.kind": "groups", "views.groups": [{"count": 2}, {"size": 64, "count": 6}]}, False),
+]
+
+
+@pytest.mark.parametrize(("recipe", "settings", "beside"), CHOSEN)
+def test_shows_the_views_of_the_run(
+    command: Command, photographs: Path, tmp_path: Path, recipe: str, settings: dict[str, Any], beside: bool
+) -> None:
     """With a list of names, a seed and an epoch; against what a run's loader gives for the same."""
     (tmp_path / "some.txt").write_text("11.jpg\n03.jpg\n07.jpg\n")
-    words = [*chosen, "--list", tmp_path / "some.txt", "--seed", 5, "--view-size", 48, "--set", "views.blur=[0,0]"]
+    settings = {"views.blur": [0, 0], **settings}
+    (tmp_path / "settings.json").write_text(json.dumps(nested(settings)))
+    words = ["--recipe", recipe, "--list", tmp_path / "some.txt", "--seed", 5, "--view-size", 48]
+    words += ["--config", tmp_path / "settings.json"]
     status, _, err = command(photographs, "--out", tmp_path / "a.html", "--only", "07.jpg", "--epoch", 3, *words)
     assert (status, err.strip()) == (0, "")
 
     run = train_tiny(
         photographs,
         tmp_path / "run",
-        recipe=chosen[1] if chosen[0] == "--recipe" else "paper",
+        recipe=recipe,
         list=tmp_path / "some.txt",
         seed=5,
         view_size=48,
         batch_size=2,
         epochs=1,
-        settings={"views.blur": [0, 0], **({"views.grid": [1, 3]} if chosen[0] == "--set" else {})},
+        settings=settings,
     )
     config = PretrainConfig.model_validate(run.read_json("config.json"))
-    sample = ViewDataset(find_images(photographs, tmp_path / "some.txt"), config, renderer="cpu")[3, 1]
-    assert sample.groups is not None
-    shown = views_in(tmp_path / "a.html")
-    assert len(shown) == len(sample.groups[0]) + (0 if "simsiam" in chosen else 2)
-    assert_alike(shown[: len(sample.groups[0])], sample.groups[0])
+    dataset = ViewDataset(find_images(photographs, tmp_path / "some.txt"), config, renderer="cpu")
+    expected, shown = views_of(dataset[3, 1]), views_in(tmp_path / "a.html")
+    assert len(shown) == len(expected) + (2 if beside else 0)
+    assert_alike(shown[: len(expected)], expected)
     with pytest.raises(AssertionError):
-        assert_alike(shown[: len(sample.groups[0])], sample.groups[0][::-1])
+        assert_alike(shown[: len(expected)], expected[::-1])
 
     # The run's own configuration says all of it.
     status, _, _ = command(
         "--config", run.path / "config.json", "--out", tmp_path / "b.html", "--only", "07.jpg", "--epoch", 0
     )
     assert status == 0
-    again = ViewDataset(find_images(photographs, tmp_path / "some.txt"), config, renderer="cpu")[0, 1]
-    assert again.groups is not None
-    assert_alike(views_in(tmp_path / "b.html")[: len(again.groups[0])], again.groups[0])
+    assert_alike(views_in(tmp_path / "b.html")[: len(expected)], views_of(dataset[0, 1]))
+
+
+def nested(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of the views as a file holds them."""
+    return {"views": {key.removeprefix("views."): value for key, value in settings.items()}}
 
 
 def test_picture_and_page_by_the_ending(command: Command, photographs: Path, tmp_path: Path) -> None:
@@ -102,7 +125,7 @@ def test_picture_and_page_by_the_ending(command: Command, photographs: Path, tmp
     assert sorted(file.name for file in (tmp_path / "new").iterdir()) == ["a.Html", "a.PNG"]
 
 
-def test_how_many_and_which_photographs(command: Command, photographs: Path, tmp_path: Path) -> None:
+def test_how_many_and_which_images(command: Command, photographs: Path, tmp_path: Path) -> None:
     def names(*words: object) -> list[str]:
         status, _, _ = command(photographs, "--out", tmp_path / "a.html", "--view-size", 16, *words)
         assert status == 0
@@ -114,8 +137,8 @@ def test_how_many_and_which_photographs(command: Command, photographs: Path, tmp
     assert names("--only", "./09.jpg", "--only", "03.jpg") == ["09.jpg", "03.jpg"]
 
 
-def test_unreadable_photographs_are_skipped_with_a_word(command: Command, tmp_path: Path) -> None:
-    folder = write_photographs(tmp_path / "photos", 3)
+def test_unreadable_images_are_skipped_with_a_word(command: Command, tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "photos", 3)
     (folder / "00.jpg").write_bytes(b"nothing of that kind")
     status, out, _ = command(folder, "--out", tmp_path / "a.html", "--view-size", 16, "--photos", 2)
     assert status == 0
@@ -124,7 +147,7 @@ def test_unreadable_photographs_are_skipped_with_a_word(command: Command, tmp_pa
 
     status, _, err = command(folder, "--out", tmp_path / "b.html", "--only", "00.jpg")
     assert status == 2
-    assert err.strip() == f"Error: none of the photographs to be drawn from {folder} can be read"
+    assert err.strip() == f"Error: none of the images to be drawn from {folder} can be read"
     assert not (tmp_path / "b.html").exists()
 
 
@@ -133,7 +156,7 @@ def test_bands(command: Command, tmp_path: Path) -> None:
     np.save(tmp_path / "tiles" / "a.npy", np.arange(40 * 30 * 4, dtype=np.uint16).reshape(30, 40, 4))
     status, _, _ = command(tmp_path / "tiles", "--out", tmp_path / "a.html", "--view-size", 16, "--set", "data.bands=4")
     assert status == 0
-    assert "band 0 of 4 is shown, in grey, with stretched contrast" in (tmp_path / "a.html").read_text()
+    assert "band 0 of 4 is shown, in gray, with stretched contrast" in (tmp_path / "a.html").read_text()
     assert len(views_in(tmp_path / "a.html")) == 10
 
 
@@ -185,12 +208,16 @@ def test_counting_follows_the_settings_of_the_blocks(command: Command, photograp
     assert (blocks["scale"], blocks["pairs"], control["pairs"]) == ([0.5, 0.8], 2, 2)
     assert control["scale"] == pytest.approx([0.5 * 0.75, 0.8 * 0.75], rel=1e-5)
 
+    assert command(*words, "--count-epochs", 1, "--set", "views.kind=both", "--set", "views.overlap=.4")[0] == 0
+    result = json.loads((tmp_path / "metrics.json").read_text())["results"]
+    assert [row["pairs"] for row in result if row["overlap"] == 0.4] == [4, 4, 4]
+
     assert command(*words, "--count-epochs", 1, "--recipe", "simsiam")[0] == 0
     blocks = json.loads((tmp_path / "metrics.json").read_text())["results"][1]
     assert (blocks["cropping"], blocks["scale"], blocks["pairs"]) == ("blocks", [0.2, 1.0], 4)
 
 
-def test_labels_of_other_photographs_are_counted_too(command: Command, photographs: Path, tmp_path: Path) -> None:
+def test_labels_of_other_images_are_counted_too(command: Command, photographs: Path, tmp_path: Path) -> None:
     other = {"images": [{"id": 1, "file_name": "elsewhere.jpg", "width": 9, "height": 9}], "annotations": []}
     (tmp_path / "other.json").write_text(json.dumps(other))
     words = [photographs, "--out", tmp_path / "a.png", "--view-size", 16, "--photos", 1, "--count-epochs", 1]
@@ -199,7 +226,7 @@ def test_labels_of_other_photographs_are_counted_too(command: Command, photograp
     assert status == 0
     protocol = json.loads((tmp_path / "metrics.json").read_text())["protocol"]
     assert (protocol["photographs"], protocol["with_objects"], protocol["photographs_of_the_run"]) == (16, 15, 15)
-    assert "of all: common, over all 16 photographs" in " ".join(out.split())
+    assert "of all: common, over all 16 images" in " ".join(out.split())
 
 
 def test_results_of_other_commands_are_not_overwritten(command: Command, photographs: Path, tmp_path: Path) -> None:
@@ -219,7 +246,7 @@ def test_results_of_other_commands_are_not_overwritten(command: Command, photogr
         (["--epoch", "200"], "--epoch 200 is not among the run's 200: the first is 0, the last 199"),
         (["--epoch", "-1"], "'--epoch'"),
         (["--photos", "0"], "'--photos'"),
-        (["--only", "00.jpeg"], "there is no photograph 00.jpeg in"),
+        (["--only", "00.jpeg"], "there is no image 00.jpeg in"),
         (["--only", "nothing/alike"], "names are relative to that folder"),
         (["--recipe", "papre"], "unknown recipe 'papre'; did you mean paper?"),
         (["--set", "views.overlap=.7"], "views.overlap (--set) must be less than or equal to 0.5"),
@@ -247,7 +274,7 @@ def test_labels_without_any_object(command: Command, photographs: Path, tmp_path
 
 
 def test_missing_arguments(command: Command, photographs: Path, tmp_path: Path) -> None:
-    assert "PHOTOS is missing: name the folder of photographs" in mistake(command, "--out", tmp_path / "a.png")
+    assert "PHOTOS is missing: name the folder of images" in mistake(command, "--out", tmp_path / "a.png")
     assert "--out is missing: name the picture to write" in mistake(command, photographs)
     assert "is a folder: name the file to write in it" in mistake(
         command, photographs, "--out", folder(tmp_path / "a.png")

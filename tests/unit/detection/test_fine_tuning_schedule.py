@@ -100,7 +100,7 @@ def shapes(count: int, first: int = 0) -> dict[int, bool]:
     return {index: index % 3 > 0 for index in range(first, first + count)}
 
 
-def test_all_photographs_are_taken_once_in_each_pass_in_orders_of_their_own() -> None:
+def test_all_images_are_taken_once_in_each_pass_in_orders_of_their_own() -> None:
     settings = settled("voc-24k", iterations=35, batch_size=4)
     chosen = dict.fromkeys(range(100, 114), True)
     taken = [place for batch in training_places(settings, chosen, 0) for place in batch]
@@ -131,7 +131,7 @@ def test_a_batch_is_of_one_orientation_and_none_is_left_behind() -> None:
 
 
 def test_too_few_of_one_orientation_are_mixed_with_the_others() -> None:
-    """A batch of one kind would hold the same photograph several times."""
+    """A batch of one kind would hold the same image several times."""
     settings = settled("voc-24k", iterations=100, batch_size=4, precise_batches=9)
     photographs = {index: index > 0 for index in range(8)}
     batches = list(training_places(settings, photographs, 0))
@@ -149,7 +149,7 @@ def test_a_later_start_and_several_processes_change_nothing() -> None:
     assert [first + second for first, second in zip(*parts, strict=True)] == whole
 
 
-def test_statistics_are_measured_on_whole_batches_of_different_photographs() -> None:
+def test_statistics_are_measured_on_whole_batches_of_different_images() -> None:
     settings = settled("voc-24k", batch_size=4, precise_batches=3)
     photographs = shapes(19, first=50)
     batches = statistics_places(settings, photographs, 500)
@@ -163,7 +163,7 @@ def test_statistics_are_measured_on_whole_batches_of_different_photographs() -> 
     assert [first + second for first, second in zip(*parts, strict=True)] == batches
 
 
-def test_statistics_of_few_photographs() -> None:
+def test_statistics_of_few_images() -> None:
     settings = settled("voc-24k", batch_size=4)
     assert len(statistics_places(settings, shapes(19), 5)) == 4  # of 12 wide and 7 high
     [batch] = statistics_places(settings, shapes(3), 5)

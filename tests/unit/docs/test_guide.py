@@ -1,12 +1,15 @@
 """The documents say what the code says."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
 
+from manyview.config import ViewsConfig, parse_assignment, resolve
+from manyview.config.resolve import Assignment, flatten
 from manyview.config.table import markdown, settings
-from manyview.recipes import RECIPES
+from manyview.recipes import RECIPES, recipe_settings
 
 ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -25,6 +28,22 @@ def test_every_setting_says_what_it_means() -> None:
 def test_the_guide_names_every_recipe() -> None:
     guide = (ROOT / "docs/guide.md").read_text()
     assert [name for name in RECIPES if f"| `{name}` |" not in guide] == []
+
+
+def test_the_multi_crop_of_the_guide_is_two_large_and_six_small_views() -> None:
+    guide = (ROOT / "docs/guide.md").read_text()
+    (example,) = [block for block in re.findall(r"```toml\n(.*?)```", guide, re.DOTALL) if "[[views.groups]]" in block]
+    views = resolved(list(flatten(tomllib.loads(example), "guide.md")))
+    assert [(group.size, group.count) for group in views.layout] == [(224, 2), (96, 6)]
+    assert [group.augmentation.blur for group in views.layout] == [(1.0, 0.1), (0.5, 0.5)]
+    assert [group.augmentation.solarize for group in views.layout] == [(0.0, 0.2)] * 2
+    texts = re.findall(r"--set (views\.kind=groups) --set '(views\.groups=.*)'", guide)[0]
+    line = resolved([parse_assignment(text) for text in texts])
+    assert [group.augmentation.scale for group in line.layout] == [group.augmentation.scale for group in views.layout]
+
+
+def resolved(user: list[Assignment]) -> ViewsConfig:
+    return resolve({"data": {"images": "photos"}, **recipe_settings("simsiam")}, user).views
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -18,7 +18,7 @@ from manyview.errors import UserError
 from manyview.methods import METHODS, MethodBatch
 from manyview.methods.moco import MoCo, contrast, info_nce
 from manyview.recipes import recipe_settings
-from tiny import photographs, train_tiny
+from tests.helpers.tiny import photographs, train_tiny
 
 __all__ = ["photographs"]
 
@@ -263,6 +263,11 @@ def test_settings_that_nothing_would_read(texts: list[str], sentence: str) -> No
         (
             {"method.shuffled_parts": 8},
             "method.shuffled_parts is 8, but a batch has only 4 keys, and each part needs two; "
+            "set method.shuffled_parts=2, or use a larger batch",
+        ),
+        (  # the keys of each group of views are shuffled and normalized by themselves
+            {"views.kind": "groups", "views.groups": [{}, {}], "method.shuffled_parts": 4},
+            "method.shuffled_parts is 4, but a batch has only 4 keys, and each part needs two; "
             "set method.shuffled_parts=2, or use a larger batch",
         ),
     ],

@@ -113,7 +113,7 @@ def test_type_checkers_know_the_options(tmp_path: Path) -> None:
     file.write_text(
         "from typing import Unpack\n"
         "from manyview.options.base import verb\n"
-        "from manyview.options.labelled import KnnOptions\n"
+        "from manyview.options.labeled import KnnOptions\n"
         "@verb(KnnOptions)\n"
         "def knn(weights: str, **options: Unpack[KnnOptions]) -> int:\n"
         "    return options['neighbours']\n"

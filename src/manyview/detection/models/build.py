@@ -38,7 +38,7 @@ def build_detector(
 
     Args:
         architecture: "c4" (MoCo's protocol; see ``models.c4``) or "fpn" (see ``models.fpn``).
-        backbone: a torchvision ResNet, such as ``load_backbone`` gives; copied. Its ``mean`` and ``std`` normalise the
+        backbone: a torchvision ResNet, such as ``load_backbone`` gives; copied. Its ``mean`` and ``std`` normalize the
             detector's images.
         classes: without the background.
         masks: whether to predict masks.

@@ -1,4 +1,4 @@
-"""Features of a folder of photographs, pooled and by place, to a file."""
+"""Features of a folder of images, pooled and by place, to a file."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ RECORD_SUFFIX, SKIPPED_SUFFIX = ".json", ".skipped.csv"
 
 @dataclass(frozen=True, slots=True)
 class FileSettings:
-    """What is written of each photograph; checked when made.
+    """What is written of each image; checked when made.
 
     Raises:
         UserError: if a value is out of range.
@@ -61,13 +61,13 @@ class FileSettings:
 
 @verb(EmbedOptions)
 def embed(weights: StrPath, *, progress: Progress = no_progress, **options: Unpack[EmbedOptions]) -> dict[str, Any]:
-    """Write the features of a folder's photographs to one file, which ``read_features`` reads.
+    """Write the features of a folder's images to one file, which ``read_features`` reads.
 
-    Each photograph is warped to S x S and normalised as the backbone's own images were. Batches are written as they
-    are made: memory does not grow with the number of photographs. The file appears when it is whole; beside it lie
-    its record (``.json``) and, where photographs could not be read, their names with the reasons (``.skipped.csv``).
+    Each image is warped to S x S and normalized as the backbone's own images were. Batches are written as they
+    are made: memory does not grow with the number of images. The file appears when it is whole; beside it lie
+    its record (``.json``) and, where images could not be read, their names with the reasons (``.skipped.csv``).
 
-    In Parquet a row is a photograph: "image" (name relative to the folder), "width", "height" (pixels), "features"
+    In Parquet a row is an image: "image" (name relative to the folder), "width", "height" (pixels), "features"
     (D numbers) and, if asked for, "patches" (h x w x D numbers, row by row of the feature map). NPZ holds the arrays
     "images" (N), "sizes" (N, 2), "features" (N, D) and "patches" (N, h, w, D). The record lies within either too: in
     Parquet's metadata under "manyview", in NPZ as the array "record", both JSON. NPZ needs the room on the disk twice
@@ -75,7 +75,7 @@ def embed(weights: StrPath, *, progress: Progress = no_progress, **options: Unpa
 
     Args:
         weights: run folder or checkpoint file.
-        progress: called after each batch with the number of photographs done.
+        progress: called after each batch with the number of images done.
         **options: as ``EmbedOptions`` declares them.
 
     Returns:
@@ -83,7 +83,7 @@ def embed(weights: StrPath, *, progress: Progress = no_progress, **options: Unpa
         "columns" and "dim"), "results" ("photographs" and "skipped", how many), "provenance".
 
     Raises:
-        UserError: if a setting is out of range, the weights or the photographs cannot be used, too many photographs
+        UserError: if a setting is out of range, the weights or the images cannot be used, too many images
             cannot be read, a feature is not finite or too large for float16, ``out`` exists or cannot be written, or
             pyarrow is missing for Parquet.
         KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM, after the current batch; nothing is written then.
@@ -143,7 +143,7 @@ def format_written(record: dict[str, Any], out: Path) -> str:
     what = f"{protocol['feature_dim']:,} features each ({protocol['pool']} at {protocol['size']} px)"
     if shape:
         what += f" and {shape['rows']} x {shape['columns']} places of {shape['dim']:,}"
-    lines = f"{results['photographs']:,} photographs: {what}, {protocol['dtype']}, by {protocol['backbone']}"
+    lines = f"{results['photographs']:,} images: {what}, {protocol['dtype']}, by {protocol['backbone']}"
     listing = out.with_suffix(SKIPPED_SUFFIX)
     skipped = f"; {results['skipped']:,} could not be read, listed in {listing}" if results["skipped"] else ""
     return f"{lines}\nWritten to {out} ({out.stat().st_size / 1e6:,.1f} MB){skipped}"
@@ -159,7 +159,7 @@ def _write_rows(
     progress: Progress,
     stop: StopRequest,
 ) -> dict[str, int] | None:
-    """Write all rows; gives the shape of a photograph's patches, if those are written."""
+    """Write all rows; gives the shape of an image's patches, if those are written."""
     frozen = FrozenBackbone(network, resolve_device(settings.device), resolve_precision(settings.precision))
     images = ImageDataset(files, settings.size, fixed_views, bands(network))
     shape: dict[str, int] | None = None

@@ -1,4 +1,4 @@
-"""Label-free measures of a backbone on a sample of photographs, and a diagnosis in a sentence."""
+"""Label-free measures of a backbone on a sample of images, and a diagnosis in a sentence."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from manyview.runs.progress import Progress, no_progress
 from manyview.runtime import resolve_device, resolve_precision
 
 HEALTH_FILE = "health.json"
-_UNTRAINED = f"{UNTRAINED}; batch norms normalise by each batch of {BATCH_SIZE} photographs"
+_UNTRAINED = f"{UNTRAINED}; batch norms normalize by each batch of {BATCH_SIZE} images"
 # Enough to tell healthy from collapsed, and few enough to take less time than one training step at the usual batch.
 HEALTH_SAMPLE = 256
 
@@ -54,7 +54,7 @@ def check_weights(
 
     Measured are the features, which are the global average of the backbone's feature map, and where ``weights`` are a
     run's, also its projections z of them: the deviation of z/|z|, RankMe, alpha-ReQ and uniformity on whole
-    photographs warped to S x S, and alignment between two augmented views of each. All networks are in eval mode.
+    images warped to S x S, and alignment between two augmented views of each. All networks are in eval mode.
 
     Args:
         weights: run folder or checkpoint file.
@@ -65,12 +65,12 @@ def check_weights(
     Returns:
         Plain data, as in metrics.json: "protocol" (all that the figures depend on), "results" (for "pretrained" and
         "random_init": of "features" and, for a run, "projections" the measures "dim", "std", "rankme", "rankme_share"
-        (of the smaller of photographs and dim), "alpha_req" (None if too few dimensions), "uniformity", "alignment"),
+        (of the smaller of images and dim), "alpha_req" (None if too few dimensions), "uniformity", "alignment"),
         "diagnosis" ("verdict": "healthy", "partly collapsed", "collapsed" or "undecided", and "sentence"),
         "provenance".
 
     Raises:
-        UserError: a setting is out of range, the weights or the photographs cannot be used, ``out`` already holds a
+        UserError: a setting is out of range, the weights or the images cannot be used, ``out`` already holds a
             metrics.json or cannot be written.
     """
     origin = provenance()
@@ -118,11 +118,11 @@ def check_weights(
 
 
 def check_run(run: RunFolder, config: PretrainConfig, *, module: nn.Module | None = None) -> str:
-    """Check the weights of a run that is done, on some of its photographs; leaves ``health.json`` in its folder.
+    """Check the weights of a run that is done, on some of its images; leaves ``health.json`` in its folder.
 
     Args:
         run: the run's folder.
-        config: what the run was told last; the photographs, the loader processes and the device are taken from it.
+        config: what the run was told last; the images, the loader processes and the device are taken from it.
         module: the backbone, if it is a module of one's own; a copy is measured.
 
     Returns:
@@ -146,11 +146,11 @@ def check_run(run: RunFolder, config: PretrainConfig, *, module: nn.Module | Non
     return sentence
 
 
-def measure(vectors: Float32[Tensor, "photographs 3 dim"]) -> Measures:
+def measure(vectors: Float32[Tensor, "images 3 dim"]) -> Measures:
     """The measures of one kind of vectors, which are finite.
 
     Args:
-        vectors: of at least two photographs, each as a whole and in two views.
+        vectors: of at least two images, each as a whole and in two views.
     """
     whole, first, second = vectors.unbind(1)
     rank, alpha = effective_rank(whole), alpha_req(whole)
@@ -166,7 +166,7 @@ def measure(vectors: Float32[Tensor, "photographs 3 dim"]) -> Measures:
 
 
 def _check_settings(sample: int, size: int | None, seed: int, workers: int | None) -> None:
-    require(sample >= 2, f"sample must be at least 2 photographs, not {sample}")
+    require(sample >= 2, f"sample must be at least 2 images, not {sample}")
     require(size is None or size >= MIN_SIZE, f"size must be at least {MIN_SIZE} pixels, not {size}")
     require(0 <= seed < 2**63, f"seed must be from 0 to 2**63 - 1, not {seed}")
     require(workers is None or workers >= 0, f"workers must be at least 0, not {workers}")
@@ -183,10 +183,10 @@ def _load(
 
 
 def _without_statistics(network: Backbone) -> Backbone:
-    """Make batch norms normalise by each batch, in eval mode too.
+    """Make batch norms normalize by each batch, in eval mode too.
 
     Those of an untrained network still hold mean 0 and variance 1, under which its features nearly coincide: a mere
-    pass over the photographs, without any learning, would multiply their rank.
+    pass over the images, without any learning, would multiply their rank.
     """
     for norm in network.modules():
         if isinstance(norm, _BatchNorm):
@@ -219,7 +219,7 @@ def _describe_weights(weights: Path, network: Backbone, trained: Trained | None)
         **describe_pixels(network),
         "alpha_req": "least squares on log eigenvalues {} to {}, weights 1/k".format(*ALPHA_REQ_RANKS),
         "uniformity": "t = 2",
-        "alignment": "alpha = 2, between two views of each photograph",
+        "alignment": "alpha = 2, between two views of each image",
         **describe_versions(),
     }
 
@@ -251,7 +251,7 @@ def _check_features(found: FeaturesInViews) -> None:
     if readable < 2:
         first = f"; not {found.unreadable[0].path} ({found.unreadable[0].reason})" if found.unreadable else ""
         raise UserError(
-            f"at least two photographs are needed, but only {readable} of {readable + len(found.unreadable)} can be "
+            f"at least two images are needed, but only {readable} of {readable + len(found.unreadable)} can be "
             f"read{first}"
         )
     for vectors in found.by_network.values():

@@ -7,7 +7,7 @@ from typing import Any, Unpack
 from manyview.evaluation.linear.settings import LinearSettings, describe, of_recipe
 from manyview.evaluation.linear.training import LinearEvaluation
 from manyview.evaluation.resume import unfinished
-from manyview.evaluation.session import LabelledEvaluation
+from manyview.evaluation.session import LabeledEvaluation
 from manyview.options.base import StrPath, verb
 from manyview.options.labelled import LinearOptions
 from manyview.runs.progress import Progress, no_progress
@@ -17,12 +17,12 @@ from manyview.runs.progress import Progress, no_progress
 def linear_evaluation(
     weights: StrPath, *, progress: Progress = no_progress, **options: Unpack[LinearOptions]
 ) -> dict[str, Any]:
-    """Train a linear head on a frozen backbone's pooled features and measure it on other photographs.
+    """Train a linear head on a frozen backbone's pooled features and measure it on other images.
 
     The backbone is in eval mode. The head is one linear layer (weights N(0, .01), bias 0), trained with binary
     cross-entropy on logits by SGD (momentum .9) with the learning rate base_learning_rate x batch_size / 256, which
-    falls along a cosine. Training photographs are cropped at random (8 to 100 % of the area) and mirrored anew every
-    epoch; validation photographs are seen as ``crop`` says. Under torchrun the photographs are shared out over the
+    falls along a cosine. Training images are cropped at random (8 to 100 % of the area) and mirrored anew every
+    epoch; validation images are seen as ``crop`` says. Under torchrun the images are shared out over the
     processes; every process trains the same head on the features of all, so that the figures are those of one process.
 
     Args:
@@ -42,7 +42,7 @@ def linear_evaluation(
     """
     options = of_recipe(options)
     settings = LinearSettings.of(options)
-    begun = LabelledEvaluation.begin(weights, options, settings.head.seed)
+    begun = LabeledEvaluation.begin(weights, options, settings.head.seed)
     protocol = {**describe(options, settings.head), **begun.protocol}
     with unfinished(begun.out, protocol, options["resume"]) as kept:
         evaluation = LinearEvaluation(begun.data, settings, begun.extraction, kept, progress)

@@ -34,9 +34,9 @@ class LinearSettings:
         head: epochs, batch size, learning rate, weight decay, seed.
         metrics: threshold at the top level of the results, kind of average precision, compatibility.
         cached: whether the head is trained on features extracted once.
-        flips: whether each epoch takes the features of the mirrored photograph with probability .5.
+        flips: whether each epoch takes the features of the mirrored image with probability .5.
         measured: "last", or "best" for the epoch of the best validation mAP.
-        resamples: of the bootstrap over validation photographs; 0 for no intervals.
+        resamples: of the bootstrap over validation images; 0 for no intervals.
 
     Raises:
         UserError: if a value is out of range.
@@ -95,12 +95,12 @@ def describe(options: LinearOptions, head: HeadSettings) -> dict[str, Any]:
         "momentum": head.momentum,
         "head_init": f"weights normal with standard deviation {INITIAL_STD}, bias 0",
         "untrained_backbone": UNTRAINED,
-        **describe_report(options["resamples"], "of the training photographs without augmentation"),
+        **describe_report(options["resamples"], "of the training images without augmentation"),
     }
 
 
 def _train_transform(cached: bool, flips: bool) -> str:
     if not cached:
         return _AUGMENTATION
-    mirrored = ", of each photograph and its mirror image, either with probability .5" if flips else ""
+    mirrored = ", of each image and its mirror image, either with probability .5" if flips else ""
     return f"features extracted once, without augmentation{mirrored}"

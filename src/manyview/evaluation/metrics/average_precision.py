@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int, Shaped
 
 from manyview.errors import UserError
-from manyview.evaluation.metrics.scores import LabelledScores
+from manyview.evaluation.metrics.scores import LabeledScores
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Ranking:
         return np.cumsum(found, axis=0), np.cumsum(seen, axis=0)
 
 
-def rank(labelled: LabelledScores) -> list[Ranking]:
+def rank(labelled: LabeledScores) -> list[Ranking]:
     """The ranking of each class."""
     columns = zip(labelled.scores.T, labelled.positives.T, labelled.counted.T, strict=True)
     return [Ranking.of(*column) for column in columns]

@@ -10,7 +10,7 @@ from manyview.errors import UserError
 from manyview.evaluation.metrics.average_precision import average_precisions, mean_over_classes, rank
 from manyview.evaluation.metrics.bootstrap import Resampling, intervals
 from manyview.evaluation.metrics.precision_recall import precision_recall, tallies
-from manyview.evaluation.metrics.scores import LabelledScores, Matrix
+from manyview.evaluation.metrics.scores import LabeledScores, Matrix
 from manyview.evaluation.metrics.thresholds import LOGIT_THRESHOLD, Rule, Threshold, best_thresholds
 from manyview.options.base import Option, select, verb
 from manyview.options.labelled import AveragePrecision, Figures
@@ -62,7 +62,7 @@ def multilabel_metrics(
         UserError: if the shapes differ or are not (images, classes) with at least one of each, if a score is outside
             [0, 1], if a target is neither 0 nor 1, if threshold or top_k is out of range.
     """
-    labelled = LabelledScores.check(scores, targets, ignored)
+    labelled = LabeledScores.check(scores, targets, ignored)
     decided = _of_rule(labelled, Rule(threshold, top_k), compatibility)
     return {**_of_ranking(labelled, average_precision), **decided}
 
@@ -117,7 +117,7 @@ def multilabel_report(
         UserError: as for ``multilabel_metrics``; or if only one of train_scores and train_targets is given, or
             resamples, seed or confidence is out of range.
     """
-    labelled = LabelledScores.check(scores, targets, options["ignored"])
+    labelled = LabeledScores.check(scores, targets, options["ignored"])
     average_precision, compatibility = options["average_precision"], options["compatibility"]
     rules = _rules(float(threshold), labelled.scores.shape[1]) | _best_rule(options, labelled.scores.shape[1])
     headline = next(iter(rules))
@@ -154,13 +154,13 @@ def _rules(threshold: float, classes: int) -> dict[str, Rule]:
     return {headline: Rule(threshold), **{name: rule for name, rule in named.items() if name != headline}}
 
 
-def _of_ranking(labelled: LabelledScores, kind: str) -> dict[str, Any]:
+def _of_ranking(labelled: LabeledScores, kind: str) -> dict[str, Any]:
     """MAP and AP, which depend on the order of the images alone."""
     ap = average_precisions(rank(labelled), np.ones((len(labelled.scores), 1)), kind)
     return {"mAP": mean_over_classes(ap).item(), "AP": ap[0].tolist()}
 
 
-def _of_rule(labelled: LabelledScores, rule: Rule, compatibility: str | None) -> dict[str, Any]:
+def _of_rule(labelled: LabeledScores, rule: Rule, compatibility: str | None) -> dict[str, Any]:
     """The figures that depend on decisions."""
     counts = tallies(labelled, rule.decide(labelled)).sum(axis=0, keepdims=True)
     return {name: values[0].tolist() for name, values in precision_recall(counts, compatibility).items()}

@@ -14,7 +14,7 @@ from manyview.evaluation.data import Data
 from manyview.evaluation.metrics.bootstrap import summarise
 from manyview.evaluation.metrics.multilabel import multilabel_metrics
 from manyview.evaluation.probe.classifiers import FOLDS, ProbeSettings, draw, probe
-from manyview.evaluation.session import Features, LabelledEvaluation
+from manyview.evaluation.session import Features, LabeledEvaluation
 from manyview.evaluation.settings import EXTRACTED_ONCE, MetricSettings
 from manyview.options.base import StrPath, recorded, select, verb
 from manyview.options.labelled import ProbeOptions
@@ -25,18 +25,18 @@ from manyview.runs.progress import Progress, no_progress
 CURVE_FILE = "curve.png"
 
 _CLASSIFIERS = {
-    "logistic": "logistic regression, L2-regularised, by L-BFGS to convergence",
-    "svm": "linear SVM, squared hinge loss, L2-regularised, positives weighing double",
+    "logistic": "logistic regression, L2-regularized, by L-BFGS to convergence",
+    "svm": "linear SVM, squared hinge loss, L2-regularized, positives weighing double",
 }
 _SCALINGS = {
-    "standardised": "every dimension to mean 0 and deviation 1 over the drawn photographs",
-    "unit": "every photograph's features to length 1",
+    "standardised": "every dimension to mean 0 and deviation 1 over the drawn images",
+    "unit": "every image's features to length 1",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """Which parts of the training photographs are drawn; checked when made.
+    """Which parts of the training images are drawn; checked when made.
 
     Raises:
         UserError: if a value is out of range.
@@ -50,7 +50,7 @@ class Draws:
             require(bool(values), f"{name} needs at least one value")
             require(len(set(values)) == len(values), f"{name} has one value twice: give each once")
         for fraction in self.fractions:
-            require(0 < fraction <= 1, f"fraction is a share of the photographs above 0 and up to 1, not {fraction}")
+            require(0 < fraction <= 1, f"fraction is a share of the images above 0 and up to 1, not {fraction}")
         for seed in self.seeds:
             require(seed >= 0, f"seed must be at least 0, not {seed}")
 
@@ -68,11 +68,11 @@ class _Plan:
 def low_label_evaluation(
     weights: StrPath, *, progress: Progress = no_progress, **options: Unpack[ProbeOptions]
 ) -> dict[str, Any]:
-    """Train linear classifiers on a frozen backbone's features of a few and of many labelled photographs.
+    """Train linear classifiers on a frozen backbone's features of a few and of many labeled images.
 
-    For each fraction and seed, photographs are drawn (``manyview.evaluation.probe.classifiers.draw``) and a
-    classifier is fitted for each class; all are measured on the same validation photographs. A fraction that is all
-    photographs is measured once, since every seed draws the same.
+    For each fraction and seed, images are drawn (``manyview.evaluation.probe.classifiers.draw``) and a
+    classifier is fitted for each class; all are measured on the same validation images. A fraction that is all
+    images is measured once, since every seed draws the same.
 
     Args:
         weights: run folder or checkpoint file.
@@ -96,7 +96,7 @@ def low_label_evaluation(
     out = options["out"]
     curve = None if out is None else Path(out) / CURVE_FILE
     require(curve is None or not curve.exists(), f"{out} already holds a {CURVE_FILE}: choose another folder")
-    begun = LabelledEvaluation.begin(weights, options, draws.seeds[0])
+    begun = LabeledEvaluation.begin(weights, options, draws.seeds[0])
     results = {name: _curve(name, features, begun.data, plan, progress) for name, features in begun.features(progress)}
     protocol = {**_describe(options, plan), **begun.protocol}
     if curve is not None and distributed.rank() == 0:
@@ -116,7 +116,7 @@ def _curve(name: str, features: Features, data: Data, plan: _Plan, progress: Pro
         runs = []
         for column, seed in enumerate(draws.seeds):
             drawn = draw(targets, fraction, seed)
-            if column == 0 or len(drawn) < len(targets):  # else the first seed has measured these very photographs
+            if column == 0 or len(drawn) < len(targets):  # else the first seed has measured these very images
                 runs.append({"seed": seed, **_run(features, data, drawn, plan, seed)})
             progress(row * len(draws.seeds) + column + 1, total, phase)
         entries.append({"fraction": fraction, "images": len(drawn), "runs": runs, "summary": summarise(runs)})
@@ -148,9 +148,9 @@ def _describe(options: ProbeOptions, plan: _Plan) -> dict[str, Any]:
     import sklearn
 
     classifier, scaling = plan.probes.classifier, plan.probes.resolved_scaling
-    chosen = f"by class, of the best average precision in {FOLDS}-fold cross-validation on the drawn photographs"
+    chosen = f"by class, of the best average precision in {FOLDS}-fold cross-validation on the drawn images"
     return {
-        "evaluation": "one-vs-rest linear classification on a frozen backbone's features of some training photographs",
+        "evaluation": "one-vs-rest linear classification on a frozen backbone's features of some training images",
         **recorded(ProbeOptions, {**options, "fractions": plan.draws.fractions, "scaling": scaling}),
         "classifier_is": _CLASSIFIERS[classifier],
         "cost_chosen": chosen if len(plan.probes.costs) > 1 else "given",

@@ -1,4 +1,4 @@
-"""Ways from an encoded photograph to the two views of each of its four blocks, each as its library's users write it.
+"""Ways from an encoded image to the two views of each of its four blocks, each as its library's users write it.
 
 All draw the same operations with the same probabilities and ranges, those of SimSiam, which all of them can do.
 """
@@ -46,7 +46,7 @@ class Task:
     """What a contestant is given, before the clock runs.
 
     Attributes:
-        jpegs: the encoded photographs, all of one size.
+        jpegs: the encoded images, all of one size.
         folder: holds the same as files, in the same order.
         view_size: side of a view in pixels.
     """
@@ -62,9 +62,9 @@ class Contestant:
 
     Attributes:
         name: for tables.
-        returns: what a view is: "uint8", or "float32" for normalised float32.
+        returns: what a view is: "uint8", or "float32" for normalized float32.
         how: what it does, in a few words.
-        prepare: from the task to the function that is timed, which takes a photograph's number.
+        prepare: from the task to the function that is timed, which takes an image's number.
         needs: the package without which it cannot run.
     """
 
@@ -124,7 +124,7 @@ def floor(task: Task) -> Callable[[int], Any]:
 
 
 def _floor_plan(data: bytes, index: int, size: int) -> tuple[tuple[int, int], list[tuple[slice, slice]]]:
-    """Width and height to decode a photograph to, and eight crops of that, as rows and columns."""
+    """Width and height to decode an image to, and eight crops of that, as rows and columns."""
     height, width, *_ = simplejpeg.decode_jpeg_header(data)
     parameters = sample_views(BlockViewsConfig(size=size), width, height, seed=0, epoch=0, image=index)
     shrink = largest_shrink((view.crop for view in parameters), size)
@@ -208,18 +208,18 @@ def _tensor_blocks(data: bytes) -> list[torch.Tensor]:
     return [pixels[:, top:bottom, left:right] for left, top, right, bottom in block_boxes(width, height)]
 
 
-UINT8, NORMALISED, LOADER = "manyview, uint8", "manyview, normalised", "manyview, loader"
+UINT8, NORMALIZED, LOADER = "manyview, uint8", "manyview, normalized", "manyview, loader"
 LIGHTLY, PILLOW, FLOOR = "lightly", "torchvision on Pillow", "floor"
 FULL_DECODE = "full decode, same views"
 
 CONTESTANTS = (
     Contestant(UINT8, "uint8", "`BlockViews(output='uint8')` on the encoded bytes", block_views("uint8")),
-    Contestant(NORMALISED, "float32", "`BlockViews()` on the encoded bytes", block_views("normalized")),
+    Contestant(NORMALIZED, "float32", "`BlockViews()` on the encoded bytes", block_views("normalized")),
     Contestant(LOADER, "uint8", "what a loader's worker does in training, reading the file included", loader),
     Contestant(LIGHTLY, "float32", "`SimSiamTransform` on each block", lightly_on_pillow, "lightly"),
     Contestant(PILLOW, "float32", "SimSiam's official transforms on each block, blur by Pillow", torchvision_on_pillow),
     Contestant("torchvision v2", "float32", "the same on uint8 tensors, decoded by torchvision", torchvision_v2),
-    Contestant("kornia", "float32", "the same on one batch of a photograph's blocks", kornia_on_cpu, "kornia"),
+    Contestant("kornia", "float32", "the same on one batch of an image's blocks", kornia_on_cpu, "kornia"),
     Contestant(FLOOR, "uint8", "decoding and eight bare resizes, by simplejpeg and OpenCV", floor),
 )
 WHOLE_PIXELS = Contestant(FULL_DECODE, "uint8", "our views from all pixels instead of a reduced scale", full_decode)

@@ -1,4 +1,4 @@
-"""Fine-tunes the same detector on several backbones and on random initialisation, and writes one JSON and one table.
+"""Fine-tunes the same detector on several backbones and on random initialization, and writes one JSON and one table.
 
     python -m benchmarks.detection runs/a --images VOC/images --train VOC/instances_train.json \
         --val VOC/instances_val.json --iterations 1500 --out detection
@@ -70,7 +70,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def chosen(options: argparse.Namespace) -> list[str]:
-    """Rows by name, random initialisation first."""
+    """Rows by name, random initialization first."""
     names = [RANDOM, *(path.name for path in options.weights)]
     return [name for name in names if not options.only or name in options.only]
 
@@ -83,7 +83,7 @@ def fine_tuned(name: str, options: argparse.Namespace) -> dict[str, Any]:
     by_name = {path.name: path for path in options.weights}
     print(f"{name}:", file=sys.stderr, flush=True)
     return fine_tune(
-        by_name.get(name, options.weights[0]),  # of which random initialisation takes the network alone
+        by_name.get(name, options.weights[0]),  # of which random initialization takes the network alone
         images=options.images,
         train_labels=options.train,
         val_labels=options.val,

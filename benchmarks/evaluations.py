@@ -1,4 +1,4 @@
-"""Measures several backbones by every evaluation, beside random initialisation, and writes one JSON and three tables.
+"""Measures several backbones by every evaluation, beside random initialization, and writes one JSON and three tables.
 
     python -m benchmarks.evaluations quality/paper quality/simsiam --images SCENES/images --train SCENES/train.csv \
         --val SCENES/val.csv --size 128 --out evaluations
@@ -25,7 +25,7 @@ MEASURES: dict[str, tuple[Callable[..., dict[str, Any]], dict[str, Any]]] = {
     "knn": (knn_evaluation, {}),
     "probe": (low_label_evaluation, {"fractions": FRACTIONS}),
 }
-RANDOM = "random initialisation"
+RANDOM = "random initialization"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -78,7 +78,7 @@ def measured(weights: Path, options: argparse.Namespace, *, random_init: bool) -
 
 
 def tables(results: dict[str, dict[str, Any]]) -> list[str]:
-    """Linear, nearest neighbours and few labels, and how long each took; then mAP by pooling."""
+    """Linear, nearest neighbors and few labels, and how long each took; then mAP by pooling."""
     made = [name for name in MEASURES if any(name in one for one in results.values())]
     rows = [row for row in lines(results) if {"linear-gamp", "knn", "probe"} <= row[1].keys()]
     pooled = [row for row in lines(results) if {f"linear-{pool}" for pool in POOLS} <= row[1].keys()]
@@ -103,7 +103,7 @@ def seconds_of(evaluation: dict[str, Any] | None) -> str:
 
 
 def lines(results: dict[str, dict[str, Any]]) -> list[tuple[str, dict[str, Any], str]]:
-    """A row's name, evaluations and place in their results; random initialisation first."""
+    """A row's name, evaluations and place in their results; random initialization first."""
     found = [
         (RANDOM, one, "random_init")
         for one in results.values()

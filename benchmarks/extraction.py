@@ -3,8 +3,8 @@
     python -m benchmarks.extraction [--photos DIR] --out extraction.json [--page docs/performance.md]
 
 ``manyview.evaluation.extract`` on JPEG files, from the start of its loader to the last feature, alternates with the
-same network's bare forward pass over as many tensors that lie ready, normalised, in the same batches. Both share the
-cores with nothing else, so what extraction loses is the core time of loading, normalising and pooling, and the wait for
+same network's bare forward pass over as many tensors that lie ready, normalized, in the same batches. Both share the
+cores with nothing else, so what extraction loses is the core time of loading, normalizing and pooling, and the wait for
 the first batch. By core time, which other work on the machine disturbs less, the same is told a second time.
 """
 
@@ -70,12 +70,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, help="folder of photographs; unset: synthetic scenes")
+    parser.add_argument("--photos", type=Path, help="folder of images; unset: synthetic scenes")
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--size", type=int, default=224, help="side of the inputs in pixels")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--count", type=int, default=3072, help="photographs")
-    parser.add_argument("--rounds", type=int, default=3, help="passes over the photographs, of each kind")
+    parser.add_argument("--rounds", type=int, default=3, help="passes over the images, of each kind")
     parser.add_argument("--precisions", nargs="+", default=["bf16", "float32"], choices=["bf16", "float32"])
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks/extraction.json"))
     parser.add_argument("--page", type=Path, help="document whose table is replaced")
@@ -85,7 +85,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def measure(backbone: Backbone, images: Path, precision: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Alternating passes of both kinds over all photographs; the figures of each round."""
+    """Alternating passes of both kinds over all images; the figures of each round."""
     names = sorted(path.name for path in images.iterdir())
     ready = ready_batch(backbone, images, names[: options.batch_size], options.size)
 
@@ -118,7 +118,7 @@ def measure(backbone: Backbone, images: Path, precision: str, options: argparse.
 
 
 def ready_batch(backbone: Backbone, images: Path, names: Sequence[str], size: int) -> Tensor:
-    """The first batch as the network takes it, loaded and normalised beforehand."""
+    """The first batch as the network takes it, loaded and normalized beforehand."""
     places = [[(0, index) for index in range(len(names))]]
     pixels = next(load_readable(ImageDataset(ImageFiles(images, names), size, fixed_views), places, workers=0))
     return normalize(pixels, backbone.mean, backbone.std).contiguous(memory_format=torch.channels_last)
@@ -149,7 +149,7 @@ def markdown(result: dict[str, Any]) -> str:
         ]
         for precision, found in result["precisions"].items()
     ]
-    head = ["precision", "bare, photographs/s", "extracted", *KEPT.values(), "loading's share of the core time"]
+    head = ["precision", "bare, images/s", "extracted", *KEPT.values(), "loading's share of the core time"]
     about = (
         f"{result['backbone']} at {result['size']} pixels on {result['machine']['cores']} cores; {result['count']} "
         f"{result['photographs']}, in batches of {result['batch_size']}, {result['workers']} workers. Median of the "

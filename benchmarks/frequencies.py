@@ -75,7 +75,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def sample(config: BlockViewsConfig, count: int, seed: int) -> list[ViewParameters]:
-    """Views of photographs 0, 1, 2 ... of one size; the first view of a pair stands at even places."""
+    """Views of images 0, 1, 2 ... of one size; the first view of a pair stands at even places."""
     images = -(-count // views_per_image(config))
     views = (sample_views(config, *SIZE, seed=seed, epoch=0, image=image) for image in range(images))
     return [view for of_image in views for view in of_image]
@@ -84,7 +84,7 @@ def sample(config: BlockViewsConfig, count: int, seed: int) -> list[ViewParamete
 def figures(config: BlockViewsConfig, views: Sequence[ViewParameters]) -> Iterator[Figure]:
     """Every choice that is made for a view, against the configuration."""
     yield share("mirrored", [view.flip for view in views], config.flip)
-    yield share("colours changed", [view.jitter is not None for view in views], config.jitter)
+    yield share("colors changed", [view.jitter is not None for view in views], config.jitter)
     jitters = [view.jitter for view in views if view.jitter is not None]
     for order in permutations(OPERATIONS):
         yield share("order " + ", ".join(order), [jitter.order == order for jitter in jitters], 1 / 24)
@@ -97,7 +97,7 @@ def figures(config: BlockViewsConfig, views: Sequence[ViewParameters]) -> Iterat
     for member, which in enumerate(("first", "second")):
         half = views[member::2]
         yield share(f"blurred, {which} view", [view.blur_sigma is not None for view in half], config.blur[member])
-        yield share(f"solarised, {which} view", [view.solarize for view in half], config.solarize[member])
+        yield share(f"solarized, {which} view", [view.solarize for view in half], config.solarize[member])
     sigmas = [view.blur_sigma for view in views if view.blur_sigma is not None]
     yield from uniform("deviation of the blur", sigmas, *config.blur_sigma)
     yield from crops(config, views)

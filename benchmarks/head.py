@@ -1,10 +1,10 @@
-"""The linear head's mAP beside that of scikit-learn's logistic regression on the same features, equally regularised.
+"""The linear head's mAP beside that of scikit-learn's logistic regression on the same features, equally regularized.
 
     python -m benchmarks.head WEIGHTS... --images DIR --train train.csv --val val.csv --size 64 [--page PAGE]
 
 The head is trained as ``manyview linear --cached`` does it, by SGD over 100 epochs. scikit-learn converges to the
-minimum of the same objective: weight decay d on every weight and bias, and a loss that is a mean over N photographs and
-K classes, are for each class a logistic regression with C = 1 / (d N K) whose bias is regularised like the rest.
+minimum of the same objective: weight decay d on every weight and bias, and a loss that is a mean over N images and
+K classes, are for each class a logistic regression with C = 1 / (d N K) whose bias is regularized like the rest.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def features(weights: Path, labels: ImageLabels, options: argparse.Namespace) ->
 
 
 def logistic_regression(train: Array, val: Array, targets: np.ndarray, strength: float) -> Array:
-    """Logits of the validation photographs, of a classifier a class that has converged."""
+    """Logits of the validation images, of a classifier a class that has converged."""
     regression = LogisticRegression(C=strength, fit_intercept=False, solver="newton-cholesky", tol=1e-8, max_iter=500)
     return np.column_stack([regression.fit(train, column).decision_function(val) for column in targets.T])
 
@@ -137,7 +137,7 @@ def markdown(result: dict[str, Any]) -> str:
     ]
     first = result["weights"][0]
     about = (
-        f"mAP in %, {result['pool']} features at {result['size']} pixels of {first['train_images']:,} photographs with "
+        f"mAP in %, {result['pool']} features at {result['size']} pixels of {first['train_images']:,} images with "
         f"{first['classes']} classes, measured on {first['val_images']:,} others; weight decay "
         f"{result['weight_decay']:g}, {result['epochs']} epochs of SGD. The goal is a difference within {GOAL}."
     )

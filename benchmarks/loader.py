@@ -61,10 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, help="folder of photographs; unset: synthetic scenes")
+    parser.add_argument("--photos", type=Path, help="folder of images; unset: synthetic scenes")
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--view-sizes", type=int, nargs="+", default=[64, 224])
-    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[32, 8], help="photographs a step, for each size")
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[32, 8], help="images a step, for each size")
     parser.add_argument("--count", type=int, default=64, help="photographs")
     parser.add_argument("--rounds", type=int, default=8, help="blocks of steps of each kind")
     parser.add_argument("--steps", type=int, default=4, help="steps a block")
@@ -138,7 +138,7 @@ def markdown(result: dict[str, Any]) -> str:
     """A row for each size of view."""
     rows = [
         [
-            f"{size} pixels, {about['batch_size']} photographs a step, {about['workers']} workers",
+            f"{size} pixels, {about['batch_size']} images a step, {about['workers']} workers",
             *("{median:.3f} ({lowest:.3f} to {highest:.3f})".format(**about[key]) for key in KEPT),
             f"{100 * about['loading_share_of_core_time']:.1f} %",
             f"{100 * about['waiting']:.1f} %",

@@ -2,8 +2,8 @@
 
     python -m benchmarks.parity [--photos DIR] --out parity.json [--page docs/performance.md]
 
-Colours, blur, solarisation and mirroring are each judged alone, on crops that the reference has made; "composed" is
-the whole way from the photograph to the view, with parameters as the recipe "released" draws them.
+Colors, blur, solarization and mirroring are each judged alone, on crops that the reference has made; "composed" is
+the whole way from the image to the view, with parameters as the recipe "released" draws them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ LIMIT = 2.0  # mean levels of 255
 VIEW_SIZES = (224, 64)
 SIZE, LARGE = (640, 480), (2000, 1500)
 CROP, COMPOSED = "crop and resize", "composed"
-REDUCED = {"reduced, little detail": True, "reduced, much detail": False}  # enlarged photographs, or mosaics
+REDUCED = {"reduced, little detail": True, "reduced, much detail": False}  # enlarged images, or mosaics
 WAYS = ("cpu", "device", *REDUCED)
 
 
@@ -67,9 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, help="folder of photographs; unset: synthetic scenes")
-    parser.add_argument("--count", type=int, default=32, help="photographs of 640 x 480")
-    parser.add_argument("--large-count", type=int, default=8, help="photographs of 2000 x 1500, for reduced decoding")
+    parser.add_argument("--photos", type=Path, help="folder of images; unset: synthetic scenes")
+    parser.add_argument("--count", type=int, default=32, help="images of 640 x 480")
+    parser.add_argument("--large-count", type=int, default=8, help="images of 2000 x 1500, for reduced decoding")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"), help="of the device renderer")
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks/parity.json"))
     parser.add_argument("--page", type=Path, help="document whose table is replaced")
@@ -101,7 +101,7 @@ def operations(images: Sequence[Pixels], size: int, device: torch.device) -> dic
 def whole_ways(
     small: Sequence[Pixels], large: Mapping[str, Sequence[bytes]], size: int, device: torch.device
 ) -> dict[str, dict[str, Any]]:
-    """Crop and resize, and everything composed, from the photograph on."""
+    """Crop and resize, and everything composed, from the image on."""
     rows = {}
     for name, prepare in ((CROP, _bare), (COMPOSED, lambda parameters: parameters)):
         found: dict[str, list[tuple[Views, Views]]] = {way: [] for way in WAYS}
@@ -198,7 +198,7 @@ def _on_device(image: Pixels, parameters: Sequence[ViewParameters], size: int, d
 def _reduced_and_whole(
     data: bytes, index: int, size: int, prepare: Callable[[ViewParameters], ViewParameters]
 ) -> tuple[Views, Views]:
-    """Pillow's views of a photograph decoded at the reduced scale that they allow, and of all its pixels."""
+    """Pillow's views of an image decoded at the reduced scale that they allow, and of all its pixels."""
     pixels = decode_image(data)
     parameters = [prepare(p) for p in _sample(_config(size), pixels, index)]
     shrink = largest_shrink((view.crop for view in parameters), size)

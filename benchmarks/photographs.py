@@ -1,4 +1,4 @@
-"""The photographs that the benchmarks work on: somebody's own, or scenes rendered by the package."""
+"""The images that the benchmarks work on: somebody's own, or scenes rendered by the package."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ Pixels = UInt8[np.ndarray, "height width 3"]
 
 
 def jpegs(folder: Path | None, size: tuple[int, int], count: int, *, enlarge: bool = False) -> list[bytes]:
-    """Encoded photographs; arguments as for ``photographs``."""
+    """Encoded images; arguments as for ``photographs``."""
     return [encode(pixels) for pixels in photographs(folder, size, count, enlarge=enlarge)]
 
 
 def photographs(folder: Path | None, size: tuple[int, int], count: int, *, enlarge: bool = False) -> list[Pixels]:
-    """Photographs of a size (width, height), from a folder or, without one, synthetic.
+    """Images of a size (width, height), from a folder or, without one, synthetic.
 
     They are cut to the size's aspect ratio. One that is too small is enlarged or, as that makes it smoother than a
-    photograph of that size would be, laid in a mosaic with as many others as it takes.
+    image of that size would be, laid in a mosaic with as many others as it takes.
     """
     sources = _sources(folder, size)
     return [_one(sources, size, enlarge) for _ in range(count)]
 
 
 def encode(pixels: Pixels) -> bytes:
-    """As JPEG, quality 90, colours at half resolution."""
+    """As JPEG, quality 90, colors at half resolution."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=QUALITY)
     return file.getvalue()
@@ -56,8 +56,8 @@ def write_jpegs(folder: Path, encoded: Iterable[bytes]) -> Path:
 
 
 def describe(folder: Path | None) -> str:
-    """What the photographs are, in a result's words."""
-    return "photographs" if folder else "synthetic scenes, no photographs"
+    """What the images are, in a result's words."""
+    return "photographs" if folder else "synthetic scenes, no images"
 
 
 def _sources(folder: Path | None, size: tuple[int, int]) -> Iterator[Image.Image]:
@@ -79,7 +79,7 @@ def _files(folder: Path) -> Iterator[Image.Image]:
                 yield Image.fromarray(decode_image(files.path(index)))
                 readable += 1
         if not readable:
-            raise SystemExit(f"{folder} holds no photograph that can be read")
+            raise SystemExit(f"{folder} holds no image that can be read")
 
 
 def _one(sources: Iterator[Image.Image], size: tuple[int, int], enlarge: bool) -> Pixels:

@@ -101,10 +101,10 @@ def row(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("images", type=Path, help="folder of photographs")
+    parser.add_argument("images", type=Path, help="folder of images")
     parser.add_argument("--train", type=Path, required=True, help="labels to train the linear head on")
     parser.add_argument("--val", type=Path, required=True, help="labels to measure on")
-    parser.add_argument("--list", type=Path, help="photographs to pre-train on; unset: those of --train")
+    parser.add_argument("--list", type=Path, help="images to pre-train on; unset: those of --train")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--views", type=int, default=150_000, help="views that each run sees, at least")
     parser.add_argument("--view-size", type=int, default=64)

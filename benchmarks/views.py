@@ -1,8 +1,8 @@
-"""How many photographs a second become views on one core, beside other libraries, in one interleaved run.
+"""How many images a second become views on one core, beside other libraries, in one interleaved run.
 
     python -m benchmarks.views [--photos DIR] --out views.json [--page docs/performance.md]
 
-Each round gives every contestant the same photographs, so that whatever else the machine does hits all alike; a ratio
+Each round gives every contestant the same images, so that whatever else the machine does hits all alike; a ratio
 is taken within a round, and the median over the rounds is reported with their range. The clock is the process's own
 time on its core.
 """
@@ -27,7 +27,7 @@ from benchmarks.contestants import (
     FULL_DECODE,
     LIGHTLY,
     LOADER,
-    NORMALISED,
+    NORMALIZED,
     PILLOW,
     UINT8,
     WHOLE_PIXELS,
@@ -41,13 +41,13 @@ from manyview.runtime import single_thread
 
 @dataclass(frozen=True)
 class Format:
-    """Photographs of one size, and the views to make of them.
+    """Images of one size, and the views to make of them.
 
     Attributes:
         name: for the tables.
-        size: width and height of the photographs.
+        size: width and height of the images.
         view_size: side of a view.
-        enlarge: whether photographs that are too small are enlarged, and not laid in a mosaic.
+        enlarge: whether images that are too small are enlarged, and not laid in a mosaic.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Format:
         return self.size[0] * self.size[1] > 4_000_000
 
 
-# A camera's 12 megapixels hold more detail than a small photograph enlarged, and less than a mosaic of many.
+# A camera's 12 megapixels hold more detail than a small image enlarged, and less than a mosaic of many.
 FORMATS = (
     Format("640 x 480, views of 224", (640, 480), 224),
     Format("640 x 480, views of 96", (640, 480), 96),
@@ -69,7 +69,7 @@ FORMATS = (
     Format("4000 x 3000, much detail, views of 224", (4000, 3000), 224, enlarge=False),
 )
 # What is faster than what, for the ratios that are reported.
-RATIOS = tuple((ours, theirs) for ours in (UINT8, LOADER, NORMALISED) for theirs in (LIGHTLY, PILLOW))
+RATIOS = tuple((ours, theirs) for ours in (UINT8, LOADER, NORMALIZED) for theirs in (LIGHTLY, PILLOW))
 LARGE_RATIOS = ((UINT8, FULL_DECODE), (LOADER, FULL_DECODE))
 
 
@@ -95,11 +95,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, help="folder of photographs; unset: synthetic scenes")
+    parser.add_argument("--photos", type=Path, help="folder of images; unset: synthetic scenes")
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks/views.json"))
     parser.add_argument("--page", type=Path, help="document whose table is replaced")
-    parser.add_argument("--count", type=int, default=16, help="photographs of 640 x 480")
-    parser.add_argument("--large-count", type=int, default=4, help="photographs of 12 megapixels")
+    parser.add_argument("--count", type=int, default=16, help="images of 640 x 480")
+    parser.add_argument("--large-count", type=int, default=4, help="images of 12 megapixels")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--seconds", type=float, default=0.5, help="that a contestant works in a round, at least")
     options = parser.parse_args(arguments)
@@ -123,7 +123,7 @@ def one_core() -> Iterator[int | None]:
 
 
 def measure(form: Format, contestants: Sequence[Contestant], options: argparse.Namespace) -> dict[str, Any]:
-    """Throughput of each contestant and the ratios, for photographs of one size."""
+    """Throughput of each contestant and the ratios, for images of one size."""
     if form.is_large:
         contestants = [*contestants, WHOLE_PIXELS]
     count = options.large_count if form.is_large else options.count

@@ -41,9 +41,9 @@ class SimSiam(nn.Module):
 def main() -> None:
     """Train, and print the loss of each epoch."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photos", help="folder of photographs")
+    parser.add_argument("photos", help="folder of images")
     parser.add_argument("--epochs", type=int, default=100)
-    parser.add_argument("--batch-size", type=int, default=64, help="photographs a step")
+    parser.add_argument("--batch-size", type=int, default=64, help="images a step")
     parser.add_argument("--view-size", type=int, default=224)
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -52,9 +52,7 @@ def main() -> None:
     torch.manual_seed(0)
     dataset = LightlyDataset(options.photos, transform=BlockViews(options.view_size, stacked=False))
     if len(dataset) < options.batch_size:
-        raise SystemExit(
-            f"{options.photos} holds {len(dataset)} photographs, less than a batch of {options.batch_size}"
-        )
+        raise SystemExit(f"{options.photos} holds {len(dataset)} images, less than a batch of {options.batch_size}")
     loader = DataLoader(dataset, options.batch_size, shuffle=True, drop_last=True, num_workers=options.workers)
     model = SimSiam().to(options.device)
     criterion = NegativeCosineSimilarity()

@@ -20,7 +20,7 @@ from manyview.views import BlockViews
 
 
 class Photographs(Dataset[tuple[int, Tensor]]):
-    """The photographs of a folder, each as its index and its views (2 x blocks, 3, size, size)."""
+    """The images of a folder, each as its index and its views (2 x blocks, 3, size, size)."""
 
     def __init__(self, folder: Path, views: BlockViews) -> None:
         self.files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in (".jpg", ".jpeg", ".png"))
@@ -45,14 +45,14 @@ def network() -> tuple[nn.Module, nn.Module]:
 
 
 def total_loss(encoder: nn.Module, predictor: nn.Module, views: Tensor, photographs: Tensor) -> Tensor:
-    """Eq. 3 of a batch of views (photographs, 2 x blocks, 3, size, size) and the numbers of their photographs."""
-    # Views 2k and 2k + 1 of a photograph are a positive pair: both show block k.
+    """Eq. 3 of a batch of views (images, 2 x blocks, 3, size, size) and the numbers of their images."""
+    # Views 2k and 2k + 1 of an image are a positive pair: both show block k.
     z1, z2 = (encoder(views[:, first::2].flatten(0, 1)) for first in (0, 1))
     p1, p2 = predictor(z1), predictor(z2)
     similarity = (negative_cosine_similarity(p1, z2.detach()) + negative_cosine_similarity(p2, z1.detach())) / 2
 
     blocks = views.shape[1] // 2
-    ids = photographs.repeat_interleave(blocks).repeat(2)  # the photograph of each vector below
+    ids = photographs.repeat_interleave(blocks).repeat(2)  # the image of each vector below
     image_aware = (image_aware_loss(torch.cat((p1, z2)), ids) + image_aware_loss(torch.cat((p2, z1)), ids)) / 2
     return similarity + 4 * image_aware
 
@@ -60,9 +60,9 @@ def total_loss(encoder: nn.Module, predictor: nn.Module, views: Tensor, photogra
 def parse() -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photos", type=Path, help="folder of photographs")
+    parser.add_argument("photos", type=Path, help="folder of images")
     parser.add_argument("--epochs", type=int, default=100)
-    parser.add_argument("--batch-size", type=int, default=64, help="photographs a step")
+    parser.add_argument("--batch-size", type=int, default=64, help="images a step")
     parser.add_argument("--view-size", type=int, default=224)
     parser.add_argument("--grid", type=int, nargs=2, default=(2, 2), metavar=("ROWS", "COLUMNS"))
     parser.add_argument("--workers", type=int, default=4)
@@ -78,9 +78,7 @@ def main() -> None:
     torch.manual_seed(options.seed)
     dataset = Photographs(options.photos, BlockViews(options.view_size, grid=tuple(options.grid)))
     if len(dataset) < options.batch_size:
-        raise SystemExit(
-            f"{options.photos} holds {len(dataset)} photographs, less than a batch of {options.batch_size}"
-        )
+        raise SystemExit(f"{options.photos} holds {len(dataset)} images, less than a batch of {options.batch_size}")
     loader = DataLoader(dataset, options.batch_size, shuffle=True, drop_last=True, num_workers=options.workers)
     encoder, predictor = (module.to(options.device) for module in network())
     pairs = options.batch_size * options.grid[0] * options.grid[1]

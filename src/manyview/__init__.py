@@ -1,4 +1,4 @@
-"""manyview: pre-train a vision backbone on photographs that hold several things at once.
+"""manyview: pre-train a vision backbone on images that hold several things at once.
 
 The public names load what they need when they are first used, so that importing the package, and the command's
 ``--help``, stay fast.
@@ -7,7 +7,11 @@ The public names load what they need when they are first used, so that importing
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from manyview.backbones import load_backbone
+    from manyview.recipes import pretrain
 
 __version__ = "0.1.0"
 
@@ -17,7 +21,7 @@ _HOME = {
 }
 _MODULES = (
     *("backbones", "config", "detection", "evaluation", "export", "heads", "images", "labels", "losses", "measures"),
-    *("pooling", "recipes", "report", "scenes", "views"),
+    *("options", "pooling", "recipes", "report", "scenes", "views"),
 )
 
 __all__ = ["__version__", "load_backbone", "pretrain", *_MODULES]

@@ -60,10 +60,10 @@ def _describe(layer: nn.Module) -> dict[str, Any]:
 
 
 class Projector(Head):
-    """Three linear layers, each with batch normalisation; ReLU after the first two.
+    """Three linear layers, each with batch normalization; ReLU after the first two.
 
-    No layer has a bias, as the normalisation after it would take it away again. The last normalisation has no
-    learnt scale and shift.
+    No layer has a bias, as the normalization after it would take it away again. The last normalization has no
+    learned scale and shift.
 
     Args:
         in_dim: channels of the pooled backbone.
@@ -84,7 +84,7 @@ class Projector(Head):
 
 
 class Predictor(Head):
-    """A bottleneck of two linear layers: normalisation and ReLU after the first; the second has only a bias.
+    """A bottleneck of two linear layers: normalization and ReLU after the first; the second has only a bias.
 
     Args:
         dim: width of z and of the prediction p.

@@ -43,7 +43,7 @@ def effective_rank(z: Float[Tensor, "vectors dim"]) -> float:
     log(0); here 0 log 0 is 0, so nothing is added.
 
     Args:
-        z: vectors as they are, not centred.
+        z: vectors as they are, not centerd.
 
     Returns:
         from 1 (one direction) to min(vectors, dim); 1 if z is all zeros; NaN if z is not finite.
@@ -61,7 +61,7 @@ def alpha_req(z: Float[Tensor, "vectors dim"], ranks: tuple[int, int] = ALPHA_RE
     al., Nature 2019, whose fit the authors use). The first ten eigenvalues, which do not follow the law, are left out.
 
     Args:
-        z: vectors as they are; they are centred here.
+        z: vectors as they are; they are centerd here.
         ranks: first and last k of the fit; the last is lowered to the number of eigenvalues above rounding.
 
     Returns:
@@ -73,7 +73,7 @@ def alpha_req(z: Float[Tensor, "vectors dim"], ranks: tuple[int, int] = ALPHA_RE
     assert 1 <= first < last, f"ranks are {ranks}"
     vectors = z.detach().double().cpu()
     eigenvalues = _squared_singular_values(vectors - vectors.mean(dim=0)).flip(0)
-    # What the rounding of z itself adds: where all vectors are nearly equal, nothing else is left after centring.
+    # What the rounding of z itself adds: where all vectors are nearly equal, nothing else is left after centering.
     noise = max(z.shape) * (torch.finfo(z.dtype).eps * vectors.abs().max()) ** 2
     used = eigenvalues[first - 1 : last]
     used = used[used > noise]
@@ -116,12 +116,12 @@ def alignment(first: Float[Tensor, "pairs dim"], second: Float[Tensor, "pairs di
     """L_align (Wang and Isola, arXiv 2005.10242): mean of |u_i - v_i|^alpha over positive pairs.
 
     Args:
-        first: vectors of one view of each photograph; u is each divided by its length.
-        second: row by row, of another view of the same photograph; v likewise.
+        first: vectors of one view of each image; u is each divided by its length.
+        second: row by row, of another view of the same image; v likewise.
         alpha: as published, 2.
 
     Returns:
-        0 if both views of every photograph have the same direction, 2 (with alpha 2) if they have nothing in common, 4
+        0 if both views of every image have the same direction, 2 (with alpha 2) if they have nothing in common, 4
         if they are opposite: the lower the better. NaN without pairs, or if a vector is not finite.
     """
     return float((_unit(first) - _unit(second)).norm(dim=1).pow(alpha).mean())

@@ -21,9 +21,9 @@ from manyview.evaluation.health.check import check_weights
 from manyview.export import export_backbone
 from manyview.heads import build_head
 from manyview.methods import METHODS, Method, MethodBatch, build_method
-from processes import joined
-from tiny import METHODS as SMALL
-from tiny import Interrupting, photographs, train_tiny
+from tests.helpers.processes import joined
+from tests.helpers.tiny import METHODS as SMALL
+from tests.helpers.tiny import Interrupting, photographs, train_tiny
 
 __all__ = ["photographs"]
 
@@ -103,13 +103,13 @@ def test_the_loss_is_in_float32_under_autocast(name: str) -> None:
 
 
 @every_method
-def test_all_that_is_trainable_is_optimised_once_and_learns(name: str) -> None:
+def test_all_that_is_trainable_is_optimized_once_and_learns(name: str) -> None:
     method = build(name)
     groups = method.parameter_groups(configured(name))
-    optimised = list(itertools.chain.from_iterable(group["params"] for group in groups))
+    optimized = list(itertools.chain.from_iterable(group["params"] for group in groups))
 
-    assert len(optimised) == len(set(optimised))
-    assert set(optimised) == {parameter for parameter in method.parameters() if parameter.requires_grad}
+    assert len(optimized) == len(set(optimized))
+    assert set(optimized) == {parameter for parameter in method.parameters() if parameter.requires_grad}
     (batch,) = batches(1)
     method(batch)["loss"].backward()
     silent = [key for key, value in method.named_parameters() if value.requires_grad and value.grad is None]

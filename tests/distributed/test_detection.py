@@ -1,4 +1,4 @@
-"""Fine-tuning by two processes: photographs shared out once each, and statistics and figures of all."""
+"""Fine-tuning by two processes: images shared out once each, and statistics and figures of all."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from manyview.detection.checkpoint import load_detector
 from manyview.detection.detect import Computing, find_objects
 from manyview.detection.precise_bn import measure_norms
 from manyview.labels import read_annotations
-from processes import joined
-from shapes import tune_tiny, write_shapes
+from tests.helpers.processes import joined
+from tests.helpers.shapes import tune_tiny, write_shapes
 
 COUNT = 5
 COMPUTING = Computing(torch.device("cpu"), "float32", 0)
 
 
 def found(folder: Path) -> list[dict[str, Any]]:
-    """What a detector finds in the five photographs."""
+    """What a detector finds in the five images."""
     detector, _ = load_detector(folder / "one")
     labels = read_annotations(folder / "labels.json", folder)
     return find_objects(detector, labels, folder, COMPUTING)
@@ -48,7 +48,7 @@ def work(rank: int, place: str) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Five photographs and a detector that one process has trained."""
+    """Five images and a detector that one process has trained."""
     place = tmp_path_factory.mktemp("five")
     tune_tiny(write_shapes(place, COUNT), place / "one", iterations=1, eval_every=None)
     return place
@@ -61,7 +61,7 @@ def processes(folder: Path) -> list[dict[str, Any]]:
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 
-def test_each_photograph_is_looked_at_once(folder: Path, processes: list[dict[str, Any]]) -> None:
+def test_each_image_is_looked_at_once(folder: Path, processes: list[dict[str, Any]]) -> None:
     expected = found(folder)
     assert {entry["image_id"] for entry in expected} == set(range(1, COUNT + 1))
     for process in processes:

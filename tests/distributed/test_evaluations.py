@@ -1,4 +1,4 @@
-"""Linear evaluation by two processes gives one process's figures, also where the photographs do not divide."""
+"""Linear evaluation by two processes gives one process's figures, also where the images do not divide."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch.multiprocessing.spawn import start_processes
 from manyview import distributed
 from manyview.backbones import build_backbone, save_backbone
 from manyview.evaluation import knn_evaluation, linear_evaluation, low_label_evaluation
-from processes import joined
+from tests.helpers.processes import joined
 
 COUNTS = (1, 2, 3, 7)
 FAST: dict[str, Any] = {"size": 32, "workers": 0, "device": "cpu", "resamples": 20}
@@ -23,7 +23,7 @@ HEAD: dict[str, Any] = {"epochs": 3, "batch_size": 3, "measured": "best"}
 
 
 def evaluations(folder: Path, where: str) -> dict[str, Any]:
-    """The results of evaluations on seven photographs."""
+    """The results of evaluations on seven images."""
     data = {"images": folder, "train_labels": folder / "train.csv", "val_labels": folder / "val.csv"}
     weights, out = folder / "backbone.safetensors", folder / where
     found = {
@@ -48,7 +48,7 @@ def work(rank: int, place: str) -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Seven photographs of noise, all of them to train on and to measure on, and weights."""
+    """Seven images of noise, all of them to train on and to measure on, and weights."""
     place = tmp_path_factory.mktemp("seven")
     rng = np.random.default_rng(0)
     rows = ["image,labels"]

@@ -17,7 +17,7 @@ from manyview import distributed
 from manyview.training import loop
 from manyview.training import renderer as choice
 from manyview.training.renderer import Costs, measure_costs
-from tiny import train_tiny, write_photographs
+from tests.helpers.tiny import train_tiny, write_images
 
 
 def work(rank: int, folder: str, port: int, first_says: str) -> None:
@@ -52,7 +52,7 @@ def work(rank: int, folder: str, port: int, first_says: str) -> None:
 
 @pytest.mark.parametrize("first_says", ["cpu", "device"])
 def test_the_first_process_decides(tmp_path: Path, first_says: str) -> None:
-    write_photographs(tmp_path / "photographs")
+    write_images(tmp_path / "photographs")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

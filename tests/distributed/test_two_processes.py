@@ -15,7 +15,7 @@ from manyview import distributed
 from manyview.config import ImageAwareConfig
 from manyview.losses import symmetric_similarity
 from manyview.methods.simsiam import image_aware_term
-from processes import joined, threads
+from tests.helpers.processes import joined, threads
 
 PHOTOGRAPHS, PAIRS = 4, 3
 ORDER = torch.randperm(PHOTOGRAPHS * PAIRS, generator=torch.Generator().manual_seed(3))

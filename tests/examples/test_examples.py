@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from references import contrastive
-from tiny import write_photographs
+from tests.helpers.tiny import write_images
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 SMALL = ("--epochs", "2", "--batch-size", "3", "--view-size", "32", "--workers", "0")
@@ -24,7 +24,7 @@ SMALL = ("--epochs", "2", "--batch-size", "3", "--view-size", "32", "--workers",
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_photographs(tmp_path_factory.mktemp("photographs"), count=7)
+    return write_images(tmp_path_factory.mktemp("photographs"), count=7)
 
 
 def run(example: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -71,9 +71,9 @@ def test_lightly_simsiam(photographs: Path) -> None:
     assert all(-1 <= value <= 1 for value in values)
 
 
-def test_too_few_photographs(photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_few_images(photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["plain_loop.py", str(photographs), *SMALL, "--batch-size", "8"])
-    with pytest.raises(SystemExit, match="holds 7 photographs, less than a batch of 8"):
+    with pytest.raises(SystemExit, match="holds 7 images, less than a batch of 8"):
         load("plain_loop.py").main()
 
 

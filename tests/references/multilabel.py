@@ -123,7 +123,7 @@ def exact_f1(scores: Sequence[float], positives: Sequence[int], threshold: float
 
 
 def best_threshold(scores: Sequence[float], positives: Sequence[int]) -> float:
-    """The middle of the highest interval between neighbouring scores at which F1 is best; .5 without positives."""
+    """The middle of the highest interval between neighboring scores at which F1 is best; .5 without positives."""
     if not any(positives):
         return 0.5
     levels = sorted({0.0, *scores})

@@ -1,4 +1,4 @@
-"""Views of photograph-like images as torchvision makes them from Pillow images: the oracle of every renderer."""
+"""Views of image-like images as torchvision makes them from Pillow images: the oracle of every renderer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PLAIN = ViewParameters(
 
 
 def photograph(width: int = 90, height: int = 70, seed: int = 0) -> np.ndarray:
-    """Smooth colours with noise and saturated patches, so that every operation has something to change and to clip."""
+    """Smooth colors with noise and saturated patches, so that every operation has something to change and to clip."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width] / max(width, height)
     waves = [np.sin(random.uniform(2, 20) * x + random.uniform(2, 20) * y + phase) for phase in range(3)]

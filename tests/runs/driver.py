@@ -24,7 +24,7 @@ import manyview.runs.files as files
 import manyview.training.run as training_module
 from manyview.errors import UserError
 from manyview.training.loop import Training
-from tiny import train_tiny, write_photographs
+from tests.helpers.tiny import train_tiny, write_images
 
 EPOCHS, STEPS_PER_EPOCH = 6, 4
 STEPS = EPOCHS * STEPS_PER_EPOCH
@@ -87,9 +87,9 @@ class Driver:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.images = write_photographs(folder / "photographs", 18)
+        self.images = write_images(folder / "photographs", 18)
         (self.images / "03.jpg").write_bytes((self.images / "03.jpg").read_bytes()[:400])
-        (self.images / "11.jpg").write_text("no photograph")
+        (self.images / "11.jpg").write_text("no image")
         self.random = random.Random(0)
         self.logs = 0
         self.failures: list[str] = []

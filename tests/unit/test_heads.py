@@ -49,12 +49,12 @@ def test_predictor_is_simsiams() -> None:
 
 
 def normed(x: np.ndarray, weight: np.ndarray | float = 1.0, bias: np.ndarray | float = 0.0) -> np.ndarray:
-    """Batch normalisation by the batch's own statistics, epsilon 1e-5."""
-    centred = x - x.mean(0)
-    return centred / np.sqrt((centred**2).mean(0) + 1e-5) * weight + bias
+    """Batch normalization by the batch's own statistics, epsilon 1e-5."""
+    centerd = x - x.mean(0)
+    return centerd / np.sqrt((centerd**2).mean(0) + 1e-5) * weight + bias
 
 
-def randomised(module: nn.Module) -> tuple[nn.Module, list[np.ndarray]]:
+def randomized(module: nn.Module) -> tuple[nn.Module, list[np.ndarray]]:
     """Float64 with every parameter drawn anew, so that no bias or scale is neutral; the parameters in order."""
     generator = torch.Generator().manual_seed(0)
     for parameter in module.double().parameters():
@@ -63,7 +63,7 @@ def randomised(module: nn.Module) -> tuple[nn.Module, list[np.ndarray]]:
 
 
 def test_projector_in_training_equals_its_definition() -> None:
-    module, (w1, gamma1, beta1, w2, gamma2, beta2, w3) = randomised(Projector(5, 7))
+    module, (w1, gamma1, beta1, w2, gamma2, beta2, w3) = randomized(Projector(5, 7))
     x = np.random.default_rng(0).normal(size=(9, 5))
     hidden = np.maximum(normed(x @ w1.T, gamma1, beta1), 0)
     hidden = np.maximum(normed(hidden @ w2.T, gamma2, beta2), 0)
@@ -72,7 +72,7 @@ def test_projector_in_training_equals_its_definition() -> None:
 
 
 def test_predictor_in_training_equals_its_definition() -> None:
-    module, (w1, gamma, beta, w2, bias) = randomised(Predictor(6, 3))
+    module, (w1, gamma, beta, w2, bias) = randomized(Predictor(6, 3))
     x = np.random.default_rng(1).normal(size=(8, 6))
     expected = np.maximum(normed(x @ w1.T, gamma, beta), 0) @ w2.T + bias
     np.testing.assert_allclose(module.train()(torch.from_numpy(x)).detach().numpy(), expected, atol=1e-12)

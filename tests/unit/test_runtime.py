@@ -18,7 +18,7 @@ import torch
 from manyview import runtime
 from manyview.errors import UserError
 from manyview.runtime import choose_precision, resolve_device, silenced, single_thread, single_threads
-from memory import extra_memory, reads_peak_memory
+from tests.helpers.memory import extra_memory, reads_peak_memory
 
 CPU = torch.device("cpu")
 CORES = 3

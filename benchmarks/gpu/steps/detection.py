@@ -24,10 +24,10 @@ from manyview.labels import read_annotations
 from manyview.runs import RunFolder
 from manyview.scenes import write_scenes
 
-# A cautious estimate for an H100 and some 700 photographs each to learn from and to measure on, in seconds: 70 for
+# A cautious estimate for an H100 and some 700 images each to learn from and to measure on, in seconds: 70 for
 # 400 steps of pre-training with 512 views each (3,000 views/s), 20 around them; for each detector 140 for its
 # iterations (.7 each, most of it in the box head, on 16 x 512 regions), 15 for the statistics of its norms, 45 for
-# measuring (.06 a photograph), 15 around them. With 20 for rendering scenes that is 540 of the limit's 570.
+# measuring (.06 an image), 15 around them. With 20 for rendering scenes that is 540 of the limit's 570.
 CASE = "paper-68"
 PRETRAINING = "--backbone resnet50 --view-size 96 --views 200000"
 DETECTION = "--iterations 200 --batch-size 16 --short-side 256-320 --precision bf16"
@@ -41,7 +41,7 @@ RESERVE = 20  # seconds for a last checkpoint, and for what was imported before 
 
 
 def run(job: Job) -> None:
-    images, train, val = _labelled(job)
+    images, train, val = _labeled(job)
     kind = describe(job.options.boxes)
     job.save("settings", {"photographs": kind, "pretraining": _pretraining(job), "detection": _detection(job)})
     with stopped_in_time(job.seconds_left - RESERVE):
@@ -85,8 +85,8 @@ def _detection(job: Job) -> str:
     return f"{TINY_DETECTION if job.tiny else DETECTION} {job.options.detection}".strip()
 
 
-def _labelled(job: Job) -> tuple[Path, Path, Path]:
-    """A folder of photographs, with their objects to learn from and to measure on."""
+def _labeled(job: Job) -> tuple[Path, Path, Path]:
+    """A folder of images, with their objects to learn from and to measure on."""
     if job.options.boxes:
         return job.options.boxes, job.options.train_boxes, job.options.val_boxes
     count, size = (TINY_SCENES, TINY_SIZE) if job.tiny else (SCENES, SIZE)
@@ -114,7 +114,7 @@ def _pretrained(job: Job, images: Path, train: Path) -> Path | None:
 
 
 def unlabelled(job: Job, images: Path, train: Path) -> tuple[Path, Iterable[str]]:
-    """Photographs to pre-train on: --photos, or else those that the detectors learn from."""
+    """Images to pre-train on: --photos, or else those that the detectors learn from."""
     if job.options.photos:
         return job.options.photos, find_images(job.options.photos, job.options.train_labels)
     return images, read_annotations(train, images).names
@@ -144,7 +144,7 @@ def _kept(folder: RunFolder, work: Callable[[], dict[str, Any]]) -> dict[str, An
 
 
 def _write_list(file: Path, names: Iterable[str]) -> Path:
-    """Write a list of photographs, as ``benchmarks.quality`` takes it."""
+    """Write a list of images, as ``benchmarks.quality`` takes it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", newline="", encoding="utf-8", errors="surrogateescape") as target:
         csv.writer(target).writerows([["image"], *([name] for name in names)])

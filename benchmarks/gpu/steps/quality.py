@@ -15,7 +15,7 @@ TINY = "--backbone timm/resnet10t --view-size 32 --eval-size 32 --views 64 --onl
 
 
 def run(job: Job) -> None:
-    images, train, val = _labelled(job)
+    images, train, val = _labeled(job)
     always = [str(images), "--train", str(train), "--val", str(val), *(shlex.split(TINY) if job.tiny else [])]
     for seed in itertools.count():
         each = ["--seed", str(seed), "--out", str(job.options.work / f"quality-{seed}")]
@@ -26,8 +26,8 @@ def run(job: Job) -> None:
             return
 
 
-def _labelled(job: Job) -> tuple[Path, Path, Path]:
-    """A folder of photographs, with their labels to train and to measure on."""
+def _labeled(job: Job) -> tuple[Path, Path, Path]:
+    """A folder of images, with their labels to train and to measure on."""
     if job.options.train_labels:
         return job.options.photos, job.options.train_labels, job.options.val_labels
     count, size = (24, (64, 48)) if job.tiny else (6000, (128, 128))

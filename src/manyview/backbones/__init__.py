@@ -1,4 +1,4 @@
-"""Photograph to feature map: networks by name, a module of one's own, and their weights in files."""
+"""Image to feature map: networks by name, a module of one's own, and their weights in files."""
 
 from manyview.backbones.base import Backbone
 from manyview.backbones.build import build_backbone, check_name

@@ -12,7 +12,7 @@ from manyview.config import IMAGENET_MEAN, IMAGENET_STD
 
 
 class Backbone(nn.Module):
-    """Images (B, C, H, W), normalised, to a feature map (B, D, h, w).
+    """Images (B, C, H, W), normalized, to a feature map (B, D, h, w).
 
     Its ``state_dict`` has the names of the network as its own library gives them, without a prefix.
 
@@ -42,7 +42,7 @@ class Backbone(nn.Module):
         self.classifier = classifier
 
     def take_bands(self, bands: int) -> None:
-        """Note that the images have so many bands instead of red, green and blue, and are not normalised as yet."""
+        """Note that the images have so many bands instead of red, green and blue, and are not normalized as yet."""
         self.in_channels, self.rgb = bands, False
         self.mean, self.std = (0.0,) * bands, (1.0,) * bands
 

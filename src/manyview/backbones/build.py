@@ -60,7 +60,7 @@ def build_backbone(name: str, *, zero_init_residual: bool = True, in_channels: i
         name: a torchvision ResNet, or any model of timm that gives one feature map or one token for each patch.
         zero_init_residual: let the last norm of each residual branch start at zero, as SimSiam does. A timm model
             that has no such option is built as timm builds it; False for it is refused.
-        in_channels: channels of the images; other than three are bands of no colour, which nothing normalises until
+        in_channels: channels of the images; other than three are bands of no color, which nothing normalizes until
             ``mean`` and ``std`` are set. The first convolution has that many, and the same law of initial weights.
 
     Returns:
@@ -91,7 +91,7 @@ def untrained(like: Backbone, seed: int) -> Backbone:
         backbone = build_backbone(
             like.name, zero_init_residual=like.zero_init_residual, in_channels=like.in_channels
         ).eval()
-    backbone.mean, backbone.std, backbone.rgb = like.mean, like.std, like.rgb
+    backbone.take_images(like.mean, like.std, rgb=like.rgb)
     return backbone
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from manyview.backbones.files import StoredTensors, read_tensors
-from manyview.backbones.formats import Format, plain, recognise
+from manyview.backbones.formats import Format, plain, recognize
 from manyview.errors import UserError
 from manyview.runs.folder import WEIGHTS_FILE
 
@@ -23,7 +23,7 @@ class Checkpoint:
 
     Attributes:
         path: the file.
-        format: its layout, recognised by the names in it.
+        format: its layout, recognized by the names in it.
         tensors: the encoder's weights on the CPU, by the names that the network's library gives them.
         dropped: what else the file holds, by its own names, under what it belongs to.
         file_names: for each of ``tensors``, its name in the file.
@@ -73,7 +73,7 @@ def sort_out(path: Path, stored: StoredTensors, own: Collection[str] = (), heads
     """
     tensors, metadata = stored.tensors, stored.metadata
     as_they_are = 2 * sum(name in tensors for name in own) > len(own)
-    form = OWN_FORMAT if metadata else plain() if as_they_are else recognise(tensors.keys(), stored.container)
+    form = OWN_FORMAT if metadata else plain() if as_they_are else recognize(tensors.keys(), stored.container)
     # In manyview's own files there is no classifier, and an ``fc`` belongs to somebody's own module.
     starts = tuple(f"{head}." for head in (heads if metadata else {"fc", *heads}))
     kept: dict[str, Tensor] = {}

@@ -1,4 +1,4 @@
-"""How public checkpoints lay out the weights of their encoder, and by what names each is recognised."""
+"""How public checkpoints lay out the weights of their encoder, and by what names each is recognized."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def plain(outer: str = "") -> Format:
     return Format("torchvision or timm", outer)
 
 
-def recognise(names: Collection[str], container: str = "") -> Format:
+def recognize(names: Collection[str], container: str = "") -> Format:
     """The layout of a file with such names of weights.
 
     Args:

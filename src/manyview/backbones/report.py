@@ -21,7 +21,7 @@ class LoadingReport:
         network: the backbone's name.
         inferred: whether that name was told from the weights' shapes, as neither the user nor the file gave it.
         convolutions: how many convolutions took all their weights, and how many there are.
-        norms: the same of the normalisation layers.
+        norms: the same of the normalization layers.
         dropped: names of the weights left out, as the file has them, by what they belong to.
     """
 
@@ -34,7 +34,7 @@ class LoadingReport:
 
     def __str__(self) -> str:
         guess = " (told by its shapes)" if self.inferred else ""
-        counts = [(*self.convolutions, "convolutions"), (*self.norms, "normalisation layers")]
+        counts = [(*self.convolutions, "convolutions"), (*self.norms, "normalization layers")]
         matched = " and ".join(f"{found} of {there} {what}" for found, there, what in counts if there)
         first = f"{self.network}{guess} from a checkpoint in the format of {self.format}"
         lines = [f"{first}: {matched} match" if matched else first]

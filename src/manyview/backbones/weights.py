@@ -51,7 +51,7 @@ def save_backbone(backbone: Backbone, path: Path, metadata: Mapping[str, str]) -
     Args:
         backbone: on any device; nothing of it changes.
         path: the file to make or to replace.
-        metadata: what to keep beside the backbone's name, channels and normalisation.
+        metadata: what to keep beside the backbone's name, channels and normalization.
 
     Raises:
         UserError: the disk is full or the place not writable; ``path`` is then as it was.
@@ -108,8 +108,8 @@ def load_backbone(
     into.load_state_dict({**into.state_dict(), **checkpoint.tensors})
     into.loading = _report(into, checkpoint, inferred)
     if "mean" in metadata and "std" in metadata:
-        into.mean, into.std = (tuple(map(float, metadata[key].split(","))) for key in ("mean", "std"))
-        into.rgb = metadata.get("rgb", "true") == "true"
+        mean, std = (tuple(map(float, metadata[key].split(","))) for key in ("mean", "std"))
+        into.take_images(mean, std, rgb=metadata.get("rgb", "true") == "true")
     into.zero_init_residual = metadata.get("zero_init_residual", "true") == "true"
     return into.eval()
 

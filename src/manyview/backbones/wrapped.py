@@ -29,7 +29,7 @@ def wrap_backbone(module: nn.Module, image_size: int, in_channels: int = 3) -> B
             Parameters that take no part in its output are best frozen or removed: training on several processes
             waits for their gradients.
         image_size: S, the side in pixels on which to try it.
-        in_channels: C; other than three are bands of no colour, as in ``build_backbone``.
+        in_channels: C; other than three are bands of no color, as in ``build_backbone``.
 
     Raises:
         UserError: the module fails on such images, or gives something else than a map of floating-point numbers; or

@@ -3,37 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Unpack
 
-import typer
+from manyview.cli.command import command
+from manyview.options.shared import Weights
+from manyview.options.unlabelled import CheckedViews, CheckWeightsOptions, Sample
 
-from manyview.cli import options
 
-
-def check_weights(
-    weights: options.Weights,
-    images: Annotated[Path, typer.Option(help="Folder of photographs, searched recursively.")],
-    list_: Annotated[
-        Path | None, typer.Option("--list", help="Text or CSV file that names the photographs to draw from.")
-    ] = None,
-    out: options.Out = None,
-    sample: Annotated[int, typer.Option(help="Photographs to measure.")] = 1000,
-    size: Annotated[
-        int | None, typer.Option(help="Side of the inputs in pixels; unset: of the run's views, or 224.")
-    ] = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            help="Whose views alignment is measured on; unset: the run's own, or simsiam's.", show_default=False
-        ),
-    ] = None,
-    random_init: Annotated[bool, typer.Option(help="Measure an untrained backbone of the same kind beside it.")] = True,
-    seed: Annotated[int, typer.Option(help="Of the sample, the views and the untrained backbone.")] = 0,
-    workers: options.Workers = None,
-    device: options.Device = "auto",
-    precision: options.Precision = "auto",
-    backbone: options.Architecture = None,
-) -> None:
+@command(Weights, Sample, CheckedViews, CheckWeightsOptions)
+def check_weights(weights: Path, recipe: str | None, **options: Unpack[CheckWeightsOptions]) -> None:
     """Measure weights without labels, and say in a sentence whether they are healthy or collapsed.
 
     Example: manyview check-weights runs/a --images photos --out runs/a-check
@@ -45,25 +23,10 @@ def check_weights(
     from manyview.evaluation.tables import format_check
     from manyview.recipes import resolve_settings
 
-    views = None if recipe is None else resolve_settings(images, recipe=recipe).views
+    views = None if recipe is None else resolve_settings(options["images"], recipe=recipe).views
     console = Console()
     with phases() as progress:
-        result = check(
-            weights,
-            images=images,
-            list=list_,
-            out=out,
-            sample=sample,
-            size=size,
-            views=views,
-            seed=seed,
-            backbone=backbone,
-            workers=workers,
-            device=device,
-            precision=precision,
-            random_init=random_init,
-            progress=progress,
-        )
+        result = check(weights, **options, views=views, progress=progress)
     console.print(format_check(result))
-    if out is not None:
-        console.print(f"Written to {out / 'metrics.json'}", highlight=False, markup=False)
+    if options["out"] is not None:
+        console.print(f"Written to {Path(options['out']) / 'metrics.json'}", highlight=False, markup=False)

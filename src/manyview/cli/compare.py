@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
 
-import typer
+from manyview.cli.command import command
+from manyview.options.labelled import CompareOptions, Evaluations
 
 
+@command(Evaluations, CompareOptions)
 def compare(
-    evaluations: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            help="Folders with the metrics.json of linear, knn or probe, or folders of such.", show_default=False
-        ),
-    ] = None,
-    group: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=A,B,...", help="Evaluations that differ in seeds alone, or a pattern; repeat for several."
-        ),
-    ] = None,
-    baseline: Annotated[
-        str | None, typer.Option(help="Group that differences refer to; unset: the first.", show_default=False)
-    ] = None,
-    classes: Annotated[str, typer.Option(help="Classes to show, those that differ most; a number, or all.")] = "20",
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for metrics.json, comparison.md, .csv and .png.", show_default=False)
-    ] = None,
+    evaluations: Sequence[Path],
+    groups: Sequence[str] | None,
+    baseline: str | None,
+    classes: str,
+    out: Path | None,
 ) -> None:
     """Set evaluations side by side: mean and deviation over seeds, differences to a baseline, class by class.
 
@@ -38,15 +26,15 @@ def compare(
     With seeds: manyview compare --group "a=runs/a-seed*-knn" --group "b=runs/b-seed*-knn" --out runs/a-b
     """
     shown = _count(classes)
-    groups = dict(map(_group, group or ()))
-    _refuse_twice([text.partition("=")[0] for text in group or ()])
+    by_name = dict(map(_group, groups or ()))
+    _refuse_twice([text.partition("=")[0] for text in groups or ()])
 
     from rich.console import Console
 
     from manyview.evaluation.compare import compare as compare_evaluations
     from manyview.evaluation.compare import format_comparison
 
-    result = compare_evaluations(evaluations or (), groups=groups, baseline=baseline, out=out, classes=shown)
+    result = compare_evaluations(evaluations, groups=by_name, baseline=baseline, classes=shown, out=out)
     console = Console()
     console.print(format_comparison(result, shown))
     if out is not None:

@@ -68,7 +68,7 @@ def run_demo(photos: Path | None, out: Path, scale: Scale, console: Console) -> 
     # Folders of the same name, in different places, are different jobs.
     place = hashlib.sha256(str(photos.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:6] if photos else ""
     out = out / (f"{photos.resolve().name}-{place}" if photos else "synthetic")
-    material = synthetic_scenes(out, scale, console) if photos is None else own_photographs(photos, out, scale, console)
+    material = synthetic_scenes(out, scale, console) if photos is None else own_images(photos, out, scale, console)
     folder = RunFolder(out / "run")
     run = pretrain(
         material.images,
@@ -89,7 +89,7 @@ def run_demo(photos: Path | None, out: Path, scale: Scale, console: Console) -> 
         console.print("No labels (train.csv and val.csv) lie in the folder, so the backbone is not measured.")
     console.print(
         "So short a run shows that everything works, not what the method can do: that takes many thousands of "
-        "photographs, and hours.",
+        "images, and hours.",
         highlight=False,
     )
     console.print(f"The views it was trained on: {picture}", highlight=False)
@@ -100,12 +100,12 @@ def synthetic_scenes(out: Path, scale: Scale, console: Console) -> Material:
     """Render the embedded scenes; what is there already is written again, the same."""
     scenes = out / "scenes"
     count = scale.train + scale.val
-    console.print(f"Rendering {count:,} synthetic scenes (no photographs) of ten kinds of objects ...", highlight=False)
+    console.print(f"Rendering {count:,} synthetic scenes (no images) of ten kinds of objects ...", highlight=False)
     write_scenes(scenes, count, seed=0, val_share=scale.val / count)
     return Material(scenes / "images", scenes / "train.csv", (scenes / "train.csv", scenes / "val.csv"))
 
 
-def own_photographs(photos: Path, out: Path, scale: Scale, console: Console) -> Material:
+def own_images(photos: Path, out: Path, scale: Scale, console: Console) -> Material:
     """The user's folder; labels are used where ``train.csv`` and ``val.csv`` lie in it."""
     images = photos / "images" if (photos / "images").is_dir() else photos
     labels = (photos / "train.csv", photos / "val.csv")
@@ -113,7 +113,7 @@ def own_photographs(photos: Path, out: Path, scale: Scale, console: Console) -> 
     files = find_images(images, labels[0] if labelled else None)
     picked = np.sort(np.random.default_rng(0).permutation(len(files))[: scale.train])
     if len(picked) < len(files):
-        console.print(f"{len(picked):,} of the {len(files):,} photographs are used, to keep it short.", highlight=False)
+        console.print(f"{len(picked):,} of the {len(files):,} images are used, to keep it short.", highlight=False)
     out.mkdir(parents=True, exist_ok=True)
     chosen = out / "photographs.txt"
     atomic_write(chosen, "".join(f"{files[int(index)]}\n" for index in picked))
@@ -145,7 +145,7 @@ def draw(run: RunFolder, material: Material, picture: Path) -> None:
 def evaluate(
     run: RunFolder, images: Path, labels: tuple[Path, Path], out: Path, scale: Scale, console: Console
 ) -> None:
-    """Linear evaluation on features extracted once, beside a randomly initialised backbone."""
+    """Linear evaluation on features extracted once, beside a randomly initialized backbone."""
     shutil.rmtree(out, ignore_errors=True)  # a demonstration's own, from an earlier call
     with phases() as progress:
         result = linear_evaluation(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Unpack
 
 import typer
 
-from manyview.cli import options
+from manyview.cli.command import command
+from manyview.options.export import ExportOptions
+from manyview.options.shared import Weights
 
 
 def _show_formats(wanted: bool) -> bool:
@@ -25,27 +27,14 @@ def _show_formats(wanted: bool) -> bool:
     raise typer.Exit
 
 
+@command(Weights, ExportOptions)
 def export(
-    weights: options.Weights,
-    to: Annotated[
-        str,
-        typer.Option(
-            help="torchvision, timm, detectron2, mmdet, mmpretrain, ultralytics, huggingface, onnx or torch-export.",
-            show_default=False,
-        ),
-    ],
-    out: Annotated[
-        Path, typer.Option(help="The file to make, or for huggingface and ultralytics the folder.", show_default=False)
-    ],
-    backbone: options.Architecture = None,
-    size: Annotated[
-        int | None,
-        typer.Option(help="Side of the images in pixels to fix, for onnx and torch-export; unset: any."),
-    ] = None,
+    weights: Path,
+    *,
     list_: Annotated[
-        bool,
-        typer.Option("--list", help="Show the formats and exit.", is_eager=True, callback=_show_formats),
+        bool, typer.Option("--list", help="Show the formats and exit.", is_eager=True, callback=_show_formats)
     ] = False,
+    **options: Unpack[ExportOptions],
 ) -> None:
     """Write a backbone in another library's format, read it back there, and fail unless every weight arrived.
 
@@ -58,7 +47,7 @@ def export(
 
     console = Console(soft_wrap=True, highlight=False, markup=False)
     with phases() as progress:
-        done = export_backbone(weights, to=to, out=out, backbone=backbone, size=size, progress=progress)
+        done = export_backbone(weights, **options, progress=progress)
     console.print(str(done))
     console.print("To paste:\n")
     console.print(done.lines)

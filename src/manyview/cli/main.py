@@ -31,7 +31,7 @@ _REFUSALS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, er
 
 app = typer.Typer(
     name="manyview",
-    help="Pre-train a vision backbone on unlabelled photographs, and measure what it is worth.",
+    help="Pre-train a vision backbone on unlabeled images, and measure what it is worth.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

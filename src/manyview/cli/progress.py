@@ -86,25 +86,27 @@ def phases() -> Iterator[Callable[[int, int, str], None]]:
 
 def show_evaluation(
     evaluate: Callable[..., dict[str, Any]],
-    given: Mapping[str, Any],
+    weights: Path,
+    options: Mapping[str, Any],
     table: Callable[[dict[str, Any]], RenderableType],
     *files: str,
 ) -> None:
     """Evaluate under bars, print the table, and name the files; of several processes, the first prints.
 
     Args:
-        evaluate: from what the command took and a progress to the result.
-        given: what the command took, by the names of its arguments; "out" is the folder for the result, or None.
+        evaluate: from weights, options and a progress to the result.
+        weights: run folder or checkpoint file.
+        options: by name; "out" is the folder for the result, or None.
         table: of the result.
         files: what the folder then holds.
     """
     from manyview.distributed import rank
     from manyview.evaluation.resume import FOLDER
 
-    out: Path | None = given["out"]
+    out: Path | None = options["out"]
     try:
         with phases() as progress:
-            result = evaluate(**given, progress=progress)
+            result = evaluate(weights, **options, progress=progress)
     except KeyboardInterrupt:
         if out is not None and (out / FOLDER).is_dir() and rank() == 0:
             kept = f"Stopped; what is done is kept in {out / FOLDER}. Continue with --resume."

@@ -19,7 +19,7 @@ from manyview.errors import UserError
 from manyview.images import ImageFiles, UnreadableImage, find_images, open_photograph
 from manyview.labels.boxes import ImageBoxes, join_boxes, read_boxes
 from manyview.recipes import resolve_settings
-from manyview.report import ShownPhotograph, readable, show, views_page, views_picture
+from manyview.report import ShownImage, readable, show, views_page, views_picture
 from manyview.report.common_objects import OVERLAPS, croppings, draw_curve, format_count, measure_pairs, summarize
 from manyview.runs import atomic_write, provenance
 from manyview.runs.output import make_folder
@@ -36,8 +36,8 @@ class Drawing:
 
     Attributes:
         out: picture or page.
-        count: how many of the run's photographs, from the first.
-        only: names of the photographs instead.
+        count: how many of the run's images, from the first.
+        only: names of the images instead.
         epoch: whose views.
     """
 
@@ -79,7 +79,7 @@ def run_views(config: PretrainConfig, drawing: Drawing, counting: Counting | Non
     with phases() as progress:
         shown = list(_shown(config, files, places, drawing, beside, console, progress))
         if not shown:
-            raise UserError(f"none of the photographs to be drawn from {files.root} can be read")
+            raise UserError(f"none of the images to be drawn from {files.root} can be read")
         count = _count(config, files, boxes, counting, drawing.epoch, usual, progress) if boxes and counting else None
     out, positives = drawing.out, config.method.positives(config.views)
     draw = partial(views_page, count=count) if out.suffix.lower() == ".html" else views_picture
@@ -130,7 +130,7 @@ def _curve(out: Path) -> Path:
 
 
 def _places(files: ImageFiles, drawing: Drawing) -> Iterable[int]:
-    """Indices of the photographs to draw, in the order to try them."""
+    """Indices of the images to draw, in the order to try them."""
     if not drawing.only:
         return range(len(files))
     index_of = {name: index for index, name in enumerate(files)}
@@ -139,7 +139,7 @@ def _places(files: ImageFiles, drawing: Drawing) -> Iterable[int]:
     if absent is not None:
         near = nearest_name(absent, list(index_of)) if len(index_of) <= 10_000 else ""
         hint = near if near.startswith("; did you mean") else "; names are relative to that folder"
-        raise UserError(f"there is no photograph {absent} in {files.root}{hint}")
+        raise UserError(f"there is no image {absent} in {files.root}{hint}")
     return [index_of[name] for name in names]
 
 
@@ -165,8 +165,8 @@ def _shown(
     usual: ViewsConfig | None,
     console: Console,
     progress: Progress,
-) -> Iterator[ShownPhotograph]:
-    """Photographs with their views; those that cannot be read are skipped with a word."""
+) -> Iterator[ShownImage]:
+    """Images with their views; those that cannot be read are skipped with a word."""
     wanted = len(drawing.only) or min(drawing.count, len(files))
     data, done = config.data, 0
     for index in places:
@@ -216,7 +216,7 @@ def _count(
     assert isinstance(usual, WholeViewsConfig)
     objects = boxes.without_crowds()
     index_of = {name: index for index, name in enumerate(files)}
-    # What is not among the run's photographs is counted all the same, under numbers that the run does not use.
+    # What is not among the run's images is counted all the same, under numbers that the run does not use.
     indices = [index_of.get(posixpath.normpath(name), len(files) + number) for number, name in enumerate(objects.names)]
     epochs = range(epoch, epoch + counting.epochs)
     shares = sorted({*_SHARES, counting.share})
@@ -243,6 +243,6 @@ def _count(
         "seed": seed,
         "epochs": list(epochs),
         "grid": list(blocks.grid),
-        "interval": "95 %, percentiles of 1,000 bootstrap resamples of the photographs",
+        "interval": "95 %, percentiles of 1,000 bootstrap resamples of the images",
     }
     return {"protocol": protocol, **summarize(measures, seed), "provenance": provenance()}

@@ -22,8 +22,8 @@ Chosen = Mapping[str, str]
 """For each section that is a choice, what is chosen: ``{"views": "blocks", ...}``."""
 
 
-# What a view's colours alone are changed by: nothing, where no band has a colour.
-_COLOURS = ("jitter", "brightness", "contrast", "saturation", "hue", "grayscale", "solarize")
+# What a view's colors alone are changed by: nothing, where no band has a color.
+_COLORS = ("jitter", "brightness", "contrast", "saturation", "hue", "grayscale", "solarize")
 
 
 class ConfigError(UserError):
@@ -160,7 +160,7 @@ def _chosen(values: Mapping[str, Any], user: Sequence[Assignment]) -> Chosen:
 
 
 def _drop_keys_of_other_options(values: dict[str, Any], chosen: Chosen) -> None:
-    """A recipe's overlap means nothing once the user has chosen views of the whole photograph."""
+    """A recipe's overlap means nothing once the user has chosen views of the whole image."""
     for choice in CHOICES.values():
         name = chosen[choice.section]
         if name in choice.options and choice.section in values:
@@ -304,14 +304,14 @@ def _unused(config: PretrainConfig, user: Sequence[Assignment], recipe: Mapping[
     if all(augmentation.jitter == 0 for augmentation in augmentations):
         idle |= {f"views.{name}": "views.jitter is 0" for name in ("brightness", "contrast", "saturation", "hue")}
     if all(group.blocks == 1 for group in views.layout):
-        idle["views.overlap"] = "views.grid is a single block, the whole photograph"
+        idle["views.overlap"] = "views.grid is a single block, the whole image"
     if not any(map(any, (augmentation.blur for augmentation in augmentations))):
         idle["views.blur_sigma"] = "views.blur is 0 for both views"
     if config.data.bands == "rgb":
         idle["data.rgb_bands"] = "data.bands is rgb"
     elif config.data.rgb_bands is None:
         reason = f"data.rgb_bands names none of the {config.data.bands} bands as red, green and blue"
-        idle |= {f"views.{name}": reason for name in _COLOURS}
+        idle |= {f"views.{name}": reason for name in _COLORS}
     idle |= _idle_in_schedule(config.training)
     if config.monitor.on_collapse == "warn":
         idle["monitor.patience"] = "monitor.on_collapse is warn"

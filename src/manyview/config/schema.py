@@ -19,7 +19,7 @@ from manyview.config.views import BlockViewsConfig, ViewsSection
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-"""Of red, green and blue over ImageNet's photographs, as shares of white."""
+"""Of red, green and blue over ImageNet's images, as shares of white."""
 
 if TYPE_CHECKING:
     ViewsConfig = ViewsSection
@@ -32,13 +32,13 @@ else:
 
 
 class DataConfig(Section):
-    """Which photographs, and what happens to those that cannot be read."""
+    """Which images, and what happens to those that cannot be read."""
 
-    images: str = Field(description="folder of photographs, searched recursively")
-    list: str | None = Field(None, description="text or CSV file that names the photographs to use")
+    images: str = Field(description="folder of images, searched recursively")
+    list: str | None = Field(None, description="text or CSV file that names the images to use")
     workers: Annotated[StrictInt, Field(ge=0)] | None = Field(None, description="loader processes; unset: by cores")
-    max_bad_fraction: Probability = Field(0.05, description="share of unreadable photographs at which a run stops")
-    max_pixels: PositiveInt = Field(200_000_000, description="larger photographs count as decompression bombs")
+    max_bad_fraction: Probability = Field(0.05, description="share of unreadable images at which a run stops")
+    max_pixels: PositiveInt = Field(200_000_000, description="larger images count as decompression bombs")
     decode: Literal["workers", "device"] = Field(
         "workers", description="where JPEGs are decoded: in the loader's processes, or on the training device (nvJPEG)"
     )
@@ -46,12 +46,12 @@ class DataConfig(Section):
         "rgb", description="rgb, or the number of bands (8 or 16 bits each) of TIFF, .npy and other files"
     )
     rgb_bands: tuple[Band, Band, Band] | None = Field(
-        None, description="which bands, from 0, are red, green, blue; colour operations change only those"
+        None, description="which bands, from 0, are red, green, blue; color operations change only those"
     )
 
     @property
     def channels(self) -> int:
-        """Channels of the photographs, as the backbone sees them."""
+        """Channels of the images, as the backbone sees them."""
         return 3 if self.bands == "rgb" else self.bands
 
     @property
@@ -136,7 +136,7 @@ class PretrainConfig(Section):
 
     @property
     def pairs_per_step(self) -> int:
-        """Positive pairs that one optimiser step sees."""
+        """Positive pairs that one optimizer step sees."""
         return self.training.batch_size * self.training.accumulate * self.method.pairs(self.views)
 
     @property

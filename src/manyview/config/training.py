@@ -14,8 +14,8 @@ Momentum = Annotated[float, Field(ge=0, lt=1)]
 class TrainingConfig(Section):
     """What all optimizers have in common. The learning rate is base_learning_rate x pairs a step / 256."""
 
-    epochs: PositiveInt = Field(200, description="passes over the photographs")
-    batch_size: Annotated[StrictInt, Field(ge=2)] = Field(128, description="photographs a step, over all processes")
+    epochs: PositiveInt = Field(200, description="passes over the images")
+    batch_size: Annotated[StrictInt, Field(ge=2)] = Field(128, description="images a step, over all processes")
     accumulate: PositiveInt = Field(1, description="batches whose gradients make one step")
     optimizer: str
     base_learning_rate: Positive = Field(0.05, description="learning rate at 256 pairs a step")

@@ -39,15 +39,15 @@ class Augmentation(Section):
     scale: tuple[float, float] = Field((0.2, 1.0), description="crop's share of the block's area, from and to")
     ratio: tuple[float, float] = Field((3 / 4, 4 / 3), description="crop's width over height, from and to")
     flip: Probability = Field(0.5, description="probability of mirroring left to right")
-    jitter: Probability = Field(0.8, description="probability of a change of colours")
+    jitter: Probability = Field(0.8, description="probability of a change of colors")
     brightness: NonNegative = Field(0.4, description="largest change of brightness, as a factor's distance from 1")
     contrast: NonNegative = Field(0.4, description="of contrast, likewise")
     saturation: NonNegative = Field(0.4, description="of saturation, likewise")
-    hue: Annotated[float, Field(ge=0, le=0.5)] = Field(0.1, description="of hue, in turns of the colour circle")
-    grayscale: Probability = Field(0.2, description="probability of taking the colours away")
+    hue: Annotated[float, Field(ge=0, le=0.5)] = Field(0.1, description="of hue, in turns of the color circle")
+    grayscale: Probability = Field(0.2, description="probability of taking the colors away")
     blur: ByView = Field((0.5, 0.5), description="probability of blur, by view of a pair")
     blur_sigma: tuple[Positive, Positive] = Field((0.1, 2.0), description="its deviation in pixels, from and to")
-    solarize: ByView = Field((0.0, 0.0), description="probability of solarisation, by view of a pair")
+    solarize: ByView = Field((0.0, 0.0), description="probability of solarization, by view of a pair")
 
     @model_validator(mode="after")
     def _ranges_ascend(self) -> Augmentation:
@@ -122,7 +122,7 @@ class ViewsSection(Augmentation):
     """What all ways to make views have in common."""
 
     mean: tuple[Finite, ...] | None = Field(
-        None, description="taken off each band, of 1; unset: ImageNet's for RGB, else measured on the photographs"
+        None, description="taken off each band, of 1; unset: ImageNet's for RGB, else measured on the images"
     )
     std: tuple[Positive, ...] | None = Field(None, description="each band divided by it; unset: likewise")
     kind: str
@@ -152,7 +152,7 @@ class BlockViewsConfig(ViewsSection):
 
     kind: Literal["blocks"] = Field(
         "blocks",
-        description="blocks; whole: crops of the whole photograph; both: blocks, and crops of the whole; or groups",
+        description="blocks; whole: crops of the whole image; both: blocks, and crops of the whole; or groups",
     )
     overlap: Overlap = 0.2
     grid: Grid = (2, 2)
@@ -167,7 +167,7 @@ class WholeViewsConfig(ViewsSection):
     """The usual views: crops of the whole image, in one or more positive pairs."""
 
     kind: Literal["whole"] = "whole"
-    pairs: PositiveInt = Field(1, description="positive pairs of the whole photograph; a block gives one")
+    pairs: PositiveInt = Field(1, description="positive pairs of the whole image; a block gives one")
 
     @property
     def layout(self) -> tuple[ViewGroup, ...]:
@@ -181,7 +181,7 @@ class BlockAndWholeViewsConfig(ViewsSection):
     kind: Literal["both"] = "both"
     overlap: Overlap = 0.2
     grid: Grid = (2, 2)
-    pairs: PositiveInt = Field(1, description="positive pairs of the whole photograph; a block gives one")
+    pairs: PositiveInt = Field(1, description="positive pairs of the whole image; a block gives one")
 
     @property
     def layout(self) -> tuple[ViewGroup, ...]:

@@ -110,7 +110,7 @@ def load_detector(path: Path, *, test_short_side: int | None = None) -> tuple[De
         raise UserError(f"test_short_side must be from 32 to {description.max_side}, not {test_short_side}")
     with torch.random.fork_rng(devices=[]):
         backbone = build_backbone(description.backbone, in_channels=description.in_channels)
-        backbone.mean, backbone.std = description.mean, description.std
+        backbone.take_images(description.mean, description.std, rgb=backbone.rgb)
         seen = description if test_short_side is None else replace(description, test_short_side=test_short_side)
         detector = seen.build(backbone)
     try:

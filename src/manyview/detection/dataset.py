@@ -1,4 +1,4 @@
-"""Labelled photographs to learn from and to measure on, and as batches for a detector, decoded in loader processes."""
+"""Labeled images to learn from and to measure on, and as batches for a detector, decoded in loader processes."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from manyview.images.loader import load_in_workers
 from manyview.labels import DetectionLabels, Problems, decode_masks, read_annotations
 
 Place = tuple[int, int]
-"""Epoch and index of a photograph."""
+"""Epoch and index of an image."""
 
 Target = dict[str, Tensor]
-"""What a photograph shows, as torchvision's detectors are taught it; see ``DetectionPhotographs``."""
+"""What an image shows, as torchvision's detectors are taught it; see ``DetectionImages``."""
 
 Item = tuple[UInt8[Tensor, "3 _ _"], Target]
 
-_FLIPPED = 0.5  # share of the photographs
+_FLIPPED = 0.5  # share of the images
 _TOLD = 10  # of the sentences on labels, how many a record holds
 
 
 @dataclass(frozen=True)
 class DetectionData:
-    """Training and validation photographs with their objects.
+    """Training and validation images with their objects.
 
     Attributes:
         train: what to learn from.
-        train_images: the folder of its photographs.
+        train_images: the folder of its images.
         val: what to measure on; its classes are those of ``train``.
-        val_images: the folder of its photographs.
+        val_images: the folder of its images.
     """
 
     train: DetectionLabels
@@ -50,10 +50,10 @@ class DetectionData:
     def read(
         cls, train: tuple[Path, Path], val: tuple[Path, Path], *, masks: bool, problems: Problems = "refuse"
     ) -> DetectionData:
-        """Read label files, each given with the folder of its photographs.
+        """Read label files, each given with the folder of its images.
 
         Raises:
-            UserError: as ``read_annotations`` does, or no photograph holds an object to learn from.
+            UserError: as ``read_annotations`` does, or no image holds an object to learn from.
         """
         learned = read_annotations(*train, masks=masks, problems=problems)
         if not learned.occupied():
@@ -63,7 +63,7 @@ class DetectionData:
 
     @property
     def learned(self) -> tuple[int, ...]:
-        """Indices of the training photographs with objects, which alone a detector sees, as in Detectron2."""
+        """Indices of the training images with objects, which alone a detector sees, as in Detectron2."""
         return self.train.occupied()
 
     @property
@@ -80,7 +80,7 @@ class DetectionData:
                 yield f"{name} labels, left out: {len(labels.skipped):,}, the first being: {labels.skipped[0]}."
         empty = len(self.train) - len(self.learned)
         if empty:
-            yield f"{empty:,} of {len(self.train):,} training photographs hold no object to learn from; left out."
+            yield f"{empty:,} of {len(self.train):,} training images hold no object to learn from; left out."
 
     def describe(self) -> dict[str, Any]:
         """What they are, as plain data; another fingerprint means other labels."""
@@ -104,18 +104,18 @@ def _describe(labels: DetectionLabels) -> dict[str, Any]:
     }
 
 
-class DetectionPhotographs(Dataset[Item | UnreadableImage]):
-    """Labelled photographs at their own size, with what a detector is to learn of each.
+class DetectionImages(Dataset[Item | UnreadableImage]):
+    """Labeled images at their own size, with what a detector is to learn of each.
 
-    Item (epoch, index) is the photograph ``index`` of the labels, upright and in RGB, and its target: "boxes" (float32,
+    Item (epoch, index) is the image ``index`` of the labels, upright and in RGB, and its target: "boxes" (float32,
     n x 4: left, top, right, bottom in pixels), "labels" (int64, n, from 1), "image_id" (int64: ``index``), and, if the
     labels have masks, "masks" (uint8, n x height x width: 1 in the object). Crowds and objects without area are not
     in it, difficult objects are. Detectors resize both as they are built to.
 
     Args:
-        labels: which photographs, and their objects.
+        labels: which images, and their objects.
         images: folder that the names are relative to.
-        flip: whether one half of the photographs, drawn from (seed, epoch, index) alone, is mirrored left to right.
+        flip: whether one half of the images, drawn from (seed, epoch, index) alone, is mirrored left to right.
         seed: of the draws.
     """
 
@@ -147,7 +147,7 @@ class DetectionPhotographs(Dataset[Item | UnreadableImage]):
         return image.contiguous(), target
 
     def _target(self, index: int) -> Target:
-        """What is to be learned of a photograph that is not mirrored."""
+        """What is to be learned of an image that is not mirrored."""
         objects = self.labels.objects[index]
         kept = objects.trained
         target = {
@@ -174,25 +174,25 @@ class _Packed(NamedTuple):
 
 
 def detection_batches(
-    photographs: DetectionPhotographs,
+    photographs: DetectionImages,
     places: Iterable[Sequence[Place]],
     workers: int | None,
     *,
     pin: bool = False,
 ) -> Iterator[tuple[list[Tensor], list[Target]]]:
-    """Batches of photographs and targets, in the order of ``places``, whatever the number of workers.
+    """Batches of images and targets, in the order of ``places``, whatever the number of workers.
 
     Args:
         photographs: what to load.
-        places: epoch and index of each photograph of each batch.
+        places: epoch and index of each image of each batch.
         workers: loader processes, 0 for none; None: by cores.
         pin: whether the tensors lie in page-locked memory, from which an accelerator copies faster.
 
     Yields:
-        For each element of ``places``, the photographs (uint8, 3 x height x width each) and their targets.
+        For each element of ``places``, the images (uint8, 3 x height x width each) and their targets.
 
     Raises:
-        UserError: at the first photograph that cannot be read, with its path and the reason.
+        UserError: at the first image that cannot be read, with its path and the reason.
     """
     loaded = load_in_workers(photographs, workers=workers, pin=pin, batch_sampler=places, collate_fn=_pack)
     for batch in loaded:

@@ -1,4 +1,4 @@
-"""A detector's average precision on labelled photographs, shared out over all processes."""
+"""A detector's average precision on labeled images, shared out over all processes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 from manyview import distributed
-from manyview.detection.dataset import DetectionPhotographs, detection_batches
+from manyview.detection.dataset import DetectionImages, detection_batches
 from manyview.detection.metrics import coco_average_precision, to_coco_results, voc_average_precision
 from manyview.labels import DetectionLabels
 from manyview.runs.files import plain
@@ -42,13 +42,13 @@ class Computing:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def pixels(self, images: Sequence[UInt8[Tensor, "3 _ _"]]) -> list[Tensor]:
-        """Photographs as the detector takes them: on its device, from 0 to 1."""
+        """Images as the detector takes them: on its device, from 0 to 1."""
         return [image.to(self.device, non_blocking=True).float() / 255 for image in images]
 
 
 @torch.no_grad()
 def detect(detector: nn.Module, images: Sequence[UInt8[Tensor, "3 _ _"]], computing: Computing) -> list[Output]:
-    """What a detector in eval mode finds in photographs, on the CPU."""
+    """What a detector in eval mode finds in images, on the CPU."""
     with computing.autocast():
         outputs = detector(computing.pixels(images))
     return [{key: value.cpu() for key, value in output.items()} for output in outputs]
@@ -61,26 +61,26 @@ def find_objects(
     computing: Computing,
     show: Shown | None = None,
 ) -> list[dict[str, Any]]:
-    """What a detector finds in labelled photographs, each by itself, so that no figure depends on what is beside it.
+    """What a detector finds in labeled images, each by itself, so that no figure depends on what is beside it.
 
     Args:
         detector: in eval mode, on the device.
-        labels: which photographs.
+        labels: which images.
         images: folder of them.
         computing: where and how.
         show: called with how much is done, of how much, and of what; may raise to stop.
 
     Returns:
-        entries of COCO's result format, of all photographs in their order, the same on every process.
+        entries of COCO's result format, of all images in their order, the same on every process.
 
     Raises:
-        UserError: a photograph cannot be read.
+        UserError: an image cannot be read.
     """
     own = distributed.share(range(len(labels)))
     found: dict[int, list[dict[str, Any]]] = {}
     places = [[(0, index)] for index in own]
     pin = computing.device.type == "cuda"
-    photographs = DetectionPhotographs(labels.without_masks(), images)  # they would be decoded for nothing
+    photographs = DetectionImages(labels.without_masks(), images)  # they would be decoded for nothing
     batches = detection_batches(photographs, places, computing.workers, pin=pin)
     with closing(cast("Generator[Any, None, None]", batches)):
         for done, (index, (pixels, _)) in enumerate(zip(own, batches, strict=True)):
@@ -108,7 +108,7 @@ def measure(labels: DetectionLabels, results: Sequence[dict[str, Any]], masks: b
 
 
 def _together(found: dict[int, list[dict[str, Any]]]) -> dict[int, list[dict[str, Any]]]:
-    """The results of all processes by photograph; those given out twice count once."""
+    """The results of all processes by image; those given out twice count once."""
     if distributed.world_size() == 1:
         return found
     parts: list[Any] = [None] * distributed.world_size()

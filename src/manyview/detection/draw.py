@@ -26,14 +26,14 @@ from manyview.runs import atomic_write
 
 PREDICTIONS_FILE = "predictions.png"
 
-_LONGER = 640  # pixels of the longer side of a photograph as it is shown
+_LONGER = 640  # pixels of the longer side of an image as it is shown
 _TEXT, _TITLE = 14, 16  # pixels
 _LINE, _GAP, _PAD = 3, 12, 2
 _INK, _PAPER = "#222222", "white"
 _COVER = 0.45  # of a mask over its object
 _DARK = 120  # luma below which words are white
 _GOLDEN = 0.61803  # of a turn between the hues of one class and the next, which keeps neighbours apart
-_LABELLED, _FOUND = "Labels", "Detections"
+_LABELED, _FOUND = "Labels", "Detections"
 
 Pixels = UInt8[np.ndarray, "height width 3"]
 Corners = tuple[float | int, float | int, float | int, float | int]
@@ -50,23 +50,21 @@ class _Shown(NamedTuple):
 
 
 def draw_validation(folder: Path, data: DetectionData, computing: Computing, count: int) -> None:
-    """Draw what the detector saved in a folder finds in validation photographs, spread over them, beside the labels.
+    """Draw what the detector saved in a folder finds in validation images, spread over them, beside the labels.
 
     Raises:
-        UserError: a photograph cannot be read, or the picture not be written.
+        UserError: an image cannot be read, or the picture not be written.
     """
     detector, labels = load_detector(folder)[0].to(computing.device), data.val
     chosen = spread(len(labels), count)
     rows = [
-        draw_photograph(
-            detector, data.val_images, labels.names[place], labels.classes, computing, labels.objects[place]
-        )
+        draw_image(detector, data.val_images, labels.names[place], labels.classes, computing, labels.objects[place])
         for place in chosen
     ]
     save_sheet(folder / PREDICTIONS_FILE, rows)
 
 
-def draw_photograph(
+def draw_image(
     detector: Detector,
     images: Path,
     name: str,
@@ -74,10 +72,10 @@ def draw_photograph(
     computing: Computing,
     objects: Objects | None = None,
 ) -> Image.Image:
-    """One photograph with what a detector finds in it, beside its labels if there are any.
+    """One image with what a detector finds in it, beside its labels if there are any.
 
     Raises:
-        UnreadableImage: there is no such photograph.
+        UnreadableImage: there is no such image.
     """
     pixels = open_photograph(images / name).decode()
     [output] = detect(detector, [torch.from_numpy(pixels.transpose(2, 0, 1).copy())], computing)
@@ -109,24 +107,24 @@ def draw_predictions(
     threshold: float | int = 0.5,
     name: str = "",
 ) -> Image.Image:
-    """Draw what a detector found in a photograph, beside what the labels say if they are given.
+    """Draw what a detector found in an image, beside what the labels say if they are given.
 
     Args:
         photograph: RGB pixels.
-        outputs: as ``Detector`` gives them, in the photograph's pixels: "boxes" (n, 4), "labels" (n, from 1), "scores"
+        outputs: as ``Detector`` gives them, in the image's pixels: "boxes" (n, 4), "labels" (n, from 1), "scores"
             (n), and perhaps "box_masks" (n, side, side: probabilities).
         classes: names of the classes; the label i + 1 stands for the i-th.
         ground_truth: the objects of the labels. Crowds and difficult objects are dashed.
         threshold: results that score less are not drawn.
-        name: of the photograph, for the line above it.
+        name: of the image, for the line above it.
 
     Returns:
-        The photograph enlarged or reduced to a longer side of 640 pixels, under a title; or two of them side by side,
+        The image enlarged or reduced to a longer side of 640 pixels, under a title; or two of them side by side,
         the labels and then the detections.
     """
     panels = []
     if ground_truth is not None:
-        panels.append(_panel(photograph, _of_labels(ground_truth, classes), _title(name, _LABELLED)))
+        panels.append(_panel(photograph, _of_labels(ground_truth, classes), _title(name, _LABELED)))
         name = ""
     found = _of_outputs(outputs, photograph, classes, threshold)
     panels.append(_panel(photograph, found, _title(name, f"{_FOUND} that score {threshold:g} or more")))
@@ -157,7 +155,7 @@ def _of_labels(objects: Objects, classes: Sequence[str]) -> list[_Shown]:
         words = f"{classes[label - 1]} ({', '.join(marks)})" if marks else classes[label - 1]
         box: Corners = tuple(objects.boxes[place].tolist())
         mask = None if objects.segmentations is None else objects.segmentations[place]
-        shown.append(_Shown(box, words, class_colour(label), bool(marks), mask))
+        shown.append(_Shown(box, words, class_color(label), bool(marks), mask))
     return sorted(shown, key=_area, reverse=True)  # small ones on top
 
 
@@ -174,13 +172,13 @@ def _of_outputs(
         height, width = photograph.shape[:2]
         masks = encode_box_masks(chosen["box_masks"], chosen["boxes"], width, height)
     return [
-        _Shown(tuple(box), f"{classes[label - 1]} {score:.2f}", class_colour(label), False, mask)
+        _Shown(tuple(box), f"{classes[label - 1]} {score:.2f}", class_color(label), False, mask)
         for box, label, score, mask in zip(boxes, labels, scores, masks, strict=True)
     ]
 
 
-def class_colour(label: int) -> tuple[int, int, int]:
-    """A colour for each class, the same in every picture, none close to the next.
+def class_color(label: int) -> tuple[int, int, int]:
+    """A color for each class, the same in every picture, none close to the next.
 
     Args:
         label: from 1.
@@ -200,12 +198,12 @@ def _area(shown: _Shown) -> float:
 
 
 def _title(name: str, words: str) -> str:
-    """Words above a photograph; a name whose bytes are no text is written with their numbers."""
+    """Words above an image; a name whose bytes are no text is written with their numbers."""
     return f"{words}: {name.encode('utf-8', 'backslashreplace').decode()}" if name else words
 
 
 def _panel(photograph: Pixels, shown: Sequence[_Shown], title: str) -> Image.Image:
-    """A photograph with boxes, under its title."""
+    """An image with boxes, under its title."""
     height, width = photograph.shape[:2]
     covered = photograph.astype(np.float32)
     for thing in shown:
@@ -271,7 +269,7 @@ def _write(draw: ImageDraw.ImageDraw, thing: _Shown, box: Corners, size: tuple[i
 
 
 def _ink(ground: tuple[int, int, int]) -> str:
-    """The colour of words on a ground: dark unless that is dark itself (by the luma of ITU-R BT.601)."""
+    """The color of words on a ground: dark unless that is dark itself (by the luma of ITU-R BT.601)."""
     red, green, blue = ground
     return _INK if 0.299 * red + 0.587 * green + 0.114 * blue > _DARK else _PAPER
 

@@ -14,7 +14,7 @@ from manyview import distributed
 from manyview.detection.checkpoint import DETECTOR_FILE, save_detector
 from manyview.detection.detect import Shown, find_objects, measure
 from manyview.detection.metrics import write_results
-from manyview.detection.precise_bn import Statistics, measure_norms, normalising_with
+from manyview.detection.precise_bn import Statistics, measure_norms, normalizing_with
 from manyview.detection.schedule import statistics_places, statistics_seed
 from manyview.detection.session import FineTuning
 from manyview.runs.signals import StopRequest
@@ -26,7 +26,7 @@ def evaluate(tuning: FineTuning, stop: StopRequest) -> None:
     """Measure the detector as it is; training goes on as if it had not been measured.
 
     Raises:
-        UserError: a photograph cannot be read, or a file cannot be written.
+        UserError: an image cannot be read, or a file cannot be written.
         KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM; the checkpoint of this iteration is there.
     """
     began = time.monotonic()
@@ -36,10 +36,10 @@ def evaluate(tuning: FineTuning, stop: StopRequest) -> None:
         tuning.display.measuring(done, total, what)
 
     if distributed.world_size() > 1:
-        # Each process's running statistics are of its own photographs; those of the first are the ones that are saved.
+        # Each process's running statistics are of its own images; those of the first are the ones that are saved.
         for buffer in tuning.detector.buffers():
             dist.broadcast(buffer, 0)
-    with normalising_with(tuning.detector, _statistics(tuning, show)):
+    with normalizing_with(tuning.detector, _statistics(tuning, show)):
         tuning.detector.eval()
         try:
             if tuning.is_main:
@@ -71,7 +71,7 @@ def summary(results: Mapping[str, Any]) -> str:
 
 
 def _statistics(tuning: FineTuning, show: Shown) -> Statistics:
-    """Of the norms, over batches of training photographs."""
+    """Of the norms, over batches of training images."""
     settings = tuning.settings
     places = statistics_places(settings, tuning.data.shapes, tuning.iteration, *tuning.place)
 

@@ -31,7 +31,7 @@ def run_loop(tuning: FineTuning) -> None:
     """Train from the state in hand to the last iteration, and measure when it is time.
 
     Raises:
-        UserError: a loss that is not finite, a photograph that cannot be read, a full disk. What was saved stays.
+        UserError: a loss that is not finite, an image that cannot be read, a full disk. What was saved stays.
         KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM, after saving.
     """
     module = _distributed(tuning.detector, tuning.computing.device)
@@ -62,7 +62,7 @@ def run_loop(tuning: FineTuning) -> None:
 def train_step(
     tuning: FineTuning, module: nn.Module, batches: Iterator[tuple[list[Tensor], list[Target]]]
 ) -> tuple[dict[str, float], float, float]:
-    """One step of the optimiser on this process's part of a batch.
+    """One step of the optimizer on this process's part of a batch.
 
     Returns:
         the losses, means over the processes, with their sum "loss"; the learning rate; and the seconds spent waiting

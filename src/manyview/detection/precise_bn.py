@@ -1,4 +1,4 @@
-"""Statistics of batch normalisation measured anew, with the weights as they are."""
+"""Statistics of batch normalization measured anew, with the weights as they are."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class _Moments:
 
 @torch.no_grad()
 def measure_norms(network: nn.Module, batches: Iterable[tuple[Any, ...]]) -> Statistics:
-    """Mean and variance over the population that each norm normalises, from whole batches in training mode.
+    """Mean and variance over the population that each norm normalizes, from whole batches in training mode.
 
-    "Precise" batch normalisation as of Wu and Johnson (arXiv 2105.07576, Section 3): every norm normalises with its
+    "Precise" batch normalization as of Wu and Johnson (arXiv 2105.07576, Section 3): every norm normalizes with its
     batch's own statistics; over the batches, each weighing the same, the mean is the mean of the batch means, and the
     variance is the mean of the batch means of squares, minus the square of that mean. (A running average instead
     weighs the last few batches, and those of other weights.)
@@ -70,7 +70,7 @@ def measure_norms(network: nn.Module, batches: Iterable[tuple[Any, ...]]) -> Sta
 
 
 @contextlib.contextmanager
-def normalising_with(network: nn.Module, statistics: Mapping[str, Any]) -> Iterator[None]:
+def normalizing_with(network: nn.Module, statistics: Mapping[str, Any]) -> Iterator[None]:
     """While entered, the norms' running statistics are these; then they are what they were.
 
     Training is thereby the same however often it is interrupted for a measurement.

@@ -1,4 +1,4 @@
-"""Detects objects in new photographs with a fine-tuned detector."""
+"""Detects objects in new images with a fine-tuned detector."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -17,31 +17,23 @@ from torch.utils.data import Dataset
 
 from manyview.detection.checkpoint import load_detector
 from manyview.detection.detect import Computing, detect
-from manyview.detection.draw import draw_photograph, save_sheet, spread
+from manyview.detection.draw import draw_image, save_sheet, spread
 from manyview.detection.metrics import to_coco_results, write_results
 from manyview.detection.models import Detector
 from manyview.errors import UserError
 from manyview.images import ImageFiles, UnreadableImage, find_images, open_photograph
 from manyview.images.loader import load_in_workers
+from manyview.options.base import StrPath, verb
+from manyview.options.detection import PredictOptions
 from manyview.runs import atomic_write
 from manyview.runs.output import make_folder
 from manyview.runs.progress import Progress, no_progress
 from manyview.runtime import resolve_device, resolve_precision
 
 
-def predict(
-    run: str | os.PathLike[str],
-    *,
-    images: str | os.PathLike[str],
-    out: str | os.PathLike[str],
-    draw: int = 0,
-    test_short_side: int | None = None,
-    workers: int | None = None,
-    device: str = "auto",
-    precision: str = "auto",
-    progress: Progress = no_progress,
-) -> dict[str, Any]:
-    """Detect objects in all photographs of a folder, and write them in COCO's result format.
+@verb(PredictOptions)
+def predict(run: StrPath, *, progress: Progress = no_progress, **options: Unpack[PredictOptions]) -> dict[str, Any]:
+    """Detect objects in all images of a folder, and write them in COCO's result format.
 
     Three files may be written, here for ``out`` "found.json": the results; "found-images.json" with what the numbers in
     them mean, as COCO's instances files have it (``images``, ``categories``, no ``annotations``), so that
@@ -49,37 +41,32 @@ def predict(
 
     Args:
         run: the folder of a fine-tuning, or its detector.safetensors.
-        images: the folder, searched recursively.
-        out: the .json file to make.
-        draw: photographs to draw, spread over all.
-        test_short_side: of the photographs, in pixels; unset: as the detector was measured.
-        workers: loader processes; unset: by cores.
-        device: "auto", "cpu", "cuda", "cuda:1" or "mps".
-        precision: "float32" (which "auto" means) or "bf16".
         progress: called as work goes on.
+        **options: as ``PredictOptions`` declares them.
 
     Returns:
         "results" (the file), "images" (the file), "picture" (the file or None), "photographs" (how many were read),
-        "objects" (how many were found), and "skipped" (a sentence for each photograph that cannot be read).
+        "objects" (how many were found), and "skipped" (a sentence for each image that cannot be read).
 
     Raises:
-        UserError: no detector, no photographs or none that can be read, a setting out of range, or ``out`` is there
+        UserError: no detector, no images or none that can be read, a setting out of range, or ``out`` is there
             already or cannot be written.
     """
-    file = Path(out)
+    file, images, draw = Path(options["out"]), Path(options["images"]), options["draw"]
     described, picture = file.with_name(f"{file.stem}-images.json"), file.with_suffix(".png")
     _check_output(file, [file, described, *([picture] if draw else [])])
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise UserError("predictions are made by one process: start the command without torchrun")
     if draw < 0:
         raise UserError(f"draw must be at least 0, not {draw}")
-    computing = Computing(resolve_device(device), resolve_precision(precision), workers)
-    detector, description = load_detector(Path(run), test_short_side=test_short_side)
+    device, precision = resolve_device(options["device"]), resolve_precision(options["precision"])
+    computing = Computing(device, precision, options["workers"])
+    detector, description = load_detector(Path(run), test_short_side=options["test_short_side"])
     detector = detector.to(computing.device)
-    files = find_images(Path(images))
+    files = find_images(images)
     found = _search(detector, files, description.category_ids, computing, progress)
     if not found.seen:
-        raise UserError(f"none of the {len(files)} photographs in {images} can be read, such as {found.skipped[0]}")
+        raise UserError(f"none of the {len(files)} images in {images} can be read, such as {found.skipped[0]}")
     categories = zip(description.category_ids, description.classes, strict=True)
     about = {"images": found.seen, "categories": [{"id": number, "name": name} for number, name in categories]}
     atomic_write(described, json.dumps({**about, "annotations": [], "skipped": found.skipped}, indent=1) + "\n")
@@ -87,7 +74,7 @@ def predict(
     if draw:
         names = [found.seen[index]["file_name"] for index in spread(len(found.seen), draw)]
         classes = description.classes
-        save_sheet(picture, [draw_photograph(detector, files.root, name, classes, computing) for name in names])
+        save_sheet(picture, [draw_image(detector, files.root, name, classes, computing) for name in names])
     return {
         "results": str(file),
         "images": str(described),
@@ -100,7 +87,7 @@ def predict(
 
 @dataclass
 class _Found:
-    """What was found, in which photographs, and which of them cannot be read."""
+    """What was found, in which images, and which of them cannot be read."""
 
     results: list[dict[str, Any]] = field(default_factory=list)
     seen: list[dict[str, Any]] = field(default_factory=list)
@@ -110,7 +97,7 @@ class _Found:
 def _search(
     detector: Detector, files: ImageFiles, category_ids: Sequence[int], computing: Computing, progress: Progress
 ) -> _Found:
-    """Detect in all photographs, which are numbered from 1 in the order of their names."""
+    """Detect in all images, which are numbered from 1 in the order of their names."""
     found = _Found()
     pin = computing.device.type == "cuda"
     with closing(load_in_workers(_Decoded(files), workers=computing.workers, pin=pin, batch_size=None)) as photographs:
@@ -138,7 +125,7 @@ def _check_output(file: Path, written: list[Path]) -> None:
 
 
 class _Decoded(Dataset[Tensor | UnreadableImage]):
-    """Photographs as pixels, or why there are none."""
+    """Images as pixels, or why there are none."""
 
     def __init__(self, files: ImageFiles) -> None:
         self.files = files

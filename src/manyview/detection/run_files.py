@@ -97,7 +97,7 @@ def finish(tuning: FineTuning, protocol: Mapping[str, Any], about: Mapping[str, 
         tuning: done and measured.
         protocol: all that the figures depend on.
         about: where they come from.
-        draw: photographs in the picture; 0 for none.
+        draw: images in the picture; 0 for none.
 
     Returns:
         what is in metrics.json.
@@ -116,7 +116,7 @@ def finish(tuning: FineTuning, protocol: Mapping[str, Any], about: Mapping[str, 
         shutil.rmtree(tuning.folder.checkpoints.folder, ignore_errors=True)
         console.say(f"Done after {spell(about['seconds'])}.")
         names = [METRICS_FILE, DETECTOR_FILE, RESULTS_FILE, *([PREDICTIONS_FILE] if draw else [])]
-        console.say(f"In {path}: {', '.join(names)}. To detect in other photographs:")
+        console.say(f"In {path}: {', '.join(names)}. To detect in other images:")
         console.say(f"manyview detect --predict {path} --images FOLDER --out found.json")
     distributed.wait_for_all()
     return result

@@ -11,12 +11,12 @@ from manyview.detection.dataset import Place
 from manyview.detection.settings import DetectionSettings
 
 Photographs = Mapping[int, bool]
-"""Indices of photographs, and whether each is wider than high."""
+"""Indices of images, and whether each is wider than high."""
 
 WARM_UP_FACTOR = 1e-3
 DECAY = 0.1
 
-# Streams of random numbers; photographs are mirrored by numbers of their own.
+# Streams of random numbers; images are mirrored by numbers of their own.
 _ORDER, _SAMPLES, _STATISTICS_ORDER, _STATISTICS_SAMPLES = range(4)
 
 
@@ -39,11 +39,11 @@ def training_places(
     rank: int = 0,
     processes: int = 1,
 ) -> Iterator[list[Place]]:
-    """Which photographs one process takes at each iteration from ``start`` on.
+    """Which images one process takes at each iteration from ``start`` on.
 
-    All photographs follow each other in an order that is drawn anew for each pass over them. Those that are wider than
+    All images follow each other in an order that is drawn anew for each pass over them. Those that are wider than
     high are collected apart from the others, and each batch is of one kind, which saves padding; Detectron2 does so for
-    the photographs of each device (``AspectRatioGroupedDataset``). Of fewer than a batch holds of one kind, all are
+    the images of each device (``AspectRatioGroupedDataset``). Of fewer than a batch holds of one kind, all are
     mixed. A batch may hold some of one pass and of the next.
 
     Args:
@@ -54,7 +54,7 @@ def training_places(
         processes: how many share a batch, which must divide it.
 
     Yields:
-        (pass, index) of each photograph of this process's part of the batch.
+        (pass, index) of each image of this process's part of the batch.
     """
     passes = (_order(settings.seed, _ORDER, epoch, photographs) for epoch in itertools.count())
     batches = _grouped(itertools.chain.from_iterable(passes), photographs, settings.batch_size)
@@ -65,10 +65,10 @@ def training_places(
 def statistics_places(
     settings: DetectionSettings, photographs: Photographs, iteration: int, rank: int = 0, processes: int = 1
 ) -> list[list[Place]]:
-    """Which photographs set the norms' statistics after an iteration: whole batches, no photograph twice.
+    """Which images set the norms' statistics after an iteration: whole batches, no image twice.
 
-    The batches are grouped as in training. Where there is no whole one, as of fewer photographs than a batch holds,
-    one batch has photographs of both kinds, and if need be some of them again.
+    The batches are grouped as in training. Where there is no whole one, as of fewer images than a batch holds,
+    one batch has images of both kinds, and if need be some of them again.
 
     Args:
         settings: of the run.
@@ -95,17 +95,17 @@ def statistics_seed(settings: DetectionSettings, iteration: int, batch: int, ran
 
 
 def _order(seed: int, stream: int, epoch: int, photographs: Photographs) -> list[Place]:
-    """One pass over all photographs."""
+    """One pass over all images."""
     draw = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream, epoch)))
     indices = list(photographs)
     return [(epoch, indices[place]) for place in draw.permutation(len(indices)).tolist()]
 
 
 def _grouped(places: Iterable[Place], photographs: Photographs, size: int) -> Iterator[list[Place]]:
-    """Batches of one kind of photograph, in the order in which they are full; what is left over comes to nothing.
+    """Batches of one kind of image, in the order in which they are full; what is left over comes to nothing.
 
     Where there are fewer of one kind than a batch holds, both are mixed: the batches of that kind would hold some
-    photographs several times, and norms their statistics.
+    images several times, and norms their statistics.
     """
     wide = sum(photographs.values())
     mixed = min(wide, len(photographs) - wide) < size

@@ -12,7 +12,7 @@ from torch import distributed as dist
 
 from manyview import distributed
 from manyview.detection.checkpoint import DetectorDescription
-from manyview.detection.dataset import DetectionData, DetectionPhotographs, Place, Target, detection_batches
+from manyview.detection.dataset import DetectionData, DetectionImages, Place, Target, detection_batches
 from manyview.detection.detect import Computing
 from manyview.detection.display import DetectionDisplay
 from manyview.detection.models import Detector
@@ -90,8 +90,8 @@ class FineTuning:
         return replace(self.description, iteration=self.iteration)
 
     def batches(self, places: Iterable[Sequence[Place]]) -> Batches:
-        """Training photographs and targets, mirrored at random; can be closed together with the loader processes."""
-        photographs = DetectionPhotographs(self.data.train, self.data.train_images, flip=True, seed=self.settings.seed)
+        """Training images and targets, mirrored at random; can be closed together with the loader processes."""
+        photographs = DetectionImages(self.data.train, self.data.train_images, flip=True, seed=self.settings.seed)
         pin = self.computing.device.type == "cuda"
         return cast("Batches", detection_batches(photographs, places, self.computing.workers, pin=pin))
 

@@ -1,4 +1,4 @@
-"""All that fine-tuning a detector depends on beside weights, photographs and labels, and the named schedules.
+"""All that fine-tuning a detector depends on beside weights, images and labels, and the named schedules.
 
 The schedules are those of MoCo's published configurations for Detectron2
 (https://github.com/facebookresearch/moco/tree/main/detection/configs) at the paper's batch of 8: the learning rate is
@@ -14,14 +14,11 @@ from types import MappingProxyType
 from typing import Any
 
 from manyview.errors import UserError
+from manyview.options.base import recorded, select
+from manyview.options.detection import BATCH_SIZE, FineTuneOptions
 from manyview.runtime import resolve_precision
 
 ARCHITECTURES = ("c4", "fpn")
-BATCH_SIZE = 8
-MAX_SIDE = 1333
-REGIONS = 512
-TEST_PROPOSALS = 1_000
-PRECISE_BATCHES = 200
 _SIDES_APART = 32
 _SMALLEST_SIDE = 32
 # A short schedule would otherwise be over before its learning rate has risen.
@@ -33,7 +30,7 @@ class Recipe:
     """How long to train, on images of what size.
 
     Attributes:
-        iterations: steps of the optimiser.
+        iterations: steps of the optimizer.
         steps: iterations from which on the learning rate is a tenth of what it was.
         warm_up: iterations over which the learning rate rises.
         learning_rate: at a batch of 8.
@@ -75,16 +72,16 @@ class DetectionSettings:
         recipe: its name.
         architecture: "c4" or "fpn".
         masks: whether to learn and measure masks.
-        iterations: steps of the optimiser.
+        iterations: steps of the optimizer.
         steps: iterations from which on the learning rate is a tenth of what it was.
         warm_up: iterations over which it rises from a thousandth.
-        batch_size: photographs a step, over all processes.
+        batch_size: images a step, over all processes.
         learning_rate: after the warm-up.
-        short_sides: of which one is drawn for each photograph in training, in pixels.
+        short_sides: of which one is drawn for each image in training, in pixels.
         test_short_side: in measuring and predicting.
         max_side: the long side is at most that.
-        regions: regions of a photograph that train the heads.
-        test_proposals: proposals of a photograph that reach the heads in measuring and predicting.
+        regions: regions of an image that train the heads.
+        test_proposals: proposals of an image that reach the heads in measuring and predicting.
         precise_batches: batches that set the norms' statistics before measuring, at most.
         eval_every: iterations between two measurements; None for one at the end.
         seed: of the new weights, the order, flips, sides and samples.
@@ -104,13 +101,13 @@ class DetectionSettings:
     learning_rate: float | int
     short_sides: tuple[int, ...]
     test_short_side: int
-    max_side: int = MAX_SIDE
-    regions: int = REGIONS
-    test_proposals: int = TEST_PROPOSALS
-    precise_batches: int = PRECISE_BATCHES
-    eval_every: int | None = None
-    seed: int = 0
-    precision: str = "float32"
+    max_side: int
+    regions: int
+    test_proposals: int
+    precise_batches: int
+    eval_every: int | None
+    seed: int
+    precision: str
 
     def __post_init__(self) -> None:
         if self.architecture not in ARCHITECTURES:
@@ -129,33 +126,18 @@ class DetectionSettings:
     def describe(self) -> dict[str, Any]:
         """All of it as plain data, with the rules that it follows in words."""
         return {
-            **dataclasses.asdict(self),
+            **recorded(FineTuneOptions, dataclasses.asdict(self)),
             "steps": list(self.steps),
+            "warm_up": self.warm_up,
             "short_sides": list(self.short_sides),
+            "precision": self.precision,
             "optimizer": "SGD, momentum .9, weight decay 1e-4 but on norms",
             "schedule": "linear warm-up from a thousandth, then a tenth from each of the steps on",
             "test_batch_size": 1,
         }
 
 
-def settle(
-    recipe: str,
-    *,
-    architecture: str = "c4",
-    masks: bool = False,
-    iterations: int | None = None,
-    batch_size: int = BATCH_SIZE,
-    learning_rate: float | int | None = None,
-    short_side: str | int | Sequence[int] | None = None,
-    test_short_side: int | None = None,
-    max_side: int = MAX_SIDE,
-    regions: int = REGIONS,
-    test_proposals: int = TEST_PROPOSALS,
-    precise_batches: int = PRECISE_BATCHES,
-    eval_every: int | None = None,
-    seed: int = 0,
-    precision: str = "auto",
-) -> DetectionSettings:
+def settle(options: FineTuneOptions) -> DetectionSettings:
     """A recipe with what was asked for instead, and the rest scaled to fit.
 
     - The steps of the schedule keep their share of the iterations.
@@ -164,46 +146,25 @@ def settle(
     - The short side in test is the longest of those in training.
 
     Args:
-        recipe: "voc-24k" or "coco-1x".
-        architecture: as ``DetectionSettings`` has it; the others likewise.
-        masks: likewise.
-        iterations: unset: the recipe's.
-        batch_size: likewise.
-        learning_rate: unset: by rule.
-        short_side: one, several, or as ``read_sides`` takes them; unset: the recipe's.
-        test_short_side: unset: by rule.
-        max_side: likewise.
-        regions: likewise.
-        test_proposals: likewise.
-        precise_batches: likewise.
-        eval_every: likewise.
-        seed: likewise.
-        precision: "auto" (float32), "float32" or "bf16".
+        options: all of them.
 
     Raises:
         UserError: a value is out of range, or there is no such recipe.
     """
-    base = named_recipe(recipe)
-    length = base.iterations if iterations is None else iterations
-    sides = base.short_sides if short_side is None else read_sides(short_side)
-    return DetectionSettings(
-        recipe=recipe,
-        architecture=architecture,
-        masks=masks,
+    base = named_recipe(options["recipe"])
+    length = base.iterations if options["iterations"] is None else options["iterations"]
+    sides = base.short_sides if options["short_side"] is None else read_sides(options["short_side"])
+    in_test, rate = options["test_short_side"], options["learning_rate"]
+    return select(
+        DetectionSettings,
+        options,
         iterations=length,
         steps=tuple(round(step * length / base.iterations) for step in base.steps),
         warm_up=min(base.warm_up, length // _WARM_UP_SHARE),
-        batch_size=batch_size,
-        learning_rate=base.learning_rate * batch_size / BATCH_SIZE if learning_rate is None else learning_rate,
+        learning_rate=base.learning_rate * options["batch_size"] / BATCH_SIZE if rate is None else rate,
         short_sides=sides,
-        test_short_side=max(sides) if test_short_side is None else test_short_side,
-        max_side=max_side,
-        regions=regions,
-        test_proposals=test_proposals,
-        precise_batches=precise_batches,
-        eval_every=eval_every,
-        seed=seed,
-        precision=resolve_precision(precision),
+        test_short_side=max(sides) if in_test is None else in_test,
+        precision=resolve_precision(options["precision"]),
     )
 
 

@@ -33,7 +33,7 @@ def starting_backbone(
 
     Raises:
         UserError: neither weights nor a network is named; the weights cannot be read or do not fit; or their images
-            are no RGB photographs.
+            are no RGB images.
     """
     if weights is None and not (random_init and name):
         raise UserError(
@@ -44,7 +44,7 @@ def starting_backbone(
         backbone = load_backbone(weights, name)
         if not backbone.rgb:
             raise UserError(
-                f"{weights} is for images of {backbone.in_channels} bands, but detectors are trained on RGB photographs"
+                f"{weights} is for images of {backbone.in_channels} bands, but detectors are trained on RGB images"
             )
     else:
         assert name is not None

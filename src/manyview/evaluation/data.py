@@ -1,4 +1,4 @@
-"""The labelled photographs of an evaluation: some to learn from, others to measure on."""
+"""The labeled images of an evaluation: some to learn from, others to measure on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class LabelledPhotographs:
 
     Attributes:
         file: the label file or folder.
-        folder: of the photographs.
+        folder: of the images.
         labels: as read.
         difficult: what became of labels of difficult objects: "ignore" or "positive".
     """
@@ -49,7 +49,7 @@ class LabelledPhotographs:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Photographs to learn from and photographs to measure on, with the same classes."""
+    """Images to learn from and images to measure on, with the same classes."""
 
     train: LabelledPhotographs
     val: LabelledPhotographs
@@ -60,21 +60,21 @@ class Data:
         return self.train.labels.classes
 
     def images_in_both(self) -> int:
-        """Photographs that are both learned from and measured on: above 0, the figures flatter."""
+        """Images that are both learned from and measured on: above 0, the figures flatter."""
         train, val = ({(part.folder / name).resolve() for name in part.labels.names} for part in (self.train, self.val))
         return len(train & val)
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where the photographs and labels of an evaluation are, and how its labels are read.
+    """Where the images and labels of an evaluation are, and how its labels are read.
 
     Attributes:
         images: folder that the label files' names are relative to.
         train_labels: labels to learn from, in any layout that ``manyview.labels.read_labels`` takes; their classes are
             those of both.
         val_labels: the same to measure on.
-        val_images: folder of the validation photographs; None: ``images``.
+        val_images: folder of the validation images; None: ``images``.
         difficult: what becomes of labels of difficult objects, as ``manyview.labels.read_labels`` says.
         label_problems: what becomes of entries that cannot be used, likewise.
     """
@@ -90,14 +90,14 @@ class Sources:
         """Read both label files.
 
         Raises:
-            UserError: if one cannot be used, or no validation photograph shows anything; or, unless problems are
+            UserError: if one cannot be used, or no validation image shows anything; or, unless problems are
                 skipped, an entry of one cannot, such as one of a class that the training labels lack.
         """
         train = self._part(self.train_labels, self.images)
         val_images = self.images if self.val_images is None else self.val_images
         val = self._part(self.val_labels, val_images, train.labels.classes)
         if not val.labels.targets.any():
-            raise UserError(f"no photograph of {val.file} shows any of the classes: there is nothing to measure by")
+            raise UserError(f"no image of {val.file} shows any of the classes: there is nothing to measure by")
         return Data(train, val)
 
     def _part(

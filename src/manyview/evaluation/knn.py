@@ -1,11 +1,10 @@
-"""Multi-label classification by the nearest training photographs: a measure of features that trains nothing."""
+"""Multi-label classification by the nearest training images: a measure of features that trains nothing."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from jaxtyping import Float64, Int64, UInt8
@@ -13,15 +12,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from manyview.errors import require
-from manyview.evaluation.data import Data, Sources
-from manyview.evaluation.features.extract import FeatureSettings
-from manyview.evaluation.metrics.average_precision import AveragePrecision
-from manyview.evaluation.session import Features, LabelledEvaluation, report
-from manyview.evaluation.settings import EXTRACTED_ONCE, Compatibility, MetricSettings, describe_report
-from manyview.labels import Difficult, Problems
+from manyview.evaluation.data import Data
+from manyview.evaluation.session import Features, LabeledEvaluation, report
+from manyview.evaluation.settings import EXTRACTED_ONCE, MetricSettings, describe_report
+from manyview.options.base import StrPath, recorded, select, verb
+from manyview.options.labelled import KnnOptions
 from manyview.runs.progress import Progress, no_progress
 
-# Similarities held at a time: 32 MB of them, whatever the numbers of photographs.
+# Similarities held at a time: 32 MB of them, whatever the numbers of images.
 CHUNK_NUMBERS = 2**22
 
 
@@ -53,67 +51,19 @@ class KnnSettings:
         require(self.seed >= 0, f"seed must be at least 0, not {self.seed}")
 
 
+@verb(KnnOptions)
 def knn_evaluation(
-    weights: str | os.PathLike[str],
-    *,
-    images: str | os.PathLike[str],
-    train_labels: str | os.PathLike[str],
-    val_labels: str | os.PathLike[str],
-    val_images: str | os.PathLike[str] | None = None,
-    difficult: Difficult = "ignore",
-    label_problems: Problems = "refuse",
-    out: str | os.PathLike[str] | None = None,
-    pool: str = "gamp",
-    size: int = 224,
-    crop: str = "warp",
-    neighbours: int = 20,
-    temperature: float | int = 0.07,
-    threshold: float | int = 0.5,
-    average_precision: AveragePrecision = "all_points",
-    compatibility: Compatibility | None = None,
-    resamples: int = 1000,
-    random_init: bool = False,
-    seed: int = 0,
-    workers: int | None = None,
-    device: str = "auto",
-    precision: str = "auto",
-    backbone: str | None = None,
-    progress: Progress = no_progress,
+    weights: StrPath, *, progress: Progress = no_progress, **options: Unpack[KnnOptions]
 ) -> dict[str, Any]:
-    """Measure a frozen backbone by the labels of the nearest training photographs (see ``knn_scores``).
+    """Measure a frozen backbone by the labels of the nearest training images (see ``knn_scores``).
 
-    A photograph that both label files name never votes for itself. The thresholds of the rule "best F1 on train" are
-    found on the training photographs, each scored by the others.
+    An image that both label files name never votes for itself. The thresholds of the rule "best F1 on train" are
+    found on the training images, each scored by the others.
 
     Args:
         weights: run folder or checkpoint file.
-        images: folder that the label files' names are relative to.
-        train_labels: labels of the photographs that vote, in any layout that ``manyview.labels.read_labels`` takes.
-        val_labels: the same to measure on; its classes must be among those of train_labels.
-        val_images: folder of the validation photographs; unset: ``images``.
-        difficult: what becomes of labels of nothing but difficult objects: "ignore", so that they neither vote nor
-            count, or "positive".
-        label_problems: what becomes of entries of the label files that cannot be used: "refuse" or "skip"
-            (``manyview.labels.read_labels``); those left out are recorded.
-        out: folder for metrics.json; unset: nothing is written.
-        pool: "gamp", "avg", "max", "avg_minus_max" or "cat".
-        size: S, the side of the inputs in pixels, at least 8.
-        crop: what becomes of each photograph: "warp", warped to the square, or "center", the square at its centre whose
-            side is 7/8 of the shorter side.
-        neighbours: k, at most the number of training photographs.
-        temperature: T, above 0; the smaller, the more the nearest count.
-        threshold: share of the votes from which a class counts as predicted, at the top level of the results.
-        average_precision: "all_points" or "voc07", as for ``multilabel_metrics``.
-        compatibility: None or "ml-gcn", likewise.
-        resamples: of the bootstrap over validation photographs; 0 for no intervals.
-        random_init: evaluate an untrained backbone of the same architecture in the same way beside it.
-        seed: of the bootstrap and of the untrained backbone.
-        workers: loader processes; unset: by cores. No figure depends on it.
-        device: "auto" (CUDA, Metal or CPU, the first there is), "cpu", "cuda", "cuda:1", "mps": of the backbone.
-            The votes are counted on the CPU.
-        precision: of the backbone: "float32" (which "auto" means) or "bf16".
-        backbone: architecture, where the weights do not say it themselves.
         progress: called as work goes on.
+        **options: as ``KnnOptions`` declares them.
 
     Returns:
         Plain data, as in metrics.json: "protocol" (all that the figures depend on), "results" (for "pretrained" and,
@@ -124,19 +74,14 @@ def knn_evaluation(
         UserError: if a setting is out of range, a file is missing, malformed or unreadable, or ``out`` already holds a
             metrics.json or cannot be written.
     """
-    metrics = MetricSettings(threshold, average_precision, compatibility)
-    settings = KnnSettings(neighbours, temperature, metrics, resamples, seed)
-    extraction = FeatureSettings(pool, size, workers, device, precision, crop)
-    sources = Sources(images, train_labels, val_labels, val_images, difficult, label_problems)
-    begun = LabelledEvaluation.begin(
-        weights, sources, extraction, out=out, backbone=backbone, random_init=random_init, seed=seed
-    )
-    count = len(begun.data.train.labels.names)
-    require(neighbours <= count, f"neighbours is {neighbours}, but {train_labels} names only {count} photographs")
+    settings = select(KnnSettings, options, metrics=select(MetricSettings, options))
+    begun = LabeledEvaluation.begin(weights, options, settings.seed)
+    neighbours, count = settings.neighbours, len(begun.data.train.labels.names)
+    require(neighbours <= count, f"neighbours is {neighbours}, but {options['train_labels']} names only {count} images")
     results = {
         name: _measure(name, features, begun.data, settings, progress) for name, features in begun.features(progress)
     }
-    return begun.finish("knn", {**_describe(settings), **begun.protocol}, results)
+    return begun.finish("knn", {**_describe(options), **begun.protocol}, results)
 
 
 def knn_scores(
@@ -149,7 +94,7 @@ def knn_scores(
     itself: Int64[Tensor, " queries"] | None = None,
     ignored: UInt8[Tensor, "images classes"] | None = None,
     progress: Progress = no_progress,
-    phase: str = "nearest neighbours",
+    phase: str = "nearest neighbors",
 ) -> Float64[Tensor, "queries classes"]:
     """Share of the weighted votes of the k nearest images that each class gets.
 
@@ -160,7 +105,7 @@ def knn_scores(
 
     Args:
         queries: features of the images to classify.
-        keys: features of the images that vote; neither need be normalised.
+        keys: features of the images that vote; neither need be normalized.
         targets: 1 where an image that votes shows the class, else 0.
         neighbours: k, from 1 to the number of keys.
         temperature: T, above 0.
@@ -222,10 +167,10 @@ def _measure(name: str, features: Features, data: Data, settings: KnnSettings, p
             itself=itself,
             ignored=ignored,
             progress=progress,
-            phase=f"{name}: neighbours of the {of} photographs",
+            phase=f"{name}: neighbours of the {of} images",
         )
 
-    val = scores(features.val, _same_photographs(data), "validation")
+    val = scores(features.val, _same_images(data), "validation")
     return report(
         data,
         scores(features.train, torch.arange(len(targets)), "training"),
@@ -237,23 +182,20 @@ def _measure(name: str, features: Features, data: Data, settings: KnnSettings, p
     )
 
 
-def _same_photographs(data: Data) -> Int64[Tensor, " others"]:
-    """The place of each validation photograph among the training ones, -1 if it is not among them."""
+def _same_images(data: Data) -> Int64[Tensor, " others"]:
+    """The place of each validation image among the training ones, -1 if it is not among them."""
     places = {(data.train.folder / name).resolve(): place for place, name in enumerate(data.train.labels.names)}
     return torch.tensor([places.get((data.val.folder / name).resolve(), -1) for name in data.val.labels.names])
 
 
-def _describe(settings: KnnSettings) -> dict[str, Any]:
+def _describe(options: KnnOptions) -> dict[str, Any]:
     return {
-        "evaluation": "multi-label classification by the nearest neighbours of a frozen backbone's features",
-        "neighbours": settings.neighbours,
-        "temperature": settings.temperature,
+        "evaluation": "multi-label classification by the nearest neighbors of a frozen backbone's features",
+        **recorded(KnnOptions, options),
         "similarity": "cosine, in float64",
         "score": "share of the votes for the class, each weighing exp(cosine / temperature)",
-        "ties": "of equally near photographs the first in order of the training labels",
-        "itself": "a photograph that is also among the training ones does not vote for itself",
+        "ties": "of equally near images the first in order of the training labels",
+        "itself": "an image that is also among the training ones does not vote for itself",
         "train_transform": EXTRACTED_ONCE,
-        **describe_report(
-            settings.metrics, settings.resamples, settings.seed, "of each training photograph by the others"
-        ),
+        **describe_report(options["resamples"], "of each training image by the others"),
     }

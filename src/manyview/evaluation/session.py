@@ -1,9 +1,8 @@
-"""What the evaluations on labelled photographs begin and end with, whatever each makes of the features."""
+"""What the evaluations on labeled images begin and end with, whatever each makes of the features."""
 
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,8 @@ from manyview.evaluation.data import Data, LabelledPhotographs, Sources
 from manyview.evaluation.features.extract import FeatureSettings, Pooled, combine, extract
 from manyview.evaluation.metrics.multilabel import multilabel_report
 from manyview.evaluation.settings import MetricSettings, describe_features
+from manyview.options.base import StrPath, among, select
+from manyview.options.labelled import LabeledOptions
 from manyview.runs import atomic_write, provenance
 from manyview.runs.files import plain
 from manyview.runs.output import claim_folder
@@ -31,19 +32,19 @@ RESULT_FILE = "metrics.json"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Features:
-    """Pooled features of the training and the validation photographs, in the order of their labels."""
+    """Pooled features of the training and the validation images, in the order of their labels."""
 
     train: Float64[Tensor, "images dim"]
     val: Float64[Tensor, "others dim"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class LabelledEvaluation:
+class LabeledEvaluation:
     """An evaluation that has begun: its folder is claimed, labels and weights are read.
 
     Attributes:
         out: folder for the result; None if nothing is to be written.
-        data: photographs and labels.
+        data: images and labels.
         networks: the backbone as "pretrained" and, if asked, an untrained one of its architecture as "random_init".
         extraction: how features are extracted.
         protocol: all that features and labels depend on, as plain data.
@@ -60,41 +61,29 @@ class LabelledEvaluation:
     start: float
 
     @classmethod
-    def begin(
-        cls,
-        weights: str | os.PathLike[str],
-        sources: Sources,
-        extraction: FeatureSettings,
-        *,
-        out: str | os.PathLike[str] | None,
-        backbone: str | None,
-        random_init: bool,
-        seed: int,
-    ) -> LabelledEvaluation:
+    def begin(cls, weights: StrPath, options: LabeledOptions, seed: int) -> LabeledEvaluation:
         """Claim the folder, read the labels, and load the weights; the processes of torchrun meet.
 
         Args:
             weights: run folder or checkpoint file.
-            sources: of photographs and labels.
-            extraction: how features are extracted.
-            out: folder for the result, if any.
-            backbone: architecture, where the weights do not say it themselves.
-            random_init: whether an untrained backbone is evaluated beside it.
-            seed: of that one.
+            options: all of them.
+            seed: of the untrained backbone.
 
         Raises:
             UserError: ``out`` already holds a result or cannot be written; or labels or weights cannot be used.
         """
         start, origin = time.perf_counter(), provenance()
+        extraction = select(FeatureSettings, among(LabeledOptions, options))
+        out = None if options["out"] is None else Path(options["out"])
         distributed.join(resolve_device(extraction.device))
         if out is not None:
-            claim_folder(Path(out), RESULT_FILE)
-        data = sources.read()
-        pretrained = load_backbone(weights, backbone)
-        networks = {"pretrained": pretrained, **({"random_init": untrained(pretrained, seed)} if random_init else {})}
+            claim_folder(out, RESULT_FILE)
+        data = select(Sources, options).read()
+        pretrained = load_backbone(weights, options["backbone"])
+        beside = {"random_init": untrained(pretrained, seed)} if options["random_init"] else {}
         # At once: a run that is still training replaces its weights every epoch.
         protocol = describe_features(extraction, data, Path(weights), pretrained)
-        return cls(None if out is None else Path(out), data, networks, extraction, protocol, origin, start)
+        return cls(out, data, {"pretrained": pretrained, **beside}, extraction, protocol, origin, start)
 
     def features(self, progress: Progress) -> Iterator[tuple[str, Features]]:
         """The name of each network with its features of both parts, extracted one network after the other.
@@ -102,7 +91,7 @@ class LabelledEvaluation:
         They are in main memory and in float64, in which what follows computes.
 
         Raises:
-            UserError: a photograph cannot be read, or the features are not finite.
+            UserError: an image cannot be read, or the features are not finite.
         """
         for name, network in self.networks.items():
             train, val = (
@@ -148,7 +137,7 @@ def extract_part(
     phase: str,
     flip: bool = False,
 ) -> Pooled:
-    """What ``extract`` makes of some labelled photographs."""
+    """What ``extract`` makes of some labeled images."""
     return extract(
         network,
         part.folder,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 
@@ -15,16 +15,14 @@ from manyview.errors import require
 from manyview.evaluation.data import Data, bounded
 from manyview.evaluation.features.backbone import bands, normalisation
 from manyview.evaluation.features.extract import FeatureSettings
-from manyview.evaluation.metrics.average_precision import AveragePrecision
 from manyview.evaluation.metrics.bootstrap import INTERVALS
+from manyview.options.labelled import AveragePrecision, Compatibility
 from manyview.runs import sha256
 from manyview.runtime import resolve_device, resolve_precision
 
-Compatibility = Literal["ml-gcn"]
-
 _TRANSFORMS = {
     "warp": "warped to size, bilinear with antialiasing",
-    "center": "resized and cropped at the centre: the square of 7/8 of the shorter side, bilinear with antialiasing",
+    "center": "resized and cropped at the center: the square of 7/8 of the shorter side, bilinear with antialiasing",
 }
 EXTRACTED_ONCE = "features extracted once, without augmentation, as for validation"
 # Of the weights that a checkpoint holds beside the backbone's, how many of each kind the record names.
@@ -55,26 +53,17 @@ class MetricSettings:
             f"compatibility must be {' or '.join(known)}, or left out, not {self.compatibility!r}",
         )
 
-    def describe(self) -> dict[str, Any]:
-        """The settings as plain data."""
-        return asdict(self)
 
-
-def describe_report(metrics: MetricSettings, resamples: int, seed: int, train_scores: str) -> dict[str, Any]:
-    """All that ``multilabel_report`` depends on but for the scores, as plain data.
+def describe_report(resamples: int, train_scores: str) -> dict[str, Any]:
+    """What ``multilabel_report`` depends on beside options, in words.
 
     Args:
-        metrics: how predictions are measured.
         resamples: of the bootstrap.
-        seed: of the bootstrap.
-        train_scores: what those of the training images are, in words.
+        train_scores: what those of the training images are.
     """
     return {
-        **metrics.describe(),
         "train_scores": f"{train_scores}, for the rule of the best F1",
-        "resamples": resamples,
         "intervals": INTERVALS if resamples else None,
-        "seed": seed,
     }
 
 
@@ -125,7 +114,7 @@ def describe_features(settings: FeatureSettings, data: Data, weights: Path, back
 
     Args:
         settings: how they are extracted.
-        data: the photographs and their labels.
+        data: the images and their labels.
         weights: run folder or checkpoint file.
         backbone: as loaded from it.
 

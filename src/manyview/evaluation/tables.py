@@ -24,7 +24,7 @@ _COMPATIBILITIES = {
     "ml-gcn": "OP is that of ML-GCN's code: each class never predicted adds 1 to what it is divided by."
 }
 
-# Of each measure its name, its format, and its best value; RankMe's is the number of photographs or of dimensions.
+# Of each measure its name, its format, and its best value; RankMe's is the number of images or of dimensions.
 _MEASURES = {
     "dim": ("dimensions", "{}", ""),
     "rankme": ("RankMe", "{:.1f}", ""),
@@ -51,10 +51,10 @@ def format_table(result: dict[str, Any]) -> Group:
 
     Returns:
         For ``rich.console.Console.print``: how the weights were loaded, the figures of each backbone under each rule,
-        and the average precision of each class beside the numbers of photographs that show it.
+        and the average precision of each class beside the numbers of images that show it.
     """
     protocol, results = result["protocol"], result["results"]
-    features = "augmented photographs"
+    features = "augmented images"
     if protocol["cached"]:
         features = "features extracted once" + (", mirrored too" if protocol["flips"] else "")
     title = f"Multi-label linear evaluation (%): {_inputs(protocol)}, {features}, {protocol['epochs']} epochs"
@@ -81,7 +81,7 @@ def format_knn(result: dict[str, Any]) -> Group:
     votes = f"{protocol['neighbours']} neighbours, temperature {protocol['temperature']:g}"
     notes = _intervals(results)
     if protocol["images_in_both"]:
-        notes.append(f"{protocol['images_in_both']} photographs are in both label files: none votes for itself.")
+        notes.append(f"{protocol['images_in_both']} images are in both label files: none votes for itself.")
     title = f"Multi-label kNN (%): {_inputs(protocol)}, {votes}"
     return _sheet(
         title,
@@ -142,11 +142,11 @@ def format_check(result: dict[str, Any]) -> Group:
     table.add_column("best", justify="right", no_wrap=True)
     for key, (name, form, best) in _MEASURES.items():
         table.add_row(name, *(_cell(form, measures[key]) for measures in shown.values()), best)
-    on = f"on {protocol['photographs']:,} photographs at {protocol['size']} px"
+    on = f"on {protocol['photographs']:,} images at {protocol['size']} px"
     title = f"Label-free measures of {protocol['backbone']} {on}"
     lines: list[Text | Table] = [*_weights_line(protocol), Text(title, style="bold"), table]
     if protocol["unreadable"]:
-        lines.append(Text(f"{len(protocol['unreadable'])} photographs could not be read and are left out."))
+        lines.append(Text(f"{len(protocol['unreadable'])} images could not be read and are left out."))
     return Group(*lines, Text(result["diagnosis"]["sentence"]))
 
 
@@ -170,7 +170,7 @@ def _intervals(results: dict[str, Any]) -> list[str]:
     for name, report in results.items():
         if "intervals" in report:
             figure, *ends = map(_percent, (report["mAP"], *report["intervals"]["mAP"]))
-            lines.append(f"{_LONG[name]}: mAP {figure}, 95 % interval over photographs {' to '.join(ends)}.")
+            lines.append(f"{_LONG[name]}: mAP {figure}, 95 % interval over images {' to '.join(ends)}.")
     return lines
 
 
@@ -225,7 +225,7 @@ def _figures_table(*columns: str) -> Table:
 
 
 def _by_class(protocol: dict[str, Any], aps: Mapping[str, Shares], of: str = "") -> list[Text | Table]:
-    """The average precision of each class, beside the numbers of photographs that show it.
+    """The average precision of each class, beside the numbers of images that show it.
 
     Args:
         protocol: of the evaluation.
@@ -244,14 +244,14 @@ def _by_class(protocol: dict[str, Any], aps: Mapping[str, Shares], of: str = "")
 
 def _inputs(protocol: dict[str, Any]) -> str:
     """Pooling and size of the inputs, for a title."""
-    crop = ", centre crop" if protocol["crop"] == "center" else ""
+    crop = ", center crop" if protocol["crop"] == "center" else ""
     return f"{protocol['pool']} at {protocol['size']} px{crop}"
 
 
 def _flattering(protocol: dict[str, Any]) -> list[str]:
-    """A warning where photographs were both learned from and measured on."""
+    """A warning where images were both learned from and measured on."""
     both = protocol["images_in_both"]
-    return [f"{both} photographs are in both label files: these figures flatter."] if both else []
+    return [f"{both} images are in both label files: these figures flatter."] if both else []
 
 
 def _percent(fraction: float | None) -> str:
@@ -264,10 +264,10 @@ def _notes(protocol: dict[str, Any]) -> list[str]:
     notes = [_skipped(protocol[part]) for part in ("train", "val")]
     absent = sum(count == 0 for count in protocol["val"]["positives"])
     if absent:
-        notes.append(f"{absent} of {len(protocol['classes'])} classes have no validation photograph: not in mAP.")
+        notes.append(f"{absent} of {len(protocol['classes'])} classes have no validation image: not in mAP.")
     ignored = sum(protocol["val"]["ignored"])
     if ignored:
-        notes.append(f"{ignored} labels of difficult objects in the validation photographs count neither way.")
+        notes.append(f"{ignored} labels of difficult objects in the validation images count neither way.")
     notes.append(_AVERAGE_PRECISIONS.get(protocol["average_precision"], ""))
     notes.append(_COMPATIBILITIES.get(protocol["compatibility"], ""))
     return [note for note in notes if note]
@@ -283,5 +283,5 @@ def _skipped(part: dict[str, Any]) -> str:
     return f"{what} left out of {Path(part['labels']).name}: {'; '.join(first)}{more}"
 
 
-def _cell(form: str, value: float | None) -> str:
+def _cell(form: str, value: float | int | None) -> str:
     return "-" if value is None else form.format(value).replace("%", " %")

@@ -14,7 +14,7 @@ from manyview.export.checking import Check, native_size
 from manyview.runs import RunFolder, provenance, sha256
 
 CARD = "manyview.json"
-LICENCE = "manyview is under Apache-2.0, which does not reach the weights: the weights are yours."
+LICENSE = "manyview is under Apache-2.0, which does not reach the weights: the weights are yours."
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def describe(
         },
         "images": _images(backbone),
         "read_back": asdict(check),
-        "licence": LICENCE,
+        "licence": LICENSE,
         "provenance": provenance(),
     }
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import copy
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Unpack
 
 import torch
 
@@ -18,6 +18,8 @@ from manyview.export.base import Format
 from manyview.export.card import CARD, describe, dump, find_source
 from manyview.export.checking import Check
 from manyview.export.registry import FORMATS, find_format
+from manyview.options.base import StrPath, verb
+from manyview.options.export import ExportOptions
 from manyview.runs import atomic_write
 from manyview.runs.files import write_error
 from manyview.runs.output import make_folder
@@ -50,14 +52,9 @@ class Exported:
         return f"{self.format}: {self.out}{size}, described in {self.card}\n{self.check}"
 
 
+@verb(ExportOptions)
 def export_backbone(
-    weights: str | os.PathLike[str] | Backbone,
-    *,
-    to: str,
-    out: str | os.PathLike[str],
-    backbone: str | None = None,
-    size: int | None = None,
-    progress: Progress = no_progress,
+    weights: StrPath | Backbone, *, progress: Progress = no_progress, **options: Unpack[ExportOptions]
 ) -> Exported:
     """Write a backbone in another library's format, and prove that it arrives.
 
@@ -68,25 +65,19 @@ def export_backbone(
     Args:
         weights: a run folder, a checkpoint file of any format that ``load_backbone`` reads, or a backbone, of which a
             copy is exported; for a module of one's own, ``wrap_backbone`` makes one.
-        to: "torchvision", "timm", "detectron2", "mmdet", "mmpretrain", "ultralytics", "huggingface", "onnx" or
-            "torch-export".
-        out: the file to make, whose ending the format says, or for "ultralytics" and "huggingface" the folder. It must
-            not exist. Beside a file, the same name with ``.json`` after it describes it; in a folder, manyview.json.
-        backbone: the network's name, where the weights do not say it themselves.
-        size: for "onnx" and "torch-export", the side in pixels to fix; unset: any size, or the network's own where it
-            takes no other.
         progress: called as work goes on.
+        **options: as ``ExportOptions`` declares them.
 
     Raises:
         UserError: no such format, or one that cannot hold this network; ``out`` exists, has another ending or cannot
             be written; the weights cannot be loaded or are not finite; or the export did not come back whole.
     """
-    form, target = find_format(to), Path(os.fspath(out))
+    form, target, size = find_format(options["to"]), Path(options["out"]), options["size"]
     card = card_of(form, target)
     _check_out(form, target, card)
     _check_size(form, size)
     progress(0, 3, "loading")
-    network = _load(weights, backbone)
+    network = _load(weights, options["backbone"])
     refusal = form.refusal(network)
     if refusal:
         raise UserError(refusal)
@@ -136,7 +127,7 @@ def _check_size(form: Format, size: int | None) -> None:
         raise UserError(f"--size must be at least {_MIN_SIZE} pixels, not {size}")
 
 
-def _load(weights: str | os.PathLike[str] | Backbone, name: str | None) -> Backbone:
+def _load(weights: StrPath | Backbone, name: str | None) -> Backbone:
     network = copy.deepcopy(weights) if isinstance(weights, Backbone) else load_backbone(weights, name)
     network = network.cpu().float().eval().requires_grad_(False)
     bad = [key for key, tensor in network.state_dict().items() if not torch.isfinite(tensor).all()]

@@ -132,7 +132,7 @@ def _transformers_config(backbone: Backbone) -> dict[str, Any]:
 
 
 def _preprocessor(backbone: Backbone) -> dict[str, Any]:
-    """Warp to a square and normalise, as manyview's own evaluations do."""
+    """Warp to a square and normalize, as manyview's own evaluations do."""
     return {
         "image_processor_type": "ViTImageProcessor",
         "do_resize": True,

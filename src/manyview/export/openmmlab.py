@@ -79,7 +79,7 @@ class MMDetFormat(OpenMMLabFormat):
         plan: Plan = PLANS[resnet_of(backbone) or ""]
         return f"""_base_ = "mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py"
 model = dict(
-    data_preprocessor=dict({_normalisation(backbone, "bgr_to_rgb")}),
+    data_preprocessor=dict({_normalization(backbone, "bgr_to_rgb")}),
 {self._backbone(backbone, out, 4)}
     neck=dict(in_channels={list(plan.channels)}),
 )
@@ -97,7 +97,7 @@ class MMPretrainFormat(OpenMMLabFormat):
     def lines(self, backbone: Backbone, out: str) -> str:
         """What to lay over a configuration of mmpretrain's."""
         return f"""_base_ = "mmpretrain::resnet/resnet50_8xb32_in1k.py"
-data_preprocessor = dict({_normalisation(backbone, "to_rgb")})
+data_preprocessor = dict({_normalization(backbone, "to_rgb")})
 model = dict(
 {self._backbone(backbone, out, 4)}
     head=dict(in_channels={backbone.out_channels}),
@@ -105,6 +105,6 @@ model = dict(
 """
 
 
-def _normalisation(backbone: Backbone, to_rgb: str) -> str:
+def _normalization(backbone: Backbone, to_rgb: str) -> str:
     mean, std = (of_255(values, backbone.rgb) for values in (backbone.mean, backbone.std))
     return f"mean={mean}, std={std}, {to_rgb}={backbone.rgb}"

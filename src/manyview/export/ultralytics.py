@@ -76,7 +76,7 @@ class Trainer(DetectionTrainer):
         for layer in body.modules():
             if isinstance(layer, nn.BatchNorm2d):
                 layer.eps, layer.momentum = 1e-5, 0.1  # Ultralytics sets others
-        # Ultralytics gives RGB from 0 to 1, and normalises nothing.
+        # Ultralytics gives RGB from 0 to 1, and normalizes nothing.
         body[0] = nn.Sequential(Normalize({list(backbone.mean)}, {list(backbone.std)}), body[0])
         if weights:  # going on with a stopped training
             model.load(weights)

@@ -26,7 +26,7 @@ logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 _WHITE_IS_ZERO = 0
 _PLAIN = (_WHITE_IS_ZERO, 1, 2, 34892)  # photometric interpretations of TIFF: also black is zero, RGB, linear raw
-_COLOURED = (2, 6)  # colour types of PNG: RGB, RGBA
+_COLORED = (2, 6)  # color types of PNG: RGB, RGBA
 _BAND_MODES = ("1", "L", "LA", "RGB", "RGBA", "RGBX", "I;16", "I;16L", "I;16B", "I;16N", "F")
 
 
@@ -63,7 +63,7 @@ def decode_bands(source: bytes | Path, bands: int, *, max_pixels: int = 200_000_
       uncompressed, Deflate, PackBits or LZMA. LZW and others need the package imagecodecs, but for 8-bit files of up to
       four bands. Where the first page holds all bands, it alone counts.
     - ``.npy``: (height, width, bands), (bands, height, width), or (height, width) for one band. Never unpickled.
-    - PNG and other pictures that have just so many bands: grey, grey with alpha, RGB, RGB with alpha.
+    - PNG and other pictures that have just so many bands: gray, gray with alpha, RGB, RGB with alpha.
 
     Unsigned values of 8 and 16 bits stay as they are, so that 12 bits kept in 16 stay small numbers. Black and white
     become 0 and 255. Floating-point values must lie within 0 to 1 and become 16 bits, rounded. All others (signed,
@@ -201,7 +201,7 @@ def _obstacle(page: Any) -> str | None:
     from tifffile import TIFF
 
     if page.photometric not in _PLAIN:
-        return f"colours of the kind {getattr(page.photometric, 'name', page.photometric)}, which are no bands"
+        return f"colors of the kind {getattr(page.photometric, 'name', page.photometric)}, which are no bands"
     if page.compression not in TIFF.DECOMPRESSORS or page.predictor not in TIFF.UNPREDICTORS:
         name = getattr(page.compression, "name", page.compression)
         return f"TIFF compression {name}, which needs the package imagecodecs"
@@ -221,14 +221,14 @@ def _read_picture(stream: Stream, bands: int, max_pixels: int) -> Values:
     _check_size((image.height, image.width, bands), 2, max_pixels)
     image.load()
     turn = orientation(image)  # asked only now: of a TIFF, Pillow has turned the pixels itself
-    if image.format == "PNG" and data[24] == 16 and data[25] in _COLOURED:  # of whose 16 bits Pillow has kept 8
+    if image.format == "PNG" and data[24] == 16 and data[25] in _COLORED:  # of whose 16 bits Pillow has kept 8
         values = _deep_png(data)
     elif image.mode in ("P", "PA"):
         values = np.array(image.convert("RGBA" if image.has_transparency_data else "RGB"))
     elif image.mode in _BAND_MODES:
         values = np.array(image)
     else:
-        raise UnreadableImage(f"colours of the kind {image.mode}, which are no bands")
+        raise UnreadableImage(f"colors of the kind {image.mode}, which are no bands")
     _check_dtype(values.dtype)
     values = values.reshape(_three(values.shape))
     if values.shape[2] != bands:

@@ -52,7 +52,7 @@ _LYING = 5  # orientations from here on exchange width and height
 
 
 class EncodedImage:
-    """A photograph whose header has been read, and whose pixels have not been decoded yet.
+    """An image whose header has been read, and whose pixels have not been decoded yet.
 
     Attributes:
         width: in pixels, upright.
@@ -90,7 +90,7 @@ class EncodedImage:
             A writable array of its own, values 0 to 255.
 
         Raises:
-            UnreadableImage: there is no whole photograph in the source; ``.reason`` says why.
+            UnreadableImage: there is no whole image in the source; ``.reason`` says why.
         """
         assert shrink in (1, 2, 4, 8), f"no JPEG can be decoded at 1/{shrink} of its size"
         turn = _TURNS.get(self._orientation)
@@ -120,15 +120,15 @@ class EncodedImage:
 
 
 def open_image(source: bytes | Path, *, max_pixels: int = 200_000_000) -> EncodedImage:
-    """Read a photograph's header, which gives its size.
+    """Read an image's header, which gives its size.
 
     Args:
         source: encoded bytes, or the file that holds them.
-        max_pixels: a photograph with more pixels is refused from its header, before anything is decoded. In TIFF and
+        max_pixels: an image with more pixels is refused from its header, before anything is decoded. In TIFF and
             WebP, Pillow also refuses more than twice its own ``Image.MAX_IMAGE_PIXELS`` (179 million together).
 
     Raises:
-        UnreadableImage: the source is no photograph; ``.reason`` says why.
+        UnreadableImage: the source is no image; ``.reason`` says why.
     """
     data, where = (source, None) if isinstance(source, bytes) else (_read_file(source), str(source))
     return EncodedImage(data, where, max_pixels)
@@ -137,12 +137,12 @@ def open_image(source: bytes | Path, *, max_pixels: int = 200_000_000) -> Encode
 def decode_image(source: bytes | Path, *, max_pixels: int = 200_000_000) -> UInt8[np.ndarray, "height width 3"]:
     """Decode a JPEG, PNG, WebP, BMP, TIFF or GIF (first frame or page) to upright 8-bit RGB.
 
-    - EXIF orientation is applied; one that is damaged counts as upright. Colour profiles are not applied.
-    - Transparent pixels are laid over white, as a viewer shows them: the colour under them is often rubbish.
+    - EXIF orientation is applied; one that is damaged counts as upright. Color profiles are not applied.
+    - Transparent pixels are laid over white, as a viewer shows them: the color under them is often rubbish.
     - CMYK is converted without a profile, in the inverted sense for JPEG, as Adobe and all others write it.
-    - 16-bit and 12-bit grey is scaled to 8 bits and rounded (x / 257 for 16 bits). Of 16-bit colour Pillow keeps the
+    - 16-bit and 12-bit gray is scaled to 8 bits and rounded (x / 257 for 16 bits). Of 16-bit color Pillow keeps the
       upper byte, which is within one level of that.
-    - Floating-point grey must lie within 0 to 1, or else within 0 to 255; 32-bit integers within 0 to 65535.
+    - Floating-point gray must lie within 0 to 1, or else within 0 to 255; 32-bit integers within 0 to 65535.
 
     Args:
         source: encoded bytes, or the file that holds them.
@@ -152,14 +152,14 @@ def decode_image(source: bytes | Path, *, max_pixels: int = 200_000_000) -> UInt
         A writable array of its own, values 0 to 255.
 
     Raises:
-        UnreadableImage: there is no whole photograph in the source; ``.reason`` says why. A file that was cut off is
-            refused even where a decoder could fill the rest with grey.
+        UnreadableImage: there is no whole image in the source; ``.reason`` says why. A file that was cut off is
+            refused even where a decoder could fill the rest with gray.
     """
     return open_image(source, max_pixels=max_pixels).decode()
 
 
 def _is_common_jpeg(data: bytes) -> bool:
-    """Whether simplejpeg gives its colours as they are meant to be, which it does not for CMYK."""
+    """Whether simplejpeg gives its colors as they are meant to be, which it does not for CMYK."""
     if not data.startswith(b"\xff\xd8\xff"):
         return False
     try:
@@ -221,19 +221,19 @@ def to_rgb(image: Image.Image) -> Image.Image:
     Transparent pixels are laid over white; more than 8 bits are scaled, as ``decode_image`` says.
 
     Raises:
-        UnreadableImage: its colours are in LAB, or its white is unknown.
+        UnreadableImage: its colors are in LAB, or its white is unknown.
     """
     if image.mode == "LAB":
-        raise UnreadableImage("colours in LAB, which are not supported")
+        raise UnreadableImage("colors in LAB, which are not supported")
     if image.mode in ("I", "F") or image.mode.startswith("I;"):
-        image = _grey_to_8_bits(image)
+        image = _gray_to_8_bits(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _grey_to_8_bits(image: Image.Image) -> Image.Image:
+def _gray_to_8_bits(image: Image.Image) -> Image.Image:
     values, tags = np.asarray(image), getattr(image, "tag_v2", {})
     low, high = values.min(), values.max()
     if values.dtype.kind == "f":

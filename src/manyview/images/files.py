@@ -1,4 +1,4 @@
-"""Which photographs there are: a folder's images in a stable order, held in one flat buffer."""
+"""Which images there are: a folder's images in a stable order, held in one flat buffer."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class ImageFiles:
         return self.root / self[index]
 
     def fingerprint(self) -> str:
-        """SHA-256, in hexadecimal, over names and sizes in bytes: other photographs give another one."""
+        """SHA-256, in hexadecimal, over names and sizes in bytes: other images give another one."""
         digest = hashlib.sha256()
         for name in self:
             digest.update(os.fsencode(name) + b"\0%d\n" % _size(self.root / name))
@@ -69,7 +69,7 @@ class ImageFiles:
 
 
 def find_images(root: Path, list_file: Path | None = None, *, arrays: bool = False) -> ImageFiles:
-    """Find the photographs of a folder, or check those that a list names.
+    """Find the images of a folder, or check those that a list names.
 
     Searched recursively, links to folders included, each real folder once. A file counts by its extension (JPEG, PNG,
     WebP, BMP, TIFF, GIF; upper or lower case), whether it can be read or not; so does a folder named like an image.
@@ -105,9 +105,9 @@ def check_folder(root: Path) -> None:
         UserError: it is missing, or is a file.
     """
     if not os.path.exists(root):  # noqa: PTH110 - Path.exists raises where a parent may not be searched
-        raise UserError(f"the folder of photographs {root} does not exist: check its path")
+        raise UserError(f"the folder of images {root} does not exist: check its path")
     if not root.is_dir():
-        raise UserError(f"{root} is a file where a folder of photographs is needed: give the folder that holds it")
+        raise UserError(f"{root} is a file where a folder of images is needed: give the folder that holds it")
 
 
 def check_names(names: Iterable[str], root: Path, source: Path) -> list[str]:
@@ -115,7 +115,7 @@ def check_names(names: Iterable[str], root: Path, source: Path) -> list[str]:
 
     Args:
         names: as a user wrote them in ``source``, relative to ``root``.
-        root: folder of the photographs.
+        root: folder of the images.
         source: file that holds the names, for the message.
 
     Raises:

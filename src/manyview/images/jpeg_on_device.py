@@ -21,7 +21,7 @@ from manyview.images.unreadable import quiet
 Encoded = UInt8[Tensor, " _"]
 RGB = UInt8[Tensor, "3 _ _"]
 
-_ADOBE_RGB = 0  # of Adobe's marker: the colours are not YCbCr
+_ADOBE_RGB = 0  # of Adobe's marker: the colors are not YCbCr
 _PIXELS_AT_ONCE = 2**27  # decoded together: 0.4 GB
 _TURNS: dict[int, Callable[[Tensor], Tensor]] = {
     2: lambda image: image.flip(-1),
@@ -52,8 +52,8 @@ class JpegHeader:
 def read_jpeg(file: Path, *, max_pixels: int) -> tuple[bytes, JpegHeader] | None:
     """The bytes of a whole JPEG of the common kind, which every decoder takes; None for any other file.
 
-    Others are files that cannot be read or are no JPEG, grey ones, CMYK, those of more than ``max_pixels``, and those
-    that do not end as a whole JPEG does: a decoder would fill what is missing with grey.
+    Others are files that cannot be read or are no JPEG, gray ones, CMYK, those of more than ``max_pixels``, and those
+    that do not end as a whole JPEG does: a decoder would fill what is missing with gray.
     """
     try:
         data = file.read_bytes()

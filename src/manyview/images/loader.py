@@ -91,7 +91,7 @@ def prepare_worker(_: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     use_one_thread()
-    keep_freed_memory(*_KEPT)  # a single huge photograph would otherwise stay with each of many processes
+    keep_freed_memory(*_KEPT)  # a single huge image would otherwise stay with each of many processes
 
 
 def prepare_yielding_worker(worker: int) -> None:

@@ -1,4 +1,4 @@
-"""A photograph of whatever kind the configuration says."""
+"""An image of whatever kind the configuration says."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from manyview.images.decode import EncodedImage, open_image
 def open_photograph(
     source: bytes | Path, bands: Literal["rgb"] | int = "rgb", *, max_pixels: int = 200_000_000
 ) -> EncodedImage | BandImage:
-    """Read a photograph's size; its ``decode`` gives the pixels.
+    """Read an image's size; its ``decode`` gives the pixels.
 
     Args:
         source: encoded bytes, or the file that holds them.
@@ -20,7 +20,7 @@ def open_photograph(
         max_pixels: a larger one is refused before anything is decoded.
 
     Raises:
-        UnreadableImage: there is no such photograph in the source; ``.reason`` says why.
+        UnreadableImage: there is no such image in the source; ``.reason`` says why.
     """
     if bands == "rgb":
         return open_image(source, max_pixels=max_pixels)

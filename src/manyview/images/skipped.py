@@ -75,7 +75,7 @@ class SkippedImages:
         examples = [f"{name} ({reason})" for name, reason in sorted(self.reasons.items())]
         more = f" and {len(examples) - _NAMED} more" if len(examples) > _NAMED else ""
         raise UserError(
-            f"{len(examples)} of {len(self.files):,} photographs cannot be read, "
+            f"{len(examples)} of {len(self.files):,} images cannot be read, "
             f"{len(examples) / len(self.files):.1%}, {why}: {', '.join(examples[:_NAMED])}{more}; those found so far "
             f"are listed in {self.listing}; remove or mend them, or raise {self.setting}"
         )

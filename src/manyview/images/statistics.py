@@ -1,4 +1,4 @@
-"""Mean and deviation of every band over a sample of the photographs, for images that ImageNet says nothing about."""
+"""Mean and deviation of every band over a sample of the images, for images that ImageNet says nothing about."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from manyview.images.files import ImageFiles
 from manyview.images.unreadable import UnreadableImage
 
 SAMPLE = 1000
-# Side of the grid of pixels that each photograph is reduced to. Pixels are picked, not averaged, which would take away
+# Side of the grid of pixels that each image is reduced to. Pixels are picked, not averaged, which would take away
 # part of the deviation.
 _GRID = 128
 # The stream of Philox from which the sample is drawn; nothing else draws from it.
 _STREAM = 2**63 + 2
 
 Progress = Callable[[int, int], None]
-"""Called with the photographs done and their number."""
+"""Called with the images done and their number."""
 
 _Moments = tuple[Float64[np.ndarray, " bands"], Float64[np.ndarray, " bands"]]
 
 
 @dataclass(frozen=True, slots=True)
 class BandStatistics:
-    """What normalises photographs.
+    """What normalizes images.
 
     Attributes:
         mean: of each band, as a share of full scale (white).
-        std: standard deviation of each band's pixels over all photographs, likewise; 1 for a band that never changes.
+        std: standard deviation of each band's pixels over all images, likewise; 1 for a band that never changes.
         photographs: how many were measured.
     """
 
@@ -52,16 +52,16 @@ def measure_bands(
     threads: int = 1,
     progress: Progress = lambda done, total: None,
 ) -> BandStatistics:
-    """Measure a random sample of the photographs, each of which counts the same, whatever its size.
+    """Measure a random sample of the images, each of which counts the same, whatever its size.
 
     Args:
-        files: all photographs.
+        files: all images.
         bands: bands of each.
         seed: of the sample. The figures depend on the seed and the files alone, not on the number of threads.
-        max_pixels: larger photographs are left out, as are all that cannot be read.
-        sample: the most photographs to measure.
-        threads: photographs to decode at a time.
-        progress: called after each photograph.
+        max_pixels: larger images are left out, as are all that cannot be read.
+        sample: the most images to measure.
+        threads: images to decode at a time.
+        progress: called after each image.
 
     Raises:
         UserError: none of the sample can be read; the message names the first and why.
@@ -86,7 +86,7 @@ def measure_bands(
             progress(done, len(chosen))
     if count == 0:
         raise UserError(
-            f"none of {len(chosen):,} photographs can be read as {bands} bands ({first_error}): is data.bands right?"
+            f"none of {len(chosen):,} images can be read as {bands} bands ({first_error}): is data.bands right?"
         )
     mean = total / count
     std = np.sqrt(np.maximum(squares / count - mean**2, 0))
@@ -104,7 +104,7 @@ def _sample(photographs: int, sample: int, seed: int) -> Int64[np.ndarray, " cho
 
 
 def _moments(pixels: np.ndarray) -> _Moments:
-    """Means of a photograph's shares of full scale and of their squares, (bands,) each."""
+    """Means of an image's shares of full scale and of their squares, (bands,) each."""
     steps = (max(1, -(-side // _GRID)) for side in pixels.shape[:2])
     rows, columns = (slice(step // 2, None, step) for step in steps)
     # In rows, so that the last bits of the sums do not depend on how a file's values lie in memory.

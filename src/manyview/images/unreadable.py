@@ -1,4 +1,4 @@
-"""Why a file gives no photograph, in a few words, whatever its decoder says."""
+"""Why a file gives no image, in a few words, whatever its decoder says."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from manyview.errors import UserError
 
 
 class UnreadableImage(UserError):  # noqa: N818 - says what the image is, not that an error is one
-    """A file that gives no photograph; ``reason`` says why in a few words, e.g. ``"truncated file"``."""
+    """A file that gives no image; ``reason`` says why in a few words, e.g. ``"truncated file"``."""
 
     def __init__(self, reason: str, where: str | None = None) -> None:
         super().__init__(reason, where)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from manyview.labels.masks import Rle, decode_masks, encode_mask
 from manyview.labels.objects import DetectionLabels, Objects
-from manyview.labels.problems import Problems
-from manyview.labels.read_image_labels import Difficult, ImageLabels, read_labels
+from manyview.labels.read_image_labels import ImageLabels, read_labels
 from manyview.labels.read_objects import read_annotations
+from manyview.options.labelled import Difficult, Problems
 
 __all__ = [
     "DetectionLabels",

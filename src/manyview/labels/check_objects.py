@@ -1,4 +1,4 @@
-"""Each object held against its photograph."""
+"""Each object held against its image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from manyview.labels.entries import LabelledImage, LabelledObject
+from manyview.labels.entries import LabeledImage, LabeledObject
 from manyview.labels.masks import Rle, mask_tools, to_rle
 from manyview.labels.objects import Objects
 from manyview.labels.problems import Malformed, Problem
@@ -17,12 +17,12 @@ from manyview.labels.problems import Malformed, Problem
 _ROUNDING = 1.0  # pixels beyond the edge that are no news
 _CLASS = "mend the name or remove the object"
 _BOX = "a box is left, top, width, height in pixels, the latter two not negative"
-_SCALE = "boxes must be in the pixels of the photograph"
-_MASK = "a segmentation is polygons of x and y in turn, or run lengths of the photograph's size"
+_SCALE = "boxes must be in the pixels of the image"
+_MASK = "a segmentation is polygons of x and y in turn, or run lengths of the image's size"
 
 
 class Checking:
-    """Makes labelled objects into checked ones, and remembers what was odd about them.
+    """Makes labeled objects into checked ones, and remembers what was odd about them.
 
     Args:
         classes: the known ones.
@@ -37,13 +37,13 @@ class Checking:
         self._empty: list[str] = []
         self._nearest = functools.cache(self._find_nearest)
 
-    def objects(self, entry: LabelledImage, size: tuple[int, int]) -> Objects:
-        """Those of one photograph of ``size`` (width, height) pixels.
+    def objects(self, entry: LabeledImage, size: tuple[int, int]) -> Objects:
+        """Those of one image of ``size`` (width, height) pixels.
 
         Raises:
             UserError: masks are wanted, and pycocotools is not installed.
         """
-        kept: list[LabelledObject] = []
+        kept: list[LabeledObject] = []
         masks: list[Rle] = []
         for thing in entry.objects:
             try:
@@ -63,11 +63,11 @@ class Checking:
     def notes(self) -> Iterator[str]:
         """What was odd, but no problem, a sentence each."""
         if self._beyond:
-            yield f"cut to the photograph for training: {_summary(self._beyond)}"
+            yield f"cut to the image for training: {_summary(self._beyond)}"
         if self._empty:
             yield f"left out of training for having no area: {_summary(self._empty)}"
 
-    def _check(self, thing: LabelledObject, size: tuple[int, int]) -> None:
+    def _check(self, thing: LabeledObject, size: tuple[int, int]) -> None:
         if thing.kind not in self._labels:
             raise _Fault(f"is of the unknown class {thing.kind!r}{self._nearest(thing.kind)}", _CLASS)
         left, top, width, height = thing.box
@@ -84,14 +84,14 @@ class Checking:
         near = difflib.get_close_matches(kind, self._labels, n=1, cutoff=0)
         return f", the nearest known one being {near[0]!r}" if near else ""
 
-    def _note(self, name: str, thing: LabelledObject, size: tuple[int, int], *, trained: bool) -> None:
+    def _note(self, name: str, thing: LabeledObject, size: tuple[int, int], *, trained: bool) -> None:
         left, top, width, height = thing.box
         if not trained and not thing.crowd:
             self._empty.append(name)
         elif max(-left, -top, left + width - size[0], top + height - size[1]) > _ROUNDING:
             self._beyond.append(name)
 
-    def _assemble(self, kept: Sequence[LabelledObject], masks: Sequence[Rle], size: tuple[int, int]) -> Objects:
+    def _assemble(self, kept: Sequence[LabeledObject], masks: Sequence[Rle], size: tuple[int, int]) -> Objects:
         labelled = np.array([thing.box for thing in kept], dtype=np.float64).reshape(-1, 4)
         edges = np.concatenate([labelled[:, :2], labelled[:, :2] + labelled[:, 2:]], axis=1)
         areas = mask_tools().area(list(masks)) if masks else labelled[:, 2] * labelled[:, 3]
@@ -102,7 +102,7 @@ class Checking:
             crowd=np.array([thing.crowd for thing in kept], dtype=bool),
             difficult=np.array([thing.difficult for thing in kept], dtype=bool),
             area=np.array(stated, dtype=np.float64),
-            labelled_boxes=labelled,
+            labeled_boxes=labelled,
             segmentations=tuple(masks) if self._masks else None,
         )
 
@@ -115,7 +115,7 @@ class _Fault(Malformed):
         self.advice = advice
 
 
-def _shown(thing: LabelledObject) -> str:
+def _shown(thing: LabeledObject) -> str:
     return f"[{', '.join(f'{value:g}' for value in thing.box)}]"
 
 

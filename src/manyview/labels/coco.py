@@ -18,11 +18,11 @@ from manyview.labels.entries import (
     Contents,
     DetectionContents,
     Entry,
+    LabeledBox,
+    LabeledImage,
+    LabeledObject,
     LabelFiles,
     LabelFormat,
-    LabelledBox,
-    LabelledImage,
-    LabelledObject,
     LabelReader,
     ObjectReader,
 )
@@ -214,7 +214,7 @@ class _Annotation(NamedTuple):
     number: int | str | None
     image: int
     category: Any
-    values: tuple[LabelledBox, bool, bool, float | None, Any]  # as LabelledObject has them
+    values: tuple[LabeledBox, bool, bool, float | None, Any]  # as LabeledObject has them
 
 
 def _read_objects(files: LabelFiles, masks: bool) -> DetectionContents:
@@ -230,7 +230,7 @@ def _read_objects(files: LabelFiles, masks: bool) -> DetectionContents:
     annotations = _unique(file.records("annotations", convert, layout), file)
     objects = _by_image(annotations, images, file)
     entries = [
-        LabelledImage(f"image id {number}", name, number, size, tuple(objects[number])) for number, name, size in images
+        LabeledImage(f"image id {number}", name, number, size, tuple(objects[number])) for number, name, size in images
     ]
     category_ids = {name: number for number, name in file.categories.items()}
     return DetectionContents(entries, file.problems, category_ids, by_stem=False)
@@ -275,7 +275,7 @@ def _annotation(entry: Any, *, masks: bool) -> _Annotation:
     )
 
 
-def _box(values: Any) -> LabelledBox:
+def _box(values: Any) -> LabeledBox:
     if not isinstance(values, list) or len(values) != 4:
         raise TypeError(f"its bbox is {values!r}")
     left, top, width, height = (float(value) for value in values)
@@ -298,9 +298,9 @@ def _unique(annotations: Sequence[_Annotation], file: _Instances) -> list[_Annot
 
 def _by_image(
     annotations: Sequence[_Annotation], images: Sequence[_Image], file: _Instances
-) -> dict[int, list[LabelledObject]]:
+) -> dict[int, list[LabeledObject]]:
     """The objects of each image; those of another image or category become problems."""
-    objects: dict[int, list[LabelledObject]] = {image.number: [] for image in images}
+    objects: dict[int, list[LabeledObject]] = {image.number: [] for image in images}
     listed = {str(entry.get("id")) for entry in file.parts["images"] if isinstance(entry, dict)}  # even if malformed
     strangers: Counter[int] = Counter()
     for annotation in annotations:
@@ -312,7 +312,7 @@ def _by_image(
             file.problem(f"{sentence}, which is not defined", _OBJECTS)
         else:
             kind = file.categories[annotation.category]
-            objects[annotation.image].append(LabelledObject(where, kind, *annotation.values))
+            objects[annotation.image].append(LabeledObject(where, kind, *annotation.values))
     for image, count in strangers.items():
         if count:
             sentence = f"image id {image} has annotations ({count}) but is not among the images"

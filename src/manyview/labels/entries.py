@@ -9,7 +9,7 @@ from typing import Any
 
 from manyview.labels.problems import OfImage, Problem
 
-LabelledBox = tuple[float, float, float, float]
+LabeledBox = tuple[float, float, float, float]
 """Left, top, width and height, from the edge of the first pixel."""
 
 
@@ -53,8 +53,8 @@ def occurring(entries: Sequence[Entry]) -> set[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledObject:
-    """One object as labelled, unchecked.
+class LabeledObject:
+    """One object as labeled, unchecked.
 
     Attributes:
         where: its place in the label file, such as "annotation 7".
@@ -68,13 +68,13 @@ class LabelledObject:
 
     where: str
     kind: str
-    box: LabelledBox
+    box: LabeledBox
     crowd: bool = False
     difficult: bool = False
     area: float | None = None
     segmentation: Any = None
 
-    def in_pixels(self, width: int, height: int) -> LabelledObject:
+    def in_pixels(self, width: int, height: int) -> LabeledObject:
         """The same with its box and outline in pixels that are here in shares of the image's sides."""
         left, top, across, down = self.box
         scaled = replace(self, box=(left * width, top * height, across * width, down * height))
@@ -88,8 +88,8 @@ class LabelledObject:
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledImage(OfImage):
-    """One image with its objects as labelled.
+class LabeledImage(OfImage):
+    """One image with its objects as labeled.
 
     Attributes:
         number: COCO's id, if it has one.
@@ -99,9 +99,9 @@ class LabelledImage(OfImage):
 
     number: int | None = None
     size: tuple[int, int] | None = None
-    objects: tuple[LabelledObject, ...] = ()
+    objects: tuple[LabeledObject, ...] = ()
 
-    def in_pixels(self, width: int, height: int) -> LabelledImage:
+    def in_pixels(self, width: int, height: int) -> LabeledImage:
         """The same with boxes and outlines in pixels that are here in shares of the image's sides."""
         return replace(self, objects=tuple(thing.in_pixels(width, height) for thing in self.objects))
 
@@ -118,7 +118,7 @@ class DetectionContents:
         in_shares: whether boxes and outlines are in shares of the image's width and height, instead of pixels.
     """
 
-    entries: list[LabelledImage]
+    entries: list[LabeledImage]
     problems: list[Problem]
     category_ids: dict[str, int] = field(default_factory=dict)
     by_stem: bool = True

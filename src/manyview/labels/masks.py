@@ -19,7 +19,7 @@ from manyview.errors import UserError
 from manyview.labels.problems import Malformed
 
 # A character of compressed run lengths holds five bits of a number, lowest first, and whether more follow.
-_REACH = 100  # sides of the photograph that a polygon may reach beyond it
+_REACH = 100  # sides of the image that a polygon may reach beyond it
 _ZERO, _BITS, _MORE, _SIGN = 48, 5, 0x20, 0x10
 _HIGHEST = 63  # of what a character stands for
 
@@ -52,11 +52,11 @@ def to_rle(segmentation: Any, width: int, height: int) -> Rle:
     Args:
         segmentation: a list of polygons [x1, y1, x2, y2, ...], which together are one object; or run lengths
             ``{"size": [height, width], "counts": ...}``, plain (a list) or compressed (a string).
-        width: of the photograph, in pixels.
+        width: of the image, in pixels.
         height: likewise.
 
     Raises:
-        Malformed: it is neither, or of another size than the photograph.
+        Malformed: it is neither, or of another size than the image.
         UserError: pycocotools is not installed.
     """
     tools = mask_tools()
@@ -66,7 +66,7 @@ def to_rle(segmentation: Any, width: int, height: int) -> Rle:
         raise Malformed("has a segmentation that is neither polygons nor run lengths")
     counts, size = segmentation["counts"], segmentation["size"]
     if size != [height, width]:
-        raise Malformed(f"has a mask of height and width {size}, where the photograph has {[height, width]}")
+        raise Malformed(f"has a mask of height and width {size}, where the image has {[height, width]}")
     runs = counts if isinstance(counts, list) else _decompress(counts)
     whole = all(isinstance(run, int) and run >= 0 for run in runs)
     if not whole or sum(runs) != width * height:  # pycocotools would read or write beyond its memory
@@ -84,7 +84,7 @@ def _polygons(segmentation: Sequence[Any], reach: int) -> list[list[float | int]
         if not all(isinstance(value, int | float) and math.isfinite(value) for value in polygon):
             raise Malformed("has a polygon with a coordinate that is no number")
         if any(abs(value) > reach for value in polygon):  # pycocotools takes memory for every pixel of an edge
-            raise Malformed("has a polygon that reaches far beyond its photograph")
+            raise Malformed("has a polygon that reaches far beyond its image")
     polygons = [polygon for polygon in segmentation if len(polygon) >= 6]
     if not polygons:
         raise Malformed("has no polygon of at least three corners")
@@ -132,10 +132,10 @@ def encode_mask(
     """A mask of pixels as compressed run lengths.
 
     Args:
-        mask: of a photograph, or of a part of it outside of which nothing belongs to the object.
+        mask: of an image, or of a part of it outside of which nothing belongs to the object.
         left: the part's first column.
         top: its first row.
-        size: width and height of the photograph; unset: those of the mask.
+        size: width and height of the image; unset: those of the mask.
 
     Raises:
         UserError: pycocotools is not installed.

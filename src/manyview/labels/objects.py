@@ -1,4 +1,4 @@
-"""Which objects are where in each photograph."""
+"""Which objects are where in each image."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _THINNEST = 0.01  # pixels; what is thinner could lose its area to rounding as i
 
 @dataclass(frozen=True)
 class Objects:
-    """The objects of one photograph, in the order of the label file.
+    """The objects of one image, in the order of the label file.
 
     Attributes:
-        boxes: left, top, right, bottom in pixels, cut to the photograph; 0 is the left or upper edge of the first
+        boxes: left, top, right, bottom in pixels, cut to the image; 0 is the left or upper edge of the first
             pixel, so that a box's width is right minus left.
         labels: 1 for the first class, as detectors keep 0 for the ground.
         crowd: whether it is a crowd instead of one object (COCO's ``iscrowd``).
         difficult: whether VOC, or a COCO file's ``difficult`` or ``ignore``, calls it difficult.
-        area: in pixels, as the label file states it, else that of the mask or of the box as labelled.
-        labelled_boxes: left, top, width, height as labelled, perhaps beyond the photograph, which AP compares with.
-        segmentations: masks of the photograph's size, or None where none were asked for.
+        area: in pixels, as the label file states it, else that of the mask or of the box as labeled.
+        labeled_boxes: left, top, width, height as labeled, perhaps beyond the image, which AP compares with.
+        segmentations: masks of the image's size, or None where none were asked for.
     """
 
     boxes: Float32[np.ndarray, "objects 4"]
@@ -34,7 +34,7 @@ class Objects:
     crowd: Bool[np.ndarray, " objects"]
     difficult: Bool[np.ndarray, " objects"]
     area: Float64[np.ndarray, " objects"]
-    labelled_boxes: Float64[np.ndarray, "objects 4"]
+    labeled_boxes: Float64[np.ndarray, "objects 4"]
     segmentations: tuple[Rle, ...] | None = None
 
     def __len__(self) -> int:
@@ -48,14 +48,14 @@ class Objects:
 
 @dataclass(frozen=True)
 class DetectionLabels:
-    """Which objects are where in some photographs.
+    """Which objects are where in some images.
 
     Attributes:
-        names: photographs, relative to their folder, in the order of the file that names them.
-        sizes: width and height of each photograph in pixels, upright.
+        names: images, relative to their folder, in the order of the file that names them.
+        sizes: width and height of each image in pixels, upright.
         classes: names of the classes; class i has the label i + 1.
-        objects: those of each photograph, which may be none.
-        image_ids: of each photograph in COCO's files; 1, 2, ... for labels of another kind.
+        objects: those of each image, which may be none.
+        image_ids: of each image in COCO's files; 1, 2, ... for labels of another kind.
         category_ids: of each class, likewise.
         skipped: what was left out because of a problem, a sentence each.
         notes: what else a reader of the results should know, a sentence each: boxes cut or without area.
@@ -79,11 +79,11 @@ class DetectionLabels:
         return all(objects.segmentations is not None for objects in self.objects)
 
     def occupied(self) -> tuple[int, ...]:
-        """Indices of the photographs with objects to learn from: no others are wanted where empty ones are left out."""
+        """Indices of the images with objects to learn from: no others are wanted where empty ones are left out."""
         return tuple(index for index, objects in enumerate(self.objects) if objects.trained.any())
 
     def without_masks(self) -> DetectionLabels:
-        """The same photographs and objects with boxes alone."""
+        """The same images and objects with boxes alone."""
         return replace(self, objects=tuple(replace(objects, segmentations=None) for objects in self.objects))
 
     def fingerprint(self) -> str:
@@ -93,7 +93,7 @@ class DetectionLabels:
         for objects in self.objects:
             digest.update(b"%d\n" % len(objects))
             columns = (objects.boxes, objects.labels, objects.crowd, objects.difficult, objects.area)
-            for column in (*columns, objects.labelled_boxes):
+            for column in (*columns, objects.labeled_boxes):
                 digest.update(column.tobytes())
             for mask in objects.segmentations or ():
                 digest.update(mask["counts"] + b"\n")

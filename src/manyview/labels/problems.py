@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from manyview.errors import UserError
-
-Problems = Literal["refuse", "skip"]
-"""What becomes of a label file with problems: an error, or whatever has one is left out."""
 
 _TOLD = 3  # problems that a refusal quotes
 

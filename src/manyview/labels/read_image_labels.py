@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from jaxtyping import UInt8
@@ -19,9 +19,9 @@ from manyview.images.files import check_folder
 from manyview.labels.entries import Contents, Entry, occurring
 from manyview.labels.formats import read_image_labels
 from manyview.labels.paths import ImageNames
-from manyview.labels.problems import Problem, Problems, refusal, unique_entries
+from manyview.labels.problems import Problem, refusal, unique_entries
+from manyview.options.labelled import Difficult, Problems
 
-Difficult = Literal["ignore", "positive"]
 Table = UInt8[np.ndarray, "images classes"]
 
 _TOLD = 3  # classes that a refusal names
@@ -63,7 +63,7 @@ def read_labels(
     difficult: Difficult = "ignore",
     problems: Problems = "refuse",
 ) -> ImageLabels:
-    """Read image-level labels of any of these kinds, recognised by ending and content.
+    """Read image-level labels of any of these kinds, recognized by ending and content.
 
     - ``.csv``: the columns ``image`` and ``labels`` (joined by ``|``; none is allowed); further columns are ignored.
     - COCO instances ``.json``: every entry of its ``images``, also those without objects, and every object, crowds
@@ -77,7 +77,7 @@ def read_labels(
 
     Images are those that the labels name, in their order or, for folders, in that of the files' names. VOC and YOLO
     name them without their extension, which is found in the folder of images. An image without a file of its own among
-    XML or YOLO files is not labelled at all, whereas a file without objects says that its image shows none.
+    XML or YOLO files is not labeled at all, whereas a file without objects says that its image shows none.
 
     Args:
         file: the label file or folder.

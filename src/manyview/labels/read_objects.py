@@ -12,13 +12,14 @@ from manyview.images import UnreadableImage, open_photograph
 from manyview.images.files import check_folder
 from manyview.images.unreadable import readable
 from manyview.labels.check_objects import Checking
-from manyview.labels.entries import DetectionContents, LabelledImage
+from manyview.labels.entries import DetectionContents, LabeledImage
 from manyview.labels.formats import read_objects
 from manyview.labels.objects import DetectionLabels
 from manyview.labels.paths import ImageNames
-from manyview.labels.problems import Problem, Problems, refusal, unique_entries
+from manyview.labels.problems import Problem, refusal, unique_entries
+from manyview.options.labelled import Problems
 
-_BEGINNING = 1 << 16  # bytes that hold the header of nearly every photograph
+_BEGINNING = 1 << 16  # bytes that hold the header of nearly every image
 _THREADS = 8  # that wait for the disk
 
 
@@ -34,33 +35,33 @@ def read_annotations(
 
     - COCO instances ``.json``: every entry of its ``images``, also those without objects, and all ``annotations``.
     - A folder of Pascal VOC's XML annotations.
-    - A list of Pascal VOC's ``ImageSets/Main``, with the XML of its photographs in ``Annotations`` beside or up to two
+    - A list of Pascal VOC's ``ImageSets/Main``, with the XML of its images in ``Annotations`` beside or up to two
       levels above it.
-    - A folder of YOLO's text files, each for the photograph of its name, with boxes or outlines in shares of the
-      photograph's sides, and the names of the classes in ``classes.txt`` or ``data.yaml`` in it or above its folder
+    - A folder of YOLO's text files, each for the image of its name, with boxes or outlines in shares of the
+      image's sides, and the names of the classes in ``classes.txt`` or ``data.yaml`` in it or above its folder
       ``labels``; without them, classes are called by their numbers. The box of an outline is the smallest around it.
       If ``data.yaml`` has ``kpt_shape``, boxes have key points behind them, which are left out.
 
-    A photograph without a file of its own among XML or YOLO files is not labelled at all. Boxes are cut to their
-    photograph, as annotators draw over the edge. Objects without area and crowds are kept, as AP knows them, but are
-    not ``trained``. Categories and photographs without objects are kept, too.
+    An image without a file of its own among XML or YOLO files is not labeled at all. Boxes are cut to their
+    image, as annotators draw over the edge. Objects without area and crowds are kept, as AP knows them, but are
+    not ``trained``. Categories and images without objects are kept, too.
 
     Args:
         file: the label file or folder.
-        images: folder to which the photographs' names are relative. All of them must be there: their sizes are read.
+        images: folder to which the images' names are relative. All of them must be there: their sizes are read.
         classes: classes to use, in this order, e.g. those of the training labels. Unset: all categories of a COCO file
             or names of YOLO classes in the order of their numbers, else all names of objects in alphabetical order,
             numbers first.
         masks: whether masks are wanted, which every object must have then: in YOLO files an outline.
-        problems: what becomes of photographs that are missing, unreadable, named twice, or not of the stated size; of
-            objects that are malformed, of an unknown class, outside of their photograph, with an id that another one
-            has, or of no listed photograph: a ``UserError`` ("refuse"), or such photographs and objects are left out,
-            objects without the other ones of their photograph, and listed in ``skipped`` ("skip"). Of repeated entries
+        problems: what becomes of images that are missing, unreadable, named twice, or not of the stated size; of
+            objects that are malformed, of an unknown class, outside of their image, with an id that another one
+            has, or of no listed image: a ``UserError`` ("refuse"), or such images and objects are left out,
+            objects without the other ones of their image, and listed in ``skipped`` ("skip"). Of repeated entries
             that agree, the first stays.
 
     Raises:
         UserError: the file is missing, of no known kind, malformed as a whole, or has a problem that is not to be
-            skipped; no photograph or no class is left; or masks are wanted, and the kind has none or pycocotools is not
+            skipped; no image or no class is left; or masks are wanted, and the kind has none or pycocotools is not
             installed.
     """
     if problems not in get_args(Problems):
@@ -79,9 +80,9 @@ def read_annotations(
     if found and (problems == "refuse" or not sized):
         raise refusal(found, file, can_skip=bool(sized))
     if not sized:
-        raise UserError(f"{file} names no photographs")
+        raise UserError(f"{file} names no images")
     if not columns:
-        raise UserError(f"{file} holds no object at all: at least one photograph must have one")
+        raise UserError(f"{file} holds no object at all: at least one image must have one")
     entries = [entry for entry, _ in sized]
     return DetectionLabels(
         names=tuple(entry.image for entry in entries),
@@ -95,15 +96,15 @@ def read_annotations(
     )
 
 
-def _content(entry: LabelledImage) -> list[tuple[object, ...]]:
-    """What the objects of a photograph are, wherever they stand."""
+def _content(entry: LabeledImage) -> list[tuple[object, ...]]:
+    """What the objects of an image are, wherever they stand."""
     return [(thing.kind, thing.box, thing.crowd, thing.difficult, thing.segmentation) for thing in entry.objects]
 
 
 def _sized(
-    entries: Sequence[LabelledImage], images: Path, problems: list[Problem]
-) -> list[tuple[LabelledImage, tuple[int, int]]]:
-    """Photographs that are as large as the labels say, with their sizes."""
+    entries: Sequence[LabeledImage], images: Path, problems: list[Problem]
+) -> list[tuple[LabeledImage, tuple[int, int]]]:
+    """Images that are as large as the labels say, with their sizes."""
     sized = []
     sizes = _measure_all(images, [entry.image for entry in entries])
     for entry, size in zip(entries, sizes, strict=True):
@@ -119,7 +120,7 @@ def _sized(
 
 
 def _measure_all(images: Path, names: Sequence[str]) -> Iterator[tuple[int, int] | UnreadableImage]:
-    """Width and height of each photograph in pixels, upright, or why it has none; in the order of the names."""
+    """Width and height of each image in pixels, upright, or why it has none; in the order of the names."""
     with ThreadPoolExecutor(_THREADS) as pool:
         yield from pool.map(lambda name: _measure(images / name), names)
 
@@ -137,17 +138,15 @@ def _measure(path: Path) -> tuple[int, int] | UnreadableImage:
 
 
 def _disagreement(where: str, name: str, stated: tuple[int, int], real: tuple[int, int]) -> Problem:
-    sentence = f"{where} gives {name} {stated[0]} x {stated[1]} pixels, but the photograph has {real[0]} x {real[1]}"
+    sentence = f"{where} gives {name} {stated[0]} x {stated[1]} pixels, but the image has {real[0]} x {real[1]}"
     if stated == real[::-1]:
         return Problem(
             sentence, "label it upright, as its EXIF orientation says, or remove the orientation from the file"
         )
-    return Problem(
-        sentence, "boxes must be in the pixels of the photograph: give the folder of those that were labelled"
-    )
+    return Problem(sentence, "boxes must be in the pixels of the image: give the folder of those that were labeled")
 
 
-def _classes(contents: DetectionContents, sized: Sequence[tuple[LabelledImage, tuple[int, int]]]) -> tuple[str, ...]:
+def _classes(contents: DetectionContents, sized: Sequence[tuple[LabeledImage, tuple[int, int]]]) -> tuple[str, ...]:
     """Those that the file declares, else those that occur in it."""
     occurring = {thing.kind for entry, _ in sized for thing in entry.objects}
     return tuple(contents.category_ids) or tuple(sorted(occurring, key=_alphabetical))

@@ -21,11 +21,11 @@ from manyview.labels.entries import (
     Contents,
     DetectionContents,
     Entry,
+    LabeledBox,
+    LabeledImage,
+    LabeledObject,
     LabelFiles,
     LabelFormat,
-    LabelledBox,
-    LabelledImage,
-    LabelledObject,
     LabelReader,
     ObjectReader,
     occurring,
@@ -299,7 +299,7 @@ def _read_class_list(file: Path, problems: list[Problem], unusable: set[str]) ->
 def _read_objects(sources: Iterable[_Source]) -> DetectionContents:
     problems: list[Problem] = []
 
-    def convert(source: _Source, root: ElementTree.Element) -> LabelledImage:
+    def convert(source: _Source, root: ElementTree.Element) -> LabeledImage:
         size = _size(root)
         objects = []
         for position, element in enumerate(root.findall("object"), start=1):
@@ -307,7 +307,7 @@ def _read_objects(sources: Iterable[_Source]) -> DetectionContents:
                 objects.append(_object(element, f"object {position}"))
             except Malformed as error:
                 problems.append(Problem(f"object {position} of {source.path.name} {error}", _OBJECTS))
-        return LabelledImage(source.where, source.image, size=size, objects=tuple(objects))
+        return LabeledImage(source.where, source.image, size=size, objects=tuple(objects))
 
     return DetectionContents(_read(sources, convert, problems, _OBJECTS), problems)
 
@@ -321,13 +321,13 @@ def _read_listed_objects(file: Path) -> DetectionContents:
     lines = numbered_lines(file)
     if any(_split_value(line) for _, line in lines):
         raise UserError(
-            f"{file} lists the photographs of one class with 1, 0 or -1: give the list of all of its split, such as "
+            f"{file} lists the images of one class with 1, 0 or -1: give the list of all of its split, such as "
             f"{file.with_name('train.txt')}"
         )
     folder = _annotations_beside(file)
     if folder is None:
         raise UserError(
-            f"{file} only lists photographs, and there is no folder Annotations beside or up to two levels above it to "
+            f"{file} only lists images, and there is no folder Annotations beside or up to two levels above it to "
             "give their objects"
         )
     return _read_objects(_listed(lines, folder))
@@ -343,12 +343,12 @@ def _size(root: ElementTree.Element) -> tuple[int, int] | None:
     return (width, height) if width > 0 and height > 0 else None
 
 
-def _object(element: ElementTree.Element, where: str) -> LabelledObject:
+def _object(element: ElementTree.Element, where: str) -> LabeledObject:
     name, difficult = _name_and_flag(element)
-    return LabelledObject(where, name, _box(element), difficult=difficult)
+    return LabeledObject(where, name, _box(element), difficult=difficult)
 
 
-def _box(element: ElementTree.Element) -> LabelledBox:
+def _box(element: ElementTree.Element) -> LabeledBox:
     corners = []
     for corner in _CORNERS:
         text = element.findtext(f"bndbox/{corner}")

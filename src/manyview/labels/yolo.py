@@ -1,6 +1,6 @@
 """YOLO's text files: one file an image, found by its name, with one object a line.
 
-A line has the number of a class and shares of the image's width and height: of a box its centre, width and height
+A line has the number of a class and shares of the image's width and height: of a box its center, width and height
 (https://docs.ultralytics.com/datasets/detect/), perhaps with key points behind it (.../pose/), or x and y of an
 outline's corners (.../segment/, .../obb/). ``classes.txt`` or ``data.yaml`` give the names of classes, and the latter
 the shape of key points.
@@ -23,11 +23,11 @@ from manyview.labels.entries import (
     Contents,
     DetectionContents,
     Entry,
+    LabeledBox,
+    LabeledImage,
+    LabeledObject,
     LabelFiles,
     LabelFormat,
-    LabelledBox,
-    LabelledImage,
-    LabelledObject,
     LabelReader,
     ObjectReader,
     occurring,
@@ -45,8 +45,8 @@ _OUTLINE = 6  # of an outline, at least
 _ROUNDING = 0.01  # beyond 0 and 1, which Ultralytics takes, too
 _LABELS = "a line has the number of a class and at least four coordinates, and a line of the names for each number"
 _OBJECTS = (
-    "a line has the number of a class that has a name, and then a box's centre, width and height or x and y of an "
-    "outline's corners, as shares of the photograph from 0 to 1"
+    "a line has the number of a class that has a name, and then a box's center, width and height or x and y of an "
+    "outline's corners, as shares of the image from 0 to 1"
 )
 
 
@@ -163,7 +163,7 @@ def _read_objects(files: LabelFiles, masks: bool) -> DetectionContents:
         UserError: the names of the classes or the shape of key points cannot be read.
     """
     names, key_points = _class_names(files.path), _key_point_values(files.path)
-    entries: list[LabelledImage] = []
+    entries: list[LabeledImage] = []
     problems: list[Problem] = []
     for name, lines in _readable(files, problems):
         objects = []
@@ -173,12 +173,12 @@ def _read_objects(files: LabelFiles, masks: bool) -> DetectionContents:
                 objects.append(_object(where, _read_line(line, names), key_points, masks=masks))
             except Malformed as error:
                 problems.append(Problem(f"{where} {error}", _OBJECTS))
-        entries.append(LabelledImage(name, stem(name), objects=tuple(objects)))
+        entries.append(LabeledImage(name, stem(name), objects=tuple(objects)))
     category_ids = {name: place for place, name in enumerate((names or {}).values(), start=1)}
     return DetectionContents(entries, problems, category_ids, in_shares=True)
 
 
-def _object(where: str, line: _Line, key_points: int | None, *, masks: bool) -> LabelledObject:
+def _object(where: str, line: _Line, key_points: int | None, *, masks: bool) -> LabeledObject:
     """An object whose box and outline are in shares."""
     kind, coordinates = line
     if key_points is not None:
@@ -191,18 +191,18 @@ def _object(where: str, line: _Line, key_points: int | None, *, masks: bool) -> 
     if len(coordinates) == _BOX:
         if masks:
             raise Malformed("has a box, but no outline, which masks are made of")
-        return LabelledObject(where, kind, _box(coordinates))
+        return LabeledObject(where, kind, _box(coordinates))
     if len(coordinates) < _OUTLINE or len(coordinates) % 2:
         raise Malformed(f"has {len(coordinates)} numbers, where a box has 4 and an outline two for each corner")
-    return LabelledObject(where, kind, _around(coordinates), segmentation=[list(coordinates)] if masks else None)
+    return LabeledObject(where, kind, _around(coordinates), segmentation=[list(coordinates)] if masks else None)
 
 
-def _box(coordinates: Sequence[float]) -> LabelledBox:
+def _box(coordinates: Sequence[float]) -> LabeledBox:
     x, y, width, height = coordinates
     return x - width / 2, y - height / 2, width, height
 
 
-def _around(outline: Sequence[float]) -> LabelledBox:
+def _around(outline: Sequence[float]) -> LabeledBox:
     left, top, right, bottom = min(outline[::2]), min(outline[1::2]), max(outline[::2]), max(outline[1::2])
     return left, top, right - left, bottom - top
 

@@ -1,6 +1,6 @@
 """L_ia: the Image-Aware Contrastive loss (arXiv 2506.23156, Eq. 1) and SupCon's two forms (arXiv 2004.11362).
 
-For anchor i let P(i) be the other views of its photograph, A(i) all other vectors, N(i) = A(i) - P(i), and S_P, S_A,
+For anchor i let P(i) be the other views of its image, A(i) all other vectors, N(i) = A(i) - P(i), and S_P, S_A,
 S_N the sums of exp(z_i . z / tau) over them. Then
 
     Eq. 1       L_i     = -1/|P| log(S_P / S_A)
@@ -23,12 +23,12 @@ FORMS = ("outside", "in", "out")
 def image_aware_loss(
     z: Float[Tensor, "vectors dim"], image_ids: Int[Tensor, " vectors"], temperature: float = 0.3, form: str = "outside"
 ) -> Float[Tensor, ""]:
-    """Pull together the views of one photograph, push apart those of different ones; the mean over anchors.
+    """Pull together the views of one image, push apart those of different ones; the mean over anchors.
 
     Args:
-        z: vectors of any length other than 0; they are L2-normalised here. Half-precision input is computed in
+        z: vectors of any length other than 0; they are L2-normalized here. Half-precision input is computed in
             float32, under autocast too; float64 stays float64.
-        image_ids: the photograph that each vector shows. Photographs may have different numbers of vectors.
+        image_ids: the image that each vector shows. Images may have different numbers of vectors.
         temperature: tau, above 0.
         form: "outside" is Eq. 1, which has 1/|P| and the sum over positives outside and inside the logarithm;
             "in" and "out" are SupCon's L_in and L_out.
@@ -37,7 +37,7 @@ def image_aware_loss(
         a scalar, 0 or more, float32 or float64.
 
     Raises:
-        UserError: a vector is the only one of its photograph, so that P(i) is empty; or an argument is out of range.
+        UserError: a vector is the only one of its image, so that P(i) is empty; or an argument is out of range.
     """
     _check(z, image_ids, temperature, form)
     with torch.autocast(z.device.type, enabled=False):
@@ -48,13 +48,13 @@ def image_aware_loss(
 def anchor_terms(
     z: Float[Tensor, "vectors dim"], image_ids: Int[Tensor, " vectors"], temperature: float = 0.3, form: str = "outside"
 ) -> Float[Tensor, " vectors"]:
-    """L_i of each anchor i, of vectors that are normalised already and are taken as they are.
+    """L_i of each anchor i, of vectors that are normalized already and are taken as they are.
 
     The terms keep to log space throughout: at small tau, exp, sum and log one after another underflow to log(0).
 
     Args:
         z: unit vectors.
-        image_ids: the photograph that each vector shows.
+        image_ids: the image that each vector shows.
         temperature: tau, above 0.
         form: as for ``image_aware_loss``.
 
@@ -70,8 +70,8 @@ def anchor_terms(
     if not bool(size_p.all()):
         lone = image_ids[size_p == 0]
         raise UserError(
-            f"{len(lone)} of {len(z)} vectors have no positive: each photograph needs at least two vectors, but "
-            f"photograph {int(lone[0])} has one; pair views of the same photograph under the same image id"
+            f"{len(lone)} of {len(z)} vectors have no positive: each image needs at least two vectors, but "
+            f"image {int(lone[0])} has one; pair views of the same image under the same image id"
         )
     if form == "out":
         log_s_a = torch.logsumexp(logits.masked_fill(itself, -torch.inf), dim=1)

@@ -2,7 +2,7 @@
 
     L = L_sim + lambda L_ia                                                     (Eq. 3)
 
-One module serves both papers: without the second term, and with two views of the whole photograph, it is SimSiam.
+One module serves both papers: without the second term, and with two views of the whole image, it is SimSiam.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class SimSiam(Method):
     Views 2k and 2k+1 of a group are its k-th positive pair.
 
     Args:
-        backbone: photographs to feature map.
+        backbone: images to feature map.
         heads: widths of the heads.
         losses: the terms of Eq. 3 and their options.
     """
@@ -111,13 +111,13 @@ def image_aware_term(
     """L_ia over the pairs of all processes, times its factor.
 
     The loss may be computed on shards of the shuffled batch, as one does who computes it on each device apart: views
-    of a photograph that fall into another shard are then no positives.
+    of an image that fall into another shard are then no positives.
 
     Args:
         options: form, temperature, vectors, factor, shards.
         first: predictions p1 and projections z1 of the first view of each pair.
         second: p2 and z2 of the second.
-        pair_ids: the photograph of each pair.
+        pair_ids: the image of each pair.
         order: permutation of the pairs of all processes.
     """
     (p1, z1), (p2, z2) = first, second

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from manyview.config import ConfigError, PretrainConfig, parse_assignment, resolve
 from manyview.config.resolve import Assignment, flatten
 from manyview.errors import UserError
+from manyview.options.base import StrPath, verb
+from manyview.options.pretrain import PretrainOptions, SettingsOptions
 from manyview.recipes.named import recipe_settings
 
 if TYPE_CHECKING:
@@ -19,6 +20,16 @@ if TYPE_CHECKING:
 
     from manyview.runs import RunFolder
 
+# The options that are settings of the configuration by another name.
+_KEYS = {
+    "list": "data.list",
+    "backbone": "backbone.name",
+    "init": "backbone.init",
+    "epochs": "training.epochs",
+    "batch_size": "training.batch_size",
+    "view_size": "views.size",
+    "seed": "training.seed",
+}
 # What a resumed run may be given anew, because it does not change the weights that come out.
 _MAY_CHANGE = (
     *("data.images", "data.list", "data.workers", "data.max_bad_fraction"),
@@ -26,47 +37,18 @@ _MAY_CHANGE = (
 )
 
 
+@verb(PretrainOptions)
 def pretrain(
-    images: str | PathLike[str] | None = None,
-    out: str | PathLike[str] | None = None,
-    *,
-    recipe: str | None = None,
-    list: str | PathLike[str] | None = None,
-    backbone: str | nn.Module | None = None,
-    init: str | PathLike[str] | None = None,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    view_size: int | None = None,
-    seed: int | None = None,
-    config: str | PathLike[str] | None = None,
-    set: Mapping[str, Any] | Iterable[str] = (),
-    resume: bool = False,
-    quiet: bool = False,
+    images: StrPath | None = None, out: StrPath | None = None, **options: Unpack[PretrainOptions]
 ) -> RunFolder:
-    """Pre-train a backbone on a folder of unlabelled photographs.
+    """Pre-train a backbone on a folder of unlabeled images.
 
     Settings are laid over each other in this order: the recipe, the configuration file, the arguments by name, ``set``.
 
     Args:
-        images: folder of photographs, searched recursively; with ``resume`` it may be left out.
+        images: folder of images, searched recursively; with ``resume`` it may be left out.
         out: the run's folder; new or empty, or with ``resume`` the one to continue.
-        recipe: ``paper`` (the default), ``paper-160``, ``released``, ``simsiam``, ``simsiam-4pairs``
-            or ``mocov2``.
-        list: text or CSV file that names the photographs to use, relative to ``images``.
-        backbone: a torchvision ResNet or timm model by name, or any module from images (B, C, H, W) to a feature map
-            (B, D, h, w), C being 3 or ``data.bands``.
-        init: weights to start from, all of which must match: a run's folder, or a checkpoint in any format that
-            ``load_backbone`` reads. They also say the backbone, where nothing else does, and if they are manyview's
-            the mean and deviation of the images, where ``views.mean`` and ``views.std`` are unset. A module of one's
-            own is filled with them. Resuming does not need them.
-        epochs: passes over the photographs.
-        batch_size: photographs a step, over all processes.
-        view_size: side of a view in pixels.
-        seed: everything random follows from it; the same seed gives the same weights to the bit on the same CPU.
-        config: TOML or JSON file with settings; the ``config.json`` of a run repeats that run.
-        set: single settings, as ``{"losses.image_aware.weight": 2}`` or ``["losses.image_aware.weight=2"]``.
-        resume: continue a stopped run; changed settings are refused.
-        quiet: print nothing.
+        **options: as ``PretrainOptions`` declares them.
 
     Returns:
         the run's folder; it can be given wherever weights are asked for.
@@ -79,16 +61,8 @@ def pretrain(
     if out is None:
         raise UserError("out is missing: name a new folder for the run")
     folder = RunFolder(Path(out))
-    named = {
-        **_paths(images, list),
-        "backbone.name": backbone if backbone is None or isinstance(backbone, str) else _own(backbone),
-        "backbone.init": str(Path(init).absolute()) if init is not None else None,
-        "training.epochs": epochs,
-        "training.batch_size": batch_size,
-        "views.size": view_size,
-        "training.seed": seed,
-    }
-    user, problems = _user_settings(config, named, set)
+    backbone, recipe, resume, quiet = options["backbone"], options["recipe"], options["resume"], options["quiet"]
+    user, problems = _user_settings(images, options)
     resolved = _resolve_stored(folder, recipe, user, problems) if resume else _resolve_new(recipe, user, problems)
     if not resume and resolved.backbone.init is not None and all(item.key != "backbone.name" for item in user):
         network = _network_of(resolved.backbone.init)
@@ -103,24 +77,19 @@ def pretrain(
     return folder
 
 
-def resolve_settings(
-    images: str | PathLike[str] | None = None,
-    *,
-    recipe: str | None = None,
-    list: str | PathLike[str] | None = None,
-    view_size: int | None = None,
-    seed: int | None = None,
-    config: str | PathLike[str] | None = None,
-    set: Mapping[str, Any] | Iterable[str] = (),
-) -> PretrainConfig:
+@verb(SettingsOptions)
+def resolve_settings(images: StrPath | None = None, **options: Unpack[SettingsOptions]) -> PretrainConfig:
     """The configuration that ``pretrain`` would run with these arguments, which mean the same there.
+
+    Args:
+        images: folder of images.
+        **options: as ``SettingsOptions`` declares them.
 
     Raises:
         UserError: a ValueError whose message says what is wrong, where, and what to do.
     """
-    named = {**_paths(images, list), "views.size": view_size, "training.seed": seed}
-    user, problems = _user_settings(config, named, set)
-    return _resolve_new(recipe, user, problems)
+    user, problems = _user_settings(images, options)
+    return _resolve_new(options["recipe"], user, problems)
 
 
 def _check(folder: RunFolder, config: PretrainConfig, module: nn.Module | None, quiet: bool) -> None:
@@ -158,27 +127,20 @@ def read_config_file(path: Path) -> dict[str, Any]:
     return content
 
 
-def _paths(images: str | PathLike[str] | None, names: str | PathLike[str] | None) -> dict[str, str | None]:
-    """The folder of photographs and the list of names, by their keys."""
-    return {
-        "data.images": str(Path(images).absolute()) if images is not None else None,
-        "data.list": str(Path(names).absolute()) if names is not None else None,
-    }
-
-
-def _user_settings(
-    config: str | PathLike[str] | None, named: Mapping[str, Any], settings: Mapping[str, Any] | Iterable[str]
-) -> tuple[list[Assignment], list[str]]:
+def _user_settings(images: StrPath | None, options: Mapping[str, Any]) -> tuple[list[Assignment], list[str]]:
     """All that the user asked for, the strongest last, and what could not be understood of it."""
     problems: list[str] = []
     user: list[Assignment] = []
-    if config is not None:
-        user += flatten(read_config_file(Path(config)), str(config))
-    flags = {"data.images": "images", "data.list": "--list", "backbone.name": "--backbone", "views.size": "--view-size"}
-    for key, value in named.items():
+    if options["config"] is not None:
+        user += flatten(read_config_file(Path(options["config"])), str(options["config"]))
+    if images is not None:
+        user.append(Assignment("data.images", _absolute(images), "images"))
+    for name, key in _KEYS.items():
+        value = options.get(name)
         if value is not None:
-            flag = flags.get(key, "--" + key.rpartition(".")[2].replace("_", "-"))
-            user.append(Assignment(key, value, flag))
+            plain = _name(value) if name == "backbone" else _absolute(value) if name in ("list", "init") else value
+            user.append(Assignment(key, plain, f"--{name.replace('_', '-')}"))
+    settings = options["set"]
     if isinstance(settings, Mapping):
         user += [Assignment(key, value, "set") for key, value in settings.items()]
     else:
@@ -266,6 +228,12 @@ def _unavailable(user: Iterable[Assignment]) -> Iterator[str]:
             yield str(error)
 
 
-def _own(module: nn.Module) -> str:
-    """The name under which a run remembers a backbone that was handed over as a module."""
-    return f"own:{type(module).__module__}.{type(module).__qualname__}"
+def _absolute(path: StrPath) -> str:
+    return str(Path(path).absolute())
+
+
+def _name(backbone: str | nn.Module) -> str:
+    """A backbone's name; for one that was handed over as a module, the name under which a run remembers it."""
+    if isinstance(backbone, str):
+        return backbone
+    return f"own:{type(backbone).__module__}.{type(backbone).__qualname__}"

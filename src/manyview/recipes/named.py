@@ -7,7 +7,7 @@ from typing import Any
 from manyview.config.resolve import nearest_name
 from manyview.errors import UserError
 
-# SimSiam's batch of 512 photographs and the paper's of 128 with four pairs each give the same learning rate, .1.
+# SimSiam's batch of 512 images and the paper's of 128 with four pairs each give the same learning rate, .1.
 RECIPES: dict[str, dict[str, Any]] = {
     # The text of arXiv 2506.23156: Sections 3.1, 3.2 and 4.1.
     "paper": {
@@ -26,13 +26,13 @@ RECIPES: dict[str, dict[str, Any]] = {
         },
         "training": {"epochs": 400, "batch_size": 124},
     },
-    # SimSiam (arXiv 2011.10566): two views of the whole photograph, no image-aware loss.
+    # SimSiam (arXiv 2011.10566): two views of the whole image, no image-aware loss.
     "simsiam": {
         "views": {"kind": "whole", "pairs": 1},
         "losses": {"image_aware": {"weight": 0.0}},
         "training": {"epochs": 200, "batch_size": 512},
     },
-    # The control for blocks: as many pairs, each view as large a share of the photograph, but no blocks.
+    # The control for blocks: as many pairs, each view as large a share of the image, but no blocks.
     "simsiam-4pairs": {
         "views": {"kind": "whole", "pairs": 4, "scale": (0.098, 0.49)},
         "losses": {"image_aware": {"weight": 0.0}},

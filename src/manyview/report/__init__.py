@@ -1,7 +1,7 @@
 """Pictures and pages of what a run sees and what came out of it."""
 
-from manyview.report.shown import ShownPhotograph, readable, show
+from manyview.report.shown import ShownImage, readable, show
 from manyview.report.views_page import views_page
 from manyview.report.views_picture import draw_views, views_picture
 
-__all__ = ["ShownPhotograph", "draw_views", "readable", "show", "views_page", "views_picture"]
+__all__ = ["ShownImage", "draw_views", "readable", "show", "views_page", "views_picture"]

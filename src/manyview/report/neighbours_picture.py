@@ -1,4 +1,4 @@
-"""A picture of photographs, or blocks of them, each beside those that a backbone holds for most alike."""
+"""A picture of images, or blocks of them, each beside those that a backbone holds for most alike."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from manyview.runs.output import make_folder
 
 # Measures in inches.
 _MARGIN, _GAP, _GUTTER = 0.3, 0.12, 0.3
-_CELL, _HIGH, _CAPTION = 1.5, 1.2, 0.34  # width and height of a photograph's place, the two lines below it
+_CELL, _HIGH, _CAPTION = 1.5, 1.2, 0.34  # width and height of an image's place, the two lines below it
 _ROW = _HIGH + _CAPTION + 0.08
 _BETWEEN = 0.16  # between queries of several rows
 _TITLE, _TEXT_LINE, _HEADING = 0.42, 0.2, 0.26
 _MOST_LINES = 12  # of explanation, which a narrow picture may need
-_LETTERS = 24  # of a name below a photograph
-_LONGEST = 480  # pixels of the larger side of a photograph as it is kept
+_LETTERS = 24  # of a name below an image
+_LONGEST = 480  # pixels of the larger side of an image as it is kept
 _BLOCKS = ("top left", "top right", "bottom left", "bottom right")
 
 
 @dataclass(frozen=True)
 class _Photograph:
-    """A photograph, reduced, and its size in its own pixels."""
+    """An image, reduced, and its size in its own pixels."""
 
     picture: UInt8[np.ndarray, "height width 3"]
     width: int
@@ -46,7 +46,7 @@ def check_size(queries: int, k: int, blocks: bool) -> None:
     """Make sure that so much can be drawn, before it is looked for.
 
     Args:
-        queries: query photographs.
+        queries: query images.
         k: neighbours of each.
         blocks: whether each query has four rows.
 
@@ -60,7 +60,7 @@ def write_neighbours(images: Path, result: Mapping[str, Any], out: Path) -> Path
     """Write the picture, and beside it what it shows as JSON.
 
     Args:
-        images: folder of the photographs.
+        images: folder of the images.
         result: what ``nearest_neighbours`` found.
         out: the picture (.png); its folder is made if needed.
 
@@ -68,7 +68,7 @@ def write_neighbours(images: Path, result: Mapping[str, Any], out: Path) -> Path
         The JSON file: ``out`` with the ending ``.json``.
 
     Raises:
-        UserError: if a photograph cannot be read any more, the picture would be too large, or a file cannot be written.
+        UserError: if an image cannot be read any more, the picture would be too large, or a file cannot be written.
     """
     beside = out.with_suffix(".json")
     make_folder(out.parent)
@@ -80,15 +80,15 @@ def write_neighbours(images: Path, result: Mapping[str, Any], out: Path) -> Path
 def neighbours_picture(images: Path, result: Mapping[str, Any]) -> bytes:
     """The picture as a PNG file.
 
-    A row for each query, or for each block of a query: the photograph on the left, framed, or with its block outlined;
-    then its neighbours, the nearest first, each with its cosine and its name. Blocks have the colour of their row.
+    A row for each query, or for each block of a query: the image on the left, framed, or with its block outlined;
+    then its neighbours, the nearest first, each with its cosine and its name. Blocks have the color of their row.
 
     Args:
-        images: folder of the photographs.
+        images: folder of the images.
         result: what ``nearest_neighbours`` found, or the JSON file holds.
 
     Raises:
-        UserError: if a photograph cannot be read any more, or the picture would be too large.
+        UserError: if an image cannot be read any more, or the picture would be too large.
     """
     protocol, rows = result["protocol"], result["results"]
     blocks = "box" in rows[0]
@@ -96,7 +96,7 @@ def neighbours_picture(images: Path, result: Mapping[str, Any]) -> bytes:
     lines = textwrap.wrap(_explanation(protocol, blocks), int((_left(most) - 2 * _MARGIN) * 14))
     sheet = _sheet(len(rows), most, blocks, len(lines))
     _draw_header(sheet, lines, most, blocks)
-    # Neighbours of one query's blocks are often blocks of the same photographs.
+    # Neighbours of one query's blocks are often blocks of the same images.
     load = functools.lru_cache(maxsize=8 * most)(lambda name: _load(images / name, protocol["bands"]))
     for number, row in enumerate(rows):
         top = _top(number, blocks, len(lines))
@@ -125,7 +125,7 @@ def _top(row: int, blocks: bool, lines: int) -> float:
 
 def _draw_header(sheet: Sheet, lines: list[str], most: int, blocks: bool) -> None:
     """Title, explanation and what the columns are."""
-    sheet.text(_MARGIN, _MARGIN, "Nearest blocks" if blocks else "Nearest photographs", 17.0, weight="bold")
+    sheet.text(_MARGIN, _MARGIN, "Nearest blocks" if blocks else "Nearest images", 17.0, weight="bold")
     top = _MARGIN + _TITLE
     for line in lines:
         sheet.text(_MARGIN, top, line, 9.0, PALE)
@@ -140,19 +140,19 @@ def _draw_header(sheet: Sheet, lines: list[str], most: int, blocks: bool) -> Non
 def _explanation(protocol: Mapping[str, Any], blocks: bool) -> str:
     """What is shown, and how it was found."""
     what = (
-        "Each of the four blocks of a query, outlined, and the blocks of other photographs"
+        "Each of the four blocks of a query, outlined, and the blocks of other images"
         if blocks
-        else "Each query, and the other photographs"
+        else "Each query, and the other images"
     )
     return (
-        f"{what} whose features have the highest cosine with it, of {protocol['photographs']:,} photographs in "
+        f"{what} whose features have the highest cosine with it, of {protocol['photographs']:,} images in "
         f"{readable(protocol['images'])}. Features of {readable(protocol['weights'])} ({protocol['backbone']}), "
         f"{protocol['pool']} at {protocol['size']} pixels."
     )
 
 
 def _draw(sheet: Sheet, left: float, top: float, photograph: _Photograph, entry: Mapping[str, Any], shade: str) -> None:
-    """A photograph with its block outlined, above its cosine, if it is a neighbour's, and its name."""
+    """An image with its block outlined, above its cosine, if it is a neighbour's, and its name."""
     pixels_an_inch = max(photograph.width / _CELL, photograph.height / _HIGH)
     width, height = photograph.width / pixels_an_inch, photograph.height / pixels_an_inch
     axes = sheet.panel(left, top, width, height)
@@ -172,7 +172,7 @@ def _draw(sheet: Sheet, left: float, top: float, photograph: _Photograph, entry:
 
 
 def _load(path: Path, bands: Any) -> _Photograph:
-    """A photograph as it is shown: 8-bit RGB, or the first band in grey, with stretched contrast."""
+    """An image as it is shown: 8-bit RGB, or the first band in gray, with stretched contrast."""
     try:
         pixels = open_photograph(path, bands).decode()
     except UnreadableImage as error:
@@ -185,5 +185,5 @@ def _load(path: Path, bands: Any) -> _Photograph:
 
 
 def _short(name: str) -> str:
-    """A name without its middle where it is too long: what tells photographs apart is mostly its end."""
+    """A name without its middle where it is too long: what tells images apart is mostly its end."""
     return name if len(name) <= _LETTERS else f"{name[:6]}...{name[-(_LETTERS - 9) :]}"

@@ -31,7 +31,7 @@ class Sheet:
         if max(width, height) * _DPI > _LONGEST:
             raise UserError(
                 f"the picture would be {height * _DPI:,.0f} pixels high, and at most {_LONGEST:,} can be drawn: "
-                "draw fewer photographs, or a page (.html)"
+                "draw fewer images, or a page (.html)"
             )
         self.width, self.height = width, height
         self.figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")

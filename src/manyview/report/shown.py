@@ -1,4 +1,4 @@
-"""What a picture of views shows of each photograph, and the words for it."""
+"""What a picture of views shows of each image, and the words for it."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from PIL import Image
 from manyview.config import ViewGroup, ViewsConfig, in_pairs
 from manyview.views import ViewParameters, render_views, sample_groups
 
-# Okabe and Ito's colours, which stay apart for colour-blind readers too; but olive for yellow, for names on white.
-_COLOURS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999933", "#000000")
+# Okabe and Ito's colors, which stay apart for color-blind readers too; but olive for yellow, for names on white.
+_COLORS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999933", "#000000")
 _CORNERS = ("top left block", "top right block", "bottom left block", "bottom right block")
 _PERCENT = "\u00a0%"  # never at the beginning of a line
-_LONGEST = 1000  # pixels of the larger side of a photograph as it is shown
+_LONGEST = 1000  # pixels of the larger side of an image as it is shown
 _SAMPLE = 500  # rows and columns, at most, from which the contrast of bands is taken
 _DARK, _BRIGHT = 1, 99  # percentiles that become black and white
 
 Pixels = UInt8[np.ndarray, "_ _ 3"]
 Bands = UInt8[np.ndarray, "height width bands"] | UInt16[np.ndarray, "height width bands"]
 BandViews = UInt8[np.ndarray, "*views height width bands"] | UInt16[np.ndarray, "*views height width bands"]
-Colours = tuple[int, int, int] | None
+Colors = tuple[int, int, int] | None
 Positives = Sequence[Sequence[int]]
 
 
@@ -34,7 +34,7 @@ class Display:
 
     Attributes:
         bands: how many the image has.
-        shown: those that are red, green and blue, or thrice the one that is grey.
+        shown: those that are red, green and blue, or thrice the one that is gray.
         low: the value that is shown as black.
         high: the value that is shown as white.
     """
@@ -50,7 +50,7 @@ class Display:
 
         Args:
             image: the image.
-            rgb: which of its bands are red, green and blue, if any; else the first is shown in grey.
+            rgb: which of its bands are red, green and blue, if any; else the first is shown in gray.
         """
         height, width, bands = image.shape
         shown = rgb or (0, 0, 0)
@@ -68,7 +68,7 @@ class Display:
         """What is shown, as the end of a sentence."""
         red, green, blue = self.shown
         if red == green == blue:
-            which = f"band {red} of {self.bands} is shown, in grey"
+            which = f"band {red} of {self.bands} is shown, in gray"
         else:
             which = f"bands {red}, {green} and {blue} of {self.bands} are shown, as red, green and blue"
         return f"{which}, with stretched contrast (bands count from 0)"
@@ -76,7 +76,7 @@ class Display:
 
 @dataclass(frozen=True)
 class Views:
-    """Views of a photograph.
+    """Views of an image.
 
     Attributes:
         parameters: what each of them is, in the order of their indices.
@@ -107,15 +107,15 @@ class Column:
 
 
 @dataclass(frozen=True)
-class ShownPhotograph:
-    """One photograph with its views, small enough to keep many of them.
+class ShownImage:
+    """One image with its views, small enough to keep many of them.
 
     Attributes:
         name: as the user knows it.
         bands: which of its bands are shown and how, if it is no ordinary RGB.
-        width: of the photograph itself in pixels, to which the views' boxes refer.
+        width: of the image itself in pixels, to which the views' boxes refer.
         height: likewise.
-        picture: the photograph, reduced if it is large.
+        picture: the image, reduced if it is large.
         views: those of the run.
         usual: for comparison, those of usual cropping, if wanted.
     """
@@ -138,19 +138,19 @@ def show(
     seed: int,
     epoch: int,
     index: int,
-    rgb: Colours = (0, 1, 2),
-) -> ShownPhotograph:
-    """Sample and render what is shown of a photograph.
+    rgb: Colors = (0, 1, 2),
+) -> ShownImage:
+    """Sample and render what is shown of an image.
 
     Args:
-        name: of the photograph.
+        name: of the image.
         image: its pixels; those that are not 8-bit RGB are shown with their contrast stretched.
         config: the run's views.
         usual: views to set beside them.
         seed: the run's seed.
         epoch: from 0.
-        index: of the photograph in the run.
-        rgb: which bands are red, green and blue; None where none are, and the first is shown in grey.
+        index: of the image in the run.
+        rgb: which bands are red, green and blue; None where none are, and the first is shown in gray.
     """
     height, width, bands = image.shape
     display = None if image.dtype == np.uint8 and bands == 3 and rgb == (0, 1, 2) else Display.of(image, rgb)
@@ -165,7 +165,7 @@ def show(
         captions = tuple(deeds(view, colours=rgb is not None) for view in parameters)
         return Views(parameters, captions, tuple(pixels))
 
-    return ShownPhotograph(
+    return ShownImage(
         readable(name),
         None if display is None else display.words,
         width,
@@ -177,7 +177,7 @@ def show(
 
 
 def _reduced(image: Pixels) -> Pixels:
-    """The photograph with a larger side of at most ``_LONGEST`` pixels."""
+    """The image with a larger side of at most ``_LONGEST`` pixels."""
     picture = Image.fromarray(image)
     picture.thumbnail((_LONGEST, _LONGEST), Image.Resampling.LANCZOS)
     return np.array(picture)
@@ -190,7 +190,7 @@ def readable(name: str) -> str:
 
 def colour(positives: int) -> str:
     """In which a set of positives is drawn."""
-    return _COLOURS[positives % len(_COLOURS)]
+    return _COLORS[positives % len(_COLORS)]
 
 
 def columns(config: ViewsConfig, positives: Positives | None = None) -> tuple[Column, ...]:
@@ -259,7 +259,7 @@ def _block_name(group: ViewGroup, block: int) -> str:
 
 
 def deeds(parameters: ViewParameters, colours: bool = True) -> str:
-    """What was done to a view, in a few words; nothing to the colours where it has none."""
+    """What was done to a view, in a few words; nothing to the colors where it has none."""
     done = {
         "mirrored": parameters.flip,
         "recoloured": colours and parameters.jitter is not None and not parameters.grayscale,
@@ -275,7 +275,7 @@ def title(config: ViewsConfig) -> str:
     blocks = "Block-wise views" if any(group.blocks for group in config.layout) else ""
     if not any(group.of_whole for group in config.layout):
         return blocks
-    return f"{blocks} and views of the whole photograph" if blocks else "Views of the whole photograph"
+    return f"{blocks} and views of the whole image" if blocks else "Views of the whole image"
 
 
 def explanation(config: ViewsConfig, usual: ViewsConfig | None, positives: Positives | None = None) -> str:
@@ -286,19 +286,19 @@ def explanation(config: ViewsConfig, usual: ViewsConfig | None, positives: Posit
         words = _explain_groups(config.layout, pairs)
     elif first.blocks:
         words = (
-            f"Each photograph gives {_blocks(first)} (overlap {first.overlap:g}). Of each block two random crops are "
+            f"Each image gives {_blocks(first)} (overlap {first.overlap:g}). Of each block two random crops are "
             f"taken, {_percents(first)} of its area, and altered at random: the two views of a pair, which training "
             "pulls together."
         )
     else:
         words = (
-            f"Of each photograph random crops are taken, {_percents(first)} of its area, and altered at random. "
+            f"Of each image random crops are taken, {_percents(first)} of its area, and altered at random. "
             "Two of them at a time are the views of a pair, which training pulls together."
         )
     if usual is not None:
         words += (
             " On the right, for comparison, the pair that usual cropping gives: two random crops of the whole "
-            f"photograph, {_percents(usual.layout[0])} of its area."
+            f"image, {_percents(usual.layout[0])} of its area."
         )
     return words
 
@@ -320,10 +320,10 @@ def _explain_groups(layout: Sequence[ViewGroup], pairs: bool) -> str:
     )
 
 
-def settings(config: ViewsConfig, seed: int, epoch: int, photographs: Sequence[ShownPhotograph]) -> str:
+def settings(config: ViewsConfig, seed: int, epoch: int, photographs: Sequence[ShownImage]) -> str:
     """The settings behind the picture."""
     shown = dict.fromkeys(photograph.bands for photograph in photographs if photograph.bands)
-    bands = f" Of each photograph {' or '.join(shown)}." if shown else ""
+    bands = f" Of each image {' or '.join(shown)}." if shown else ""
     sizes = " and ".join(dict.fromkeys(f"{group.size} x {group.size}" for group in config.layout))
     return f"Views of {sizes} pixels, seed {seed}, epoch {epoch}.{bands}"
 

@@ -18,7 +18,7 @@ from manyview.report.common_objects.table import notes, text_tables
 from manyview.report.shown import (
     Column,
     Positives,
-    ShownPhotograph,
+    ShownImage,
     Views,
     colour,
     columns,
@@ -30,7 +30,7 @@ from manyview.views import Box
 
 _INK = "#222222"
 _QUALITY = 90  # of the JPEGs
-_OUTSET = 0.009  # of the photograph's larger side, as in the picture
+_OUTSET = 0.009  # of the image's larger side, as in the picture
 _STYLE = """
 body { margin: 2rem auto; max-width: 100rem; padding: 0 1.5rem; background: #fff; color: #222;
        font: 15px/1.5 system-ui, sans-serif; }
@@ -55,7 +55,7 @@ img.curve { max-width: 100%; }
 
 
 def views_page(
-    photographs: Sequence[ShownPhotograph],
+    photographs: Sequence[ShownImage],
     config: ViewsConfig,
     usual: ViewsConfig | None = None,
     *,
@@ -69,7 +69,7 @@ def views_page(
     Args:
         photographs: What to show.
         config: The run's views.
-        usual: Views of the usual kind, if the photographs were given any.
+        usual: Views of the usual kind, if the images were given any.
         seed: The run's seed.
         epoch: The epoch whose views are shown.
         count: Common objects as ``metrics.json`` holds them, if they were counted.
@@ -97,7 +97,7 @@ def views_page(
 def _legend(blocks: bool, pairs: bool) -> str:
     dashed = "Dashed: the blocks, drawn a little larger. " if blocks else ""
     what = "pair" if pairs else "set of positives"
-    return f"{dashed}Solid: the crops. One colour, one {what}; point at a {what} to see its own outlines alone."
+    return f"{dashed}Solid: the crops. One color, one {what}; point at a {what} to see its own outlines alone."
 
 
 def _highlights(sets: int) -> str:
@@ -113,8 +113,8 @@ def _side_by_side(config: ViewsConfig, count: int) -> int:
     return min(first.grid[1] if first.blocks and first.grid != (2, 2) else 4, count)
 
 
-def _photograph(photograph: ShownPhotograph, columns: Sequence[Column], side_by_side: int) -> Iterator[str]:
-    """A photograph and its views in a row that wraps on narrow screens."""
+def _photograph(photograph: ShownImage, columns: Sequence[Column], side_by_side: int) -> Iterator[str]:
+    """An image and its views in a row that wraps on narrow screens."""
     yield f"<h2>{escape(photograph.name)}</h2>"
     yield f'<div class="row{" many" if len(columns) > 4 else ""}">'
     yield _outlined(photograph, photograph.views, columns, large=True)
@@ -132,8 +132,8 @@ def _photograph(photograph: ShownPhotograph, columns: Sequence[Column], side_by_
     yield "</div>"
 
 
-def _outlined(photograph: ShownPhotograph, views: Views, columns: Sequence[Column], large: bool) -> str:
-    """The photograph with the outlines of blocks and crops, in its own pixels as units."""
+def _outlined(photograph: ShownImage, views: Views, columns: Sequence[Column], large: bool) -> str:
+    """The image with the outlines of blocks and crops, in its own pixels as units."""
     width, height = photograph.width, photograph.height
     outset = _OUTSET * max(width, height)
     blocks = [column for column in columns if column.outlined]

@@ -1,4 +1,4 @@
-"""A picture of the views that a run trains on, beside the photographs they come from."""
+"""A picture of the views that a run trains on, beside the images they come from."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from manyview.report.sheet import INK, PALE, Sheet, outline
 from manyview.report.shown import (
     Column,
     Positives,
-    ShownPhotograph,
+    ShownImage,
     Views,
     colour,
     columns,
@@ -51,20 +51,20 @@ def draw_views(
     usual: ViewsConfig | None = None,
     positives: Positives | None = None,
 ) -> None:
-    """Write a PNG that shows photographs and, beside each, the very views that a run makes of it.
+    """Write a PNG that shows images and, beside each, the very views that a run makes of it.
 
     Args:
-        images: Names and pixels (RGB) of the photographs, one or more.
+        images: Names and pixels (RGB) of the images, one or more.
         config: The run's views.
         seed: The run's seed.
         epoch: The epoch whose views are shown.
-        indices: Index of each photograph in the run.
+        indices: Index of each image in the run.
         out: The file to write; its folder is made if needed.
         usual: Views of the usual kind to set beside them, for comparison.
         positives: Indices of the views that are positives of each other, as the run's method has them; unset: pairs.
 
     Raises:
-        UserError: If there is no photograph, or the file cannot be written.
+        UserError: If there is no image, or the file cannot be written.
     """
     shown = [
         show(name, image, config, usual, seed=seed, epoch=epoch, index=index)
@@ -75,7 +75,7 @@ def draw_views(
 
 
 def views_picture(
-    photographs: Sequence[ShownPhotograph],
+    photographs: Sequence[ShownImage],
     config: ViewsConfig,
     usual: ViewsConfig | None = None,
     *,
@@ -85,23 +85,23 @@ def views_picture(
 ) -> bytes:
     """The picture as a PNG file.
 
-    Each row holds a photograph with its blocks dashed and its crops outlined, then its views two by two, one above the
-    other, framed in the colour of their outlines. Below each view stands what was done to it. Views of the usual kind
-    follow on the right, beside a small copy of the photograph with their crops.
+    Each row holds an image with its blocks dashed and its crops outlined, then its views two by two, one above the
+    other, framed in the color of their outlines. Below each view stands what was done to it. Views of the usual kind
+    follow on the right, beside a small copy of the image with their crops.
 
     Args:
         photographs: What to show, one or more.
         config: The run's views.
-        usual: Views of the usual kind, if the photographs were given any.
+        usual: Views of the usual kind, if the images were given any.
         seed: The run's seed.
         epoch: The epoch whose views are shown.
         positives: Indices of the views that are positives of each other, as the run's method has them; unset: pairs.
 
     Raises:
-        UserError: If there is no photograph, or they are more than one picture can hold.
+        UserError: If there is no image, or they are more than one picture can hold.
     """
     if not photographs:
-        raise UserError("there is no photograph to draw views of: name at least one")
+        raise UserError("there is no image to draw views of: name at least one")
     its_columns = columns(config, positives)
     layout = _Layout.of(config, len(its_columns), usual is not None)
     lines = textwrap.wrap(explanation(config, usual, positives), min(_LETTERS, int(layout.width * 14)))
@@ -112,7 +112,7 @@ def views_picture(
     _draw_header(sheet, title(config), lines, _legend(any(column.outlined for column in its_columns), pairs))
     for row, photograph in enumerate(photographs):
         top = header + row * layout.row_height
-        _draw_photograph(sheet, layout, top, photograph, its_columns)
+        _draw_image(sheet, layout, top, photograph, its_columns)
         _draw_columns(sheet, layout, top, photograph.views, its_columns)
         if photograph.usual is not None:
             _draw_usual(sheet, layout, top, photograph, photograph.usual)
@@ -125,11 +125,11 @@ class _Layout:
 
     Attributes:
         columns: of views side by side.
-        photo: width of the place for the photograph.
+        photo: width of the place for the image.
         views_left: left edge of the views.
         usual_left: left edge of usual cropping.
         width: of the picture.
-        row_height: of a photograph with its views and the gap below.
+        row_height: of an image with its views and the gap below.
     """
 
     columns: int
@@ -162,7 +162,7 @@ class _Layout:
 def _legend(blocks: bool, pairs: bool) -> list[tuple[str, float, str]]:
     """Styles of lines, how thick they are, and what they mean."""
     together = "one pair" if pairs else "one set of positives"
-    crops = ("-", 1.6, f"crop, and frame of its view; one colour, {together}")
+    crops = ("-", 1.6, f"crop, and frame of its view; one color, {together}")
     return [("--", 1.2, "block, drawn a little larger"), crops] if blocks else [crops]
 
 
@@ -180,10 +180,8 @@ def _draw_header(sheet: Sheet, title: str, lines: Sequence[str], legend: Sequenc
         left += 2.7
 
 
-def _draw_photograph(
-    sheet: Sheet, layout: _Layout, top: float, photograph: ShownPhotograph, columns: Sequence[Column]
-) -> None:
-    """The photograph, as large as its place allows, with its blocks dashed and its crops outlined."""
+def _draw_image(sheet: Sheet, layout: _Layout, top: float, photograph: ShownImage, columns: Sequence[Column]) -> None:
+    """The image, as large as its place allows, with its blocks dashed and its crops outlined."""
     sheet.text(_MARGIN, top, textwrap.shorten(photograph.name, _NAME_LETTERS, placeholder=" ..."), 9.0, weight="bold")
     parameters = photograph.views.parameters
     room = layout.row_height - _GAP - _NAME - _CAPTION
@@ -197,8 +195,8 @@ def _draw_photograph(
             outline(axes, parameters[view].crop, colour(column.positives), 1.6)
 
 
-def _place(sheet: Sheet, left: float, top: float, photograph: ShownPhotograph, pixels_an_inch: float) -> Axes:
-    """The photograph at a place, in axes that have the unit of its own pixels."""
+def _place(sheet: Sheet, left: float, top: float, photograph: ShownImage, pixels_an_inch: float) -> Axes:
+    """The image at a place, in axes that have the unit of its own pixels."""
     width, height = photograph.width, photograph.height
     axes = sheet.panel(left, top, width / pixels_an_inch, height / pixels_an_inch)
     axes.imshow(photograph.picture, extent=(0, width, height, 0), aspect="auto")
@@ -216,8 +214,8 @@ def _draw_columns(sheet: Sheet, layout: _Layout, top: float, views: Views, colum
         _draw_column(sheet, left, column_top + _NAME, views, column.views, frame)
 
 
-def _draw_usual(sheet: Sheet, layout: _Layout, top: float, photograph: ShownPhotograph, views: Views) -> None:
-    """The pair that usual cropping gives, beside a copy of the photograph with its two crops."""
+def _draw_usual(sheet: Sheet, layout: _Layout, top: float, photograph: ShownImage, views: Views) -> None:
+    """The pair that usual cropping gives, beside a copy of the image with its two crops."""
     left = layout.usual_left
     sheet.line((left - _GUTTER / 2, top), (left - _GUTTER / 2, top + _PAIR - 0.1), "-", 0.8, "#c8c8c8")
     sheet.text(left, top, "usual cropping, for comparison", 8.5, weight="bold")
@@ -226,7 +224,7 @@ def _draw_usual(sheet: Sheet, layout: _Layout, top: float, photograph: ShownPhot
     for view in views.parameters[:2]:
         outline(axes, view.crop, INK, 1.2)
     below = top + _NAME + photograph.height / pixels_an_inch + 0.05
-    sheet.text(left, below, "two crops of the whole photograph", 6.5, PALE)
+    sheet.text(left, below, "two crops of the whole image", 6.5, PALE)
     _draw_column(sheet, left + _COPY + _GAP, top + _NAME, views, (0, 1), INK)
 
 

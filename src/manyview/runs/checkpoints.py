@@ -25,10 +25,10 @@ _MODEL, _MOMENTUM, _OPTIMIZER = "model.", "momentum.", "optimizer."
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The state of training after a number of optimiser steps.
+    """The state of training after a number of optimizer steps.
 
     Attributes:
-        step: optimiser steps done.
+        step: optimizer steps done.
         healthy: whether nothing spoke of collapse when it was written.
         state: plain data beside the tensors.
         tensors: by name, on the CPU.

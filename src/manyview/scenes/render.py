@@ -1,8 +1,8 @@
-"""Synthetic scenes: rendered pictures of several known objects, for demonstrations and tests without photographs.
+"""Synthetic scenes: rendered pictures of several known objects, for demonstrations and tests without images.
 
-Several objects of ten kinds lie on a textured ground under one light; they overlap and reach over the border. Colours
+Several objects of ten kinds lie on a textured ground under one light; they overlap and reach over the border. Colors
 are drawn alike for all kinds, so that outline and pattern alone tell a kind. Figures measured on these scenes say
-nothing about photographs.
+nothing about images.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class _Thing:
     """One object in place: ``alpha`` covers it wholly, at (left, top), perhaps beyond the frame."""
 
     kind: str
-    centre: tuple[float, float]
+    center: tuple[float, float]
     radius: float
     alpha: Float32[np.ndarray, "side side"]
     colour: Float32[np.ndarray, "rgb side side"]
@@ -43,7 +43,7 @@ class _Thing:
     @property
     def corner(self) -> tuple[int, int]:
         half = len(self.alpha) / 2
-        return round(self.centre[0] - half), round(self.centre[1] - half)
+        return round(self.center[0] - half), round(self.center[1] - half)
 
 
 class Scene(NamedTuple):
@@ -118,9 +118,9 @@ def _things(rng: np.random.Generator, width: int, height: int, light: tuple[floa
     things: list[_Thing] = []
     for kind in kinds:
         radius = min(width, height) * math.exp(rng.uniform(math.log(0.13), math.log(0.3)))
-        centre = _place(rng, width, height, radius, things)
+        center = _place(rng, width, height, radius, things)
         alpha, colour = _paint(rng, KINDS[kind], radius, light)
-        things.append(_Thing(KINDS[kind], centre, radius, alpha, colour))
+        things.append(_Thing(KINDS[kind], center, radius, alpha, colour))
     return things
 
 
@@ -131,7 +131,7 @@ def _place(
     margin = 0.6 * radius
     for _ in range(8):
         x, y = rng.uniform(margin, width - margin), rng.uniform(margin, height - margin)
-        gaps = [math.dist((x, y), other.centre) / (radius + other.radius) for other in others]
+        gaps = [math.dist((x, y), other.center) / (radius + other.radius) for other in others]
         if all(gap > 0.7 for gap in gaps):
             break
     return x, y
@@ -140,7 +140,7 @@ def _place(
 def _paint(
     rng: np.random.Generator, kind: str, radius: float, light: tuple[float, float]
 ) -> tuple[Float32[np.ndarray, "side side"], Pixels]:
-    """An object's coverage (0 to 1) and colours (0 to 1), turned, squeezed and lit."""
+    """An object's coverage (0 to 1) and colors (0 to 1), turned, squeezed and lit."""
     side = 2 * math.ceil(radius) + 2
     right, down = _grid(side, radius, _SUPERSAMPLING)
     turn, squeeze = rng.uniform(-0.9, 0.9), rng.uniform(0.78, 1.0)
@@ -149,8 +149,8 @@ def _paint(
     inside, second = PAINTERS[kind](x, y, rng)
     alpha = _reduce(inside)
     share = _reduce(second & inside) / np.maximum(alpha, 1e-3)
-    first_colour, second_colour = _two_colours(rng)
-    colour = first_colour + share * (second_colour - first_colour)
+    first_color, second_color = _two_colors(rng)
+    colour = first_color + share * (second_color - first_color)
     # Rounded bodies: brighter towards the light, darker away from it and near the rim.
     right, down = _grid(side, radius, 1)
     relief = 1 + 0.3 * (right * light[0] + down * light[1]) - 0.18 * (right**2 + down**2)
@@ -159,7 +159,7 @@ def _paint(
 
 
 def _grid(side: int, radius: float, samples: int) -> tuple[Plane, Plane]:
-    """Coordinates of a square of ``side`` pixels round its centre, in radii, at ``samples`` points a pixel each way."""
+    """Coordinates of a square of ``side`` pixels round its center, in radii, at ``samples`` points a pixel each way."""
     steps = ((np.arange(side * samples, dtype=np.float32) + 0.5) / samples - side / 2) / radius
     right, down = np.meshgrid(steps, steps)
     return right, down
@@ -174,14 +174,14 @@ def _reduce(mask: Bool[np.ndarray, "fine fine"]) -> Plane:
     return total / _SUPERSAMPLING**2
 
 
-def _two_colours(rng: np.random.Generator) -> tuple[Colour, Colour]:
-    """A light and a dark colour of any hues, in either order."""
-    light = _colour(rng, rng.uniform(0.75, 1.0), rng.uniform(0.1, 0.75))
-    dark = _colour(rng, rng.uniform(0.15, 0.5), rng.uniform(0.2, 0.9))
+def _two_colors(rng: np.random.Generator) -> tuple[Colour, Colour]:
+    """A light and a dark color of any hues, in either order."""
+    light = _color(rng, rng.uniform(0.75, 1.0), rng.uniform(0.1, 0.75))
+    dark = _color(rng, rng.uniform(0.15, 0.5), rng.uniform(0.2, 0.9))
     return (light, dark) if rng.random() < 0.5 else (dark, light)
 
 
-def _colour(rng: np.random.Generator, value: float, saturation: float) -> Colour:
+def _color(rng: np.random.Generator, value: float, saturation: float) -> Colour:
     hue = np.abs((rng.random() * 6 + np.array([0, 4, 2]).reshape(3, 1, 1)) % 6 - 3) - 1
     colour: Colour = (value * (1 - saturation * (1 - np.clip(hue, 0, 1)))).astype(np.float32)
     return colour
@@ -198,7 +198,7 @@ def _cast_shadow(canvas: Pixels, thing: _Thing, light: tuple[float, float]) -> N
 
 
 def _lighting(rng: np.random.Generator, width: int, height: int, light: tuple[float, float]) -> Pixels:
-    """Factors by which the light falls off across the scene, with the tint of its colour."""
+    """Factors by which the light falls off across the scene, with the tint of its color."""
     across = np.linspace(-1, 1, width, dtype=np.float32) * light[0]
     down = np.linspace(-1, 1, height, dtype=np.float32)[:, None] * light[1]
     strength, exposure = rng.uniform(0.05, 0.3), rng.uniform(0.8, 1.2)
@@ -214,7 +214,7 @@ def _noise(rng: np.random.Generator, width: int, height: int, columns: int, rows
 
 
 def _ground(rng: np.random.Generator, width: int, height: int) -> Pixels:
-    """Two colours mixed by one of five textures, with coarse patches over it."""
+    """Two colors mixed by one of five textures, with coarse patches over it."""
     turn, scale = rng.uniform(0, np.pi), rng.uniform(0.7, 1.4) * min(width, height)
     x, y = np.arange(width, dtype=np.float32)[None] / scale, np.arange(height, dtype=np.float32)[:, None] / scale
     cos, sin = math.cos(turn), math.sin(turn)
@@ -236,7 +236,7 @@ def _ground(rng: np.random.Generator, width: int, height: int) -> Pixels:
         mix = _noise(rng, width, height, 42, 42) * (0.6 + 0.6 * _noise(rng, width, height, 6, 6))
     mix = np.clip(0.75 * mix + 0.4 * (_noise(rng, width, height, 3, 3) - 0.25), 0, 1).astype(np.float32)
     value = rng.uniform(0.3, 0.85)
-    first = _colour(rng, value, rng.uniform(0.05, 0.5))
-    second = _colour(rng, value * rng.uniform(0.5, 0.8), rng.uniform(0.05, 0.6))
+    first = _color(rng, value, rng.uniform(0.05, 0.5))
+    second = _color(rng, value * rng.uniform(0.5, 0.8), rng.uniform(0.05, 0.6))
     canvas: Pixels = first + mix * (second - first)
     return canvas

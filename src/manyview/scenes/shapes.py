@@ -13,7 +13,7 @@ Painting = tuple[Bool[np.ndarray, "side side"], Bool[np.ndarray, "side side"]]
 Painter = Callable[[Plane, Plane, np.random.Generator], Painting]
 
 # Every painter takes x (to the right) and y (down) and gives two masks: where the object is, and where it bears the
-# second of its two colours. An object lies inside the unit circle. Numbers drawn make individuals of one kind differ.
+# second of its two colors. An object lies inside the unit circle. Numbers drawn make individuals of one kind differ.
 
 
 def _ball(x: Plane, y: Plane, rng: np.random.Generator) -> Painting:

@@ -18,7 +18,7 @@ def write_scenes(
 ) -> None:
     """Write synthetic scenes (``images/synthetic-*.jpg``) and their labels, once as kinds and once as objects.
 
-    The pictures are rendered by this package and are no photographs. ``train.csv`` and ``val.csv`` have the columns
+    The pictures are rendered by this package and are no images. ``train.csv`` and ``val.csv`` have the columns
     ``image`` (name inside ``images``) and ``labels`` (joined by ``|``). ``instances_train.json`` and
     ``instances_val.json`` are COCO instances files with a box and a mask, as plain run lengths, for each label; their
     categories are ``KINDS``, numbered from 1. Scene i is the same whatever the count, and the same call writes the

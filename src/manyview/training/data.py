@@ -28,20 +28,20 @@ Views = UInt8[np.ndarray, "_views bands _size _size"] | UInt16[np.ndarray, "_vie
 ViewBatch = UInt8[Tensor, "decoded _views bands _size _size"] | UInt16[Tensor, "decoded _views bands _size _size"]
 Renderer = Literal["cpu", "device", "reference"]
 
-# So many unreadable stand-ins in a row happen only where most of the photographs are bad.
+# So many unreadable stand-ins in a row happen only where most of the images are bad.
 _ATTEMPTS = 32
 
 
 @dataclass(frozen=True)
 class EncodedPhotograph:
-    """A photograph that is decoded, cropped and resized on the training device.
+    """An image that is decoded, cropped and resized on the training device.
 
     Attributes:
         file: its bytes; empty in a batch, which holds them all in one.
         length: how many they are.
         header: its size and orientation.
         crops: the part that each view shows, by group.
-        asked: epoch and index of the photograph in whose place it is shown.
+        asked: epoch and index of the image in whose place it is shown.
     """
 
     file: bytes
@@ -53,13 +53,13 @@ class EncodedPhotograph:
 
 @dataclass(frozen=True)
 class Sample:
-    """One photograph's views.
+    """One image's views.
 
     Attributes:
         groups: for each group of views (views, bands, size, size) uint8 or uint16; or what they are made of on the
-            device; or None if neither the photograph nor any stand-in could be read.
+            device; or None if neither the image nor any stand-in could be read.
         tables: for each group, what the device is to do with its views; empty if nothing is left to do.
-        image: index of the photograph that is shown.
+        image: index of the image that is shown.
         skipped: indices and reasons of those that could not be read.
     """
 
@@ -74,19 +74,19 @@ class Batch:
     """What one forward pass of one process sees.
 
     Attributes:
-        groups: for each group of views (photographs, views, bands, size, size), uint16 where a photograph has 16 bits,
+        groups: for each group of views (images, views, bands, size, size), uint16 where an image has 16 bits,
             else uint8; without those that are still encoded, and empty where all are.
-        image_ids: (photographs,) int64, indices into the list of files.
-        skipped: index and reason of each photograph that could not be read.
-        complete: False where a photograph found no stand-in.
-        tables: for each group, what the device is to do with its views: a row for each, those of one photograph
+        image_ids: (images,) int64, indices into the list of files.
+        skipped: index and reason of each image that could not be read.
+        complete: False where an image found no stand-in.
+        tables: for each group, what the device is to do with its views: a row for each, those of one image
             together; empty if nothing is left to do.
-        encoded: by its place among the photographs, what is still encoded.
+        encoded: by its place among the images, what is still encoded.
         files: the bytes of the encoded, one after the other.
     """
 
     groups: tuple[ViewBatch, ...]
-    image_ids: Int[Tensor, " photographs"]
+    image_ids: Int[Tensor, " images"]
     skipped: list[tuple[int, str]]
     complete: bool
     tables: tuple[ViewTable, ...] = ()
@@ -100,10 +100,10 @@ class Batch:
 
 
 class ViewDataset(Dataset[Sample]):
-    """Photographs as views; an item is asked for by (epoch, image index), and is a pure function of these.
+    """Images as views; an item is asked for by (epoch, image index), and is a pure function of these.
 
     Args:
-        files: the photographs.
+        files: the images.
         config: its data, its views and its seed.
         renderer: who makes the views: OpenCV ("cpu") or Pillow ("reference") here, or with "device" they are only
             cropped here, with a table of what is left to do.
@@ -140,7 +140,7 @@ class ViewDataset(Dataset[Sample]):
         return Sample(None, (), image, tuple(skipped))
 
     def _encoded(self, asked: tuple[int, int], image: int) -> tuple[EncodedPhotograph, tuple[ViewTable, ...]] | None:
-        """A photograph as it is to be sent to the device, if it can be decoded there."""
+        """An image as it is to be sent to the device, if it can be decoded there."""
         jpeg = read_jpeg(self.files.path(image), max_pixels=self.data.max_pixels)
         if jpeg is None:
             return None
@@ -150,7 +150,7 @@ class ViewDataset(Dataset[Sample]):
         return EncodedPhotograph(file, len(file), header, crops, asked), tuple(map(view_table, parameters))
 
     def _groups(self, epoch: int, image: int) -> tuple[tuple[Views, ...], tuple[ViewTable, ...]]:
-        """A photograph's views in an epoch, decoded no larger than they need, and what the device is left to do.
+        """An image's views in an epoch, decoded no larger than they need, and what the device is left to do.
 
         Raises:
             UnreadableImage: it is none.
@@ -217,9 +217,9 @@ def start_loader(files: ImageFiles, config: PretrainConfig, batches: BatchPlan, 
     """All remaining batches of a run, in order, so that workers read ahead across epochs, too; they begin at once.
 
     Args:
-        files: the photographs.
+        files: the images.
         config: a settled one, whose renderer is not "auto".
-        batches: which photographs each batch holds.
+        batches: which images each batch holds.
         pin: whether they go to an accelerator.
     """
     data, renderer = config.data, config.training.renderer

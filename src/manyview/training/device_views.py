@@ -57,8 +57,8 @@ class DeviceViews:
         return replace(batch, groups=groups, image_ids=image_ids, tables=())
 
     def _decode(self, batch: Batch) -> Batch:
-        """The batch with all photographs decoded, cropped and resized."""
-        assert batch.files is not None, "encoded photographs come with their files"
+        """The batch with all images decoded, cropped and resized."""
+        assert batch.files is not None, "encoded images come with their files"
         layout, count = self.config.views.layout, len(batch.image_ids)
         shapes = [(count, group.count, 3, group.size, group.size) for group in layout]
         groups = tuple(torch.zeros(shape, dtype=torch.uint8, device=self.device) for shape in shapes)
@@ -84,7 +84,7 @@ class DeviceViews:
 
         Args:
             batch: all others' views.
-            refused: epoch and index of the photograph that was asked for, by place.
+            refused: epoch and index of the image that was asked for, by place.
         """
         assert batch.tables, "the device is to alter what it decodes"
         tables = [list(_by_image(table, len(batch.image_ids))) for table in batch.tables]
@@ -108,8 +108,8 @@ def alter_groups(
     """What is done to cropped views, each group by itself; see ``alter_views``.
 
     Args:
-        groups: (photographs, views, bands, size, size) each, on the device that is to do the work.
-        tables: for each group a row for each view, those of one photograph together.
+        groups: (images, views, bands, size, size) each, on the device that is to do the work.
+        tables: for each group a row for each view, those of one image together.
         rgb: which bands are red, green and blue, if any.
     """
     return tuple(

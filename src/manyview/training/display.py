@@ -66,7 +66,7 @@ class Display:
         self.console.print(text, style=style, highlight=False, markup=False)
 
     def update(self, step: int, epoch: int, loss: float, views_per_step: int, clock: StepClock) -> None:
-        """Show the state after an optimiser step."""
+        """Show the state after an optimizer step."""
         rate = views_per_step / clock.seconds_per_step if clock.count else 0.0
         self._progress.update(
             self._task,
@@ -91,7 +91,7 @@ class Curves:
 
     Args:
         folder: the run's folder.
-        step: optimiser steps done; curves beyond it, of a run that was killed, are discarded.
+        step: optimizer steps done; curves beyond it, of a run that was killed, are discarded.
         enabled: False on all processes but the first.
     """
 

@@ -100,7 +100,7 @@ def _other_channels(file: Path, found: int, config: PretrainConfig) -> str:
     bands = "rgb or 3" if found == 3 else found
     return (
         f"{file} holds weights for images of {found} channels, but those of the run have {config.data.channels}; start "
-        f"from weights for as many, or set data.bands to {bands} if the photographs have them"
+        f"from weights for as many, or set data.bands to {bands} if the images have them"
     )
 
 

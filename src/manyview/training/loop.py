@@ -46,7 +46,7 @@ class Training:
     """Everything the loop works on.
 
     Attributes:
-        step: optimiser steps done.
+        step: optimizer steps done.
         totals: sums of this epoch's losses, for their means.
     """
 
@@ -101,7 +101,7 @@ def run_loop(training: Training) -> None:
     """Train from the state in hand to the end of the run.
 
     Raises:
-        UserError: too many unreadable photographs, a loss that is not finite, a collapse, a full disk. What was
+        UserError: too many unreadable images, a loss that is not finite, a collapse, a full disk. What was
             saved before stays.
         KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM, after saving.
     """
@@ -151,7 +151,7 @@ def run_loop(training: Training) -> None:
 def train_step(
     training: Training, module: Any, optimizer: Any, batches: Iterator[Batch]
 ) -> tuple[dict[str, float], Tensor, float]:
-    """One optimiser step over ``accumulate`` batches, whose views lie ready on the device.
+    """One optimizer step over ``accumulate`` batches, whose views lie ready on the device.
 
     The host waits for the device once a batch, for the losses, and not for the backward pass: meanwhile the next
     batch's views are made.
@@ -161,7 +161,7 @@ def train_step(
 
     Raises:
         NonFiniteLossError: the loss of a batch is NaN or infinite; the weights are as before the step.
-        UserError: too many photographs cannot be read.
+        UserError: too many images cannot be read.
     """
     config = training.settled.config
     accumulate, waited = config.training.accumulate, 0.0
@@ -199,7 +199,7 @@ def announcement(settled: Settled, steps_done: int, clock: StepClock) -> str:
     seconds = (plan.steps - steps_done) * clock.seconds_per_step
     epochs = "1 epoch" if config.training.epochs == 1 else f"{config.training.epochs:,} epochs"
     return (
-        f"{plan.photographs:,} photographs, {epochs} of {plan.steps_per_epoch:,} steps "
+        f"{plan.photographs:,} images, {epochs} of {plan.steps_per_epoch:,} steps "
         f"= {plan.steps:,} steps of {plan.views_per_step:,} views; learning rate {config.learning_rate:.4g}; "
         f"about {spell(seconds)} left at the pace of the first steps"
     )
@@ -212,7 +212,7 @@ def _refuse_non_finite(training: Training, loss: float, batch: Batch) -> None:
     file = training.folder.path / "nonfinite_batch.txt"
     atomic_write(file, "\n".join(names) + "\n")
     raise NonFiniteLossError(
-        f"the loss is {loss} at step {training.step + 1:,}; the photographs of that batch are listed in {file}, the "
+        f"the loss is {loss} at step {training.step + 1:,}; the images of that batch are listed in {file}, the "
         "last good checkpoint is kept; look at them, or start anew with a smaller training.base_learning_rate"
         " or training.precision=float32"
     )
@@ -252,7 +252,7 @@ def _numbers(reading: Reading | None) -> dict[str, float]:
 
 
 def _skipped_anywhere(fabric: Fabric, batch: Batch) -> tuple[list[tuple[int, str]], bool]:
-    """Unreadable photographs of all processes' batches, and whether all of them found stand-ins."""
+    """Unreadable images of all processes' batches, and whether all of them found stand-ins."""
     if fabric.world_size == 1 or not _anywhere(fabric, bool(batch.skipped)):
         return batch.skipped, batch.complete
     parts: list[Any] = [None] * fabric.world_size

@@ -1,6 +1,6 @@
-"""Watches a run for collapse: all photographs drifting to one representation, or to a few directions.
+"""Watches a run for collapse: all images drifting to one representation, or to a few directions.
 
-Negative-free methods can reach the lowest loss by saying the same of every photograph (arXiv 2011.10566, Section 4.1),
+Negative-free methods can reach the lowest loss by saying the same of every image (arXiv 2011.10566, Section 4.1),
 which the loss does not show. Two measures do: the standard deviation of z/|z| against 1/sqrt(d), and the effective
 rank.
 """
@@ -67,7 +67,7 @@ class CollapseMonitor:
         return self.in_a_row == 0
 
     def is_due(self, step: int) -> bool:
-        """Whether this optimiser step (counted from 1) is one to measure."""
+        """Whether this optimizer step (counted from 1) is one to measure."""
         return step == 1 or step % self.config.every == 0
 
     def measure(self, z: Float[Tensor, "vectors dim"], step: int) -> Reading:

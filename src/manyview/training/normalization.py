@@ -81,7 +81,7 @@ def _measured(config: PretrainConfig, files: ImageFiles, console: Console) -> No
             seed=config.training.seed,
             max_pixels=data.max_pixels,
             threads=max(1, worker_count(data.workers)),
-            progress=lambda done, total: status.update(f"Measuring {bands} bands: {done:,} of {total:,} photographs"),
+            progress=lambda done, total: status.update(f"Measuring {bands} bands: {done:,} of {total:,} images"),
         )
     console.print(_sentence(statistics, len(files)), highlight=False, markup=False)
     return statistics.mean, statistics.std
@@ -90,6 +90,6 @@ def _measured(config: PretrainConfig, files: ImageFiles, console: Console) -> No
 def _sentence(statistics: BandStatistics, photographs: int) -> str:
     mean, std = (" ".join(f"{value:.4f}" for value in values) for values in (statistics.mean, statistics.std))
     return (
-        f"Bands measured on {statistics.photographs:,} of {photographs:,} photographs, as shares of white: "
+        f"Bands measured on {statistics.photographs:,} of {photographs:,} images, as shares of white: "
         f"mean {mean}, deviation {std}."
     )

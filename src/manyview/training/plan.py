@@ -14,7 +14,7 @@ from manyview.views import views_per_image
 
 # The counter of Philox under which an epoch's order is drawn; views use counters of (image, view) far below it.
 _ORDER_COUNTER = 2**63
-FEW_PHOTOGRAPHS = 1000
+FEW_IMAGES = 1000
 
 
 @dataclass(frozen=True)
@@ -23,11 +23,11 @@ class Plan:
 
     Attributes:
         photographs: how many there are.
-        batch_size: photographs a forward pass, over all processes.
+        batch_size: images a forward pass, over all processes.
         accumulate: forward passes whose gradients make one step.
-        epochs: passes over the photographs.
-        seed: of the order of the photographs.
-        views_per_step: views that one optimiser step sees.
+        epochs: passes over the images.
+        seed: of the order of the images.
+        views_per_step: views that one optimizer step sees.
         remarks: sentences for the user.
     """
 
@@ -41,12 +41,12 @@ class Plan:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimiser steps; photographs left over by the last full step wait for the next epoch."""
+        """Optimizer steps; images left over by the last full step wait for the next epoch."""
         return self.photographs // (self.batch_size * self.accumulate)
 
     @property
     def steps(self) -> int:
-        """Optimiser steps of the whole run."""
+        """Optimizer steps of the whole run."""
         return self.steps_per_epoch * self.epochs
 
 
@@ -54,13 +54,13 @@ def make_plan(config: PretrainConfig, photographs: int, processes: int = 1) -> P
     """Fit the batch to the data and say in words what is unusual.
 
     Raises:
-        UserError: fewer than two photographs, or a batch that the processes cannot share equally.
+        UserError: fewer than two images, or a batch that the processes cannot share equally.
     """
     training = config.training
     batch, accumulate = training.batch_size, training.accumulate
     if photographs < 2:
         raise UserError(
-            f"{config.data.images} holds {photographs} photograph; contrasting needs at least 2, learning thousands"
+            f"{config.data.images} holds {photographs} image; contrasting needs at least 2, learning thousands"
         )
     remarks = []
     if batch * accumulate > photographs:
@@ -71,10 +71,10 @@ def make_plan(config: PretrainConfig, photographs: int, processes: int = 1) -> P
             f"training.batch_size {batch} does not divide among {processes} processes; "
             f"use {math.ceil(batch / processes) * processes}"
         )
-    if photographs < FEW_PHOTOGRAPHS:
+    if photographs < FEW_IMAGES:
         remarks.append(
-            f"{photographs:,} photographs are too few to learn much from: expect a backbone hardly better than random; "
-            f"some {FEW_PHOTOGRAPHS:,} are a beginning, a hundred thousand are what the method was made for."
+            f"{photographs:,} images are too few to learn much from: expect a backbone hardly better than random; "
+            f"some {FEW_IMAGES:,} are a beginning, a hundred thousand are what the method was made for."
         )
     if accumulate > 1:
         remarks.append(
@@ -86,10 +86,10 @@ def make_plan(config: PretrainConfig, photographs: int, processes: int = 1) -> P
 
 
 def _reduced(batch: int, accumulate: int, photographs: int, processes: int) -> tuple[int, int]:
-    """Batch and accumulation of as many photographs a step as there are."""
+    """Batch and accumulation of as many images a step as there are."""
     batch = min(batch, photographs // processes * processes)
     if batch < 2:
-        raise UserError(f"{photographs} photographs cannot feed {processes} processes; use fewer")
+        raise UserError(f"{photographs} images cannot feed {processes} processes; use fewer")
     return batch, max(min(accumulate, photographs // batch), 1)
 
 
@@ -103,15 +103,15 @@ def _reduction(asked: TrainingConfig, batch: int, accumulate: int, photographs: 
         if now != before
     ]
     return (
-        f"Only {photographs:,} photographs for {asked.batch_size * asked.accumulate:,} a step: "
+        f"Only {photographs:,} images for {asked.batch_size * asked.accumulate:,} a step: "
         f"{' and '.join(changed)}, and the learning rate with it."
     )
 
 
 class BatchPlan:
-    """Which photographs each batch of the run holds: a pure function of the seed, so it needs no stored state.
+    """Which images each batch of the run holds: a pure function of the seed, so it needs no stored state.
 
-    Iterating gives, from an optimiser step on, lists of (epoch, image index), one list for each forward pass of this
+    Iterating gives, from an optimizer step on, lists of (epoch, image index), one list for each forward pass of this
     process. It is the batch sampler of the loader.
     """
 
@@ -147,7 +147,7 @@ def pair_order(seed: int, step: int, batch: int, pairs: int) -> np.ndarray:
 
 
 def replacements(seed: int, epoch: int, image: int, photographs: int, count: int) -> np.ndarray:
-    """Candidates, int64 (count,), that stand in for a photograph that cannot be read, in the order to try them."""
+    """Candidates, int64 (count,), that stand in for an image that cannot be read, in the order to try them."""
     return _generator(seed, epoch, image, _ORDER_COUNTER + 1).integers(photographs, size=count)
 
 

@@ -26,7 +26,7 @@ from manyview.training.plan import epoch_order
 
 # Here the device's work takes the workers' cores, so nothing is gained by giving it to the slower of two renderers.
 _SHARE_THE_CORES = ("cpu",)
-_PHOTOGRAPHS = 16  # on which the workers' part is measured
+_IMAGES = 16  # on which the workers' part is measured
 _REPEATS = 3
 
 
@@ -123,7 +123,7 @@ class Costs:
     def __str__(self) -> str:
         who = f"with {self.workers} workers" if self.workers else "in the main process"
         return (
-            f"for {self.photographs:,} photographs, rendering takes {self.render:.3g} s and cropping {self.crop:.3g} s "
+            f"for {self.photographs:,} images, rendering takes {self.render:.3g} s and cropping {self.crop:.3g} s "
             f"{who}, the rest {self.alter:.3g} s on the device, and a step {self.step:.3g} s"
         )
 
@@ -140,10 +140,10 @@ def measure_costs(config: PretrainConfig, files: ImageFiles, fabric: Fabric, met
         method: on the device; its running statistics are another's afterwards.
 
     Returns:
-        None where too few photographs can be read.
+        None where too few images can be read.
     """
     device, count = fabric.device, config.training.batch_size // fabric.world_size
-    images = [int(image) for image in epoch_order(config.training.seed, 0, len(files))[:_PHOTOGRAPHS]]
+    images = [int(image) for image in epoch_order(config.training.seed, 0, len(files))[:_IMAGES]]
     rendering, cropping = ViewDataset(files, config, renderer="cpu"), ViewDataset(files, config, renderer="device")
     render, _ = _time_worker(rendering, images)
     crop, samples = _time_worker(cropping, images)
@@ -160,7 +160,7 @@ def measure_costs(config: PretrainConfig, files: ImageFiles, fabric: Fabric, met
 
 
 def _time_worker(dataset: ViewDataset, images: list[int]) -> tuple[float, list[Sample]]:
-    """Seconds for a photograph on one core, the files lying in the system's cache; and the photographs."""
+    """Seconds for an image on one core, the files lying in the system's cache; and the images."""
     with single_thread():
         samples = [dataset[0, image] for image in images]
         began = time.perf_counter()

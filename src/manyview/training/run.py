@@ -87,7 +87,7 @@ def _claim(
         if hardware.is_main:
             folder.check_new()
         return None, []
-    _check_same_photographs(folder, files.fingerprint())
+    _check_same_images(folder, files.fingerprint())
     _check_same_hardware(folder, hardware)
     if hardware.is_main:
         folder.lock()
@@ -158,7 +158,7 @@ def set_up(settled: Settled, files: ImageFiles, folder: RunFolder, method: Metho
         method: on the device.
         console: where it speaks.
     """
-    config, is_main = settled.config, settled.hardware.is_main
+    config = settled.config
     return Training(
         settled=settled,
         files=files,
@@ -172,7 +172,7 @@ def set_up(settled: Settled, files: ImageFiles, folder: RunFolder, method: Metho
             folder.skipped_file,
             "data.max_bad_fraction",
             resume=True,
-            writes=is_main,
+            writes=settled.hardware.is_main,
         ),
         display=Display(settled.plan.steps, config.training.epochs, console=console),
         description={"recipe": config.recipe, "method": config.method.name},
@@ -224,11 +224,11 @@ def _check_same_hardware(folder: RunFolder, hardware: Hardware) -> None:
         )
 
 
-def _check_same_photographs(folder: RunFolder, fingerprint: str) -> None:
+def _check_same_images(folder: RunFolder, fingerprint: str) -> None:
     data = folder.read_json("run.json").get("data", {})
     if data.get("fingerprint") != fingerprint:
         raise UserError(
-            f"the photographs are not those that {folder.path} was started with ({data.get('photographs')} then): "
+            f"the images are not those that {folder.path} was started with ({data.get('photographs')} then): "
             "files were added, removed or changed; start a new run"
         )
 
@@ -264,7 +264,7 @@ def _report(training: Training) -> None:
     count = len(training.skipped.reasons)
     if count:
         training.display.say(
-            f"{count:,} of {len(training.files):,} photographs could not be read and were replaced; "
+            f"{count:,} of {len(training.files):,} images could not be read and were replaced; "
             f"see {training.folder.path / 'skipped.csv'}",
             style="yellow",
         )

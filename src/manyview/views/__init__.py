@@ -1,4 +1,4 @@
-"""Views of photographs: where they lie, how they are drawn at random, and how they are rendered."""
+"""Views of images: where they lie, how they are drawn at random, and how they are rendered."""
 
 from manyview.views.geometry import Box, block_boxes
 from manyview.views.normalization import normalize, normalize_channels_last

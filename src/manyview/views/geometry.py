@@ -1,4 +1,4 @@
-"""Where the blocks of a photograph lie (Block-wise Augmentation Module, Section 3.1)."""
+"""Where the blocks of an image lie (Block-wise Augmentation Module, Section 3.1)."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ Box = tuple[int, int, int, int]
 
 
 def block_boxes(width: int, height: int, overlap: float | int = 0.2, grid: tuple[int, int] = (2, 2)) -> tuple[Box, ...]:
-    r"""The overlapping blocks of a photograph: the paper's four, one at each corner, or a larger grid of them.
+    r"""The overlapping blocks of an image: the paper's four, one at each corner, or a larger grid of them.
 
     With the overlap \gamma, a block is (1 + 2 \gamma) times as wide and as high as a cell of the grid, rounded to whole
-    pixels, at least one and at most the photograph's side. In each direction the blocks are spaced evenly from edge to
-    edge. So each of the paper's 2 x 2 measures (0.5 + \gamma) of the photograph's sides: \gamma = 0 gives four
-    quarters, \gamma = 0.5 the whole photograph four times. Of n > 1 blocks side by side, neighbours share
-    2 \gamma / (n - 1) of the side. Together the blocks cover the photograph; where they hardly overlap, rounding may
+    pixels, at least one and at most the image's side. In each direction the blocks are spaced evenly from edge to
+    edge. So each of the paper's 2 x 2 measures (0.5 + \gamma) of the image's sides: \gamma = 0 gives four
+    quarters, \gamma = 0.5 the whole image four times. Of n > 1 blocks side by side, neighbours share
+    2 \gamma / (n - 1) of the side. Together the blocks cover the image; where they hardly overlap, rounding may
     leave a line of one pixel between two of them.
 
     Args:
-        width: Width of the photograph in pixels, at least 1.
-        height: Height of the photograph in pixels, at least 1.
+        width: Width of the image in pixels, at least 1.
+        height: Height of the image in pixels, at least 1.
         overlap: \gamma, from 0 to 0.5.
         grid: Rows and columns of blocks, at least one each. There may be more of them than pixels; some blocks are
             equal then.
@@ -38,7 +38,7 @@ def block_boxes(width: int, height: int, overlap: float | int = 0.2, grid: tuple
     if not 0 <= overlap <= 0.5:
         raise UserError(f"the blocks' overlap is {overlap:g}: give a number from 0 to 0.5")
     if width < 1 or height < 1:
-        raise UserError(f"a photograph of {width} x {height} pixels has no blocks: both sides must be at least 1")
+        raise UserError(f"an image of {width} x {height} pixels has no blocks: both sides must be at least 1")
     if not (isinstance(grid, Sequence) and len(grid) == 2 and all(isinstance(n, Integral) and n >= 1 for n in grid)):
         raise UserError(f"the grid of blocks is {grid!r}: give its rows and columns, two whole numbers from 1")
     rows, columns = map(int, grid)

@@ -1,4 +1,4 @@
-"""The parameters of a view, as a pure function of seed, epoch, photograph and view.
+"""The parameters of a view, as a pure function of seed, epoch, image and view.
 
 Each view owns a fixed stretch of one counter-based random stream, and each decision a fixed place in that stretch.
 So views can be sampled in any order and by any process, and changing one probability changes that decision only:
@@ -32,14 +32,14 @@ assert _DRAWS % _WORDS == 0, "a view's draws must end where the next view's begi
 
 @dataclass(frozen=True, slots=True)
 class ColorJitter:
-    """A change of colours, as in torchvision's ``ColorJitter``.
+    """A change of colors, as in torchvision's ``ColorJitter``.
 
     Attributes:
         order: The operations in their order of application; one whose strength is 0 is left out.
         brightness: Factor, 1 leaves the view as it is.
         contrast: Factor, likewise.
         saturation: Factor, likewise.
-        hue: Shift of the hue in turns of the colour circle, from -0.5 to 0.5.
+        hue: Shift of the hue in turns of the color circle, from -0.5 to 0.5.
     """
 
     order: tuple[str, ...]
@@ -54,11 +54,11 @@ class ViewParameters:
     """All that decides how a view looks; a renderer draws nothing more.
 
     Attributes:
-        block: The part of the photograph that the crop was drawn from, in the photograph's pixels.
-        crop: The part of the photograph that the view shows, in the photograph's pixels.
+        block: The part of the image that the crop was drawn from, in the image's pixels.
+        crop: The part of the image that the view shows, in the image's pixels.
         flip: Whether the view is mirrored left to right.
-        jitter: The change of colours, if any.
-        grayscale: Whether the colours are taken away.
+        jitter: The change of colors, if any.
+        grayscale: Whether the colors are taken away.
         blur_sigma: Standard deviation of the Gaussian blur in pixels of the view, if any.
         solarize: Whether channel values from 128 on are inverted.
     """
@@ -84,11 +84,11 @@ def sample_view(
 
     Args:
         config: Which views, and the ranges and probabilities of the operations.
-        width: Width of the photograph in pixels, at least 1.
-        height: Height of the photograph in pixels, at least 1.
+        width: Width of the image in pixels, at least 1.
+        height: Height of the image in pixels, at least 1.
         seed: Seed of the run, from 0 to 2**64 - 1.
         epoch: Epoch, from 0.
-        image: Index of the photograph, from 0.
+        image: Index of the image, from 0.
         view: Index of the view, below ``views_per_image(config)``; it counts on through the groups of
             ``config.layout``. With blocks, views 2k and 2k + 1 show block k, counted as in ``block_boxes``.
 
@@ -104,7 +104,7 @@ def sample_view(
 def sample_views(
     config: ViewsConfig, width: int, height: int, *, seed: int, epoch: int, image: int
 ) -> tuple[ViewParameters, ...]:
-    """Parameters of all views of a photograph: those of ``sample_view`` for each view in turn, but faster."""
+    """Parameters of all views of an image: those of ``sample_view`` for each view in turn, but faster."""
     return sum(sample_groups(config.layout, width, height, seed=seed, epoch=epoch, image=image), ())
 
 
@@ -201,7 +201,7 @@ def _largest_with_ratio(width: int, height: int, ratio: tuple[float, float]) -> 
 
 
 def _jitter(config: Augmentation, uniforms: Sequence[float]) -> ColorJitter | None:
-    """Random change of colours, by the law of torchvision's ``ColorJitter.get_params``."""
+    """Random change of colors, by the law of torchvision's ``ColorJitter.get_params``."""
     strengths = {
         "brightness": config.brightness,
         "contrast": config.contrast,

@@ -36,14 +36,14 @@ _OPTIONS = (
     *("view_size", "overlap", "grid", "output", "seed", "stacked", "bands", "rgb_bands"),
     *sorted(_AUGMENTATION),
 )
-_COLOURS = ("jitter", "brightness", "contrast", "saturation", "hue", "grayscale", "solarize")
+_COLORS = ("jitter", "brightness", "contrast", "saturation", "hue", "grayscale", "solarize")
 
 
 class BlockViews:
-    """Two random views of each of a photograph's overlapping blocks (Section 3.1).
+    """Two random views of each of an image's overlapping blocks (Section 3.1).
 
     Views 2k and 2k + 1 are a positive pair: both show parts of block k, where the blocks are counted row by row: top
-    left, top right, bottom left, bottom right. A photograph may be a Pillow image, a uint8 array (height, width, 3)
+    left, top right, bottom left, bottom right. An image may be a Pillow image, a uint8 array (height, width, 3)
     or a uint8 tensor (3, height, width) in RGB, or the bytes of an encoded file, which is the fastest for JPEG: a large
     one is decoded no larger than its views need.
 
@@ -64,9 +64,9 @@ class BlockViews:
             "uint8" for pixels as they are, from 0 to 255, or of 16-bit arrays uint16 from 0 to 65535.
         seed: Seed of the views, from 0 to 2**63 - 1.
         stacked: Whether the views come as one tensor, or as a list of them.
-        bands: Number of bands of photographs that are not RGB of 8 bits: arrays (height, width, bands) or tensors
-            (bands, height, width), uint8 or uint16. Normalising them takes ``mean`` and ``std``, a number a band.
-        rgb_bands: Which of those bands, from 0, are red, green and blue; colours are altered in those only, and not at
+        bands: Number of bands of images that are not RGB of 8 bits: arrays (height, width, bands) or tensors
+            (bands, height, width), uint8 or uint16. Normalizing them takes ``mean`` and ``std``, a number a band.
+        rgb_bands: Which of those bands, from 0, are red, green and blue; colors are altered in those only, and not at
             all if there are none.
         **augmentation: Other fields of ``manyview.config.BlockViewsConfig``, such as ``scale`` or ``blur``; ``mean``
             and ``std`` are ImageNet's unless they are given.
@@ -106,14 +106,14 @@ class BlockViews:
         self._calls = 0
 
     def __call__(self, photograph: Photograph) -> Views | list[Tensor]:
-        """Fresh views of a photograph.
+        """Fresh views of an image.
 
         Returns:
-            Tensor (2 x blocks, 3 or ``bands``, view_size, view_size), float32 or of the photograph's type as
+            Tensor (2 x blocks, 3 or ``bands``, view_size, view_size), float32 or of the image's type as
             ``output`` says; if not ``stacked``, a list of 2 x blocks tensors (3 or ``bands``, view_size, view_size).
 
         Raises:
-            UserError: If the photograph is of a kind that is not understood, or cannot be decoded.
+            UserError: If the image is of a kind that is not understood, or cannot be decoded.
         """
         if self.seed is None:
             return self._views(photograph, int(torch.randint(2**63 - 1, ())), epoch=0, index=0)
@@ -123,16 +123,16 @@ class BlockViews:
         return self._views(photograph, self.seed, epoch=stream, index=self._calls - 1)
 
     def at(self, photograph: Photograph, index: int, epoch: int = 0) -> Views | list[Tensor]:
-        """The views that a run with this object's seed and settings makes of its photograph ``index`` in ``epoch``.
+        """The views that a run with this object's seed and settings makes of its image ``index`` in ``epoch``.
 
-        A run decodes a photograph that is far larger than its views need at a reduced size; of such a one, only the
+        A run decodes an image that is far larger than its views need at a reduced size; of such a one, only the
         file's bytes give exactly the run's views, and its pixels nearly.
 
         Returns:
             As a call does, and the same each time.
 
         Raises:
-            UserError: If this object has no seed, or the photograph is not understood or cannot be decoded.
+            UserError: If this object has no seed, or the image is not understood or cannot be decoded.
         """
         if self.seed is None:
             raise UserError("BlockViews.at needs the run's seed: make the object with BlockViews(..., seed=0)")
@@ -212,7 +212,7 @@ def _band_problems(
     """What is wrong with the bands, and with the options that depend on them."""
     if bands is None:
         if rgb_bands is not None:
-            yield "rgb_bands has no effect without bands, the number of bands of the photographs"
+            yield "rgb_bands has no effect without bands, the number of bands of the images"
     elif bands < 1:
         yield f"bands is {bands}: give a whole number from 1"
     elif rgb_bands is not None and (len(set(rgb_bands) & set(range(bands))), len(rgb_bands)) != (3, 3):
@@ -222,8 +222,8 @@ def _band_problems(
         if numbers is not None and len(numbers) != (bands or 3):
             yield f"{name} must have {bands or 3} numbers, one a band, not {len(numbers)}"
     if bands is not None and rgb_bands is None:
-        idle = [name for name in _COLOURS if name in config.model_fields_set]
-        yield from (f"{name} has no effect without rgb_bands, as no band has a colour" for name in idle)
+        idle = [name for name in _COLORS if name in config.model_fields_set]
+        yield from (f"{name} has no effect without rgb_bands, as no band has a color" for name in idle)
 
 
 def _sentence(detail: Any) -> str:
@@ -239,7 +239,7 @@ def pillow_pixels(image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
     """A Pillow image's pixels in RGB; what is transparent lies over white, and more than 8 bits are scaled.
 
     Raises:
-        UserError: If its colours cannot be told, as those of 32 bits without a known white.
+        UserError: If its colors cannot be told, as those of 32 bits without a known white.
     """
     try:
         return np.asarray(to_rgb(image))

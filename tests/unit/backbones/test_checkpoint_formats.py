@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from checkpoint_files import LAYOUTS, Layout, State, body, network, timm, under
 from manyview.backbones import load_backbone, wrap_backbone
 from manyview.backbones.build import RESNETS
 from manyview.backbones.checkpoint import read_checkpoint
 from manyview.errors import UserError
+from tests.helpers.checkpoint_files import LAYOUTS, Layout, State, body, network, timm, under
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_every_format_gives_the_network_its_outputs(
     first, *rest = str(report).split("\n")
     assert first == (
         f"{name} (told by its shapes) from a checkpoint in the format of {layout.format}: "
-        f"{layers} of {layers} convolutions and {layers} of {layers} normalisation layers match"
+        f"{layers} of {layers} convolutions and {layers} of {layers} normalization layers match"
     )
     assert len(rest) == bool(layout.dropped)
     assert all(what in rest[0] for what in layout.dropped)

@@ -259,7 +259,7 @@ def test_a_place_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
         save_backbone(build_backbone("timm/test_resnet"), tmp_path / "none" / "w.safetensors", {})
 
 
-def test_the_normalisation_of_a_run_comes_back_with_its_weights(tmp_path: Path) -> None:
+def test_the_normalization_of_a_run_comes_back_with_its_weights(tmp_path: Path) -> None:
     backbone = build_backbone("resnet18")
     assert (backbone.mean, backbone.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     backbone.mean, backbone.std = (0.1, 0.2, 0.30000000000000004), (1.0, 2.0, 1 / 3)
@@ -271,7 +271,7 @@ def test_the_normalisation_of_a_run_comes_back_with_its_weights(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", ["resnet18", "timm/test_vit"])
-def test_bands_come_back_with_their_normalisation(name: str, tmp_path: Path) -> None:
+def test_bands_come_back_with_their_normalization(name: str, tmp_path: Path) -> None:
     network = build_backbone(name, in_channels=4)
     network.mean, network.std = (0.1, 0.2, 0.3, 0.4), (0.5, 0.25, 0.125, 1 / 3)
     save_backbone(network, tmp_path / "w.safetensors", {})

@@ -11,7 +11,7 @@ import torch
 
 from benchmarks import detection
 from manyview.backbones import build_backbone, save_backbone
-from shapes import write_shapes
+from tests.helpers.shapes import write_shapes
 
 TINY = [
     "--short-side",

@@ -35,10 +35,10 @@ def test_the_paper_s_views_are_drawn_as_often_as_they_should_be(views: list) -> 
     ("changed", "name"),
     [
         ({"flip": 0.6}, "mirrored"),
-        ({"jitter": 0.7}, "colours changed"),
+        ({"jitter": 0.7}, "colors changed"),
         ({"grayscale": 0.3}, "grey"),
         ({"blur": (0.5, 0.6)}, "blurred, second view"),
-        ({"solarize": (0.1, 0.0)}, "solarised, first view"),
+        ({"solarize": (0.1, 0.0)}, "solarized, first view"),
         ({"contrast": 0.5}, "factor of contrast, in its lowest tenth"),
         ({"hue": 0.05}, "shift of hue, out of its range"),
         ({"blur_sigma": (0.1, 1.5)}, "deviation of the blur, mean"),
@@ -73,7 +73,7 @@ def test_expected_crops_are_those_of_torchvision(size: tuple[int, int]) -> None:
         assert abs(values.mean() - target) < 4 * values.std() / math.sqrt(len(values)) + 1e-9
 
 
-def test_views_are_of_so_many_photographs_in_turn() -> None:
+def test_views_are_of_so_many_images_in_turn() -> None:
     config = BlockViewsConfig()
     views = frequencies.sample(config, 16, seed=3)
     assert views[8:] == list(sample_views(config, *frequencies.SIZE, seed=3, epoch=0, image=1))
@@ -86,7 +86,7 @@ def test_the_command_writes_json_and_a_table(tmp_path: Path) -> None:
     result = json.loads((tmp_path / "out.json").read_text())
     assert list(result["recipes"]) == ["paper", "released"]
     told = {figure["name"]: figure for figure in result["recipes"]["released"]}
-    assert told["solarised, second view"]["target"] == 0.2
-    [line] = [line for line in page.read_text().splitlines() if line.startswith("| solarised, second view |")]
+    assert told["solarized, second view"]["target"] == 0.2
+    [line] = [line for line in page.read_text().splitlines() if line.startswith("| solarized, second view |")]
     assert f"| 0.2000 | {told['solarised, second view']['found']:.4f} |" in line
     assert "out of its range" not in page.read_text()

@@ -1,4 +1,4 @@
-"""The step that fine-tunes detectors: whose photographs and weights, and what is left when its time is up."""
+"""The step that fine-tunes detectors: whose images and weights, and what is left when its time is up."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from benchmarks.gpu.job import main as run_step
 from benchmarks.gpu.steps import LIMITS, detection
 from manyview.backbones import build_backbone, save_backbone
 from manyview.runs import RunFolder
-from shapes import write_shapes
+from tests.helpers.shapes import write_shapes
 
 
 @pytest.fixture(scope="module")
 def own(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    """Options that give photographs, boxes and weights."""
+    """Options that give images, boxes and weights."""
     folder = tmp_path_factory.mktemp("own")
     train, val = write_shapes(folder, 4), write_shapes(folder / "val", 3, seed=1)
     moved = json.loads(val.read_text())
@@ -41,7 +41,7 @@ def run(own: list[str], place: Path, *options: str) -> tuple[int, dict[str, Any]
     return code, json.loads((place / "detection.json").read_text())
 
 
-def test_photographs_boxes_weights_and_options_of_ones_own(own: list[str], tmp_path: Path) -> None:
+def test_images_boxes_weights_and_options_of_ones_own(own: list[str], tmp_path: Path) -> None:
     code, result = run(own, tmp_path, "--detection", "--iterations 3 --architecture fpn")
     assert code == 0, result
     assert "pretraining" not in result
@@ -54,7 +54,7 @@ def test_photographs_boxes_weights_and_options_of_ones_own(own: list[str], tmp_p
     assert result["own.safetensors"]["result"]["protocol"]["weights"] == own[-1]
 
 
-def test_pretraining_sees_no_photograph_to_measure_on(own: list[str], tmp_path: Path) -> None:
+def test_pretraining_sees_no_image_to_measure_on(own: list[str], tmp_path: Path) -> None:
     job = Job("detection", 60, ["--tiny", "--out", str(tmp_path), "--work", str(tmp_path / "work"), *own])
     boxes, train = job.options.boxes, job.options.train_boxes
     root, names = detection.unlabelled(job, boxes, train)

@@ -37,8 +37,8 @@ def test_both_heads_are_measured_on_the_same_features(tmp_path: Path) -> None:
     assert f"| {100 * found['scikit_learn_mAP']:.2f} |" in page.read_text()
 
 
-def test_the_bias_is_regularised_like_the_rest() -> None:
-    """One feature that is always 0: the bias alone b minimises C n log-loss + b^2 / 2, so C sum(p - y) + b = 0."""
+def test_the_bias_is_regularized_like_the_rest() -> None:
+    """One feature that is always 0: the bias alone b minimizes C n log-loss + b^2 / 2, so C sum(p - y) + b = 0."""
     targets = np.array([[1], [1], [1], [0]])
     features = np.column_stack([np.zeros(4), np.ones(4)])
     bias = float(head.logistic_regression(features, features, targets, 0.5)[0, 0])

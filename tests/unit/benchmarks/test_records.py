@@ -35,9 +35,9 @@ def test_figures_of_a_table_stand_to_the_right() -> None:
 
 
 def test_a_result_says_where_it_comes_from(tmp_path: Path) -> None:
-    write_json(tmp_path / "new/result.json", origin("views", ["--photos", "my photographs"]))
+    write_json(tmp_path / "new/result.json", origin("views", ["--photos", "my images"]))
     about = json.loads((tmp_path / "new/result.json").read_text())
-    assert about["command"] == "python -m benchmarks.views --photos 'my photographs'"
+    assert about["command"] == "python -m benchmarks.views --photos 'my images'"
     assert about["versions"]["python"] == platform.python_version()
     assert {"torch", "opencv-python-headless", "simplejpeg", "lightly", "kornia"} <= about["versions"].keys()
     assert about["machine"]["cores"] >= 1

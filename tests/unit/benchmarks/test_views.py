@@ -1,4 +1,4 @@
-"""A run of the whole comparison on photographs so few and small that its figures mean nothing."""
+"""A run of the whole comparison on images so few and small that its figures mean nothing."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_throughputs_and_ratios_follow_from_the_seconds_of_the_rounds(result: di
         assert {len(values) for values in seconds.values()} == {2}
         for name, about in form["contestants"].items():
             assert about["images_per_second"] == pytest.approx(1 / statistics.median(seconds[name]))
-        assert {ratio["faster"] for ratio in form["ratios"]} >= {contestants.UINT8, contestants.NORMALISED}
+        assert {ratio["faster"] for ratio in form["ratios"]} >= {contestants.UINT8, contestants.NORMALIZED}
         for ratio in form["ratios"]:
             by_round = np.divide(seconds[ratio["than"]], seconds[ratio["faster"]])
             assert ratio["median"] == pytest.approx(np.median(by_round))
@@ -81,7 +81,7 @@ def test_the_process_may_use_all_its_cores_and_threads_again(result: dict[str, A
 
 @pytest.mark.parametrize("contestant", [*INSTALLED, contestants.WHOLE_PIXELS], ids=lambda contestant: contestant.name)
 def test_each_makes_two_views_of_each_block_as_it_says(contestant: contestants.Contestant, tmp_path: Path) -> None:
-    """The blocks of this photograph have a colour each, which every view shows in the middle, however altered."""
+    """The blocks of this image have a color each, which every view shows in the middle, however altered."""
     encoded = jpegs(None, (160, 120), 2)
     task = contestants.Task(encoded, write_jpegs(tmp_path / "photographs", encoded), 32)
     way = contestant.prepare(task)
@@ -90,7 +90,7 @@ def test_each_makes_two_views_of_each_block_as_it_says(contestant: contestants.C
     assert {sorted(view.shape) == [3, 32, 32] for view in made} == {True}
     assert {str(view.dtype) for view in made} == {contestant.returns}
     if contestant.returns == "float32":
-        assert min(view.min() for view in made) < 0  # normalised, not merely scaled
+        assert min(view.min() for view in made) < 0  # normalized, not merely scaled
     if contestant.name != contestants.FLOOR:
         again = [np.asarray(view) for view in way(1)]
         assert any((one != other).any() for one, other in zip(made, again, strict=True)), "the same draw every time"

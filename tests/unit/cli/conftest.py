@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from commands import Command
 from manyview.backbones import build_backbone, save_backbone
 from manyview.cli.main import main
-from tiny import photographs
+from tests.helpers.commands import Command
+from tests.helpers.tiny import photographs
 
 __all__ = ["photographs"]
 

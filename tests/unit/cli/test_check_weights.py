@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from commands import Command, complaint
+from tests.helpers.commands import Command, complaint
 
 VERB = "check-weights"  # what the fixture ``command`` runs
 
@@ -26,9 +26,9 @@ def test_it_prints_a_table_and_a_sentence_and_writes_the_figures(
     assert result["protocol"]["photographs"] == 12
     assert result["protocol"]["loading"]["format"] == "manyview"
     assert out.startswith("timm/test_resnet from a checkpoint in the format of manyview: ")
-    assert "Label-free measures of timm/test_resnet on 12 photographs at 32 px" in out
+    assert "Label-free measures of timm/test_resnet on 12 images at 32 px" in out
     assert f"{result['results']['pretrained']['features']['rankme']:.1f}" in out
-    assert "Undecided: 12 photographs are too few to judge by; measure at least 128." in out
+    assert "Undecided: 12 images are too few to judge by; measure at least 128." in out
     assert str(tmp_path / "out" / "metrics.json") in "".join(out.splitlines())
 
 
@@ -52,9 +52,9 @@ def test_its_options_reach_the_check(command: Command, photographs: Path, weight
     ("words", "part"),
     [
         (["nowhere", "--images", "PHOTOS"], "there is no file or folder nowhere"),
-        (["WEIGHTS", "--images", "nowhere"], "the folder of photographs nowhere does not exist"),
+        (["WEIGHTS", "--images", "nowhere"], "the folder of images nowhere does not exist"),
         (["WEIGHTS"], "--images"),
-        (["WEIGHTS", "--images", "PHOTOS", "--sample", "1"], "sample must be at least 2 photographs, not 1"),
+        (["WEIGHTS", "--images", "PHOTOS", "--sample", "1"], "sample must be at least 2 images, not 1"),
         (["WEIGHTS", "--images", "PHOTOS", "--recipe", "papre"], "unknown recipe 'papre'; did you mean paper?"),
         (["WEIGHTS", "--images", "PHOTOS", "--backbone", "resnet18"], "not of resnet18"),
         (["WEIGHTS", "--images", "PHOTOS", "--size", "4"], "size must be at least 8 pixels, not 4"),

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 import manyview
-from commands import complaint
 from manyview.cli.main import app, main
-from tiny import SETTINGS, write_photographs
+from tests.helpers.commands import complaint
+from tests.helpers.tiny import SETTINGS, write_images
 
 SETS = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]
 SMALL = ["--backbone", "timm/test_resnet", "--epochs", "1", "--batch-size", "8", "--view-size", "32", *SETS]
@@ -49,7 +49,7 @@ def shell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -
 def test_missing_folder(shell: Shell, tmp_path: Path) -> None:
     line = shell.mistake("pretrain", tmp_path / "nix", "--out", tmp_path / "run", *SMALL)
 
-    assert line == f"the folder of photographs {tmp_path / 'nix'} does not exist: check its path"
+    assert line == f"the folder of images {tmp_path / 'nix'} does not exist: check its path"
 
 
 def test_empty_folder(shell: Shell, tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_several_mistakes_are_still_one_line(shell: Shell, photographs: Path, tm
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (["pretrain"], "PHOTOS is missing: name the folder of photographs"),
+        (["pretrain"], "PHOTOS is missing: name the folder of images"),
         (["pretrain", "photos"], "--out is missing: name a new folder for the run"),
         (["pretrian"], "No such command 'pretrian'"),
         (["linear"], "Missing argument"),
@@ -207,15 +207,15 @@ def test_signals_end_with_the_shells_status(
     number: signal.Signals,
     status: int,
 ) -> None:
-    import manyview.training.loop as loop
+    import manyview.training.data as data
 
-    normalize = loop.normalize
+    normalize = data.normalize
 
     def interrupted(*arguments: Any) -> Any:
         signal.raise_signal(number)
         return normalize(*arguments)
 
-    monkeypatch.setattr(loop, "normalize", interrupted)
+    monkeypatch.setattr(data, "normalize", interrupted)
 
     ended, _, err = shell("pretrain", photographs, "--out", tmp_path / "run", *SMALL)
 
@@ -257,7 +257,7 @@ def test_command_and_call_give_the_same_weights(shell: Shell, photographs: Path,
 
 
 def test_names_of_any_script_are_fine(shell: Shell, tmp_path: Path) -> None:
-    folder = write_photographs(tmp_path / "Fotos [größer]", 8)
+    folder = write_images(tmp_path / "Fotos [größer]", 8)
     (folder / "00.jpg").rename(folder / "日本 & co.jpg")
 
     status, _, err = shell("pretrain", folder, "--out", tmp_path / "läuft", *SMALL)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 from pathlib import Path
@@ -12,9 +11,8 @@ import typer
 from typer.testing import CliRunner, Result
 
 from manyview.cli.detect import detect
-from manyview.detection.finetune import fine_tune
 from manyview.errors import UserError
-from shapes import write_shapes
+from tests.helpers.shapes import write_shapes
 
 FAST = ["--short-side", 32, "--batch-size", 2, "--regions", 4, "--test-proposals", 6, "--device", "cpu", "--workers", 0]
 
@@ -49,13 +47,13 @@ def test_training_then_predicting(data: list[object], tmp_path: Path) -> None:
     expected |= {"batch_size": 2, "learning_rate": 0.005, "test_proposals": 6, "precise_batches": 1, "eval_every": 1}
     assert {key: protocol[key] for key in expected} == expected
     assert (run / "predictions.png").is_file()
-    assert "2 iterations of 2 photographs" in result.stderr
+    assert "2 iterations of 2 images" in result.stderr
     assert result.stderr.startswith("Random weights: 20 of 20 convolutions and ")
     assert re.search(r"^Iteration 2, in %: COCO box AP [\d.]+, .*; COCO mask AP [\d.]+, ", result.stderr, re.MULTILINE)
     found = tmp_path / "found.json"
     result = call("--predict", run, *data[:2], "--out", found, "--workers", 0, "--device", "cpu", "--draw", 2)
     assert result.exception is None, result.exception
-    assert "detections in 3 photographs: all that score 0.05 or more, but at most 100 a photograph." in result.stdout
+    assert "detections in 3 images: all that score 0.05 or more, but at most 100 an image." in result.stdout
     assert str(found) in result.stdout
     assert len(json.loads((tmp_path / "found-images.json").read_text())["images"]) == 3
 
@@ -79,14 +77,6 @@ def test_yolo_files_are_labels(data: list[object], tmp_path: Path) -> None:
     metrics = json.loads((tmp_path / "run/metrics.json").read_text())
     assert metrics["protocol"]["classes"] == ["disc", "square", "triangle"]
     assert metrics["results"]["mask"].keys() == metrics["results"]["box"].keys()
-
-
-def test_defaults_are_those_of_the_library() -> None:
-    ours, theirs = inspect.signature(detect).parameters, inspect.signature(fine_tune).parameters
-    for name, parameter in theirs.items():
-        if name not in ("weights", "images", "train_labels", "val_labels", "out", "quiet"):
-            assert ours[name].default == parameter.default, name
-    assert set(ours) - set(theirs) == {"predict"}
 
 
 @pytest.mark.parametrize(

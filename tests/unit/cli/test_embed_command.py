@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from commands import Command, complaint
 from manyview.evaluation.embed import read_features
+from tests.helpers.commands import Command, complaint
 
 VERB = "embed"  # what the fixture ``command`` runs
 SMALL = ("--size", 32, "--workers", 0, "--device", "cpu")
@@ -23,7 +23,7 @@ def test_it_writes_features_and_says_what(command: Command, photographs: Path, w
     stored = read_features(out)
     dim = stored.features.shape[1]
     lines = printed.splitlines()
-    assert lines[0] == f"16 photographs: {dim} features each (gamp at 32 px), float32, by timm/test_resnet"
+    assert lines[0] == f"16 images: {dim} features each (gamp at 32 px), float32, by timm/test_resnet"
     assert lines[1].startswith(f"Written to {out} (")
     assert len(lines) == 2
     assert json.loads((tmp_path / "features.json").read_text())["results"] == {"photographs": 16, "skipped": 0}
@@ -54,7 +54,7 @@ def test_its_options_reach_the_file(command: Command, photographs: Path, weights
     ("words", "part"),
     [
         (["nowhere", "PHOTOS", "--out", "f.npz"], "there is no file or folder nowhere"),
-        (["WEIGHTS", "nowhere", "--out", "f.npz"], "the folder of photographs nowhere does not exist"),
+        (["WEIGHTS", "nowhere", "--out", "f.npz"], "the folder of images nowhere does not exist"),
         (["WEIGHTS", "PHOTOS"], "--out"),
         (["WEIGHTS", "PHOTOS", "--out", "features"], "features must end in .parquet or .npz"),
         (["WEIGHTS", "PHOTOS", "--out", "WEIGHTS.npz"], "already exists: choose another name for the output"),

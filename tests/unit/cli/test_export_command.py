@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from commands import Command, complaint
 from manyview.backbones import build_backbone, save_backbone
 from manyview.export import FORMATS
+from tests.helpers.commands import Command, complaint
 
 VERB = "export"  # what the fixture ``command`` runs
 

@@ -15,7 +15,7 @@ from manyview.backbones import build_backbone, save_backbone
 from manyview.cli.main import main
 from manyview.evaluation.knn import knn_evaluation
 from manyview.evaluation.probe.evaluate import low_label_evaluation
-from tables import percent
+from tests.helpers.tables import percent
 
 Call = Callable[..., tuple[int, str, str]]
 
@@ -32,7 +32,7 @@ SHARED: dict[str, Any] = {  # by both verbs; each value other than the default
 
 @pytest.fixture(scope="module")
 def given(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Weights, photographs and label files, by the names of the functions' arguments."""
+    """Weights, images and label files, by the names of the functions' arguments."""
     root = tmp_path_factory.mktemp("given")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
@@ -131,7 +131,7 @@ def test_labels_that_cannot_be_used_are_refused_or_skipped(
     [
         (["knn", "--neighbours", 0], "neighbours must be at least 1, not 0"),
         (["knn", "--crop", "middle"], "crop must be one of warp, center, not 'middle'"),
-        (["probe", "--fraction", 2], "fraction is a share of the photographs above 0 and up to 1, not 2.0"),
+        (["probe", "--fraction", 2], "fraction is a share of the images above 0 and up to 1, not 2.0"),
         (["probe", "--classifier", "tree"], "classifier must be one of logistic, svm, not 'tree'"),
     ],
 )

@@ -1,8 +1,7 @@
-"""``manyview linear``: what stopping it says; and what it has in common with ``knn`` and ``probe``."""
+"""``manyview linear``: what stopping it says; and the bars of all verbs."""
 
 from __future__ import annotations
 
-import inspect
 import json
 import time
 from collections.abc import Callable
@@ -11,20 +10,11 @@ from typing import Any
 
 import pytest
 
-from commands import Command, complaint
-from manyview.cli.knn import knn
-from manyview.cli.linear import linear
-from manyview.cli.probe import probe
 from manyview.cli.progress import phases, rate_in_words
-from manyview.evaluation import knn_evaluation, linear_evaluation, low_label_evaluation
 from manyview.evaluation.linear import training as linear_training
+from tests.helpers.commands import Command, complaint
 
 VERB = "linear"  # what the fixture ``command`` runs
-PARAMETERS = {verb: inspect.signature(verb).parameters for verb in (linear, knn, probe)}
-OF_FUNCTIONS = {
-    verb: inspect.signature(inspect.unwrap(function)).parameters
-    for verb, function in ((linear, linear_evaluation), (knn, knn_evaluation), (probe, low_label_evaluation))
-}
 
 
 @pytest.fixture
@@ -77,27 +67,6 @@ def test_nothing_is_told_of_what_is_not_kept(
 def test_an_unknown_choice_is_told_with_the_known(command: Command, words: list[object]) -> None:
     told = complaint(command(*words, "--average-precision", "coco"))
     assert told.startswith("Invalid value for '--average-precision': 'coco' is not one of 'all_points', 'voc07'; see ")
-
-
-@pytest.mark.parametrize("verb", PARAMETERS)
-def test_defaults_are_those_of_the_library(verb: Callable[..., None]) -> None:
-    several = {"fraction": "fractions", "seed": "seeds", "cost": "costs"} if verb is probe else {}
-    ours = {several.get(name, name): parameter.default for name, parameter in PARAMETERS[verb].items()}
-    theirs = {name: parameter.default for name, parameter in OF_FUNCTIONS[verb].items()}
-    assert theirs.keys() - ours.keys() == {"progress"}
-    assert ours.keys() <= theirs.keys()
-    for name in ours.keys() - several.values():
-        assert ours[name] == theirs[name], name
-
-
-@pytest.mark.parametrize("parameters", [PARAMETERS, OF_FUNCTIONS])
-def test_what_evaluations_share_means_the_same(parameters: dict[Any, dict[str, inspect.Parameter]]) -> None:
-    first, second, third = parameters.values()
-    shared = first.keys() & second.keys() & third.keys()
-    assert shared >= {"images", "train_labels", "val_labels", "difficult", "pool", "size", "crop", "workers", "device"}
-    for name in shared - {"seed", "out"}:  # of probe, the one may be several, and the other holds a curve too
-        assert first[name].annotation == second[name].annotation == third[name].annotation, name
-        assert first[name].default == second[name].default == third[name].default, name
 
 
 def test_without_a_terminal_a_line_says_from_time_to_time_how_far_it_is(

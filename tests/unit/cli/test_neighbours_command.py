@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from commands import Command, complaint
 from manyview.evaluation.embed import embed
+from tests.helpers.commands import Command, complaint
 
 VERB = "neighbours"  # what the fixture ``command`` runs
 SMALL = ("--size", 32, "--workers", 0, "--device", "cpu")
@@ -29,7 +29,7 @@ def test_it_draws_a_picture_and_writes_what_it_shows(
     assert (status, err) == (0, "")
     beside = tmp_path / "new" / "n.json"
     lines = printed.splitlines()
-    assert lines[0] == (f"Neighbours among 15 photographs; left out: 1 that could not be read, named in {beside}")
+    assert lines[0] == (f"Neighbours among 15 images; left out: 1 that could not be read, named in {beside}")
     assert lines[1] == f"Written: {out}, {beside}"
     found = json.loads(beside.read_text())
     assert [entry["image"] for entry in found["results"]] == ["03.jpg"] * 4 + ["01.jpg"] * 4
@@ -48,7 +48,7 @@ def test_it_takes_features_from_a_file(command: Command, photographs: Path, weig
     status, printed, err = command(weights, photographs, "--out", out, *options)
 
     assert (status, err) == (0, "")
-    assert "Neighbours among 16 photographs\n" in printed
+    assert "Neighbours among 16 images\n" in printed
     found = json.loads((tmp_path / "n.json").read_text())
     assert (len(found["results"]), found["protocol"]["seed"], found["protocol"]["size"]) == (3, 5, 16)
 
@@ -57,10 +57,10 @@ def test_it_takes_features_from_a_file(command: Command, photographs: Path, weig
     ("words", "part"),
     [
         (["nowhere", "PHOTOS", "--out", "n.png"], "there is no file or folder nowhere"),
-        (["WEIGHTS", "nowhere", "--out", "n.png"], "the folder of photographs nowhere does not exist"),
+        (["WEIGHTS", "nowhere", "--out", "n.png"], "the folder of images nowhere does not exist"),
         (["WEIGHTS", "PHOTOS", "--out", "n.jpg"], "n.jpg must end in .png"),
         (["WEIGHTS", "PHOTOS", "--out", "taken.png"], "taken.json already exists: choose another name for the output"),
-        (["WEIGHTS", "PHOTOS", "--out", "n.png", "--query", "3.jpg"], "there is no photograph 3.jpg in"),
+        (["WEIGHTS", "PHOTOS", "--out", "n.png", "--query", "3.jpg"], "there is no image 3.jpg in"),
         (["WEIGHTS", "PHOTOS", "--out", "n.png", "--queries", "1000"], "pixels high, and at most 65,535 can be drawn"),
         (["WEIGHTS", "PHOTOS", "--out", "n.png", "--queries", "0"], "queries must be at least 1, not 0"),
         (["WEIGHTS", "PHOTOS", "--out", "n.png", "--k", "0"], "k must be at least 1, not 0"),

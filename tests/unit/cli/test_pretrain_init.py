@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from commands import Command, complaint
 from manyview.backbones import build_backbone, save_backbone
 from manyview.runs import RunFolder
-from tiny import SETTINGS
+from tests.helpers.commands import Command, complaint
+from tests.helpers.tiny import SETTINGS
 
 VERB = "pretrain"  # what the fixture ``command`` runs
 SETS = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]

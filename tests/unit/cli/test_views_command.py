@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from commands import Command, complaint
 from manyview.config import PretrainConfig
 from manyview.images import find_images
 from manyview.training.data import Sample, ViewDataset
-from tiny import train_tiny, write_photographs
+from tests.helpers.commands import Command, complaint
+from tests.helpers.tiny import train_tiny, write_images
 
 VERB = "views"
 
@@ -47,7 +47,7 @@ def views_of(sample: Sample) -> list[np.ndarray]:
 
 
 def labels(folder: Path, photographs: Path, **extra: Any) -> Path:
-    """A COCO file of all photographs but the last, each with two objects, the first with a crowd."""
+    """A COCO file of all images but the last, each with two objects, the first with a crowd."""
     names = sorted(file.name for file in photographs.iterdir())[:-1]
     content = {
         "images": [{"id": n, "file_name": name, "width": 64, "height": 48} for n, name in enumerate(names)],
@@ -125,7 +125,7 @@ def test_picture_and_page_by_the_ending(command: Command, photographs: Path, tmp
     assert sorted(file.name for file in (tmp_path / "new").iterdir()) == ["a.Html", "a.PNG"]
 
 
-def test_how_many_and_which_photographs(command: Command, photographs: Path, tmp_path: Path) -> None:
+def test_how_many_and_which_images(command: Command, photographs: Path, tmp_path: Path) -> None:
     def names(*words: object) -> list[str]:
         status, _, _ = command(photographs, "--out", tmp_path / "a.html", "--view-size", 16, *words)
         assert status == 0
@@ -137,8 +137,8 @@ def test_how_many_and_which_photographs(command: Command, photographs: Path, tmp
     assert names("--only", "./09.jpg", "--only", "03.jpg") == ["09.jpg", "03.jpg"]
 
 
-def test_unreadable_photographs_are_skipped_with_a_word(command: Command, tmp_path: Path) -> None:
-    folder = write_photographs(tmp_path / "photos", 3)
+def test_unreadable_images_are_skipped_with_a_word(command: Command, tmp_path: Path) -> None:
+    folder = write_images(tmp_path / "photos", 3)
     (folder / "00.jpg").write_bytes(b"nothing of that kind")
     status, out, _ = command(folder, "--out", tmp_path / "a.html", "--view-size", 16, "--photos", 2)
     assert status == 0
@@ -147,7 +147,7 @@ def test_unreadable_photographs_are_skipped_with_a_word(command: Command, tmp_pa
 
     status, _, err = command(folder, "--out", tmp_path / "b.html", "--only", "00.jpg")
     assert status == 2
-    assert err.strip() == f"Error: none of the photographs to be drawn from {folder} can be read"
+    assert err.strip() == f"Error: none of the images to be drawn from {folder} can be read"
     assert not (tmp_path / "b.html").exists()
 
 
@@ -156,7 +156,7 @@ def test_bands(command: Command, tmp_path: Path) -> None:
     np.save(tmp_path / "tiles" / "a.npy", np.arange(40 * 30 * 4, dtype=np.uint16).reshape(30, 40, 4))
     status, _, _ = command(tmp_path / "tiles", "--out", tmp_path / "a.html", "--view-size", 16, "--set", "data.bands=4")
     assert status == 0
-    assert "band 0 of 4 is shown, in grey, with stretched contrast" in (tmp_path / "a.html").read_text()
+    assert "band 0 of 4 is shown, in gray, with stretched contrast" in (tmp_path / "a.html").read_text()
     assert len(views_in(tmp_path / "a.html")) == 10
 
 
@@ -217,7 +217,7 @@ def test_counting_follows_the_settings_of_the_blocks(command: Command, photograp
     assert (blocks["cropping"], blocks["scale"], blocks["pairs"]) == ("blocks", [0.2, 1.0], 4)
 
 
-def test_labels_of_other_photographs_are_counted_too(command: Command, photographs: Path, tmp_path: Path) -> None:
+def test_labels_of_other_images_are_counted_too(command: Command, photographs: Path, tmp_path: Path) -> None:
     other = {"images": [{"id": 1, "file_name": "elsewhere.jpg", "width": 9, "height": 9}], "annotations": []}
     (tmp_path / "other.json").write_text(json.dumps(other))
     words = [photographs, "--out", tmp_path / "a.png", "--view-size", 16, "--photos", 1, "--count-epochs", 1]
@@ -226,7 +226,7 @@ def test_labels_of_other_photographs_are_counted_too(command: Command, photograp
     assert status == 0
     protocol = json.loads((tmp_path / "metrics.json").read_text())["protocol"]
     assert (protocol["photographs"], protocol["with_objects"], protocol["photographs_of_the_run"]) == (16, 15, 15)
-    assert "of all: common, over all 16 photographs" in " ".join(out.split())
+    assert "of all: common, over all 16 images" in " ".join(out.split())
 
 
 def test_results_of_other_commands_are_not_overwritten(command: Command, photographs: Path, tmp_path: Path) -> None:
@@ -246,7 +246,7 @@ def test_results_of_other_commands_are_not_overwritten(command: Command, photogr
         (["--epoch", "200"], "--epoch 200 is not among the run's 200: the first is 0, the last 199"),
         (["--epoch", "-1"], "'--epoch'"),
         (["--photos", "0"], "'--photos'"),
-        (["--only", "00.jpeg"], "there is no photograph 00.jpeg in"),
+        (["--only", "00.jpeg"], "there is no image 00.jpeg in"),
         (["--only", "nothing/alike"], "names are relative to that folder"),
         (["--recipe", "papre"], "unknown recipe 'papre'; did you mean paper?"),
         (["--set", "views.overlap=.7"], "views.overlap (--set) must be less than or equal to 0.5"),
@@ -274,7 +274,7 @@ def test_labels_without_any_object(command: Command, photographs: Path, tmp_path
 
 
 def test_missing_arguments(command: Command, photographs: Path, tmp_path: Path) -> None:
-    assert "PHOTOS is missing: name the folder of photographs" in mistake(command, "--out", tmp_path / "a.png")
+    assert "PHOTOS is missing: name the folder of images" in mistake(command, "--out", tmp_path / "a.png")
     assert "--out is missing: name the picture to write" in mistake(command, photographs)
     assert "is a folder: name the file to write in it" in mistake(
         command, photographs, "--out", folder(tmp_path / "a.png")

@@ -30,7 +30,7 @@ def problems(*texts: str) -> tuple[str, ...]:
         (("data.bands=5", "data.rgb_bands=[4,2,0]"), 5, 5, (4, 2, 0)),
     ],
 )
-def test_channels_and_colours(
+def test_channels_and_colors(
     texts: tuple[str, ...], bands: str | int, channels: int, colours: tuple[int, int, int] | None
 ) -> None:
     data = configured(*texts).data
@@ -80,7 +80,7 @@ def test_one_mistake(texts: tuple[str, ...], sentence: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["jitter", "brightness", "contrast", "saturation", "hue", "grayscale"])
-def test_colours_of_bands_without_any_have_no_effect(name: str) -> None:
+def test_colors_of_bands_without_any_have_no_effect(name: str) -> None:
     (found,) = problems("data.bands=5", f"views.{name}=.3")
 
     assert found == (
@@ -90,7 +90,7 @@ def test_colours_of_bands_without_any_have_no_effect(name: str) -> None:
     assert configured("data.bands=5", "data.rgb_bands=[2,1,0]", f"views.{name}=.3").views.kind == "blocks"
 
 
-def test_a_recipes_colours_are_no_contradiction() -> None:
+def test_a_recipes_colors_are_no_contradiction() -> None:
     assert configured("data.bands=5", recipe="released").views.solarize == (0.5, 0.2)
     assert problems("data.bands=5", "views.solarize=[.5,.5]")
 

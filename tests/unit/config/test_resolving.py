@@ -126,7 +126,7 @@ def test_all_mistakes_at_once() -> None:
         configured(*texts)
 
 
-def test_missing_folder_of_photographs() -> None:
+def test_missing_folder_of_images() -> None:
     with pytest.raises(ConfigError, match=r"^data is missing"):
         resolve({}, [])
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from shapes import write_shapes
+from tests.helpers.shapes import write_shapes
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Both architectures in training and in test, on small photographs of every awkward kind."""
+"""Both architectures in training and in test, on small images of every awkward kind."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def build(architecture: str, **changes: object) -> Detector:
 
 
 def photograph(height: int, width: int, boxes: list[list[float]], labels: list[int]) -> tuple[Tensor, Target]:
-    """Bright rectangles, of another colour for each class, on dark noise."""
+    """Bright rectangles, of another color for each class, on dark noise."""
     image = torch.rand(3, height, width) * 0.2
     masks = torch.zeros(len(boxes), height, width, dtype=torch.uint8)
     for mask, (left, top, right, bottom), label in zip(masks, boxes, labels, strict=True):
@@ -144,7 +144,7 @@ def test_no_detection_is_an_empty_answer(architecture: str) -> None:
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_few_steps_learn_two_photographs(architecture: str) -> None:
+def test_a_few_steps_learn_two_images(architecture: str) -> None:
     detector = build(architecture, masks=True)
     images, targets = zip(
         photograph(64, 80, [[8, 8, 56, 48]], [1]), photograph(80, 64, [[4, 20, 60, 70]], [2]), strict=True

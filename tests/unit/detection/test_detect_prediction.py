@@ -1,4 +1,4 @@
-"""Detecting in new photographs: the files it writes, and what it refuses."""
+"""Detecting in new images: the files it writes, and what it refuses."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pycocotools.coco import COCO
 from manyview.detection.predict import predict
 from manyview.errors import UserError
 from manyview.runs import write_tensors
-from shapes import tune_tiny
+from tests.helpers.shapes import tune_tiny
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def run(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def photographs(shapes: Path, tmp_path: Path) -> Path:
-    """Three photographs in two folders, and a file that is none."""
+    """Three images in two folders, and a file that is none."""
     folder = tmp_path / "new"
     (folder / "more").mkdir(parents=True)
     shutil.copy(shapes.parent / "01.png", folder / "b.png")
@@ -128,6 +128,6 @@ def test_mistakes(run: Path, photographs: Path, tmp_path: Path, monkeypatch: pyt
     bad = tmp_path / "bad"
     bad.mkdir()
     (bad / "a.png").write_bytes(b"no photograph")
-    with pytest.raises(UserError, match="none of the 1 photographs"):
+    with pytest.raises(UserError, match="none of the 1 images"):
         detect(run, bad, out)
     assert not list(tmp_path.glob("found*"))

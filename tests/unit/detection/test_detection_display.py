@@ -10,7 +10,7 @@ from rich.console import Console
 
 from manyview.detection.display import DetectionDisplay
 from manyview.runs.progress import StepClock
-from terminal import bars
+from tests.helpers.terminal import bars
 
 LOSSES = {
     **{"loss": 4.25, "loss_classifier": 2.5, "loss_box_reg": 0.5, "loss_mask": 0.7, "loss_objectness": 0.5},

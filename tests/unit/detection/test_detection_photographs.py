@@ -1,4 +1,4 @@
-"""Photographs for a detector: pixels, boxes and masks together, mirrored one time in two, whoever loads them."""
+"""Images for a detector: pixels, boxes and masks together, mirrored one time in two, whoever loads them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from manyview.detection.dataset import DetectionPhotographs, Target, detection_batches
+from manyview.detection.dataset import DetectionImages, Target, detection_batches
 from manyview.errors import UserError
 from manyview.labels import DetectionLabels, Objects, encode_mask, read_annotations
-from tests.detections import write_json
+from tests.helpers.detections import write_json
 
 SIZES = [(37, 25), (20, 31), (8, 9), (64, 7), (1, 1)]
 
 
 def draw(folder: Path) -> DetectionLabels:
-    """Photographs in which a box of one colour is each object; the third of each is a crowd, the fourth has no area."""
+    """Images in which a box of one color is each object; the third of each is a crowd, the fourth has no area."""
     objects = []
     for place, (width, height) in enumerate(SIZES):
         rng = np.random.default_rng(place)
@@ -45,7 +45,7 @@ def draw(folder: Path) -> DetectionLabels:
                 crowd=np.array([False, False, True, False][: len(boxes)], dtype=bool),
                 difficult=np.array([True, False, False, False][: len(boxes)], dtype=bool),
                 area=np.ones(len(boxes)),
-                labelled_boxes=np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1),
+                labeled_boxes=np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1),
                 segmentations=tuple(encode_mask(mask) for mask in masks),
             )
         )
@@ -69,17 +69,15 @@ def labels(images: Path) -> DetectionLabels:
     return draw(images)
 
 
-def item(photographs: DetectionPhotographs, epoch: int, index: int) -> tuple[Tensor, Target]:
+def item(photographs: DetectionImages, epoch: int, index: int) -> tuple[Tensor, Target]:
     found = photographs[epoch, index]
     assert isinstance(found, tuple)
     return found
 
 
 @pytest.mark.parametrize("index", range(len(SIZES)))
-def test_an_item_is_the_photograph_with_what_is_to_be_learned(
-    labels: DetectionLabels, images: Path, index: int
-) -> None:
-    pixels, target = item(DetectionPhotographs(labels, images), 0, index)
+def test_an_item_is_the_image_with_what_is_to_be_learned(labels: DetectionLabels, images: Path, index: int) -> None:
+    pixels, target = item(DetectionImages(labels, images), 0, index)
     assert pixels.dtype == torch.uint8
     assert np.array_equal(pixels.permute(1, 2, 0), np.array(Image.open(images / f"{index}.png")))
     count = 2 if min(SIZES[index]) > 5 else 0
@@ -92,8 +90,8 @@ def test_an_item_is_the_photograph_with_what_is_to_be_learned(
     assert target["masks"].dtype == torch.uint8
 
 
-def test_boxes_and_masks_are_mirrored_with_the_photograph(labels: DetectionLabels, images: Path) -> None:
-    photographs, plain = DetectionPhotographs(labels, images, flip=True), DetectionPhotographs(labels, images)
+def test_boxes_and_masks_are_mirrored_with_the_image(labels: DetectionLabels, images: Path) -> None:
+    photographs, plain = DetectionImages(labels, images, flip=True), DetectionImages(labels, images)
     flips = 0
     for index in range(len(SIZES)):
         width = SIZES[index][0]
@@ -115,19 +113,19 @@ def test_boxes_and_masks_are_mirrored_with_the_photograph(labels: DetectionLabel
     assert 6 <= flips <= 18  # of 24
 
 
-def test_one_half_is_mirrored_by_seed_epoch_and_photograph(labels: DetectionLabels, images: Path) -> None:
-    whole, _ = item(DetectionPhotographs(labels, images), 0, 2)
+def test_one_half_is_mirrored_by_seed_epoch_and_image(labels: DetectionLabels, images: Path) -> None:
+    whole, _ = item(DetectionImages(labels, images), 0, 2)
 
     def flipped(seed: int) -> list[bool]:
-        photographs = DetectionPhotographs(labels, images, flip=True, seed=seed)
+        photographs = DetectionImages(labels, images, flip=True, seed=seed)
         return [not torch.equal(item(photographs, epoch, 2)[0], whole) for epoch in range(400)]
 
     first = flipped(3)
     assert first == flipped(3)
     assert first != flipped(4)
     assert 160 < sum(first) < 240  # four standard deviations of 10
-    both = DetectionPhotographs(labels, images, flip=True, seed=3)
-    other, _ = item(DetectionPhotographs(labels, images), 0, 0)
+    both = DetectionImages(labels, images, flip=True, seed=3)
+    other, _ = item(DetectionImages(labels, images), 0, 0)
     assert first != [not torch.equal(item(both, epoch, 0)[0], other) for epoch in range(400)]
 
 
@@ -135,7 +133,7 @@ def test_one_half_is_mirrored_by_seed_epoch_and_photograph(labels: DetectionLabe
 def test_batches_are_the_same_with_any_number_of_workers(labels: DetectionLabels, images: Path, masks: bool) -> None:
     if not masks:
         labels = replace(labels, objects=tuple(replace(objects, segmentations=None) for objects in labels.objects))
-    photographs = DetectionPhotographs(labels, images, flip=True, seed=1)
+    photographs = DetectionImages(labels, images, flip=True, seed=1)
     places = [[(0, 3), (0, 0), (0, 4)], [(0, 4)], [(1, 1), (1, 2)]]
     for workers in (0, 1, 2):
         batches = list(detection_batches(photographs, places, workers))
@@ -151,37 +149,37 @@ def test_batches_are_the_same_with_any_number_of_workers(labels: DetectionLabels
                     assert value.dtype == expected_target[key].dtype
 
 
-def test_photographs_are_upright(labels: DetectionLabels, tmp_path: Path) -> None:
+def test_images_are_upright(labels: DetectionLabels, tmp_path: Path) -> None:
     turned = Image.Exif()
     turned[0x0112] = 6
     pixels = np.zeros((20, 30, 3), dtype=np.uint8)
     pixels[:, :10] = 255
     Image.fromarray(pixels).save(tmp_path / "0.png", exif=turned)
     one = replace(labels, names=("0.png",), sizes=((20, 30),), objects=labels.objects[4:])
-    upright, _ = item(DetectionPhotographs(one, tmp_path), 0, 0)
+    upright, _ = item(DetectionImages(one, tmp_path), 0, 0)
     assert upright.shape == (3, 30, 20)
     assert (upright[:, :10] == 255).all()
     assert (upright[:, 10:] == 0).all()
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_photograph_that_went_bad_is_told_in_one_line(labels: DetectionLabels, tmp_path: Path, workers: int) -> None:
+def test_a_image_that_went_bad_is_told_in_one_line(labels: DetectionLabels, tmp_path: Path, workers: int) -> None:
     draw(tmp_path)
     (tmp_path / "1.png").write_bytes(b"rubbish")
-    batches = detection_batches(DetectionPhotographs(labels, tmp_path), [[(0, 0)], [(0, 2), (0, 1)]], workers)
+    batches = detection_batches(DetectionImages(labels, tmp_path), [[(0, 0)], [(0, 2), (0, 1)]], workers)
     next(batches)
     with pytest.raises(UserError, match=r"cannot read .*1.png \(not an image of a known format\): mend this file"):
         next(batches)
     Image.new("RGB", (5, 5)).save(tmp_path / "1.png")
     with pytest.raises(UserError, match="it changed its size after its labels were read"):
-        list(detection_batches(DetectionPhotographs(labels, tmp_path), [[(0, 1)]], workers))
+        list(detection_batches(DetectionImages(labels, tmp_path), [[(0, 1)]], workers))
 
 
 def test_the_users_random_numbers_stay_as_they_are(labels: DetectionLabels, images: Path) -> None:
     torch.manual_seed(7)
     expected = torch.rand(3)
     torch.manual_seed(7)
-    list(detection_batches(DetectionPhotographs(labels, images, flip=True), [[(0, 0)]], 0))
+    list(detection_batches(DetectionImages(labels, images, flip=True), [[(0, 0)]], 0))
     assert torch.equal(torch.rand(3), expected)
 
 
@@ -196,7 +194,7 @@ def test_the_thinnest_box_that_is_learned_keeps_its_area_in_the_mirror(tmp_path:
     labels = read_annotations(write_json(tmp_path / "labels.json", content), tmp_path)
     assert labels.objects[0].trained.tolist() == [True, True] + [False] * 6
     assert labels.notes[0].startswith("left out of training for having no area: 6 boxes, the first being")
-    photographs = DetectionPhotographs(labels, tmp_path, flip=True)
+    photographs = DetectionImages(labels, tmp_path, flip=True)
     for epoch in range(6):
         boxes_of = item(photographs, epoch, 0)[1]["boxes"]
         assert (boxes_of[:, 2:] > boxes_of[:, :2]).all()
@@ -206,9 +204,9 @@ _ABANDONED = """
 import sys
 from pathlib import Path
 from manyview.labels import read_annotations
-from manyview.detection.dataset import DetectionPhotographs, detection_batches
+from manyview.detection.dataset import DetectionImages, detection_batches
 labels = read_annotations(Path(sys.argv[1]), Path(sys.argv[2]))
-batches = detection_batches(DetectionPhotographs(labels, Path(sys.argv[2])), [[(0, 0)]] * 50, 1)
+batches = detection_batches(DetectionImages(labels, Path(sys.argv[2])), [[(0, 0)]] * 50, 1)
 next(batches)
 raise RuntimeError("out of memory, say")
 """

@@ -1,4 +1,4 @@
-"""Pictures of detections: every box where it belongs, in its class's colour, and nothing that should not be there."""
+"""Pictures of detections: every box where it belongs, in its class's color, and nothing that should not be there."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from manyview.detection.draw import class_colour, draw_predictions, draw_sheet
+from manyview.detection.draw import class_color, draw_predictions, draw_sheet
 from manyview.labels import encode_mask
-from tests.detections import labels_of
+from tests.helpers.detections import labels_of
 
 CLASSES = ("cat", "owl", "Ölkäfer")
 SIZE = 640  # of the longer side as it is drawn
@@ -34,8 +34,8 @@ def outputs(*found: tuple[list[float], int, float], masks: Tensor | None = None)
 
 
 def has(picture: Image.Image, label: int) -> np.ndarray:
-    """Which pixels have the colour of a class."""
-    return (np.array(picture) == class_colour(label)).all(axis=2)
+    """Which pixels have the color of a class."""
+    return (np.array(picture) == class_color(label)).all(axis=2)
 
 
 def extent(flags: np.ndarray) -> tuple[int, int, int, int]:
@@ -70,7 +70,7 @@ def test_the_best_is_on_top() -> None:
         found = [(box, 1, 0.9), (box, 2, 0.8)]
         picture = draw_predictions(grey(160, 120), outputs(*(found[place] for place in order)), CLASSES)
         row = np.array(picture)[picture.height - SIZE * 3 // 4 + 300]
-        assert (row[42] == class_colour(1)).all()
+        assert (row[42] == class_color(1)).all()
 
 
 def test_a_mask_tints_its_pixels_only() -> None:
@@ -79,7 +79,7 @@ def test_a_mask_tints_its_pixels_only() -> None:
     found = outputs(([50, 40, 100, 90], 1, 0.9), ([0, 0, 160, 120], 2, 0.4), masks=masks)
     picture = np.array(draw_predictions(grey(160, 120), found, CLASSES))
     picture = picture[-SIZE * 3 // 4 :]
-    tint = 128 + 0.45 * (np.array(class_colour(1)) - 128)
+    tint = 128 + 0.45 * (np.array(class_color(1)) - 128)
     assert np.abs(picture[4 * 60, 4 * 75] - tint).max() <= 1
     assert (picture[4 * 87, 4 * 75] == 128).all()
     assert (picture[4 * 60, 4 * 45] == 128).all()
@@ -106,7 +106,7 @@ def test_labels_stand_beside_the_detections() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 700), (2000, 5), (37, 25)])
-def test_odd_photographs_and_boxes_are_drawn(size: tuple[int, int]) -> None:
+def test_odd_images_and_boxes_are_drawn(size: tuple[int, int]) -> None:
     width, height = size
     whole = [0.0, 0, width, height]
     speck = [width - 0.1, height - 0.1, width, height]
@@ -117,7 +117,7 @@ def test_odd_photographs_and_boxes_are_drawn(size: tuple[int, int]) -> None:
     assert picture.mode == "RGB"
 
 
-def test_nothing_found_leaves_the_photograph_as_it_is() -> None:
+def test_nothing_found_leaves_the_image_as_it_is() -> None:
     picture = np.array(draw_predictions(grey(160, 120), outputs(), CLASSES))
     assert (picture[-SIZE * 3 // 4 :] == 128).all()
     assert (picture[: -SIZE * 3 // 4] < 100).any()  # the title
@@ -127,7 +127,7 @@ def test_words_of_neighbours_do_not_cover_each_other() -> None:
     box = [60.0, 40, 100, 80]
     found = [(box, label, 0.9 - 0.1 * label) for label in (1, 2, 3)]
     picture = draw_predictions(grey(160, 120), outputs(*found), CLASSES)
-    # Each patch of words is a field of its class's colour, far more than the lines of its box.
+    # Each patch of words is a field of its class's color, far more than the lines of its box.
     alone = [has(draw_predictions(grey(160, 120), outputs(one), CLASSES), one[1]).sum() for one in found]
     assert has(picture, 1).sum() >= 0.75 * alone[0]  # other words cover some of its lines
     patches = [has(picture, label).sum() for label in (2, 3)]
@@ -135,8 +135,8 @@ def test_words_of_neighbours_do_not_cover_each_other() -> None:
     assert all(patch > 0.5 * (whole - lines) for patch, whole in zip(patches, alone[1:], strict=True))
 
 
-def test_classes_differ_in_colour() -> None:
-    colours = np.array([class_colour(label) for label in range(1, 81)]) / 255
+def test_classes_differ_in_color() -> None:
+    colours = np.array([class_color(label) for label in range(1, 81)]) / 255
     assert len({tuple(colour) for colour in colours}) == 80
     assert min(np.abs(one - other).max() for one, other in itertools.pairwise(colours)) > 0.3
     assert min(np.abs(one - other).max() for one, other in itertools.combinations(colours[:20], 2)) > 0.05

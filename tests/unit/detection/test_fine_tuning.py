@@ -21,7 +21,7 @@ from manyview.detection.schedule import learning_rate
 from manyview.errors import UserError
 from manyview.images import open_photograph
 from manyview.labels import read_annotations
-from shapes import tune_tiny
+from tests.helpers.shapes import tune_tiny
 
 PARTS = {"loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"}
 

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from manyview.backbones import build_backbone, save_backbone
 from manyview.detection.loop import NonFiniteLossError
 from manyview.errors import UserError
-from shapes import tune_tiny
+from tests.helpers.shapes import tune_tiny
 
 
 def first_loss(run: Path) -> float:
@@ -92,7 +92,7 @@ def test_pycocotools_is_missed_before_any_work(shapes: Path, tmp_path: Path, mon
     assert not (tmp_path / "run").exists()
 
 
-def test_photographs_without_objects_are_measured_but_not_learned_from(shapes: Path, tmp_path: Path) -> None:
+def test_images_without_objects_are_measured_but_not_learned_from(shapes: Path, tmp_path: Path) -> None:
     labels = json.loads(shapes.read_text())
     labels["annotations"] = [entry for entry in labels["annotations"] if entry["image_id"] > 2]
     (tmp_path / "some.json").write_text(json.dumps(labels))
@@ -114,7 +114,7 @@ def test_what_is_odd_about_the_labels_is_told(shapes: Path, tmp_path: Path, caps
     beyond, empty = (f"the box of annotation {each['id']} in {names[each['image_id']]}" for each in (first, second))
     unknown = f"annotation {last['id']} of image id {last['image_id']} is of category 9, which is not defined"
     assert capsys.readouterr().err.splitlines()[1:4] == [
-        f"Training labels, cut to the photograph for training: {beyond}.",
+        f"Training labels, cut to the image for training: {beyond}.",
         f"Training labels, left out of training for having no area: {empty}.",
         f"Training labels, left out: 1, the first being: {unknown}.",
     ]

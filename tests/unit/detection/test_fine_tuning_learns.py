@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shapes import tune_tiny, write_shapes
+from tests.helpers.shapes import tune_tiny, write_shapes
 
 
 @pytest.mark.timeout(900)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from manyview.detection.precise_bn import measure_norms, normalising_with
+from manyview.detection.precise_bn import measure_norms, normalizing_with
 
 
 class Network(nn.Module):
@@ -64,9 +64,9 @@ def test_a_norm_behind_another_sees_what_batch_statistics_give(network: Network,
     means, squares = [], []
     for x, _ in batches:
         pixels = x.double().numpy()
-        centred = pixels - pixels.mean(axis=(0, 2, 3), keepdims=True)
-        deviation = np.sqrt((centred**2).mean(axis=(0, 2, 3), keepdims=True) + network.first.eps)
-        shown = np.maximum(centred / deviation * weight[:, None, None] + bias[:, None, None], 0).mean(axis=(2, 3))
+        centerd = pixels - pixels.mean(axis=(0, 2, 3), keepdims=True)
+        deviation = np.sqrt((centerd**2).mean(axis=(0, 2, 3), keepdims=True) + network.first.eps)
+        shown = np.maximum(centerd / deviation * weight[:, None, None] + bias[:, None, None], 0).mean(axis=(2, 3))
         means.append(shown.mean(axis=0))
         squares.append((shown**2).mean(axis=0))
     mean = np.mean(means, axis=0)
@@ -88,7 +88,7 @@ def test_statistics_are_in_use_for_a_while(network: Network, batches: list[Any])
     before = {name: value.clone() for name, value in network.state_dict().items()}
 
     def measured() -> Tensor:
-        with normalising_with(network, found):
+        with normalizing_with(network, found):
             return network.eval().first(batches[0][0])
 
     normalised = measured()
@@ -103,7 +103,7 @@ def test_an_error_puts_the_statistics_back(network: Network, batches: list[Any])
     found = measure_norms(network, batches)
 
     def fail() -> None:
-        with normalising_with(network, found):
+        with normalizing_with(network, found):
             assert torch.equal(network.first.running_mean, found["first"][0])
             raise RuntimeError
 

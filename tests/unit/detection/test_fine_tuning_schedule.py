@@ -14,12 +14,16 @@ from manyview.detection.schedule import (
     statistics_seed,
     training_places,
 )
-from manyview.detection.settings import RECIPES, read_sides, settle
+from manyview.detection.settings import RECIPES, read_sides
 from manyview.errors import UserError
 
 
+def settled(recipe: str, **options: Any) -> DetectionSettings:
+    return settle({**defaults(FineTuneOptions), "recipe": recipe, **options})  # type: ignore[typeddict-item]
+
+
 def test_recipes_are_the_published_ones() -> None:
-    voc, coco = settle("voc-24k"), settle("coco-1x")
+    voc, coco = settled("voc-24k"), settled("coco-1x")
     assert (voc.iterations, voc.steps, voc.warm_up) == (24_000, (18_000, 22_000), 100)
     assert voc.short_sides == (480, 512, 544, 576, 608, 640, 672, 704, 736, 768, 800)
     assert (coco.iterations, coco.steps, coco.warm_up) == (90_000, (60_000, 80_000), 1_000)
@@ -31,18 +35,18 @@ def test_recipes_are_the_published_ones() -> None:
 
 
 def test_a_shorter_schedule_keeps_its_shape() -> None:
-    settings = settle("voc-24k", iterations=480, batch_size=16, short_side="160-240")
+    settings = settled("voc-24k", iterations=480, batch_size=16, short_side="160-240")
     assert settings.steps == (360, 440)
     assert settings.warm_up == 48
     assert settings.learning_rate == 0.02
     assert settings.short_sides == (160, 192, 224)
     assert settings.test_short_side == 224
-    assert settle("voc-24k", iterations=48_000).warm_up == 100
-    assert settle("voc-24k", batch_size=16, learning_rate=0.3).learning_rate == 0.3
+    assert settled("voc-24k", iterations=48_000).warm_up == 100
+    assert settled("voc-24k", batch_size=16, learning_rate=0.3).learning_rate == 0.3
 
 
 def test_the_learning_rate_is_that_of_a_separate_computation() -> None:
-    settings = settle("voc-24k", iterations=1_200)
+    settings = settled("voc-24k", iterations=1_200)
     assert (settings.warm_up, settings.steps) == (100, (900, 1_100))
     expected = np.full(1_200, 0.01)
     expected[:100] = np.linspace(1e-5, 0.01, 101)[:100]
@@ -85,7 +89,7 @@ def test_sides_that_are_none_are_told(text: Any) -> None:
 )
 def test_settings_out_of_range_are_refused(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError) as caught:
-        settle(**{"recipe": "voc-24k", **wrong})
+        settled(**{"recipe": "voc-24k", **wrong})
     assert message in str(caught.value)
 
 
@@ -94,20 +98,20 @@ def shapes(count: int, first: int = 0) -> dict[int, bool]:
     return {index: index % 3 > 0 for index in range(first, first + count)}
 
 
-def test_all_photographs_are_taken_once_in_each_pass_in_orders_of_their_own() -> None:
-    settings = settle("voc-24k", iterations=35, batch_size=4)
+def test_all_images_are_taken_once_in_each_pass_in_orders_of_their_own() -> None:
+    settings = settled("voc-24k", iterations=35, batch_size=4)
     chosen = dict.fromkeys(range(100, 114), True)
     taken = [place for batch in training_places(settings, chosen, 0) for place in batch]
     assert len(taken) == 140
     orders = [[index for epoch, index in taken if epoch == number] for number in range(10)]
     assert all(sorted(order) == list(chosen) for order in orders)
     assert len({tuple(order) for order in orders}) == 10
-    other = settle("voc-24k", iterations=35, batch_size=4, seed=1)
+    other = settled("voc-24k", iterations=35, batch_size=4, seed=1)
     assert taken != [place for batch in training_places(other, chosen, 0) for place in batch]
 
 
 def test_a_batch_is_of_one_orientation_and_none_is_left_behind() -> None:
-    settings = settle("voc-24k", iterations=300, batch_size=4)
+    settings = settled("voc-24k", iterations=300, batch_size=4)
     photographs = shapes(15)
     batches = list(training_places(settings, photographs, 0))
     assert all(len({photographs[index] for _, index in batch}) == 1 for batch in batches)
@@ -125,8 +129,8 @@ def test_a_batch_is_of_one_orientation_and_none_is_left_behind() -> None:
 
 
 def test_too_few_of_one_orientation_are_mixed_with_the_others() -> None:
-    """A batch of one kind would hold the same photograph several times."""
-    settings = settle("voc-24k", iterations=100, batch_size=4, precise_batches=9)
+    """A batch of one kind would hold the same image several times."""
+    settings = settled("voc-24k", iterations=100, batch_size=4, precise_batches=9)
     photographs = {index: index > 0 for index in range(8)}
     batches = list(training_places(settings, photographs, 0))
     assert all(len({index for _, index in batch}) == 4 for batch in batches)
@@ -136,15 +140,15 @@ def test_too_few_of_one_orientation_are_mixed_with_the_others() -> None:
 
 
 def test_a_later_start_and_several_processes_change_nothing() -> None:
-    settings = settle("voc-24k", iterations=20, batch_size=4)
+    settings = settled("voc-24k", iterations=20, batch_size=4)
     whole = list(training_places(settings, shapes(7), 0))
     assert list(training_places(settings, shapes(7), 11)) == whole[11:]
     parts = [list(training_places(settings, shapes(7), 0, rank, 2)) for rank in range(2)]
     assert [first + second for first, second in zip(*parts, strict=True)] == whole
 
 
-def test_statistics_are_measured_on_whole_batches_of_different_photographs() -> None:
-    settings = settle("voc-24k", batch_size=4, precise_batches=3)
+def test_statistics_are_measured_on_whole_batches_of_different_images() -> None:
+    settings = settled("voc-24k", batch_size=4, precise_batches=3)
     photographs = shapes(19, first=50)
     batches = statistics_places(settings, photographs, 500)
     taken = [index for batch in batches for _, index in batch]
@@ -157,17 +161,17 @@ def test_statistics_are_measured_on_whole_batches_of_different_photographs() -> 
     assert [first + second for first, second in zip(*parts, strict=True)] == batches
 
 
-def test_statistics_of_few_photographs() -> None:
-    settings = settle("voc-24k", batch_size=4)
+def test_statistics_of_few_images() -> None:
+    settings = settled("voc-24k", batch_size=4)
     assert len(statistics_places(settings, shapes(19), 5)) == 4  # of 12 wide and 7 high
     [batch] = statistics_places(settings, shapes(3), 5)
     assert {index for _, index in batch} == {0, 1, 2}
     assert len(batch) == 4
-    assert statistics_places(settle("voc-24k", precise_batches=0), shapes(19), 5) == []
+    assert statistics_places(settled("voc-24k", precise_batches=0), shapes(19), 5) == []
 
 
 def test_no_two_draws_share_a_seed() -> None:
-    settings = settle("voc-24k")
+    settings = settled("voc-24k")
     seeds = [sampling_seed(settings, iteration, rank) for iteration in range(50) for rank in range(4)]
     seeds += [statistics_seed(settings, 10, batch, rank) for batch in range(20) for rank in range(4)]
     assert len(set(seeds)) == len(seeds)

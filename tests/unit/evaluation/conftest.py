@@ -15,7 +15,7 @@ from manyview.runtime import single_thread
 
 @dataclass(frozen=True)
 class Scenes:
-    """A folder of small labelled photographs, and the weights of a backbone."""
+    """A folder of small labeled images, and the weights of a backbone."""
 
     images: Path
     train: Path

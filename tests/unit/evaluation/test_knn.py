@@ -21,7 +21,7 @@ from manyview.evaluation.features.extract import combine, extract
 from manyview.evaluation.knn import knn_evaluation, knn_scores
 from manyview.evaluation.metrics.multilabel import multilabel_metrics
 from manyview.evaluation.tables import format_knn
-from tables import cells, percent
+from tests.helpers.tables import cells, percent
 
 FAST: dict[str, Any] = {"size": 64, "neighbours": 5, "resamples": 20, "workers": 0, "device": "cpu"}
 
@@ -175,7 +175,7 @@ def test_the_figures_are_those_of_the_neighbours(scenes: Any, tmp_path: Path, po
     assert protocol["train"]["positives"] == targets.sum(axis=0).tolist()
 
 
-def test_the_centre_the_11_points_and_ml_gcns_quotient(scenes: Any) -> None:
+def test_the_center_the_11_points_and_ml_gcns_quotient(scenes: Any) -> None:
     options = {"threshold": 0.9, "average_precision": "voc07", "compatibility": "ml-gcn"}
     result = evaluate(scenes, crop="center", **options)
     (train, targets), (val, truth) = rows_of(scenes.train), rows_of(scenes.val)
@@ -231,7 +231,7 @@ def test_labels_that_cannot_be_used_are_left_out_and_told(scenes: Any, tmp_path:
     assert "1 label row was left out of train.csv: line 26 names none.png" in printed(result)
 
 
-def test_photographs_in_both_files_do_not_vote_for_themselves(scenes: Any) -> None:
+def test_images_in_both_files_do_not_vote_for_themselves(scenes: Any) -> None:
     result = evaluate(scenes, val_labels=scenes.train, neighbours=1, resamples=0)
     names, targets = rows_of(scenes.train)
     features = features_of(scenes, names, "gamp")
@@ -244,17 +244,17 @@ def test_photographs_in_both_files_do_not_vote_for_themselves(scenes: Any) -> No
     best = report["rules"]["best F1 on train"]
     assert best["CF1"] >= report["CF1"]
     assert best["CF1"] < 1
-    assert "24 photographs are in both label files: none votes for itself" in printed(result)
+    assert "24 images are in both label files: none votes for itself" in printed(result)
 
 
-def test_a_class_without_validation_photographs_is_none(scenes: Any, tmp_path: Path) -> None:
+def test_a_class_without_validation_images_is_none(scenes: Any, tmp_path: Path) -> None:
     lines = scenes.val.read_text().splitlines()
     val = tmp_path / "val.csv"
     val.write_text("\n".join([lines[0], *(line for line in lines[1:] if "green" not in line)]) + "\n")
     result = evaluate(scenes, val_labels=val, out=tmp_path / "out")
     assert result["results"]["pretrained"]["AP"][0] is None
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == result
-    assert "1 of 2 classes have no validation photograph" in printed(result)
+    assert "1 of 2 classes have no validation image" in printed(result)
 
 
 def printed(result: dict[str, Any]) -> str:
@@ -283,7 +283,7 @@ def test_the_table_shows_every_rule_in_percent(scenes: Any) -> None:
         ({"crop": "middle"}, "crop must be one of warp, center, not 'middle'"),
         ({"size": 4}, "size must be at least 8 pixels, not 4"),
         ({"neighbours": 0}, "neighbours must be at least 1, not 0"),
-        ({"neighbours": 25}, r"neighbours is 25, but .*train\.csv names only 24 photographs"),
+        ({"neighbours": 25}, r"neighbours is 25, but .*train\.csv names only 24 images"),
         ({"temperature": 0}, "temperature must be above 0, not 0"),
         ({"temperature": float("nan")}, "temperature must be above 0, not nan"),
         ({"threshold": 2}, "threshold is a probability from 0 to 1, not 2"),

@@ -1,4 +1,4 @@
-"""What every evaluation on labelled photographs begins and ends with."""
+"""What every evaluation on labeled images begins and ends with."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from manyview.errors import UserError
 from manyview.evaluation import knn_evaluation, linear_evaluation, low_label_evaluation
-from manyview.evaluation import session as labelled_evaluation
+from manyview.evaluation import session as labeled_evaluation
 
 FAST: dict[str, Any] = {"size": 32, "workers": 0, "device": "cpu"}
 EVALUATIONS: dict[str, tuple[Callable[..., dict[str, Any]], dict[str, Any]]] = {
@@ -37,7 +37,7 @@ def test_the_record_is_of_the_beginning(
         seen.append("provenance")
         return {"started": "now"}
 
-    monkeypatch.setattr(labelled_evaluation, "provenance", provenance)
+    monkeypatch.setattr(labeled_evaluation, "provenance", provenance)
 
     result = evaluate(progress=lambda done, total, phase: seen.append(phase))
 
@@ -55,7 +55,7 @@ def test_what_is_returned_is_written(evaluate: Callable[..., dict[str, Any]], tm
 
 @pytest.mark.parametrize("evaluate", ["linear", "knn"], indirect=True)
 def test_the_protocol_says_what_the_intervals_are(evaluate: Callable[..., dict[str, Any]]) -> None:
-    assert evaluate()["protocol"]["intervals"].startswith("95 %, by the bootstrap over validation photographs")
+    assert evaluate()["protocol"]["intervals"].startswith("95 %, by the bootstrap over validation images")
     assert evaluate(resamples=0)["protocol"]["intervals"] is None
 
 
@@ -64,7 +64,7 @@ def test_nothing_is_extracted_where_nothing_could_be_measured(
 ) -> None:
     nothing = tmp_path / "val.csv"
     nothing.write_text("image,labels\n" + "".join(f"{line.split(',')[0]},\n" for line in labelled(scenes.val)))
-    with pytest.raises(UserError, match=r"no photograph of .*val\.csv shows any of the classes"):
+    with pytest.raises(UserError, match=r"no image of .*val\.csv shows any of the classes"):
         evaluate(val_labels=nothing, progress=lambda *_: pytest.fail("extracted"))
 
 

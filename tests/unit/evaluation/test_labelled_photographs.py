@@ -31,7 +31,7 @@ def csv_files(images: Path, train: list[str], val: list[str], **options: Any) ->
 
 
 def voc_lists(images: Path, **options: Any) -> Data:
-    """Of three photographs each, the second shows nothing but difficult cats."""
+    """Of three images each, the second shows nothing but difficult cats."""
     for part, first in (("train", 0), ("val", 3)):
         marks = zip(range(first, first + 3), (1, 0, -1), strict=True)
         (images.parent / f"cat_{part}.txt").write_text("".join(f"{index} {mark}\n" for index, mark in marks))
@@ -69,11 +69,11 @@ def test_a_class_that_the_training_labels_lack_is_refused(images: Path) -> None:
 
 
 def test_validation_labels_that_show_nothing_are_refused(images: Path) -> None:
-    with pytest.raises(UserError, match=r"no photograph of .*val\.csv shows any of the classes: there is nothing to"):
+    with pytest.raises(UserError, match=r"no image of .*val\.csv shows any of the classes: there is nothing to"):
         csv_files(images, ["0.png,cat"], ["1.png,", "2.png,"])
 
 
-def test_validation_photographs_may_lie_elsewhere(images: Path) -> None:
+def test_validation_images_may_lie_elsewhere(images: Path) -> None:
     elsewhere = images.parent / "elsewhere"
     images.rename(elsewhere)
     images.mkdir()

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 import torch
 
-from checkpoint_files import LAYOUTS, network
 from manyview.backbones import load_backbone
 from manyview.errors import UserError
 from manyview.evaluation.data import Sources
 from manyview.evaluation.features.extract import FeatureSettings
 from manyview.evaluation.settings import MetricSettings, describe_features, describe_loading
 from manyview.runs.files import plain
+from tests.helpers.checkpoint_files import LAYOUTS, network
 
 
 @pytest.fixture(scope="module")
@@ -80,9 +80,9 @@ def test_it_says_all_that_features_and_labels_depend_on(scenes: Any, moco: Path)
     assert found["normalisation"] == {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
     assert found["versions"]["torch"] == torch.__version__
     assert (found["train"]["count"], found["val"]["count"]) == (24, 12)
-    centre = described(scenes, moco, crop="center", precision="float32")
-    assert centre["crop"] == "center"
-    assert "cropped at the centre" in centre["val_transform"]
+    center = described(scenes, moco, crop="center", precision="float32")
+    assert center["crop"] == "center"
+    assert "cropped at the center" in center["val_transform"]
 
 
 @pytest.mark.parametrize(
@@ -111,14 +111,6 @@ def test_settings_of_metrics_are_checked_when_made(options: dict[str, Any], mess
     unchecked: Any = inspect.unwrap(MetricSettings.__init__)  # the tests' own type checks would refuse them first
     with pytest.raises(UserError, match=message):
         unchecked(object.__new__(MetricSettings), **options)
-
-
-def test_settings_of_metrics_as_plain_data() -> None:
-    assert MetricSettings(0.3, "voc07", "ml-gcn").describe() == {
-        "threshold": 0.3,
-        "average_precision": "voc07",
-        "compatibility": "ml-gcn",
-    }
 
 
 def test_plain_data_has_no_nan() -> None:

@@ -13,7 +13,7 @@ from manyview.evaluation import format_table
 from manyview.evaluation.metrics.multilabel import multilabel_report
 from manyview.evaluation.tables import format_knn
 from manyview.runs.files import plain
-from tables import cells, percent
+from tests.helpers.tables import cells, percent
 
 OVERALL = ("mAP", "OP", "OR", "OF1", "CP", "CR", "CF1")
 SUMMARY = "resnet18 from a checkpoint in the format of MoCo v2: 20 of 20 convolutions\nleft out: the queue (queue)"
@@ -103,7 +103,7 @@ def test_it_begins_with_how_the_weights_were_loaded(form: Any) -> None:
 def test_intervals_stand_below_where_there_are_any() -> None:
     found = result()
     low, high = found["results"]["pretrained"]["intervals"]["mAP"]
-    sentence = f"95 % interval over photographs {percent(low)} to {percent(high)}."
+    sentence = f"95 % interval over images {percent(low)} to {percent(high)}."
     assert sentence in printed(format_table(found))
     assert "interval" not in printed(format_table(result(resamples=0)))
 
@@ -111,10 +111,10 @@ def test_intervals_stand_below_where_there_are_any() -> None:
 @pytest.mark.parametrize(
     ("changes", "title", "epoch"),
     [
-        ({}, "gamp at 224 px, augmented photographs, 100 epochs", "after the last epoch (100)"),
+        ({}, "gamp at 224 px, augmented images, 100 epochs", "after the last epoch (100)"),
         (
             {"cached": True, "crop": "center"},
-            "gamp at 224 px, centre crop, features extracted once, 100 epochs",
+            "gamp at 224 px, center crop, features extracted once, 100 epochs",
             "after the last epoch (100)",
         ),
         (
@@ -133,9 +133,9 @@ def test_the_title_and_the_epoch_of_linear_evaluation(changes: dict[str, Any], t
 @pytest.mark.parametrize(
     ("changes", "notes"),
     [
-        ({"images_in_both": 3}, ["3 photographs are in both label files: these figures flatter."]),
-        ({"val": part(positives=[5, 0])}, ["1 of 2 classes have no validation photograph: not in mAP."]),
-        ({"val": part(ignored=[4, 1])}, ["5 labels of difficult objects in the validation photographs count neither"]),
+        ({"images_in_both": 3}, ["3 images are in both label files: these figures flatter."]),
+        ({"val": part(positives=[5, 0])}, ["1 of 2 classes have no validation image: not in mAP."]),
+        ({"val": part(ignored=[4, 1])}, ["5 labels of difficult objects in the validation images count neither"]),
         ({"average_precision": "voc07"}, ["AP is that of VOC 2007"]),
         ({"compatibility": "ml-gcn"}, ["OP is that of ML-GCN's code"]),
         (

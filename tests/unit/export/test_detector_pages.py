@@ -20,7 +20,7 @@ from typer.testing import CliRunner
 from manyview.backbones import Backbone, save_backbone
 from manyview.cli.main import app
 from manyview.export import FORMATS, export_backbone
-from shapes import KINDS, write_shapes
+from tests.helpers.shapes import KINDS, write_shapes
 
 Get = Callable[[str], Backbone]
 PAGES = Path(__file__).parents[3] / "docs" / "detectors"
@@ -120,7 +120,7 @@ _TINY = "--iterations 1 --short-side 32 --batch-size 2 --regions 4 --test-propos
 
 
 def test_manyview(network: Get, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The run is of a small network, and the photographs are shapes."""
+    """The run is of a small network, and the images are shapes."""
     monkeypatch.chdir(folder)
     (folder / "runs/a").mkdir(parents=True)
     save_backbone(network("resnet18"), folder / "runs/a/backbone.safetensors", {})

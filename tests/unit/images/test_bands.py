@@ -232,7 +232,7 @@ def test_black_and_white_become_0_and_255() -> None:
         (deep_png(DEEP[..., :3], colour=2), DEEP[..., :3]),
         (deep_png(DEEP[..., :4], colour=6), DEEP[..., :4]),
     ],
-    ids=["grey", "grey 16", "grey TIFF 16", "grey, alpha", "RGB", "BMP", "RGBA", "RGB 16", "RGBA 16"],
+    ids=["grey", "gray 16", "gray TIFF 16", "gray, alpha", "RGB", "BMP", "RGBA", "RGB 16", "RGBA 16"],
 )
 def test_pictures_with_just_so_many_bands(encoded: bytes, expected: np.ndarray) -> None:
     assert_same(decode_bands(encoded, expected.shape[2]), expected)
@@ -266,8 +266,8 @@ def test_palette_is_three_bands() -> None:
         (written(DEEP.astype(np.int16), photometric="minisblack", planarconfig="contig"),
          "values of type int16, whose white is unknown"),
         (picture(SHALLOW[..., :3], "JPEG"), "3 bands instead of 5"),
-        (picture(Image.new("CMYK", (8, 6)), "JPEG"), "colours of the kind CMYK, which are no bands"),
-        (picture(Image.new("LAB", (8, 6)), "TIFF"), "colours of the kind LAB, which are no bands"),
+        (picture(Image.new("CMYK", (8, 6)), "JPEG"), "colors of the kind CMYK, which are no bands"),
+        (picture(Image.new("LAB", (8, 6)), "TIFF"), "colors of the kind LAB, which are no bands"),
     ],
 )  # fmt: skip
 def test_what_is_no_such_image_says_why(encoded: bytes, words: str) -> None:

@@ -92,7 +92,7 @@ def test_content_decides_not_the_extension(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "TIFF"])
-def test_grey_fills_three_channels(format: str) -> None:
+def test_gray_fills_three_channels(format: str) -> None:
     level = np.full((16, 16), 77, dtype=np.uint8)
     np.testing.assert_array_equal(decode_image(encode(level, format)), grey(level))
 
@@ -129,7 +129,7 @@ def test_alpha_is_laid_over_white(format: str) -> None:
     assert np.abs(decoded - over_white(pixels[..., :3], pixels[..., 3])).max() <= 1
 
 
-def test_grey_alpha_and_transparent_palette_are_laid_over_white() -> None:
+def test_gray_alpha_and_transparent_palette_are_laid_over_white() -> None:
     pixels = RNG.integers(0, 256, (20, 30, 2), dtype=np.uint8)
     decoded = decode_image(encode(Image.fromarray(pixels, "LA"), "PNG"))
     assert np.abs(decoded - over_white(grey(pixels[..., 0]), pixels[..., 1])).max() <= 1
@@ -142,7 +142,7 @@ def test_grey_alpha_and_transparent_palette_are_laid_over_white() -> None:
         np.testing.assert_array_equal(decoded[indices == 1], [[255, 255, 255]] * 2)
 
 
-def test_alpha_of_a_transparent_colour_in_grey_and_rgb() -> None:
+def test_alpha_of_a_transparent_color_in_gray_and_rgb() -> None:
     level = np.array([[5, 9]], dtype=np.uint8)
     np.testing.assert_array_equal(decode_image(encode(level, "PNG", transparency=9))[0], [[5] * 3, [255] * 3])
     pixels = np.array([[[1, 2, 3], [4, 5, 6]]], dtype=np.uint8)
@@ -166,7 +166,7 @@ def test_cmyk_tiff_is_not_inverted() -> None:
     assert np.abs(decode_image(encode(Image.fromarray(inks, "CMYK"), "TIFF")) - expected).max() <= 1
 
 
-def test_16_bit_grey_is_scaled_not_clipped() -> None:
+def test_16_bit_gray_is_scaled_not_clipped() -> None:
     values = np.arange(0, 65536, 7, dtype=np.uint16)[: 90 * 100].reshape(90, 100)
     values[0, :3] = 0, 65535, 256
     expected = grey(np.round(values / 257.0).astype(np.uint8))
@@ -176,7 +176,7 @@ def test_16_bit_grey_is_scaled_not_clipped() -> None:
         np.testing.assert_array_equal(decode_image(data), expected)
 
 
-def test_16_bit_colour_is_scaled_within_one_level() -> None:
+def test_16_bit_color_is_scaled_within_one_level() -> None:
     values = RNG.integers(0, 65536, (20, 30, 3), dtype=np.uint16)
     assert np.abs(decode_image(png(values, colour=2, bits=16)) - values / 257.0).max() <= 1
     opaque = np.dstack([values, np.full((20, 30), 65535, dtype=np.uint16)])
@@ -194,7 +194,7 @@ def test_12_bit_and_white_is_zero_tiffs() -> None:
     np.testing.assert_array_equal(decode_image(tiff(wide.tobytes(), (8, 6), 16, photometric=0)), expected)
 
 
-def test_floating_point_grey() -> None:
+def test_floating_point_gray() -> None:
     shares = RNG.random((6, 8), dtype=np.float32)
     expected = grey(np.round(shares * 255.0).astype(np.uint8))
     np.testing.assert_array_equal(decode_image(encode(shares, "TIFF")), expected)
@@ -274,11 +274,11 @@ def test_what_is_no_image(tmp_path: Path) -> None:
     assert reason(b"") == "empty file"
     (tmp_path / "empty.jpg").touch()
     assert reason(tmp_path / "empty.jpg") == "empty file"
-    (tmp_path / "text.jpg").write_text("not a photograph\n" * 100)
+    (tmp_path / "text.jpg").write_text("not an image\n" * 100)
     assert reason(tmp_path / "text.jpg") == "not an image of a known format"
     assert reason(encode(NOISE, "PPM")) == "not an image of a known format"
     assert reason(b"\xff\xd8\xff\xe0" + bytes(200)).startswith(("damaged file", "truncated file"))
-    assert reason(encode(Image.new("LAB", (4, 4)), "TIFF")) == "colours in LAB, which are not supported"
+    assert reason(encode(Image.new("LAB", (4, 4)), "TIFF")) == "colors in LAB, which are not supported"
 
 
 def test_bomb_is_refused_from_its_header() -> None:

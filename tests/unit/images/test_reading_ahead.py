@@ -1,4 +1,4 @@
-"""A photograph's size before its pixels, and pixels at a part of the size."""
+"""An image's size before its pixels, and pixels at a part of the size."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import simplejpeg
 from PIL import Image
 
 from manyview.images import UnreadableImage, decode_image, open_image
-from memory import extra_memory, reads_peak_memory
+from tests.helpers.memory import extra_memory, reads_peak_memory
 
 SMOOTH = np.stack(np.broadcast_arrays(*np.ix_(np.arange(0, 240, 4), np.arange(0, 240, 3)), 90), -1).astype(np.uint8)
 
@@ -91,8 +91,8 @@ def test_other_formats_are_averaged(mode: str) -> None:
 
 @reads_peak_memory
 @pytest.mark.parametrize(("format", "times"), [("JPEG", 0.3), ("PNG", 1.5), ("TIFF", 2.5)])
-def test_a_huge_photograph_takes_bounded_memory(format: str, times: float, tmp_path: Path) -> None:
-    """Memory that decoding at an eighth takes at its peak, in multiples of the decoded photograph's size."""
+def test_a_huge_image_takes_bounded_memory(format: str, times: float, tmp_path: Path) -> None:
+    """Memory that decoding at an eighth takes at its peak, in multiples of the decoded image's size."""
     pixels = np.zeros((4000, 6000, 3), dtype=np.uint8)
     pixels[::64, :, 1] = 200
     file = tmp_path / "huge"
@@ -113,7 +113,7 @@ def test_a_jpeg_cut_off_is_refused_at_every_size(mode: str, shrink: int) -> None
         photograph.decode(shrink)
 
 
-def test_remarks_of_the_decoder_refuse_no_sound_photograph() -> None:
+def test_remarks_of_the_decoder_refuse_no_sound_image() -> None:
     """Rubbish between two segments, which simplejpeg refuses when it is strict, and every viewer ignores."""
     data = encode(SMOOTH, "JPEG")
     table = data.index(b"\xff\xc4")

@@ -46,7 +46,7 @@ def test_they_are_listed_as_they_are_found_and_count_once(files: ImageFiles, tmp
     assert again.reasons == account.reasons == {"2.jpg": "a directory", "5.jpg": "empty file"}
     with pytest.raises(
         UserError,
-        match=r"3 of 8 photographs cannot be read, 37\.5%, above the limit of 25%: 0\.jpg \(empty file\), 2\.jpg .*; "
+        match=r"3 of 8 images cannot be read, 37\.5%, above the limit of 25%: 0\.jpg \(empty file\), 2\.jpg .*; "
         r"those found so far are listed in .*a\.csv; remove or mend them, or raise data\.limit",
     ):
         again.add([(0, "empty file")])

@@ -58,7 +58,7 @@ def test_8_bits_and_16_bits_are_shares_of_their_own_white(tmp_path: Path) -> Non
     np.testing.assert_allclose(both.std, (shallow / 255).std(axis=(0, 1)), rtol=1e-12)
 
 
-def test_each_photograph_counts_the_same(tmp_path: Path) -> None:
+def test_each_image_counts_the_same(tmp_path: Path) -> None:
     np.save(tmp_path / "large.npy", np.full((300, 500, 1), 255, np.uint8))
     np.save(tmp_path / "small.npy", np.zeros((2, 2, 1), np.uint8))
 
@@ -67,7 +67,7 @@ def test_each_photograph_counts_the_same(tmp_path: Path) -> None:
     assert measured == BandStatistics((0.5,), (0.5,), 2)
 
 
-def test_large_photographs_keep_their_deviation(tmp_path: Path) -> None:
+def test_large_images_keep_their_deviation(tmp_path: Path) -> None:
     """Averaged pixels of noise would have nearly none."""
     noise = np.random.default_rng(0).integers(0, 65536, (900, 700, 1), dtype=np.uint16)
     np.save(tmp_path / "noise.npy", noise)
@@ -90,7 +90,7 @@ def test_a_band_that_never_changes_is_divided_by_one(tmp_path: Path) -> None:
 
 
 def read_of(folder: Path, seed: int, sample: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Which photographs a sample reads."""
+    """Which images a sample reads."""
     read = []
     path = ImageFiles.path
     monkeypatch.setattr(ImageFiles, "path", lambda self, index: read.append(index) or path(self, index))
@@ -117,7 +117,7 @@ def test_threads_change_nothing(folder: Path) -> None:
     assert alone == together
 
 
-def test_unreadable_photographs_are_left_out(folder: Path, tmp_path: Path) -> None:
+def test_unreadable_images_are_left_out(folder: Path, tmp_path: Path) -> None:
     for index in range(3):
         np.save(tmp_path / f"{index}.npy", pixels(index))
     (tmp_path / "bad.npy").write_bytes(b"nothing")
@@ -129,16 +129,16 @@ def test_unreadable_photographs_are_left_out(folder: Path, tmp_path: Path) -> No
     np.testing.assert_allclose(measured.mean, expected([0, 1, 2])[0], rtol=1e-9)
 
 
-def test_no_photograph_with_so_many_bands(folder: Path) -> None:
+def test_no_image_with_so_many_bands(folder: Path) -> None:
     with pytest.raises(UserError) as caught:
         measure_bands(listed(folder), 7, seed=0)
     assert str(caught.value) == (
-        f"none of 12 photographs can be read as 7 bands ({folder / '00.npy'}: shape 20 x 30 x 3, which has no axis of "
+        f"none of 12 images can be read as 7 bands ({folder / '00.npy'}: shape 20 x 30 x 3, which has no axis of "
         "7 bands): is data.bands right?"
     )
 
 
-def test_larger_photographs_than_allowed_are_left_out(folder: Path) -> None:
+def test_larger_images_than_allowed_are_left_out(folder: Path) -> None:
     with pytest.raises(UserError, match="too large: 30 x 20 pixels"):
         measure_bands(listed(folder), 3, seed=0, max_pixels=599)
 

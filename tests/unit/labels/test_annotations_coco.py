@@ -1,4 +1,4 @@
-"""Objects from COCO files: as they stand there, cut to their photographs, and every mistake told."""
+"""Objects from COCO files: as they stand there, cut to their images, and every mistake told."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from PIL import Image
 
 from manyview.errors import UserError
 from manyview.labels import DetectionLabels, read_annotations
-from tests.detections import write_json, write_photographs
-from tests.json_files import changed
+from tests.helpers.detections import write_images, write_json
+from tests.helpers.json_files import changed
 
 COCO: dict[str, Any] = {
     "categories": [{"id": 9, "name": "owl"}, {"id": 2, "name": "cat"}, {"id": 4, "name": "ant"}],
@@ -34,7 +34,7 @@ COCO: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_photographs(tmp_path_factory.mktemp("photographs"))
+    return write_images(tmp_path_factory.mktemp("photographs"))
 
 
 def read(folder: Path, content: Any, images: Path, **how: Any) -> DetectionLabels:
@@ -49,7 +49,7 @@ def test_objects_are_read_as_the_file_has_them(tmp_path: Path, images: Path) -> 
     assert (labels.classes, labels.category_ids) == (("cat", "ant", "owl"), (2, 4, 9))
     first, second, third = labels.objects
     assert first.boxes.tolist() == [[0.5, 1.25, 10.5, 3.75], [30, 20, 41, 30], [5, 5, 9, 5]]
-    assert first.labelled_boxes.tolist() == [[0.5, 1.25, 10, 2.5], [30, 20, 15, 10.5], [5, 5, 4, 0]]
+    assert first.labeled_boxes.tolist() == [[0.5, 1.25, 10, 2.5], [30, 20, 15, 10.5], [5, 5, 4, 0]]
     assert first.labels.tolist() == [1, 3, 3]
     assert first.area.tolist() == [20.5, 157.5, 0]
     assert first.difficult.tolist() == [False, True, False]
@@ -66,14 +66,14 @@ def test_objects_are_read_as_the_file_has_them(tmp_path: Path, images: Path) -> 
 def test_what_is_cut_or_cannot_be_learned_from_is_noted(tmp_path: Path, images: Path) -> None:
     notes = read(tmp_path, COCO, images).notes
     assert notes == (
-        "cut to the photograph for training: the box of annotation 13 in c/d.png",
+        "cut to the image for training: the box of annotation 13 in c/d.png",
         "left out of training for having no area: the box of annotation 14 in c/d.png",
     )
     rounding = changed(COCO, ["annotations", 3, "bbox"], [30, 20, 11.3, 10.4])
     assert len(read(tmp_path, rounding, images).notes) == 1
 
 
-def test_photographs_without_objects_to_learn_from_can_be_left_out(tmp_path: Path, images: Path) -> None:
+def test_images_without_objects_to_learn_from_can_be_left_out(tmp_path: Path, images: Path) -> None:
     crowds_only = changed(COCO, ["annotations", 0, "iscrowd"], 1)
     assert read(tmp_path, crowds_only, images).occupied() == (0,)
 
@@ -116,7 +116,7 @@ PROBLEMS = [
     (["images", 2, "file_name"], "e.png", "image id 5 names e.png, which is missing", 5),
     (["images", 2, "file_name"], "../b.png", "outside of the folder", 5),
     (["images", 2, "file_name"], "c/../a.jpg", "image id 3 and image id 5 give a.jpg different objects", 3),
-    (["images", 2, "width"], 9, "image id 5 gives b.png 9 x 9 pixels, but the photograph has 8 x 9", 5),
+    (["images", 2, "width"], 9, "image id 5 gives b.png 9 x 9 pixels, but the image has 8 x 9", 5),
     (["images", 2, "width"], 0, "b.png has the width 0", 5),
     (["images", 2, "id"], None, "number 3 of its images lacks 'id'", 5),
 ]
@@ -151,21 +151,21 @@ def test_objects_need_no_id(tmp_path: Path, images: Path) -> None:
     assert read(tmp_path, content, images).fingerprint() == read(tmp_path, COCO, images).fingerprint()
 
 
-def test_the_same_photograph_with_the_same_objects_twice_stays_once(tmp_path: Path, images: Path) -> None:
+def test_the_same_image_with_the_same_objects_twice_stays_once(tmp_path: Path, images: Path) -> None:
     content = changed(COCO, ["images", "+"], {"id": 6, "file_name": "b.png"})
     labels = read(tmp_path, content, images, problems="skip")
     assert labels.image_ids == (7, 3, 5)
     assert labels.skipped == ("image id 6 names b.png again, as image id 5 does",)
 
 
-def test_sizes_are_those_of_the_upright_photograph(tmp_path: Path) -> None:
+def test_sizes_are_those_of_the_upright_image(tmp_path: Path) -> None:
     turned = Image.Exif()
     turned[0x0112] = 6
     Image.new("RGB", (30, 20)).save(tmp_path / "a.jpg", exif=turned)
     content = {**COCO, "images": [{"id": 3, "file_name": "a.jpg", "width": 20, "height": 30}], "annotations": []}
     assert read(tmp_path, content, tmp_path).sizes == ((20, 30),)
     content["images"] = [{"id": 3, "file_name": "a.jpg", "width": 30, "height": 20}]
-    with pytest.raises(UserError, match=r"30 x 20 pixels, but the photograph has 20 x 30.*EXIF orientation"):
+    with pytest.raises(UserError, match=r"30 x 20 pixels, but the image has 20 x 30.*EXIF orientation"):
         read(tmp_path, content, tmp_path)
 
 
@@ -178,7 +178,7 @@ def test_a_header_behind_much_else_is_found(tmp_path: Path) -> None:
     assert read(tmp_path, content, tmp_path).sizes == ((30, 20),)
 
 
-def test_an_unreadable_photograph_is_a_problem(tmp_path: Path) -> None:
+def test_an_unreadable_image_is_a_problem(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"no photograph")
     content = {**COCO, "images": [{"id": 3, "file_name": "a.jpg"}], "annotations": []}
     with pytest.raises(UserError, match=r"a.jpg, which cannot be read \(not an image of a known format\)"):
@@ -191,7 +191,7 @@ def test_an_unreadable_photograph_is_a_problem(tmp_path: Path) -> None:
         ("boxes.json", "{", "is not a JSON file"),
         ("boxes.json", [{"image_id": 3, "bbox": [1, 2, 3, 4]}], "is malformed"),
         ("boxes.json", {"images": [], "annotations": []}, "lacks 'categories'"),
-        ("boxes.json", {"images": [], "annotations": [], "categories": []}, "names no photographs"),
+        ("boxes.json", {"images": [], "annotations": [], "categories": []}, "names no images"),
         ("boxes.json", {**COCO, "categories": [{"id": 1, "name": "a"}] * 2}, "category id 1 more than once"),
         ("boxes.json", {**COCO, "categories": [], "annotations": []}, "holds no object at all"),
         ("labels.csv", "image,labels\na.jpg,cat\n", "does not say where objects are.*detection needs a COCO"),
@@ -209,7 +209,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, images: Path, name: s
 def test_missing_labels_and_odd_choices_are_refused(tmp_path: Path, images: Path) -> None:
     with pytest.raises(UserError, match="does not exist"):
         read_annotations(tmp_path / "none.json", images)
-    with pytest.raises(UserError, match="folder of photographs"):
+    with pytest.raises(UserError, match="folder of images"):
         read(tmp_path, COCO, tmp_path / "none")
     unchecked: Any = inspect.unwrap(read_annotations)  # the tests' own type checks would refuse it first
     with pytest.raises(UserError, match="problems must be 'refuse' or 'skip', not 'hide'"):

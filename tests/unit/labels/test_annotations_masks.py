@@ -14,7 +14,7 @@ from manyview.errors import UserError
 from manyview.labels import decode_masks, encode_mask, read_annotations
 from manyview.labels.masks import to_rle
 from manyview.labels.problems import Malformed
-from tests.detections import write_json, write_photographs
+from tests.helpers.detections import write_images, write_json
 
 WIDTH, HEIGHT = 41, 30
 
@@ -74,7 +74,7 @@ def test_every_form_in_a_file_is_as_pycocotools_has_it(tmp_path: Path) -> None:
         ],
     }
     file = write_json(tmp_path / "masks.json", content)
-    labels = read_annotations(file, write_photographs(tmp_path / "photographs"), masks=True)
+    labels = read_annotations(file, write_images(tmp_path / "photographs"), masks=True)
     assert labels.has_masks
     objects = labels.objects[0]
     coco = COCO(str(file))
@@ -108,8 +108,8 @@ def test_a_polygon_covers_the_pixels_inside_of_it() -> None:
         ([[1, 1, 3, 3, 5]], "no list of x and y"),
         ([[1, 1, 3, 3, 5, "a"]], "no number"),
         ([[1, 1, 3, 3, 5, float("inf")]], "no number"),
-        ([[0, 0, 1e12, 1, 2, 2]], "reaches far beyond its photograph"),
-        ({"size": [4, 5], "counts": [20]}, r"height and width \[4, 5\], where the photograph has \[5, 4\]"),
+        ([[0, 0, 1e12, 1, 2, 2]], "reaches far beyond its image"),
+        ({"size": [4, 5], "counts": [20]}, r"height and width \[4, 5\], where the image has \[5, 4\]"),
         ({"size": [5, 4], "counts": [3, 4]}, "do not add up to 4 x 5 pixels"),
         ({"size": [5, 4], "counts": [30, -10]}, "do not add up"),
         ({"size": [5, 4], "counts": [3.5, 16.5]}, "do not add up"),
@@ -132,7 +132,7 @@ def test_a_wanted_mask_must_be_there(tmp_path: Path) -> None:
         "images": [{"id": 3, "file_name": "c/d.png"}],
         "annotations": [annotation],
     }
-    images = write_photographs(tmp_path / "photographs")
+    images = write_images(tmp_path / "photographs")
     assert not read_annotations(write_json(tmp_path / "a.json", content), images).has_masks
     told = r"number 1 of its annotations lacks 'segmentation'\): .* without --masks boxes alone are learned"
     with pytest.raises(UserError, match=told):

@@ -8,7 +8,7 @@ import pytest
 
 from manyview.errors import UserError
 from manyview.labels import read_annotations
-from tests.detections import write_json, write_photographs
+from tests.helpers.detections import write_images, write_json
 
 OWL = ("owl", "2", "3", "11", "5", "0")
 
@@ -28,7 +28,7 @@ def xml(*objects: tuple[str, str, str, str, str, str], size: tuple[int, int] | N
 @pytest.fixture
 def voc(tmp_path: Path) -> Path:
     """A folder such as VOC2007."""
-    write_photographs(tmp_path / "JPEGImages")
+    write_images(tmp_path / "JPEGImages")
     for name, content in {
         "c/d": xml(OWL, ("cat", "1", "1", "41", "30", "1"), size=(41, 30)),
         "a": xml(("cat", "0.5", "1", "1", "1", "0")),
@@ -48,7 +48,7 @@ def test_a_box_includes_its_last_pixel_and_begins_before_its_first(voc: Path) ->
     assert (labels.classes, labels.category_ids) == (("cat", "owl"), (1, 2))
     assert labels.sizes == ((20, 11), (8, 9), (41, 30))
     objects = labels.objects[2]
-    assert objects.labelled_boxes.tolist() == [[1, 2, 10, 3], [0, 0, 41, 30]]
+    assert objects.labeled_boxes.tolist() == [[1, 2, 10, 3], [0, 0, 41, 30]]
     assert objects.boxes.tolist() == [[1, 2, 11, 5], [0, 0, 41, 30]]
     assert objects.area.tolist() == [30, 1230]
     assert objects.labels.tolist() == [2, 1]
@@ -60,7 +60,7 @@ def test_a_box_includes_its_last_pixel_and_begins_before_its_first(voc: Path) ->
     assert labels.notes == ()
 
 
-def test_a_list_says_which_photographs_and_in_which_order(voc: Path) -> None:
+def test_a_list_says_which_images_and_in_which_order(voc: Path) -> None:
     labels = read_annotations(voc / "ImageSets/Main/train.txt", voc / "JPEGImages")
     assert labels.names == ("c/d.png", "a.jpg")
     assert labels.objects[0].labels.tolist() == [2, 1]
@@ -87,7 +87,7 @@ def test_the_same_objects_from_coco_give_the_same_boxes(voc: Path) -> None:
         ("<annotation>", "line 2 names a, whose a.xml is not XML", 2),
         ("<boxes/>", "holds <boxes> instead of <annotation>", 2),
         ('<!DOCTYPE a [<!ENTITY b "c">]><annotation/>', "DOCTYPE", 2),
-        (xml(OWL, size=(20, 12)), "gives a.jpg 20 x 12 pixels, but the photograph has 20 x 11", 2),
+        (xml(OWL, size=(20, 12)), "gives a.jpg 20 x 12 pixels, but the image has 20 x 11", 2),
         (xml(OWL).replace("<annotation>", "<annotation><size><width>x</width></size>"), "has the size x x 0", 2),
         (xml(("owl", "5", "3", "4", "5", "0")), "object 1 of a.xml reaches from 5, 3 to 4, 5, which is no box", 2),
         (xml(("owl", "", "3", "4", "5", "0")), "object 1 of a.xml has no number for xmin", 2),
@@ -121,7 +121,7 @@ def test_problems_of_a_list_are_told(voc: Path, line: str, message: str) -> None
         read_annotations(file, voc / "JPEGImages", classes=["owl"])
 
 
-def test_a_photograph_may_lack(voc: Path) -> None:
+def test_a_image_may_lack(voc: Path) -> None:
     (voc / "JPEGImages/b.png").unlink()
     with pytest.raises(UserError, match=r"b.xml has no image b\.\*"):
         read_annotations(voc / "Annotations", voc / "JPEGImages")

@@ -12,7 +12,7 @@ import pytest
 
 from manyview.errors import UserError
 from manyview.labels import DetectionLabels, decode_masks, read_annotations
-from tests.detections import write_json, write_photographs
+from tests.helpers.detections import write_images, write_json
 
 CLASSES = ("owl", "cat", "ant")
 # Sides are powers of two: every quarter of a pixel is a share that floating point holds exactly.
@@ -26,11 +26,11 @@ Thing = tuple[int, list[float]]
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_photographs(tmp_path_factory.mktemp("photographs"), SIZES)
+    return write_images(tmp_path_factory.mktemp("photographs"), SIZES)
 
 
 def scenes(*, outlines: bool) -> dict[str, list[Thing]]:
-    """Objects of every photograph but the last; every second one, or each with ``outlines``, is a polygon."""
+    """Objects of every image but the last; every second one, or each with ``outlines``, is a polygon."""
     rng = np.random.default_rng(3)
     found: dict[str, list[Thing]] = {}
     for name, (width, height) in SIZES.items():
@@ -87,7 +87,7 @@ def shares(numbers: list[float], width: int, height: int) -> str:
 
 
 def one(folder: Path, content: str) -> Path:
-    """A folder of labels whose first photograph has these lines; the second has one box."""
+    """A folder of labels whose first image has these lines; the second has one box."""
     (folder / "labels/c").mkdir(parents=True, exist_ok=True)
     (folder / "labels/a.txt").write_text(content)
     (folder / "labels/c/d.txt").write_text(f"1 {BOX}\n")
@@ -114,13 +114,13 @@ def test_the_same_scenes_as_coco_and_as_yolo_are_equal(tmp_path: Path, images: P
     assert from_yolo.has_masks is masks
     assert from_yolo.fingerprint() == from_coco.fingerprint()
     for ours, theirs in zip(from_yolo.objects, from_coco.objects, strict=True):
-        for column in ("boxes", "labels", "crowd", "difficult", "area", "labelled_boxes"):
+        for column in ("boxes", "labels", "crowd", "difficult", "area", "labeled_boxes"):
             np.testing.assert_array_equal(getattr(ours, column), getattr(theirs, column))
         assert ours.segmentations == theirs.segmentations
     assert sum(len(objects) for objects in from_yolo.objects) == 12
 
 
-def test_a_box_is_given_by_its_centre_and_an_outline_by_its_corners(tmp_path: Path, images: Path) -> None:
+def test_a_box_is_given_by_its_center_and_an_outline_by_its_corners(tmp_path: Path, images: Path) -> None:
     labels = read_annotations(one(tmp_path, f"2 {BOX}\n\n0 {OUTLINE}\n"), images)
     assert labels.objects[0].labels.tolist() == [3, 1]
     assert labels.objects[0].boxes.tolist() == [[24, 8, 40, 24], [16, 8, 48, 24]]
@@ -134,11 +134,11 @@ def test_a_box_is_given_by_its_centre_and_an_outline_by_its_corners(tmp_path: Pa
 
 def test_rounded_shares_are_pixels_within_a_hundredth(tmp_path: Path) -> None:
     size = (1333, 799)
-    images = write_photographs(tmp_path / "images", {"a.png": size})
+    images = write_images(tmp_path / "images", {"a.png": size})
     rng = np.random.default_rng(0)
     corners = np.sort(rng.random((30, 2, 2)), axis=1)
-    centres, sides = corners.mean(axis=1), corners[:, 1] - corners[:, 0]
-    lines = "".join(f"0 {x:.6f} {y:.6f} {w:.6f} {h:.6f}\n" for (x, y), (w, h) in zip(centres, sides, strict=True))
+    centers, sides = corners.mean(axis=1), corners[:, 1] - corners[:, 0]
+    lines = "".join(f"0 {x:.6f} {y:.6f} {w:.6f} {h:.6f}\n" for (x, y), (w, h) in zip(centers, sides, strict=True))
     (tmp_path / "labels").mkdir()
     (tmp_path / "labels/a.txt").write_text(lines)
     boxes = read_annotations(tmp_path / "labels", images).objects[0].boxes
@@ -188,7 +188,7 @@ def test_what_rounding_brings_over_the_edge_is_cut(tmp_path: Path, images: Path)
     np.testing.assert_allclose(labels.objects[0].boxes, [[50.88, 8, 64, 24], [0, 0, 64, 16]], atol=1e-5)
     assert labels.notes == ()
     [note] = read_annotations(one(tmp_path, "0 .9 .5 .3 .5\n"), images).notes
-    assert note == "cut to the photograph for training: the box of line 1 of a.txt in a.jpg"
+    assert note == "cut to the image for training: the box of line 1 of a.txt in a.jpg"
 
 
 def test_a_box_without_area_is_not_trained_on(tmp_path: Path, images: Path) -> None:
@@ -205,14 +205,14 @@ def test_classes_of_the_training_labels_keep_their_order(tmp_path: Path, images:
         read_annotations(folder, images, classes=["ant", "cat", "wolf"])
 
 
-def test_photographs_are_found_by_name_or_told(tmp_path: Path) -> None:
-    images = write_photographs(tmp_path / "images", {"a.jpg": (64, 32), "c/d.png": (64, 32)})
+def test_images_are_found_by_name_or_told(tmp_path: Path) -> None:
+    images = write_images(tmp_path / "images", {"a.jpg": (64, 32), "c/d.png": (64, 32)})
     folder = one(tmp_path, f"0 {BOX}\n")
     (folder / "e.txt").write_text(f"0 {BOX}\n")
     with pytest.raises(UserError, match=r"e\.txt has no image e\.\*"):
         read_annotations(folder, images)
     assert read_annotations(folder, images, problems="skip").names == ("a.jpg", "c/d.png")
-    write_photographs(images, {"e.jpg": (9, 9), "e.png": (9, 9)})
+    write_images(images, {"e.jpg": (9, 9), "e.png": (9, 9)})
     with pytest.raises(UserError, match=r"e\.txt may belong to any of e\.jpg, e\.png"):
         read_annotations(folder, images)
     (images / "e.png").unlink()

@@ -12,7 +12,7 @@ from PIL import Image
 
 from manyview.errors import UserError
 from manyview.labels.boxes import join_boxes, read_boxes
-from tests.json_files import changed
+from tests.helpers.json_files import changed
 
 COCO: dict[str, Any] = {
     "images": [

@@ -16,14 +16,14 @@ from manyview.labels.entries import (
     Contents,
     DetectionContents,
     Entry,
+    LabeledImage,
+    LabeledObject,
     LabelFiles,
     LabelFormat,
-    LabelledImage,
-    LabelledObject,
     LabelReader,
     ObjectReader,
 )
-from tests.detections import write_photographs
+from tests.helpers.detections import write_images
 
 Write = Callable[[str, str], Path]
 
@@ -39,8 +39,8 @@ def read_ours(files: LabelFiles) -> Contents:
 
 def read_our_objects(files: LabelFiles, masks: bool) -> DetectionContents:
     assert files.names
-    things = (LabelledObject("its only object", "cat", (1.0, 1.0, 3.0, 4.0)),)
-    entries = [LabelledImage(name, name.removesuffix(".own"), objects=things) for name in files.names]
+    things = (LabeledObject("its only object", "cat", (1.0, 1.0, 3.0, 4.0)),)
+    entries = [LabeledImage(name, name.removesuffix(".own"), objects=things) for name in files.names]
     return DetectionContents(entries, [], {"cat": 7})
 
 
@@ -73,7 +73,7 @@ def test_another_format_is_read_and_listed(write: Write, images: Path, tmp_path:
     folder = write("labels/c/d.own", "").parents[1]
     labels = read_labels(folder, images)
     assert (labels.names, labels.classes, labels.targets.tolist()) == (("c/d.png",), ("cat",), [[1]])
-    photographs = write_photographs(tmp_path / "photographs")
+    photographs = write_images(tmp_path / "photographs")
     objects = read_annotations(folder, photographs)
     assert (objects.names, objects.category_ids) == (("c/d.png",), (7,))
     assert objects.objects[0].boxes.tolist() == [[1, 1, 4, 5]]

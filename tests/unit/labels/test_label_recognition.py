@@ -1,4 +1,4 @@
-"""The kind of a label file is recognised, or refused with the kinds that there are."""
+"""The kind of a label file is recognized, or refused with the kinds that there are."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_yolo_files_named_like_lists(write: Write, images: Path) -> None:
 def test_files_that_cannot_be_read(write: Write, images: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"the labels .* does not exist"):
         read_labels(tmp_path / "none.csv", images)
-    with pytest.raises(UserError, match=r"folder of photographs .* does not exist"):
+    with pytest.raises(UserError, match=r"folder of images .* does not exist"):
         read_labels(write("l.csv", "image,labels\n"), tmp_path / "none")
     (tmp_path / "latin.csv").write_bytes(b"image,labels\na.jpg,caf\xe9\n")
     with pytest.raises(UserError, match="must be UTF-8 text, but byte 22 is not"):

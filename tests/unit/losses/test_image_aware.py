@@ -14,7 +14,7 @@ FORMS = ("outside", "in", "out")
 
 
 def batch(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors of unequal lengths; each photograph has its own number of views, in shuffled order."""
+    """Vectors of unequal lengths; each image has its own number of views, in shuffled order."""
     random = np.random.default_rng(seed)
     views = random.integers(2, 6, size=random.integers(1, 6))
     ids = random.permutation(np.repeat(random.choice(1000, len(views), replace=False), views))
@@ -84,13 +84,13 @@ def test_random_vectors_give_the_known_figure(dim: int) -> None:
 
 
 def test_perfect_clusters_give_the_known_figure() -> None:
-    # The vertices of a simplex: views of a photograph coincide, photographs are as far apart as they all can be.
+    # The vertices of a simplex: views of an image coincide, images are as far apart as they all can be.
     corners = torch.eye(128, dtype=torch.float64) - 1 / 128
     loss = image_aware_loss(corners.repeat(8, 1), torch.arange(128).repeat(8)).item()
     assert loss == pytest.approx(0.257, abs=5e-4)
 
 
-def test_a_single_photograph_has_nothing_to_separate() -> None:
+def test_a_single_image_has_nothing_to_separate() -> None:
     z, ids = torch.randn(5, 3, dtype=torch.float64), torch.zeros(5, dtype=torch.int64)
     assert image_aware_loss(z, ids).item() == pytest.approx(0, abs=1e-12)
     assert image_aware_loss(z, ids, form="in").item() == pytest.approx(math.log(4))
@@ -98,7 +98,7 @@ def test_a_single_photograph_has_nothing_to_separate() -> None:
 
 @pytest.mark.parametrize("form", FORMS)
 def test_small_temperatures_stay_finite(form: str) -> None:
-    # The photograph's two views are opposite and the others close: exp(-1/.01) underflows in float32.
+    # The image's two views are opposite and the others close: exp(-1/.01) underflows in float32.
     z = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [1.0, 0.01], [-1.0, 0.01]], requires_grad=True)
     loss = image_aware_loss(z, torch.tensor([0, 0, 1, 1]), 0.01, form)
     loss.backward()
@@ -127,7 +127,7 @@ def test_temperature_must_be_above_zero(temperature: float) -> None:
 
 
 def test_a_lonely_view_is_an_error() -> None:
-    with pytest.raises(UserError, match=r"1 of 3 vectors have no positive: .* photograph 7 has one"):
+    with pytest.raises(UserError, match=r"1 of 3 vectors have no positive: .* image 7 has one"):
         image_aware_loss(torch.eye(3), torch.tensor([2, 7, 2]))
 
 

@@ -18,7 +18,7 @@ from manyview.errors import UserError
 from manyview.methods import METHODS, MethodBatch
 from manyview.methods.moco import MoCo, contrast, info_nce
 from manyview.recipes import recipe_settings
-from tiny import photographs, train_tiny
+from tests.helpers.tiny import photographs, train_tiny
 
 __all__ = ["photographs"]
 

@@ -48,7 +48,7 @@ def seen(*groups: Tensor, order: Tensor = ORDER) -> MethodBatch:
 
 
 def outputs(module: SimSiam, views: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """p1, z1, p2, z2 and the photograph of each pair, one pair after another."""
+    """p1, z1, p2, z2 and the image of each pair, one pair after another."""
     first, second, ids = [], [], []
     for photograph, own_id in zip(views, IDS.tolist(), strict=True):
         for pair in range(PAIRS):
@@ -104,7 +104,7 @@ def test_total_loss_equals_eq_3(options: dict[str, Any], training: bool, views: 
     assert [name for name, value in result.items() if value.requires_grad] == ["loss"]
 
 
-def test_two_views_of_the_whole_photograph_are_simsiam(views: Tensor) -> None:
+def test_two_views_of_the_whole_image_are_simsiam(views: Tensor) -> None:
     module = method({"weight": 0}).eval()
     result = module(seen(views[:, :2]))
     x1, x2 = views[:, 0], views[:, 1]

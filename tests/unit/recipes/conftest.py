@@ -1,5 +1,5 @@
 from __future__ import annotations
 
-from tiny import photographs
+from tests.helpers.tiny import photographs
 
 __all__ = ["photographs"]

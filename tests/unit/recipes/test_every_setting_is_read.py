@@ -16,7 +16,7 @@ from manyview.config.choices import CHOICES
 from manyview.config.resolve import valid_keys
 from manyview.config.section import Section
 from manyview.training.monitor import CollapsedError, CollapseMonitor
-from tiny import train_tiny
+from tests.helpers.tiny import train_tiny
 
 GROUPS = {
     "PretrainConfig": "",

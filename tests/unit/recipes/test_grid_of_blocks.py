@@ -14,7 +14,7 @@ from manyview.errors import UserError
 from manyview.methods import simsiam
 from manyview.recipes import pretrain, recipe_settings
 from references import contrastive
-from tiny import train_tiny
+from tests.helpers.tiny import train_tiny
 
 
 @pytest.mark.parametrize(("grid", "blocks"), [((3, 2), 6), ((1, 3), 3), ((1, 1), 1)])
@@ -37,8 +37,8 @@ def test_eq_1_sees_every_view_of_every_block(
     assert plan["views_per_step"] == 4 * 2 * blocks
     assert len(seen) == 4 * 2  # steps, and [p1, z2] and [p2, z1] in each
     for z, ids, loss in seen:
-        photographs_seen, vectors = torch.unique(ids, return_counts=True)
-        assert len(photographs_seen) == 4
+        images_seen, vectors = torch.unique(ids, return_counts=True)
+        assert len(images_seen) == 4
         assert vectors.tolist() == [2 * blocks] * 4  # so that |P| = 2 x blocks - 1
         expected = contrastive.image_aware_terms(z.numpy(), ids.numpy(), temperature=0.3, form="outside").mean()
         assert loss == pytest.approx(expected, rel=1e-4)

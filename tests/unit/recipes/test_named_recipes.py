@@ -13,7 +13,7 @@ from manyview.config import ConfigError
 from manyview.errors import UserError
 from manyview.recipes import RECIPES, pretrain
 from manyview.recipes.launch import read_config_file
-from tiny import SETTINGS, TinyNet, train_tiny
+from tests.helpers.tiny import SETTINGS, TinyNet, train_tiny
 
 
 @pytest.mark.parametrize("recipe", list(RECIPES))
@@ -142,7 +142,7 @@ def test_same_seed_same_weights_other_seed_others(photographs: Path, tmp_path: P
     assert first == second != other
 
 
-def test_a_list_restricts_the_photographs(photographs: Path, tmp_path: Path) -> None:
+def test_a_list_restricts_the_images(photographs: Path, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("".join(f"{index:02d}.jpg\n" for index in range(0, 16, 2)))
 
     run = train_tiny(photographs, tmp_path / "run", list=tmp_path / "list.txt", epochs=1)

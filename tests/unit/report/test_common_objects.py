@@ -21,7 +21,7 @@ WHOLE = WholeViewsConfig(pairs=2, scale=(0.3, 1.0))
 
 
 def images(sizes: list[tuple[int, int]], boxes: list[Boxes]) -> ImageBoxes:
-    """Photographs of these sizes with these objects."""
+    """Images of these sizes with these objects."""
     owners = [number for number, its_boxes in enumerate(boxes) for _ in its_boxes]
     flat = [box for its_boxes in boxes for box in its_boxes]
     return ImageBoxes(
@@ -41,7 +41,7 @@ def measure(
 
 
 def with_crops(monkeypatch: pytest.MonkeyPatch, crops: list[Any], boxes: Boxes, share: float) -> list[float]:
-    """Common, objects, different of one photograph of 100 x 100 pixels whose pairs have these crops."""
+    """Common, objects, different of one image of 100 x 100 pixels whose pairs have these crops."""
     monkeypatch.setattr(measures, "sample_crops", lambda *_, **__: np.array([crops]))
     return measure(images([(100, 100)], [boxes]), WHOLE, (share,)).per_share[0, 0, :, 0].tolist()
 
@@ -89,7 +89,7 @@ def test_against_masks_of_pixels(views: ViewsConfig, share: float) -> None:
     assert result.has_object.tolist() == [True, True, True, False]
 
 
-def test_photographs_in_several_chunks_count_as_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_in_several_chunks_count_as_in_one(monkeypatch: pytest.MonkeyPatch) -> None:
     boxes = images(
         [(20, 20 + number) for number in range(7)], [[(2, 2, 9.5, 18)], [], [(0, 0, 4, 4), (5, 5, 20, 9)]] * 2 + [[]]
     )
@@ -201,7 +201,7 @@ def test_crops_are_those_of_the_run() -> None:
         assert crops[number].reshape(-1, 4).tolist() == [list(crop) for crop in expected]
 
 
-def test_blocks_that_are_the_whole_photograph_crop_as_their_control() -> None:
+def test_blocks_that_are_the_whole_image_crop_as_their_control() -> None:
     _, blocks, control, _ = croppings(BlockViewsConfig(), WholeViewsConfig(), (0.5,))
     sizes = np.array([(50, 40)] * 20)
     one, other = (sample_crops(kind, sizes, seed=0, epoch=0, indices=range(20)) for kind in (blocks, control))
@@ -237,7 +237,7 @@ def made_up(common: np.ndarray, has_object: np.ndarray) -> PairMeasures:
     return PairMeasures(kinds, (0.5,), np.stack([common / 4, common / 8], axis=1), per_share, has_object)
 
 
-def test_means_over_photographs_with_objects_and_over_all() -> None:
+def test_means_over_images_with_objects_and_over_all() -> None:
     common = np.array([[1.0, 0.5, 0.0, 0.0]] * 4) * np.array([[1.0], [0.8], [0.4], [0.2]])
     result = summarize(made_up(common, np.array([True, True, True, False])), seed=0)
     usual, blocks, control, moved = result["results"]
@@ -259,7 +259,7 @@ def test_intervals_are_those_of_a_mean() -> None:
     rng = np.random.default_rng(0)
     count = 1000
     common = rng.binomial(4, 0.3, (4, count)) / 4
-    common[2] = common[1] - 0.01  # a control that is worse on each photograph by the same
+    common[2] = common[1] - 0.01  # a control that is worse on each image by the same
     result = summarize(made_up(common, np.ones(count, dtype=bool)), seed=3)
     for row, values in zip(result["results"], common, strict=True):
         entry = row["with_objects"]["shares"][0]
@@ -268,7 +268,7 @@ def test_intervals_are_those_of_a_mean() -> None:
         assert low == pytest.approx(values.mean() - half, abs=0.15 * half)
         assert high == pytest.approx(values.mean() + half, abs=0.15 * half)
     control, moved = result["differences"]
-    assert control["common_interval"] == pytest.approx([0.01, 0.01])  # paired: no photograph says otherwise
+    assert control["common_interval"] == pytest.approx([0.01, 0.01])  # paired: no image says otherwise
     half = 1.96 * (common[1] - common[3]).std() / math.sqrt(count)
     assert moved["common_interval"][1] - moved["common_interval"][0] == pytest.approx(2 * half, rel=0.1)
     assert summarize(made_up(common, np.ones(count, dtype=bool)), seed=3) == result

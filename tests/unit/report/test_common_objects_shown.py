@@ -85,7 +85,7 @@ def test_the_table_holds_the_figures_at_the_share_asked_for() -> None:
     assert cells(lines, "0.2") == ["0.2", "-5.0", "[-7.0,", "-3.0]", "+6.0", "[+4.0,", "+8.0]"]
     text = " ".join(" ".join(lines).split())
     assert "at least 50 % of an object's box inside both crops" in text
-    assert "10 photographs with 1,234 objects; seed 3, epochs 2 to 4" in text
+    assert "10 images with 1,234 objects; seed 3, epochs 2 to 4" in text
     assert "crowds" not in text
 
 
@@ -93,14 +93,14 @@ def test_no_cell_is_cut_on_a_narrow_terminal() -> None:
     assert not [line for line in printed(result(12), 80) if "…" in line]
 
 
-def test_photographs_without_objects_and_crowds_are_told() -> None:
+def test_images_without_objects_and_crowds_are_told() -> None:
     assert "of all" not in " ".join(printed(result()))
     count = result(12)
     count["protocol"]["crowds_left_out"] = 5
     lines = printed(count)
     assert cells(lines, "blocks", "0.2")[-1] == "12.3"
     text = " ".join(" ".join(lines).split())
-    assert "of all: common, over all 12 photographs" in text
+    assert "of all: common, over all 12 images" in text
     assert "1,234 objects, without 5 crowds" in text
 
 

@@ -26,7 +26,7 @@ def test_three_bands_of_many_with_one_contrast() -> None:
     assert display.words.startswith("bands 3, 1 and 0 of 5 are shown, as red, green and blue, with stretched contrast")
 
 
-def test_the_first_band_in_grey_where_none_has_a_colour() -> None:
+def test_the_first_band_in_gray_where_none_has_a_color() -> None:
     image = ramp(4)
     display = Display.of(image, None)
     shown = display(image)
@@ -34,10 +34,10 @@ def test_the_first_band_in_grey_where_none_has_a_colour() -> None:
     assert shown[..., 0].min() == 0
     assert shown[..., 0].max() == 255
     np.testing.assert_allclose(shown[0, :, 0], np.clip((np.arange(201) - 2) / 196, 0, 1) * 255, atol=0.51)
-    assert display.words.startswith("band 0 of 4 is shown, in grey, with stretched contrast")
+    assert display.words.startswith("band 0 of 4 is shown, in gray, with stretched contrast")
 
 
-def test_views_have_the_contrast_of_their_photograph() -> None:
+def test_views_have_the_contrast_of_their_image() -> None:
     image = ramp(2)
     display = Display.of(image, None)
     np.testing.assert_array_equal(display(image[None, :10, 50:60])[0], display(image)[:10, 50:60])
@@ -49,7 +49,7 @@ def test_an_image_of_one_value_is_shown_without_contrast(value: int) -> None:
     assert len(np.unique(Display.of(image, (0, 1, 2))(image))) == 1
 
 
-def test_ordinary_photographs_are_shown_as_they_are() -> None:
+def test_ordinary_images_are_shown_as_they_are() -> None:
     image = np.random.default_rng(0).integers(60, 90, (40, 50, 3), dtype=np.uint8)
     views = BlockViewsConfig(size=16)
     plain = show("a", image, views, seed=0, epoch=0, index=0)
@@ -61,7 +61,7 @@ def test_ordinary_photographs_are_shown_as_they_are() -> None:
 
 
 def test_captions_name_nothing_that_is_not_done() -> None:
-    """Without colours, neither jitter nor grayscale nor solarisation is applied."""
+    """Without colors, neither jitter nor grayscale nor solarization is applied."""
     config = BlockViewsConfig(size=16, flip=0, jitter=1, grayscale=1, solarize=(1, 1), blur=(0, 0))
     shown = show("a", ramp(4), config, seed=0, epoch=0, index=0, rgb=None)
     assert set(shown.views.captions) == {"only cropped"}

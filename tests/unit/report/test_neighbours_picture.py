@@ -1,4 +1,4 @@
-"""The picture of neighbours: that photographs, outlines and words stand where they belong."""
+"""The picture of neighbours: that images, outlines and words stand where they belong."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CORNERS = ["top left", "top right", "bottom left", "bottom right"]
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Photographs of one colour each."""
+    """Images of one color each."""
     folder = tmp_path_factory.mktemp("photos")
     for name, colour in PHOTOGRAPHS.items():
         (folder / name).parent.mkdir(exist_ok=True)
@@ -59,7 +59,7 @@ def pixels(png: bytes) -> np.ndarray:
 
 
 def place(picture: np.ndarray, colour: tuple[int, int, int]) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom of all pixels of a colour."""
+    """Left, top, right, bottom of all pixels of a color."""
     rows, columns = np.nonzero(np.abs(picture - colour).max(axis=2) <= 3)
     return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
 
@@ -117,7 +117,7 @@ def test_the_picture_and_what_it_shows_are_written_side_by_side(photos: Path, tm
     assert out.read_bytes() == neighbours_picture(photos, json.loads(beside.read_text()))
 
 
-def test_a_photograph_that_is_gone_is_named(photos: Path, tmp_path: Path) -> None:
+def test_a_image_that_is_gone_is_named(photos: Path, tmp_path: Path) -> None:
     found = whole()
     found["results"][0]["neighbours"][1]["image"] = "gone.png"
     with pytest.raises(UserError, match=r"cannot draw .*gone\.png \(no such file\)"):
@@ -125,7 +125,7 @@ def test_a_photograph_that_is_gone_is_named(photos: Path, tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == []
 
 
-def test_photographs_of_many_bands_are_drawn_in_grey(tmp_path: Path) -> None:
+def test_images_of_many_bands_are_drawn_in_gray(tmp_path: Path) -> None:
     ramp = np.linspace(0, 4000, 40 * 60).reshape(40, 60).astype(np.uint16)
     for name in ("a.npy", "b.npy"):
         np.save(tmp_path / name, np.stack([ramp, ramp * 2, ramp, ramp, ramp], axis=2))

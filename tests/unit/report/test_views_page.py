@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from manyview.config import BlockViewsConfig, GroupedViewsConfig, WholeViewsConfig
-from manyview.report import ShownPhotograph, show, views_page
+from manyview.report import ShownImage, show, views_page
 from manyview.views import render_view, sample_views
 
 VOID = {"meta", "img", "image", "rect", "br"}
@@ -54,12 +54,12 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.words).replace("\u00a0", " ").split())
 
 
-def photograph(size: tuple[int, int] = (80, 60), name: str = "a.jpg", index: int = 3) -> ShownPhotograph:
+def photograph(size: tuple[int, int] = (80, 60), name: str = "a.jpg", index: int = 3) -> ShownImage:
     return show(name, smooth(*size), BLOCKS, USUAL, seed=1, epoch=2, index=index)
 
 
 def smooth(width: int, height: int) -> np.ndarray:
-    """Colours that change slowly, which JPEG keeps nearly as they are."""
+    """Colors that change slowly, which JPEG keeps nearly as they are."""
     x, y = np.meshgrid(np.linspace(0, 1, width), np.linspace(0, 1, height))
     return (np.stack([x, y, (x + y) / 2], axis=-1) * 200 + 20).astype(np.uint8)
 
@@ -70,7 +70,7 @@ def picture_in(source: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
 
 
-def page(*photographs: ShownPhotograph, **options: Any) -> Page:
+def page(*photographs: ShownImage, **options: Any) -> Page:
     return Page(views_page(photographs, BLOCKS, USUAL, seed=1, epoch=2, **options))
 
 
@@ -130,7 +130,7 @@ def test_outlines_are_the_crops_and_blocks() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (400, 20), (20, 400)])
-def test_odd_photographs_and_names(size: tuple[int, int]) -> None:
+def test_odd_images_and_names(size: tuple[int, int]) -> None:
     name = "<b>&\"quoted'\udcff 写真.jpg"
     found = page(photograph(size, name))
     assert "b" not in {tag for tag, _ in found.elements}
@@ -148,7 +148,7 @@ def test_other_grids_and_views_of_the_whole() -> None:
     whole = WholeViewsConfig(size=16, pairs=2)
     shown = show("a.jpg", smooth(80, 60), whole, None, seed=0, epoch=0, index=0)
     found = Page(views_page([shown], whole, None, seed=0, epoch=0))
-    assert "Views of the whole photograph" in found.text
+    assert "Views of the whole image" in found.text
     assert "pair 2" in found.text
     assert not [rect for rect in found.all("rect") if "stroke-dasharray" in rect]
 
@@ -167,4 +167,4 @@ def test_groups_of_several_sizes() -> None:
     found = Page(views_page([shown], views, None, seed=0, epoch=0, positives=[tuple(range(13))]))
     assert "whole image, 16 px" in found.text
     assert len(found.all("figure", **{"class": "pair-0"})) == 1 + 2 + 4
-    assert "One colour, one set of positives" in found.text
+    assert "One color, one set of positives" in found.text

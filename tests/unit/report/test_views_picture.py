@@ -1,4 +1,4 @@
-"""The picture of the views: that each view stands where it belongs, in the colour of its pair."""
+"""The picture of the views: that each view stands where it belongs, in the color of its pair."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MULTI_CROP = GroupedViewsConfig(groups=[{"size": 32}, {"size": 16, "count": 6, "
 
 
 def quartered(width: int = 80, height: int = 60) -> np.ndarray:
-    """A photograph whose quarters have one colour each."""
+    """An image whose quarters have one color each."""
     image = np.empty((height, width, 3), dtype=np.uint8)
     image[: height // 2, : width // 2], image[: height // 2, width // 2 :] = QUARTERS[0], QUARTERS[1]
     image[height // 2 :, : width // 2], image[height // 2 :, width // 2 :] = QUARTERS[2], QUARTERS[3]
@@ -47,15 +47,15 @@ def where(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
     return np.abs(picture.astype(int) - colour).max(axis=2) <= 2
 
 
-def test_each_pair_stands_in_its_column_and_its_colour(tmp_path: Path) -> None:
+def test_each_pair_stands_in_its_column_and_its_color(tmp_path: Path) -> None:
     out = tmp_path / "new" / "views.png"
     draw_views([("photo.jpg", quartered())], unaltered(), seed=0, epoch=0, indices=[0], out=out)
     picture = pixels(out)
-    right_of_the_photograph = picture[:, int(0.4 * picture.shape[1]) :]
+    right_of_the_image = picture[:, int(0.4 * picture.shape[1]) :]
     previous = -1.0
     for quarter, frame in zip(QUARTERS, FRAMES, strict=True):
-        view_rows, view_columns = np.nonzero(where(right_of_the_photograph, quarter))
-        _, frame_columns = np.nonzero(where(right_of_the_photograph, frame))
+        view_rows, view_columns = np.nonzero(where(right_of_the_image, quarter))
+        _, frame_columns = np.nonzero(where(right_of_the_image, frame))
         assert len(view_rows) > 2 * 150**2, "two views of at least an inch must show this quarter"
         assert view_columns.min() > previous, "columns follow the order of the blocks"
         previous = view_columns.max()
@@ -92,7 +92,7 @@ def test_the_views_are_those_of_the_run(tmp_path: Path) -> None:
     ],
     ids=["two views", "five pairs", "full overlap", "six blocks", "one block", "blocks and the whole", "groups"],
 )
-def test_odd_photographs_and_names(tmp_path: Path, config: ViewsConfig) -> None:
+def test_odd_images_and_names(tmp_path: Path, config: ViewsConfig) -> None:
     sizes = [(1, 1), (400, 20), (20, 400)]
     names = ["cost $5 and $6.jpg", "写真\udcff.jpg", "a" * 200 + " " + "b" * 200]
     images = [(name, quartered(width, height)) for name, (width, height) in zip(names, sizes, strict=True)]
@@ -105,15 +105,15 @@ def test_odd_photographs_and_names(tmp_path: Path, config: ViewsConfig) -> None:
 
 
 def test_a_row_of_the_grid_stands_in_a_line(tmp_path: Path) -> None:
-    """Six blocks without overlap in two rows of three, each of its own grey level."""
-    greys = np.arange(40, 240, 36, dtype=np.uint8)[:6].reshape(2, 3)
-    image = greys.repeat(30, 0).repeat(30, 1)[..., None].repeat(3, 2)
+    """Six blocks without overlap in two rows of three, each of its own gray level."""
+    grays = np.arange(40, 240, 36, dtype=np.uint8)[:6].reshape(2, 3)
+    image = grays.repeat(30, 0).repeat(30, 1)[..., None].repeat(3, 2)
     config = unaltered().model_copy(update={"grid": (2, 3)})
     out = tmp_path / "views.png"
     draw_views([("a.png", image)], config, seed=0, epoch=0, indices=[0], out=out)
     picture = pixels(out)
     right = picture[:, int(0.55 * picture.shape[1]) :]
-    places = [np.argwhere(where(right, (int(grey),) * 3)).mean(axis=0) for grey in greys.ravel()]
+    places = [np.argwhere(where(right, (int(grey),) * 3)).mean(axis=0) for grey in grays.ravel()]
     rows, columns = np.array(places).reshape(2, 3, 2).transpose(2, 0, 1)
     assert np.ptp(rows, axis=1).max() < 30, "the blocks of a row of the grid are in one line"
     assert np.ptp(columns, axis=0).max() < 30, "those of a column below each other"
@@ -122,7 +122,7 @@ def test_a_row_of_the_grid_stands_in_a_line(tmp_path: Path) -> None:
 
 
 def test_usual_cropping_stands_on_the_right(tmp_path: Path) -> None:
-    """The photograph's last column of pixels tells the usual views, which show all of it, from those of the blocks."""
+    """The image's last column of pixels tells the usual views, which show all of it, from those of the blocks."""
     image = np.full((60, 80, 3), 128, dtype=np.uint8)
     image[:20, :20] = QUARTERS[0]  # in the first block alone
     usual = WholeViewsConfig(size=64, scale=(1, 1), ratio=(4 / 3, 4 / 3), flip=0, jitter=0, grayscale=0, blur=(0, 0))
@@ -134,7 +134,7 @@ def test_usual_cropping_stands_on_the_right(tmp_path: Path) -> None:
     added = wide[:, plain.shape[1] - 20 :]
     red = where(added, QUARTERS[0])
     rows, columns = np.nonzero(red)
-    # A copy of the photograph on the left, then two views below each other.
+    # A copy of the image on the left, then two views below each other.
     copy, views = columns < 2 * 150, columns > 2.1 * 150
     assert (copy | views).all()
     assert copy.sum() == pytest.approx((1.9 * 150 / 4) * (1.9 * 150 / 4), rel=0.2)
@@ -152,7 +152,7 @@ def test_usual_views_have_the_runs_seed_epoch_and_index() -> None:
     assert shown.views.parameters[5] == sample_view(unaltered(), 80, 60, seed=3, epoch=2, image=7, view=5)
 
 
-def test_large_photographs_are_kept_small() -> None:
+def test_large_images_are_kept_small() -> None:
     image = np.zeros((3000, 5000, 3), dtype=np.uint8)
     shown = show("a.jpg", image, unaltered(), seed=0, epoch=0, index=0)
     assert (shown.width, shown.height) == (5000, 3000)
@@ -232,8 +232,8 @@ def test_blocks_and_the_whole_stand_in_one_line(tmp_path: Path) -> None:
 
 
 def test_words_for_groups() -> None:
-    assert title(MULTI_CROP) == "Views of the whole photograph"
-    assert title(BlockAndWholeViewsConfig()) == "Block-wise views and views of the whole photograph"
+    assert title(MULTI_CROP) == "Views of the whole image"
+    assert title(BlockAndWholeViewsConfig()) == "Block-wise views and views of the whole image"
     words = explanation(MULTI_CROP, None).replace("\u00a0", " ")
     assert "2 views of 32 x 32 pixels of the whole image, 20 to 100 % of its area; 6 views of 16 x 16 pixels" in words
     assert "5 to 14 % of its area. Views of one color are the two views of a pair" in words
@@ -256,18 +256,16 @@ def test_words_for_groups() -> None:
 def test_the_explanation_follows_the_settings(config: ViewsConfig, part: str) -> None:
     assert part in explanation(config, None)
     assert "usual cropping" not in explanation(config, None)
-    assert explanation(config, WholeViewsConfig(scale=(0.3, 0.6))).endswith(
-        "whole photograph, 30 to 60\u00a0% of its area."
-    )
+    assert explanation(config, WholeViewsConfig(scale=(0.3, 0.6))).endswith("whole image, 30 to 60\u00a0% of its area.")
 
 
 def test_words_below_a_view() -> None:
     certain = BlockViewsConfig(flip=1, jitter=1, grayscale=0, blur=(1, 1), blur_sigma=(1.25, 1.25), solarize=(1, 1))
     view = sample_view(certain, 80, 60, seed=0, epoch=0, image=0, view=0)
-    assert deeds(view).replace("\u00a0", " ") == "mirrored, recoloured, blur 1.2, solarised"
+    assert deeds(view).replace("\u00a0", " ") == "mirrored, recolored, blur 1.2, solarized"
     assert deeds(view, colours=False).replace("\u00a0", " ") == "mirrored, blur 1.2"
     grey = certain.model_copy(update={"grayscale": 1.0, "flip": 0.0})
-    assert deeds(sample_view(grey, 80, 60, seed=0, epoch=0, image=0, view=0)).startswith("grey, blur")
+    assert deeds(sample_view(grey, 80, 60, seed=0, epoch=0, image=0, view=0)).startswith("gray, blur")
     assert deeds(sample_view(unaltered(), 80, 60, seed=0, epoch=0, image=0, view=0)) == "only cropped"
 
 
@@ -277,8 +275,8 @@ def test_more_than_a_picture_can_hold() -> None:
         views_picture([shown] * 200, unaltered(size=8), seed=0, epoch=0)
 
 
-def test_no_photograph(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no photograph"):
+def test_no_image(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no image"):
         draw_views([], unaltered(), seed=0, epoch=0, indices=[], out=tmp_path / "views.png")
 
 

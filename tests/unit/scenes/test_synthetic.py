@@ -40,7 +40,7 @@ def test_kinds_differ_by_outline_or_pattern() -> None:
             assert same < 0.75 or a == b, (a, b)
 
 
-def test_colour_says_nothing_about_the_kind() -> None:
+def test_color_says_nothing_about_the_kind() -> None:
     rng = np.random.default_rng(0)
     means = {kind: [] for kind in KINDS}
     for kind in KINDS:
@@ -140,7 +140,7 @@ def check_masks(
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_masks_are_where_an_objects_colour_is_seen(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_masks_are_where_an_objects_color_is_seen(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     size = (96, 80)
     things = synthetic._things(np.random.default_rng(seed), *size, (0.6, -0.8))
     masks = rendered(monkeypatch, things, seed, size).masks

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from starting import first, small, tiles, weights
-from tiny import photographs
+from tests.helpers.starting import first, small, tiles, weights
+from tests.helpers.tiny import photographs
 
 __all__ = ["first", "photographs", "small", "tiles", "weights"]

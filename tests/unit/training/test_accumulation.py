@@ -1,4 +1,4 @@
-"""One optimiser step, computed by hand from the definition of SGD with momentum and weight decay."""
+"""One optimizer step, computed by hand from the definition of SGD with momentum and weight decay."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from manyview.images import find_images
 from manyview.methods import MethodBatch, build_method
 from manyview.training.data import ViewDataset, collate
 from manyview.training.plan import epoch_order, pair_order
-from tiny import TinyNet, train_tiny
+from tests.helpers.tiny import TinyNet, train_tiny
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 

@@ -20,7 +20,7 @@ from manyview.errors import UserError
 from manyview.evaluation import linear_evaluation
 from manyview.images import statistics
 from manyview.runs import RunFolder
-from tiny import COUNT, Interrupting, TinyNet, train_tiny
+from tests.helpers.tiny import COUNT, Interrupting, TinyNet, train_tiny
 
 BANDS = 5
 SETTINGS: dict[str, Any] = {"data.bands": BANDS}
@@ -128,7 +128,7 @@ def test_arrays_and_tiffs_of_the_same_pixels_give_the_same_weights(whole: RunFol
 
 
 def test_8_bits_among_16_are_no_darker(tiffs: Path, tmp_path: Path) -> None:
-    """A set whose second half is stored in 8 bits is normalised as if all of it had 16."""
+    """A set whose second half is stored in 8 bits is normalized as if all of it had 16."""
     mixed, deep = (Path(shutil.copytree(tiffs, tmp_path / name)) for name in ("mixed", "deep"))
     for index in range(8, COUNT):
         shallow = (pixels(index) >> 8).astype(np.uint8)
@@ -170,10 +170,10 @@ def test_rgb_runs_keep_imagenets_figures(photographs: Path, tmp_path: Path) -> N
     assert read_config(run)["views"]["std"] == list(IMAGENET_STD)
 
 
-def test_colours_of_declared_bands_change(tiffs: Path, whole: RunFolder, tmp_path: Path) -> None:
-    coloured = {**SETTINGS, "data.rgb_bands": [2, 1, 0]}
+def test_colors_of_declared_bands_change(tiffs: Path, whole: RunFolder, tmp_path: Path) -> None:
+    colored = {**SETTINGS, "data.rgb_bands": [2, 1, 0]}
 
-    run = train_tiny(tiffs, tmp_path / "run", backbone=five_bands(99), settings=coloured)
+    run = train_tiny(tiffs, tmp_path / "run", backbone=five_bands(99), settings=colored)
 
     assert read_config(run)["views"]["mean"] == read_config(whole)["views"]["mean"]
     assert run.weights.read_bytes() != whole.weights.read_bytes()
@@ -186,11 +186,11 @@ def test_one_line_says_what_was_measured(tiffs: Path, tmp_path: Path, capsys: py
     (line,) = [line for line in printed.splitlines() if line.startswith("Bands measured")]
     figures = read_config(RunFolder(tmp_path / "run"))["views"]
     mean, std = (" ".join(f"{number:.4f}" for number in figures[key]) for key in ("mean", "std"))
-    assert line == f"Bands measured on 16 of 16 photographs, as shares of white: mean {mean}, deviation {std}."
+    assert line == f"Bands measured on 16 of 16 images, as shares of white: mean {mean}, deviation {std}."
 
 
 def test_a_wrong_number_of_bands_says_so_before_the_run(tiffs: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"none of 16 photographs can be read as 4 bands .*is data\.bands right\?"):
+    with pytest.raises(UserError, match=r"none of 16 images can be read as 4 bands .*is data\.bands right\?"):
         train_tiny(tiffs, tmp_path / "run", backbone=TinyNet(channels=4), settings={"data.bands": 4})
 
     assert not (tmp_path / "run" / "config.json").exists()

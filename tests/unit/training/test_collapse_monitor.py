@@ -11,7 +11,7 @@ from manyview.config import MonitorConfig
 from manyview.errors import UserError
 from manyview.runs import RunFolder
 from manyview.training.monitor import CollapsedError, CollapseMonitor
-from tiny import train_tiny
+from tests.helpers.tiny import train_tiny
 
 
 def spread(seed: int = 0) -> Tensor:

@@ -26,7 +26,7 @@ DECODING = {"data.decode": "device", "training.renderer": "device"}
 
 
 def scene(seed: int, width: int = 110, height: int = 90) -> Image.Image:
-    """Smooth colours and a few edges: what JPEG and both renderers' resizing keep."""
+    """Smooth colors and a few edges: what JPEG and both renderers' resizing keep."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width] / 90
     waves = [128 + 110 * np.sin(random.uniform(1, 7) * x + random.uniform(1, 7) * y + 2 * phase) for phase in range(3)]
@@ -38,7 +38,7 @@ def scene(seed: int, width: int = 110, height: int = 90) -> Image.Image:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """JPEGs, among them lying ones, a progressive one, a grey one, a PNG."""
+    """JPEGs, among them lying ones, a progressive one, a gray one, a PNG."""
     root = tmp_path_factory.mktemp("scenes")
     for index in range(10):
         scene(index).save(root / f"{index}.jpg", quality=95)
@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def batches(root: Path, *, workers: int = 0, arrays: bool = False, **settings: Any) -> Iterator[Batch]:
-    """All batches of a run of two epochs, four photographs each."""
+    """All batches of a run of two epochs, four images each."""
     values: dict[str, Any] = {
         "data": {"images": str(root), "workers": workers},
         "training": {"epochs": 2, "batch_size": 4, "device": "cpu"},
@@ -131,11 +131,11 @@ def test_bands_are_the_workers(tmp_path: Path, bits: int, rgb: tuple[int, int, i
         assert apart(one.groups[0], other.groups[0]) < 1 / 255
 
 
-# --- files that are no photographs
+# --- files that are no images
 
 
 def spoil(root: Path, folder: Path, change: Callable[[bytes], bytes]) -> Path:
-    """The folder's photographs, of which two are changed."""
+    """The folder's images, of which two are changed."""
     root.mkdir()
     for file in folder.iterdir():
         data = file.read_bytes()

@@ -20,7 +20,7 @@ from manyview.training.data import Batch, ViewDataset, start_loader
 from manyview.training.device_views import DeviceViews
 from manyview.training.plan import BatchPlan, make_plan
 from manyview.views import ViewParameters, largest_shrink, sample_groups, shrink_crops
-from tiny import train_tiny
+from tests.helpers.tiny import train_tiny
 
 MULTI_CROP = {
     "kind": "groups",

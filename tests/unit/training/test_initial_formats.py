@@ -10,14 +10,14 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from checkpoint_files import LAYOUTS, Layout, State, body, network, timm, weights_in
 from manyview.backbones import build_backbone
 from manyview.config import IMAGENET_MEAN, IMAGENET_STD
 from manyview.runs import RunFolder
 from manyview.training import run as setting_up
 from manyview.training.loop import Training
-from starting import equal, go_on
-from tiny import write_photographs
+from tests.helpers.checkpoint_files import LAYOUTS, Layout, State, body, network, timm, weights_in
+from tests.helpers.starting import equal, go_on
+from tests.helpers.tiny import write_images
 
 
 class Begun(Exception):  # noqa: N818 - no error
@@ -88,7 +88,7 @@ def test_a_run_begins_with_the_very_weights_of_every_layout(
 def test_a_run_trains_on_from_there(resnet: nn.Module, tmp_path: Path) -> None:
     file = LAYOUTS["detectron2"].write(resnet.state_dict(), tmp_path)
 
-    run = go_on(write_photographs(tmp_path / "photos", 4), tmp_path / "run", file)
+    run = go_on(write_images(tmp_path / "photos", 4), tmp_path / "run", file)
 
     trained, first = load_file(str(run.weights)), body(resnet.state_dict())
     assert trained.keys() == first.keys()

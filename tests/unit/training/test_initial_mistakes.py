@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from checkpoint_files import LAYOUTS, network
 from manyview.backbones import build_backbone, save_backbone
 from manyview.errors import UserError
-from starting import go_on, own_run
+from tests.helpers.checkpoint_files import LAYOUTS, network
+from tests.helpers.starting import go_on, own_run
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def test_weights_for_other_channels_are_refused(small: Path, tiles: Path, photog
     file = small / "backbone.safetensors"
     assert str(caught.value) == (
         f"{file} holds weights for images of 3 channels, but those of the run have 5; start from weights for as many, "
-        "or set data.bands to rgb or 3 if the photographs have them"
+        "or set data.bands to rgb or 3 if the images have them"
     )
     save_backbone(build_backbone("timm/test_resnet", in_channels=5), tmp_path / "five.safetensors", {})
     with pytest.raises(UserError, match=r"images of 5 channels, but .* have 3; .* set data\.bands to 5 if"):

@@ -10,8 +10,8 @@ import pytest
 from manyview.backbones import load_backbone, save_backbone, wrap_backbone
 from manyview.errors import UserError
 from manyview.runs import RunFolder
-from starting import go_on, own_run
-from tiny import TinyNet
+from tests.helpers.starting import go_on, own_run
+from tests.helpers.tiny import TinyNet
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_a_stopped_run_resumes_to_the_bit_without_the_weights(
     assert run.read_json("config.json")["backbone"]["init"] == str(weights)
 
 
-def test_a_resumed_run_keeps_the_normalisation_of_its_first_weights(
+def test_a_resumed_run_keeps_the_normalization_of_its_first_weights(
     small: Path, photographs: Path, tmp_path: Path
 ) -> None:
     init = Path(shutil.copytree(small, tmp_path / "small"))

@@ -10,13 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from checkpoint_files import State
 from manyview.backbones import build_backbone, load_backbone
-from starting import equal, go_on, own_run
-from tiny import train_tiny
+from tests.helpers.checkpoint_files import State
+from tests.helpers.starting import equal, go_on, own_run
+from tests.helpers.tiny import train_tiny
 
 
-def test_a_run_goes_on_from_a_runs_folder_and_its_normalisation(
+def test_a_run_goes_on_from_a_runs_folder_and_its_normalization(
     small: Path, photographs: Path, tmp_path: Path, first: list[State]
 ) -> None:
     run = go_on(photographs, tmp_path / "run", small)
@@ -29,7 +29,7 @@ def test_a_run_goes_on_from_a_runs_folder_and_its_normalisation(
     assert run.read_json("run.json")["init"]["file"] == str(small / "backbone.safetensors")
 
 
-def test_normalisation_that_the_user_sets_is_taken(small: Path, photographs: Path, tmp_path: Path) -> None:
+def test_normalization_that_the_user_sets_is_taken(small: Path, photographs: Path, tmp_path: Path) -> None:
     run = go_on(photographs, tmp_path / "run", small, settings={"views.mean": [0.7, 0.7, 0.7]})
 
     assert run.read_json("config.json")["views"]["mean"] == [0.7, 0.7, 0.7]

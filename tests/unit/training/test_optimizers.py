@@ -18,7 +18,7 @@ from manyview.config.resolve import Assignment
 from manyview.methods import Method, build_method
 from manyview.runs.checkpoints import capture, restore
 from manyview.training.optimizer import LARS, make_optimizer, set_learning_rate
-from tiny import Interrupting, train_tiny
+from tests.helpers.tiny import Interrupting, train_tiny
 
 SMALL = {"method.projection_dim": 8, "method.prediction_hidden_dim": 4}
 OPTIMIZERS = ("sgd", "adamw", "lars")
@@ -55,15 +55,15 @@ def test_predictor_may_keep_its_rate(constant: bool) -> None:
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_parameter_is_optimised_once(name: str) -> None:
+def test_every_parameter_is_optimized_once(name: str) -> None:
     """SGD decays all of them, the others all but norms and biases."""
     settings = config(training__optimizer=name, training__weight_decay=3e-3, training__constant_predictor_lr=True)
     method = method_of(settings)
     optimizer = make_optimizer(method, settings)
 
-    optimised = list(itertools.chain.from_iterable(group["params"] for group in optimizer.param_groups))
-    assert len(optimised) == len(set(optimised))
-    assert set(optimised) == set(method.parameters())
+    optimized = list(itertools.chain.from_iterable(group["params"] for group in optimizer.param_groups))
+    assert len(optimized) == len(set(optimized))
+    assert set(optimized) == set(method.parameters())
     decays = {parameter: group["weight_decay"] for group in optimizer.param_groups for parameter in group["params"]}
     apart = {
         parameter
@@ -71,7 +71,7 @@ def test_every_parameter_is_optimised_once(name: str) -> None:
         for key, parameter in module.named_parameters(recurse=False)
         if key == "bias" or isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
     }
-    assert 0 < len(apart) < len(optimised)
+    assert 0 < len(apart) < len(optimized)
     spared = set() if name == "sgd" else apart
     assert all(decay == (0 if parameter in spared else 3e-3) for parameter, decay in decays.items())
     constant = {parameter for group in optimizer.param_groups if group["constant"] for parameter in group["params"]}

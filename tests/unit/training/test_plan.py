@@ -1,4 +1,4 @@
-"""What a run will do is a pure function of its settings and the number of photographs."""
+"""What a run will do is a pure function of its settings and the number of images."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def test_the_batches_of_a_step_are_shuffled_apart() -> None:
 
 
 def test_orders_are_uniform() -> None:
-    """Each photograph comes first equally often: 6,000 epochs of 6, within 5 deviations of 1,000 each."""
+    """Each image comes first equally often: 6,000 epochs of 6, within 5 deviations of 1,000 each."""
     first = np.bincount([epoch_order(7, epoch, 6)[0] for epoch in range(6000)], minlength=6)
 
     assert np.all(np.abs(first - 1000) < 5 * math.sqrt(6000 * 1 / 6 * 5 / 6))
 
 
-def test_stand_ins_are_pure_and_reach_all_photographs() -> None:
+def test_stand_ins_are_pure_and_reach_all_images() -> None:
     found = [replacements(0, epoch, 3, 10, 32) for epoch in range(20)]
 
     assert all(np.array_equal(again, replacements(0, epoch, 3, 10, 32)) for epoch, again in enumerate(found))
@@ -53,7 +53,7 @@ def test_stand_ins_are_pure_and_reach_all_photographs() -> None:
 
 @pytest.mark.parametrize("accumulate", [1, 3])
 @pytest.mark.parametrize("processes", [1, 2])
-def test_an_epoch_shows_every_photograph_at_most_once(processes: int, accumulate: int) -> None:
+def test_an_epoch_shows_every_image_at_most_once(processes: int, accumulate: int) -> None:
     made = plan(50, processes, training__batch_size=8, training__epochs=3, training__accumulate=accumulate)
     ranks = [list(BatchPlan(made, rank=rank, processes=processes)) for rank in range(processes)]
 
@@ -94,21 +94,21 @@ def test_epochs_differ() -> None:
     assert len(orders) == 4
 
 
-def test_batch_larger_than_the_photographs_is_reduced_and_said() -> None:
+def test_batch_larger_than_the_images_is_reduced_and_said() -> None:
     made = plan(100, training__batch_size=128)
 
     assert made.batch_size == 100
     assert (made.steps_per_epoch, made.views_per_step) == (1, 800)
     assert made.remarks[0] == (
-        "Only 100 photographs for 128 a step: the batch is reduced to 100, and the learning rate with it."
+        "Only 100 images for 128 a step: the batch is reduced to 100, and the learning rate with it."
     )
 
 
-def test_accumulated_batch_larger_than_the_photographs() -> None:
+def test_accumulated_batch_larger_than_the_images() -> None:
     made = plan(100, training__batch_size=64, training__accumulate=4)
 
     assert (made.batch_size, made.accumulate, made.steps_per_epoch) == (64, 1, 1)
-    assert "Only 100 photographs for 256 a step: training.accumulate is reduced to 1" in made.remarks[0]
+    assert "Only 100 images for 256 a step: training.accumulate is reduced to 1" in made.remarks[0]
     assert plan(500, training__batch_size=128, training__accumulate=4).accumulate == 3
 
 
@@ -116,7 +116,7 @@ def test_reduced_batch_still_divides_among_processes() -> None:
     assert plan(101, 4, training__batch_size=128).batch_size == 100
 
 
-def test_too_few_photographs_to_learn_from_is_said() -> None:
+def test_too_few_images_to_learn_from_is_said() -> None:
     assert any("too few to learn much from" in remark for remark in plan(999).remarks)
     assert plan(1000).remarks == ()
 
@@ -130,9 +130,9 @@ def test_accumulation_is_said_to_add_no_positives_or_negatives() -> None:
 @pytest.mark.parametrize(
     ("photographs", "processes", "batch", "sentence"),
     [
-        (1, 1, 128, "holds 1 photograph; contrasting needs at least 2"),
+        (1, 1, 128, "holds 1 image; contrasting needs at least 2"),
         (5000, 3, 128, r"training.batch_size 128 does not divide among 3 processes; use 129"),
-        (3, 4, 128, "3 photographs cannot feed 4 processes; use fewer"),
+        (3, 4, 128, "3 images cannot feed 4 processes; use fewer"),
     ],
 )
 def test_impossible_plans(photographs: int, processes: int, batch: int, sentence: str) -> None:

@@ -21,7 +21,7 @@ from manyview.runs import RunFolder
 from manyview.training import renderer as choice
 from manyview.training.renderer import Costs
 from manyview.training.renderer import measure_costs as really_measure
-from tiny import Interrupting, TinyNet, train_tiny
+from tests.helpers.tiny import Interrupting, TinyNet, train_tiny
 
 DEVICE = {"training.renderer": "device"}
 DECODING = {"data.decode": "device"}
@@ -139,7 +139,7 @@ def test_auto_takes_the_shorter_step_and_says_why(
     run = train_tiny(photographs, tmp_path / "run", quiet=False)
     assert settled(run) == name
     assert capsys.readouterr().err.splitlines()[0] == (
-        f"Renderer {name}: for 4 photographs, rendering takes {render:.3g} s and cropping 0.2 s with 2 workers, "
+        f"Renderer {name}: for 4 images, rendering takes {render:.3g} s and cropping 0.2 s with 2 workers, "
         "the rest 0.1 s on the device, and a step 0.5 s."
     )
 
@@ -191,7 +191,7 @@ def test_measuring_leaves_the_run_as_it_is(photographs: Path, tmp_path: Path, mo
 def test_where_nothing_can_be_measured_the_run_says_what_is_wrong(tmp_path: Path) -> None:
     for index in range(4):
         (tmp_path / f"{index}.jpg").write_bytes(b"")
-    with pytest.raises(UserError, match="4 of 4 photographs cannot be read"):
+    with pytest.raises(UserError, match="4 of 4 images cannot be read"):
         train_tiny(tmp_path, tmp_path / "run")
 
 
@@ -235,7 +235,7 @@ def test_a_misspelt_renderer_is_refused_with_the_nearest(photographs: Path, tmp_
         train_tiny(photographs, tmp_path / "run", settings={"training.renderer": "devise"})
 
 
-def test_unreadable_photographs_are_skipped_counted_and_listed(photographs: Path, tmp_path: Path) -> None:
+def test_unreadable_images_are_skipped_counted_and_listed(photographs: Path, tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
     for file in photographs.iterdir():

@@ -12,7 +12,7 @@ from manyview.config import ConfigError, PretrainConfig, resolve
 from manyview.config.resolve import Assignment
 from manyview.errors import UserError
 from manyview.training.schedule import learning_rate
-from tiny import train_tiny
+from tests.helpers.tiny import train_tiny
 
 EPOCHS, SPE = 10, 7
 TOP = 0.1  # of 128 images of four pairs

@@ -20,7 +20,7 @@ ON_CPU = {"training.device": "cpu", "training.precision": "float32", "training.t
 
 
 def settled(photographs: Path, initial: InitialWeights | None = None, **settings: Any) -> Settled:
-    """Of the sixteen photographs; nothing may be built for it."""
+    """Of the sixteen images; nothing may be built for it."""
     values = {"data.images": str(photographs), **ON_CPU} | {key.replace("__", "."): v for key, v in settings.items()}
     config = resolve({}, [Assignment(key, value, "set") for key, value in values.items()])
     build = lambda _: pytest.fail("a method was built")  # noqa: E731
@@ -88,5 +88,5 @@ def test_a_decoding_device_renders(photographs: Path) -> None:
 def test_too_few_images_are_refused(tmp_path: Path) -> None:
     (tmp_path / "one.jpg").write_bytes(b"")
 
-    with pytest.raises(UserError, match="holds 1 photograph; contrasting needs at least 2"):
+    with pytest.raises(UserError, match="holds 1 image; contrasting needs at least 2"):
         settled(tmp_path)

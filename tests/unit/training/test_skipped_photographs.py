@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from manyview.errors import UserError
-from tiny import skipped_reasons, train_tiny, write_photographs
+from tests.helpers.tiny import skipped_reasons, train_tiny, write_images
 
 HALF = {"data.max_bad_fraction": 0.5}
 
@@ -27,12 +27,12 @@ def bomb() -> bytes:
 
 @pytest.fixture
 def spoilt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Sixteen good photographs, and one bad file of each kind."""
-    folder = write_photographs(tmp_path / "photos")
+    """Sixteen good images, and one bad file of each kind."""
+    folder = write_images(tmp_path / "photos")
     jpeg = (folder / "00.jpg").read_bytes()
     (folder / "truncated.jpg").write_bytes(jpeg[: len(jpeg) // 2])
     (folder / "empty.jpg").write_bytes(b"")
-    (folder / "text.jpg").write_text("not a photograph\n" * 20)
+    (folder / "text.jpg").write_text("not an image\n" * 20)
     (folder / "bomb.png").write_bytes(bomb())
     (folder / "dangling.jpg").symlink_to(tmp_path / "gone.jpg")
     (folder / "directory.jpg").mkdir()
@@ -66,7 +66,7 @@ def test_each_kind_is_skipped_counted_and_listed(
 
     assert skipped_reasons(run.path) == REASONS
     assert run.read_json("run.json")["plan"]["photographs"] == 23
-    assert "7 of 23 photographs could not be read and were replaced; see" in capsys.readouterr().err
+    assert "7 of 23 images could not be read and were replaced; see" in capsys.readouterr().err
 
 
 def test_bad_files_are_replaced_the_same_with_any_number_of_workers(spoilt: Path, tmp_path: Path) -> None:
@@ -82,17 +82,17 @@ def test_bad_files_are_replaced_the_same_with_any_number_of_workers(spoilt: Path
 
 
 def test_batches_stay_whole(spoilt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bad photograph's place is taken by another: as many views enter each step as without it."""
-    import manyview.training.loop as loop
+    """A bad image's place is taken by another: as many views enter each step as without it."""
+    import manyview.training.data as data
 
     sizes: list[int] = []
-    original: Any = loop.normalize
+    original: Any = data.normalize
 
     def counting(views: Any, *statistics: Any) -> Any:
         sizes.append(len(views))
         return original(views, *statistics)
 
-    monkeypatch.setattr(loop, "normalize", counting)
+    monkeypatch.setattr(data, "normalize", counting)
     train_tiny(spoilt, tmp_path / "run", settings=HALF, batch_size=23, epochs=3)
 
     assert sizes == [23, 23, 23]
@@ -103,7 +103,7 @@ def test_above_the_limit_the_run_stops_and_names_files(spoilt: Path, tmp_path: P
         train_tiny(spoilt, tmp_path / "run")
 
     sentence = str(caught.value)
-    assert "of 23 photographs cannot be read" in sentence
+    assert "of 23 images cannot be read" in sentence
     assert "above the limit of 5%" in sentence
     listed = skipped_reasons(tmp_path / "run")
     assert 0 < len(listed) <= 7
@@ -121,14 +121,12 @@ def test_more_than_five_names_are_counted(tmp_path: Path) -> None:
     for index in range(8):
         (folder / f"{index}.jpg").write_bytes(b"")
 
-    with pytest.raises(
-        UserError, match=r"8 of 8 photographs cannot be read, 100\.0%, .* 4\.jpg \(empty file\) and 3 more"
-    ):
+    with pytest.raises(UserError, match=r"8 of 8 images cannot be read, 100\.0%, .* 4\.jpg \(empty file\) and 3 more"):
         train_tiny(folder, tmp_path / "run", settings={"data.max_bad_fraction": 1.0})
 
 
 def test_no_limit_lets_a_few_good_ones_do_all_the_work(tmp_path: Path) -> None:
-    folder = write_photographs(tmp_path / "photos", 12)
+    folder = write_images(tmp_path / "photos", 12)
     for index in range(8):
         (folder / f"{index:02d}.jpg").write_bytes(b"")
 
@@ -137,7 +135,7 @@ def test_no_limit_lets_a_few_good_ones_do_all_the_work(tmp_path: Path) -> None:
     assert len(skipped_reasons(run.path)) == 8
 
 
-def test_good_photographs_leave_no_list(photographs: Path, tmp_path: Path) -> None:
+def test_good_images_leave_no_list(photographs: Path, tmp_path: Path) -> None:
     run = train_tiny(photographs, tmp_path / "run", epochs=1)
 
     assert not (run.path / "skipped.csv").exists()

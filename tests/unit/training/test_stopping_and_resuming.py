@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from manyview.errors import UserError
 from manyview.runs import RunFolder
 from manyview.training.plan import epoch_order
-from tiny import Interrupting, TinyNet, train_tiny, write_photographs
+from tests.helpers.tiny import Interrupting, TinyNet, train_tiny, write_images
 
 LAST = "step-000000008"
 
@@ -208,8 +208,8 @@ def test_killed_before_the_first_checkpoint(stopped: Path, uninterrupted: RunFol
 
 
 @pytest.mark.parametrize("change", ["added", "removed", "changed", "renamed"])
-def test_changed_photographs_are_refused(tmp_path: Path, change: str) -> None:
-    images = write_photographs(tmp_path / "photos", 8)
+def test_changed_images_are_refused(tmp_path: Path, change: str) -> None:
+    images = write_images(tmp_path / "photos", 8)
     with pytest.raises(KeyboardInterrupt):
         train_tiny(images, tmp_path / "run", backbone=Interrupting(1))
     victim = images / "03.jpg"
@@ -222,12 +222,12 @@ def test_changed_photographs_are_refused(tmp_path: Path, change: str) -> None:
     else:
         victim.rename(images / "77.jpg")
 
-    with pytest.raises(UserError, match=r"the photographs are not those that .* was started with \(8 then\)"):
+    with pytest.raises(UserError, match=r"the images are not those that .* was started with \(8 then\)"):
         resume(tmp_path / "run")
 
 
-def test_folder_of_photographs_may_have_moved(tmp_path: Path) -> None:
-    images = write_photographs(tmp_path / "photos", 8)
+def test_folder_of_images_may_have_moved(tmp_path: Path) -> None:
+    images = write_images(tmp_path / "photos", 8)
     with pytest.raises(KeyboardInterrupt):
         train_tiny(images, tmp_path / "run", backbone=Interrupting(1))
     moved = images.rename(tmp_path / "elsewhere")
@@ -330,7 +330,7 @@ def test_metrics_and_curves(photographs: Path, tmp_path: Path) -> None:
 def test_one_epoch_is_announced_as_one(photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train_tiny(photographs, tmp_path / "run", quiet=False, epochs=1)
 
-    assert "16 photographs, 1 epoch of 4 steps = 4 steps of 32 views; " in capsys.readouterr().err
+    assert "16 images, 1 epoch of 4 steps = 4 steps of 32 views; " in capsys.readouterr().err
 
 
 def test_announcement_and_lines_to_paste(photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -338,13 +338,13 @@ def test_announcement_and_lines_to_paste(photographs: Path, tmp_path: Path, caps
 
     words = capsys.readouterr().err
     assert re.search(
-        r"^16 photographs, 2 epochs of 4 steps = 8 steps of 32 views; learning rate 0\.003125; about \d+ s left",
+        r"^16 images, 2 epochs of 4 steps = 8 steps of 32 views; learning rate 0\.003125; about \d+ s left",
         words,
         re.M,
     )
-    assert "16 photographs are too few to learn much from" in words
+    assert "16 images are too few to learn much from" in words
     lines, _, verdict = words[words.index("import manyview") :].strip().rpartition("\n")
-    assert verdict.startswith("Undecided: 16 photographs are too few")
+    assert verdict.startswith("Undecided: 16 images are too few")
     names: dict[str, Any] = {}
     exec(lines, names)
     assert names["backbone"](torch.zeros(1, 3, 32, 32)).ndim == 4

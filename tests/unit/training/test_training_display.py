@@ -7,7 +7,7 @@ from rich.console import Console
 
 from manyview.runs.progress import StepClock
 from manyview.training.display import Display
-from terminal import bars
+from tests.helpers.terminal import bars
 
 
 def midway(console: Console) -> Display:

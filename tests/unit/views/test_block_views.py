@@ -22,7 +22,7 @@ IMAGE = RANDOM.integers(0, 256, (40, 56, 3), dtype=np.uint8)
 BANDS = RANDOM.integers(0, 65536, (40, 56, 5)).astype(np.uint16)
 
 
-def test_eight_normalised_views_by_default() -> None:
+def test_eight_normalized_views_by_default() -> None:
     views = BlockViews()(IMAGE)
     assert isinstance(views, torch.Tensor)
     assert views.shape == (8, 3, 224, 224)
@@ -31,7 +31,7 @@ def test_eight_normalised_views_by_default() -> None:
 
 
 @pytest.mark.parametrize("given", [{}, {"mean": (0.1, 0.2, 0.3), "std": (0.5, 0.25, 2.0)}, {"mean": (0.5, 0.5, 0.5)}])
-def test_normalisation_by_its_definition(given: dict[str, Any]) -> None:
+def test_normalization_by_its_definition(given: dict[str, Any]) -> None:
     raw = BlockViews(view_size=24, seed=1, output="uint8", **given).at(IMAGE, 3).numpy().astype(np.float64)
     imagenet = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
     mean, std = (np.array((imagenet | given)[name]).reshape(3, 1, 1) for name in ("mean", "std"))
@@ -57,7 +57,7 @@ def test_two_views_of_every_block_of_a_grid(grid: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (400, 20), (20, 400), (3000, 1)])
 @pytest.mark.parametrize("grid", [(2, 2), (5, 7)])
-def test_photographs_of_odd_sizes(size: tuple[int, int], grid: tuple[int, int]) -> None:
+def test_images_of_odd_sizes(size: tuple[int, int], grid: tuple[int, int]) -> None:
     width, height = size
     image = RANDOM.integers(0, 256, (height, width, 3), dtype=np.uint8)
     views = BlockViews(16, grid=grid)(image)
@@ -94,16 +94,16 @@ def test_bands_of_sixteen_bits() -> None:
         assert torch.equal(BlockViews(**options, output="uint8").at(same, 0), raw)
 
 
-def test_colours_change_in_the_bands_that_are_rgb_only() -> None:
+def test_colors_change_in_the_bands_that_are_rgb_only() -> None:
     options: dict[str, Any] = {"view_size": 16, "bands": 5, "seed": 2, "output": "uint8"}
     eight_bits = (BANDS // 257).astype(np.uint8)
     plain = BlockViews(**options).at(eight_bits, 0)
-    coloured = BlockViews(**options, rgb_bands=(3, 0, 1), jitter=1, grayscale=1).at(eight_bits, 0)
-    assert plain.dtype == coloured.dtype == torch.uint8
-    assert torch.equal(plain[:, [2, 4]], coloured[:, [2, 4]])
-    assert all(not torch.equal(plain[:, band], coloured[:, band]) for band in (0, 1, 3))
-    assert torch.equal(coloured[:, 0], coloured[:, 1])
-    assert torch.equal(coloured[:, 0], coloured[:, 3])
+    colored = BlockViews(**options, rgb_bands=(3, 0, 1), jitter=1, grayscale=1).at(eight_bits, 0)
+    assert plain.dtype == colored.dtype == torch.uint8
+    assert torch.equal(plain[:, [2, 4]], colored[:, [2, 4]])
+    assert all(not torch.equal(plain[:, band], colored[:, band]) for band in (0, 1, 3))
+    assert torch.equal(colored[:, 0], colored[:, 1])
+    assert torch.equal(colored[:, 0], colored[:, 3])
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_a_pickled_copy_goes_on_alike() -> None:
     assert all(torch.equal(ours, copied) for ours, copied in zip(views(IMAGE), again(IMAGE), strict=True))
 
 
-class SamePhotograph(Dataset[torch.Tensor]):
+class SameImage(Dataset[torch.Tensor]):
     def __init__(self, views: BlockViews) -> None:
         self.views = views
 
@@ -189,7 +189,7 @@ class SamePhotograph(Dataset[torch.Tensor]):
 def seen_in_workers(views: BlockViews, context: str, epochs: int, persistent: bool = False) -> list[bytes]:
     torch.manual_seed(0)
     loader = DataLoader(
-        SamePhotograph(views),
+        SameImage(views),
         batch_size=None,
         num_workers=2,
         multiprocessing_context=context,

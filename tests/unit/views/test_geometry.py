@@ -1,4 +1,4 @@
-"""Blocks of a photograph against the figures that follow from Section 3.1, and grids against their closed forms."""
+"""Blocks of an image against the figures that follow from Section 3.1, and grids against their closed forms."""
 
 from __future__ import annotations
 
@@ -108,9 +108,7 @@ def test_shares_and_overlaps_of_a_grid(grid: tuple[int, int], overlap: float) ->
 @pytest.mark.parametrize("size", [(640, 480), (97, 61), (1, 1), (2, 3), (400, 20), (20, 400), (2000, 1), (5, 7)])
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("overlap", [0.05, 0.2, 0.5])
-def test_blocks_cover_the_photograph_and_have_one_size(
-    size: tuple[int, int], grid: tuple[int, int], overlap: float
-) -> None:
+def test_blocks_cover_the_image_and_have_one_size(size: tuple[int, int], grid: tuple[int, int], overlap: float) -> None:
     """Sizes with fewer pixels than blocks, and panoramas, too."""
     width, height = size
     boxes = block_boxes(width, height, overlap, grid)
@@ -127,7 +125,7 @@ def test_blocks_cover_the_photograph_and_have_one_size(
             assert not (missed[1:] & missed[:-1]).any()
 
 
-def test_without_overlap_a_grid_that_divides_the_photograph_tiles_it() -> None:
+def test_without_overlap_a_grid_that_divides_the_image_tiles_it() -> None:
     for grid in GRIDS:
         counts = times_covered(5 * grid[1], 3 * grid[0], block_boxes(5 * grid[1], 3 * grid[0], 0, grid))
         assert (counts == 1).all()
@@ -140,7 +138,7 @@ def test_overlap_out_of_range(overlap: float) -> None:
 
 
 @pytest.mark.parametrize("size", [(0, 5), (5, 0), (-3, 5)])
-def test_photograph_without_pixels(size: tuple[int, int]) -> None:
+def test_image_without_pixels(size: tuple[int, int]) -> None:
     with pytest.raises(UserError, match="at least 1"):
         block_boxes(*size)
 

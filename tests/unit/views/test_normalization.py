@@ -25,7 +25,7 @@ def test_by_its_definition(shape: tuple[int, ...], dtype: type[np.generic], whit
     np.testing.assert_allclose(normalized.numpy(), by_definition(pixels, white, mean, std), rtol=1e-6, atol=1e-6)
 
 
-def test_every_value_of_imagenets_photographs() -> None:
+def test_every_value_of_imagenets_images() -> None:
     mean, std = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
     pixels = np.broadcast_to(np.arange(256, dtype=np.uint8), (3, 1, 256)).copy()
     normalized = normalize(torch.from_numpy(pixels), mean.tolist(), std.tolist()).numpy()

@@ -1,4 +1,4 @@
-"""What ``BlockViews`` takes for a photograph, and what it says to the rest."""
+"""What ``BlockViews`` takes for an image, and what it says to the rest."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def encoded(image: Image.Image, kind: str, **options: Any) -> bytes:
 
 
 def smooth(width: int, height: int) -> Image.Image:
-    """A photograph of soft shapes, which loses little when it is made smaller."""
+    """An image of soft shapes, which loses little when it is made smaller."""
     return Image.fromarray(RANDOM.integers(0, 256, (6, 8, 3), dtype=np.uint8)).resize((width, height))
 
 
@@ -51,7 +51,7 @@ def at_zero(photograph: Any, **options: Any) -> torch.Tensor:
     ],
     ids=["Pillow", "tensor", "contiguous tensor", "PNG", "BMP", "column-major", "upside-down"],
 )
-def test_every_kind_of_photograph_gives_the_same_views(photograph: Any) -> None:
+def test_every_kind_of_image_gives_the_same_views(photograph: Any) -> None:
     assert torch.equal(at_zero(photograph), at_zero(IMAGE))
 
 
@@ -82,7 +82,7 @@ def test_files_are_turned_upright(orientation: int, kind: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["L", "CMYK"])
-def test_jpegs_of_other_colours(mode: str) -> None:
+def test_jpegs_of_other_colors(mode: str) -> None:
     file = encoded(Image.fromarray(IMAGE).convert(mode), "JPEG", quality=95)
     with Image.open(io.BytesIO(file)) as image:
         np.testing.assert_array_equal(open_image(file).decode(), np.asarray(image.convert("RGB")))
@@ -136,7 +136,7 @@ def test_a_file_gives_the_views_that_a_run_makes_of_it(kind: str, size: tuple[in
     np.testing.assert_array_equal(at_zero(file).numpy(), render_views(pixels, parameters, 16))
 
 
-def test_deep_grey_is_scaled() -> None:
+def test_deep_gray_is_scaled() -> None:
     deep = np.arange(40 * 56, dtype=np.uint16).reshape(40, 56) * 29
     grey = np.round(deep / 257).astype(np.uint8)
     expected = at_zero(np.dstack([grey] * 3))
@@ -163,7 +163,7 @@ def test_deep_grey_is_scaled() -> None:
         (b"", "0 bytes cannot be decoded"),
     ],
 )
-def test_photographs_that_are_not_understood(photograph: Any, message: str) -> None:
+def test_images_that_are_not_understood(photograph: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         BlockViews(view_size=16)(photograph)
 
@@ -178,12 +178,12 @@ def test_photographs_that_are_not_understood(photograph: Any, message: str) -> N
         (b"bytes", "takes arrays and tensors, if bands are given, not bytes"),
     ],
 )
-def test_photographs_of_other_bands_than_said(photograph: Any, message: str) -> None:
+def test_images_of_other_bands_than_said(photograph: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
         BlockViews(view_size=16, bands=4, output="uint8")(photograph)
 
 
-def test_a_wrong_type_of_photograph() -> None:
+def test_a_wrong_type_of_image() -> None:
     # Executed annotations would refuse it first; users run without them.
     with pytest.raises(UserError, match="takes Pillow images, arrays, tensors, encoded bytes, not str"):
         inspect.unwrap(array_pixels)("photo.jpg", None)

@@ -89,7 +89,7 @@ def test_fallback_crop_keeps_a_pixel_where_torchvision_has_none() -> None:
     assert sample(WholeViewsConfig(scale=(1.0, 1.0), ratio=ratio), 1, 1, 5)[0].crop == (0, 2, 1, 3)
 
 
-def test_share_of_the_photograph_that_a_block_view_shows() -> None:
+def test_share_of_the_image_that_a_block_view_shows() -> None:
     shares = []
     for view in sample(BlockViewsConfig(overlap=0.2), 3000, 1000, 1000):
         left, top, right, bottom = view.crop
@@ -152,7 +152,7 @@ def assert_frequency(happened: list[bool], probability: float) -> None:
 
 
 @pytest.mark.parametrize("kind", [BlockViewsConfig, WholeViewsConfig])
-def test_realised_frequency_of_each_operation(kind: type[BlockViewsConfig] | type[WholeViewsConfig]) -> None:
+def test_realized_frequency_of_each_operation(kind: type[BlockViewsConfig] | type[WholeViewsConfig]) -> None:
     views = sample(kind(), 5_000)
     simsiam = {"flip": 0.5, "jitter": 0.8, "grayscale": 0.2, "blur": 0.5, "solarize": 0.0}
     for name, probability in simsiam.items():
@@ -160,7 +160,7 @@ def test_realised_frequency_of_each_operation(kind: type[BlockViewsConfig] | typ
             assert_frequency([FREQUENCIES[name](view) for view in views[member::2]], probability)
 
 
-def test_realised_frequency_where_the_views_of_a_pair_differ() -> None:
+def test_realized_frequency_where_the_views_of_a_pair_differ() -> None:
     views = sample(BlockViewsConfig(blur=(0.5, 0.1), solarize=(0.35, 0.2), flip=0.3, grayscale=0.7), 5_000)
     for name, first, second in [
         ("blur", 0.5, 0.1),

@@ -11,7 +11,7 @@ from PIL import Image
 from manyview.config import BlockViewsConfig
 from manyview.images import open_image
 from manyview.views import largest_shrink, render_views, sample_views, shrink_crops
-from references.torchvision_views import PLAIN, photograph
+from tests.references.torchvision_views import PLAIN, photograph
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def encode(image: np.ndarray, **options: object) -> bytes:
 
 
 @pytest.mark.parametrize("orientation", [1, 6])
-def test_views_of_a_photograph_decoded_smaller_show_the_same(orientation: int) -> None:
+def test_views_of_a_image_decoded_smaller_show_the_same(orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     small = Image.fromarray(photograph(200, 150, seed=3)).resize((1600, 1200), Image.Resampling.BICUBIC)

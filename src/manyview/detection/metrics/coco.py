@@ -24,9 +24,9 @@ def coco_average_precision(
 ) -> dict[str, dict[str, Any]]:
     """COCO's average precision: over IoU .5 to .95, at .5 and at .75, and of small, medium and large objects.
 
-    The figures are pycocotools' own for the label file as it stands. Boxes are compared as labelled, beyond the
-    photograph or without area as they may be. Crowds are ignored; VOC's difficult objects are not, as COCO knows none.
-    At most the 100 best results of each class in a photograph count. For masks, the size of a result is that of its
+    The figures are pycocotools' own for the label file as it stands. Boxes are compared as labeled, beyond the
+    image or without area as they may be. Crowds are ignored; VOC's difficult objects are not, as COCO knows none.
+    At most the 100 best results of each class in an image count. For masks, the size of a result is that of its
     mask, not of its box.
 
     Args:
@@ -95,7 +95,7 @@ def _objects(labels: DetectionLabels) -> list[dict[str, Any]]:
                 "id": len(annotations) + 1,
                 "image_id": image,
                 "category_id": labels.category_ids[objects.labels[place] - 1],
-                "bbox": objects.labelled_boxes[place].tolist(),
+                "bbox": objects.labeled_boxes[place].tolist(),
                 "area": float(objects.area[place]),
                 "iscrowd": int(objects.crowd[place]),
             }

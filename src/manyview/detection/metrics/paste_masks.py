@@ -1,4 +1,4 @@
-"""Masks of detections: from the small one that fills a box to the pixels of the photograph."""
+"""Masks of detections: from the small one that fills a box to the pixels of the image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from manyview.labels import Rle, encode_mask
 
 
 class Window(NamedTuple):
-    """A part of a photograph.
+    """A part of an image.
 
     Attributes:
         left: its first column.
@@ -28,12 +28,12 @@ class Window(NamedTuple):
 
 
 def paste(mask: Float[Tensor, "side side"], box: Float[Tensor, " 4"], width: int, height: int) -> Window:
-    """A mask stretched over its box and sampled at the centres of the photograph's pixels, as Detectron2 does it.
+    """A mask stretched over its box and sampled at the centers of the image's pixels, as Detectron2 does it.
 
     Args:
         mask: probabilities.
         box: left, top, right, bottom in pixels; right over left, and bottom over top.
-        width: of the photograph, in pixels.
+        width: of the image, in pixels.
         height: likewise.
 
     Returns:
@@ -60,12 +60,12 @@ def encode_box_masks(
     height: int,
     threshold: float = 0.5,
 ) -> list[Rle]:
-    """Masks of a detector as compressed run lengths of the photograph's size, one after the other.
+    """Masks of a detector as compressed run lengths of the image's size, one after the other.
 
     Args:
         masks: probabilities, each over its box: "box_masks" of a detector.
         boxes: left, top, right, bottom in pixels.
-        width: of the photograph, in pixels.
+        width: of the image, in pixels.
         height: likewise.
         threshold: pixels with at least this probability belong to the object.
 

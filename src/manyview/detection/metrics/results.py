@@ -36,11 +36,11 @@ def to_coco_results(
     """What a detector found, as entries of COCO's result format.
 
     Args:
-        outputs: of each photograph, as ``Detector`` gives them: "boxes" (n, 4: left, top, right, bottom in the
-            photograph's pixels), "labels" (n, from 1), "scores" (n), and perhaps "box_masks" (n, side, side).
-        image_ids: of the photographs.
+        outputs: of each image, as ``Detector`` gives them: "boxes" (n, 4: left, top, right, bottom in the
+            image's pixels), "labels" (n, from 1), "scores" (n), and perhaps "box_masks" (n, side, side).
+        image_ids: of the images.
         category_ids: of the classes; the label i + 1 stands for the i-th.
-        sizes: width and height of the photographs in pixels.
+        sizes: width and height of the images in pixels.
         mask_threshold: pixels with at least this probability belong to the object.
 
     Returns:
@@ -79,7 +79,7 @@ def write_results(file: Path, results: Sequence[Mapping[str, Any]]) -> None:
 
 
 def read_results(file: Path, labels: DetectionLabels) -> list[dict[str, Any]]:
-    """Read a result file, whoever wrote it, for the photographs and classes of some labels.
+    """Read a result file, whoever wrote it, for the images and classes of some labels.
 
     Args:
         file: the ``.json``.
@@ -89,7 +89,7 @@ def read_results(file: Path, labels: DetectionLabels) -> list[dict[str, Any]]:
         Its entries, masks as compressed run lengths. Entries of other categories are left out, as pycocotools does.
 
     Raises:
-        UserError: the file is missing, or no result file, or for other photographs.
+        UserError: the file is missing, or no result file, or for other images.
     """
     entries = read_json(file, "results")
     if not isinstance(entries, list):

@@ -22,7 +22,7 @@ _EVERY = 10  # tenths of recall
 
 
 class _Truth(NamedTuple):
-    """The objects of one class in one photograph."""
+    """The objects of one class in one image."""
 
     boxes: Float64[np.ndarray, "objects 4"]
     ignored: Bool[np.ndarray, " objects"]
@@ -33,7 +33,7 @@ def voc_average_precision(
 ) -> dict[str, Any]:
     """VOC's average precision at an IoU of .5, and as Detectron2 has it at .75 and over .5 to .95.
 
-    From the best result of a class to the worst: it belongs to the object of its photograph with which its IoU is
+    From the best result of a class to the worst: it belongs to the object of its image with which its IoU is
     highest. It is right if that IoU is at least the one asked for and no better result was right by the same object,
     and is left out if it belongs so to a difficult object or to a crowd. VOC's boxes include their last pixel; here
     they end at its edge, which gives the same IoU. Results of equal scores count in the order given. Detectron2 asks
@@ -71,7 +71,7 @@ def _truths(labels: DetectionLabels) -> dict[int, dict[int, _Truth]]:
     """The objects by category and image."""
     truths: dict[int, dict[int, _Truth]] = {category: {} for category in labels.category_ids}
     for image, objects in zip(labels.image_ids, labels.objects, strict=True):
-        corners = objects.labelled_boxes.copy()
+        corners = objects.labeled_boxes.copy()
         corners[:, 2:] += corners[:, :2]
         for label in np.unique(objects.labels):
             own = objects.labels == label
@@ -85,7 +85,7 @@ def _found(labels: DetectionLabels, results: Sequence[Mapping[str, Any]]) -> dic
     found: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
     known = set(labels.image_ids)
     for result in results:
-        assert result["image_id"] in known, "results must be for photographs of the labels"
+        assert result["image_id"] in known, "results must be for images of the labels"
         found[result["category_id"]].append(result)
     for category in found:
         found[category].sort(key=lambda result: -float(result["score"]))
@@ -107,7 +107,7 @@ def _of_class(truths: Mapping[int, _Truth], found: Sequence[Mapping[str, Any]], 
 
 
 def _best(truth: _Truth | None, box: Sequence[float | int]) -> tuple[int, float]:
-    """Which object of its photograph a result overlaps most, the first of equal ones, and with what IoU."""
+    """Which object of its image a result overlaps most, the first of equal ones, and with what IoU."""
     if truth is None:
         return -1, -1.0
     left, top, width, height = box

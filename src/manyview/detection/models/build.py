@@ -12,8 +12,9 @@ from manyview.detection.models.c4 import c4_parts
 from manyview.detection.models.detector import Detector, HeadSizes, Resizing
 from manyview.detection.models.fpn import fpn_parts
 from manyview.detection.models.weight_check import landed
-from manyview.detection.settings import ARCHITECTURES, MAX_SIDE, REGIONS, TEST_PROPOSALS
+from manyview.detection.settings import ARCHITECTURES
 from manyview.errors import UserError
+from manyview.options.detection import MAX_SIDE, REGIONS, TEST_PROPOSALS
 
 
 def build_detector(
@@ -37,7 +38,7 @@ def build_detector(
 
     Args:
         architecture: "c4" (MoCo's protocol; see ``models.c4``) or "fpn" (see ``models.fpn``).
-        backbone: a torchvision ResNet, such as ``load_backbone`` gives; copied. Its ``mean`` and ``std`` normalise the
+        backbone: a torchvision ResNet, such as ``load_backbone`` gives; copied. Its ``mean`` and ``std`` normalize the
             detector's images.
         classes: without the background.
         masks: whether to predict masks.

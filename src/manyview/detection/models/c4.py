@@ -5,13 +5,13 @@ The protocol stands in MoCo (arXiv 1911.05722, Section 4.2 and Appendix) and its
 a proposal network as wide as the body's map, 12,000 and 2,000 proposals before and after suppression in training, 6,000
 and 1,000 in test, proposals kept however far their anchors reach over the border; RoIAlign to 14 x 14 with the
 half-pixel offset and adaptive sampling; the fifth stage and one more norm as box head; a box for each class; L1 losses
-with Detectron2's normalisers; 512 regions, a quarter of them foreground; masks of 14 x 14 from the box head's own maps;
+with Detectron2's normalizers; 512 regions, a quarter of them foreground; masks of 14 x 14 from the box head's own maps;
 every norm in training mode; nothing frozen; images padded no further than the largest of the batch; Detectron2's laws
 of initial weights; its pasting of masks.
 
 Known differences, without effect on figures as far as we know:
 
-- Photographs are grouped by aspect ratio over the whole batch, where there are enough of each kind to fill one;
+- Images are grouped by aspect ratio over the whole batch, where there are enough of each kind to fill one;
   Detectron2 groups the one or two of each device.
 - Suppression of proposals ranks them by the logit's sigmoid in float32, so logits over 17 tie; Detectron2 ranks logits.
 - Proposals thinner than 1/1000 pixel and detections thinner than 1/100 are dropped; Detectron2 drops empty ones only.

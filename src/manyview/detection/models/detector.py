@@ -55,7 +55,7 @@ class Detector(GeneralizedRCNN):  # type: ignore[misc]
     """torchvision's Faster or Mask R-CNN around a backbone; ``build_detector`` makes it.
 
     It is called as torchvision's are and answers as they do, but for the masks that it finds: each is that of its box,
-    as a hundred masks of a photograph of 12 megapixels would take 5 GB.
+    as a hundred masks of an image of 12 megapixels would take 5 GB.
 
     Attributes:
         architecture: "c4" or "fpn".
@@ -76,14 +76,14 @@ class Detector(GeneralizedRCNN):  # type: ignore[misc]
         """Losses in training mode, detections in eval mode.
 
         Args:
-            images: pixels from 0 to 1, not normalised, each of its own size, channels as the backbone's.
+            images: pixels from 0 to 1, not normalized, each of its own size, channels as the backbone's.
             targets: of each image, in training: "boxes" (N, 4) float (left, top, right, bottom) in pixels, of positive
                 width and height; "labels" (N,) int64 from 1 to ``classes``; with masks, "masks" (N, height, width)
                 uint8 or bool. N may be 0.
 
         Returns:
             in training: "loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg" and, with masks,
-            "loss_mask", whose sum is to be minimised. In eval mode, of each image: "boxes" (N, 4) in its pixels,
+            "loss_mask", whose sum is to be minimized. In eval mode, of each image: "boxes" (N, 4) in its pixels,
             "labels" (N,), "scores" (N,) from .05 to 1 in falling order, N at most 100, and, with masks, "box_masks"
             (N, side, side), probabilities in equal cells of the box, which ``encode_box_masks`` takes to pixels.
 
@@ -103,10 +103,10 @@ class Detector(GeneralizedRCNN):  # type: ignore[misc]
 
 
 class Resizing(GeneralizedRCNNTransform):  # type: ignore[misc]
-    """torchvision's normalisation and batching; sizes and filters are Detectron2's.
+    """torchvision's normalization and batching; sizes and filters are Detectron2's.
 
     torchvision shrinks without a low-pass filter, and pastes masks into canvases of the image's size, which large
-    photographs have no memory for; here they stay those of the boxes.
+    images have no memory for; here they stay those of the boxes.
 
     Args:
         short_sides: of which one is drawn for each image in training, in pixels.

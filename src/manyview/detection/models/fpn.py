@@ -57,7 +57,7 @@ def fpn_parts(backbone: Backbone, sizes: HeadSizes, pyramid_norm: bool) -> Parts
     Args:
         backbone: a torchvision ResNet, whose layers become the detector's.
         sizes: of the heads.
-        pyramid_norm: batch normalisation after the pyramid's convolutions.
+        pyramid_norm: batch normalization after the pyramid's convolutions.
     """
     widths = [backbone.out_channels // 2**halvings for halvings in (3, 2, 1, 0)]
     norm = nn.BatchNorm2d if pyramid_norm else None

@@ -19,7 +19,7 @@ class Landing:
         network: the backbone's name.
         architecture: the detector's.
         convolutions: how many of the backbone's convolutions have all their weights there, and how many there are.
-        norms: the same of the normalisation layers, running statistics included.
+        norms: the same of the normalization layers, running statistics included.
         absent: the backbone's names of the weights that are not there, or are others.
     """
 
@@ -30,7 +30,7 @@ class Landing:
     absent: tuple[str, ...]
 
     def __str__(self) -> str:
-        counts = ((*self.convolutions, "convolutions"), (*self.norms, "normalisation layers"))
+        counts = ((*self.convolutions, "convolutions"), (*self.norms, "normalization layers"))
         found = " and ".join(f"{there} of {all_} {what}" for there, all_, what in counts)
         line = f"{found} of {self.network} are in the {self.architecture} detector"
         return f"{line}; not {', '.join(self.absent[:3])}{', ...' * (len(self.absent) > 3)}" if self.absent else line

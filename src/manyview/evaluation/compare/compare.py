@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from manyview.errors import UserError
 from manyview.evaluation.compare.group import Group, make_groups
@@ -13,6 +12,8 @@ from manyview.evaluation.compare.protocols import compared, differing, sentence
 from manyview.evaluation.compare.summary import PRETRAINED, common_fraction, summary_rows
 from manyview.evaluation.compare.tables import as_csv, as_markdown
 from manyview.evaluation.session import RESULT_FILE, write_result
+from manyview.options.base import StrPath, verb
+from manyview.options.labelled import CompareOptions
 from manyview.runs import atomic_write, provenance
 from manyview.runs.files import plain
 from manyview.runs.output import claim_folder
@@ -20,17 +21,9 @@ from manyview.runs.output import claim_folder
 TABLE_FILE, CSV_FILE, PICTURE_FILE = "comparison.md", "comparison.csv", "comparison.png"
 KIND = "comparison of evaluations"
 
-Place = str | os.PathLike[str]
 
-
-def compare(
-    evaluations: Iterable[Place] = (),
-    *,
-    groups: Mapping[str, Sequence[Place]] | None = None,
-    baseline: str | None = None,
-    out: Place | None = None,
-    classes: int | None = 20,
-) -> dict[str, Any]:
+@verb(CompareOptions)
+def compare(evaluations: Iterable[StrPath] = (), **options: Unpack[CompareOptions]) -> dict[str, Any]:
     """Set evaluations of one kind side by side: mean and deviation over seeds, and differences by class.
 
     Evaluations that repeat one another with another seed are joined to a group, whose mean and sample standard
@@ -44,10 +37,7 @@ def compare(
     Args:
         evaluations: folders that hold the metrics.json of ``linear_evaluation``, ``knn_evaluation`` or
             ``low_label_evaluation``, such files, or folders of such folders.
-        groups: the same as groups by name, which are joined by nothing else. A group of one evaluation stands alone.
-        baseline: name of the group that the others' differences refer to; None for the first.
-        out: folder for metrics.json, comparison.md, comparison.csv and comparison.png; None: nothing is written.
-        classes: how many the picture shows, those of the largest mean difference; None for all. All are in the files.
+        **options: as ``CompareOptions`` declares them.
 
     Returns:
         Plain data, as in metrics.json: "protocol" ("kind" of evaluation, "baseline", "classes", "val" (counts),
@@ -60,6 +50,7 @@ def compare(
         UserError: if there is nothing to compare, an evaluation is missing, damaged, given twice, or not to be compared
             with the others, there is no such baseline, or ``out`` holds results already or cannot be written.
     """
+    groups, baseline, out, classes = options["groups"], options["baseline"], options["out"], options["classes"]
     if classes is not None and classes < 1:
         raise UserError(f"classes must be at least 1, not {classes}")
     if out is not None:

@@ -20,8 +20,8 @@ from manyview.evaluation.compare.tables import label, percent
 from manyview.evaluation.probe.figure import chance
 
 _INK, _PALE, _GRID, _GRAY = "#222222", "#6b6b6b", "#e4e4e4", "#9a9a9a"
-# Okabe and Ito's, told apart by the colour-blind too; the baseline has the first.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A4B00", "#000000")
+# Okabe and Ito's, told apart by the color-blind too; the baseline has the first.
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A4B00", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _WIDTH, _DPI = 9.0, 150  # inches, dots an inch
 _LINE, _ROW, _CURVES = 0.24, 0.34, 3.8  # inches: a class, a group's bar, the low-label curves
@@ -74,16 +74,16 @@ def _class_height(others: int) -> float:
 
 
 def _styles(result: dict[str, Any]) -> dict[str, tuple[str, str]]:
-    """The colour and the mark of each group, the baseline's first; no two have both in common."""
+    """The color and the mark of each group, the baseline's first; no two have both in common."""
     names = [result["protocol"]["baseline"], *other_groups(result)]
-    count = len(_COLOURS)
+    count = len(_COLORS)
     return {
-        name: (_COLOURS[place % count], _MARKERS[(place + place // count) % len(_MARKERS)])
+        name: (_COLORS[place % count], _MARKERS[(place + place // count) % len(_MARKERS)])
         for place, name in enumerate(names)
     }
 
 
-def _colour(row: dict[str, Any], result: dict[str, Any]) -> str:
+def _color(row: dict[str, Any], result: dict[str, Any]) -> str:
     return _styles(result)[row["group"]][0] if row["network"] == PRETRAINED else _GRAY
 
 
@@ -105,7 +105,7 @@ def _draw_bars(part: Any, result: dict[str, Any]) -> None:
         means, stds = (_numbers(row["summary"][metric][key] for row in rows) for key in ("mean", "std"))
         places = np.arange(len(rows))
         errors = np.nan_to_num(stds)
-        axes.barh(places, np.nan_to_num(means), height=0.62, color=[_colour(row, result) for row in rows])
+        axes.barh(places, np.nan_to_num(means), height=0.62, color=[_color(row, result) for row in rows])
         known = np.isfinite(stds)  # a single figure has no whisker, not one of length 0
         axes.errorbar(means[known], places[known], xerr=errors[known], fmt="none", color=_INK, capsize=2.5, linewidth=1)
         for place, (mean, error, std) in enumerate(zip(means, errors, stds, strict=True)):
@@ -125,7 +125,7 @@ def _draw_bars(part: Any, result: dict[str, Any]) -> None:
 
 
 def _draw_curves(part: Any, result: dict[str, Any]) -> None:
-    """A line of mAP for each group against the number of labelled photographs."""
+    """A line of mAP for each group against the number of labeled images."""
     styles = _styles(result)
     axes = part.subplots()
     lines: dict[str, list[dict[str, Any]]] = {}
@@ -138,7 +138,7 @@ def _draw_curves(part: Any, result: dict[str, Any]) -> None:
             [row["images"] for row in rows],
             means,
             np.nan_to_num(stds),
-            color=_colour(rows[0], result),
+            color=_color(rows[0], result),
             linestyle="-" if trained else "--",
             marker=styles[rows[0]["group"]][1] if trained else "x",
             markersize=4.5,
@@ -152,7 +152,7 @@ def _draw_curves(part: Any, result: dict[str, Any]) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     deviations = any(row["over"] for row in result["results"])
     note = "; whiskers: standard deviation over evaluations, or over draws of one" if deviations else ""
-    axes.set_xlabel(f"labelled photographs{note}", fontsize=9, color=_INK)
+    axes.set_xlabel(f"labeled images{note}", fontsize=9, color=_INK)
     axes.set_ylabel("mAP (%)", fontsize=9, color=_INK)
     _tidy(axes, "y")
     handles, labels = axes.get_legend_handles_labels()

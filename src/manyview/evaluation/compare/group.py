@@ -3,7 +3,7 @@
 Two evaluations repeat each other if their protocols are the same but for seeds and weights, and the weights are the
 same, or those of two pre-training runs whose config.json is the same but for ``training.seed``. Where the runs'
 folders are no longer there, nobody can tell: then only those that stand in one folder or group count as repetitions.
-Those may also have run on another device, with other versions or with the photographs in another place. The same
+Those may also have run on another device, with other versions or with the images in another place. The same
 weights with the same seed are never a repetition.
 """
 

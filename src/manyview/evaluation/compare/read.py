@@ -48,9 +48,9 @@ class Point:
     """What one backbone gave with one amount of labels.
 
     Attributes:
-        fraction: of the training photographs; None where an evaluation has but one amount.
+        fraction: of the training images; None where an evaluation has but one amount.
         images: how many those are; None likewise.
-        runs: the figures of each draw of the photographs; one where nothing is drawn.
+        runs: the figures of each draw of the images; one where nothing is drawn.
     """
 
     fraction: float | None
@@ -102,8 +102,8 @@ KINDS = (
 
 _OLDER_TAGS = {
     "multi-label linear classification on a frozen backbone": "linear",
-    "multi-label classification by the nearest neighbours of a frozen backbone's features": "knn",
-    "one-vs-rest linear classification on a frozen backbone's features of some training photographs": "probe",
+    "multi-label classification by the nearest neighbors of a frozen backbone's features": "knn",
+    "one-vs-rest linear classification on a frozen backbone's features of some training images": "probe",
 }
 """Of files without a tag, which earlier versions wrote: what "evaluation" says in their protocols."""
 

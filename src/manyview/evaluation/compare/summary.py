@@ -27,7 +27,7 @@ def summary_rows(groups: Sequence[Group], baseline: str) -> list[dict[str, Any]]
     Returns:
         rows with "group" (its name; for untrained backbones of the groups that share them, None for all), "network"
         ("pretrained" or "random_init"), "fraction" and "images" (None but for kinds of evaluation that vary the number
-        of labels), "over" (what "std" is the deviation over: "evaluations"; "draws" of the labelled photographs, where
+        of labels), "over" (what "std" is the deviation over: "evaluations"; "draws" of the labeled images, where
         a group is one evaluation; None for a single figure), "summary" (what ``summarise`` gives), "intervals" (over
         images, of a single figure that has them, else None) and "difference" (of means to the baseline's, by metric;
         None for the baseline itself, and where it has no such fraction).
@@ -145,7 +145,7 @@ class ClassDifferences:
 
     Attributes:
         name: of the class.
-        positives: validation photographs that show it.
+        positives: validation images that show it.
         baseline: the baseline's mean average precision; None where undefined.
         others: of the other groups, in their order, the difference to it; None where undefined.
     """

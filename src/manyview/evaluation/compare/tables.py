@@ -236,7 +236,7 @@ def _notes(result: dict[str, Any]) -> list[str]:
     if any(row["over"] == "evaluations" for row in rows):
         notes.append("±: standard deviation over the n evaluations of a group.")
     if any(row["over"] == "draws" for row in rows):
-        notes.append("±, where a group is one evaluation: standard deviation over its n draws of the labelled images.")
+        notes.append("±, where a group is one evaluation: standard deviation over its n draws of the labeled images.")
     notes += _interval_notes(result)
     absent = sum(count == 0 for count in result["protocol"]["val"]["positives"])
     if absent:

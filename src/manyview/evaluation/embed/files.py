@@ -1,4 +1,4 @@
-"""What a file of features holds: a row a photograph, and the record of how they were made."""
+"""What a file of features holds: a row an image, and the record of how they were made."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CHUNK_BYTES = 2**24
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """Some photographs, in the order of the file.
+    """Some images, in the order of the file.
 
     Attributes:
         images: relative names, as text (see ``as_text``).
@@ -27,9 +27,9 @@ class Rows:
     """
 
     images: list[str]
-    sizes: Int[np.ndarray, "photographs 2"]
-    features: Float[np.ndarray, "photographs pooled_dim"]
-    patches: Float[np.ndarray, "photographs rows columns dim"] | None = None
+    sizes: Int[np.ndarray, "images 2"]
+    features: Float[np.ndarray, "images pooled_dim"]
+    patches: Float[np.ndarray, "images rows columns dim"] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -61,7 +61,7 @@ class FeaturesFile(ABC):
 
     Attributes:
         record: how the features were made, as ``embed`` returns it.
-        count: photographs.
+        count: images.
     """
 
     record: dict[str, Any]

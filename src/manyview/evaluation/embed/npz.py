@@ -28,7 +28,7 @@ _COPIED_AT_ONCE = 2**20
 class NpzRows(Writer):
     """Writes ``images``, ``sizes``, ``features``, where rows have them ``patches``, and ``record``, which is JSON.
 
-    How many photographs can be read is known only at the end, but an array's shape stands at its beginning. So the
+    How many images can be read is known only at the end, but an array's shape stands at its beginning. So the
     arrays' bytes are gathered in nameless files on the same disk, which the system removes whatever happens, and are
     copied into the archive in the end.
 

@@ -1,4 +1,4 @@
-"""Features as Parquet: one row a photograph, row groups written as they are made."""
+"""Features as Parquet: one row an image, row groups written as they are made."""
 
 from __future__ import annotations
 
@@ -146,14 +146,14 @@ class ParquetFeatures(FeaturesFile):
             raise UserError(f"{self.path} is damaged or no Parquet file ({' '.join(str(error).split())})") from error
 
 
-def _lists(numbers: Float[np.ndarray, "photographs numbers"]) -> Any:
+def _lists(numbers: Float[np.ndarray, "images numbers"]) -> Any:
     """A column of lists of fixed size."""
     import pyarrow as pa
 
     return pa.FixedSizeListArray.from_arrays(pa.array(numbers.reshape(-1)), numbers.shape[1])
 
 
-def _numbers(column: Any) -> Float[np.ndarray, "photographs numbers"]:
+def _numbers(column: Any) -> Float[np.ndarray, "images numbers"]:
     """The same back."""
     return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
 

@@ -23,17 +23,17 @@ class StoredFeatures:
     r"""What a file of features holds.
 
     Attributes:
-        images: names relative to the folder of photographs; bytes that are no UTF-8 are written ``\udcXX``.
-        sizes: width and height of each photograph in pixels.
+        images: names relative to the folder of images; bytes that are no UTF-8 are written ``\udcXX``.
+        sizes: width and height of each image in pixels.
         features: pooled features, float32 or float16.
         patches: feature maps, places first; None if the file has none, or they were not asked for.
         record: how they were made: "protocol", "results", "provenance".
     """
 
     images: tuple[str, ...]
-    sizes: Int[np.ndarray, "photographs 2"]
-    features: Float[np.ndarray, "photographs pooled_dim"]
-    patches: Float[np.ndarray, "photographs rows columns dim"] | None
+    sizes: Int[np.ndarray, "images 2"]
+    features: Float[np.ndarray, "images pooled_dim"]
+    patches: Float[np.ndarray, "images rows columns dim"] | None
     record: dict[str, Any]
 
 

@@ -1,15 +1,14 @@
-"""Features of a folder of photographs, pooled and by place, to a file."""
+"""Features of a folder of images, pooled and by place, to a file."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Unpack
 
 import numpy as np
 from jaxtyping import Float
@@ -27,6 +26,8 @@ from manyview.evaluation.features.extract import FeatureSettings, Maps, feature_
 from manyview.evaluation.settings import describe_extraction
 from manyview.images import ImageFiles, find_images
 from manyview.images.skipped import SkippedImages
+from manyview.options.base import StrPath, recorded, select, verb
+from manyview.options.unlabelled import EmbedOptions
 from manyview.pooling import pool as pool_maps
 from manyview.runs import atomic_write, provenance
 from manyview.runs.output import claim_files
@@ -41,7 +42,7 @@ RECORD_SUFFIX, SKIPPED_SUFFIX = ".json", ".skipped.csv"
 
 @dataclass(frozen=True, slots=True)
 class FileSettings:
-    """What is written of each photograph; checked when made.
+    """What is written of each image; checked when made.
 
     Raises:
         UserError: if a value is out of range.
@@ -58,31 +59,15 @@ class FileSettings:
         )
 
 
-def embed(
-    weights: str | os.PathLike[str],
-    *,
-    images: str | os.PathLike[str],
-    out: str | os.PathLike[str],
-    list: str | os.PathLike[str] | None = None,
-    pool: str = "gamp",
-    size: int = 224,
-    patches: bool = False,
-    dtype: str = "float32",
-    batch_size: int = 64,
-    max_bad_fraction: float | int = 0.05,
-    workers: int | None = None,
-    device: str = "auto",
-    precision: str = "auto",
-    backbone: str | None = None,
-    progress: Progress = no_progress,
-) -> dict[str, Any]:
-    """Write the features of a folder's photographs to one file, which ``read_features`` reads.
+@verb(EmbedOptions)
+def embed(weights: StrPath, *, progress: Progress = no_progress, **options: Unpack[EmbedOptions]) -> dict[str, Any]:
+    """Write the features of a folder's images to one file, which ``read_features`` reads.
 
-    Each photograph is warped to S x S and normalised as the backbone's own images were. Batches are written as they
-    are made: memory does not grow with the number of photographs. The file appears when it is whole; beside it lie
-    its record (``.json``) and, where photographs could not be read, their names with the reasons (``.skipped.csv``).
+    Each image is warped to S x S and normalized as the backbone's own images were. Batches are written as they
+    are made: memory does not grow with the number of images. The file appears when it is whole; beside it lie
+    its record (``.json``) and, where images could not be read, their names with the reasons (``.skipped.csv``).
 
-    In Parquet a row is a photograph: "image" (name relative to the folder), "width", "height" (pixels), "features"
+    In Parquet a row is an image: "image" (name relative to the folder), "width", "height" (pixels), "features"
     (D numbers) and, if asked for, "patches" (h x w x D numbers, row by row of the feature map). NPZ holds the arrays
     "images" (N), "sizes" (N, 2), "features" (N, D) and "patches" (N, h, w, D). The record lies within either too: in
     Parquet's metadata under "manyview", in NPZ as the array "record", both JSON. NPZ needs the room on the disk twice
@@ -90,48 +75,34 @@ def embed(
 
     Args:
         weights: run folder or checkpoint file.
-        images: folder of photographs, searched recursively.
-        out: the file to write, ``.parquet`` or ``.npz``; neither it nor its record may exist.
-        list: text or CSV file that names the photographs to take; unset: all in the folder.
-        pool: "gamp", "avg", "max", "avg_minus_max" or "cat", of which "features" are made.
-        size: S, the side of the inputs in pixels, at least 8.
-        patches: write the feature maps, too: the features of each place.
-        dtype: "float32" or "float16" of what is written.
-        batch_size: photographs at a time, at least 1.
-        max_bad_fraction: share of unreadable photographs, from 0 to 1, above which nothing is written.
-        workers: loader processes; unset: by cores. The features do not depend on it.
-        device: "auto" (CUDA, Metal or CPU, the first there is), "cpu", "cuda", "cuda:1", "mps".
-        precision: of the backbone: "float32" (which "auto" means) or "bf16".
-        backbone: architecture, where the weights do not say it themselves.
-        progress: called after each batch with the number of photographs done.
+        progress: called after each batch with the number of images done.
+        **options: as ``EmbedOptions`` declares them.
 
     Returns:
         Plain data, as in the file: "protocol" (all that the features depend on; "patches" is None or says "rows",
         "columns" and "dim"), "results" ("photographs" and "skipped", how many), "provenance".
 
     Raises:
-        UserError: if a setting is out of range, the weights or the photographs cannot be used, too many photographs
+        UserError: if a setting is out of range, the weights or the images cannot be used, too many images
             cannot be read, a feature is not finite or too large for float16, ``out`` exists or cannot be written, or
             pyarrow is missing for Parquet.
         KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM, after the current batch; nothing is written then.
     """
     start, origin = time.perf_counter(), provenance()
-    settings = FeatureSettings(pool, size, workers, device, precision, batch_size=batch_size)
-    written = FileSettings(patches, dtype, max_bad_fraction)
-    out = Path(out)
+    settings, written = select(FeatureSettings, options), select(FileSettings, options)
+    out = Path(options["out"])
     record_file = out.with_suffix(RECORD_SUFFIX)
     claim_files(out, tuple(FORMATS), record_file)
     if out.suffix.lower() == ".parquet":
         require_pyarrow()
-    network = load_backbone(weights, backbone)
-    files = find_images(Path(images), Path(list) if list is not None else None, arrays=bands(network) != "rgb")
-    skipped = SkippedImages(files, max_bad_fraction, out.with_suffix(SKIPPED_SUFFIX), "max_bad_fraction")
+    network = load_backbone(weights, options["backbone"])
+    names = None if options["list"] is None else Path(options["list"])
+    files = find_images(Path(options["images"]), names, arrays=bands(network) != "rgb")
+    skipped = SkippedImages(files, written.max_bad_fraction, out.with_suffix(SKIPPED_SUFFIX), "max_bad_fraction")
     protocol = {
         "kind": KIND,
         **describe_extraction(settings, Path(weights), network),
-        "dtype": dtype,
-        "images": str(images),
-        "list": None if list is None else str(list),
+        **recorded(EmbedOptions, options),
         "fingerprint": files.fingerprint(),
     }
     record: dict[str, Any] = {}
@@ -172,7 +143,7 @@ def format_written(record: dict[str, Any], out: Path) -> str:
     what = f"{protocol['feature_dim']:,} features each ({protocol['pool']} at {protocol['size']} px)"
     if shape:
         what += f" and {shape['rows']} x {shape['columns']} places of {shape['dim']:,}"
-    lines = f"{results['photographs']:,} photographs: {what}, {protocol['dtype']}, by {protocol['backbone']}"
+    lines = f"{results['photographs']:,} images: {what}, {protocol['dtype']}, by {protocol['backbone']}"
     listing = out.with_suffix(SKIPPED_SUFFIX)
     skipped = f"; {results['skipped']:,} could not be read, listed in {listing}" if results["skipped"] else ""
     return f"{lines}\nWritten to {out} ({out.stat().st_size / 1e6:,.1f} MB){skipped}"
@@ -188,7 +159,7 @@ def _write_rows(
     progress: Progress,
     stop: StopRequest,
 ) -> dict[str, int] | None:
-    """Write all rows; gives the shape of a photograph's patches, if those are written."""
+    """Write all rows; gives the shape of an image's patches, if those are written."""
     frozen = FrozenBackbone(network, resolve_device(settings.device), resolve_precision(settings.precision))
     images = ImageDataset(files, settings.size, fixed_views, bands(network))
     shape: dict[str, int] | None = None

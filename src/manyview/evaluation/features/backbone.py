@@ -25,12 +25,12 @@ _PART_PIXELS = 16 * 224**2
 
 
 def normalisation(backbone: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation that a backbone's images were normalised with; ImageNet's where it does not say."""
+    """Mean and standard deviation that a backbone's images were normalized with; ImageNet's where it does not say."""
     return getattr(backbone, "mean", IMAGENET_MEAN), getattr(backbone, "std", IMAGENET_STD)
 
 
 def bands(backbone: nn.Module) -> Literal["rgb"] | int:
-    """What a backbone's photographs hold: "rgb", which a module that does not say takes, or a number of bands."""
+    """What a backbone's images hold: "rgb", which a module that does not say takes, or a number of bands."""
     return "rgb" if getattr(backbone, "rgb", True) else int(backbone.in_channels)  # type: ignore[arg-type]
 
 
@@ -38,10 +38,10 @@ class FrozenBackbone:
     """A backbone in eval mode on its device: pixels in, float32 feature maps out, no gradient.
 
     On a CPU each core computes parts of the batch by itself. Cores that share every layer's work wait for each other
-    after it, and all of them wait when one is taken away for loading photographs.
+    after it, and all of them wait when one is taken away for loading images.
 
     Args:
-        backbone: normalised images (B, C, S, S) to feature maps (B, D, h, w); moved to the device, set to eval mode.
+        backbone: normalized images (B, C, S, S) to feature maps (B, D, h, w); moved to the device, set to eval mode.
         device: where it runs.
         precision: "float32", or "bf16" for autocast to bfloat16.
     """
@@ -79,7 +79,7 @@ class FrozenBackbone:
         except (AssertionError, RuntimeError, ValueError) as error:
             size = pixels.shape[-1]
             raise UserError(
-                f"the backbone fails on photographs of {size} x {size} pixels: {error}; choose another size"
+                f"the backbone fails on images of {size} x {size} pixels: {error}; choose another size"
             ) from error
         return features.float()
 

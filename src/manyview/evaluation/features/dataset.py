@@ -32,8 +32,8 @@ Place = tuple[int, int, int]
 MIN_SIZE = 8
 
 CROPS = ("warp", "center")
-"""What becomes of an image that is not cropped at random: warped to the square, or the centre of it cut out."""
-_CENTRE = 0.875
+"""What becomes of an image that is not cropped at random: warped to the square, or the center of it cut out."""
+_CENTER = 0.875
 
 
 class Batch(NamedTuple):
@@ -115,7 +115,7 @@ def load_readable(
         if unreadable:
             raise UserError(
                 f"cannot read {unreadable[0].path} ({unreadable[0].reason}): the figures are for exactly the "
-                "photographs of the label files, so mend this file or take it out of the label file"
+                "images of the label files, so mend this file or take it out of the label file"
             )
         assert pixels is not None
         yield pixels.squeeze(1)
@@ -171,24 +171,24 @@ def box_views(width: int, height: int, epoch: int, index: int, *, boxes: Boxes) 
 
 
 def random_crops(size: int) -> WholeViewsConfig:
-    """The training augmentation of linear evaluation: a crop of 8 to 100 % of the photograph, mirrored or not."""
+    """The training augmentation of linear evaluation: a crop of 8 to 100 % of the image, mirrored or not."""
     return WholeViewsConfig(
         size=size, scale=(0.08, 1.0), flip=0.5, jitter=0.0, grayscale=0.0, blur=(0.0, 0.0), solarize=(0.0, 0.0)
     )
 
 
 def fixed_view(width: int, height: int, crop: str = "warp", flip: bool = False) -> ViewParameters:
-    """A view that nothing random decides, with unchanged colours.
+    """A view that nothing random decides, with unchanged colors.
 
     Args:
         width: of the image, in pixels.
         height: of the image, in pixels.
-        crop: "warp" for the whole image, or "center" for the square at its centre whose side is 7/8 of the shorter
+        crop: "warp" for the whole image, or "center" for the square at its center whose side is 7/8 of the shorter
             side (224 of 256 pixels).
         flip: whether it is mirrored.
     """
     box = (0, 0, width, height)
-    side = max(1, round(_CENTRE * min(width, height)))
+    side = max(1, round(_CENTER * min(width, height)))
     left, top = (width - side) // 2, (height - side) // 2
     return _plain_view(box, (left, top, left + side, top + side) if crop == "center" else box, flip)
 

@@ -91,36 +91,36 @@ def extract(
 ) -> Pooled:
     """Global average and global maximum of a backbone's feature maps, without augmentation.
 
-    Every photograph is brought to S x S (bilinear with antialiasing) and normalised as the backbone's own images were,
+    Every image is brought to S x S (bilinear with antialiasing) and normalized as the backbone's own images were,
     or with ImageNet's mean and standard deviation where it does not say. Both poolings are kept, so that every other
     can be formed from one extraction. The backbone is left on the device and in eval mode. Of several processes, each
-    takes its share of the photographs, and all get the features of all.
+    takes its share of the images, and all get the features of all.
 
     Args:
-        backbone: normalised images (B, C, S, S) to feature maps (B, D, h, w). If it says ``rgb = False``, photographs
+        backbone: normalized images (B, C, S, S) to feature maps (B, D, h, w). If it says ``rgb = False``, images
             must have ``in_channels`` bands.
         images: folder that the names are relative to.
-        names: photographs, as names relative to the folder; at least one.
+        names: images, as names relative to the folder; at least one.
         size: S, in pixels, at least 8.
-        batch_size: photographs at a time.
+        batch_size: images at a time.
         device: "auto" (CUDA, Metal or CPU, the first there is), "cpu", "cuda", "cuda:1", "mps", ...
         precision: "float32" (which "auto" means) or "bf16" for the backbone's computation; features are float32.
         workers: loader processes; unset: by cores. The features do not depend on it.
-        crop: "warp", the whole photograph warped to the square, or "center", the square at its centre whose side is 7/8
+        crop: "warp", the whole image warped to the square, or "center", the square at its center whose side is 7/8
             of the shorter side.
-        flip: whether the photographs are mirrored.
-        progress: called after each batch with the number of photographs done.
+        flip: whether the images are mirrored.
+        progress: called after each batch with the number of images done.
         phase: what progress is told is being done.
 
     Returns:
         "avg" and "max": (N, D) in main memory, in the order of ``names``.
 
     Raises:
-        UserError: if a photograph cannot be read, if a feature is not finite, if device, precision, size or crop is
+        UserError: if an image cannot be read, if a feature is not finite, if device, precision, size or crop is
             invalid.
     """
     if not names:
-        raise UserError("there are no photographs to extract features of")
+        raise UserError("there are no images to extract features of")
     FeatureSettings("gamp", size, workers, device, precision, crop, batch_size)  # checks them
     where = resolve_device(device)
     frozen = FrozenBackbone(backbone, where, resolve_precision(precision))

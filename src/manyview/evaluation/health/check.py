@@ -1,4 +1,4 @@
-"""Label-free measures of a backbone on a sample of photographs, and a diagnosis in a sentence."""
+"""Label-free measures of a backbone on a sample of images, and a diagnosis in a sentence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 import torch
@@ -29,83 +29,64 @@ from manyview.evaluation.session import RESULT_FILE, write_result
 from manyview.evaluation.settings import describe_loading, describe_pixels, describe_versions, describe_weights
 from manyview.images import find_images
 from manyview.measures import ALPHA_REQ_RANKS, alignment, alpha_req, collapse_std, effective_rank, uniformity
+from manyview.options.base import StrPath, recorded, verb
+from manyview.options.unlabelled import CheckWeightsOptions
 from manyview.runs import RunFolder, provenance
 from manyview.runs.output import claim_folder
 from manyview.runs.progress import Progress, no_progress
 from manyview.runtime import resolve_device, resolve_precision
 
 HEALTH_FILE = "health.json"
-_UNTRAINED = f"{UNTRAINED}; batch norms normalise by each batch of {BATCH_SIZE} photographs"
+_UNTRAINED = f"{UNTRAINED}; batch norms normalize by each batch of {BATCH_SIZE} images"
 # Enough to tell healthy from collapsed, and few enough to take less time than one training step at the usual batch.
 HEALTH_SAMPLE = 256
 
 
+@verb(CheckWeightsOptions)
 def check_weights(
-    weights: str | os.PathLike[str],
+    weights: StrPath,
     *,
-    images: str | os.PathLike[str],
-    list: str | os.PathLike[str] | None = None,
-    out: str | os.PathLike[str] | None = None,
-    sample: int = 1000,
-    size: int | None = None,
     views: ViewsConfig | None = None,
-    seed: int = 0,
-    backbone: str | nn.Module | None = None,
-    workers: int | None = None,
-    device: str = "auto",
-    precision: str = "auto",
-    random_init: bool = True,
     progress: Progress = no_progress,
+    **options: Unpack[CheckWeightsOptions],
 ) -> dict[str, Any]:
     """Measure a backbone without labels, an untrained one beside it, and say in a sentence how it is.
 
     Measured are the features, which are the global average of the backbone's feature map, and where ``weights`` are a
     run's, also its projections z of them: the deviation of z/|z|, RankMe, alpha-ReQ and uniformity on whole
-    photographs warped to S x S, and alignment between two augmented views of each. All networks are in eval mode.
+    images warped to S x S, and alignment between two augmented views of each. All networks are in eval mode.
 
     Args:
         weights: run folder or checkpoint file.
-        images: folder of photographs, searched recursively; any will do, those trained on too.
-        list: text or CSV file that names the photographs to draw from; unset: all in the folder.
-        out: folder for metrics.json; unset: nothing is written.
-        sample: photographs to measure, drawn by the seed; fewer if there are fewer. Those that cannot be read are left
-            out and counted. Ranks grow with their number: compare only figures of equally many.
-        size: S, in pixels, at least 8; unset: that of the run's views, or where there is no run, of ``views``.
         views: how the two views are drawn, at S; unset: as in the run, or SimSiam's of 224 pixels.
-        seed: of the sample, the views and the untrained network.
-        backbone: architecture, where the weights do not say it themselves; for a module of one's own that module, of
-            which a copy is measured.
-        workers: loader processes; unset: by cores. No figure depends on it.
-        device: "auto" (CUDA, Metal or CPU, the first there is), "cpu", "cuda", "cuda:1", "mps".
-        precision: of the backbone: "float32" (which "auto" means) or "bf16", whose rounding adds to the ranks.
-        random_init: measure an untrained network of the same architecture beside it, without which the diagnosis can
-            say little. A module of one's own has none. Its batch norms, which have kept no statistics yet, normalise
-            by each batch, as in training.
         progress: called as work goes on.
+        **options: as ``CheckWeightsOptions`` declares them.
 
     Returns:
         Plain data, as in metrics.json: "protocol" (all that the figures depend on), "results" (for "pretrained" and
         "random_init": of "features" and, for a run, "projections" the measures "dim", "std", "rankme", "rankme_share"
-        (of the smaller of photographs and dim), "alpha_req" (None if too few dimensions), "uniformity", "alignment"),
+        (of the smaller of images and dim), "alpha_req" (None if too few dimensions), "uniformity", "alignment"),
         "diagnosis" ("verdict": "healthy", "partly collapsed", "collapsed" or "undecided", and "sentence"),
         "provenance".
 
     Raises:
-        UserError: a setting is out of range, the weights or the photographs cannot be used, ``out`` already holds a
+        UserError: a setting is out of range, the weights or the images cannot be used, ``out`` already holds a
             metrics.json or cannot be written.
     """
     origin = provenance()
-    _check_settings(sample, size, seed, workers)
-    where, precision = resolve_device(device), resolve_precision(precision)
+    sample, size, seed, out = options["sample"], options["size"], options["seed"], options["out"]
+    _check_settings(sample, size, seed, options["workers"])
+    where, precision = resolve_device(options["device"]), resolve_precision(options["precision"])
     if out is not None:
         claim_folder(Path(out), RESULT_FILE)
     run = run_at(Path(weights))
     config = run_config(run) if run else None
     views = views or (config.views if config else WholeViewsConfig())
     views = views.model_copy(update={"size": size or (config.views if config else views).layout[0].size})
-    network = _load(weights, backbone, views.size, config)
-    dataset = _dataset(network, Path(images), Path(list) if list is not None else None, views, seed, config)
-    compared = random_init and not network.name.startswith("own:")
+    network = _load(weights, options["backbone"], views.size, config)
+    names = None if options["list"] is None else Path(options["list"])
+    dataset = _dataset(network, Path(options["images"]), names, views, seed, config)
+    compared = options["random_init"] and not network.name.startswith("own:")
     beside = {"random_init": _without_statistics(untrained(network, seed))} if compared else {}
     found = features_in_views(
         {"pretrained": network, **beside},
@@ -113,7 +94,7 @@ def check_weights(
         _draw(len(dataset), sample, seed),
         device=where,
         precision=precision,
-        workers=workers,
+        workers=options["workers"],
         progress=progress,
     )
     _check_features(found)
@@ -122,9 +103,9 @@ def check_weights(
         "evaluation": "label-free",
         "protocol": {
             **_describe_weights(Path(weights), network, trained),
-            **_describe_images(dataset, views, found, sample, None if list is None else str(list)),
+            **_describe_images(dataset, views, found, sample, None if names is None else str(names)),
             "untrained_backbone": _UNTRAINED if compared else None,
-            "seed": seed,
+            **recorded(CheckWeightsOptions, options),
             "precision": precision,
             "device": str(where),
         },
@@ -137,11 +118,11 @@ def check_weights(
 
 
 def check_run(run: RunFolder, config: PretrainConfig, *, module: nn.Module | None = None) -> str:
-    """Check the weights of a run that is done, on some of its photographs; leaves ``health.json`` in its folder.
+    """Check the weights of a run that is done, on some of its images; leaves ``health.json`` in its folder.
 
     Args:
         run: the run's folder.
-        config: what the run was told last; the photographs, the loader processes and the device are taken from it.
+        config: what the run was told last; the images, the loader processes and the device are taken from it.
         module: the backbone, if it is a module of one's own; a copy is measured.
 
     Returns:
@@ -165,11 +146,11 @@ def check_run(run: RunFolder, config: PretrainConfig, *, module: nn.Module | Non
     return sentence
 
 
-def measure(vectors: Float32[Tensor, "photographs 3 dim"]) -> Measures:
+def measure(vectors: Float32[Tensor, "images 3 dim"]) -> Measures:
     """The measures of one kind of vectors, which are finite.
 
     Args:
-        vectors: of at least two photographs, each as a whole and in two views.
+        vectors: of at least two images, each as a whole and in two views.
     """
     whole, first, second = vectors.unbind(1)
     rank, alpha = effective_rank(whole), alpha_req(whole)
@@ -185,7 +166,7 @@ def measure(vectors: Float32[Tensor, "photographs 3 dim"]) -> Measures:
 
 
 def _check_settings(sample: int, size: int | None, seed: int, workers: int | None) -> None:
-    require(sample >= 2, f"sample must be at least 2 photographs, not {sample}")
+    require(sample >= 2, f"sample must be at least 2 images, not {sample}")
     require(size is None or size >= MIN_SIZE, f"size must be at least {MIN_SIZE} pixels, not {size}")
     require(0 <= seed < 2**63, f"seed must be from 0 to 2**63 - 1, not {seed}")
     require(workers is None or workers >= 0, f"workers must be at least 0, not {workers}")
@@ -202,10 +183,10 @@ def _load(
 
 
 def _without_statistics(network: Backbone) -> Backbone:
-    """Make batch norms normalise by each batch, in eval mode too.
+    """Make batch norms normalize by each batch, in eval mode too.
 
     Those of an untrained network still hold mean 0 and variance 1, under which its features nearly coincide: a mere
-    pass over the photographs, without any learning, would multiply their rank.
+    pass over the images, without any learning, would multiply their rank.
     """
     for norm in network.modules():
         if isinstance(norm, _BatchNorm):
@@ -238,7 +219,7 @@ def _describe_weights(weights: Path, network: Backbone, trained: Trained | None)
         **describe_pixels(network),
         "alpha_req": "least squares on log eigenvalues {} to {}, weights 1/k".format(*ALPHA_REQ_RANKS),
         "uniformity": "t = 2",
-        "alignment": "alpha = 2, between two views of each photograph",
+        "alignment": "alpha = 2, between two views of each image",
         **describe_versions(),
     }
 
@@ -270,7 +251,7 @@ def _check_features(found: FeaturesInViews) -> None:
     if readable < 2:
         first = f"; not {found.unreadable[0].path} ({found.unreadable[0].reason})" if found.unreadable else ""
         raise UserError(
-            f"at least two photographs are needed, but only {readable} of {readable + len(found.unreadable)} can be "
+            f"at least two images are needed, but only {readable} of {readable + len(found.unreadable)} can be "
             f"read{first}"
         )
     for vectors in found.by_network.values():

@@ -11,7 +11,7 @@ from typing import Literal, TypedDict
 
 Verdict = Literal["healthy", "partly collapsed", "collapsed", "undecided"]
 
-MIN_PHOTOGRAPHS = 128
+MIN_IMAGES = 128
 """With fewer, the ranks of a healthy and of a collapsed backbone lie too close together."""
 MIN_STEPS = 50
 """Before so many, batch norms still keep statistics of their beginning, of which each step renews a tenth."""
@@ -64,13 +64,13 @@ def diagnose(
     Args:
         features: measures of the backbone's pooled features.
         photographs: how many were measured.
-        untrained: the same of an untrained network of that architecture, whose batch norms normalise by each batch.
+        untrained: the same of an untrained network of that architecture, whose batch norms normalize by each batch.
         projections: measures of the projections z.
         remedies: settings that may help the run that made the weights; None where they are of no run.
-        steps: how many optimiser steps the run has done, if known.
+        steps: how many optimizer steps the run has done, if known.
     """
-    if photographs < MIN_PHOTOGRAPHS:
-        few = f"{photographs} photographs are too few to judge by; measure at least {MIN_PHOTOGRAPHS}"
+    if photographs < MIN_IMAGES:
+        few = f"{photographs} images are too few to judge by; measure at least {MIN_IMAGES}"
         return Diagnosis("undecided", f"Undecided: {few}.")
     if steps is not None and steps < MIN_STEPS:
         few = f"after {steps} steps a network has not settled; train it for {MIN_STEPS} or more"
@@ -123,5 +123,5 @@ def _advice(verdict: Verdict, remedies: Sequence[str] | None) -> str:
     if verdict == "undecided":
         return "for more than that, measure an untrained network beside"
     if remedies is None:
-        return "try other weights, or pre-train on your own photographs (manyview pretrain)"
+        return "try other weights, or pre-train on your own images (manyview pretrain)"
     return "train anew with " + " or ".join(remedies)

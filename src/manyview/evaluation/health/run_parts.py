@@ -62,7 +62,7 @@ class Trained:
     """What was trained together with a backbone.
 
     Attributes:
-        steps: optimiser steps.
+        steps: optimizer steps.
         projector: on the CPU and in eval mode; None if the method has none.
     """
 

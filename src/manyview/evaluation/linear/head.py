@@ -67,7 +67,7 @@ def shuffled_places(settings: HeadSettings, images: int, first_epoch: int = 0) -
 
 def new_head(dim: int, classes: int, seed: int) -> nn.Linear:
     """Linear layer with weights from N(0, .01), .01 being the standard deviation, and bias 0."""
-    # Made without storage first, so that PyTorch's own initialisation draws nothing from the user's generator.
+    # Made without storage first, so that PyTorch's own initialization draws nothing from the user's generator.
     head = nn.Linear(dim, classes, device="meta").to_empty(device="cpu")
     nn.init.normal_(head.weight, std=INITIAL_STD, generator=torch.Generator().manual_seed(seed))
     nn.init.zeros_(head.bias)
@@ -92,7 +92,7 @@ def known_loss(
 
 
 class HeadTraining:
-    """A linear head that is being trained: its weights, the optimiser's, and the mean loss of each epoch so far.
+    """A linear head that is being trained: its weights, the optimizer's, and the mean loss of each epoch so far.
 
     Args:
         head: trained in place.
@@ -129,7 +129,7 @@ class HeadTraining:
                 self._optimizer.state[parameter]["momentum_buffer"] = tensors[f"{name}.momentum"].to(parameter.device)
 
     def run_epoch(self, batches: Iterator[FeatureBatch], images: int) -> None:
-        """Minimise the loss over the batches that hold every image once.
+        """Minimize the loss over the batches that hold every image once.
 
         Raises:
             UserError: if the loss is not finite.
@@ -164,13 +164,13 @@ def train_head(
     progress: Progress = no_progress,
     phase: str = "linear head",
 ) -> None:
-    """Minimise binary cross-entropy with logits, averaged over images and classes, by SGD with momentum.
+    """Minimize binary cross-entropy with logits, averaged over images and classes, by SGD with momentum.
 
     Args:
         batches: pooled features (B, D) and targets (B, C), 0 or 1, or nan where left out, on the head's device, in
             order, for all epochs that are left.
         training: a new one, or one that was stopped; its head has the last epoch's weights in the end.
-        images: photographs in an epoch.
+        images: images in an epoch.
         after_epoch: called after each epoch.
         progress: called after each epoch.
         phase: what progress is told is being done.

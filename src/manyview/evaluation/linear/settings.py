@@ -11,6 +11,8 @@ from manyview.errors import UserError, require
 from manyview.evaluation.linear.head import INITIAL_STD, HeadSettings
 from manyview.evaluation.metrics.thresholds import LOGIT_THRESHOLD
 from manyview.evaluation.settings import MetricSettings, describe_report
+from manyview.options.base import recorded, select
+from manyview.options.labelled import LinearOptions
 
 RECIPES = MappingProxyType(
     {
@@ -30,19 +32,17 @@ class LinearSettings:
 
     Attributes:
         head: epochs, batch size, learning rate, weight decay, seed.
-        recipe: where weight decay and threshold come from, unless they were given.
         metrics: threshold at the top level of the results, kind of average precision, compatibility.
         cached: whether the head is trained on features extracted once.
-        flips: whether each epoch takes the features of the mirrored photograph with probability .5.
+        flips: whether each epoch takes the features of the mirrored image with probability .5.
         measured: "last", or "best" for the epoch of the best validation mAP.
-        resamples: of the bootstrap over validation photographs; 0 for no intervals.
+        resamples: of the bootstrap over validation images; 0 for no intervals.
 
     Raises:
         UserError: if a value is out of range.
     """
 
     head: HeadSettings
-    recipe: str
     metrics: MetricSettings
     cached: bool
     flips: bool
@@ -54,45 +54,53 @@ class LinearSettings:
         require(self.cached or not self.flips, "flips are for cached features: the crops of the others are mirrored")
         require(self.resamples >= 0, f"resamples must be at least 0, not {self.resamples}")
 
-    def describe(self) -> dict[str, Any]:
-        """All that the figures depend on but for features and labels, as plain data."""
-        head = self.head
-        return {
-            "evaluation": "multi-label linear classification on a frozen backbone",
-            "recipe": self.recipe,
-            "cached": self.cached,
-            "flips": self.flips,
-            "train_transform": self._train_transform(),
-            "loss": "binary cross-entropy with logits, mean over images and classes",
-            "optimizer": "SGD",
-            "epochs": head.epochs,
-            "batch_size": head.batch_size,
-            "base_learning_rate": head.base_learning_rate,
-            "learning_rate": head.learning_rate,
-            "schedule": "cosine by epoch",
-            "momentum": head.momentum,
-            "weight_decay": head.weight_decay,
-            "head_init": f"weights normal with standard deviation {INITIAL_STD}, bias 0",
-            "untrained_backbone": UNTRAINED,
-            "measured": self.measured,
-            **describe_report(
-                self.metrics, self.resamples, head.seed, "of the training photographs without augmentation"
-            ),
-        }
-
-    def _train_transform(self) -> str:
-        if not self.cached:
-            return _AUGMENTATION
-        mirrored = ", of each photograph and its mirror image, either with probability .5" if self.flips else ""
-        return f"features extracted once, without augmentation{mirrored}"
+    @classmethod
+    def of(cls, options: LinearOptions) -> LinearSettings:
+        """The settings that options ask for, which have weight decay and threshold."""
+        return select(cls, options, head=select(HeadSettings, options), metrics=select(MetricSettings, options))
 
 
-def recipe_value(recipe: str, key: str, given: float | int | None) -> float | int:
-    """What was given, or else what the recipe says.
+def of_recipe(options: LinearOptions) -> LinearOptions:
+    """The options with what the recipe says for those that were not given.
 
     Raises:
         UserError: there is no recipe of that name.
     """
+    recipe = options["recipe"]
     if recipe not in RECIPES:
         raise UserError(f"recipe must be one of {', '.join(RECIPES)}, not {recipe!r}")
-    return RECIPES[recipe][key] if given is None else given
+    settled = options.copy()
+    if options["weight_decay"] is None:
+        settled["weight_decay"] = RECIPES[recipe]["weight_decay"]
+    if options["threshold"] is None:
+        settled["threshold"] = RECIPES[recipe]["threshold"]
+    return settled
+
+
+def describe(options: LinearOptions, head: HeadSettings) -> dict[str, Any]:
+    """All that the figures depend on but for features and labels, as plain data.
+
+    Args:
+        options: which have weight decay and threshold.
+        head: made of them.
+    """
+    return {
+        "evaluation": "multi-label linear classification on a frozen backbone",
+        **recorded(LinearOptions, options),
+        "train_transform": _train_transform(options["cached"], options["flips"]),
+        "loss": "binary cross-entropy with logits, mean over images and classes",
+        "optimizer": "SGD",
+        "learning_rate": head.learning_rate,
+        "schedule": "cosine by epoch",
+        "momentum": head.momentum,
+        "head_init": f"weights normal with standard deviation {INITIAL_STD}, bias 0",
+        "untrained_backbone": UNTRAINED,
+        **describe_report(options["resamples"], "of the training images without augmentation"),
+    }
+
+
+def _train_transform(cached: bool, flips: bool) -> str:
+    if not cached:
+        return _AUGMENTATION
+    mirrored = ", of each image and its mirror image, either with probability .5" if flips else ""
+    return f"features extracted once, without augmentation{mirrored}"

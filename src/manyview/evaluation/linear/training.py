@@ -28,7 +28,7 @@ from manyview.evaluation.linear.head import (
 )
 from manyview.evaluation.linear.settings import LinearSettings
 from manyview.evaluation.metrics.average_precision import average_precisions, mean_over_classes, rank
-from manyview.evaluation.metrics.scores import LabelledScores
+from manyview.evaluation.metrics.scores import LabeledScores
 from manyview.evaluation.resume import Unfinished
 from manyview.evaluation.session import extract_part, report
 from manyview.images import ImageFiles
@@ -36,7 +36,7 @@ from manyview.pooling import pool as pool_features
 from manyview.runs.progress import Progress
 from manyview.runtime import resolve_device, single_thread
 
-# The stream of random numbers that decides which photographs an epoch takes mirrored.
+# The stream of random numbers that decides which images an epoch takes mirrored.
 _FLIPS = 1
 
 PooledFeatures = Float32[Tensor, "images dim"]
@@ -46,7 +46,7 @@ class LinearEvaluation:
     """Linear evaluation on the same data in the same way, of one backbone after the other.
 
     Args:
-        data: photographs and labels.
+        data: images and labels.
         settings: how the head is trained and measured.
         extraction: how features are extracted.
         kept: where what is done is kept for resuming.
@@ -66,7 +66,7 @@ class LinearEvaluation:
 
     def measure(self, name: str, network: nn.Module) -> dict[str, Any]:
         """The report on one backbone, with the epoch that was measured and the losses."""
-        # Extracted before the training, so that an unreadable photograph shows at once.
+        # Extracted before the training, so that an unreadable image shows at once.
         val = self._features(name, network, self.data.val, "validation")
         train = self._features(name, network, self.data.train, "training")
         targets = known_targets(self.data.train).to(self.device)
@@ -132,7 +132,7 @@ class LinearEvaluation:
         return cached_batches(train, mirrored, targets, self.settings.head, first_epoch)
 
     def _augmented_batches(self, network: nn.Module, targets: Tensor, first_epoch: int) -> Iterator[FeatureBatch]:
-        """Batches of features of photographs decoded, cropped and mirrored anew; each process makes its share."""
+        """Batches of features of images decoded, cropped and mirrored anew; each process makes its share."""
         settings, extraction = self.settings.head, self.extraction
         frozen = FrozenBackbone(network, self.device, extraction.precision)
         files = ImageFiles(self.data.train.folder, self.data.train.labels.names)
@@ -145,9 +145,9 @@ class LinearEvaluation:
             yield features, targets[torch.tensor([index for _, index in places], device=self.device)]
 
     def _map(self, scores: Float64[Tensor, "images classes"]) -> float:
-        """Validation mAP, by which epochs are chosen; -1 where no class has a validation photograph."""
+        """Validation mAP, by which epochs are chosen; -1 where no class has a validation image."""
         labels = self.data.val.labels
-        ranking = rank(LabelledScores.check(scores, labels.targets, labels.ignored))
+        ranking = rank(LabeledScores.check(scores, labels.targets, labels.ignored))
         found = average_precisions(ranking, np.ones((len(scores), 1)), self.settings.metrics.average_precision)
         return float(np.nan_to_num(mean_over_classes(found).item(), nan=-1))
 
@@ -223,5 +223,5 @@ def cached_batches(
 
 
 def flipped_images(seed: int, epoch: int, images: int) -> Tensor:
-    """Which photographs an epoch takes mirrored, each with probability .5, by (seed, epoch) alone."""
+    """Which images an epoch takes mirrored, each with probability .5, by (seed, epoch) alone."""
     return torch.from_numpy(np.random.default_rng((seed, epoch, _FLIPS)).random(images) < 0.5)

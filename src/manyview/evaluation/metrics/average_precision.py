@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int, Shaped
 
 from manyview.errors import UserError
-from manyview.evaluation.metrics.scores import LabelledScores
-
-AveragePrecision = Literal["all_points", "voc07"]
+from manyview.evaluation.metrics.scores import LabeledScores
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +67,7 @@ class Ranking:
         return np.cumsum(found, axis=0), np.cumsum(seen, axis=0)
 
 
-def rank(labelled: LabelledScores) -> list[Ranking]:
+def rank(labelled: LabeledScores) -> list[Ranking]:
     """The ranking of each class."""
     columns = zip(labelled.scores.T, labelled.positives.T, labelled.counted.T, strict=True)
     return [Ranking.of(*column) for column in columns]

@@ -12,15 +12,16 @@ import numpy as np
 from jaxtyping import Float64
 
 from manyview.errors import UserError
-from manyview.evaluation.metrics.average_precision import AveragePrecision, average_precisions, mean_over_classes, rank
+from manyview.evaluation.metrics.average_precision import average_precisions, mean_over_classes, rank
 from manyview.evaluation.metrics.precision_recall import OVERALL, PER_CLASS, precision_recall, tallies
-from manyview.evaluation.metrics.scores import LabelledScores, Matrix
+from manyview.evaluation.metrics.scores import LabeledScores, Matrix
 from manyview.evaluation.metrics.thresholds import Rule, Threshold
+from manyview.options.labelled import AveragePrecision
 from manyview.runs.progress import Progress, no_progress
 
 Interval = tuple[float, float]
 
-INTERVALS = "95 %, by the bootstrap over validation photographs: basic for mAP, bias-corrected percentiles for the rest"
+INTERVALS = "95 %, by the bootstrap over validation images: basic for mAP, bias-corrected percentiles for the rest"
 """What ``intervals`` gives with the usual confidence, in words for a protocol."""
 
 # Numbers held for the resamples at work: 4 MB of them, which stay in the cache, whatever the number of images.
@@ -112,10 +113,10 @@ def bootstrap(
 
     As many images as there are, drawn with replacement and each with all its labels, make a resample; every figure is
     computed on each as ``multilabel_metrics`` defines it. So a class that loses all its positives in a resample is left
-    out of that resample's mAP, and adds 0 to its CR. The interval tells what other photographs of the same kind could
+    out of that resample's mAP, and adds 0 to its CR. The interval tells what other images of the same kind could
     have given, not what another head or pre-training would.
 
-    The AP of a class with few positives lies high by chance, and that of a resample, which draws photographs twice,
+    The AP of a class with few positives lies high by chance, and that of a resample, which draws images twice,
     higher still. mAP's interval is therefore ``Resampling.pivotal``, those of the others ``Resampling.interval``. In a
     simulation of 20 classes with 2 to 30 % positives and weak scores (mAP .14), mAP's 95 % interval held the truth in
     90, 98 and 97 % of the samples of 100, 300 and 1,200 images (bias-corrected percentiles: 7, 24 and 55 %), with
@@ -140,7 +141,7 @@ def bootstrap(
     Raises:
         UserError: as for ``multilabel_metrics``; or if resamples, seed or confidence is out of range.
     """
-    labelled = LabelledScores.check(scores, targets, ignored)
+    labelled = LabeledScores.check(scores, targets, ignored)
     resampling = Resampling(resamples, seed, confidence)
     rules = {"rule": Rule(threshold, top_k)}
     of_map, of_rules = intervals(labelled, rules, resampling, average_precision, compatibility, progress)
@@ -148,7 +149,7 @@ def bootstrap(
 
 
 def intervals(
-    labelled: LabelledScores,
+    labelled: LabeledScores,
     rules: Mapping[str, Rule],
     resampling: Resampling,
     average_precision: str = "all_points",
@@ -204,7 +205,7 @@ def summarise(runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
         UserError: if there is no run, or a metric has not the same number of classes in all runs.
     """
     if not runs:
-        raise UserError("there is no run to summarise: give at least one")
+        raise UserError("there is no run to summarize: give at least one")
     known = ("mAP", "AP", *OVERALL, *PER_CLASS)
     shared = [key for key in runs[0] if key in known and all(key in run for run in runs)]
     return {key: _mean_and_std(key, [run[key] for run in runs]) for key in shared}
@@ -214,7 +215,7 @@ def _mean_and_std(key: str, values: Sequence[Any]) -> dict[str, Any]:
     """Of one metric: a number, or a list of one for each class, in every run."""
     numbers = [np.array(value, dtype=np.float64) for value in values]  # None becomes nan
     if len({number.shape for number in numbers}) > 1:
-        raise UserError(f"the runs give {key} for different numbers of classes: summarise runs on the same labels")
+        raise UserError(f"the runs give {key} for different numbers of classes: summarize runs on the same labels")
     stacked = np.stack(numbers)
     std = stacked.std(axis=0, ddof=1) if len(values) > 1 else np.full_like(stacked[0], np.nan)
     return {"mean": stacked.mean(axis=0).tolist(), "std": std.tolist(), "n": len(values)}

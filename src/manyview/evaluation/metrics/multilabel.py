@@ -1,18 +1,19 @@
 """Multi-label metrics: average precision, and precision, recall and F1 overall and per class (paper Section 4.1)."""
 
-from __future__ import annotations
-
+# The types of ``ReportOptions`` are read when the program runs: no annotation may be put off by ``from __future__``.
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypedDict, Unpack
 
 import numpy as np
 
 from manyview.errors import UserError
-from manyview.evaluation.metrics.average_precision import AveragePrecision, average_precisions, mean_over_classes, rank
+from manyview.evaluation.metrics.average_precision import average_precisions, mean_over_classes, rank
 from manyview.evaluation.metrics.bootstrap import Resampling, intervals
 from manyview.evaluation.metrics.precision_recall import precision_recall, tallies
-from manyview.evaluation.metrics.scores import LabelledScores, Matrix
+from manyview.evaluation.metrics.scores import LabeledScores, Matrix
 from manyview.evaluation.metrics.thresholds import LOGIT_THRESHOLD, Rule, Threshold, best_thresholds
+from manyview.options.base import Option, select, verb
+from manyview.options.labelled import AveragePrecision, Figures
 from manyview.runs.progress import Progress, no_progress
 
 HALF, LOGIT, TOP_3, BEST_F1 = "p>=0.5", "logit>=0.6", "top-3", "best F1 on train"
@@ -61,26 +62,38 @@ def multilabel_metrics(
         UserError: if the shapes differ or are not (images, classes) with at least one of each, if a score is outside
             [0, 1], if a target is neither 0 nor 1, if threshold or top_k is out of range.
     """
-    labelled = LabelledScores.check(scores, targets, ignored)
+    labelled = LabeledScores.check(scores, targets, ignored)
     decided = _of_rule(labelled, Rule(threshold, top_k), compatibility)
     return {**_of_ranking(labelled, average_precision), **decided}
 
 
+class TrainingSplit(TypedDict, total=False):
+    """Predictions that thresholds are chosen on."""
+
+    train_scores: Annotated[
+        Matrix | None, Option(None, "Probabilities (training images, classes) for the training split.")
+    ]
+    train_targets: Annotated[Matrix | None, Option(None, "0 or 1, of the same shape.")]
+    train_ignored: Annotated[Matrix | None, Option(None, "1 where a label is left out, of the same shape.")]
+
+
+class ReportOptions(TrainingSplit, Figures, total=False):
+    """Options of ``multilabel_report``."""
+
+    ignored: Annotated[Matrix | None, Option(None, "1 where a label is left out.")]
+    resamples: Annotated[int, Option(1000, "Of the bootstrap over images; 0 for no intervals.")]
+    seed: Annotated[int, Option(0, "Of the bootstrap.")]
+    confidence: Annotated[float, Option(0.95, "Share of the resamples within each interval.")]
+
+
+@verb(ReportOptions)
 def multilabel_report(
     scores: Matrix,
     targets: Matrix,
     threshold: float | int = 0.5,
     *,
-    train_scores: Matrix | None = None,
-    train_targets: Matrix | None = None,
-    train_ignored: Matrix | None = None,
-    average_precision: AveragePrecision = "all_points",
-    compatibility: Literal["ml-gcn"] | None = None,
-    ignored: Matrix | None = None,
-    resamples: int = 1000,
-    seed: int = 0,
-    confidence: float = 0.95,
     progress: Progress = no_progress,
+    **options: Unpack[ReportOptions],
 ) -> dict[str, Any]:
     """All metrics of one set of predictions, under every rule by name, with their confidence.
 
@@ -92,16 +105,8 @@ def multilabel_report(
         scores: as for ``multilabel_metrics``, like all arguments that bear its names.
         targets: 0 or 1, of the same shape.
         threshold: of the rule whose figures stand at the top level.
-        train_scores: probabilities (training images, classes) for the training split.
-        train_targets: 0 or 1, of the same shape.
-        train_ignored: 1 where a label is left out, of the same shape.
-        average_precision: "all_points" or "voc07".
-        compatibility: None or "ml-gcn".
-        ignored: 1 where a label is left out.
-        resamples: of the bootstrap over images; 0 for no intervals.
-        seed: of the bootstrap.
-        confidence: share of the resamples within each interval.
         progress: called with the resamples done.
+        **options: as ``ReportOptions`` declares them.
 
     Returns:
         what ``multilabel_metrics`` does, for ``threshold``; "rule": that rule's name; "intervals": of the seven
@@ -112,27 +117,33 @@ def multilabel_report(
         UserError: as for ``multilabel_metrics``; or if only one of train_scores and train_targets is given, or
             resamples, seed or confidence is out of range.
     """
-    labelled = LabelledScores.check(scores, targets, ignored)
-    classes = labelled.scores.shape[1]
-    rules = _rules(float(threshold), classes)
-    if (train_scores is None) != (train_targets is None):
-        raise UserError("the best thresholds need both train_scores and train_targets: give both, or neither")
-    if train_scores is not None and train_targets is not None:
-        best = best_thresholds(train_scores, train_targets, train_ignored)
-        if len(best) != classes:
-            raise UserError(f"train_scores have {len(best)} classes, but scores {classes}: give both the same classes")
-        rules[BEST_F1] = Rule(best)
+    labelled = LabeledScores.check(scores, targets, options["ignored"])
+    average_precision, compatibility = options["average_precision"], options["compatibility"]
+    rules = _rules(float(threshold), labelled.scores.shape[1]) | _best_rule(options, labelled.scores.shape[1])
     headline = next(iter(rules))
     by_rule = {name: {**rule.describe(), **_of_rule(labelled, rule, compatibility)} for name, rule in rules.items()}
     metrics = {key: value for key, value in by_rule[headline].items() if key not in ("threshold", "top_k")}
     report = {**_of_ranking(labelled, average_precision), **metrics, "rule": headline}
-    if resamples:
-        resampling = Resampling(resamples, seed, confidence)
+    if options["resamples"]:
+        resampling = select(Resampling, options)
         of_map, of_rules = intervals(labelled, rules, resampling, average_precision, compatibility, progress)
         report["intervals"] = {"mAP": of_map, **of_rules[headline]}
         for name, found in of_rules.items():
             by_rule[name]["intervals"] = found
     return {**report, "rules": by_rule}
+
+
+def _best_rule(train: TrainingSplit, classes: int) -> dict[str, Rule]:
+    """The rule of the best thresholds on the training split, if there is one."""
+    scores, targets = train["train_scores"], train["train_targets"]
+    if (scores is None) != (targets is None):
+        raise UserError("the best thresholds need both train_scores and train_targets: give both, or neither")
+    if scores is None or targets is None:
+        return {}
+    best = best_thresholds(scores, targets, train["train_ignored"])
+    if len(best) != classes:
+        raise UserError(f"train_scores have {len(best)} classes, but scores {classes}: give both the same classes")
+    return {BEST_F1: Rule(best)}
 
 
 def _rules(threshold: float, classes: int) -> dict[str, Rule]:
@@ -143,13 +154,13 @@ def _rules(threshold: float, classes: int) -> dict[str, Rule]:
     return {headline: Rule(threshold), **{name: rule for name, rule in named.items() if name != headline}}
 
 
-def _of_ranking(labelled: LabelledScores, kind: str) -> dict[str, Any]:
+def _of_ranking(labelled: LabeledScores, kind: str) -> dict[str, Any]:
     """MAP and AP, which depend on the order of the images alone."""
     ap = average_precisions(rank(labelled), np.ones((len(labelled.scores), 1)), kind)
     return {"mAP": mean_over_classes(ap).item(), "AP": ap[0].tolist()}
 
 
-def _of_rule(labelled: LabelledScores, rule: Rule, compatibility: str | None) -> dict[str, Any]:
+def _of_rule(labelled: LabeledScores, rule: Rule, compatibility: str | None) -> dict[str, Any]:
     """The figures that depend on decisions."""
     counts = tallies(labelled, rule.decide(labelled)).sum(axis=0, keepdims=True)
     return {name: values[0].tolist() for name, values in precision_recall(counts, compatibility).items()}

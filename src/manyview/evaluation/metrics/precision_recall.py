@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from manyview.errors import UserError
-from manyview.evaluation.metrics.scores import LabelledScores
+from manyview.evaluation.metrics.scores import LabeledScores
 
 OVERALL = ("OP", "OR", "OF1", "CP", "CR", "CF1")
 PER_CLASS = ("precision", "recall", "f1")
@@ -28,7 +28,7 @@ def f1(precision: Float64[np.ndarray, "*any"], recall: Float64[np.ndarray, "*any
 
 
 def tallies(
-    labelled: LabelledScores, decisions: Bool[np.ndarray, "images classes"]
+    labelled: LabeledScores, decisions: Bool[np.ndarray, "images classes"]
 ) -> Float64[np.ndarray, "images 3 classes"]:
     """What each image adds to Nc, Np and Ng of each class: 0 or 1; ignored labels add nothing."""
     positives = labelled.positives

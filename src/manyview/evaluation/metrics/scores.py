@@ -19,7 +19,7 @@ Vector = Array | Shaped[Tensor, "..."] | Sequence[float | int]
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledScores:
+class LabeledScores:
     """Scores and labels of the same images and classes.
 
     Attributes:
@@ -33,7 +33,7 @@ class LabelledScores:
     counted: Bool[np.ndarray, "images classes"]
 
     @classmethod
-    def check(cls, scores: Matrix, targets: Matrix, ignored: Matrix | None = None) -> LabelledScores:
+    def check(cls, scores: Matrix, targets: Matrix, ignored: Matrix | None = None) -> LabeledScores:
         """Take scores and labels as they come.
 
         Args:

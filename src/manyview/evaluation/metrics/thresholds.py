@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Shaped
 
 from manyview.errors import UserError
-from manyview.evaluation.metrics.scores import LabelledScores, Matrix, Vector, as_array
+from manyview.evaluation.metrics.scores import LabeledScores, Matrix, Vector, as_array
 
 Threshold = float | int | Vector
 
@@ -35,7 +35,7 @@ class Rule:
     threshold: Threshold = 0.5
     top_k: int | None = None
 
-    def decide(self, labelled: LabelledScores) -> Bool[np.ndarray, "images classes"]:
+    def decide(self, labelled: LabeledScores) -> Bool[np.ndarray, "images classes"]:
         """Which classes are predicted. The scores alone decide, also where a label is ignored.
 
         Raises:
@@ -70,9 +70,9 @@ class Rule:
 
 
 def best_thresholds(scores: Matrix, targets: Matrix, ignored: Matrix | None = None) -> Float64[np.ndarray, " classes"]:
-    """The threshold of each class that maximises its F1, found on the training split to be used on another.
+    """The threshold of each class that maximizes its F1, found on the training split to be used on another.
 
-    All thresholds between two neighbouring scores decide alike on that split: the middle of them is taken, which leaves
+    All thresholds between two neighboring scores decide alike on that split: the middle of them is taken, which leaves
     other images' scores room on both sides (below the lowest score: the middle between it and 0). Where several such
     intervals are equally good, the highest is taken, which predicts least. A class without positives, whose F1 is 0
     anyhow, gets FALLBACK_THRESHOLD, .5.
@@ -88,7 +88,7 @@ def best_thresholds(scores: Matrix, targets: Matrix, ignored: Matrix | None = No
     Raises:
         UserError: as for ``multilabel_metrics``.
     """
-    labelled = LabelledScores.check(scores, targets, ignored)
+    labelled = LabeledScores.check(scores, targets, ignored)
     columns = zip(labelled.scores.T, labelled.positives.T, labelled.counted.T, strict=True)
     return np.array([_best_threshold(own[counted], positive[counted]) for own, positive, counted in columns])
 
@@ -105,5 +105,5 @@ def _best_threshold(scores: Shaped[np.ndarray, " images"], positives: Bool[np.nd
     upper = -levels[best]
     lower = -levels[best + 1] if best + 1 < len(levels) else 0 * upper
     middle = lower + (upper - lower) / 2
-    # Between neighbouring numbers of the scores' precision there is none, and the middle may round down.
+    # Between neighboring numbers of the scores' precision there is none, and the middle may round down.
     return float(middle if middle > lower else upper)

@@ -12,12 +12,12 @@ from manyview.views import Box
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Which part of which photograph a vector is of.
+    """Which part of which image a vector is of.
 
     Attributes:
         photograph: its index.
-        number: of the part among those of its photograph, from 0.
-        box: where it lies, in the photograph's pixels.
+        number: of the part among those of its image, from 0.
+        box: where it lies, in the image's pixels.
     """
 
     photograph: int
@@ -27,11 +27,11 @@ class Part:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Vectors:
-    """Features of parts of photographs.
+    """Features of parts of images.
 
     Attributes:
         values: one vector a part.
-        parts: of each vector the photograph's index, the part's number, and left, top, right, bottom of its box.
+        parts: of each vector the image's index, the part's number, and left, top, right, bottom of its box.
     """
 
     values: Float[np.ndarray, "vectors dim"]
@@ -49,7 +49,7 @@ class Nearest:
     others. All is computed in float64, so that the size of the batches changes no order but among equals.
 
     Args:
-        queries: vectors to find neighbours of, which need not be normalised; none of the same photograph counts.
+        queries: vectors to find neighbours of, which need not be normalized; none of the same image counts.
         k: how many neighbours, at least 1.
     """
 

@@ -1,14 +1,13 @@
-"""The photographs, or the blocks of photographs, that a frozen backbone holds for most alike."""
+"""The images, or the blocks of images, that a frozen backbone holds for most alike."""
 
 from __future__ import annotations
 
-import os
 import posixpath
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
@@ -20,10 +19,12 @@ from manyview.evaluation.features.extract import FeatureSettings
 from manyview.evaluation.neighbours.index import Nearest, Part, Vectors
 from manyview.evaluation.neighbours.sources import BLOCKS, Extracted, Source, Stored
 from manyview.images import find_images
+from manyview.options.base import StrPath, recorded, select, verb
+from manyview.options.unlabelled import NeighboursOptions
 from manyview.runs import provenance
 from manyview.runs.progress import Progress, no_progress
 
-KIND = "nearest neighbours by a frozen backbone's features"
+KIND = "nearest neighbors by a frozen backbone's features"
 _FEW_NAMES = 10_000  # among so many a name that nearly fits is looked for
 
 
@@ -32,7 +33,7 @@ class Wanted:
     """What is to be found; checked when made.
 
     Attributes:
-        names: query photographs, relative to the folder; none: some are drawn.
+        names: query images, relative to the folder; none: some are drawn.
         drawn: how many then.
         k: neighbours of each query.
         blocks: of the four blocks of each query, among blocks.
@@ -54,76 +55,34 @@ class Wanted:
         require(0 <= self.seed < 2**63, f"seed must be from 0 to 2**63 - 1, not {self.seed}")
 
 
+@verb(NeighboursOptions)
 def nearest_neighbours(
-    weights: str | os.PathLike[str],
-    *,
-    images: str | os.PathLike[str],
-    query: Sequence[str] = (),
-    queries: int = 6,
-    blocks: bool = False,
-    k: int = 6,
-    features: str | os.PathLike[str] | None = None,
-    list: str | os.PathLike[str] | None = None,
-    pool: str | None = None,
-    size: int | None = None,
-    seed: int = 0,
-    batch_size: int = 64,
-    workers: int | None = None,
-    device: str = "auto",
-    precision: str = "auto",
-    backbone: str | None = None,
-    progress: Progress = no_progress,
+    weights: StrPath, *, progress: Progress = no_progress, **options: Unpack[NeighboursOptions]
 ) -> dict[str, Any]:
-    """Find, for some photographs of a folder, the nearest others by the cosine of their features.
+    """Find, for some images of a folder, the nearest others by the cosine of their features.
 
     With ``blocks``, the paper's four blocks of each query (overlap .2, Section 3.1), each warped to S x S, are compared
-    with the blocks of all other photographs. Photographs are looked at a batch at a time, and only the nearest are
-    kept. Photographs that cannot be read are left out and named in the result.
+    with the blocks of all other images. Images are looked at a batch at a time, and only the nearest are
+    kept. Images that cannot be read are left out and named in the result.
 
     Args:
         weights: run folder or checkpoint file.
-        images: folder of photographs, searched recursively.
-        query: names of the query photographs, relative to the folder; none: some are drawn by the seed.
-        queries: how many are drawn; fewer if there are fewer.
-        blocks: compare blocks instead of whole photographs.
-        k: neighbours of each query, at least 1; fewer if there are fewer others.
-        features: a file that ``embed`` wrote with these weights: its features are taken instead of making them again,
-            and its photographs are those that are searched. Not with ``blocks`` or ``list``.
-        list: text or CSV file that names the photographs to search; unset: all in the folder.
-        pool: "gamp" (unset), "avg", "max", "avg_minus_max" or "cat"; with ``features``, unset: as in the file.
-        size: S, at least 8; unset: 224, or as in the file.
-        seed: of the draw of queries.
-        batch_size: photographs, or blocks, at a time.
-        workers: loader processes; unset: by cores.
-        device: "auto" (CUDA, Metal or CPU, the first there is), "cpu", "cuda", "cuda:1", "mps".
-        precision: of the backbone: "float32" (which "auto" means) or "bf16".
-        backbone: architecture, where the weights do not say it themselves.
         progress: called as work goes on.
+        **options: as ``NeighboursOptions`` declares them.
 
     Returns:
         Plain data: "protocol" (all that the figures depend on), "results" (an entry a query: "image" and "neighbours",
         the nearest first, each with "image" and "cosine"; with blocks, queries and neighbours have "block", such as
-        "top left", and "box": left, top, right, bottom in pixels), "skipped" (names of photographs that cannot be read,
+        "top left", and "box": left, top, right, bottom in pixels), "skipped" (names of images that cannot be read,
         with the reason), "provenance".
 
     Raises:
-        UserError: if a setting is out of range, the weights, the photographs or the file of features cannot be used, a
-            query is not among the photographs or cannot be read, or there are fewer than two photographs.
+        UserError: if a setting is out of range, the weights, the images or the file of features cannot be used, a
+            query is not among the images or cannot be read, or there are fewer than two images.
     """
     start, origin = time.perf_counter(), provenance()
-    wanted = Wanted(tuple(query), queries, k, blocks, seed)
-    pooled, side = "gamp" if pool is None else pool, 224 if size is None else size
-    settings = FeatureSettings(pooled, side, workers, device, precision, batch_size=batch_size)
-    source: Source
-    if features is None:
-        network = load_backbone(weights, backbone)
-        names = Path(list) if list is not None else None
-        files = find_images(Path(images), names, arrays=bands(network) != "rgb")
-        source = Extracted(Path(weights), network, files, settings, blocks)
-    else:
-        require(not blocks, "a file of features holds whole photographs: leave out features, or blocks")
-        require(list is None, "the photographs searched are those of the file of features: leave out list")
-        source = Stored(Path(features), Path(images), Path(weights), pool, size)
+    wanted = select(Wanted, options, names=tuple(options["query"]), drawn=options["queries"])
+    source = _source(Path(weights), options)
     skipped: dict[str, str] = {}
     found = _search(source, wanted, skipped, progress)
     return {
@@ -131,14 +90,11 @@ def nearest_neighbours(
             "kind": KIND,
             **source.protocol,
             "similarity": "cosine, in float64",
-            "compared": "blocks of different photographs" if blocks else "whole photographs",
+            "compared": "blocks of different images" if wanted.blocks else "whole images",
             "ties": "of equally near ones the first by name",
-            "images": str(images),
-            "list": None if list is None else str(list),
+            **recorded(NeighboursOptions, options),
             "photographs": len(source.files) - len(skipped),
-            "k": k,
-            "queries": "named" if query else "drawn",
-            "seed": seed,
+            "queries": "named" if wanted.names else "drawn",
         },
         "results": found,
         "skipped": skipped,
@@ -146,10 +102,28 @@ def nearest_neighbours(
     }
 
 
+def _source(weights: Path, options: NeighboursOptions) -> Source:
+    """Where the features come from.
+
+    Raises:
+        UserError: a setting is out of range, or the weights, the images or the file of features cannot be used.
+    """
+    pool, size = options["pool"], options["size"]
+    made = select(FeatureSettings, options, pool="gamp" if pool is None else pool, size=224 if size is None else size)
+    images, names, features = Path(options["images"]), options["list"], options["features"]
+    if features is None:
+        network = load_backbone(weights, options["backbone"])
+        files = find_images(images, None if names is None else Path(names), arrays=bands(network) != "rgb")
+        return Extracted(weights, network, files, made, options["blocks"])
+    require(not options["blocks"], "a file of features holds whole images: leave out features, or blocks")
+    require(names is None, "the images searched are those of the file of features: leave out list")
+    return Stored(Path(features), images, weights, pool, size)
+
+
 def _search(source: Source, wanted: Wanted, skipped: dict[str, str], progress: Progress) -> list[dict[str, Any]]:
-    """The neighbours of all queries, as plain data; takes note of photographs that cannot be read."""
+    """The neighbours of all queries, as plain data; takes note of images that cannot be read."""
     files = source.files
-    require(len(files) >= 2, f"{source.where} holds one photograph: at least two are needed")
+    require(len(files) >= 2, f"{source.where} holds one image: at least two are needed")
     queries = _named(source, wanted.names) if wanted.names else _drawn(source, wanted.drawn, wanted.seed)
     nearest = Nearest(queries, wanted.k)
     done, phase = 0, "photographs"
@@ -160,7 +134,7 @@ def _search(source: Source, wanted: Wanted, skipped: dict[str, str], progress: P
             nearest.add(batch.vectors)
         done += len(batch.read) + len(batch.unreadable)
         progress(done, len(files), phase)
-    require(bool(nearest.of(0)), f"only one photograph of {source.where} can be read: at least two are needed")
+    require(bool(nearest.of(0)), f"only one image of {source.where} can be read: at least two are needed")
 
     def entry(part: Part) -> dict[str, Any]:
         block = {"block": BLOCKS[part.number], "box": list(part.box)} if wanted.blocks else {}
@@ -174,14 +148,14 @@ def _search(source: Source, wanted: Wanted, skipped: dict[str, str], progress: P
 
 
 def _named(source: Source, names: Sequence[str]) -> Vectors:
-    """The features of photographs by name, in the order of the names."""
+    """The features of images by name, in the order of the names."""
     place_of = {name: place for place, name in enumerate(source.files)}
     wanted = list(dict.fromkeys(posixpath.normpath(name) for name in names))
     absent = next((name for name in wanted if name not in place_of), None)
     if absent is not None:
         near = nearest_name(absent, list(place_of)) if len(place_of) <= _FEW_NAMES else ""
         hint = near if near.startswith("; did you mean") else f"; names are relative to {source.files.root}"
-        raise UserError(f"there is no photograph {absent} in {source.where}{hint}")
+        raise UserError(f"there is no image {absent} in {source.where}{hint}")
     found, unread = _of(source, [place_of[name] for name in wanted])
     if unread:
         index, reason = next(iter(unread.items()))
@@ -190,7 +164,7 @@ def _named(source: Source, names: Sequence[str]) -> Vectors:
 
 
 def _drawn(source: Source, count: int, seed: int) -> Vectors:
-    """The features of photographs drawn by the seed, from those that can be read."""
+    """The features of images drawn by the seed, from those that can be read."""
     order = np.random.default_rng(seed).permutation(len(source.files)).tolist()
     found: dict[int, Vectors] = {}
     unread: dict[int, str] = {}
@@ -203,14 +177,14 @@ def _drawn(source: Source, count: int, seed: int) -> Vectors:
     if not found:
         index, reason = next(iter(unread.items()))
         raise UserError(
-            f"none of the {len(unread):,} photographs of {source.where} can be read, such as "
+            f"none of the {len(unread):,} images of {source.where} can be read, such as "
             f"{source.files[index]} ({reason})"
         )
     return _joined(list(found.values()))
 
 
 def _of(source: Source, indices: Sequence[int]) -> tuple[dict[int, Vectors], dict[int, str]]:
-    """Features of some photographs by index, and why the others cannot be read."""
+    """Features of some images by index, and why the others cannot be read."""
     found: dict[int, Vectors] = {}
     unread: dict[int, str] = {}
     for batch in source.batches(indices):

@@ -1,4 +1,4 @@
-"""Where vectors to compare come from: made of photographs as they are asked for, or read from a file of features."""
+"""Where vectors to compare come from: made of images as they are asked for, or read from a file of features."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ BLOCKS = ("top left", "top right", "bottom left", "bottom right")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Some photographs.
+    """Some images.
 
     Attributes:
-        vectors: of those that could be read, a photograph's parts one after the other; None if there are none.
+        vectors: of those that could be read, an image's parts one after the other; None if there are none.
         read: index of each of those.
         unreadable: the others.
     """
@@ -44,11 +44,11 @@ class Batch:
 
 
 class Source(ABC):
-    """Photographs and their features.
+    """Images and their features.
 
     Attributes:
-        files: the photographs.
-        where: what they are photographs of, for messages.
+        files: the images.
+        where: what they are images of, for messages.
         protocol: how the features are made, as plain data.
     """
 
@@ -58,7 +58,7 @@ class Source(ABC):
 
     @abstractmethod
     def batches(self, indices: Sequence[int]) -> Iterator[Batch]:
-        """Features of these photographs, some at a time; those of a file come in its order."""
+        """Features of these images, some at a time; those of a file come in its order."""
 
 
 class Extracted(Source):
@@ -67,9 +67,9 @@ class Extracted(Source):
     Args:
         weights: where the network's weights come from.
         network: the backbone.
-        files: the photographs.
+        files: the images.
         settings: how the features are made.
-        blocks: make them of the four blocks of each photograph instead of the whole.
+        blocks: make them of the four blocks of each image instead of the whole.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class Extracted(Source):
         }
 
     def batches(self, indices: Sequence[int]) -> Iterator[Batch]:
-        """Features of these photographs, in the order of ``indices``."""
+        """Features of these images, in the order of ``indices``."""
         batches = feature_maps(
             self._network, self._photographs, indices, batch_size=self._batch_size, workers=self._settings.workers
         )
@@ -99,11 +99,11 @@ class Extracted(Source):
 
 
 class Stored(Source):
-    """Features of whole photographs from a file that ``embed`` wrote.
+    """Features of whole images from a file that ``embed`` wrote.
 
     Args:
         file: the file.
-        root: folder of the photographs.
+        root: folder of the images.
         weights: what the features must have been made with.
         pool: how they must have been pooled; None for any way.
         size: of which inputs they must be; None for any.
@@ -122,16 +122,16 @@ class Stored(Source):
             if wanted not in (None, protocol[name]):
                 raise UserError(f"{file} was made with {name} {protocol[name]}, not {wanted}: leave {name} out")
         self.files = ImageFiles(root, self._file.images())
-        # The fingerprint is of all photographs, those that could not be read included, which the file does not name.
+        # The fingerprint is of all images, those that could not be read included, which the file does not name.
         if not self._file.record["results"]["skipped"] and self.files.fingerprint() != protocol["fingerprint"]:
             raise UserError(
-                f"{file} holds features of other photographs than those in {root} (names or sizes of files differ): "
+                f"{file} holds features of other images than those in {root} (names or sizes of files differ): "
                 f"name the folder they were made of, {protocol['images']}"
             )
         self.protocol = protocol | {"features": str(file), "transform": protocol["transform"]}
 
     def batches(self, indices: Sequence[int]) -> Iterator[Batch]:
-        """Features of these photographs, in the order of the file."""
+        """Features of these images, in the order of the file."""
         wanted = np.zeros(len(self.files), dtype=bool)
         wanted[indices] = True
         start = 0
@@ -145,7 +145,7 @@ class Stored(Source):
 
 
 def _parts(places: Sequence[Place], boxes: Boxes) -> Int64[np.ndarray, "vectors 6"]:
-    """The parts of photographs, as ``Vectors`` numbers them."""
+    """The parts of images, as ``Vectors`` numbers them."""
     return np.array(
         [(index, number, *box) for index, width, height in places for number, box in enumerate(boxes(width, height))],
         dtype=np.int64,

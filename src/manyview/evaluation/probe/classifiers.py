@@ -1,4 +1,4 @@
-"""One linear classifier for each class on features of few or many labelled photographs."""
+"""One linear classifier for each class on features of few or many labeled images."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class ProbeSettings:
     """Which classifier; checked when made.
 
     Attributes:
-        classifier: "logistic" (L2-regularised logistic regression by L-BFGS), or "svm" (linear, squared hinge loss,
-            L2-regularised, positives weighing double, as in the VOC07 protocol of Goyal et al., ICCV 2019).
-        costs: scikit-learn's C, the weight of the losses' sum against the regulariser. Of several, each class's own is
-            chosen by the average precision in cross-validation on the drawn photographs.
-        scaling: "standardised", every dimension to mean 0 and deviation 1 over the drawn photographs; "unit", every
-            photograph's features to length 1 (the VOC07 protocol's); None for the first with "logistic", the second
+        classifier: "logistic" (L2-regularized logistic regression by L-BFGS), or "svm" (linear, squared hinge loss,
+            L2-regularized, positives weighing double, as in the VOC07 protocol of Goyal et al., ICCV 2019).
+        costs: scikit-learn's C, the weight of the losses' sum against the regularizer. Of several, each class's own is
+            chosen by the average precision in cross-validation on the drawn images.
+        scaling: "standardised", every dimension to mean 0 and deviation 1 over the drawn images; "unit", every
+            image's features to length 1 (the VOC07 protocol's); None for the first with "logistic", the second
             with "svm".
 
     Raises:
@@ -110,7 +110,7 @@ def probe(
     A class without positives gets the probability 0 everywhere, one without negatives 1.
 
     Args:
-        train: features of the labelled images.
+        train: features of the labeled images.
         targets: 1 where an image shows the class, else 0.
         val: features of the images to classify; scaled as ``train`` was.
         settings: which classifier.
@@ -145,7 +145,7 @@ def scale(
         own, others = (np.where(length > 0, length, 1) for length in lengths)
         return train / own, val / others
     mean, std = train.mean(axis=0), train.std(axis=0)
-    # A dimension that is constant but for rounding is centred, not blown up.
+    # A dimension that is constant but for rounding is centerd, not blown up.
     std = np.where(std > 1e-12 * np.abs(mean), std, 1)
     return (train - mean) / std, (val - mean) / std
 

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from manyview import distributed
 from manyview.errors import require
-from manyview.evaluation.data import Data, Sources
-from manyview.evaluation.features.extract import FeatureSettings
-from manyview.evaluation.metrics.average_precision import AveragePrecision
+from manyview.evaluation.data import Data
 from manyview.evaluation.metrics.bootstrap import summarise
 from manyview.evaluation.metrics.multilabel import multilabel_metrics
 from manyview.evaluation.probe.classifiers import FOLDS, ProbeSettings, draw, probe
-from manyview.evaluation.session import Features, LabelledEvaluation
-from manyview.evaluation.settings import EXTRACTED_ONCE, Compatibility, MetricSettings
-from manyview.labels import Difficult, Problems
+from manyview.evaluation.session import Features, LabeledEvaluation
+from manyview.evaluation.settings import EXTRACTED_ONCE, MetricSettings
+from manyview.options.base import StrPath, recorded, select, verb
+from manyview.options.labelled import ProbeOptions
 from manyview.runs import atomic_write
 from manyview.runs.files import plain
 from manyview.runs.progress import Progress, no_progress
@@ -28,18 +25,18 @@ from manyview.runs.progress import Progress, no_progress
 CURVE_FILE = "curve.png"
 
 _CLASSIFIERS = {
-    "logistic": "logistic regression, L2-regularised, by L-BFGS to convergence",
-    "svm": "linear SVM, squared hinge loss, L2-regularised, positives weighing double",
+    "logistic": "logistic regression, L2-regularized, by L-BFGS to convergence",
+    "svm": "linear SVM, squared hinge loss, L2-regularized, positives weighing double",
 }
 _SCALINGS = {
-    "standardised": "every dimension to mean 0 and deviation 1 over the drawn photographs",
-    "unit": "every photograph's features to length 1",
+    "standardised": "every dimension to mean 0 and deviation 1 over the drawn images",
+    "unit": "every image's features to length 1",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """Which parts of the training photographs are drawn; checked when made.
+    """Which parts of the training images are drawn; checked when made.
 
     Raises:
         UserError: if a value is out of range.
@@ -53,7 +50,7 @@ class Draws:
             require(bool(values), f"{name} needs at least one value")
             require(len(set(values)) == len(values), f"{name} has one value twice: give each once")
         for fraction in self.fractions:
-            require(0 < fraction <= 1, f"fraction is a share of the photographs above 0 and up to 1, not {fraction}")
+            require(0 < fraction <= 1, f"fraction is a share of the images above 0 and up to 1, not {fraction}")
         for seed in self.seeds:
             require(seed >= 0, f"seed must be at least 0, not {seed}")
 
@@ -67,68 +64,20 @@ class _Plan:
     metrics: MetricSettings
 
 
+@verb(ProbeOptions)
 def low_label_evaluation(
-    weights: str | os.PathLike[str],
-    *,
-    images: str | os.PathLike[str],
-    train_labels: str | os.PathLike[str],
-    val_labels: str | os.PathLike[str],
-    val_images: str | os.PathLike[str] | None = None,
-    difficult: Difficult = "ignore",
-    label_problems: Problems = "refuse",
-    out: str | os.PathLike[str] | None = None,
-    pool: str = "gamp",
-    size: int = 224,
-    crop: str = "warp",
-    fractions: Sequence[float | int] = (0.01, 0.1, 1.0),
-    seeds: Sequence[int] = (0, 1, 2),
-    classifier: str = "logistic",
-    costs: Sequence[float | int] = (1.0,),
-    scaling: str | None = None,
-    average_precision: AveragePrecision = "all_points",
-    compatibility: Compatibility | None = None,
-    random_init: bool = False,
-    workers: int | None = None,
-    device: str = "auto",
-    precision: str = "auto",
-    backbone: str | None = None,
-    progress: Progress = no_progress,
+    weights: StrPath, *, progress: Progress = no_progress, **options: Unpack[ProbeOptions]
 ) -> dict[str, Any]:
-    """Train linear classifiers on a frozen backbone's features of a few and of many labelled photographs.
+    """Train linear classifiers on a frozen backbone's features of a few and of many labeled images.
 
-    For each fraction and seed, photographs are drawn (``manyview.evaluation.probe.classifiers.draw``) and a
-    classifier is fitted for each class; all are measured on the same validation photographs. A fraction that is all
-    photographs is measured once, since every seed draws the same.
+    For each fraction and seed, images are drawn (``manyview.evaluation.probe.classifiers.draw``) and a
+    classifier is fitted for each class; all are measured on the same validation images. A fraction that is all
+    images is measured once, since every seed draws the same.
 
     Args:
         weights: run folder or checkpoint file.
-        images: folder that the label files' names are relative to.
-        train_labels: labels of the photographs to draw from, in any layout that ``manyview.labels.read_labels`` takes.
-        val_labels: the same to measure on; its classes must be among those of train_labels.
-        val_images: folder of the validation photographs; unset: ``images``.
-        difficult: what becomes of labels of nothing but difficult objects: "ignore", so that they neither teach nor
-            count, or "positive".
-        label_problems: what becomes of entries of the label files that cannot be used: "refuse" or "skip"
-            (``manyview.labels.read_labels``); those left out are recorded.
-        out: folder for metrics.json and curve.png; unset: nothing is written.
-        pool: "gamp", "avg", "max", "avg_minus_max" or "cat".
-        size: S, the side of the inputs in pixels, at least 8.
-        crop: what becomes of each photograph: "warp", warped to the square, or "center", the square at its centre whose
-            side is 7/8 of the shorter side.
-        fractions: of the training photographs, above 0 and up to 1.
-        seeds: of the draws and of the folds; the first also of the untrained backbone.
-        classifier: "logistic" or "svm" (``ProbeSettings``).
-        costs: C; of several, each class's own is chosen by cross-validation.
-        scaling: "standardised" or "unit"; None for the classifier's own.
-        average_precision: "all_points" or "voc07", as for ``multilabel_metrics``.
-        compatibility: None or "ml-gcn", likewise.
-        random_init: evaluate an untrained backbone of the same architecture in the same way beside it.
-        workers: loader processes; unset: by cores. No figure depends on it.
-        device: "auto" (CUDA, Metal or CPU, the first there is), "cpu", "cuda", "cuda:1", "mps": of the backbone. The
-            classifiers are fitted on the CPU.
-        precision: of the backbone: "float32" (which "auto" means) or "bf16".
-        backbone: architecture, where the weights do not say it themselves.
         progress: called as work goes on.
+        **options: as ``ProbeOptions`` declares them.
 
     Returns:
         Plain data, as in metrics.json: "protocol" (all that the figures depend on), "results" (for "pretrained" and,
@@ -141,20 +90,15 @@ def low_label_evaluation(
         UserError: if a setting is out of range, a file is missing, malformed or unreadable, or ``out`` already holds a
             metrics.json or cannot be written.
     """
-    plan = _Plan(
-        Draws(tuple(sorted(fractions)), tuple(seeds)),
-        ProbeSettings(classifier, tuple(costs), scaling),
-        MetricSettings(average_precision=average_precision, compatibility=compatibility),
-    )
-    extraction = FeatureSettings(pool, size, workers, device, precision, crop)
-    sources = Sources(images, train_labels, val_labels, val_images, difficult, label_problems)
+    draws = Draws(tuple(sorted(options["fractions"])), tuple(options["seeds"]))
+    probes = select(ProbeSettings, options, costs=tuple(options["costs"]))
+    plan = _Plan(draws, probes, select(MetricSettings, options))
+    out = options["out"]
     curve = None if out is None else Path(out) / CURVE_FILE
     require(curve is None or not curve.exists(), f"{out} already holds a {CURVE_FILE}: choose another folder")
-    begun = LabelledEvaluation.begin(
-        weights, sources, extraction, out=out, backbone=backbone, random_init=random_init, seed=plan.draws.seeds[0]
-    )
+    begun = LabeledEvaluation.begin(weights, options, draws.seeds[0])
     results = {name: _curve(name, features, begun.data, plan, progress) for name, features in begun.features(progress)}
-    protocol = {**_describe(plan), **begun.protocol}
+    protocol = {**_describe(options, plan), **begun.protocol}
     if curve is not None and distributed.rank() == 0:
         from manyview.evaluation.probe.figure import draw_low_label_curve
 
@@ -172,7 +116,7 @@ def _curve(name: str, features: Features, data: Data, plan: _Plan, progress: Pro
         runs = []
         for column, seed in enumerate(draws.seeds):
             drawn = draw(targets, fraction, seed)
-            if column == 0 or len(drawn) < len(targets):  # else the first seed has measured these very photographs
+            if column == 0 or len(drawn) < len(targets):  # else the first seed has measured these very images
                 runs.append({"seed": seed, **_run(features, data, drawn, plan, seed)})
             progress(row * len(draws.seeds) + column + 1, total, phase)
         entries.append({"fraction": fraction, "images": len(drawn), "runs": runs, "summary": summarise(runs)})
@@ -200,24 +144,20 @@ def _run(features: Features, data: Data, drawn: np.ndarray, plan: _Plan, seed: i
     }
 
 
-def _describe(plan: _Plan) -> dict[str, Any]:
+def _describe(options: ProbeOptions, plan: _Plan) -> dict[str, Any]:
     import sklearn
 
-    settings = plan.probes
-    chosen = f"by class, of the best average precision in {FOLDS}-fold cross-validation on the drawn photographs"
+    classifier, scaling = plan.probes.classifier, plan.probes.resolved_scaling
+    chosen = f"by class, of the best average precision in {FOLDS}-fold cross-validation on the drawn images"
     return {
-        "evaluation": "one-vs-rest linear classification on a frozen backbone's features of some training photographs",
-        "classifier": settings.classifier,
-        "classifier_is": _CLASSIFIERS[settings.classifier],
-        "costs": list(settings.costs),
-        "cost_chosen": chosen if len(settings.costs) > 1 else "given",
-        "scaling": settings.resolved_scaling,
-        "scaling_is": _SCALINGS[settings.resolved_scaling],
-        "fractions": list(plan.draws.fractions),
-        "seeds": list(plan.draws.seeds),
+        "evaluation": "one-vs-rest linear classification on a frozen backbone's features of some training images",
+        **recorded(ProbeOptions, {**options, "fractions": plan.draws.fractions, "scaling": scaling}),
+        "classifier_is": _CLASSIFIERS[classifier],
+        "cost_chosen": chosen if len(plan.probes.costs) > 1 else "given",
+        "scaling_is": _SCALINGS[scaling],
         "draw": "at random, but with a positive of every class wherever there is room for one of each",
         "scores": "sigmoid of the decision values",
         "train_transform": EXTRACTED_ONCE,
-        **plan.metrics.describe(),
+        "threshold": plan.metrics.threshold,
         "scikit_learn": sklearn.__version__,
     }

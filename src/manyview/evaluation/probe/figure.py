@@ -12,15 +12,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 _INK, _PALE = "#222222", "#6b6b6b"
-_STYLES = {  # colour, line, marker, label
+_STYLES = {  # color, line, marker, label
     "pretrained": ("#D55E00", "-", "o", "pre-trained"),
-    "random_init": ("#0072B2", "--", "s", "random initialisation"),
+    "random_init": ("#0072B2", "--", "s", "random initialization"),
 }
 _SIZE, _DPI = (6.4, 4.4), 150  # inches, dots an inch
 
 
 def draw_low_label_curve(result: dict[str, Any]) -> bytes:
-    """A PNG of mAP against the number of labelled photographs, with the deviation over seeds as bars.
+    """A PNG of mAP against the number of labeled images, with the deviation over seeds as bars.
 
     Args:
         result: what ``low_label_evaluation`` returns, or metrics.json holds.
@@ -35,7 +35,7 @@ def draw_low_label_curve(result: dict[str, Any]) -> bytes:
     seeds = len(protocol["seeds"])
     bars = f"; bars: standard deviation over {seeds} draws" if seeds > 1 else ""
     axes.set_ylabel("mAP (%)", color=_INK)
-    axes.set_xlabel(f"labelled photographs{bars}", color=_INK)
+    axes.set_xlabel(f"labeled images{bars}", color=_INK)
     axes.set_ylim(bottom=0)
     axes.grid(axis="y", color="#e4e4e4", linewidth=0.8)
     axes.tick_params(colors=_PALE)
@@ -69,7 +69,7 @@ def _draw_line(axes: Axes, name: str, entries: list[dict[str, Any]]) -> None:
 
 
 def _label_fractions(axes: Axes, entries: list[dict[str, Any]]) -> None:
-    """A tick at each fraction, with the fraction and the number of photographs."""
+    """A tick at each fraction, with the fraction and the number of images."""
     axes.set_xscale("log")
     labels = [f"{entry['images']:,}\n{100 * entry['fraction']:g} %" for entry in entries]
     axes.set_xticks([entry["images"] for entry in entries], labels)

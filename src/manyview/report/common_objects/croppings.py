@@ -13,7 +13,7 @@ from manyview.config import BlockViewsConfig, WholeViewsConfig
 from manyview.views import block_boxes, sample_views, views_per_image
 
 OVERLAPS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
-_CANVAS = 10**6  # side in pixels of a photograph so large that rounding to whole pixels does not matter
+_CANVAS = 10**6  # side in pixels of an image so large that rounding to whole pixels does not matter
 
 Kind = Literal["usual", "blocks", "control", "moved"]
 Crops = Int64[np.ndarray, "images pairs 2 4"]
@@ -24,7 +24,7 @@ class Cropping:
     """A kind of cropping whose pairs are counted.
 
     Attributes:
-        kind: "usual", crops of the whole photograph; "blocks"; "control", crops of the whole photograph in as many
+        kind: "usual", crops of the whole image; "blocks"; "control", crops of the whole image in as many
             pairs as blocks and at their scale; "moved", the blocks' own crops, each moved to a random place.
         overlap: of the blocks, or of those that the control is for.
         views: how its views are sampled.
@@ -60,7 +60,7 @@ def croppings(
 
 
 def matched_control(blocks: BlockViewsConfig) -> WholeViewsConfig:
-    """Crops of the whole photograph in as many pairs as blocks, at the scale that the blocks' crops have of it.
+    """Crops of the whole image in as many pairs as blocks, at the scale that the blocks' crops have of it.
 
     For the paper's four blocks of overlap .2 these are the views of the recipe ``simsiam-4pairs``.
     """
@@ -73,17 +73,17 @@ def matched_control(blocks: BlockViewsConfig) -> WholeViewsConfig:
 def sample_crops(
     cropping: Cropping, sizes: Int64[np.ndarray, "images 2"], *, seed: int, epoch: int, indices: Sequence[int]
 ) -> Crops:
-    """The crops of each photograph's pairs in an epoch, those that a run's views show.
+    """The crops of each image's pairs in an epoch, those that a run's views show.
 
     Args:
         cropping: their kind.
-        sizes: width and height of each photograph in pixels.
+        sizes: width and height of each image in pixels.
         seed: the run's seed.
         epoch: from 0.
-        indices: index of each photograph in the run.
+        indices: index of each image in the run.
 
     Returns:
-        Left, top, right and bottom of the two crops of each pair, in pixels of the photograph.
+        Left, top, right and bottom of the two crops of each pair, in pixels of the image.
     """
     # Each decision about a view has random numbers of its own: without the other operations its crop is the same.
     idle = {"flip": 0.0, "jitter": 0.0, "grayscale": 0.0, "blur": (0.0, 0.0), "solarize": (0.0, 0.0)}
@@ -99,7 +99,7 @@ def sample_crops(
 
 
 def _move(crops: Crops, sizes: Int64[np.ndarray, "images 2"], rng: np.random.Generator) -> Crops:
-    """Crops of the same widths and heights, each at a place of uniform probability within its photograph."""
+    """Crops of the same widths and heights, each at a place of uniform probability within its image."""
     extents = crops[..., 2:] - crops[..., :2]
     starts = rng.integers(sizes[:, None, None] - extents, endpoint=True)
     return np.concatenate([starts, starts + extents], axis=-1)

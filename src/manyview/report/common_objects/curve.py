@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from manyview.report.common_objects.table import NAMES
 from manyview.report.sheet import INK, PALE
 
-_STYLES = {  # colour, line, marker, label
+_STYLES = {  # color, line, marker, label
     "blocks": ("#D55E00", "-", "o", NAMES["blocks"]),
     "control": ("#0072B2", "--", "s", f"control: {NAMES['control']}"),
     "moved": ("#009E73", "-.", "^", f"control: {NAMES['moved']}"),
@@ -34,7 +34,7 @@ def draw_curve(result: dict[str, Any]) -> bytes:
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)
     figure.suptitle(
-        f"Positive pairs with a common object, {result['protocol']['with_objects']:,} photographs",
+        f"Positive pairs with a common object, {result['protocol']['with_objects']:,} images",
         fontsize=12,
         fontweight="bold",
         color=INK,

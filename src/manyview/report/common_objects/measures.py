@@ -14,23 +14,23 @@ from manyview.report.common_objects.croppings import Cropping, Crops, sample_cro
 
 PER_PAIR = ("area", "iou")
 PER_SHARE = ("common", "objects", "different")
-_CHUNK = 512  # photographs at a time, which bounds the memory
+_CHUNK = 512  # images at a time, which bounds the memory
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class PairMeasures:
-    """Each photograph's measures, as means over its positive pairs and over epochs.
+    """Each image's measures, as means over its positive pairs and over epochs.
 
     Attributes:
         croppings: kinds of cropping.
         shares: least shares of a box's area that must lie inside a crop for the crop to show the object.
-        per_pair: by cropping, measure (``PER_PAIR``) and photograph: area of a crop as a share of the photograph's;
+        per_pair: by cropping, measure (``PER_PAIR``) and image: area of a crop as a share of the image's;
             intersection over union of the two crops.
-        per_share: by cropping, share, measure (``PER_SHARE``) and photograph: whether the two views have an object in
+        per_share: by cropping, share, measure (``PER_SHARE``) and image: whether the two views have an object in
             common; how many they have; whether each of them shows an object, but none in common.
-        has_object: whether the photograph has an object at all.
+        has_object: whether the image has an object at all.
     """
 
     croppings: tuple[Cropping, ...]
@@ -56,12 +56,12 @@ def measure_pairs(
     both crops show it. Crowds count like all others here.
 
     Args:
-        boxes: the photographs and their objects.
+        boxes: the images and their objects.
         croppings: kinds of cropping. All draw from the same random numbers, so they differ by their kind alone.
         shares: least shares of a box's area, above 0, at most 1.
         seed: the run's seed.
         epochs: the epochs whose views are sampled.
-        indices: index of each photograph in the run.
+        indices: index of each image in the run.
         progress: is told how many of all rounds of sampling are done.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Means over photographs and their 95 % intervals, as plain data for ``metrics.json``, table and curve."""
+"""Means over images and their 95 % intervals, as plain data for ``metrics.json``, table and curve."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ _COMMON = PER_SHARE.index("common")
 
 
 def summarize(measures: PairMeasures, seed: int) -> dict[str, Any]:
-    """Means over all pairs of the photographs that have an object, and of all photographs.
+    """Means over all pairs of the images that have an object, and of all images.
 
-    Intervals are percentiles of a bootstrap over photographs, as pairs of one photograph are not independent. The
-    differences between blocks and controls are taken within each resample, since they share photographs and random
+    Intervals are percentiles of a bootstrap over images, as pairs of one image are not independent. The
+    differences between blocks and controls are taken within each resample, since they share images and random
     numbers.
 
     Args:
-        measures: of each photograph, one or more of which have an object.
+        measures: of each image, one or more of which have an object.
         seed: of the bootstrap.
 
     Returns:
         ``results``: for each cropping its kind, overlap, pairs, scale, and the measures over ``with_objects`` and over
-        ``all`` photographs; ``differences``: blocks minus each control, at each overlap and share, over photographs
+        ``all`` images; ``differences``: blocks minus each control, at each overlap and share, over images
         with an object. Shares, areas and differences are fractions of 1.
     """
-    assert measures.has_object.any(), "no photograph has an object"
+    assert measures.has_object.any(), "no image has an object"
     populations = {"with_objects": measures.has_object, "all": np.ones_like(measures.has_object)}
     resampled = {"with_objects": _bootstrap(measures, measures.has_object, seed)}
     resampled["all"] = (
@@ -65,7 +65,7 @@ def _describe(cropping: Cropping) -> dict[str, Any]:
 def _means(
     measures: PairMeasures, number: int, chosen: Bool[np.ndarray, " images"], draws: Float64[np.ndarray, "draws shares"]
 ) -> dict[str, Any]:
-    """One cropping's means over some photographs."""
+    """One cropping's means over some images."""
     per_pair = measures.per_pair[number][:, chosen].mean(axis=1)
     per_share = measures.per_share[number][:, :, chosen].mean(axis=2)
     shares = []
@@ -100,7 +100,7 @@ def _differences(measures: PairMeasures, draws: Float64[np.ndarray, "draws cropp
 def _bootstrap(
     measures: PairMeasures, chosen: Bool[np.ndarray, " images"], seed: int
 ) -> Float64[np.ndarray, "draws croppings shares"]:
-    """Mean of "common" over as many photographs drawn with replacement, again and again."""
+    """Mean of "common" over as many images drawn with replacement, again and again."""
     values = measures.per_share[:, :, _COMMON, chosen]
     count = values.shape[-1]
     rng = np.random.default_rng(seed)

@@ -79,17 +79,17 @@ def notes(result: dict[str, Any]) -> list[str]:
     crowds = f", without {protocol['crowds_left_out']:,} crowds" if protocol["crowds_left_out"] else ""
     epochs = protocol["epochs"]
     lines = [
-        f"Means over the pairs of {with_objects:,} photographs with {protocol['objects']:,} objects{crowds}; seed "
-        f"{protocol['seed']}, epochs {epochs[0]} to {epochs[-1]}. Intervals: 95 %, bootstrap over photographs.",
-        "usual: crops of the whole photograph. Controls for blocks: same scale, crops of the whole photograph, in as "
+        f"Means over the pairs of {with_objects:,} images with {protocol['objects']:,} objects{crowds}; seed "
+        f"{protocol['seed']}, epochs {epochs[0]} to {epochs[-1]}. Intervals: 95 %, bootstrap over images.",
+        "usual: crops of the whole image. Controls for blocks: same scale, crops of the whole image, in as "
         "many pairs and drawn from the range of areas that the blocks' crops are drawn from; same size, the blocks' "
-        "own crops, each moved to a random place in the photograph.",
-        "area: of a crop, as a share of the photograph's (%). IoU: of the two crops (%). common: pairs that show a "
+        "own crops, each moved to a random place in the image.",
+        "area: of a crop, as a share of the image's (%). IoU: of the two crops (%). common: pairs that show a "
         "common object (%). objects: common objects a pair. different: pairs each of whose views shows an object, but "
         "none in common (%).",
     ]
     if photographs > with_objects:
-        lines.append(f"of all: common, over all {photographs:,} photographs, those without an object included.")
+        lines.append(f"of all: common, over all {photographs:,} images, those without an object included.")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Rendering of views on the CPU, by whichever renderer suits the photograph."""
+"""Rendering of views on the CPU, by whichever renderer suits the image."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def render_view(
     renderer: Renderer = "cpu",
     rgb: tuple[int, int, int] | None = RGB,
 ) -> View:
-    """One view of a photograph, channels last; see ``render_views``."""
+    """One view of an image, channels last; see ``render_views``."""
     views = render_views(image, [parameters], size, renderer=renderer, rgb=rgb)
     return np.ascontiguousarray(views[0].transpose(1, 2, 0))
 
@@ -41,18 +41,18 @@ def render_views(
     renderer: Renderer = "cpu",
     rgb: tuple[int, int, int] | None = RGB,
 ) -> Views:
-    """Several views of a photograph, channels first.
+    """Several views of an image, channels first.
 
     Args:
-        image: The photograph: RGB of 8 bits, or any number of bands of 8 or 16 bits.
+        image: The image: RGB of 8 bits, or any number of bands of 8 or 16 bits.
         parameters: One entry a view.
         size: Side of a view in pixels.
         renderer: For RGB of 8 bits: "cpu" for OpenCV, several times as fast and within 2/255 of "reference", which is
-            Pillow. There is but one renderer for other photographs.
-        rgb: Which channels, from 0, are red, green and blue; None where none are, and nothing changes colours.
+            Pillow. There is but one renderer for other images.
+        rgb: Which channels, from 0, are red, green and blue; None where none are, and nothing changes colors.
 
     Returns:
-        The views in the photograph's dtype, in a fresh array.
+        The views in the image's dtype, in a fresh array.
     """
     if image.dtype == np.uint8 and image.shape[2] == 3 and rgb == RGB:
         return _RENDERERS[renderer](image, parameters, size)

@@ -24,13 +24,13 @@ def render_views(
     """Several views of an image, channels first.
 
     The operations and their order are the Pillow reference's. Crop, resize, blur and mirroring change every band by
-    itself; brightness, contrast, saturation, hue, grayscale and solarisation only those that are red, green and blue.
+    itself; brightness, contrast, saturation, hue, grayscale and solarization only those that are red, green and blue.
 
     Args:
         image: Its white is 255 for 8 bits, 65535 for 16 bits.
         parameters: One entry a view; each crop lies within the image.
         size: Side of a view in pixels.
-        rgb: Which bands, from 0, are red, green and blue. Where none are, nothing changes colours.
+        rgb: Which bands, from 0, are red, green and blue. Where none are, nothing changes colors.
 
     Returns:
         The views in the image's dtype, in a fresh contiguous array.

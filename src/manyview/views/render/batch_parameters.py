@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float64, Int8
 
 from manyview.views.sampling import ViewParameters
 
-COLOUR_OPERATIONS = ("brightness", "contrast", "saturation", "hue")
+COLOR_OPERATIONS = ("brightness", "contrast", "saturation", "hue")
 NO_OPERATION = -1
 
 
@@ -22,10 +22,10 @@ class ViewTable:
     and a few hundred bytes cross a loader's queue faster as they are than as tensors in shared memory.
 
     Attributes:
-        order: what is done first, second, third and fourth to the colours, as an index into ``COLOUR_OPERATIONS``, or
+        order: what is done first, second, third and fourth to the colors, as an index into ``COLOR_OPERATIONS``, or
             ``NO_OPERATION``.
-        strength: by operation in the order of ``COLOUR_OPERATIONS``: three factors, and the shift of the hue in turns.
-        grayscale: whether the colours are taken away.
+        strength: by operation in the order of ``COLOR_OPERATIONS``: three factors, and the shift of the hue in turns.
+        grayscale: whether the colors are taken away.
         blur_sigma: deviation of the Gaussian blur in pixels of the view, or 0 for none.
         solarize: whether the upper half of the values is inverted.
         flip: whether the view is mirrored left to right.
@@ -65,9 +65,9 @@ def join_tables(tables: Sequence[ViewTable]) -> ViewTable:
 
 def _order(view: ViewParameters) -> tuple[int, ...]:
     names = view.jitter.order if view.jitter else ()
-    unknown = set(names) - set(COLOUR_OPERATIONS)
+    unknown = set(names) - set(COLOR_OPERATIONS)
     assert not unknown, f"unknown operations {sorted(unknown)}"
-    codes = [COLOUR_OPERATIONS.index(name) for name in names]
+    codes = [COLOR_OPERATIONS.index(name) for name in names]
     return (*codes, *[NO_OPERATION] * (4 - len(codes)))
 
 

@@ -1,4 +1,4 @@
-"""Rendering of views of 8-bit RGB photographs with OpenCV: the fast way on a CPU.
+"""Rendering of views of 8-bit RGB images with OpenCV: the fast way on a CPU.
 
 Each operation follows Pillow's definition of it, down to whether a result is rounded or cut off; what differs from
 ``pillow.py`` is the rounding in between. Nothing here is random.
@@ -30,11 +30,11 @@ _GRAY = (0.299, 0.587, 0.114)  # ITU-R 601-2, as Pillow's mode L
 def render_views(
     image: UInt8[np.ndarray, "height width 3"], parameters: Sequence[ViewParameters], size: int
 ) -> UInt8[np.ndarray, "views 3 {size} {size}"]:
-    """Several views of a photograph, channels first.
+    """Several views of an image, channels first.
 
     Args:
-        image: The photograph in RGB.
-        parameters: One entry a view; each crop lies within the photograph.
+        image: The image in RGB.
+        parameters: One entry a view; each crop lies within the image.
         size: Side of a view in pixels.
 
     Returns:
@@ -64,20 +64,20 @@ def _crop(image: UInt8[np.ndarray, "height width 3"], crop: Box, size: int) -> U
     """Crop, then bilinear resize with antialiasing."""
     left, top, right, bottom = crop
     height, width, _ = image.shape
-    assert 0 <= left < right <= width, f"a photograph of {width} x {height} pixels has no part {crop}"
-    assert 0 <= top < bottom <= height, f"a photograph of {width} x {height} pixels has no part {crop}"
+    assert 0 <= left < right <= width, f"an image of {width} x {height} pixels has no part {crop}"
+    assert 0 <= top < bottom <= height, f"an image of {width} x {height} pixels has no part {crop}"
     part = image[top:bottom, left:right]
     if right - left <= size and bottom - top <= size:
         # Nothing is made smaller, so there is nothing to antialias, and OpenCV takes half of PyTorch's time.
         return cv2.resize(part, (size, size), interpolation=cv2.INTER_LINEAR)
-    # Of the antialiased resizes PyTorch's equals Pillow's, in a fifth of its time where the colours lie interleaved.
+    # Of the antialiased resizes PyTorch's equals Pillow's, in a fifth of its time where the colors lie interleaved.
     pixels = torch.from_numpy(part[None].copy()).permute(0, 3, 1, 2)
     resized = F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
     return resized[0].permute(1, 2, 0).numpy()
 
 
 def _alter(view: UInt8[np.ndarray, "size size 3"], parameters: ViewParameters) -> UInt8[np.ndarray, "size size *3"]:
-    """Change colours, take them away, blur, solarise, mirror; a grey view comes out with its channel alone."""
+    """Change colors, take them away, blur, solarize, mirror; a gray view comes out with its channel alone."""
     if parameters.jitter is not None:
         view = _jitter(view, parameters.jitter)
     if parameters.grayscale:
@@ -112,7 +112,7 @@ def _jitter(view: UInt8[np.ndarray, "size size 3"], jitter: ColorJitter) -> UInt
 def _blend(
     view: UInt8[np.ndarray, "size size 3"], own: float, *, gray: float = 0.0, shift: float = 0.0
 ) -> UInt8[np.ndarray, "size size 3"]:
-    """Each colour times ``own``, plus its pixel's gray level times ``gray``, plus ``shift``, cut off and clipped."""
+    """Each color times ``own``, plus its pixel's gray level times ``gray``, plus ``shift``, cut off and clipped."""
     red, green, blue = (gray * weight for weight in _GRAY)
     shift += _CUT_OFF
     rows = ((own + red, green, blue, shift), (red, own + green, blue, shift), (red, green, own + blue, shift))
@@ -125,7 +125,7 @@ def _gray_mean(view: UInt8[np.ndarray, "size size 3"]) -> int:
 
 
 def _shift_hue(view: UInt8[np.ndarray, "size size 3"], shift: float) -> UInt8[np.ndarray, "size size 3"]:
-    """Turn the hue by a share of the colour circle, in steps of 1/256 (Pillow's are of 1/255)."""
+    """Turn the hue by a share of the color circle, in steps of 1/256 (Pillow's are of 1/255)."""
     hsv = cv2.cvtColor(view, cv2.COLOR_RGB2HSV_FULL)
     rows = hsv.reshape(len(hsv), -1)
     np.add(rows, _hue_step(int(shift * 255) % 256, view.shape[1]), out=rows)  # bytes wrap around, as the hue does

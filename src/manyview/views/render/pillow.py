@@ -19,14 +19,14 @@ _LEVELS_TWICE = [*range(256), *range(256)]
 def render_view(
     image: UInt8[np.ndarray, "height width 3"], parameters: ViewParameters, size: int
 ) -> UInt8[np.ndarray, "{size} {size} 3"]:
-    """One view of a photograph.
+    """One view of an image.
 
     The operations follow each other as in SimSiam and BYOL: crop and bilinear resize with antialiasing, change of
-    colours, grayscale, Gaussian blur, solarisation, mirroring.
+    colors, grayscale, Gaussian blur, solarization, mirroring.
 
     Args:
-        image: The photograph in RGB.
-        parameters: What to do with it; the crop lies within the photograph.
+        image: The image in RGB.
+        parameters: What to do with it; the crop lies within the image.
         size: Side of the view in pixels.
 
     Returns:
@@ -38,10 +38,10 @@ def render_view(
 def render_views(
     image: UInt8[np.ndarray, "height width 3"], parameters: Sequence[ViewParameters], size: int
 ) -> UInt8[np.ndarray, "views 3 {size} {size}"]:
-    """Several views of a photograph, channels first: those of ``render_view`` in turn.
+    """Several views of an image, channels first: those of ``render_view`` in turn.
 
     Args:
-        image: The photograph in RGB.
+        image: The image in RGB.
         parameters: One entry a view.
         size: Side of a view in pixels.
 
@@ -60,8 +60,8 @@ def _render(
     """A view that may be read-only, mirrored in memory or broadcast; the callers copy it."""
     left, top, right, bottom = parameters.crop
     height, width, _ = image.shape
-    assert 0 <= left < right <= width, f"a photograph of {width} x {height} pixels has no part {parameters.crop}"
-    assert 0 <= top < bottom <= height, f"a photograph of {width} x {height} pixels has no part {parameters.crop}"
+    assert 0 <= left < right <= width, f"an image of {width} x {height} pixels has no part {parameters.crop}"
+    assert 0 <= top < bottom <= height, f"an image of {width} x {height} pixels has no part {parameters.crop}"
     # Cropped before it is resized: Pillow's resize(box=...) would mix in pixels from outside of the crop.
     crop = Image.fromarray(np.ascontiguousarray(image[top:bottom, left:right]))
     view = crop.resize((size, size), Image.Resampling.BILINEAR)
@@ -106,7 +106,7 @@ def _change_contrast(view: Image.Image, factor: float) -> Image.Image:
 
 
 def _shift_hue(view: Image.Image, shift: float) -> Image.Image:
-    """Turn the hue by a share of the colour circle, in steps of 1/255, as torchvision does.
+    """Turn the hue by a share of the color circle, in steps of 1/255, as torchvision does.
 
     A shift of 0 is no identity: the way through HSV rounds.
     """

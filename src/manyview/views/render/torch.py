@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from manyview.views.geometry import Box
-from manyview.views.render.batch_parameters import COLOUR_OPERATIONS, ViewTable
+from manyview.views.render.batch_parameters import COLOR_OPERATIONS, ViewTable
 from manyview.views.render.blur_kernels import blur_kernels, box_radii
 
 Views = UInt8[Tensor, "views channels height width"] | UInt16[Tensor, "views channels height width"]
@@ -49,8 +49,8 @@ def crop_resize(
     Pillow rounds to 8 bits between the two sides too; here it is done once, at the end.
 
     Args:
-        image: A photograph on the device that is to do the work.
-        crops: Parts that lie within the photograph.
+        image: An image on the device that is to do the work.
+        crops: Parts that lie within the image.
         size: Side of a view in pixels.
 
     Returns:
@@ -69,7 +69,7 @@ def crop_resize(
 
 @torch.no_grad()
 def alter_views(views: Views, table: ViewTable, rgb: tuple[int, int, int] | None = (0, 1, 2)) -> Views:
-    """Change the colours, take them away, blur, solarize and mirror, each view as its row of the table says.
+    """Change the colors, take them away, blur, solarize and mirror, each view as its row of the table says.
 
     Every operation ends in whole numbers, as the reference's do. Automatic mixed precision does not reach in here.
 
@@ -100,22 +100,22 @@ def _steps(
 ) -> Iterator[tuple[Change, Int64[np.ndarray, " places"], Float[np.ndarray, "places amounts"]]]:
     """All operations in their order: what is done, to which views, and how strongly to each."""
     if rgb is not None:
-        for place_in_order in range(len(COLOUR_OPERATIONS)):
-            for operation, name in enumerate(COLOUR_OPERATIONS):
+        for place_in_order in range(len(COLOR_OPERATIONS)):
+            for operation, name in enumerate(COLOR_OPERATIONS):
                 places = np.flatnonzero(table.order[:, place_in_order] == operation)
                 strength = table.strength[places, operation, None]
                 if name == "hue":
                     strength = np.trunc(strength * full) % (full + 1)
-                yield partial(_change_colours, _COLOUR_CHANGES[name], rgb), places, strength
+                yield partial(_change_colors, _COLOR_CHANGES[name], rgb), places, strength
         gray = np.flatnonzero(table.grayscale)
-        yield partial(_change_colours, _take_colours_away, rgb), gray, np.empty((len(gray), 0))
+        yield partial(_change_colors, _take_colors_away, rgb), gray, np.empty((len(gray), 0))
     radii = box_radii(table.blur_sigma)
     for radius in np.unique(np.floor(radii[table.blur_sigma > 0])):  # as many taps for each as its own kernel has
         places = np.flatnonzero((np.floor(radii) == radius) & (table.blur_sigma > 0))
         yield _blur, places, blur_kernels(radii[places])
     if rgb is not None:
         bright = np.flatnonzero(table.solarize)
-        yield partial(_change_colours, _solarize, rgb), bright, np.empty((len(bright), 0))
+        yield partial(_change_colors, _solarize, rgb), bright, np.empty((len(bright), 0))
     mirrored = np.flatnonzero(table.flip)
     yield _mirror, mirrored, np.empty((len(mirrored), 0))
 
@@ -138,7 +138,7 @@ def _send(
         yield change, some, theirs.view(like.shape)
 
 
-def _change_colours(change: Change, rgb: tuple[int, int, int], views: Tensor, amounts: Tensor, full: int) -> Tensor:
+def _change_colors(change: Change, rgb: tuple[int, int, int], views: Tensor, amounts: Tensor, full: int) -> Tensor:
     values = views.float()
     if rgb == tuple(range(views.shape[1])):
         return change(values, amounts[..., None, None], full)
@@ -164,7 +164,7 @@ def _change_saturation(views: RGBValues, factor: PerView, full: int) -> RGBValue
     return _blend(_gray(views).unsqueeze(1), views, factor, full)
 
 
-def _take_colours_away(views: RGBValues, _: Nothing, full: int) -> RGBValues:
+def _take_colors_away(views: RGBValues, _: Nothing, full: int) -> RGBValues:
     """Each pixel's gray level in all three channels."""
     return _gray(views).unsqueeze(1).expand_as(views)
 
@@ -217,7 +217,7 @@ def _to_rgb(hue: Plane, saturation: Plane, value: Plane, full: int) -> RGBValues
     return torch.stack(channels, dim=1)
 
 
-_COLOUR_CHANGES: dict[str, Change] = {
+_COLOR_CHANGES: dict[str, Change] = {
     "brightness": _change_brightness,
     "contrast": _change_contrast,
     "saturation": _change_saturation,

@@ -1,4 +1,4 @@
-"""Masks of boxes in the photograph's pixels: as bilinear sampling is defined, and in little memory."""
+"""Masks of boxes in the image's pixels: as bilinear sampling is defined, and in little memory."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from manyview.detection.detect import Computing, find_objects
 from manyview.detection.metrics.paste_masks import encode_box_masks, paste
 from manyview.detection.models import build_detector
 from manyview.labels import decode_masks, encode_mask, read_annotations
-from memory import extra_memory, reads_peak_memory
+from tests.helpers.memory import extra_memory, reads_peak_memory
 
 
 def whole(
     mask: Float64[np.ndarray, "side side"], box: Float64[np.ndarray, " 4"], width: int, height: int
 ) -> Float64[np.ndarray, "height width"]:
-    """The definition: each pixel's centre, as a place of the mask's grid, between the four cells around it.
+    """The definition: each pixel's center, as a place of the mask's grid, between the four cells around it.
 
     Cells beyond the mask's edge are zero.
     """
@@ -36,7 +36,7 @@ def whole(
 
 
 def cases(seed: int) -> tuple[Tensor, Tensor, int, int]:
-    """Masks and boxes, some of which reach beyond the photograph, lie outside of it, or hold no pixel's centre."""
+    """Masks and boxes, some of which reach beyond the image, lie outside of it, or hold no pixel's center."""
     rng = np.random.default_rng(seed)
     width, height = (int(side) for side in rng.integers(1, 90, 2))
     corners = np.sort(rng.uniform(-0.2, 1.2, (12, 2, 2)), axis=1) * (width, height)
@@ -93,7 +93,7 @@ def test_a_part_is_encoded_as_pycocotools_encodes_the_whole(seed: int) -> None:
     assert encode_mask(canvas) == expected
 
 
-def test_measuring_decodes_no_labelled_mask(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measuring_decodes_no_labeled_mask(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     labels = read_annotations(shapes, shapes.parent, masks=True)
     monkeypatch.setattr(photographs, "decode_masks", None)
     detector = build_detector(
@@ -105,8 +105,8 @@ def test_measuring_decodes_no_labelled_mask(shapes: Path, monkeypatch: pytest.Mo
 
 
 @reads_peak_memory
-def test_a_huge_photograph_takes_bounded_memory() -> None:
-    """A hundred masks, one of them as large as a photograph of 12 megapixels, whose canvases would be 4.8 GB."""
+def test_a_huge_image_takes_bounded_memory() -> None:
+    """A hundred masks, one of them as large as an image of 12 megapixels, whose canvases would be 4.8 GB."""
     prepare = (
         "import numpy as np, torch\n"
         "from manyview.detection.metrics import to_coco_results\n"

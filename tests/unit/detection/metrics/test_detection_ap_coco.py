@@ -16,7 +16,7 @@ from pycocotools.cocoeval import COCOeval
 from manyview.detection.metrics import coco_average_precision, read_results
 from manyview.errors import UserError
 from manyview.labels import encode_mask, read_annotations
-from tests.detections import labels_of, write_json, write_photographs
+from tests.helpers.detections import labels_of, write_images, write_json
 
 SIZES = {f"{place}.png": (200 + place, 150) for place in range(12)}
 SUMMARY = ["AP", "AP50", "AP75", "APs", "APm", "APl"]
@@ -54,7 +54,7 @@ def test_nothing_found_is_worth_nothing() -> None:
     assert np.isnan(nothing["AP_by_class"][1])
 
 
-def test_of_photographs_without_objects_nothing_can_be_said() -> None:
+def test_of_images_without_objects_nothing_can_be_said() -> None:
     labels = labels_of([[], []], [[], []])
     assert np.isnan(coco_average_precision(labels, [result(100, [0, 0, 9, 9], 1)], kinds=["bbox"])["box"]["AP"])
 
@@ -66,7 +66,7 @@ def test_what_lies_in_a_crowd_is_neither_right_nor_wrong() -> None:
 
 
 def random_files(folder: Path, seed: int) -> tuple[Path, Path]:
-    """Labels and results with ties, crowds, boxes beyond their photograph or without area, and empty photographs."""
+    """Labels and results with ties, crowds, boxes beyond their image or without area, and empty images."""
     rng = np.random.default_rng(seed)
     annotations, results = [], []
     for image, (width, height) in enumerate(SIZES.values()):
@@ -114,7 +114,7 @@ def by_pycocotools(labels: Path, results: Path, kind: str) -> tuple[list[float],
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_photographs(tmp_path_factory.mktemp("photographs"), SIZES)
+    return write_images(tmp_path_factory.mktemp("photographs"), SIZES)
 
 
 @pytest.mark.parametrize("seed", range(4))

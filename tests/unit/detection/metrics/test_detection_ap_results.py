@@ -14,7 +14,7 @@ import torch
 from manyview.detection.metrics import read_results, to_coco_results, write_results
 from manyview.errors import UserError
 from manyview.labels import decode_masks
-from tests.detections import labels_of, write_json
+from tests.helpers.detections import labels_of, write_json
 
 LABELS = labels_of([[], []], [[], []], classes=3, size=(16, 8))  # image ids 100 and 103, category ids 7, 9 and 11
 SIZES = LABELS.sizes
@@ -22,7 +22,7 @@ GOOD: dict[str, Any] = {"image_id": 103, "category_id": 9, "bbox": [1, 2, 3, 4.5
 
 
 def outputs(masks: torch.Tensor | None) -> list[dict[str, torch.Tensor]]:
-    """What torchvision's detectors give for two photographs, the second without objects."""
+    """What torchvision's detectors give for two images, the second without objects."""
     both = [
         {
             "boxes": torch.tensor([[1.5, 2, 4, 7], [0, 0, 16, 8]]),
@@ -45,7 +45,7 @@ def test_outputs_become_results() -> None:
 
 
 def test_masks_make_the_round_trip_through_the_file(tmp_path: Path) -> None:
-    """The second box is the whole photograph, and a cell of its mask two pixels across and one down."""
+    """The second box is the whole image, and a cell of its mask two pixels across and one down."""
     probabilities = torch.full((2, 8, 8), 0.1)
     probabilities[1, 2:5, 1:6] = 0.8
     results = to_coco_results(outputs(probabilities), (100, 103), (7, 9, 11), SIZES)

@@ -12,7 +12,7 @@ import pytest
 
 from manyview.detection.metrics import voc_average_precision
 from manyview.errors import UserError
-from tests.detections import labels_of
+from tests.helpers.detections import labels_of
 
 
 def result(image: int, box: list[float], score: float, category: int = 7) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def test_every_convolution_and_norm_lands_bit_for_bit(backbone: Backbone, detect
     landing = landed(detector, backbone)
     assert landing.convolutions == landing.norms == (53, 53)
     assert landing.absent == ()
-    assert str(landing) == "53 of 53 convolutions and 53 of 53 normalisation layers of resnet50 are in the c4 detector"
+    assert str(landing) == "53 of 53 convolutions and 53 of 53 normalization layers of resnet50 are in the c4 detector"
 
 
 def test_body_and_head_compute_what_the_backbone_computes(backbone: Backbone, detector: Detector) -> None:
@@ -155,7 +155,7 @@ def test_proposals_are_cut_at_the_border_and_kept_if_tiny(detector: Detector) ->
     assert {tuple(box) for box in kept[0].tolist()} == {(0, 0, 30, 20), tuple(boxes[1].tolist())}
 
 
-def test_anchors_are_labelled_by_overlap_and_sampled_by_halves(detector: Detector) -> None:
+def test_anchors_are_labeled_by_overlap_and_sampled_by_halves(detector: Detector) -> None:
     network = detector.rpn
     # Overlaps with the object of 100 x 100: 1, .71, .69, .31, .29; the last object's best anchor overlaps by a tenth.
     anchors = torch.tensor([[0.0, 0, width, 100] for width in (100, 71, 69, 31, 29)] + [[500, 500, 520, 520]])
@@ -260,7 +260,7 @@ def test_each_class_has_its_own_box(detector: Detector) -> None:
     torch.testing.assert_close(boxes[0], torch.tensor([[10.0, 20, 60, 40], [15, 20, 65, 40]]))
 
 
-def test_images_are_normalised_as_the_backbones_and_padded_to_the_largest(backbone: Backbone) -> None:
+def test_images_are_normalized_as_the_backbones_and_padded_to_the_largest(backbone: Backbone) -> None:
     model = build_detector("c4", backbone, classes=2, short_sides=(75,), test_short_side=75)
     images = [torch.rand(3, 75, 98), torch.rand(3, 80, 75)]
     batch, _ = model.transform.train()(images)

@@ -247,7 +247,7 @@ def test_low_label_curves_point_by_point(root: Path) -> None:
         assert rows[0]["summary"]["mAP"]["std"] == pytest.approx(
             numbers([run["mAP"] for run in entries[0]["runs"]]).std(ddof=1)
         )
-        assert rows[1]["over"] is None  # of all photographs there is but one draw
+        assert rows[1]["over"] is None  # of all images there is but one draw
     assert result["protocol"]["per_class_fraction"] == 1.0
 
 

@@ -11,7 +11,7 @@ import pytest
 from manyview.errors import UserError
 from manyview.evaluation.compare import compare
 
-KNN = "multi-label classification by the nearest neighbours of a frozen backbone's features"
+KNN = "multi-label classification by the nearest neighbors of a frozen backbone's features"
 LINEAR = "multi-label linear classification on a frozen backbone"
 REPORT = {
     **dict.fromkeys(("mAP", "OP", "OR", "OF1", "CP", "CR", "CF1"), 0.5),

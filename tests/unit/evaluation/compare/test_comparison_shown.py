@@ -18,8 +18,8 @@ from manyview.evaluation.compare.figure import draw_comparison
 from manyview.evaluation.compare.group import unique_names
 from manyview.evaluation.compare.tables import as_markdown
 
-KNN = "multi-label classification by the nearest neighbours of a frozen backbone's features"
-PROBE = "one-vs-rest linear classification on a frozen backbone's features of some training photographs"
+KNN = "multi-label classification by the nearest neighbors of a frozen backbone's features"
+PROBE = "one-vs-rest linear classification on a frozen backbone's features of some training images"
 METRICS = ("mAP", "OP", "OR", "OF1", "CP", "CR", "CF1")
 
 

@@ -32,7 +32,7 @@ SMALL: dict[str, Any] = {"size": 64, "batch_size": 5, "workers": 0, "device": "c
 
 @pytest.fixture
 def photos(scenes: Any, tmp_path: Path) -> Path:
-    """Sixteen photographs of one's own, twelve of them in a folder below."""
+    """Sixteen images of one's own, twelve of them in a folder below."""
     folder = tmp_path / "photos"
     for file in sorted(scenes.images.rglob("*.png"))[:12]:
         target = folder / file.relative_to(scenes.images)
@@ -117,7 +117,7 @@ def test_both_formats_hold_the_same_and_float16_is_float32_rounded(scenes: Any, 
         np.testing.assert_array_equal(stored.sizes, a.sizes)
 
 
-def test_parquet_is_one_row_a_photograph_for_any_reader(scenes: Any, photos: Path, tmp_path: Path) -> None:
+def test_parquet_is_one_row_a_image_for_any_reader(scenes: Any, photos: Path, tmp_path: Path) -> None:
     embed(scenes.weights, images=photos, out=tmp_path / "f.parquet", patches=True, **SMALL)
 
     table = pq.read_table(tmp_path / "f.parquet")
@@ -178,16 +178,14 @@ def test_too_many_that_cannot_be_read_end_it(scenes: Any, photos: Path, tmp_path
     out = tmp_path / "out" / f"f{ending}"
     with pytest.raises(UserError) as caught:
         embed(scenes.weights, images=photos, out=out, max_bad_fraction=0.1, **SMALL)
-    assert "2 of 16 photographs cannot be read, 12.5%, above the limit of 10%: z0.png (not an image" in str(
-        caught.value
-    )
+    assert "2 of 16 images cannot be read, 12.5%, above the limit of 10%: z0.png (not an image" in str(caught.value)
     assert everything_in(out.parent) == {"f.skipped.csv"}
 
 
-def test_no_photograph_at_all_is_an_error_whatever_the_limit(scenes: Any, tmp_path: Path) -> None:
+def test_no_image_at_all_is_an_error_whatever_the_limit(scenes: Any, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.png").write_bytes(b"no image")
-    with pytest.raises(UserError, match=r"1 of 1 photographs cannot be read, 100.0%, and none is left"):
+    with pytest.raises(UserError, match=r"1 of 1 images cannot be read, 100.0%, and none is left"):
         embed(scenes.weights, images=tmp_path / "photos", out=tmp_path / "f.npz", max_bad_fraction=1, **SMALL)
     assert not (tmp_path / "f.npz").exists()
 
@@ -300,7 +298,7 @@ def test_a_name_that_is_no_utf8_is_written_with_its_bytes_numbers(
         ({"max_bad_fraction": 1.5}, "max_bad_fraction is a share from 0 to 1, not 1.5"),
         ({"device": "gpu"}, "unknown device 'gpu'"),
         ({"precision": "fp8"}, 'precision must be "auto", "float32" or "bf16"'),
-        ({"images": Path("nowhere")}, "the folder of photographs nowhere does not exist"),
+        ({"images": Path("nowhere")}, "the folder of images nowhere does not exist"),
     ],
 )
 def test_mistakes_are_told_before_any_work(

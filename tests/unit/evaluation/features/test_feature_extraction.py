@@ -22,8 +22,8 @@ from manyview.pooling import KINDS, pool
 from manyview.views import sample_view
 
 
-class Colours(nn.Module):
-    """A backbone so simple that its features are known: the normalised pixels themselves."""
+class Colors(nn.Module):
+    """A backbone so simple that its features are known: the normalized pixels themselves."""
 
     def forward(self, images: Tensor) -> Tensor:
         return images
@@ -58,9 +58,9 @@ def test_extraction_equals_a_plain_loop(scenes: Any) -> None:
     assert bool((features["max"] > features["avg"]).any())
 
 
-def test_features_follow_the_names_and_are_the_pixels_of_the_warped_photograph(scenes: Any) -> None:
+def test_features_follow_the_names_and_are_the_pixels_of_the_warped_image(scenes: Any) -> None:
     names = names_in(scenes.images)[5:0:-1]
-    features = extract(Colours(), scenes.images, names, 24, batch_size=2, device="cpu", workers=0)
+    features = extract(Colors(), scenes.images, names, 24, batch_size=2, device="cpu", workers=0)
     mean, std = np.array((0.485, 0.456, 0.406)), np.array((0.229, 0.224, 0.225))
     for row, name in enumerate(names):
         with Image.open(scenes.images / name) as image:
@@ -111,10 +111,10 @@ def test_every_pooling_is_formed_from_the_two() -> None:
     torch.testing.assert_close(combine(pooled, "gamp"), maps.mean((2, 3)) / 2 + maps.amax((2, 3)) / 2)
 
 
-def test_progress_counts_photographs(scenes: Any) -> None:
+def test_progress_counts_images(scenes: Any) -> None:
     calls: list[tuple[int, int, str]] = []
     extract(
-        Colours(),
+        Colors(),
         scenes.images,
         names_in(scenes.images)[:5],
         16,
@@ -129,12 +129,12 @@ def test_progress_counts_photographs(scenes: Any) -> None:
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 @pytest.mark.parametrize("workers", [0, 1])
-def test_an_unreadable_photograph_is_named(scenes: Any, tmp_path: Path, workers: int) -> None:
+def test_an_unreadable_image_is_named(scenes: Any, tmp_path: Path, workers: int) -> None:
     good = (scenes.images / names_in(scenes.images)[0]).read_bytes()
     for name, content in (("a.png", good), ("cut.png", good[: len(good) // 2]), ("z.png", good)):
         (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError) as caught:
-        extract(Colours(), tmp_path, ["a.png", "cut.png", "z.png"], 16, device="cpu", workers=workers)
+        extract(Colors(), tmp_path, ["a.png", "cut.png", "z.png"], 16, device="cpu", workers=workers)
     message = str(caught.value)
     assert message.startswith(f"cannot read {tmp_path / 'cut.png'} (truncated file)")
     assert "\n" not in message
@@ -159,13 +159,13 @@ class FixedSize(nn.Module):
         ({"device": "tpu9"}, "unknown device 'tpu9'"),
         ({"device": "meta"}, "'meta' is not available here"),
         ({"precision": "fp8"}, "precision must be .* not 'fp8'"),
-        ({"names": []}, "no photographs"),
-        ({"backbone": FixedSize()}, "fails on photographs of 16 x 16 pixels: input size must be 224"),
+        ({"names": []}, "no images"),
+        ({"backbone": FixedSize()}, "fails on images of 16 x 16 pixels: input size must be 224"),
         ({"backbone": Broken()}, "features that are not finite"),
     ],
 )
 def test_mistakes_are_named(scenes: Any, options: dict[str, Any], message: str) -> None:
-    arguments = {"backbone": Colours(), "images": scenes.images, "names": names_in(scenes.images)[:1], "size": 16}
+    arguments = {"backbone": Colors(), "images": scenes.images, "names": names_in(scenes.images)[:1], "size": 16}
     with pytest.raises(UserError, match=message):
         extract(**(arguments | {"device": "cpu", "workers": 0} | options))
 

@@ -27,7 +27,7 @@ from manyview.images import find_images, open_photograph
 from manyview.methods import build_method
 from manyview.runs import RunFolder
 from manyview.views import normalize, render_views, sample_views
-from tiny import TinyNet, train_tiny, write_photographs
+from tests.helpers.tiny import TinyNet, train_tiny, write_images
 
 COUNT = 130
 FAST: dict[str, Any] = {"size": 32, "workers": 0, "device": "cpu"}
@@ -35,7 +35,7 @@ FAST: dict[str, Any] = {"size": 32, "workers": 0, "device": "cpu"}
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_photographs(tmp_path_factory.mktemp("photographs"), COUNT)
+    return write_images(tmp_path_factory.mktemp("photographs"), COUNT)
 
 
 def make_weights(file: Path, change: Callable[[Backbone], None]) -> Path:
@@ -49,7 +49,7 @@ def make_weights(file: Path, change: Callable[[Backbone], None]) -> Path:
 
 
 def take_statistics(images: Path) -> Callable[[Backbone], None]:
-    """Let the batch norms see the photographs, as training does."""
+    """Let the batch norms see the images, as training does."""
 
     def change(backbone: Backbone) -> None:
         files = find_images(images)
@@ -153,7 +153,8 @@ def test_measures_are_those_of_their_definitions(
 def test_the_result_is_the_file(checked: tuple[dict[str, Any], Path], photographs: Path, weights: Path) -> None:
     result, out = checked
     assert json.loads((out / "metrics.json").read_text()) == result
-    assert set(result) == {"protocol", "results", "diagnosis", "provenance"}
+    assert set(result) == {"evaluation", "protocol", "results", "diagnosis", "provenance"}
+    assert result["evaluation"] == "label-free"
     assert {name: set(kinds) for name, kinds in result["results"].items()} == {
         "pretrained": {"features"},
         "random_init": {"features"},
@@ -173,12 +174,12 @@ def test_the_result_is_the_file(checked: tuple[dict[str, Any], Path], photograph
         "device": "cpu",
     }
     assert {key: result["protocol"][key] for key in expected} == expected
-    assert "normalise by each batch of 32" in result["protocol"]["untrained_backbone"]
+    assert "normalize by each batch of 32" in result["protocol"]["untrained_backbone"]
     assert "eigenvalues 11 to 100" in result["protocol"]["alpha_req"]
     assert result["protocol"]["projections"].startswith("none")
 
 
-def test_weights_that_have_seen_photographs_are_healthy(checked: tuple[dict[str, Any], Path]) -> None:
+def test_weights_that_have_seen_images_are_healthy(checked: tuple[dict[str, Any], Path]) -> None:
     assert checked[0]["diagnosis"]["verdict"] == "healthy"
 
 
@@ -321,7 +322,7 @@ def test_the_sample_is_drawn_by_the_seed(photographs: Path, weights: Path) -> No
     assert first != other
 
 
-def test_a_list_names_the_photographs(photographs: Path, weights: Path, tmp_path: Path) -> None:
+def test_a_list_names_the_images(photographs: Path, weights: Path, tmp_path: Path) -> None:
     names = tmp_path / "names.txt"
     names.write_text("\n".join(f"{index:02d}.jpg" for index in range(30)))
     result = check_weights(weights, images=photographs, list=names, random_init=False, **FAST)
@@ -329,8 +330,8 @@ def test_a_list_names_the_photographs(photographs: Path, weights: Path, tmp_path
     assert result["protocol"]["list"] == str(names)
 
 
-def test_photographs_that_cannot_be_read_are_left_out_and_named(weights: Path, tmp_path: Path) -> None:
-    images = write_photographs(tmp_path / "images", 40)
+def test_images_that_cannot_be_read_are_left_out_and_named(weights: Path, tmp_path: Path) -> None:
+    images = write_images(tmp_path / "images", 40)
     without = check_weights(weights, images=images, **FAST)["results"]["pretrained"]
     for name in ("00a.jpg", "zz.jpg"):
         (images / name).write_bytes(b"no image")
@@ -338,13 +339,13 @@ def test_photographs_that_cannot_be_read_are_left_out_and_named(weights: Path, t
     assert set(result["protocol"]["unreadable"]) == {str(images / name) for name in ("00a.jpg", "zz.jpg")}
     assert result["protocol"]["photographs"] == 40
     whole = ("std", "rankme", "rankme_share", "alpha_req", "uniformity")
-    for name in whole:  # alignment differs: the other photographs' numbers, which draw the views, have moved
+    for name in whole:  # alignment differs: the other images' numbers, which draw the views, have moved
         assert result["results"]["pretrained"]["features"][name] == pytest.approx(without["features"][name], rel=1e-5)
-    assert "2 photographs could not be read" in printed(result)
+    assert "2 images could not be read" in printed(result)
 
 
-def test_too_few_readable_photographs(weights: Path, tmp_path: Path) -> None:
-    images = write_photographs(tmp_path / "images", 3)
+def test_too_few_readable_images(weights: Path, tmp_path: Path) -> None:
+    images = write_images(tmp_path / "images", 3)
     for name in ("00.jpg", "01.jpg"):
         (images / name).write_bytes(b"no image")
     with pytest.raises(UserError, match=r"at least two .* but only 1 of 3 can be read; not .*00\.jpg \("):
@@ -381,13 +382,13 @@ def test_weights_that_are_not_finite(photographs: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"sample": 1}, "sample must be at least 2 photographs, not 1"),
+        ({"sample": 1}, "sample must be at least 2 images, not 1"),
         ({"size": 4}, "size must be at least 8 pixels, not 4"),
         ({"seed": -1}, "seed must be from 0"),
         ({"workers": -1}, "workers must be at least 0, not -1"),
         ({"device": "gpu"}, "unknown device 'gpu'"),
         ({"precision": "fp16"}, "precision must be"),
-        ({"images": "nowhere"}, "the folder of photographs nowhere does not exist"),
+        ({"images": "nowhere"}, "the folder of images nowhere does not exist"),
         ({"list": "nothing.txt"}, r"nothing\.txt"),
         ({"backbone": "resnet18"}, "holds the weights of timm/test_resnet, not of resnet18"),
     ],
@@ -458,7 +459,7 @@ def test_a_run_does_not_fail_for_want_of_a_check(run: RunFolder, tmp_path: Path)
     config = PretrainConfig.model_validate(run.read_json("config.json"))
     gone = config.model_copy(update={"data": config.data.model_copy(update={"images": str(tmp_path / "gone")})})
     sentence = check_run(run, gone)
-    assert sentence.startswith("The weights were not checked: the folder of photographs")
+    assert sentence.startswith("The weights were not checked: the folder of images")
     assert "gone" in sentence
 
 
@@ -491,7 +492,7 @@ def judged(rank: float, std: float | None = None, untrained: float | None = 200.
 @pytest.mark.parametrize(
     ("rank", "std", "verdict"),
     [
-        # What short runs gave, of ResNet-18 on photographs and of ResNet-10-T on synthetic scenes.
+        # What short runs gave, of ResNet-18 on images and of ResNet-10-T on synthetic scenes.
         (0.70 * 200, 0.99, "healthy"),
         (0.55 * 200, 0.98, "healthy"),
         (0.41 * 200, 0.58, "partly collapsed"),
@@ -535,9 +536,9 @@ def test_verdicts_without_an_untrained_network(rank: float, std: float | None, v
     assert "collapsed: under 10 %" in diagnosis.sentence
 
 
-def test_too_few_photographs_are_not_judged() -> None:
+def test_too_few_images_are_not_judged() -> None:
     assert judged(10.0, 0.1, photographs=127).sentence == (
-        "Undecided: 127 photographs are too few to judge by; measure at least 128."
+        "Undecided: 127 images are too few to judge by; measure at least 128."
     )
     assert judged(10.0, 0.1, photographs=128).verdict == "collapsed"
 
@@ -551,9 +552,7 @@ def test_too_few_steps_are_not_judged() -> None:
 
 def test_advice_depends_on_what_the_run_says() -> None:
     assert judged(10.0, 0.2, remedies=["a=1", "b=2"]).sentence.endswith("; train anew with a=1 or b=2.")
-    assert judged(10.0).sentence.endswith(
-        "; try other weights, or pre-train on your own photographs (manyview pretrain)."
-    )
+    assert judged(10.0).sentence.endswith("; try other weights, or pre-train on your own images (manyview pretrain).")
     assert judged(190.0, 0.99, remedies=["a=1"]).sentence.endswith("only labels tell (manyview linear).")
 
 
@@ -584,7 +583,7 @@ def printed(result: dict[str, Any]) -> str:
 def test_the_table_shows_every_figure(run: RunFolder, photographs: Path) -> None:
     result = check_weights(run, images=photographs, sample=60, workers=0, device="cpu")
     lines = printed(result).splitlines()
-    assert lines[1].startswith("Label-free measures of timm/test_resnet on 60 photographs at 24 px")
+    assert lines[1].startswith("Label-free measures of timm/test_resnet on 60 images at 24 px")
     assert lines[-1].strip() == result["diagnosis"]["sentence"]
     kinds = result["results"]["pretrained"]
     columns = [kinds["features"], kinds["projections"], result["results"]["random_init"]["features"]]

@@ -1,16 +1,16 @@
-"""The trained head against scikit-learn's logistic regression at the same regularisation.
+"""The trained head against scikit-learn's logistic regression at the same regularization.
 
 SGD with weight decay d adds d w to the gradient of each parameter, the bias too, and so descends
 
     J(w, b) = 1/(N K) sum_i sum_k bce(y_ik, w_k . x_i + b_k) + d/2 sum_k (|w_k|^2 + b_k^2)
 
 over N images and K classes, as the head's loss is a mean over both. J is a sum over classes, so each class has a
-minimum of its own. scikit-learn's LogisticRegression minimises, for one class and without an intercept,
+minimum of its own. scikit-learn's LogisticRegression minimizes, for one class and without an intercept,
 
     C sum_i bce(y_i, v . u_i) + 1/2 |v|^2.
 
 With u_i = (x_i, 1) and v = (w_k, b_k), J's share of class k divided by d is just this, if C = 1 / (d N K). Its own
-intercept would be regularised not at all, hence the 1 among the features.
+intercept would be regularized not at all, hence the 1 among the features.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def mean_average_precision(weights: Array, features: Array, targets: np.ndarray)
     return float(np.mean([average_precision_score(*pair) for pair in zip(targets.T, scores.T, strict=True)]))
 
 
-def labelled_features(images: int, dim: int, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def labeled_features(images: int, dim: int, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """As after a ReLU and pooling: never negative, correlated; each class shifts them along a direction of its own."""
     world = np.random.default_rng(dim)
     directions = world.normal(size=(classes, dim)) / np.sqrt(dim)
@@ -86,8 +86,8 @@ def trained(features: np.ndarray, targets: np.ndarray, settings: HeadSettings) -
     ("images", "dim", "classes", "decay"), [(500, 64, 5, 1e-3), (400, 128, 18, 1e-3), (300, 256, 10, 1e-3)]
 )
 def test_the_head_ends_at_scikit_learns_minimum(images: int, dim: int, classes: int, decay: float) -> None:
-    features, targets = labelled_features(images, dim, classes, seed=1)
-    others, wanted = labelled_features(600, dim, classes, seed=2)
+    features, targets = labeled_features(images, dim, classes, seed=1)
+    others, wanted = labeled_features(600, dim, classes, seed=2)
     known, others = with_one(features), with_one(others)
 
     # A smaller learning rate and more epochs than the defaults, as so few images make few steps an epoch.

@@ -23,8 +23,8 @@ from manyview.evaluation.linear.training import cached_batches, flipped_images
 from manyview.images import ImageFiles
 from manyview.labels import read_labels
 from manyview.views import render_views
-from references.multilabel import multilabel
-from tables import cells, percent
+from tests.helpers.tables import cells, percent
+from tests.references.multilabel import multilabel
 
 FAST: dict[str, Any] = {"size": 64, "epochs": 12, "batch_size": 8, "workers": 0, "device": "cpu", "resamples": 20}
 
@@ -56,8 +56,8 @@ def test_the_result_is_the_file(cached: tuple[dict[str, Any], Path]) -> None:
         assert all(0 <= metrics[name] <= 1 for name in ("mAP", "OP", "OR", "OF1", "CP", "CR", "CF1"))
 
 
-def test_coloured_squares_are_told_apart(cached: tuple[dict[str, Any], Path]) -> None:
-    # Half of the photographs show each class: chance is about .5.
+def test_colored_squares_are_told_apart(cached: tuple[dict[str, Any], Path]) -> None:
+    # Half of the images show each class: chance is about .5.
     assert cached[0]["results"]["pretrained"]["mAP"] > 0.85
     losses = cached[0]["results"]["pretrained"]["loss_by_epoch"]
     assert losses[-1] < losses[0]
@@ -134,7 +134,7 @@ def test_full_mode_trains_on_crops_that_the_seed_decides(scenes: Any) -> None:
     assert "random crop" in first["protocol"]["train_transform"]
     losses = [result["results"]["pretrained"]["loss_by_epoch"] for result in (first, other, without_crops)]
     assert losses[0] != losses[1]
-    # The same head, order and photographs: but for the crops, the losses would be equal.
+    # The same head, order and images: but for the crops, the losses would be equal.
     assert losses[0][0] != losses[2][0]
 
 
@@ -167,7 +167,7 @@ def heads(monkeypatch: pytest.MonkeyPatch) -> list[nn.Linear]:
 
 
 def predicted(scenes: Any, head: nn.Linear, file: Path, **how: Any) -> tuple[np.ndarray, list[list[int]]]:
-    """Probabilities in float64 NumPy, and targets, of the photographs that a label file names."""
+    """Probabilities in float64 NumPy, and targets, of the images that a label file names."""
     rows = [line.split(",") for line in file.read_text().splitlines()[1:]]
     names = [row[0] for row in rows]
     pooled = extract(load_backbone(scenes.weights), scenes.images, names, 64, device="cpu", workers=0, **how)
@@ -215,7 +215,7 @@ def test_recipes_differ_in_decay_and_threshold(scenes: Any) -> None:
     assert released["protocol"]["threshold"] == pytest.approx(1 / (1 + np.exp(-0.6)), abs=1e-12)
 
 
-def test_flips_train_on_mirrored_photographs_half_of_the_time(scenes: Any) -> None:
+def test_flips_train_on_mirrored_images_half_of_the_time(scenes: Any) -> None:
     features, mirrored = torch.zeros(4000, 1), torch.ones(4000, 1)
     settings = HeadSettings(epochs=5, batch_size=64, seed=2)
     targets = torch.arange(4000.0)[:, None]
@@ -234,7 +234,7 @@ def test_flips_train_on_mirrored_photographs_half_of_the_time(scenes: Any) -> No
     assert "mirror image" in flipped["protocol"]["train_transform"]
 
 
-def test_mirrored_features_are_those_of_mirrored_photographs(scenes: Any, tmp_path: Path) -> None:
+def test_mirrored_features_are_those_of_mirrored_images(scenes: Any, tmp_path: Path) -> None:
     names = [line.split(",")[0] for line in scenes.val.read_text().splitlines()[1:5]]
     for name in names:
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -259,7 +259,7 @@ def test_the_central_square_is_what_pillow_cuts_out() -> None:
     assert fixed_view(1, 1, "center").crop == (0, 0, 1, 1)
 
 
-def test_classes_without_validation_photographs_and_photographs_in_both(scenes: Any, tmp_path: Path) -> None:
+def test_classes_without_validation_images_and_images_in_both(scenes: Any, tmp_path: Path) -> None:
     lines = scenes.train.read_text().splitlines()
     val = tmp_path / "val.csv"
     val.write_text("\n".join([lines[0], *(line for line in lines[1:] if "green" not in line)]) + "\n")
@@ -270,11 +270,11 @@ def test_classes_without_validation_photographs_and_photographs_in_both(scenes: 
     assert result["protocol"]["images_in_both"] == 12
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == result
     text = printed(result)
-    assert "12 photographs are in both label files" in text
-    assert "1 of 2 classes have no validation photograph" in text
+    assert "12 images are in both label files" in text
+    assert "1 of 2 classes have no validation image" in text
 
 
-def test_validation_photographs_may_lie_elsewhere(scenes: Any, tmp_path: Path) -> None:
+def test_validation_images_may_lie_elsewhere(scenes: Any, tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     for line in scenes.val.read_text().splitlines()[1:]:
         name = line.split(",")[0]
@@ -340,7 +340,7 @@ def test_unusable_output_folders_are_named(scenes: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("part", ["train_labels", "val_labels"])
 @pytest.mark.parametrize("is_cached", [True, False])
-def test_an_unreadable_photograph_is_named(scenes: Any, tmp_path: Path, part: str, is_cached: bool) -> None:
+def test_an_unreadable_image_is_named(scenes: Any, tmp_path: Path, part: str, is_cached: bool) -> None:
     name = scenes.train.read_text().splitlines()[1].split(",")[0]
     for path in scenes.images.rglob("*.png"):
         copy = tmp_path / "images" / path.relative_to(scenes.images)
@@ -354,7 +354,7 @@ def test_an_unreadable_photograph_is_named(scenes: Any, tmp_path: Path, part: st
         labels["val_labels"] = scenes.val
     with pytest.raises(UserError, match=rf"cannot read .*{name}"):
         evaluate(scenes, images=tmp_path / "images", cached=is_cached, out=tmp_path / "out", **labels)
-    # What was extracted before is kept: with the photograph mended, --resume goes on.
+    # What was extracted before is kept: with the image mended, --resume goes on.
     assert not (tmp_path / "out" / "metrics.json").exists()
     assert (tmp_path / "out" / "unfinished").exists() == (part == "train_labels")
 
@@ -369,7 +369,7 @@ def test_an_unreadable_photograph_is_named(scenes: Any, tmp_path: Path, part: st
         ({"epochs": 0}, "epochs must be at least 1"),
         ({"device": "gpu"}, "unknown device 'gpu'"),
         ({"precision": "fp16"}, "precision must be"),
-        ({"crop": "centre"}, "crop must be one of warp, center, not 'centre'"),
+        ({"crop": "centre"}, "crop must be one of warp, center, not 'center'"),
         ({"recipe": "papers"}, "recipe must be one of paper, released, not 'papers'"),
         ({"measured": "first"}, r'measured \(--epoch\) must be "last" or "best", not \'first\''),
         ({"flips": True}, "flips are for cached features"),
@@ -400,7 +400,7 @@ def test_a_run_folder_will_do_for_weights(scenes: Any) -> None:
 
 
 def test_difficult_labels_are_left_out(scenes: Any, tmp_path: Path) -> None:
-    """Pascal VOC's 0: the class's figures are those of the other photographs alone."""
+    """Pascal VOC's 0: the class's figures are those of the other images alone."""
     names = [row.split(",")[0] for row in scenes.train.read_text().splitlines()[1:]]
     folder = (scenes.images / names[0]).parent
     stems = sorted(Path(name).stem for name in names if (scenes.images / name).parent == folder)[:12]

@@ -27,7 +27,7 @@ def batches_of(features: Tensor, targets: Tensor, settings: HeadSettings) -> Ite
         yield features[indices], targets[indices]
 
 
-def labelled_clouds(images: int, noise: float, seed: int) -> tuple[Tensor, Tensor]:
+def labeled_clouds(images: int, noise: float, seed: int) -> tuple[Tensor, Tensor]:
     """Non-negative features, as after a ReLU, in which each of four classes raises a few dimensions."""
     rng = np.random.default_rng(seed)
     directions = np.abs(np.random.default_rng(99).normal(size=(4, 16)))
@@ -78,7 +78,7 @@ def test_new_head_is_normal_with_standard_deviation_a_hundredth() -> None:
 
 
 def test_training_equals_sgd_written_out_in_float64() -> None:
-    features, targets = labelled_clouds(22, 0.3, seed=0)
+    features, targets = labeled_clouds(22, 0.3, seed=0)
     settings = HeadSettings(epochs=4, batch_size=8, base_learning_rate=10, weight_decay=1e-2, seed=3)
     head = new_head(16, 4, seed=3)
     weights = np.hstack([head.weight.detach().double().numpy(), head.bias.detach().double().numpy()[:, None]])
@@ -104,14 +104,14 @@ def test_training_equals_sgd_written_out_in_float64() -> None:
 
 
 def test_mean_average_precision_is_that_of_logistic_regression() -> None:
-    train, train_targets = labelled_clouds(600, 0.7, seed=1)
-    val, val_targets = labelled_clouds(400, 0.7, seed=2)
+    train, train_targets = labeled_clouds(600, 0.7, seed=1)
+    val, val_targets = labeled_clouds(400, 0.7, seed=2)
     settings = HeadSettings(epochs=100, batch_size=64)
     head = new_head(16, 4, seed=0)
     training = HeadTraining(head, settings)
     train_head(batches_of(train, train_targets, settings), training, len(train))
     scores = head(val).detach().numpy()
-    # No regularisation to speak of: weight decay of 1e-4 on a loss averaged over 4 classes is next to none.
+    # No regularization to speak of: weight decay of 1e-4 on a loss averaged over 4 classes is next to none.
     theirs = [
         LogisticRegression(C=100, max_iter=1000).fit(train, train_targets[:, c]).decision_function(val)
         for c in range(4)
@@ -127,7 +127,7 @@ def test_mean_average_precision_is_that_of_logistic_regression() -> None:
 
 @pytest.mark.parametrize("stopped_after", [0, 1, 3])
 def test_a_training_taken_up_again_is_the_same_to_the_bit(stopped_after: int) -> None:
-    features, targets = labelled_clouds(22, 0.3, seed=0)
+    features, targets = labeled_clouds(22, 0.3, seed=0)
     settings = HeadSettings(epochs=4, batch_size=8, seed=3)
     whole = HeadTraining(new_head(16, 4, seed=3), settings)
     kept: dict[int, tuple[dict[str, Tensor], list[float]]] = {0: (whole.tensors(), [])}
@@ -148,7 +148,7 @@ def test_a_training_taken_up_again_is_the_same_to_the_bit(stopped_after: int) ->
 
 
 def test_progress_counts_epochs() -> None:
-    features, targets = labelled_clouds(8, 0.3, seed=0)
+    features, targets = labeled_clouds(8, 0.3, seed=0)
     settings = HeadSettings(epochs=2, batch_size=4)
     calls: list[tuple[int, int, str]] = []
     train_head(
@@ -163,7 +163,7 @@ def test_progress_counts_epochs() -> None:
 
 @pytest.mark.parametrize("epochs", [1, 5])
 def test_divergence_is_one_clear_sentence(epochs: int) -> None:
-    features, targets = labelled_clouds(8, 0.3, seed=0)
+    features, targets = labeled_clouds(8, 0.3, seed=0)
     settings = HeadSettings(epochs=epochs, batch_size=8, base_learning_rate=1e39)
     with pytest.raises(UserError, match=r"diverged in epoch \d of \d \(loss .*\): lower base_learning_rate"):
         train_head(batches_of(1e3 * features, targets, settings), HeadTraining(new_head(16, 4, 0), settings), 8)

@@ -8,7 +8,7 @@ from sklearn.metrics import precision_recall_curve
 from manyview.errors import UserError
 from manyview.evaluation.metrics.multilabel import multilabel_metrics
 from manyview.evaluation.metrics.thresholds import best_thresholds
-from references.multilabel import best_threshold, exact_f1, random_case, random_ignored
+from tests.references.multilabel import best_threshold, exact_f1, random_case, random_ignored
 
 
 def column(scores: list[float], targets: list[int]) -> float:
@@ -63,7 +63,7 @@ def test_a_class_without_positives_gets_one_half() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-def test_the_threshold_parts_neighbouring_numbers_of_the_scores_precision(dtype: torch.dtype) -> None:
+def test_the_threshold_parts_neighboring_numbers_of_the_scores_precision(dtype: torch.dtype) -> None:
     upper = torch.tensor([0.7], dtype=dtype)
     lower = torch.nextafter(upper.float(), torch.zeros(1)) if dtype == torch.float32 else upper - 2.0**-8
     scores, targets = torch.cat([upper, lower.to(dtype)])[:, None], torch.tensor([[1], [0]])

@@ -12,7 +12,7 @@ from manyview.errors import UserError
 from manyview.evaluation.metrics import bootstrap as confidence
 from manyview.evaluation.metrics.bootstrap import bootstrap, summarise
 from manyview.evaluation.metrics.multilabel import multilabel_metrics
-from references.multilabel import basic, bias_corrected, multilabel, random_case, random_ignored
+from tests.references.multilabel import basic, bias_corrected, multilabel, random_case, random_ignored
 
 NAMES = ("mAP", "OP", "OR", "OF1", "CP", "CR", "CF1")
 
@@ -163,7 +163,7 @@ def test_mistakes_are_named(options: dict, message: str) -> None:
         bootstrap(np.array([[0.5]]), np.array([[1]]), **options)
 
 
-def test_runs_are_summarised_by_mean_and_sample_standard_deviation() -> None:
+def test_runs_are_summarized_by_mean_and_sample_standard_deviation() -> None:
     runs = [multilabel_metrics(*random_case(1)[:1], targets) for targets in _three_targets()]
     summary = summarise(runs)
     assert list(summary) == list(runs[0])
@@ -202,8 +202,8 @@ def test_further_entries_and_metrics_of_some_runs_alone_are_passed_over() -> Non
     assert summarise(runs) == {"mAP": {"mean": 0.5, "std": 0.0, "n": 2}}
 
 
-def test_runs_that_cannot_be_summarised_are_refused() -> None:
-    with pytest.raises(UserError, match="no run to summarise"):
+def test_runs_that_cannot_be_summarized_are_refused() -> None:
+    with pytest.raises(UserError, match="no run to summarize"):
         summarise([])
     with pytest.raises(UserError, match="AP for different numbers of classes"):
         summarise([{"AP": [0.5]}, {"AP": [0.5, 0.5]}])

@@ -15,7 +15,7 @@ from torchmetrics.functional.classification import (
 
 from manyview.errors import UserError
 from manyview.evaluation.metrics.multilabel import multilabel_metrics
-from references.multilabel import multilabel, random_case, random_ignored
+from tests.references.multilabel import multilabel, random_case, random_ignored
 
 NAMES = ("mAP", "OP", "OR", "OF1", "CP", "CR", "CF1")
 LISTS = ("AP", "precision", "recall", "f1")

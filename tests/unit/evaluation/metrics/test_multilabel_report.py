@@ -10,7 +10,7 @@ import torch
 from manyview.errors import UserError
 from manyview.evaluation.metrics.bootstrap import bootstrap
 from manyview.evaluation.metrics.multilabel import multilabel_metrics, multilabel_report
-from references.multilabel import best_threshold, multilabel, random_ignored
+from tests.references.multilabel import best_threshold, multilabel, random_ignored
 
 OF_A_RULE = ("OP", "OR", "OF1", "CP", "CR", "CF1", "precision", "recall", "f1")
 

@@ -1,4 +1,4 @@
-"""Nearest photographs and blocks, against a search by brute force in float64."""
+"""Nearest images and blocks, against a search by brute force in float64."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_of_equally_near_vectors_the_first_are_kept() -> None:
     assert [(part.photograph, cosine) for part, cosine in nearest.of(0)] == [(1, 1.0), (3, 1.0)]
 
 
-def test_whole_photographs_equal_brute_force_on_the_features(scenes: Any, tmp_path: Path) -> None:
+def test_whole_images_equal_brute_force_on_the_features(scenes: Any, tmp_path: Path) -> None:
     embed(scenes.weights, images=scenes.images, out=tmp_path / "f.npz", size=32, pool="avg", **SMALL)
     stored = read_features(tmp_path / "f.npz")
     result = nearest_neighbours(scenes.weights, images=scenes.images, size=32, pool="avg", k=5, queries=4, **SMALL)
@@ -96,7 +96,7 @@ def test_whole_photographs_equal_brute_force_on_the_features(scenes: Any, tmp_pa
 
 @pytest.fixture(scope="module")
 def cut(scenes: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, tuple[str, int, list[int]]]]:
-    """Each block of each photograph as a photograph of its own, and which block of which each is."""
+    """Each block of each image as an image of its own, and which block of which each is."""
     folder = tmp_path_factory.mktemp("blocks")
     of: dict[str, tuple[str, int, list[int]]] = {}
     for file in sorted(scenes.images.rglob("*.png")):
@@ -174,7 +174,7 @@ def test_the_seed_draws_the_queries(scenes: Any) -> None:
     assert len(drawn(queries=100)) == 36
 
 
-def test_photographs_that_cannot_be_read_are_left_out_and_named(scenes: Any, tmp_path: Path) -> None:
+def test_images_that_cannot_be_read_are_left_out_and_named(scenes: Any, tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     shutil.copytree(scenes.images / "a", folder)
     names = sorted(path.name for path in folder.iterdir())
@@ -189,14 +189,14 @@ def test_photographs_that_cannot_be_read_are_left_out_and_named(scenes: Any, tmp
         nearest_neighbours(scenes.weights, images=folder, query=[names[0]], size=16, **SMALL)
     for name in names[13:]:
         (folder / name).write_bytes(b"no image")
-    with pytest.raises(UserError, match=r"only one photograph of .* can be read"):
+    with pytest.raises(UserError, match=r"only one image of .* can be read"):
         nearest_neighbours(scenes.weights, images=folder, size=16, **SMALL)
     (folder / names[12]).write_bytes(b"no image")
-    with pytest.raises(UserError, match=r"none of the 18 photographs of .* can be read"):
+    with pytest.raises(UserError, match=r"none of the 18 images of .* can be read"):
         nearest_neighbours(scenes.weights, images=folder, size=16, **SMALL)
 
 
-def test_progress_counts_all_photographs(scenes: Any) -> None:
+def test_progress_counts_all_images(scenes: Any) -> None:
     calls: list[tuple[int, int, str]] = []
     nearest_neighbours(
         scenes.weights,
@@ -219,14 +219,14 @@ def test_progress_counts_all_photographs(scenes: Any) -> None:
         ({"seed": -1}, "seed must be from 0"),
         ({"size": 2}, "size must be at least 8 pixels, not 2"),
         ({"pool": "mean"}, "pool must be one of"),
-        ({"query": ["a/00.png"]}, "there is no photograph a/00.png in"),
-        ({"features": "f.npz", "blocks": True}, "a file of features holds whole photographs"),
+        ({"query": ["a/00.png"]}, "there is no image a/00.png in"),
+        ({"features": "f.npz", "blocks": True}, "a file of features holds whole images"),
         ({"features": "f.npz", "list": "names.txt"}, "leave out list"),
         ({"features": "f.npz", "pool": "max"}, "f.npz was made with pool gamp, not max: leave pool out"),
         ({"features": "f.npz", "size": 64}, "f.npz was made with size 16, not 64: leave size out"),
         ({"features": "f.npz", "weights": "other.safetensors"}, "holds features that other weights made"),
         ({"features": "nothing.npz"}, "there is no file"),
-        ({"list": "one.txt"}, "holds one photograph: at least two are needed"),
+        ({"list": "one.txt"}, "holds one image: at least two are needed"),
     ],
 )
 def test_mistakes_are_told(scenes: Any, tmp_path: Path, changes: dict[str, Any], part: str) -> None:
@@ -242,11 +242,11 @@ def test_mistakes_are_told(scenes: Any, tmp_path: Path, changes: dict[str, Any],
     assert part in str(caught.value)
 
 
-def test_features_of_other_photographs_are_refused(scenes: Any, tmp_path: Path) -> None:
+def test_features_of_other_images_are_refused(scenes: Any, tmp_path: Path) -> None:
     embed(scenes.weights, images=scenes.images, out=tmp_path / "f.npz", size=16, **SMALL)
     others = tmp_path / "others"
     shutil.copytree(scenes.images, others)
     assert nearest_neighbours(scenes.weights, images=others, features=tmp_path / "f.npz", **SMALL)["results"]
     (others / "a" / "0.png").write_bytes((others / "a" / "2.png").read_bytes() + b" ")
-    with pytest.raises(UserError, match=r"of other photographs than those in .*others"):
+    with pytest.raises(UserError, match=r"of other images than those in .*others"):
         nearest_neighbours(scenes.weights, images=others, features=tmp_path / "f.npz", **SMALL)

@@ -25,7 +25,7 @@ from manyview.evaluation.probe.classifiers import ProbeSettings, draw, probe, sc
 from manyview.evaluation.probe.evaluate import low_label_evaluation
 from manyview.evaluation.probe.figure import chance, draw_low_label_curve
 from manyview.evaluation.tables import format_low_label
-from tables import cells, percent
+from tests.helpers.tables import cells, percent
 
 FAST: dict[str, Any] = {"size": 64, "workers": 0, "device": "cpu"}
 
@@ -74,7 +74,7 @@ def problem(seed: int, images: int = 60) -> tuple[np.ndarray, np.ndarray, np.nda
 
 
 def least(loss: Any, dim: int) -> np.ndarray:
-    """The minimum that a general optimiser finds of a convex function without our gradients."""
+    """The minimum that a general optimizer finds of a convex function without our gradients."""
     found = minimize(loss, np.zeros(dim), method="BFGS", options={"gtol": 1e-7})
     return found.x
 
@@ -107,7 +107,7 @@ def test_the_svm_is_at_its_optimum() -> None:
         cost_of_each = np.where(signs > 0, 4.0, 2.0)
 
         def loss(parameters: np.ndarray, signs: np.ndarray = signs, costs: np.ndarray = cost_of_each) -> float:
-            # LIBLINEAR regularises the bias too.
+            # LIBLINEAR regularizes the bias too.
             margins = 1 - signs * (own @ parameters[:-1] + parameters[-1])
             return costs @ np.maximum(margins, 0) ** 2 + parameters @ parameters / 2
 
@@ -293,7 +293,7 @@ def test_the_table_shows_mean_and_deviation(curve: tuple[dict[str, Any], Path]) 
     assert cells(row) == ["green", "12", "6", *aps]
 
 
-def test_absent_classes_and_photographs_in_both_are_told(scenes: Any, tmp_path: Path) -> None:
+def test_absent_classes_and_images_in_both_are_told(scenes: Any, tmp_path: Path) -> None:
     lines = scenes.train.read_text().splitlines()
     val = tmp_path / "val.csv"
     val.write_text("\n".join([lines[0], *(line for line in lines[1:] if "green" not in line)]) + "\n")
@@ -303,11 +303,11 @@ def test_absent_classes_and_photographs_in_both_are_told(scenes: Any, tmp_path: 
     assert result["protocol"]["scaling"] == "unit"
     stream = io.StringIO()
     Console(file=stream, width=140).print(format_low_label(result))
-    assert "12 photographs are in both label files" in stream.getvalue()
-    assert "1 of 2 classes have no validation photograph" in stream.getvalue()
+    assert "12 images are in both label files" in stream.getvalue()
+    assert "1 of 2 classes have no validation image" in stream.getvalue()
 
 
-def test_the_centre_the_11_points_and_ml_gcns_quotient(scenes: Any) -> None:
+def test_the_center_the_11_points_and_ml_gcns_quotient(scenes: Any) -> None:
     options = {"average_precision": "voc07", "compatibility": "ml-gcn"}
     seed, cost = 2, 1e-4  # so small a cost that only the class with more positives than not is ever predicted
     result = evaluate(scenes, fractions=[0.25], seeds=[seed], costs=[cost], crop="center", **options)
@@ -349,7 +349,7 @@ def test_labels_that_cannot_be_used_are_left_out_and_told(scenes: Any, tmp_path:
     ("options", "message"),
     [
         ({"fractions": []}, "fraction needs at least one value"),
-        ({"fractions": [0]}, "fraction is a share of the photographs above 0 and up to 1, not 0"),
+        ({"fractions": [0]}, "fraction is a share of the images above 0 and up to 1, not 0"),
         ({"fractions": [1.5]}, "not 1.5"),
         ({"fractions": [0.1, 0.1]}, "fraction has one value twice"),
         ({"seeds": [1, 1]}, "seed has one value twice"),

@@ -15,13 +15,13 @@ from manyview.views import ViewParameters, sample_views
 from manyview.views import render as rendering
 from manyview.views.render import bands, pillow
 from manyview.views.render.bands import crop_views, render_views
-from references.torchvision_views import ONE_OPERATION, PLAIN, jitter
+from tests.references.torchvision_views import ONE_OPERATION, PLAIN, jitter
 
 RGB = (0, 1, 2)
 
 
 def photograph(width: int = 90, height: int = 70, bands: int = 3, seed: int = 0) -> np.ndarray:
-    """Shares of white: smooth colours with noise and saturated patches."""
+    """Shares of white: smooth colors with noise and saturated patches."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width] / max(width, height)
     waves = [np.sin(random.uniform(2, 20) * x + random.uniform(2, 20) * y + phase) for phase in range(bands)]
@@ -45,7 +45,7 @@ OPERATIONS: dict[str, dict[str, Any]] = {
         "solarize": True,
     },
 }
-COLOURS = [name for name, changes in OPERATIONS.items() if changes.keys() & {"jitter", "grayscale", "solarize"}]
+COLORS = [name for name, changes in OPERATIONS.items() if changes.keys() & {"jitter", "grayscale", "solarize"}]
 
 
 # The definitions, in float64 on shares of white, from 0 to 1.
@@ -55,8 +55,8 @@ def triangle(crop: int, size: int) -> np.ndarray:
     """Weights (size, crop) of Pillow's bilinear resize: a triangle as wide as a pixel of the view, or of the crop."""
     scale = crop / size
     width = max(scale, 1.0)
-    centres = (np.arange(size) + 0.5) * scale
-    weights = np.maximum(1 - np.abs((np.arange(crop) + 0.5)[None] - centres[:, None]) / width, 0)
+    centers = (np.arange(size) + 0.5) * scale
+    weights = np.maximum(1 - np.abs((np.arange(crop) + 0.5)[None] - centers[:, None]) / width, 0)
     return weights / weights.sum(axis=1, keepdims=True)
 
 
@@ -169,8 +169,8 @@ def test_every_order_of_the_jitter_is_as_defined() -> None:
 
 
 @pytest.mark.parametrize("make", [shallow, deep])
-@pytest.mark.parametrize("name", COLOURS)
-def test_colours_change_only_where_they_are(name: str, make: Any) -> None:
+@pytest.mark.parametrize("name", COLORS)
+def test_colors_change_only_where_they_are(name: str, make: Any) -> None:
     image, rgb = make(bands=6), (4, 0, 2)
     parameters = replace(PLAIN, **OPERATIONS[name])
 
@@ -183,12 +183,12 @@ def test_colours_change_only_where_they_are(name: str, make: Any) -> None:
 
 
 @pytest.mark.parametrize("make", [shallow, deep])
-def test_without_colours_bands_are_cropped_blurred_and_mirrored(make: Any) -> None:
+def test_without_colors_bands_are_cropped_blurred_and_mirrored(make: Any) -> None:
     image = make(bands=5)
     plain = replace(PLAIN, flip=True, blur_sigma=1.3)
-    colourful = replace(plain, jitter=jitter(brightness=0.5, hue=0.2), grayscale=True, solarize=True)
+    colorful = replace(plain, jitter=jitter(brightness=0.5, hue=0.2), grayscale=True, solarize=True)
 
-    views = render_views(image, [plain, colourful], 24, None)
+    views = render_views(image, [plain, colorful], 24, None)
 
     np.testing.assert_array_equal(views[0], views[1])
     assert distance(views[0], defined(image, plain, 24, None)) < (1 if make is shallow else 0.02)
@@ -257,7 +257,7 @@ def test_crop_outside_of_the_image_is_our_mistake() -> None:
             render_views(deep(), [replace(PLAIN, crop=crop)], 16, RGB)
 
 
-def test_the_renderer_is_chosen_by_the_photograph(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_renderer_is_chosen_by_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
     chosen = []
     render = bands.render_views
     monkeypatch.setattr(bands, "render_views", lambda *given: chosen.append(1) or render(*given))

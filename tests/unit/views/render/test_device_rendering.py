@@ -18,11 +18,11 @@ from torch import Tensor
 from manyview.config import BlockViewsConfig
 from manyview.views import ColorJitter, ViewParameters, sample_views
 from manyview.views.render import torch as device_rendering
-from manyview.views.render.batch_parameters import COLOUR_OPERATIONS, view_table
+from manyview.views.render.batch_parameters import COLOR_OPERATIONS, view_table
 from manyview.views.render.pillow import render_views
 from manyview.views.render.torch import alter_views
-from references.torchvision_views import PLAIN as USUAL
-from references.torchvision_views import jitter
+from tests.references.torchvision_views import PLAIN as USUAL
+from tests.references.torchvision_views import jitter
 
 SIZE = 64
 PLAIN = replace(USUAL, block=(0, 0, SIZE, SIZE), crop=(0, 0, SIZE, SIZE))
@@ -30,7 +30,7 @@ HARD = BlockViewsConfig(jitter=1.0, hue=0.5, grayscale=0.3, blur=(0.6, 0.6), sol
 
 
 def photograph(seed: int = 0, size: int = SIZE) -> np.ndarray:
-    """Smooth colours, edges and a little noise, some of it beyond black and white."""
+    """Smooth colors, edges and a little noise, some of it beyond black and white."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[0:size, 0:size] / size
     waves = [np.sin(random.uniform(2, 9) * x + random.uniform(2, 9) * y + 2 * phase) for phase in range(3)]
@@ -46,7 +46,7 @@ def batch(count: int, size: int = SIZE) -> Tensor:
 
 
 def reference(views: Tensor, parameters: Sequence[ViewParameters]) -> np.ndarray:
-    """Pillow's views of photographs that are already as large as a view, so that nothing is cropped or resized."""
+    """Pillow's views of images that are already as large as a view, so that nothing is cropped or resized."""
     size = views.shape[-1]
     whole = [replace(view, crop=(0, 0, size, size)) for view in parameters]
     images = views.numpy().transpose(0, 2, 3, 1)
@@ -92,8 +92,8 @@ def test_operation_equals_pillows_to_the_bit(name: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("shift", [-0.5, -0.1, -0.003, 0.0, 0.0999, 0.31, 0.5])
-def test_hue_is_pillows_for_every_colour(shift: float) -> None:
-    levels = np.arange(0, 256, 3, dtype=np.uint8)  # 636,056 colours, black, white and grays among them
+def test_hue_is_pillows_for_every_color(shift: float) -> None:
+    levels = np.arange(0, 256, 3, dtype=np.uint8)  # 636,056 colors, black, white and grays among them
     colours = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(len(levels), -1, 3)
     parameters = [replace(PLAIN, jitter=jitter(hue=shift))]
     altered = alter_views(torch.from_numpy(colours.transpose(2, 0, 1).copy())[None], view_table(parameters))
@@ -128,7 +128,7 @@ def test_each_view_has_its_own_blur() -> None:
 def test_every_order_of_the_jitter_is_pillows() -> None:
     """Clipping makes each order another view; so strong a jitter clips often."""
     strength = {"brightness": 1.7, "contrast": 1.6, "saturation": 1.8, "hue": 0.07}
-    orders = list(itertools.permutations(COLOUR_OPERATIONS))
+    orders = list(itertools.permutations(COLOR_OPERATIONS))
     parameters = [replace(PLAIN, jitter=ColorJitter(order, **strength)) for order in orders]
     views = batch(1).expand(len(orders), -1, -1, -1)
     assert difference(views, parameters).max() < 0.2
@@ -205,7 +205,7 @@ def test_a_table_of_another_length_is_our_mistake() -> None:
 # --- bands and 16 bits
 
 
-def test_colours_change_on_their_bands_only() -> None:
+def test_colors_change_on_their_bands_only() -> None:
     parameters = view_table(sampled(HARD, 32))
     colours, others = batch(32), batch(34)[2:, :2]
     views = torch.stack([colours[:, 2], others[:, 0], colours[:, 0], others[:, 1], colours[:, 1]], dim=1)
@@ -214,7 +214,7 @@ def test_colours_change_on_their_bands_only() -> None:
     assert torch.equal(altered[:, (1, 3)], alter_views(others, parameters, rgb=None))
 
 
-def test_without_colours_views_are_blurred_and_mirrored_only() -> None:
+def test_without_colors_views_are_blurred_and_mirrored_only() -> None:
     parameters = sampled(HARD, 32)
     geometry = [replace(view, jitter=None, grayscale=False, solarize=False) for view in parameters]
     for views in (batch(32), batch(32)[:, :1]):

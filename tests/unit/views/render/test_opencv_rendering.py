@@ -12,7 +12,7 @@ from PIL import Image, ImageFilter
 from manyview.config import BlockViewsConfig, WholeViewsConfig
 from manyview.views import ColorJitter, sample_views
 from manyview.views.render import opencv
-from references.torchvision_views import ONE_OPERATION, PLAIN, jitter, photograph, torchvision_view
+from tests.references.torchvision_views import ONE_OPERATION, PLAIN, jitter, photograph, torchvision_view
 
 # Mean absolute difference of 255 that each operation may have on saturated noise, the worst there is: what is not named
 # here is exact but for rounding. Pillow rounds the hue, and each of the six passes of its blur, to whole levels.
@@ -132,7 +132,7 @@ def test_solarize_inverts_from_128_on() -> None:
     assert view[..., 0].ravel().tolist() == [level if level < 128 else 255 - level for level in range(256)]
 
 
-def test_views_are_fresh_and_the_photograph_is_left_alone() -> None:
+def test_views_are_fresh_and_the_image_is_left_alone() -> None:
     image = photograph()
     before = image.copy()
     image.flags.writeable = False

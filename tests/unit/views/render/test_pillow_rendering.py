@@ -10,7 +10,7 @@ import pytest
 from manyview.config import BlockViewsConfig, WholeViewsConfig
 from manyview.views import ColorJitter, sample_views
 from manyview.views.render.pillow import render_view, render_views
-from references.torchvision_views import ONE_OPERATION, PLAIN, jitter, photograph, torchvision_view
+from tests.references.torchvision_views import ONE_OPERATION, PLAIN, jitter, photograph, torchvision_view
 
 
 @pytest.mark.parametrize("name", ONE_OPERATION)
@@ -49,7 +49,7 @@ def test_every_order_of_the_jitter_equals_torchvision() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 20), (20, 1), (400, 20), (3, 5), (12, 12)])
-def test_extreme_photographs_equal_torchvision(shape: tuple[int, int]) -> None:
+def test_extreme_images_equal_torchvision(shape: tuple[int, int]) -> None:
     width, height = shape
     image = photograph(width, height)
     parameters = sample_views(BlockViewsConfig(solarize=(0.5, 0.5)), width, height, seed=0, epoch=0, image=0)
@@ -85,7 +85,7 @@ def test_a_jitter_without_operations_changes_nothing() -> None:
     )
 
 
-def test_photograph_is_left_alone_and_the_view_is_its_own() -> None:
+def test_image_is_left_alone_and_the_view_is_its_own() -> None:
     image = photograph()
     image.flags.writeable = False
     for parameters in (PLAIN, replace(PLAIN, grayscale=True, flip=True), replace(PLAIN, crop=(0, 0, 64, 64))):

@@ -8,7 +8,7 @@ import pytest
 
 from manyview.config import BlockViewsConfig
 from manyview.views import ColorJitter, sample_views
-from manyview.views.render.batch_parameters import COLOUR_OPERATIONS, join_tables, view_table
+from manyview.views.render.batch_parameters import COLOR_OPERATIONS, join_tables, view_table
 
 CONFIG = BlockViewsConfig(jitter=0.5, grayscale=0.3, solarize=(0.4, 0.4))
 PARAMETERS = [view for image in range(4) for view in sample_views(CONFIG, 90, 70, seed=0, epoch=0, image=image)]
@@ -18,11 +18,11 @@ def test_a_row_says_what_the_parameters_say() -> None:
     table = view_table(PARAMETERS)
     assert len(table) == len(PARAMETERS) == 32
     for row, view in enumerate(PARAMETERS):
-        names = tuple(COLOUR_OPERATIONS[code] for code in table.order[row] if code >= 0)
+        names = tuple(COLOR_OPERATIONS[code] for code in table.order[row] if code >= 0)
         assert names == (view.jitter.order if view.jitter else ())
         if view.jitter:
-            strengths = dict(zip(COLOUR_OPERATIONS, table.strength[row], strict=True))
-            assert strengths == {name: getattr(view.jitter, name) for name in COLOUR_OPERATIONS}
+            strengths = dict(zip(COLOR_OPERATIONS, table.strength[row], strict=True))
+            assert strengths == {name: getattr(view.jitter, name) for name in COLOR_OPERATIONS}
         assert table.grayscale[row] == view.grayscale
         assert table.solarize[row] == view.solarize
         assert table.flip[row] == view.flip

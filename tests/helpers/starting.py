@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import torch
 
-from checkpoint_files import State, shaken
 from manyview.backbones import save_backbone, wrap_backbone
 from manyview.recipes import pretrain
 from manyview.runs import RunFolder
 from manyview.training import run as setting_up
 from manyview.training.loop import Training
-from tiny import SETTINGS, Interrupting, TinyNet, train_tiny, write_photographs
+from tests.helpers.checkpoint_files import State, shaken
+from tests.helpers.tiny import SETTINGS, Interrupting, TinyNet, train_tiny, write_images
 
 
 @pytest.fixture
@@ -52,10 +52,10 @@ def equal(one: State, other: State) -> bool:
 
 @pytest.fixture(scope="session")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run's folder, of photographs normalised in an unusual way; for reading only."""
+    """A run's folder, of images normalized in an unusual way; for reading only."""
     folder = tmp_path_factory.mktemp("small")
     settings = {"views.mean": [0.1, 0.2, 0.3], "views.std": [0.4, 0.5, 0.6]}
-    images = write_photographs(folder / "photos", 8)
+    images = write_images(folder / "photos", 8)
     return train_tiny(
         images, folder / "run", backbone="timm/test_resnet", view_size=32, epochs=1, settings=settings
     ).path

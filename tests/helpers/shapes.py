@@ -12,7 +12,7 @@ from PIL import Image
 from manyview.scenes.coco_instances import Instances
 
 KINDS = ("disc", "square", "triangle")
-_COLOURS = ((220, 60, 50), (60, 200, 80), (70, 90, 230))
+_COLORS = ((220, 60, 50), (60, 200, 80), (70, 90, 230))
 
 
 def write_shapes(folder: Path, count: int, size: int = 64, seed: int = 0) -> Path:
@@ -50,7 +50,7 @@ def draw_shapes(
             mask = np.maximum(abs(across), abs(down)) < radius * 0.9
         else:
             mask = (down < radius * 0.8) & (down > 2 * abs(across) - radius)
-        pixels[mask] = _COLOURS[kind]
+        pixels[mask] = _COLORS[kind]
         shapes.append((kind, mask))
     return pixels, shapes
 

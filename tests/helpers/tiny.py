@@ -1,4 +1,4 @@
-"""A run small enough to be done hundreds of times: sixteen small photographs and a network of two convolutions."""
+"""A run small enough to be done hundreds of times: sixteen small images and a network of two convolutions."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ METHODS: dict[str, dict[str, Any]] = {
 SETTINGS = {**ON_CPU, **{f"method.{key}": value for key, value in METHODS["simsiam"].items()}}
 
 
-def write_photographs(folder: Path, count: int = COUNT) -> Path:
-    """JPEGs of 64 x 48 pixels in blocks of eight, each of its own colours."""
+def write_images(folder: Path, count: int = COUNT) -> Path:
+    """JPEGs of 64 x 48 pixels in blocks of eight, each of its own colors."""
     folder.mkdir(parents=True, exist_ok=True)
     for index in range(count):
         cells = np.random.default_rng(index).integers(0, 256, (6, 8, 3), dtype=np.uint8)
@@ -46,7 +46,7 @@ def write_photographs(folder: Path, count: int = COUNT) -> Path:
 @pytest.fixture(scope="session")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sixteen, for reading only."""
-    return write_photographs(tmp_path_factory.mktemp("photographs"))
+    return write_images(tmp_path_factory.mktemp("photographs"))
 
 
 class TinyNet(nn.Module):
@@ -89,7 +89,7 @@ def train_tiny(
     quiet: bool = True,
     **named: Any,
 ) -> RunFolder:
-    """``pretrain`` with sizes that take a fraction of a second: 4 photographs a step, 2 epochs of 4 steps."""
+    """``pretrain`` with sizes that take a fraction of a second: 4 images a step, 2 epochs of 4 steps."""
     backbone = TinyNet() if backbone is None else backbone
     named = {"epochs": 2, "batch_size": 4, "view_size": 16, **named}
     method = _method(out if resume else None, named.get("recipe"), settings or {})

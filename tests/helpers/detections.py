@@ -1,4 +1,4 @@
-"""Small photographs with labelled objects, for tests of everything that detects."""
+"""Small images with labeled objects, for tests of everything that detects."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from manyview.labels import DetectionLabels, Objects
 SIZES = {"c/d.png": (41, 30), "a.jpg": (20, 11), "b.png": (8, 9)}
 
 
-def write_photographs(folder: Path, sizes: Mapping[str, tuple[int, int]] = SIZES) -> Path:
-    """Photographs (width, height), in which each pixel differs from its neighbours."""
+def write_images(folder: Path, sizes: Mapping[str, tuple[int, int]] = SIZES) -> Path:
+    """Images (width, height), in which each pixel differs from its neighbours."""
     for seed, (name, (width, height)) in enumerate(sizes.items()):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
@@ -42,10 +42,10 @@ def labels_of(
     """Labels made by hand.
 
     Args:
-        objects: left, top, width, height of each object of each photograph.
+        objects: left, top, width, height of each object of each image.
         labels: of each of them, from 1.
         classes: how many there are.
-        size: of every photograph.
+        size: of every image.
         difficult: flags of each object; none is by default.
         crowd: likewise.
     """
@@ -81,5 +81,5 @@ def _objects(
         crowd=np.array(crowd if crowd is not None else none, dtype=bool),
         difficult=np.array(difficult if difficult is not None else none, dtype=bool),
         area=labelled[:, 2] * labelled[:, 3],
-        labelled_boxes=labelled,
+        labeled_boxes=labelled,
     )

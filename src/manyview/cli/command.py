@@ -1,0 +1,108 @@
+"""Commands made of declared options (``manyview.options``)."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Union, cast, get_args, get_origin
+
+import typer
+
+from manyview.options.base import REQUIRED, Declared, StrPath, declared
+
+_PATH = set(get_args(StrPath))
+
+
+def command(*groups: type, optional: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Make a function that takes declared options by name a command that typer understands.
+
+    The command has the options of the groups in their order, of a name that several have the first, and then what else
+    the function takes by name alone, which is declared in typer's way. Its help is the function's docstring.
+
+    Args:
+        groups: classes of options.
+        optional: let none of them be required; what is not given is then None.
+    """
+    options = declared(*groups)
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        explicit = inspect.signature(function, eval_str=True).parameters.values()
+        others = [each for each in explicit if each.name not in options and each.kind is each.KEYWORD_ONLY]
+        parameters = [*(_parameter(each, optional) for each in options.values()), *others]
+
+        def run(**given: Any) -> None:
+            by_name = {name: given.pop(each.option.argument or name) for name, each in options.items()}
+            function(**{name: _value(options[name], value) for name, value in by_name.items()}, **given)
+
+        made: Any = run
+        made.__name__, made.__doc__, made.__module__ = function.__name__, function.__doc__, function.__module__
+        made.__signature__ = inspect.Signature(parameters)
+        made.__annotations__ = {each.name: each.annotation for each in parameters}
+        wrapped: Callable[..., None] = made
+        return wrapped
+
+    return decorate
+
+
+def parsed_type(of_type: Any) -> Any:
+    """The type that typer parses for a Python one: a path for a path in any form, a list for any sequence."""
+    if get_origin(of_type) not in (Union, types.UnionType):
+        item, several = _item(of_type), cast("Any", list)
+        return of_type if item is None else several[parsed_type(item)] | None
+    members = set(get_args(of_type))
+    if members >= _PATH:
+        members = members - _PATH | {Path}
+    if members >= {float, int}:
+        members -= {int}
+    sequence = next((member for member in members if _item(member) is not None), None)
+    if sequence is not None:
+        return parsed_type(sequence)
+    optional, [single] = type(None) in members, members - {type(None)}
+    return single | None if optional else single
+
+
+def _item(of_type: Any) -> Any:
+    """What a sequence holds; None for other types."""
+    return get_args(of_type)[0] if get_origin(of_type) in (Sequence, Iterable) else None
+
+
+def _parameter(each: Declared, optional: bool) -> inspect.Parameter:
+    """An option as typer takes it."""
+    option, required = each.option, each.option.default is REQUIRED and not optional
+    kind = option.parsed or parsed_type(each.type)
+    several = get_origin(kind) in (Union, types.UnionType) and any(get_origin(one) is list for one in get_args(kind))
+    default = None if several or option.default is REQUIRED else option.default
+    about: dict[str, Any] = {"help": option.help, "show_default": option.shown, "metavar": option.metavar}
+    if option.minimum is not None:
+        about["min"] = option.minimum
+    if option.argument:
+        info: Any = typer.Argument(**about)
+    else:
+        info = typer.Option(*(option.flags or _flags(each)), **about)
+    return inspect.Parameter(
+        option.argument or each.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=REQUIRED if required else default,
+        annotation=Annotated[(kind if required or default is not None else kind | None), info],
+    )
+
+
+def _flags(each: Declared) -> tuple[str, ...]:
+    """One flag for a switch that is off; for other options typer makes them, for a switch that is on both."""
+    return (flag(each),) if each.option.default is False else ()
+
+
+def flag(each: Declared) -> str:
+    """How the command line names an option."""
+    if each.option.argument:
+        return each.option.argument.upper()
+    return each.option.flags[0] if each.option.flags else f"--{each.name.replace('_', '-')}"
+
+
+def _value(each: Declared, value: Any) -> Any:
+    """What was given, or the default where an option that may be repeated was not given at all."""
+    if each.option.default is not REQUIRED and value in (None, []) and value != each.option.default:
+        return each.option.default
+    return tuple(value) if isinstance(value, list) else value

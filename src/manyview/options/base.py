@@ -1,0 +1,190 @@
+"""How options are declared, and what follows from a declaration: signature, defaults, docstring and record.
+
+The options of a verb are the keys of a ``TypedDict``, each annotated with its type and an ``Option``:
+
+    class KnnOptions(LabeledImages, total=False):
+        neighbours: Annotated[int, Option(20, "Training images that vote on each image.")]
+
+    @verb(KnnOptions)
+    def knn_evaluation(weights: StrPath, **options: Unpack[KnnOptions]) -> dict[str, Any]: ...
+
+Type checkers and editors know the options from the annotation (PEP 692), ``help`` and ``inspect`` from the decorator,
+and the command line from the same class (``manyview.cli.command``).
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import os
+import re
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Final, Required, TypeVar, get_args, get_origin
+
+StrPath = str | os.PathLike[str]
+
+REQUIRED: Final = inspect.Parameter.empty
+"""The default of an option that has none; its annotation is wrapped in ``Required``."""
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+Settings = TypeVar("Settings")
+Options = TypeVar("Options")
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """All about an option but its name and its type.
+
+    Attributes:
+        default: its value where it is not given, or ``REQUIRED``.
+        help: what it is, on the command line; and in Python, where ``doc`` does not say more.
+        doc: what it is, in Python; "" for ``help``.
+        recorded: whether it stands in the record of a result (``recorded``).
+        argument: the name under which the command takes it by position; "" for an option with flags.
+        flags: of the command; () for what the name gives.
+        metavar: what stands for its value in the command's help; None for its type.
+        shown: whether the command's help shows the default, or what it shows instead.
+        minimum: the least value that the command takes; None for any.
+        parsed: the type that the command reads, where it does not follow from the Python one.
+    """
+
+    default: Any
+    help: str
+    doc: str = ""
+    recorded: bool = False
+    argument: str = ""
+    flags: tuple[str, ...] = ()
+    metavar: str | None = None
+    shown: bool | str = True
+    minimum: int | None = None
+    parsed: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """An option as it stands in a declaration: its name, its type, and the rest."""
+
+    name: str
+    type: Any
+    option: Option
+
+
+def declared(*groups: type) -> dict[str, Declared]:
+    """The options of some groups by name, in the order of their declaration; the first of a name counts."""
+    found: dict[str, Declared] = {}
+    for group in groups:
+        for name, annotation in group.__annotations__.items():
+            origin: Any = get_origin(annotation)
+            inner = get_args(annotation)[0] if origin is Required else annotation
+            assert get_origin(inner) is Annotated, f"{group.__name__}.{name} is declared without an Option"
+            of_type, option = get_args(inner)
+            found.setdefault(name, Declared(name, of_type, option))
+    return found
+
+
+def defaults(*groups: type) -> dict[str, Any]:
+    """The values of the options that have a default, by name."""
+    return {
+        name: each.option.default for name, each in declared(*groups).items() if each.option.default is not REQUIRED
+    }
+
+
+def verb(group: type) -> Callable[[Function], Function]:
+    """Make a function with ``**options: Unpack[group]`` one that has the options for parameters.
+
+    The function is called with every option, the defaults filled in; a name that is no option, and a missing one that
+    is required, are a TypeError as for any function. Signature and docstring show the options one by one.
+    """
+    options = declared(group)
+    usual = defaults(group)
+    required = [name for name in options if name not in usual]
+
+    def decorate(function: Function) -> Function:
+        signature = _signature(function, options)
+        name = function.__name__
+
+        @functools.wraps(function)
+        def call(*args: Any, **given: Any) -> Any:
+            for unknown in given.keys() - signature.parameters.keys():
+                near = difflib.get_close_matches(unknown, signature.parameters, n=1)
+                hint = f"; did you mean {near[0]!r}?" if near else ""
+                raise TypeError(f"{name}() got an unexpected keyword argument {unknown!r}{hint}")
+            missing = [repr(option) for option in required if option not in given]
+            if missing:
+                plural = "s" if len(missing) > 1 else ""
+                raise TypeError(f"{name}() missing required keyword-only argument{plural}: {', '.join(missing)}")
+            return function(*args, **{**usual, **given})
+
+        wrapper: Any = call
+        wrapper.__signature__ = signature
+        wrapper.__doc__ = _docstring(function.__doc__, options)
+        wrapped: Function = wrapper
+        return wrapped
+
+    return decorate
+
+
+def select(settings: type[Settings], options: Mapping[str, Any], **others: Any) -> Settings:
+    """A dataclass of settings, made of the options that its fields are named after, and of ``others``."""
+    names = {field.name for field in fields(settings)}  # type: ignore[arg-type]
+    return settings(**{**{name: value for name, value in options.items() if name in names}, **others})
+
+
+def among(group: type[Options], options: Mapping[str, Any]) -> Options:
+    """Those of some options that a group declares."""
+    chosen: Any = {name: options[name] for name in declared(group) if name in options}
+    found: Options = chosen
+    return found
+
+
+def recorded(group: type, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of the options that belong in the record of a result, by name, as plain data."""
+    return {name: _plain(options[name]) for name, each in declared(group).items() if each.option.recorded}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+
+
+def _signature(function: Callable[..., Any], options: Mapping[str, Declared]) -> inspect.Signature:
+    """The function's signature, with a parameter for each option in place of ``**options``."""
+    signature = inspect.signature(function)
+    explicit = list(signature.parameters.values())
+    assert explicit[-1].kind is inspect.Parameter.VAR_KEYWORD, f"{function.__name__} takes no **options"
+    first = [each for each in explicit[:-1] if each.kind is not inspect.Parameter.KEYWORD_ONLY]
+    last = [each for each in explicit[:-1] if each.kind is inspect.Parameter.KEYWORD_ONLY]
+    among = [
+        inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=each.option.default, annotation=_annotation(each.type)
+        )
+        for name, each in options.items()
+    ]
+    return signature.replace(parameters=[*first, *among, *last])
+
+
+def _annotation(of_type: Any) -> Any:
+    """A type as other annotations stand in a signature: a name that is only known to type checkers stays a string."""
+    return getattr(of_type, "__forward_arg__", of_type)
+
+
+def _docstring(text: str | None, options: Mapping[str, Declared]) -> str | None:
+    """The docstring, with an entry for each option in place of the one for ``**options``."""
+    if text is None:  # as under python -OO
+        return None
+    text = inspect.cleandoc(text)
+    entries = (
+        textwrap.fill(
+            f"{name}: {each.option.doc or each.option.help}",
+            120,
+            initial_indent=" " * 4,
+            subsequent_indent=" " * 8,
+            break_on_hyphens=False,
+        )
+        for name, each in options.items()
+    )
+    return re.sub(r"^    \*\*options: .*(?:\n        .*)*", lambda _: "\n".join(entries), text, flags=re.MULTILINE)

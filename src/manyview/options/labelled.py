@@ -1,0 +1,344 @@
+"""Options of the evaluations on labeled images, ``linear``, ``knn`` and ``probe``, and of ``compare``."""
+
+# The types are read when the program runs: no annotation here may be put off by ``from __future__``.
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Literal, Required, TypedDict
+
+from manyview.options.base import REQUIRED, Option, StrPath
+from manyview.options.shared import Architecture, Computing, Pool, Result, Size
+
+Difficult = Literal["ignore", "positive"]
+Problems = Literal["refuse", "skip"]
+AveragePrecision = Literal["all_points", "voc07"]
+Compatibility = Literal["ml-gcn"]
+
+RandomInit = Annotated[bool, Option(False, "Evaluate an untrained backbone of the same kind beside it.")]
+Images = Annotated[StrPath, Option(REQUIRED, "Folder that the labels' file names are relative to.")]
+ValImages = Annotated[StrPath | None, Option(None, "Folder of the validation images, if another.")]
+LabelProblems = Annotated[
+    Problems,
+    Option(
+        "refuse",
+        "Labels that name missing images, unknown classes, ...: an error, or left out and listed.",
+        'what becomes of entries of the label files that cannot be used: "refuse" ends with the first; "skip" leaves '
+        "such out, and the protocol lists them.",
+    ),
+]
+
+
+Resamples = Annotated[int, Option(1000, "Of the bootstrap for the intervals; 0: none.", recorded=True)]
+
+
+class ResultFolder(TypedDict, total=False):
+    """Where the result goes."""
+
+    out: Result
+
+
+class LabelledImages(TypedDict, total=False):
+    """The images and labels of an evaluation."""
+
+    images: Required[Images]
+    train_labels: Required[
+        Annotated[
+            StrPath, Option(REQUIRED, "Labels to learn from: CSV, COCO JSON, Pascal VOC or YOLO, a file or a folder.")
+        ]
+    ]
+    val_labels: Required[
+        Annotated[
+            StrPath,
+            Option(
+                REQUIRED,
+                "The same, to measure on.",
+                "the same to measure on; its classes must be among those of ``train_labels``.",
+            ),
+        ]
+    ]
+
+
+class ReadLabels(TypedDict, total=False):
+    """How labels are read."""
+
+    val_images: ValImages
+    difficult: Annotated[
+        Difficult,
+        Option(
+            "ignore",
+            "Classes of which an image shows difficult objects only (Pascal VOC): left out, or shown.",
+            'labels of nothing but difficult objects (Pascal VOC): "ignore" leaves them out of training and of '
+            'metrics, "positive" counts them.',
+        ),
+    ]
+    label_problems: LabelProblems
+
+
+class Features(TypedDict, total=False):
+    """Which features of labeled images are taken."""
+
+    pool: Pool
+    size: Size
+    crop: Annotated[
+        str,
+        Option(
+            "warp",
+            "warp: the whole image, warped to the square; center: 7/8 of its shorter side, at the center.",
+            'of images without augmentation: "warp", the whole one warped to S x S, or "center", the square at '
+            "its center whose side is 7/8 of the shorter side.",
+        ),
+    ]
+
+
+class Figures(TypedDict, total=False):
+    """How multi-label predictions are measured."""
+
+    average_precision: Annotated[
+        AveragePrecision, Option("all_points", "Over all ranks, or VOC 2007's 11 points of recall.", recorded=True)
+    ]
+    compatibility: Annotated[
+        Compatibility | None,
+        Option(None, "ml-gcn: classes never predicted count in OP as in that code.", recorded=True, shown=False),
+    ]
+
+
+class LabeledOptions(LabelledImages, ResultFolder, ReadLabels, Features, Computing, total=False):
+    """What every evaluation on labeled images takes."""
+
+    random_init: RandomInit
+    backbone: Architecture
+
+
+class LinearProtocol(TypedDict, total=False):
+    """Whether linear evaluation is a new one, and whose protocol it follows."""
+
+    resume: Annotated[
+        bool,
+        Option(
+            False,
+            "Continue an evaluation that was stopped, in --out.",
+            "take up an evaluation that was stopped, in ``out``; the figures are those of one that was not, to the bit "
+            "on a CPU.",
+        ),
+    ]
+    recipe: Annotated[
+        str, Option("paper", "paper; or released: no weight decay, and a threshold at a logit of .6.", recorded=True)
+    ]
+
+
+class HeadOptions(TypedDict, total=False):
+    """How the linear head is trained."""
+
+    epochs: Annotated[int, Option(100, "Passes over the training images.", recorded=True)]
+    measured: Annotated[
+        str,
+        Option(
+            "last",
+            "Whose head is measured: last, or best by validation mAP, which flatters.",
+            recorded=True,
+            flags=("--epoch",),
+        ),
+    ]
+    batch_size: Annotated[
+        int,
+        Option(64, "Images a step; the learning rate follows it.", "images a step, over all processes.", recorded=True),
+    ]
+    base_learning_rate: Annotated[float | int, Option(10.0, "Learning rate at a batch of 256.", recorded=True)]
+    weight_decay: Annotated[
+        float | int | None, Option(None, "Of the linear layer; unset: the recipe's.", recorded=True, shown=False)
+    ]
+    threshold: Annotated[
+        float | int | None,
+        Option(
+            None,
+            "Probability from which a class counts as predicted; unset: the recipe's.",
+            "probability from which a class counts as predicted, at the top level of the results; unset: the recipe's. "
+            'Other rules stand under "rules".',
+            recorded=True,
+            shown=False,
+        ),
+    ]
+    cached: Annotated[
+        bool,
+        Option(
+            False,
+            "Extract features once, without augmentation; seconds instead of hours.",
+            "extract the training features once, without augmentation, and train the head on those: seconds instead of "
+            "hours, and another protocol, so its figures compare only with other cached ones.",
+            recorded=True,
+        ),
+    ]
+    flips: Annotated[
+        bool,
+        Option(
+            False,
+            "With --cached: those of the mirrored images, too.",
+            "with ``cached``, extract those of the mirrored images too, and take either with probability .5.",
+            recorded=True,
+        ),
+    ]
+
+
+class LinearDraws(TypedDict, total=False):
+    """What is random in linear evaluation."""
+
+    resamples: Resamples
+    random_init: RandomInit
+    seed: Annotated[int, Option(0, "Of the head's first weights, order and crops.", recorded=True)]
+
+
+class LinearOptions(
+    LabelledImages,
+    ResultFolder,
+    ReadLabels,
+    LinearProtocol,
+    Features,
+    HeadOptions,
+    Figures,
+    LinearDraws,
+    Computing,
+    total=False,
+):
+    """Options of ``linear_evaluation`` and ``manyview linear``."""
+
+    backbone: Architecture
+
+
+class Voting(TypedDict, total=False):
+    """How the nearest images vote."""
+
+    neighbours: Annotated[
+        int,
+        Option(
+            20,
+            "Training images that vote on each image.",
+            "k, at most the number of training images.",
+            recorded=True,
+        ),
+    ]
+    temperature: Annotated[
+        float | int,
+        Option(
+            0.07,
+            "The smaller, the more the nearest count.",
+            "T, above 0; the smaller, the more the nearest count.",
+            recorded=True,
+        ),
+    ]
+    threshold: Annotated[
+        float | int, Option(0.5, "Share of the votes from which a class counts as predicted.", recorded=True)
+    ]
+    resamples: Resamples
+
+
+class KnnDraws(TypedDict, total=False):
+    """What is random in the evaluation by nearest neighbors."""
+
+    random_init: RandomInit
+    seed: Annotated[int, Option(0, "Of the bootstrap and the untrained backbone.", recorded=True)]
+
+
+class KnnOptions(LabelledImages, ResultFolder, ReadLabels, Features, Voting, Figures, KnnDraws, Computing, total=False):
+    """Options of ``knn_evaluation`` and ``manyview knn``."""
+
+    backbone: Architecture
+
+
+class ProbeFolder(TypedDict, total=False):
+    """Where the low-label curve goes."""
+
+    out: Annotated[StrPath | None, Option(None, "Folder for metrics.json and curve.png.")]
+
+
+class Probing(TypedDict, total=False):
+    """Which classifiers are fitted on how many labels."""
+
+    fractions: Annotated[
+        Sequence[float | int],
+        Option(
+            (0.01, 0.1, 1.0),
+            "Share of the training images; repeat for several.",
+            "of the training images, above 0 and up to 1.",
+            recorded=True,
+            flags=("--fraction",),
+            shown="0.01, 0.1 and 1",
+        ),
+    ]
+    seeds: Annotated[
+        Sequence[int],
+        Option(
+            (0, 1, 2),
+            "Of a draw; repeat for several. The first also of the untrained backbone.",
+            recorded=True,
+            flags=("--seed",),
+            shown="0, 1 and 2",
+        ),
+    ]
+    classifier: Annotated[str, Option("logistic", "logistic or svm (linear).", recorded=True)]
+    costs: Annotated[
+        Sequence[float | int],
+        Option(
+            (1.0,),
+            "C; repeat for several, of which cross-validation chooses one for each class.",
+            recorded=True,
+            flags=("--cost",),
+            shown="1",
+        ),
+    ]
+    scaling: Annotated[
+        str | None,
+        Option(None, "Of the features: standardised or unit; unset: unit for svm only.", recorded=True, shown=False),
+    ]
+
+
+class Untrained(TypedDict, total=False):
+    """What the weights are compared with."""
+
+    random_init: RandomInit
+
+
+class ProbeOptions(
+    LabelledImages, ProbeFolder, ReadLabels, Features, Probing, Figures, Untrained, Computing, total=False
+):
+    """Options of ``low_label_evaluation`` and ``manyview probe``."""
+
+    backbone: Architecture
+
+
+class Evaluations(TypedDict, total=False):
+    """What is compared: in Python, the first argument."""
+
+    evaluations: Annotated[
+        Sequence[StrPath],
+        Option(
+            (),
+            "Folders with the metrics.json of linear, knn or probe, or folders of such.",
+            argument="evaluations",
+            shown=False,
+        ),
+    ]
+
+
+class CompareOptions(TypedDict, total=False):
+    """Options of ``compare`` and ``manyview compare``."""
+
+    groups: Annotated[
+        Mapping[str, Sequence[StrPath]] | None,
+        Option(
+            None,
+            "Evaluations that differ in seeds alone, or a pattern; repeat for several.",
+            "the same as groups by name, which are joined by nothing else. A group of one evaluation stands alone.",
+            flags=("--group",),
+            metavar="NAME=A,B,...",
+            parsed=list[str],
+        ),
+    ]
+    baseline: Annotated[str | None, Option(None, "Group that differences refer to; unset: the first.", shown=False)]
+    classes: Annotated[
+        int | None,
+        Option(
+            20,
+            "Classes to show, those that differ most; a number, or all.",
+            "how many the picture shows, those of the largest mean difference; None for all. All are in the files.",
+            parsed=str,
+        ),
+    ]
+    out: Annotated[StrPath | None, Option(None, "Folder for metrics.json, comparison.md, .csv and .png.", shown=False)]

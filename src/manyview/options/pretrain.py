@@ -1,0 +1,143 @@
+"""Options of ``pretrain``, and of ``views``, which draws what a run sees."""
+
+# The types are read when the program runs: no annotation here may be put off by ``from __future__``.
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+
+from manyview.options.base import Option, StrPath
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Photos = Annotated[
+    StrPath | None, Option(None, "Folder of images, searched recursively.", argument="photos", shown=False)
+]
+Recipe = Annotated[
+    str | None, Option(None, "paper (default), paper-160, released, simsiam, simsiam-4pairs or mocov2.", shown=False)
+]
+Names = Annotated[
+    StrPath | None,
+    Option(
+        None,
+        "Text or CSV file that names the images to use.",
+        "text or CSV file that names the images to use, relative to ``images``.",
+    ),
+]
+ViewSize = Annotated[int | None, Option(None, "Side of a view in pixels.")]
+Seed = Annotated[
+    int | None,
+    Option(
+        None,
+        "Everything random follows from it.",
+        "everything random follows from it; the same seed gives the same weights to the bit on the same CPU.",
+    ),
+]
+ConfigFile = Annotated[
+    StrPath | None,
+    Option(
+        None,
+        "TOML or JSON file with settings.",
+        "TOML or JSON file with settings; the ``config.json`` of a run repeats that run.",
+    ),
+]
+SingleSettings = Annotated[
+    Mapping[str, Any] | Iterable[str],
+    Option(
+        (),
+        "One setting; may be given several times.",
+        'single settings, as ``{"losses.image_aware.weight": 2}`` or ``["losses.image_aware.weight=2"]``.',
+        metavar="KEY=VALUE",
+    ),
+]
+
+
+class RunFolder(TypedDict, total=False):
+    """What a run learns from and where it is written: in Python, the first two arguments."""
+
+    images: Photos
+    out: Annotated[StrPath | None, Option(None, "Folder for the run; new, unless --resume.")]
+
+
+class PretrainOptions(TypedDict, total=False):
+    """How a backbone is pre-trained."""
+
+    list: Names
+    recipe: Recipe
+    backbone: Annotated[
+        "str | nn.Module | None",
+        Option(
+            None,
+            "A torchvision ResNet or any timm model.",
+            "a torchvision ResNet or timm model by name, or any module from images (B, C, H, W) to a feature map "
+            "(B, D, h, w), C being 3 or ``data.bands``.",
+            parsed=str | None,
+        ),
+    ]
+    init: Annotated[
+        StrPath | None,
+        Option(
+            None,
+            "Weights to start from: a run's folder or any checkpoint.",
+            "weights to start from, all of which must match: a run's folder, or a checkpoint in any format that "
+            "``load_backbone`` reads. They also say the backbone, where nothing else does, and if they are manyview's "
+            "the mean and deviation of the images, where ``views.mean`` and ``views.std`` are unset. A module of one's "
+            "own is filled with them. Resuming does not need them.",
+            shown=False,
+        ),
+    ]
+    epochs: Annotated[int | None, Option(None, "Passes over the images.")]
+    batch_size: Annotated[int | None, Option(None, "Images a step.", "images a step, over all processes.")]
+    view_size: ViewSize
+    seed: Seed
+    config: ConfigFile
+    set: SingleSettings
+    resume: Annotated[
+        bool, Option(False, "Continue the run in --out.", "continue a stopped run; changed settings are refused.")
+    ]
+    quiet: Annotated[bool, Option(False, "Print nothing but errors.", "print nothing.", flags=("--quiet", "-q"))]
+
+
+class SettingsOptions(TypedDict, total=False):
+    """Those of ``PretrainOptions`` that a configuration follows from without a look at a network."""
+
+    recipe: Recipe
+    list: Names
+    view_size: ViewSize
+    seed: Seed
+    config: ConfigFile
+    set: SingleSettings
+
+
+class ViewsOptions(TypedDict, total=False):
+    """What ``manyview views`` draws and counts."""
+
+    images: Photos
+    out: Annotated[StrPath | None, Option(None, "Picture (.png) or page (.html) to write.", shown=False)]
+    photographs: Annotated[int, Option(6, "Images to draw, from the first.", flags=("--photos",), minimum=1)]
+    only: Annotated[Sequence[str], Option((), "Draw this image of PHOTOS; may be given several times.")]
+    recipe: Recipe
+    view_size: ViewSize
+    seed: Annotated[int | None, Option(None, "The run's seed.")]
+    epoch: Annotated[int, Option(0, "The epoch whose views are shown, from 0.", minimum=0)]
+    list: Annotated[StrPath | None, Option(None, "Text or CSV file that names the run's images.")]
+    config: Annotated[
+        StrPath | None, Option(None, "TOML or JSON file with settings; a run's config.json shows that run.")
+    ]
+    set: SingleSettings
+    labels: Annotated[
+        Sequence[StrPath], Option((), "COCO JSON with boxes: count common objects, too; may be given several times.")
+    ]
+    share: Annotated[float, Option(0.5, "Share of its box that both views must hold for an object to be common.")]
+    count_epochs: Annotated[int, Option(5, "Epochs whose views are counted, from --epoch on.", minimum=1)]
+
+
+class DemoOptions(TypedDict, total=False):
+    """How large the demonstration is."""
+
+    photos: Annotated[StrPath | None, Option(None, "Your own folder of images; unset: synthetic scenes.", shown=False)]
+    out: Annotated[StrPath, Option(Path("demo"), "Folder for everything that the demonstration makes.")]
+    images: Annotated[int, Option(2000, "Images to learn from; a quarter as many scenes are measured on.")]
+    view_size: Annotated[int, Option(48, "Side of a view in pixels.")]
+    batch_size: Annotated[int, Option(50, "Images a step.")]
+    epochs: Annotated[int, Option(2, "Passes over the images.")]

@@ -31,7 +31,7 @@ Result = Annotated[
 Architecture = Annotated[str | None, Option(None, "Architecture, where the weights do not say it themselves.")]
 
 
-class Computing(TypedDict, total=False):
+class ComputingOptions(TypedDict, total=False):
     """Where and how a backbone computes."""
 
     workers: Annotated[

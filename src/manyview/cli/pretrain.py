@@ -1,4 +1,4 @@
-"""``manyview pretrain``, and ``manyview settings``, which lists its settings."""
+"""``manyview pretrain``."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Unpack
 
 from manyview.cli.command import command
-from manyview.options.pretrain import PretrainOptions, RunFolder
+from manyview.options.pretrain import PretrainFolders, PretrainOptions
 
 
-@command(RunFolder, PretrainOptions)
+@command(PretrainFolders, PretrainOptions)
 def pretrain(images: Path | None, out: Path | None, **options: Unpack[PretrainOptions]) -> None:
     """Pre-train a backbone on a folder of unlabeled images.
 
@@ -25,19 +25,3 @@ def pretrain(images: Path | None, out: Path | None, **options: Unpack[PretrainOp
     if out is None:
         raise UserError("--out is missing: name a new folder for the run, as in: manyview pretrain photos --out runs/a")
     run_pretraining(images, out, **options)
-
-
-def settings() -> None:
-    """List every setting that --set and --config take, with default and meaning.
-
-    Example: manyview settings
-    """
-    from rich.console import Console
-    from rich.table import Table
-
-    from manyview.config.table import settings as rows
-
-    table = Table("key", "default", "meaning")
-    for row in rows():
-        table.add_row(*row)
-    Console().print(table)

@@ -106,8 +106,8 @@ def figures(config: BlockViewsConfig, views: Sequence[ViewParameters]) -> Iterat
 def share(name: str, chosen: Sequence[bool], target: float) -> Figure:
     """Figure of a boolean choice; with a target of 0 or 1, z is 0 or infinite."""
     found = sum(chosen) / len(chosen)
-    deviation = math.sqrt(target * (1 - target) / len(chosen))
-    return Figure(name, len(chosen), target, found, _z(found - target, deviation))
+    standard_error = math.sqrt(target * (1 - target) / len(chosen))
+    return Figure(name, len(chosen), target, found, _z(found - target, standard_error))
 
 
 def mean(name: str, values: Iterable[float], target: float) -> Figure:
@@ -121,9 +121,9 @@ def mean(name: str, values: Iterable[float], target: float) -> Figure:
 def uniform(name: str, values: Sequence[float], low: float, high: float) -> Iterator[Figure]:
     """Figures of numbers uniform from low to high: mean, share in the lowest tenth, share outside."""
     array = np.asarray(values)
-    deviation = (high - low) / math.sqrt(12 * len(array))
+    standard_error = (high - low) / math.sqrt(12 * len(array))
     middle = (low + high) / 2
-    yield Figure(f"{name}, mean", len(array), middle, float(array.mean()), _z(array.mean() - middle, deviation))
+    yield Figure(f"{name}, mean", len(array), middle, float(array.mean()), _z(array.mean() - middle, standard_error))
     yield share(f"{name}, in its lowest tenth", list(array < low + (high - low) / 10), 0.1)
     yield share(f"{name}, out of its range", list((array < low) | (array > high)), 0.0)
 
@@ -139,7 +139,7 @@ def crops(config: BlockViewsConfig, views: Sequence[ViewParameters]) -> Iterator
     for name, side in (("across", 0), ("down", 1)):
         free = (block_width, block_height)[side] - (width, height)[side]
         offset = boxes[:, side] - blocks[:, side]
-        yield mean(f"crop's place {name}, from 0 to 1", offset[free > 0] / free[free > 0], 0.5)
+        yield mean(f"crop's position {name}, from 0 to 1", offset[free > 0] / free[free > 0], 0.5)
 
 
 def expected_crop(config: BlockViewsConfig, width: int, height: int) -> tuple[float, float]:
@@ -206,10 +206,10 @@ def _midpoints(low: float, high: float) -> Float64[np.ndarray, " points"]:
     return low + (high - low) * (np.arange(GRID) + 0.5) / GRID
 
 
-def _z(distance: float, deviation: float) -> float:
+def _z(distance: float, standard_error: float) -> float:
     if distance == 0:
         return 0.0
-    return float(distance / deviation) if deviation > 0 else math.copysign(math.inf, distance)
+    return float(distance / standard_error) if standard_error > 0 else math.copysign(math.inf, distance)
 
 
 def _cells(figure: dict[str, Any] | None) -> tuple[str, str, str]:

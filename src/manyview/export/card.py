@@ -18,7 +18,7 @@ LICENSE = "manyview is under Apache-2.0, which does not reach the weights: the w
 
 
 @dataclass(frozen=True)
-class Source:
+class WeightsSource:
     """Origin of the exported weights.
 
     Attributes:
@@ -34,7 +34,7 @@ class Source:
     recipe: str | None
 
 
-def find_source(weights: str | os.PathLike[str] | Backbone) -> Source:
+def find_source(weights: str | os.PathLike[str] | Backbone) -> WeightsSource:
     """Determine the weights' origin.
 
     Raises:

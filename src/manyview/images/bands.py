@@ -203,9 +203,7 @@ def _tiff_values(file: Any, bands: int, max_pixels: int) -> Values:
     _check_size(part.shape, axis, max_pixels)
     end = file.filehandle.size
     pieces = [piece for page in pages if page for piece in zip(page.dataoffsets, page.databytecounts, strict=False)]
-    if (
-        getattr(part, "dataoffset", None) is not None
-    ):  # all pages' pixels are contiguous, whatever their directories say
+    if getattr(part, "dataoffset", None) is not None:  # all pages in one piece, whatever their directories say
         pieces.append((part.dataoffset, part.nbytes))
     if any(offset + count > end for offset, count in pieces):
         raise UnreadableImage("truncated file")

@@ -55,7 +55,7 @@ class DataConfig(Section):
         return 3 if self.bands == "rgb" else self.bands
 
     @property
-    def colours(self) -> tuple[int, int, int] | None:
+    def color_channels(self) -> tuple[int, int, int] | None:
         """Which channels are red, green and blue, if any."""
         return (0, 1, 2) if self.bands == "rgb" else self.rgb_bands
 

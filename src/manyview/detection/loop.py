@@ -16,15 +16,11 @@ from manyview.detection.evaluate import evaluate
 from manyview.detection.models import Detector
 from manyview.detection.schedule import learning_rate, sampling_seed, training_places
 from manyview.detection.session import FineTuning, anywhere
-from manyview.errors import UserError
+from manyview.errors import NonFiniteLossError
 from manyview.runs.progress import StepClock
 from manyview.runs.signals import StopRequest
 
 LOG_EVERY = 10
-
-
-class NonFiniteLossError(UserError):
-    """A loss became NaN or infinite."""
 
 
 def run_loop(tuning: FineTuning) -> None:

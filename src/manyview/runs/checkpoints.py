@@ -24,7 +24,7 @@ _MODEL, _MOMENTUM, _OPTIMIZER = "model.", "momentum.", "optimizer."
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class TrainingCheckpoint:
     """The state of training after a number of optimizer steps.
 
     Attributes:
@@ -46,7 +46,7 @@ class CheckpointStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def save(self, checkpoint: Checkpoint) -> Path:
+    def save(self, checkpoint: TrainingCheckpoint) -> Path:
         """Write a checkpoint atomically and remove those no longer needed.
 
         Raises:
@@ -65,7 +65,7 @@ class CheckpointStore:
         self._remove_superseded(checkpoint.step)
         return tensors
 
-    def load_newest(self) -> tuple[Checkpoint | None, list[str]]:
+    def load_newest(self) -> tuple[TrainingCheckpoint | None, list[str]]:
         """The newest checkpoint that is whole.
 
         Returns:
@@ -84,7 +84,7 @@ class CheckpointStore:
             raise UserError("no usable checkpoint is left: " + "; ".join(complaints) + "; start a new run")
         return None, complaints
 
-    def _read(self, description: Path) -> Checkpoint:
+    def _read(self, description: Path) -> TrainingCheckpoint:
         from safetensors.torch import load_file
 
         tensors = description.with_suffix(".safetensors")
@@ -98,7 +98,7 @@ class CheckpointStore:
             raise _DamagedError("its tensors are missing")
         if _sha256(tensors, content) != expected:
             raise _DamagedError("its checksum differs")
-        return Checkpoint(step, healthy, state, load_file(str(tensors)))
+        return TrainingCheckpoint(step, healthy, state, load_file(str(tensors)))
 
     def _descriptions(self) -> list[Path]:
         return sorted(self.folder.glob("step-*.json"))
@@ -141,7 +141,7 @@ def _sha256(tensors: Path, content: dict[str, Any]) -> str:
 
 def capture(
     method: nn.Module, optimizer: torch.optim.Optimizer, step: int, healthy: bool, state: dict[str, Any]
-) -> Checkpoint:
+) -> TrainingCheckpoint:
     """Everything that the rest of the run depends on; random draws are functions of the step and need no state.
 
     Args:
@@ -166,10 +166,10 @@ def capture(
                 tensors[_prefix(key) + name] = _copy(value)
             elif value is not None:
                 plain.setdefault(name, {})[key] = value
-    return Checkpoint(step, healthy, {**state, "optimizer": plain} if plain else state, tensors)
+    return TrainingCheckpoint(step, healthy, {**state, "optimizer": plain} if plain else state, tensors)
 
 
-def restore(checkpoint: Checkpoint, method: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+def restore(checkpoint: TrainingCheckpoint, method: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Put a checkpoint's tensors back; memory formats stay those of the module, as results depend on them.
 
     Raises:

@@ -33,7 +33,7 @@ _ATTEMPTS = 32
 
 
 @dataclass(frozen=True)
-class EncodedPhotograph:
+class EncodedImage:
     """An image that is decoded, cropped and resized on the training device.
 
     Attributes:
@@ -52,7 +52,7 @@ class EncodedPhotograph:
 
 
 @dataclass(frozen=True)
-class Sample:
+class ViewSample:
     """One image's views.
 
     Attributes:
@@ -63,14 +63,14 @@ class Sample:
         skipped: indices and reasons of those that could not be read.
     """
 
-    groups: tuple[Views, ...] | EncodedPhotograph | None
+    groups: tuple[Views, ...] | EncodedImage | None
     tables: tuple[ViewTable, ...]
     image: int
     skipped: tuple[tuple[int, str], ...]
 
 
 @dataclass
-class Batch:
+class TrainingBatch:
     """What one forward pass of one process sees.
 
     Attributes:
@@ -90,16 +90,16 @@ class Batch:
     skipped: list[tuple[int, str]]
     complete: bool
     tables: tuple[ViewTable, ...] = ()
-    encoded: dict[int, EncodedPhotograph] = field(default_factory=dict)
+    encoded: dict[int, EncodedImage] = field(default_factory=dict)
     files: UInt8[Tensor, " bytes"] | None = None
 
-    def pin_memory(self) -> Batch:
+    def pin_memory(self) -> TrainingBatch:
         """Called by the loader where batches are copied to an accelerator."""
         self.groups, self.image_ids = tuple(views.pin_memory() for views in self.groups), self.image_ids.pin_memory()
         return self
 
 
-class ViewDataset(Dataset[Sample]):
+class ViewDataset(Dataset[ViewSample]):
     """Images as views; an item is asked for by (epoch, image index), and is a pure function of these.
 
     Args:
@@ -126,7 +126,7 @@ class ViewDataset(Dataset[Sample]):
         self.renderer = renderer
         self.decode = decode
 
-    def __getitem__(self, key: tuple[int, int]) -> Sample:
+    def __getitem__(self, key: tuple[int, int]) -> ViewSample:
         epoch, image = key
         skipped: list[tuple[int, str]] = []
         stand_ins = replacements(self.seed, epoch, image, len(self.files), _ATTEMPTS)
@@ -134,12 +134,12 @@ class ViewDataset(Dataset[Sample]):
             try:
                 encoded = self._encoded(key, candidate) if self.decode == "device" else None
                 groups, tables = encoded or self._groups(epoch, candidate)
-                return Sample(groups, tables, candidate, tuple(skipped))
+                return ViewSample(groups, tables, candidate, tuple(skipped))
             except UnreadableImage as error:
                 skipped.append((candidate, error.reason))
-        return Sample(None, (), image, tuple(skipped))
+        return ViewSample(None, (), image, tuple(skipped))
 
-    def _encoded(self, asked: tuple[int, int], image: int) -> tuple[EncodedPhotograph, tuple[ViewTable, ...]] | None:
+    def _encoded(self, asked: tuple[int, int], image: int) -> tuple[EncodedImage, tuple[ViewTable, ...]] | None:
         """An image as it is to be sent to the device, if it can be decoded there."""
         jpeg = read_jpeg(self.files.path(image), max_pixels=self.data.max_pixels)
         if jpeg is None:
@@ -147,7 +147,7 @@ class ViewDataset(Dataset[Sample]):
         file, header = jpeg
         parameters = self._parameters(header.width, header.height, asked[0], image)
         crops = tuple(tuple(view.crop for view in views) for views in parameters)
-        return EncodedPhotograph(file, len(file), header, crops, asked), tuple(map(view_table, parameters))
+        return EncodedImage(file, len(file), header, crops, asked), tuple(map(view_table, parameters))
 
     def _groups(self, epoch: int, image: int) -> tuple[tuple[Views, ...], tuple[ViewTable, ...]]:
         """An image's views in an epoch, decoded no larger than they need, and what the device is left to do.
@@ -167,20 +167,20 @@ class ViewDataset(Dataset[Sample]):
         if self.renderer == "device":
             cropped = tuple(crop_views(pixels, views, size) for views, size in zip(parameters, sizes, strict=True))
             return cropped, tuple(map(view_table, parameters))
-        render = partial(render_views, pixels, renderer=self.renderer, rgb=data.colours)
+        render = partial(render_views, pixels, renderer=self.renderer, rgb=data.color_channels)
         return tuple(map(render, parameters, sizes)), ()
 
     def _parameters(self, width: int, height: int, epoch: int, image: int) -> tuple[tuple[ViewParameters, ...], ...]:
         return sample_groups(self.layout, width, height, seed=self.seed, epoch=epoch, image=image)
 
 
-def collate(samples: Sequence[Sample]) -> Batch:
+def collate(samples: Sequence[ViewSample]) -> TrainingBatch:
     """Stack the samples that have views, each group by itself."""
     readable = [sample for sample in samples if sample.groups is not None]
     decoded = [sample.groups for sample in readable if isinstance(sample.groups, tuple)]
-    encoded = {place: it.groups for place, it in enumerate(readable) if isinstance(it.groups, EncodedPhotograph)}
+    encoded = {place: it.groups for place, it in enumerate(readable) if isinstance(it.groups, EncodedImage)}
     files = bytearray().join(photograph.file for photograph in encoded.values())
-    return Batch(
+    return TrainingBatch(
         groups=tuple(torch.from_numpy(np.stack(same_depth(views))) for views in zip(*decoded, strict=True)),
         image_ids=torch.tensor([sample.image for sample in readable], dtype=torch.int64),
         skipped=[entry for sample in samples for entry in sample.skipped],
@@ -191,7 +191,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     )
 
 
-def method_batch(batch: Batch, method: Method, seed: int, step: int, part: int) -> MethodBatch:
+def method_batch(batch: TrainingBatch, method: Method, seed: int, step: int, part: int) -> MethodBatch:
     """What a method takes, of a batch that lies ready on the device.
 
     Args:

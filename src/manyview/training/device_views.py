@@ -11,7 +11,7 @@ from manyview.config import PretrainConfig
 from manyview.images import ImageFiles
 from manyview.images.jpeg_on_device import decode_jpegs
 from manyview.images.loader import Loading
-from manyview.training.data import Batch, ViewBatch, ViewDataset
+from manyview.training.data import TrainingBatch, ViewBatch, ViewDataset
 from manyview.views.render.batch_parameters import ViewTable, join_tables
 from manyview.views.render.torch import alter_views, crop_resize
 
@@ -29,10 +29,10 @@ class DeviceViews:
         self._host = ViewDataset(files, config, renderer="device")  # for what the device cannot decode
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[TrainingBatch]:
         return self
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> TrainingBatch:
         batch = next(self.batches)
         if self._stream is None:
             return self._finish(batch)
@@ -48,15 +48,15 @@ class DeviceViews:
         """End the loader's processes."""
         self.batches.close()
 
-    def _finish(self, batch: Batch) -> Batch:
+    def _finish(self, batch: TrainingBatch) -> TrainingBatch:
         batch = self._decode(batch) if batch.encoded else batch
         groups = tuple(views.to(self.device, non_blocking=True) for views in batch.groups)
         if batch.tables:
-            groups = alter_groups(groups, batch.tables, self.config.data.colours)
+            groups = augment_groups(groups, batch.tables, self.config.data.color_channels)
         image_ids = batch.image_ids.to(self.device, non_blocking=True)
         return replace(batch, groups=groups, image_ids=image_ids, tables=())
 
-    def _decode(self, batch: Batch) -> Batch:
+    def _decode(self, batch: TrainingBatch) -> TrainingBatch:
         """The batch with all images decoded, cropped and resized."""
         assert batch.files is not None, "encoded images come with their files"
         layout, count = self.config.views.layout, len(batch.image_ids)
@@ -79,7 +79,7 @@ class DeviceViews:
         batch = replace(batch, groups=groups, encoded={}, files=None)
         return self._decode_by_host(batch, refused) if refused else batch
 
-    def _decode_by_host(self, batch: Batch, refused: dict[int, tuple[int, int]]) -> Batch:
+    def _decode_by_host(self, batch: TrainingBatch, refused: dict[int, tuple[int, int]]) -> TrainingBatch:
         """The batch with what the device's decoder refused, or stand-ins for what is damaged indeed.
 
         Args:
@@ -102,7 +102,7 @@ class DeviceViews:
         return replace(batch, tables=tuple(map(join_tables, tables)), skipped=skipped, complete=complete)
 
 
-def alter_groups(
+def augment_groups(
     groups: Sequence[ViewBatch], tables: Sequence[ViewTable], rgb: tuple[int, int, int] | None
 ) -> tuple[ViewBatch, ...]:
     """What is done to cropped views, each group by itself; see ``alter_views``.

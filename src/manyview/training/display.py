@@ -29,7 +29,7 @@ class _TimeLeft(ProgressColumn):
         return Text("left " + (spell(seconds) if seconds is not None else "…"), style="cyan")
 
 
-class Display:
+class TrainingDisplay:
     """A progress bar on a terminal, a line an epoch elsewhere."""
 
     def __init__(self, steps: int, epochs: int, *, console: Console, start: int = 0) -> None:
@@ -48,7 +48,7 @@ class Display:
             disable=console.quiet or not console.is_terminal,
         )
 
-    def __enter__(self) -> Display:
+    def __enter__(self) -> TrainingDisplay:
         self._progress.start()
         label = f"{1:,}/{self.epochs:,}"
         self._task = self._progress.add_task(

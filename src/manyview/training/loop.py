@@ -14,7 +14,7 @@ from torch import Tensor
 
 from manyview.backbones import save_backbone
 from manyview.distributed import gather
-from manyview.errors import UserError
+from manyview.errors import NonFiniteLossError
 from manyview.images import ImageFiles
 from manyview.images.skipped import SkippedImages
 from manyview.measures import collapse_std, effective_rank
@@ -23,22 +23,17 @@ from manyview.runs import RunFolder, atomic_write
 from manyview.runs.checkpoints import capture
 from manyview.runs.progress import StepClock, spell
 from manyview.runs.signals import StopRequest
-from manyview.training.data import Batch, method_batch, start_loader
+from manyview.training.data import TrainingBatch, method_batch, start_loader
 from manyview.training.device_views import DeviceViews
-from manyview.training.display import Curves, Display
+from manyview.training.display import Curves, TrainingDisplay
 from manyview.training.monitor import CollapsedError, CollapseMonitor, Reading
-from manyview.training.optimizer import set_learning_rate
+from manyview.training.optimizer import learning_rate, set_learning_rate
 from manyview.training.plan import BatchPlan
-from manyview.training.schedule import learning_rate
 from manyview.training.settle import Settled
 
 _LOG_EVERY = 10
 # The first step pays for memory and kernels; the estimate of the whole run's time is taken from those after it.
 _STEPS_MEASURED = 3
-
-
-class NonFiniteLossError(UserError):
-    """The loss became NaN or infinite."""
 
 
 @dataclass
@@ -57,7 +52,7 @@ class Training:
     optimizer: torch.optim.Optimizer
     monitor: CollapseMonitor
     skipped: SkippedImages
-    display: Display
+    display: TrainingDisplay
     description: dict[str, str]
     curves: Curves | None = None
     step: int = 0
@@ -149,7 +144,7 @@ def run_loop(training: Training) -> None:
 
 
 def train_step(
-    training: Training, module: Any, optimizer: Any, batches: Iterator[Batch]
+    training: Training, module: Any, optimizer: Any, batches: Iterator[TrainingBatch]
 ) -> tuple[dict[str, float], Tensor, float]:
     """One optimizer step over ``accumulate`` batches, whose views lie ready on the device.
 
@@ -199,13 +194,13 @@ def announcement(settled: Settled, steps_done: int, clock: StepClock) -> str:
     seconds = (plan.steps - steps_done) * clock.seconds_per_step
     epochs = "1 epoch" if config.training.epochs == 1 else f"{config.training.epochs:,} epochs"
     return (
-        f"{plan.photographs:,} images, {epochs} of {plan.steps_per_epoch:,} steps "
+        f"{plan.images:,} images, {epochs} of {plan.steps_per_epoch:,} steps "
         f"= {plan.steps:,} steps of {plan.views_per_step:,} views; learning rate {config.learning_rate:.4g}; "
         f"about {spell(seconds)} left at the pace of the first steps"
     )
 
 
-def _refuse_non_finite(training: Training, loss: float, batch: Batch) -> None:
+def _refuse_non_finite(training: Training, loss: float, batch: TrainingBatch) -> None:
     if loss - loss == 0:
         return
     names = [training.files[int(image)] for image in batch.image_ids]
@@ -251,7 +246,7 @@ def _numbers(reading: Reading | None) -> dict[str, float]:
     return {"std": reading.std, "rank": reading.rank} if reading else {}
 
 
-def _skipped_anywhere(fabric: Fabric, batch: Batch) -> tuple[list[tuple[int, str]], bool]:
+def _skipped_anywhere(fabric: Fabric, batch: TrainingBatch) -> tuple[list[tuple[int, str]], bool]:
     """Unreadable images of all processes' batches, and whether all of them found stand-ins."""
     if fabric.world_size == 1 or not _anywhere(fabric, bool(batch.skipped)):
         return batch.skipped, batch.complete

@@ -87,9 +87,9 @@ def _measured(config: PretrainConfig, files: ImageFiles, console: Console) -> No
     return statistics.mean, statistics.std
 
 
-def _sentence(statistics: BandStatistics, photographs: int) -> str:
+def _sentence(statistics: BandStatistics, images: int) -> str:
     mean, std = (" ".join(f"{value:.4f}" for value in values) for values in (statistics.mean, statistics.std))
     return (
-        f"Bands measured on {statistics.photographs:,} of {photographs:,} images, as shares of white: "
+        f"Bands measured on {statistics.photographs:,} of {images:,} images, as shares of white: "
         f"mean {mean}, deviation {std}."
     )

@@ -20,8 +20,8 @@ from manyview.images.loader import worker_count
 from manyview.methods import Method
 from manyview.runs import RunFolder
 from manyview.runtime import core_count, single_thread
-from manyview.training.data import Batch, Renderer, Sample, ViewDataset, collate, method_batch
-from manyview.training.device_views import alter_groups
+from manyview.training.data import Renderer, TrainingBatch, ViewDataset, ViewSample, collate, method_batch
+from manyview.training.device_views import augment_groups
 from manyview.training.plan import epoch_order
 
 # Here the device's work takes the workers' cores, so nothing is gained by giving it to the slower of two renderers.
@@ -96,17 +96,17 @@ class Costs:
     Attributes:
         render: until the workers have decoded, cropped and altered it.
         crop: until they have only decoded and cropped it.
-        alter: for the rest of it on the device.
+        augment: for the rest of it on the device.
         step: forward and backward on ready views.
-        photographs: in the batch.
+        images: in the batch.
         workers: that share the work; with 0 the main process does it between the steps.
     """
 
     render: float
     crop: float
-    alter: float
+    augment: float
     step: float
-    photographs: int
+    images: int
     workers: int
 
     @property
@@ -117,14 +117,14 @@ class Costs:
     @property
     def with_device(self) -> float:
         """A step's time where the device alters what the workers crop."""
-        on_device = self.step + self.alter
+        on_device = self.step + self.augment
         return max(self.crop, on_device) if self.workers else self.crop + on_device
 
     def __str__(self) -> str:
         who = f"with {self.workers} workers" if self.workers else "in the main process"
         return (
-            f"for {self.photographs:,} images, rendering takes {self.render:.3g} s and cropping {self.crop:.3g} s "
-            f"{who}, the rest {self.alter:.3g} s on the device, and a step {self.step:.3g} s"
+            f"for {self.images:,} images, rendering takes {self.render:.3g} s and cropping {self.crop:.3g} s "
+            f"{who}, the rest {self.augment:.3g} s on the device, and a step {self.step:.3g} s"
         )
 
 
@@ -151,15 +151,15 @@ def measure_costs(config: PretrainConfig, files: ImageFiles, fabric: Fabric, met
     if not batch.complete or not batch.tables:
         return None
     groups, ids = tuple(views.to(device) for views in batch.groups), batch.image_ids.to(device)
-    alter = _time(device, lambda: alter_groups(groups, batch.tables, config.data.colours))
+    augment = _time(device, lambda: augment_groups(groups, batch.tables, config.data.color_channels))
     step = _time_step(config, fabric, method, replace(batch, groups=groups, image_ids=ids, tables=()))
     workers = worker_count(config.data.workers)
     local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", str(fabric.world_size)))
     at_once = max(1.0, min(workers, core_count() / local_processes))
-    return Costs(count * render / at_once, count * crop / at_once, alter, step, count, workers)
+    return Costs(count * render / at_once, count * crop / at_once, augment, step, count, workers)
 
 
-def _time_worker(dataset: ViewDataset, images: list[int]) -> tuple[float, list[Sample]]:
+def _time_worker(dataset: ViewDataset, images: list[int]) -> tuple[float, list[ViewSample]]:
     """Seconds for an image on one core, the files lying in the system's cache; and the images."""
     with single_thread():
         samples = [dataset[0, image] for image in images]
@@ -169,7 +169,7 @@ def _time_worker(dataset: ViewDataset, images: list[int]) -> tuple[float, list[S
         return (time.perf_counter() - began) / len(images), samples
 
 
-def _time_step(config: PretrainConfig, fabric: Fabric, method: Method, batch: Batch) -> float:
+def _time_step(config: PretrainConfig, fabric: Fabric, method: Method, batch: TrainingBatch) -> float:
     """Seconds for normalization, forward and backward."""
     method.train()
 

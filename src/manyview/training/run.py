@@ -19,9 +19,9 @@ from manyview.errors import UserError
 from manyview.images import ImageFiles, find_images
 from manyview.images.skipped import SkippedImages
 from manyview.methods import Method
-from manyview.runs import Checkpoint, RunFolder, provenance
+from manyview.runs import RunFolder, TrainingCheckpoint, provenance
 from manyview.runs.checkpoints import restore
-from manyview.training.display import Curves, Display, run_console
+from manyview.training.display import Curves, TrainingDisplay, run_console
 from manyview.training.init_weights import InitialWeights, find_initial, find_initial_again, load_initial
 from manyview.training.loop import Training, run_loop
 from manyview.training.monitor import CollapseMonitor
@@ -77,7 +77,7 @@ def train(
 
 def _claim(
     folder: RunFolder, files: ImageFiles, hardware: Hardware, *, resume: bool
-) -> tuple[Checkpoint | None, list[str]]:
+) -> tuple[TrainingCheckpoint | None, list[str]]:
     """See to it that the folder is fit for the run, before anything that takes long.
 
     Returns:
@@ -174,7 +174,7 @@ def set_up(settled: Settled, files: ImageFiles, folder: RunFolder, method: Metho
             resume=True,
             writes=settled.hardware.is_main,
         ),
-        display=Display(settled.plan.steps, config.training.epochs, console=console),
+        display=TrainingDisplay(settled.plan.steps, config.training.epochs, console=console),
         description={"recipe": config.recipe, "method": config.method.name},
     )
 
@@ -198,7 +198,7 @@ def _describe(training: Training, initial: dict[str, Any] | None) -> None:
             **provenance(),
             "asked": settled.asked.model_dump(mode="json"),
             "plan": {
-                "photographs": plan.photographs,
+                "photographs": plan.images,
                 "steps": plan.steps,
                 "views_per_step": plan.views_per_step,
                 "learning_rate": settled.config.learning_rate,
@@ -233,7 +233,7 @@ def _check_same_images(folder: RunFolder, fingerprint: str) -> None:
         )
 
 
-def _take_up(training: Training, checkpoint: Checkpoint | None) -> None:
+def _take_up(training: Training, checkpoint: TrainingCheckpoint | None) -> None:
     """Go on from a checkpoint, or from the first step where none was written."""
     if checkpoint is None:
         training.display.say("No checkpoint was written yet; starting from the first step.")

@@ -19,9 +19,9 @@ from manyview.runs import RunFolder
 from manyview.runtime import choose_precision, resolve_device, silenced
 from manyview.training.init_weights import InitialWeights
 from manyview.training.normalization import settle_normalization
-from manyview.training.plan import Plan, make_plan
+from manyview.training.optimizer import check_warmup
+from manyview.training.plan import TrainingPlan, make_plan
 from manyview.training.renderer import settle_renderer
-from manyview.training.schedule import check_warmup
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Settled:
 
     asked: PretrainConfig
     config: PretrainConfig
-    plan: Plan
+    plan: TrainingPlan
     hardware: Hardware
 
 

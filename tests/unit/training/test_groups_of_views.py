@@ -16,7 +16,7 @@ from manyview.config import PretrainConfig
 from manyview.images import find_images
 from manyview.images import jpeg_on_device as device_jpegs
 from manyview.training import data
-from manyview.training.data import Batch, ViewDataset, start_loader
+from manyview.training.data import TrainingBatch, ViewDataset, start_loader
 from manyview.training.device_views import DeviceViews
 from manyview.training.plan import BatchPlan, make_plan
 from manyview.views import ViewParameters, largest_shrink, sample_groups, shrink_crops
@@ -60,7 +60,7 @@ def configured(root: Path, views: dict[str, Any], workers: int = 0, **training: 
     )
 
 
-def batches(config: PretrainConfig) -> Iterator[Batch]:
+def batches(config: PretrainConfig) -> Iterator[TrainingBatch]:
     files = find_images(Path(config.data.images))
     loaded = start_loader(files, config, BatchPlan(make_plan(config, len(files))), pin=False)
     return DeviceViews(loaded, files, config, torch.device("cpu"))

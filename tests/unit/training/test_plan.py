@@ -11,7 +11,7 @@ import pytest
 from manyview.config import PretrainConfig, resolve
 from manyview.config.resolve import Assignment
 from manyview.errors import UserError
-from manyview.training.plan import BatchPlan, Plan, epoch_order, make_plan, pair_order, replacements
+from manyview.training.plan import BatchPlan, TrainingPlan, epoch_order, make_plan, pair_order, replacements
 
 
 def config(**settings: Any) -> PretrainConfig:
@@ -19,8 +19,8 @@ def config(**settings: Any) -> PretrainConfig:
     return resolve({"data": {"images": "photos"}}, user)
 
 
-def plan(photographs: int, processes: int = 1, **settings: Any) -> Plan:
-    return make_plan(config(**settings), photographs, processes)
+def plan(images: int, processes: int = 1, **settings: Any) -> TrainingPlan:
+    return make_plan(config(**settings), images, processes)
 
 
 @pytest.mark.parametrize("draw", [lambda s, n: epoch_order(s, n, 1000), lambda s, n: pair_order(s, n, 0, 1000)])
@@ -128,13 +128,13 @@ def test_accumulation_is_said_to_add_no_positives_or_negatives() -> None:
 
 
 @pytest.mark.parametrize(
-    ("photographs", "processes", "batch", "sentence"),
+    ("images", "processes", "batch", "sentence"),
     [
         (1, 1, 128, "holds 1 image; contrasting needs at least 2"),
         (5000, 3, 128, r"training.batch_size 128 does not divide among 3 processes; use 129"),
         (3, 4, 128, "3 images cannot feed 4 processes; use fewer"),
     ],
 )
-def test_impossible_plans(photographs: int, processes: int, batch: int, sentence: str) -> None:
+def test_impossible_plans(images: int, processes: int, batch: int, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
-        plan(photographs, processes, training__batch_size=batch)
+        plan(images, processes, training__batch_size=batch)

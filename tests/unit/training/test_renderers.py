@@ -36,7 +36,7 @@ def settled(run: RunFolder) -> str:
 
 
 def costs(**seconds: float) -> Costs:
-    return Costs(**{"render": 1.0, "crop": 0.2, "alter": 0.1, "step": 0.5, "photographs": 4, "workers": 2} | seconds)
+    return Costs(**{"render": 1.0, "crop": 0.2, "augment": 0.1, "step": 0.5, "images": 4, "workers": 2} | seconds)
 
 
 @pytest.fixture
@@ -183,8 +183,8 @@ def test_measuring_leaves_the_run_as_it_is(photographs: Path, tmp_path: Path, mo
     assert settled(run) == "device"
     assert weights(run) == weights(train_tiny(photographs, tmp_path / "plain", settings=DEVICE))
     (found,) = measured
-    assert min(found.render, found.crop, found.alter, found.step) > 0
-    assert (found.photographs, found.workers) == (4, 0)
+    assert min(found.render, found.crop, found.augment, found.step) > 0
+    assert (found.images, found.workers) == (4, 0)
 
 
 @pytest.mark.usefixtures("accelerator")

@@ -11,7 +11,7 @@ import pytest
 from manyview.config import ConfigError, PretrainConfig, resolve
 from manyview.config.resolve import Assignment
 from manyview.errors import UserError
-from manyview.training.schedule import learning_rate
+from manyview.training.optimizer import learning_rate
 from tests.helpers.tiny import train_tiny
 
 EPOCHS, SPE = 10, 7

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from manyview import distributed
 from manyview.errors import UserError
-from manyview.runs import TrainingCheckpoint, CheckpointStore, RunFolder, atomic_write, write_tensors
+from manyview.runs import CheckpointStore, RunFolder, TrainingCheckpoint, atomic_write, write_tensors
 from manyview.runs.provenance import refuse_changes
 
 FOLDER = "unfinished"

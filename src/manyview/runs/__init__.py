@@ -1,4 +1,4 @@
-"""A run's folder: configuration, provenance, metrics, checkpoints that survive a crash."""
+"""Run folders: configuration, provenance, metrics and crash-safe checkpoints."""
 
 from manyview.runs.checkpoints import CheckpointStore, TrainingCheckpoint
 from manyview.runs.files import atomic_write, sha256, write_tensors

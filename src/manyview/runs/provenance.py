@@ -1,4 +1,4 @@
-"""Where a result comes from: command, versions, commit, machine."""
+"""Provenance of results (command, versions, commit, machine), and a check of the settings when one is resumed."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _PACKAGES = (
     *("manyview", "torch", "torchvision", "timm", "pytorch-lightning", "numpy", "pillow", "safetensors"),
     *("opencv-python-headless", "simplejpeg", "scikit-learn"),
 )
-_LONGEST = 40  # characters of a value, as it is told
+_LONGEST = 40  # characters of a value in a message
 
 
 def provenance() -> dict[str, Any]:
-    """Plain data for a run folder or a result file: when, by which command, with which versions, on what."""
+    """Start time, command, package versions, commit and machine, as plain data for a run or a result file."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": [Path(sys.argv[0]).name.replace("__main__.py", "manyview"), *sys.argv[1:]],
@@ -40,7 +40,7 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """Commit of the package's own checkout, with ``+changes`` where it differs; None for an installed package."""
+    """Commit of the package's checkout, with ``+changes`` if it is modified; None for an installed package."""
     folder = Path(__file__).resolve().parents[1]
 
     def git(*arguments: str) -> str:
@@ -57,18 +57,18 @@ def _commit() -> str | None:
 
 
 def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any], what: str, folder: Path) -> None:
-    """Refuse to go on in another way than before.
+    """Check that work is resumed with the settings that it was started with.
 
     Args:
-        before: as it was begun, from a JSON file.
-        now: as it is to go on, as plain data.
-        what: that is resumed, as the user calls it.
-        folder: where it is.
+        before: the settings at the start, from a JSON file.
+        now: the current settings, as plain data.
+        what: what is resumed, for the message.
+        folder: its folder.
 
     Raises:
-        UserError: an entry differs; all that do are listed.
+        UserError: entries differ; all of them are listed.
     """
-    then, here = dict(_flat(before)), dict(_flat(json.loads(json.dumps(now))))  # which makes lists of tuples
+    then, here = dict(_flat(before)), dict(_flat(json.loads(json.dumps(now))))  # turns tuples into lists
     changed = [
         f"{key} was {_short(then.get(key))}, now {_short(here.get(key))}"
         for key in {**then, **here}
@@ -76,13 +76,13 @@ def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any], what: str,
     ]
     if changed:
         raise UserError(
-            f"the {what} in {folder} was begun in another way: {'; '.join(changed)}; resume it as it was, or choose "
-            "another folder"
+            f"the {what} in {folder} was started with other settings: {'; '.join(changed)}; resume it with "
+            "the same, or choose another folder"
         )
 
 
 def _flat(entries: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Entries by their path, such as "train.objects"."""
+    """Entries by dotted key, such as "train.objects"."""
     for key, value in entries.items():
         if isinstance(value, dict):
             yield from _flat(value, f"{prefix}{key}.")

@@ -1,4 +1,4 @@
-"""What a run shows while it works: a progress bar or lines on the terminal, and curves for TensorBoard."""
+"""Progress of a run: a progress bar or log lines on the terminal, and TensorBoard curves."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from manyview.runs.progress import StatusColumn, StepClock, spell
 
 
 def run_console(enabled: bool) -> Console:
-    """Where a run speaks: standard error; nowhere unless ``enabled``."""
+    """Console of a run on standard error; silent unless ``enabled``."""
     return Console(stderr=True, quiet=not enabled, soft_wrap=True)
 
 
 class _TimeLeft(ProgressColumn):
-    """Time left of the whole run, from the last steps' pace."""
+    """Time left of the whole run, from the duration of recent steps."""
 
     def render(self, task: Task) -> Text:
         seconds = task.fields.get("left")
@@ -30,7 +30,7 @@ class _TimeLeft(ProgressColumn):
 
 
 class TrainingDisplay:
-    """A progress bar on a terminal, a line an epoch elsewhere."""
+    """A progress bar on a terminal; elsewhere one line per epoch."""
 
     def __init__(self, steps: int, epochs: int, *, console: Console, start: int = 0) -> None:
         self.console = console
@@ -57,7 +57,7 @@ class TrainingDisplay:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._progress.stop()
 
@@ -77,9 +77,9 @@ class TrainingDisplay:
         )
 
     def epoch_done(self, epoch: int, loss: float, std: float | None, rank: float | None, left: float) -> None:
-        """On a terminal the bar says it all; in a log file each epoch leaves a line."""
+        """Print a line for the epoch, unless there is a progress bar."""
         if not self.console.is_terminal:
-            health = f"  deviation {std:.2f}  rank {rank:.1f}" if std is not None and rank is not None else ""
+            health = f"  std {std:.2f}  rank {rank:.1f}" if std is not None and rank is not None else ""
             clock = time.strftime("%H:%M:%S")
             self.say(f"{clock}  epoch {epoch + 1}/{self.epochs}  loss {loss:+.4f}{health}  left {spell(left)}")
 
@@ -91,7 +91,7 @@ class Curves:
 
     Args:
         folder: the run's folder.
-        step: optimizer steps done; curves beyond it, of a run that was killed, are discarded.
+        step: optimizer steps done; curves beyond it, from a killed run, are discarded.
         enabled: False on all processes but the first.
     """
 
@@ -103,7 +103,7 @@ class Curves:
             self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Add a record of ``metrics.jsonl``: its numbers, under its kind."""
+        """Add the numbers of a ``metrics.jsonl`` record, prefixed with its type."""
         if self._writer is None:
             return
         for name, value in record.items():
@@ -111,6 +111,6 @@ class Curves:
                 self._writer.add_scalar(f"{record['kind']}/{name}", value, record["step"])
 
     def close(self) -> None:
-        """Write out what is pending."""
+        """Flush and close the writer."""
         if self._writer is not None:
             self._writer.close()

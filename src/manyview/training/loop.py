@@ -1,4 +1,4 @@
-"""The training loop: batches in, a trained backbone in the run folder out."""
+"""The training loop."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from manyview.training.plan import BatchPlan
 from manyview.training.settle import Settled
 
 _LOG_EVERY = 10
-# The first step pays for memory and kernels; the estimate of the whole run's time is taken from those after it.
+# The first step allocates memory and compiles kernels; the time of the run is estimated from the steps after it.
 _STEPS_MEASURED = 3
 
 
 @dataclass
 class Training:
-    """Everything the loop works on.
+    """State of the training loop.
 
     Attributes:
         step: optimizer steps done.
@@ -60,12 +60,12 @@ class Training:
 
     @property
     def fabric(self) -> Fabric:
-        """Device, processes and arithmetic."""
+        """Lightning Fabric: device, processes and precision."""
         return self.settled.hardware.fabric
 
     @property
     def epoch(self) -> int:
-        """The epoch that the next step belongs to, counted from 0."""
+        """Epoch of the next step, from 0."""
         return self.step // self.settled.plan.steps_per_epoch
 
     @property
@@ -74,11 +74,11 @@ class Training:
         return self.settled.hardware.is_main
 
     def save(self) -> None:
-        """Write a checkpoint of this very step, and the backbone's weights beside it."""
+        """Write a checkpoint and the backbone's weights."""
         if self.is_main:
             state = {"monitor": self.monitor.state(), "totals": self.totals}
             checkpoint = capture(self.method, self.optimizer, self.step, self.monitor.healthy, state)
-            # The weights first: a run killed between the two writes them again, as it resumes from the step before.
+            # Weights first: a run killed between the two resumes from the previous checkpoint and writes them again.
             metadata = {**self.description, "step": str(self.step)}
             save_backbone(self.method.backbone, self.folder.weights, metadata)
             self.folder.checkpoints.save(checkpoint)
@@ -93,7 +93,7 @@ class Training:
 
 
 def run_loop(training: Training) -> None:
-    """Train from the state in hand to the end of the run.
+    """Train from the current state to the end of the run.
 
     Raises:
         UserError: too many unreadable images, a loss that is not finite, a collapse, a full disk. What was
@@ -146,22 +146,22 @@ def run_loop(training: Training) -> None:
 def train_step(
     training: Training, module: Any, optimizer: Any, batches: Iterator[TrainingBatch]
 ) -> tuple[dict[str, float], Tensor, float]:
-    """One optimizer step over ``accumulate`` batches, whose views lie ready on the device.
+    """One optimizer step over ``accumulate`` batches.
 
-    The host waits for the device once a batch, for the losses, and not for the backward pass: meanwhile the next
-    batch's views are made.
+    The host synchronizes with the device once per batch, for the losses, but not for the backward pass, during which
+    the next batch is prepared.
 
     Returns:
-        means of the losses, the last batch's z (pairs, dim), and the seconds spent waiting for the loader.
+        mean losses, the last batch's z (pairs, dim), and the seconds spent waiting for the loader.
 
     Raises:
-        NonFiniteLossError: the loss of a batch is NaN or infinite; the weights are as before the step.
+        NonFiniteLossError: the loss of a batch is NaN or infinite; the weights are unchanged by the step.
         UserError: too many images cannot be read.
     """
     config = training.settled.config
     accumulate, waited = config.training.accumulate, 0.0
     means: dict[str, float] = {}
-    # Networks that draw (dropout, stochastic depth) draw the same in a resumed run.
+    # Random layers (dropout, stochastic depth) draw the same numbers in a resumed run.
     torch.manual_seed(_step_seed(config.training.seed, training.step, training.fabric.global_rank))
     for part in range(accumulate):
         began = time.monotonic()
@@ -183,13 +183,13 @@ def train_step(
 
 
 def _read(result: Mapping[str, Tensor]) -> dict[str, float]:
-    """The losses as numbers, in one transfer."""
+    """Copy the losses to the host, in one transfer."""
     names = sorted(result.keys() - {"z"})
     return dict(zip(names, torch.stack([result[name].detach() for name in names]).tolist(), strict=True))
 
 
 def announcement(settled: Settled, steps_done: int, clock: StepClock) -> str:
-    """The line that says what the run will do and how long that will take."""
+    """Message with the size of the run and its estimated duration."""
     plan, config = settled.plan, settled.config
     seconds = (plan.steps - steps_done) * clock.seconds_per_step
     epochs = "1 epoch" if config.training.epochs == 1 else f"{config.training.epochs:,} epochs"
@@ -208,13 +208,13 @@ def _refuse_non_finite(training: Training, loss: float, batch: TrainingBatch) ->
     atomic_write(file, "\n".join(names) + "\n")
     raise NonFiniteLossError(
         f"the loss is {loss} at step {training.step + 1:,}; the images of that batch are listed in {file}, the "
-        "last good checkpoint is kept; look at them, or start anew with a smaller training.base_learning_rate"
+        "last good checkpoint is kept; check them, or restart with a smaller training.base_learning_rate"
         " or training.precision=float32"
     )
 
 
 def _watch(training: Training, z: Tensor) -> tuple[Reading | None, CollapsedError | None]:
-    """Measure for collapse when it is time, the same on all processes; a lasting one is handed back to be raised."""
+    """Check for collapse if due, equally on all processes; a persistent collapse is returned, to be raised later."""
     if not training.monitor.is_due(training.step):
         return None, None
     try:
@@ -227,7 +227,7 @@ def _watch(training: Training, z: Tensor) -> tuple[Reading | None, CollapsedErro
 
 
 def _end_epoch(training: Training, epoch: int, rate: float, z: Tensor, clock: StepClock) -> None:
-    """Mean losses and health of the epoch into the log; checkpoint and weights to the disk."""
+    """Log the epoch's mean losses and collapse measures; write checkpoint and weights."""
     means = {name: total / training.settled.plan.steps_per_epoch for name, total in training.totals.items()}
     training.totals = {}
     z = gather(z)
@@ -247,7 +247,7 @@ def _numbers(reading: Reading | None) -> dict[str, float]:
 
 
 def _skipped_anywhere(fabric: Fabric, batch: TrainingBatch) -> tuple[list[tuple[int, str]], bool]:
-    """Unreadable images of all processes' batches, and whether all of them found stand-ins."""
+    """Unreadable images in the batches of all processes, and whether all of them were replaced."""
     if fabric.world_size == 1 or not _anywhere(fabric, bool(batch.skipped)):
         return batch.skipped, batch.complete
     parts: list[Any] = [None] * fabric.world_size
@@ -256,7 +256,7 @@ def _skipped_anywhere(fabric: Fabric, batch: TrainingBatch) -> tuple[list[tuple[
 
 
 def _anywhere(fabric: Fabric, flag: bool) -> bool:
-    """Whether the flag is up on any process; they must all stop at the same step."""
+    """Whether the flag is set on any process; all processes must stop at the same step."""
     if fabric.world_size == 1:
         return flag
     return bool(fabric.all_reduce(torch.tensor(float(flag), device=fabric.device), reduce_op="sum") > 0)

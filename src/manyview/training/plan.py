@@ -1,4 +1,4 @@
-"""What a run will do, known before it starts: batches, steps, learning rate."""
+"""Plan of a run, known before it starts: batch size, steps, and the images of each batch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from manyview.config import PretrainConfig, TrainingConfig
 from manyview.errors import UserError
 from manyview.views import views_per_image
 
-# The counter of Philox under which an epoch's order is drawn; views use counters of (image, view) far below it.
+# Philox counter of the order of an epoch; views use counters of (image, view) far below it.
 _ORDER_COUNTER = 2**63
 FEW_IMAGES = 1000
 
@@ -22,13 +22,13 @@ class TrainingPlan:
     """Sizes of a run, fitted to its data.
 
     Attributes:
-        images: how many there are.
-        batch_size: images a forward pass, over all processes.
-        accumulate: forward passes whose gradients make one step.
+        images: number of images.
+        batch_size: images per forward pass, over all processes.
+        accumulate: forward passes per optimizer step.
         epochs: passes over the images.
-        seed: of the order of the images.
-        views_per_step: views that one optimizer step sees.
-        remarks: sentences for the user.
+        seed: seed of the order of the images.
+        views_per_step: views per optimizer step.
+        remarks: messages for the user.
     """
 
     images: int
@@ -41,7 +41,7 @@ class TrainingPlan:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps; images left over by the last full step wait for the next epoch."""
+        """Optimizer steps per epoch; images that do not fill a step are dropped from the epoch."""
         return self.images // (self.batch_size * self.accumulate)
 
     @property
@@ -51,7 +51,7 @@ class TrainingPlan:
 
 
 def make_plan(config: PretrainConfig, images: int, processes: int = 1) -> TrainingPlan:
-    """Fit the batch to the data and say in words what is unusual.
+    """Fit the batch size to the data, with remarks on anything unusual.
 
     Raises:
         UserError: fewer than two images, or a batch that the processes cannot share equally.
@@ -72,7 +72,7 @@ def make_plan(config: PretrainConfig, images: int, processes: int = 1) -> Traini
     if images < FEW_IMAGES:
         remarks.append(
             f"{images:,} images are too few to learn much from: expect a backbone hardly better than random; "
-            f"some {FEW_IMAGES:,} are a beginning, a hundred thousand are what the method was made for."
+            f"some {FEW_IMAGES:,} are a minimum, and the method was designed for a hundred thousand."
         )
     if accumulate > 1:
         remarks.append(
@@ -84,7 +84,7 @@ def make_plan(config: PretrainConfig, images: int, processes: int = 1) -> Traini
 
 
 def _reduced(batch: int, accumulate: int, images: int, processes: int) -> tuple[int, int]:
-    """Batch and accumulation of as many images a step as there are."""
+    """Batch size and accumulation reduced to the number of images."""
     batch = min(batch, images // processes * processes)
     if batch < 2:
         raise UserError(f"{images} images cannot feed {processes} processes; use fewer")
@@ -101,16 +101,15 @@ def _reduction(asked: TrainingConfig, batch: int, accumulate: int, images: int) 
         if now != before
     ]
     return (
-        f"Only {images:,} images for {asked.batch_size * asked.accumulate:,} a step: "
+        f"Only {images:,} images for {asked.batch_size * asked.accumulate:,} per step: "
         f"{' and '.join(changed)}, and the learning rate with it."
     )
 
 
 class BatchPlan:
-    """Which images each batch of the run holds: a pure function of the seed, so it needs no stored state.
+    """Batch sampler of the loader: a pure function of the seed, so that resuming needs no stored state.
 
-    Iterating gives, from an optimizer step on, lists of (epoch, image index), one list for each forward pass of this
-    process. It is the batch sampler of the loader.
+    Yields, from an optimizer step on, one list of (epoch, image index) for each forward pass of this process.
     """
 
     def __init__(self, plan: TrainingPlan, start_step: int = 0, rank: int = 0, processes: int = 1) -> None:
@@ -135,17 +134,17 @@ class BatchPlan:
 
 
 def epoch_order(seed: int, epoch: int, images: int) -> np.ndarray:
-    """The order of an epoch, a uniform permutation of the image indices, int64, a pure function of its arguments."""
+    """Shuffled image indices of an epoch: a uniform permutation, int64, a pure function of the arguments."""
     return _generator(seed, epoch, 0).permutation(images)
 
 
 def pair_order(seed: int, step: int, batch: int, pairs: int) -> np.ndarray:
-    """The shuffle of a batch's pairs (Section 3.1), or of what else it has; int64, the same on every process."""
+    """Uniform permutation for shuffling a batch's pairs (Section 3.1) or keys; int64, equal on all processes."""
     return _generator(seed, step, batch + 1).permutation(pairs)
 
 
 def replacements(seed: int, epoch: int, image: int, images: int, count: int) -> np.ndarray:
-    """Candidates, int64 (count,), that stand in for an image that cannot be read, in the order to try them."""
+    """Replacement candidates, int64 (count,), for an unreadable image, in the order to try them."""
     return _generator(seed, epoch, image, _ORDER_COUNTER + 1).integers(images, size=count)
 
 

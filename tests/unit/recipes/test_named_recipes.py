@@ -102,8 +102,8 @@ def test_out_is_needed(photographs: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"training.device": "cuda"}, "PyTorch sees no CUDA device here; use auto or cpu"),
-        ({"training.device": "tpv"}, "'tpv' is no device; choose auto, cpu, cuda"),
+        ({"training.device": "cuda"}, 'the training.device \'cuda\' is not available here: use "auto" or "cpu"'),
+        ({"training.device": "tpv"}, 'unknown training.device \'tpv\': use "auto", "cpu"'),
         ({"backbone.name": "resnet81"}, "unknown backbone 'resnet81'; did you mean resnet"),
     ],
 )

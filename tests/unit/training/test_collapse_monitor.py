@@ -15,17 +15,17 @@ from tests.helpers.tiny import train_tiny
 
 
 def spread(seed: int = 0) -> Tensor:
-    """Directions spread evenly: deviation 1, rank near the dimension's."""
+    """Uniformly distributed directions: standard deviation 1, rank near the dimension's."""
     return torch.randn(256, 32, generator=torch.Generator().manual_seed(seed))
 
 
 def collapsed() -> Tensor:
-    """All but the same direction: deviation .02, rank near 1."""
+    """Almost equal directions: standard deviation .02, rank near 1."""
     return torch.ones(256, 32) + 0.001 * spread()
 
 
 def few_directions() -> Tensor:
-    """Two opposite directions: the rank has fallen, the deviation has not."""
+    """Two opposite directions: the rank is low, the standard deviation is not."""
     return torch.where(torch.arange(256) % 2 == 0, 1.0, -1.0)[:, None] * torch.ones(256, 32)
 
 
@@ -53,7 +53,9 @@ def test_warning_in_plain_words_when_both_fall() -> None:
     assert reading.std < 0.1
     assert reading.rank < 3
     assert reading.warning is not None
-    assert reading.warning.startswith("at step 50 the representation is collapsing: the deviation of z/|z| is 0.0")
+    assert reading.warning.startswith(
+        "at step 50 the representation is collapsing: the standard deviation of z/|z| is 0.0"
+    )
     assert "effective rank is" in reading.warning
     assert "try a larger batch" in reading.warning
     assert not watcher.healthy

@@ -80,7 +80,7 @@ def test_stopped_before_the_first_checkpoint(
     whole = weights.read_bytes()
 
     weights.unlink()
-    with pytest.raises(UserError, match=r"no checkpoint yet and starts from its first weights: there is no"):
+    with pytest.raises(UserError, match=r"no checkpoint yet and starts from its initial weights: there is no"):
         own_run(None, out, None, resume=True)
     network = wrap_backbone(TinyNet(), 16)
     save_backbone(network, weights, {})

@@ -37,7 +37,7 @@ def test_the_batches_of_a_step_are_shuffled_apart() -> None:
 
 
 def test_orders_are_uniform() -> None:
-    """Each image comes first equally often: 6,000 epochs of 6, within 5 deviations of 1,000 each."""
+    """Each image comes first equally often: 6,000 epochs of 6, within 5 standard deviations of 1,000 each."""
     first = np.bincount([epoch_order(7, epoch, 6)[0] for epoch in range(6000)], minlength=6)
 
     assert np.all(np.abs(first - 1000) < 5 * math.sqrt(6000 * 1 / 6 * 5 / 6))
@@ -100,7 +100,7 @@ def test_batch_larger_than_the_images_is_reduced_and_said() -> None:
     assert made.batch_size == 100
     assert (made.steps_per_epoch, made.views_per_step) == (1, 800)
     assert made.remarks[0] == (
-        "Only 100 images for 128 a step: the batch is reduced to 100, and the learning rate with it."
+        "Only 100 images for 128 per step: the batch is reduced to 100, and the learning rate with it."
     )
 
 
@@ -108,7 +108,7 @@ def test_accumulated_batch_larger_than_the_images() -> None:
     made = plan(100, training__batch_size=64, training__accumulate=4)
 
     assert (made.batch_size, made.accumulate, made.steps_per_epoch) == (64, 1, 1)
-    assert "Only 100 images for 256 a step: training.accumulate is reduced to 1" in made.remarks[0]
+    assert "Only 100 images for 256 per step: training.accumulate is reduced to 1" in made.remarks[0]
     assert plan(500, training__batch_size=128, training__accumulate=4).accumulate == 3
 
 

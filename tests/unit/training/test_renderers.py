@@ -163,7 +163,7 @@ def test_a_run_that_lost_its_renderer_is_refused(photographs: Path, tmp_path: Pa
     values = run.read_json("config.json")
     del values["training"]["renderer"]
     run.write_json("config.json", values)
-    with pytest.raises(UserError, match=r"config\.json does not say training\.renderer, without which"):
+    with pytest.raises(UserError, match=r"config\.json lacks training\.renderer, without which"):
         train_tiny(None, tmp_path / "run", resume=True)
 
 

@@ -1,4 +1,4 @@
-"""What a run is, from what was asked for, its images, its first weights and the machine."""
+"""Settling of a run from its configuration, its images, its initial weights and the machine."""
 
 from __future__ import annotations
 

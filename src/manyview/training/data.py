@@ -33,7 +33,7 @@ _ATTEMPTS = 32
 
 
 @dataclass(frozen=True)
-class EncodedImage:
+class EncodedSample:
     """An image that is decoded, cropped and resized on the training device.
 
     Attributes:
@@ -63,7 +63,7 @@ class ViewSample:
         skipped: indices and reasons of unreadable images.
     """
 
-    groups: tuple[Views, ...] | EncodedImage | None
+    groups: tuple[Views, ...] | EncodedSample | None
     tables: tuple[ViewTable, ...]
     image: int
     skipped: tuple[tuple[int, str], ...]
@@ -90,7 +90,7 @@ class TrainingBatch:
     skipped: list[tuple[int, str]]
     complete: bool
     tables: tuple[ViewTable, ...] = ()
-    encoded: dict[int, EncodedImage] = field(default_factory=dict)
+    encoded: dict[int, EncodedSample] = field(default_factory=dict)
     files: UInt8[Tensor, " bytes"] | None = None
 
     def pin_memory(self) -> TrainingBatch:
@@ -139,7 +139,7 @@ class ViewDataset(Dataset[ViewSample]):
                 skipped.append((candidate, error.reason))
         return ViewSample(None, (), image, tuple(skipped))
 
-    def _encoded(self, asked: tuple[int, int], image: int) -> tuple[EncodedImage, tuple[ViewTable, ...]] | None:
+    def _encoded(self, asked: tuple[int, int], image: int) -> tuple[EncodedSample, tuple[ViewTable, ...]] | None:
         """The encoded image, if the device can decode it."""
         jpeg = read_jpeg(self.files.path(image), max_pixels=self.data.max_pixels)
         if jpeg is None:
@@ -147,7 +147,7 @@ class ViewDataset(Dataset[ViewSample]):
         file, header = jpeg
         parameters = self._parameters(header.width, header.height, asked[0], image)
         crops = tuple(tuple(view.crop for view in views) for views in parameters)
-        return EncodedImage(file, len(file), header, crops, asked), tuple(map(view_table, parameters))
+        return EncodedSample(file, len(file), header, crops, asked), tuple(map(view_table, parameters))
 
     def _groups(self, epoch: int, image: int) -> tuple[tuple[Views, ...], tuple[ViewTable, ...]]:
         """Views of an image in an epoch, decoded no larger than needed, and the augmentations left to the device.
@@ -178,7 +178,7 @@ def collate(samples: Sequence[ViewSample]) -> TrainingBatch:
     """Stack the views of readable samples, by group."""
     readable = [sample for sample in samples if sample.groups is not None]
     decoded = [sample.groups for sample in readable if isinstance(sample.groups, tuple)]
-    encoded = {index: it.groups for index, it in enumerate(readable) if isinstance(it.groups, EncodedImage)}
+    encoded = {index: it.groups for index, it in enumerate(readable) if isinstance(it.groups, EncodedSample)}
     files = bytearray().join(image.file for image in encoded.values())
     return TrainingBatch(
         groups=tuple(torch.from_numpy(np.stack(same_depth(views))) for views in zip(*decoded, strict=True)),

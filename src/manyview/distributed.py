@@ -64,6 +64,20 @@ def rank() -> int:
     return dist.get_rank() if _initialized() else 0
 
 
+def any_process(flag: bool) -> bool:
+    """Whether the flag is set on any process, the same answer on all of them.
+
+    Args:
+        flag: this process's. Every process must call this at the same point.
+    """
+    if world_size() == 1:
+        return flag
+    # NCCL reduces only tensors on its devices.
+    flags = torch.tensor(float(flag), device="cuda" if dist.get_backend() == "nccl" else "cpu")
+    dist.all_reduce(flags)
+    return bool(flags > 0)
+
+
 def from_first(make: Callable[[], Item]) -> Item:
     """What the first process makes, on every process; the others wait for it.
 

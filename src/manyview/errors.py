@@ -1,4 +1,4 @@
-"""The one exception that speaks to users."""
+"""The exceptions whose messages are for users."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ class UserError(ValueError):
 
     The command line prints the message as it stands, without a traceback, and exits with 2.
     """
+
+
+class NonFiniteLossError(UserError):
+    """A loss became NaN or infinite."""
 
 
 def require(condition: bool, message: str) -> None:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from types import TracebackType
+from typing import TypeVar
 
-from rich.progress import ProgressColumn, Task
+from rich.console import Console
+from rich.progress import BarColumn, ProgressColumn, Task, TextColumn
+from rich.progress import Progress as Bars
 from rich.table import Column
 from rich.text import Text
 
 Progress = Callable[[int, int, str], None]
 """Called as work goes on with how much is done, of how much, and of what; a new phase begins with nothing done."""
+
+Bar = TypeVar("Bar", bound="BarDisplay")
 
 # Rates are taken over the last steps, so that they follow a change but do not flicker.
 _WINDOW = 50
@@ -68,3 +74,45 @@ class StatusColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         """What the task's field ``status`` says."""
         return Text(task.fields["status"], no_wrap=True)
+
+
+def run_console(enabled: bool) -> Console:
+    """The console on which a run reports: standard error, or none unless ``enabled``."""
+    return Console(stderr=True, quiet=not enabled, soft_wrap=True)
+
+
+class BarDisplay:
+    """Progress bars on a terminal, gone when the work ends, and sentences above them; a context manager.
+
+    Args:
+        console: where; on one that is quiet or not a terminal, sentences alone are printed.
+        label: format of what stands before a bar, such as ``"{task.description}"``.
+        count: format of what stands behind it.
+        columns: further ones, before the status.
+    """
+
+    def __init__(self, console: Console, label: str, count: str, *columns: ProgressColumn) -> None:
+        self.console = console
+        self._progress = Bars(
+            TextColumn(label),
+            BarColumn(bar_width=12),
+            TextColumn(count),
+            *columns,
+            StatusColumn(),
+            console=console,
+            transient=True,
+            disable=console.quiet or not console.is_terminal,
+        )
+
+    def __enter__(self: Bar) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def say(self, text: str, style: str | None = None) -> None:
+        """Print a sentence above the bars."""
+        self.console.print(text, style=style, highlight=False, markup=False)

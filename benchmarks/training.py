@@ -18,10 +18,10 @@ from manyview.images import find_images
 from manyview.images.loader import Loading
 from manyview.recipes import recipe_settings
 from manyview.runs import RunFolder
+from manyview.runs.progress import run_console
 from manyview.training import run as setting_up
 from manyview.training.data import TrainingBatch, start_loader
 from manyview.training.device_views import DeviceViews
-from manyview.training.display import run_console
 from manyview.training.loop import Training, train_step
 from manyview.training.plan import BatchPlan
 from manyview.training.settle import settle, start_hardware

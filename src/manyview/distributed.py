@@ -64,6 +64,22 @@ def rank() -> int:
     return dist.get_rank() if _initialized() else 0
 
 
+def any_process(flag: bool) -> bool:
+    """Whether the flag is set on any process, with the same result on all.
+
+    All processes must call this together.
+
+    Args:
+        flag: flag of this process.
+    """
+    if world_size() == 1:
+        return flag
+    # NCCL only transfers CUDA tensors.
+    flags = torch.tensor(float(flag), device="cuda" if dist.get_backend() == "nccl" else "cpu")
+    dist.all_reduce(flags)
+    return bool(flags > 0)
+
+
 def from_first(make: Callable[[], Item]) -> Item:
     """Compute an object on rank 0 and broadcast it to all processes.
 

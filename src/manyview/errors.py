@@ -11,7 +11,7 @@ class UserError(ValueError):
 
 
 class NonFiniteLossError(UserError):
-    """The training loss became NaN or infinite."""
+    """A loss became NaN or infinite."""
 
 
 def require(condition: bool, message: str) -> None:

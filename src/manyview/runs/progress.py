@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from types import TracebackType
+from typing import TypeVar
 
-from rich.progress import ProgressColumn, Task
+from rich.console import Console
+from rich.progress import BarColumn, ProgressColumn, Task, TextColumn
+from rich.progress import Progress as Bars
 from rich.table import Column
 from rich.text import Text
 
 Progress = Callable[[int, int, str], None]
 """Called with the amount done, the total and the name of the phase; a new phase begins at 0."""
+
+Bar = TypeVar("Bar", bound="BarDisplay")
 
 # Number of recent steps that rates are averaged over: they follow changes but do not flicker.
 _WINDOW = 50
@@ -68,3 +74,45 @@ class StatusColumn(ProgressColumn):
     def render(self, task: Task) -> Text:
         """The task's field ``status``."""
         return Text(task.fields["status"], no_wrap=True)
+
+
+def run_console(enabled: bool) -> Console:
+    """Console of a run on standard error; silent unless ``enabled``."""
+    return Console(stderr=True, quiet=not enabled, soft_wrap=True)
+
+
+class BarDisplay:
+    """Transient progress bars on a terminal with messages above them; a context manager.
+
+    Args:
+        console: output; without a terminal, only messages are printed.
+        label: format of the text before the bar, such as ``"{task.description}"``.
+        count: format of the text after the bar.
+        columns: further columns, before the status.
+    """
+
+    def __init__(self, console: Console, label: str, count: str, *columns: ProgressColumn) -> None:
+        self.console = console
+        self._progress = Bars(
+            TextColumn(label),
+            BarColumn(bar_width=12),
+            TextColumn(count),
+            *columns,
+            StatusColumn(),
+            console=console,
+            transient=True,
+            disable=console.quiet or not console.is_terminal,
+        )
+
+    def __enter__(self: Bar) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def say(self, text: str, style: str | None = None) -> None:
+        """Print a message above the bars."""
+        self.console.print(text, style=style, highlight=False, markup=False)

@@ -6,19 +6,13 @@ import importlib.util
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.progress import ProgressColumn, Task
 from rich.text import Text
 
-from manyview.runs.progress import StatusColumn, StepClock, spell
-
-
-def run_console(enabled: bool) -> Console:
-    """Console of a run on standard error; silent unless ``enabled``."""
-    return Console(stderr=True, quiet=not enabled, soft_wrap=True)
+from manyview.runs.progress import BarDisplay, StepClock, spell
 
 
 class _TimeLeft(ProgressColumn):
@@ -29,41 +23,24 @@ class _TimeLeft(ProgressColumn):
         return Text("left " + (spell(seconds) if seconds is not None else "…"), style="cyan")
 
 
-class TrainingDisplay:
+class TrainingDisplay(BarDisplay):
     """A progress bar on a terminal; elsewhere one line per epoch."""
 
     def __init__(self, steps: int, epochs: int, *, console: Console, start: int = 0) -> None:
-        self.console = console
+        super().__init__(
+            console, "epoch {task.fields[epoch]}", "{task.completed:,.0f}/{task.total:,.0f} steps", _TimeLeft()
+        )
         self.steps = steps
         self.epochs = epochs
         self.start = start
-        self._progress = Progress(
-            TextColumn("epoch {task.fields[epoch]}"),
-            BarColumn(bar_width=12),
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
-            _TimeLeft(),
-            StatusColumn(),
-            console=self.console,
-            transient=True,
-            disable=console.quiet or not console.is_terminal,
-        )
 
     def __enter__(self) -> TrainingDisplay:
-        self._progress.start()
+        super().__enter__()
         label = f"{1:,}/{self.epochs:,}"
         self._task = self._progress.add_task(
             "", total=self.steps, completed=self.start, epoch=label, status="measuring the first steps", left=None
         )
         return self
-
-    def __exit__(
-        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
-    def say(self, text: str, style: str | None = None) -> None:
-        """Print a sentence above the bar."""
-        self.console.print(text, style=style, highlight=False, markup=False)
 
     def update(self, step: int, epoch: int, loss: float, views_per_step: int, clock: StepClock) -> None:
         """Show the state after an optimizer step."""

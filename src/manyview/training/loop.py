@@ -13,7 +13,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from manyview.backbones import save_backbone
-from manyview.distributed import gather
+from manyview.distributed import any_process, gather
 from manyview.errors import NonFiniteLossError
 from manyview.images import ImageFiles
 from manyview.images.skipped import SkippedImages
@@ -137,7 +137,7 @@ def run_loop(training: Training) -> None:
                 saved_at = time.monotonic()
             if collapse:
                 raise collapse
-            if _anywhere(training.fabric, stop.signal is not None) and training.step < plan.steps:
+            if any_process(stop.signal is not None) and training.step < plan.steps:
                 training.save()
                 training.display.say(f"Stopped and saved after step {training.step:,}; continue with --resume.")
                 stop.act()
@@ -248,18 +248,11 @@ def _numbers(reading: Reading | None) -> dict[str, float]:
 
 def _skipped_anywhere(fabric: Fabric, batch: TrainingBatch) -> tuple[list[tuple[int, str]], bool]:
     """Unreadable images in the batches of all processes, and whether all of them were replaced."""
-    if fabric.world_size == 1 or not _anywhere(fabric, bool(batch.skipped)):
+    if fabric.world_size == 1 or not any_process(bool(batch.skipped)):
         return batch.skipped, batch.complete
     parts: list[Any] = [None] * fabric.world_size
     torch.distributed.all_gather_object(parts, (batch.skipped, batch.complete))
     return [entry for skipped, _ in parts for entry in skipped], all(complete for _, complete in parts)
-
-
-def _anywhere(fabric: Fabric, flag: bool) -> bool:
-    """Whether the flag is set on any process; all processes must stop at the same step."""
-    if fabric.world_size == 1:
-        return flag
-    return bool(fabric.all_reduce(torch.tensor(float(flag), device=fabric.device), reduce_op="sum") > 0)
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:

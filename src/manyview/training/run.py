@@ -21,7 +21,8 @@ from manyview.images.skipped import SkippedImages
 from manyview.methods import Method
 from manyview.runs import RunFolder, TrainingCheckpoint, provenance
 from manyview.runs.checkpoints import restore
-from manyview.training.display import Curves, TrainingDisplay, run_console
+from manyview.runs.progress import run_console
+from manyview.training.display import Curves, TrainingDisplay
 from manyview.training.init_weights import InitialWeights, find_initial, find_initial_again, load_initial
 from manyview.training.loop import Training, run_loop
 from manyview.training.monitor import CollapseMonitor

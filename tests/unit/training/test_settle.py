@@ -12,7 +12,7 @@ from manyview.config import IMAGENET_MEAN, IMAGENET_STD, resolve
 from manyview.config.resolve import Assignment
 from manyview.errors import UserError
 from manyview.images import find_images
-from manyview.training.display import run_console
+from manyview.runs.progress import run_console
 from manyview.training.init_weights import InitialWeights
 from manyview.training.settle import Settled, settle, start_hardware
 

@@ -163,8 +163,8 @@ def test_a_run_can_be_repeated_from_its_own_file(whole: RunFolder, tmp_path: Pat
     assert run.weights.read_bytes() == whole.weights.read_bytes()
 
 
-def test_rgb_runs_keep_imagenets_figures(photographs: Path, tmp_path: Path) -> None:
-    run = train_tiny(photographs, tmp_path / "run", epochs=1)
+def test_rgb_runs_keep_imagenets_figures(photos: Path, tmp_path: Path) -> None:
+    run = train_tiny(photos, tmp_path / "run", epochs=1)
 
     assert read_config(run)["views"]["mean"] == list(IMAGENET_MEAN)
     assert read_config(run)["views"]["std"] == list(IMAGENET_STD)

@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         exif[0x0112] = orientation
         scene(20 + orientation).save(root / f"lying{orientation}.jpg", exif=exif, quality=95)
     scene(30).save(root / "progressive.jpg", progressive=True, quality=95)
-    scene(31).convert("L").save(root / "grey.jpg", quality=95)
+    scene(31).convert("L").save(root / "gray.jpg", quality=95)
     scene(32).save(root / "other.png")
     return root
 
@@ -114,7 +114,7 @@ def test_jpegs_alone_reach_the_device_encoded(folder: Path, monkeypatch: pytest.
     shown = [int(image) for batch in batches(folder, **DECODING) for image in batch.image_ids]
     names = find_images(folder)
     assert len(shown) == 32
-    assert sent == sum(names[image] not in ("grey.jpg", "other.png") for image in shown) < 32
+    assert sent == sum(names[image] not in ("gray.jpg", "other.png") for image in shown) < 32
 
 
 @pytest.mark.parametrize("bits", [8, 16])

@@ -18,10 +18,10 @@ from manyview.images import find_images
 from manyview.images.loader import Loading
 from manyview.recipes import recipe_settings
 from manyview.runs import RunFolder
+from manyview.runs.progress import run_console
 from manyview.training import run as setting_up
-from manyview.training.data import Batch, start_loader
+from manyview.training.data import TrainingBatch, start_loader
 from manyview.training.device_views import DeviceViews
-from manyview.training.display import run_console
 from manyview.training.loop import Training, train_step
 from manyview.training.plan import BatchPlan
 from manyview.training.settle import settle, start_hardware
@@ -41,7 +41,7 @@ class Steps:
     training: Training
     module: Any
     optimizer: Any
-    batches: Iterator[Batch]
+    batches: Iterator[TrainingBatch]
     loaded: Loading
 
     @property
@@ -53,7 +53,7 @@ class Steps:
         """Identifiers of the loader's processes."""
         return self.loaded.processes
 
-    def run(self, batches: Iterator[Batch], count: int) -> tuple[float, float]:
+    def run(self, batches: Iterator[TrainingBatch], count: int) -> tuple[float, float]:
         """Seconds for ``count`` steps, and the part of them spent waiting for batches."""
         self.synchronize()
         began, waited = time.perf_counter(), 0.0

@@ -20,7 +20,7 @@ from benchmarks.gpu.job import Job
 from benchmarks.images import describe
 from benchmarks.training import Steps, configure, started
 from manyview.config import PretrainConfig
-from manyview.training.device_views import alter_groups
+from manyview.training.device_views import augment_groups
 
 AIM = 0.05  # of a step, for rendering on the device
 PARTS: dict[str, dict[str, Any]] = {
@@ -99,7 +99,7 @@ def _rendering(job: Job, steps: Steps) -> dict[str, Any]:
     for _ in range(2 if job.tiny else 20):
         batch = next(steps.loaded)
         groups = tuple(views.to(steps.device) for views in batch.groups)
-        times.append(_seconds(steps, partial(alter_groups, groups, batch.tables, rgb=(0, 1, 2))))
+        times.append(_seconds(steps, partial(augment_groups, groups, batch.tables, rgb=(0, 1, 2))))
     seconds = sorted(times)[len(times) // 2]
     return {"seconds": seconds, "share_of_step": seconds / _ready_seconds(job), "aim": AIM}
 

@@ -21,7 +21,7 @@ def neighbours(weights: Path, out: Path, **options: Unpack[NeighboursOptions]) -
     from manyview.cli.progress import phases
     from manyview.evaluation.neighbours.search import nearest_neighbours
     from manyview.report.neighbours_picture import check_size, write_neighbours
-    from manyview.runs.output import claim_files
+    from manyview.runs.files import claim_files
 
     claim_files(out, (".png",), out.with_suffix(".json"))
     check_size(len(options["query"]) or options["queries"], options["k"], options["blocks"])

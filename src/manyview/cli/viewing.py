@@ -22,7 +22,7 @@ from manyview.recipes import resolve_settings
 from manyview.report import ShownImage, readable, show, views_page, views_picture
 from manyview.report.common_objects import OVERLAPS, croppings, draw_curve, format_count, measure_pairs, summarize
 from manyview.runs import atomic_write, provenance
-from manyview.runs.output import make_folder
+from manyview.runs.files import make_folder
 
 _TAG = "common objects of positive pairs"
 _SHARES = (0.25, 0.5, 0.75)  # drawn in the curve in addition to the requested one
@@ -183,7 +183,7 @@ def _shown(
             seed=config.training.seed,
             epoch=drawing.epoch,
             index=index,
-            rgb=data.colours,
+            rgb=data.color_channels,
         )
         done += 1
         progress(done, wanted, "drawing")

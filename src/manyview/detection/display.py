@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 
-from manyview.runs.progress import StatusColumn, StepClock, spell
+from manyview.runs.progress import BarDisplay, StepClock, run_console, spell
 
 _SECONDS_BETWEEN_LINES = 30.0
 _SHORT = {
@@ -21,7 +19,7 @@ _SHORT = {
 }
 
 
-class DetectionDisplay:
+class DetectionDisplay(BarDisplay):
     """A progress bar on a terminal, a line now and then elsewhere; silent on all processes but the first.
 
     Args:
@@ -31,34 +29,14 @@ class DetectionDisplay:
     """
 
     def __init__(self, iterations: int, *, enabled: bool = True, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True, quiet=not enabled, soft_wrap=True)
+        super().__init__(
+            console or run_console(enabled), "{task.description}", "{task.completed:,.0f}/{task.total:,.0f}"
+        )
         self.iterations = iterations
         self._line_at = 0.0
         self._measuring_since = 0.0
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=12),
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
-            StatusColumn(),
-            console=self.console,
-            transient=True,
-            disable=not (enabled and self.console.is_terminal),
-        )
         self._training = self._progress.add_task("training", total=iterations, status="measuring the first iterations")
         self._measuring = self._progress.add_task("", total=1, visible=False, status="")
-
-    def __enter__(self) -> DetectionDisplay:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
-    def say(self, text: str, style: str | None = None) -> None:
-        """Print a sentence above the bar."""
-        self.console.print(text, style=style, highlight=False, markup=False)
 
     def update(self, iteration: int, losses: Mapping[str, float], clock: StepClock) -> None:
         """Show the state after so many iterations: the time left, and the sum of the losses with its parts."""

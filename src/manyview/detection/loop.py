@@ -15,16 +15,12 @@ from manyview.detection.dataset import Target
 from manyview.detection.evaluate import evaluate
 from manyview.detection.models import Detector
 from manyview.detection.schedule import learning_rate, sampling_seed, training_places
-from manyview.detection.session import FineTuning, anywhere
-from manyview.errors import UserError
+from manyview.detection.session import FineTuning
+from manyview.errors import NonFiniteLossError
 from manyview.runs.progress import StepClock
 from manyview.runs.signals import StopRequest
 
 LOG_EVERY = 10
-
-
-class NonFiniteLossError(UserError):
-    """A loss became NaN or infinite."""
 
 
 def run_loop(tuning: FineTuning) -> None:
@@ -50,7 +46,7 @@ def run_loop(tuning: FineTuning) -> None:
             clock.add(time.monotonic() - began, waited)
             _count(tuning, losses, rate, clock)
             tuning.display.update(tuning.iteration, losses, clock)
-            if anywhere(stop.signal is not None):
+            if distributed.any_process(stop.signal is not None):
                 tuning.save()
                 tuning.stop_if_asked(stop)
             # The first process's clock decides, as it alone writes.

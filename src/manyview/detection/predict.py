@@ -26,7 +26,7 @@ from manyview.images.loader import load_in_workers
 from manyview.options.base import StrPath, verb
 from manyview.options.detection import PredictOptions
 from manyview.runs import atomic_write
-from manyview.runs.output import make_folder
+from manyview.runs.files import make_folder
 from manyview.runs.progress import Progress, no_progress
 from manyview.runtime import resolve_device, resolve_precision
 

@@ -14,9 +14,9 @@ from manyview.detection.evaluate import RESULTS_FILE
 from manyview.detection.session import FineTuning
 from manyview.errors import UserError
 from manyview.runs import RunFolder, provenance
-from manyview.runs.changes import refuse_changes
 from manyview.runs.checkpoints import restore
 from manyview.runs.progress import spell
+from manyview.runs.provenance import refuse_changes
 
 METRICS_FILE = "metrics.json"
 

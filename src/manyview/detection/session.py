@@ -8,7 +8,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch import distributed as dist
 
 from manyview import distributed
 from manyview.detection.checkpoint import DetectorDescription
@@ -107,16 +106,6 @@ class FineTuning:
         Raises:
             KeyboardInterrupt, SystemExit: as the signal asks.
         """
-        if anywhere(stop.signal is not None):
+        if distributed.any_process(stop.signal is not None):
             self.display.say(f"Stopped and saved after iteration {self.iteration:,}; continue with --resume.")
             stop.act()
-
-
-def anywhere(flag: bool) -> bool:
-    """Whether the flag is up on any process; they must all stop at the same place."""
-    if distributed.world_size() == 1:
-        return flag
-    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    flags = torch.tensor(float(flag), device=device)
-    dist.all_reduce(flags)
-    return bool(flags > 0)

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from manyview import distributed
 from manyview.errors import UserError
-from manyview.runs import Checkpoint, CheckpointStore, RunFolder, atomic_write, write_tensors
-from manyview.runs.changes import refuse_changes
+from manyview.runs import CheckpointStore, RunFolder, TrainingCheckpoint, atomic_write, write_tensors
+from manyview.runs.provenance import refuse_changes
 
 FOLDER = "unfinished"
 PROTOCOL_FILE = "protocol.json"
@@ -104,10 +104,10 @@ class Unfinished:
         """Keep how far a training is, if the last time was a while ago."""
         if self.folder is None or distributed.rank() or time.monotonic() - self._saved < _SECONDS_BETWEEN:
             return
-        CheckpointStore(self.folder / name).save(Checkpoint(step, True, dict(state), dict(tensors)))
+        CheckpointStore(self.folder / name).save(TrainingCheckpoint(step, True, dict(state), dict(tensors)))
         self._saved = time.monotonic()
 
-    def load(self, name: str) -> Checkpoint | None:
+    def load(self, name: str) -> TrainingCheckpoint | None:
         """How far a training was, or None at its beginning."""
         if self.folder is None:
             return None

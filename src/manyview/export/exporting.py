@@ -21,8 +21,7 @@ from manyview.export.registry import FORMATS, find_format
 from manyview.options.base import StrPath, verb
 from manyview.options.export import ExportOptions
 from manyview.runs import atomic_write
-from manyview.runs.files import write_error
-from manyview.runs.output import make_folder
+from manyview.runs.files import make_folder, write_error
 from manyview.runs.progress import Progress, no_progress
 
 _MIN_SIZE = 8

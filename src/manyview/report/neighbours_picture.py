@@ -19,7 +19,7 @@ from manyview.images import UnreadableImage, open_image
 from manyview.report.sheet import INK, PALE, Sheet, outline
 from manyview.report.shown import Display, colour, readable
 from manyview.runs import atomic_write
-from manyview.runs.output import make_folder
+from manyview.runs.files import make_folder
 
 # Measures in inches.
 _MARGIN, _GAP, _GUTTER = 0.3, 0.12, 0.3

@@ -27,7 +27,7 @@ from manyview.report.shown import (
     title,
 )
 from manyview.runs import atomic_write
-from manyview.runs.output import make_folder
+from manyview.runs.files import make_folder
 
 # Measures in inches.
 _MARGIN, _GAP = 0.3, 0.14

@@ -15,8 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from manyview.backbones import build_backbone, save_backbone
-from manyview.detection.loop import NonFiniteLossError
-from manyview.errors import UserError
+from manyview.errors import NonFiniteLossError, UserError
 from tests.helpers.shapes import tune_tiny
 
 

@@ -18,7 +18,7 @@ from manyview.images import UnreadableImage, open_photograph
 from manyview.images.loader import load_in_workers
 from manyview.labels import DetectionLabels, Problems, decode_masks, read_annotations
 
-Place = tuple[int, int]
+EpochIndex = tuple[int, int]
 """Epoch and index of an image."""
 
 Target = dict[str, Tensor]
@@ -125,7 +125,7 @@ class DetectionImages(Dataset[Item | UnreadableImage]):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, place: Place) -> Item | UnreadableImage:
+    def __getitem__(self, place: EpochIndex) -> Item | UnreadableImage:
         epoch, index = place
         path = self.images / self.labels.names[index]
         try:
@@ -175,7 +175,7 @@ class _Packed(NamedTuple):
 
 def detection_batches(
     photographs: DetectionImages,
-    places: Iterable[Sequence[Place]],
+    places: Iterable[Sequence[EpochIndex]],
     workers: int | None,
     *,
     pin: bool = False,

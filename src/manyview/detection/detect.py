@@ -24,7 +24,7 @@ Shown = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Computing:
+class DetectionRuntime:
     """Where and how a detector computes.
 
     Attributes:
@@ -47,10 +47,10 @@ class Computing:
 
 
 @torch.no_grad()
-def detect(detector: nn.Module, images: Sequence[UInt8[Tensor, "3 _ _"]], computing: Computing) -> list[Output]:
+def detect(detector: nn.Module, images: Sequence[UInt8[Tensor, "3 _ _"]], runtime: DetectionRuntime) -> list[Output]:
     """What a detector in eval mode finds in images, on the CPU."""
-    with computing.autocast():
-        outputs = detector(computing.pixels(images))
+    with runtime.autocast():
+        outputs = detector(runtime.pixels(images))
     return [{key: value.cpu() for key, value in output.items()} for output in outputs]
 
 
@@ -58,7 +58,7 @@ def find_objects(
     detector: nn.Module,
     labels: DetectionLabels,
     images: Path,
-    computing: Computing,
+    runtime: DetectionRuntime,
     show: Shown | None = None,
 ) -> list[dict[str, Any]]:
     """What a detector finds in labeled images, each by itself, so that no figure depends on what is beside it.
@@ -67,7 +67,7 @@ def find_objects(
         detector: in eval mode, on the device.
         labels: which images.
         images: folder of them.
-        computing: where and how.
+        runtime: where and how.
         show: called with how much is done, of how much, and of what; may raise to stop.
 
     Returns:
@@ -79,14 +79,14 @@ def find_objects(
     own = distributed.share(range(len(labels)))
     found: dict[int, list[dict[str, Any]]] = {}
     places = [[(0, index)] for index in own]
-    pin = computing.device.type == "cuda"
+    pin = runtime.device.type == "cuda"
     photographs = DetectionImages(labels.without_masks(), images)  # they would be decoded for nothing
-    batches = detection_batches(photographs, places, computing.workers, pin=pin)
+    batches = detection_batches(photographs, places, runtime.workers, pin=pin)
     with closing(cast("Generator[Any, None, None]", batches)):
         for done, (index, (pixels, _)) in enumerate(zip(own, batches, strict=True)):
             if show is not None:
                 show(done, len(own), "measuring")
-            [output] = detect(detector, pixels, computing)
+            [output] = detect(detector, pixels, runtime)
             size = labels.sizes[index]
             found[index] = to_coco_results([output], [labels.image_ids[index]], labels.category_ids, [size])
     if show is not None:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from manyview.detection.checkpoint import load_detector
 from manyview.detection.dataset import DetectionData
-from manyview.detection.detect import Computing, detect
+from manyview.detection.detect import DetectionRuntime, detect
 from manyview.detection.metrics.paste_masks import encode_box_masks
 from manyview.detection.models import Detector
 from manyview.images import open_photograph
@@ -49,16 +49,16 @@ class _Shown(NamedTuple):
     mask: Rle | None
 
 
-def draw_validation(folder: Path, data: DetectionData, computing: Computing, count: int) -> None:
+def draw_validation(folder: Path, data: DetectionData, runtime: DetectionRuntime, count: int) -> None:
     """Draw what the detector saved in a folder finds in validation images, spread over them, beside the labels.
 
     Raises:
         UserError: an image cannot be read, or the picture not be written.
     """
-    detector, labels = load_detector(folder)[0].to(computing.device), data.val
+    detector, labels = load_detector(folder)[0].to(runtime.device), data.val
     chosen = spread(len(labels), count)
     rows = [
-        draw_image(detector, data.val_images, labels.names[place], labels.classes, computing, labels.objects[place])
+        draw_image(detector, data.val_images, labels.names[place], labels.classes, runtime, labels.objects[place])
         for place in chosen
     ]
     save_sheet(folder / PREDICTIONS_FILE, rows)
@@ -69,7 +69,7 @@ def draw_image(
     images: Path,
     name: str,
     classes: Sequence[str],
-    computing: Computing,
+    runtime: DetectionRuntime,
     objects: Objects | None = None,
 ) -> Image.Image:
     """One image with what a detector finds in it, beside its labels if there are any.
@@ -78,7 +78,7 @@ def draw_image(
         UnreadableImage: there is no such image.
     """
     pixels = open_photograph(images / name).decode()
-    [output] = detect(detector, [torch.from_numpy(pixels.transpose(2, 0, 1).copy())], computing)
+    [output] = detect(detector, [torch.from_numpy(pixels.transpose(2, 0, 1).copy())], runtime)
     return draw_predictions(pixels, output, classes, objects, name=name)
 
 

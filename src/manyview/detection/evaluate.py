@@ -15,14 +15,14 @@ from manyview.detection.checkpoint import DETECTOR_FILE, save_detector
 from manyview.detection.detect import Shown, find_objects, measure
 from manyview.detection.metrics import write_results
 from manyview.detection.precise_bn import Statistics, measure_norms, normalizing_with
-from manyview.detection.schedule import statistics_places, statistics_seed
-from manyview.detection.session import FineTuning
+from manyview.detection.schedule import statistics_indices, statistics_seed
+from manyview.detection.session import FineTuningSession
 from manyview.runs.signals import StopRequest
 
 RESULTS_FILE = "results.json"
 
 
-def evaluate(tuning: FineTuning, stop: StopRequest) -> None:
+def evaluate(tuning: FineTuningSession, stop: StopRequest) -> None:
     """Measure the detector as it is; training goes on as if it had not been measured.
 
     Raises:
@@ -45,7 +45,7 @@ def evaluate(tuning: FineTuning, stop: StopRequest) -> None:
             if tuning.is_main:
                 save_detector(tuning.folder.path / DETECTOR_FILE, tuning.detector, tuning.described())
             data = tuning.data
-            found = find_objects(tuning.detector, data.val, data.val_images, tuning.computing, show)
+            found = find_objects(tuning.detector, data.val, data.val_images, tuning.runtime, show)
         finally:
             tuning.detector.train()
     results: list[Any] = [None]
@@ -70,10 +70,10 @@ def summary(results: Mapping[str, Any]) -> str:
     return "; ".join(told)
 
 
-def _statistics(tuning: FineTuning, show: Shown) -> Statistics:
+def _statistics(tuning: FineTuningSession, show: Shown) -> Statistics:
     """Of the norms, over batches of training images."""
     settings = tuning.settings
-    places = statistics_places(settings, tuning.data.shapes, tuning.iteration, *tuning.place)
+    places = statistics_indices(settings, tuning.data.shapes, tuning.iteration, *tuning.rank_and_size)
 
     def calls() -> Iterator[tuple[Any, ...]]:
         with closing(tuning.batches(places)) as batches:
@@ -85,7 +85,7 @@ def _statistics(tuning: FineTuning, show: Shown) -> Statistics:
 
     if not places:
         return {}
-    with tuning.computing.autocast():
+    with tuning.runtime.autocast():
         return measure_norms(tuning.detector, calls())
 
 

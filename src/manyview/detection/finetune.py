@@ -12,12 +12,12 @@ import manyview
 from manyview import distributed
 from manyview.backbones import Backbone
 from manyview.detection.dataset import DetectionData
-from manyview.detection.detect import Computing
+from manyview.detection.detect import DetectionRuntime
 from manyview.detection.display import DetectionDisplay
 from manyview.detection.loop import run_loop
-from manyview.detection.models import Landing, landed
+from manyview.detection.models import WeightMatch, match_weights
 from manyview.detection.run_files import check_folder, finish, opened, take_up
-from manyview.detection.session import FineTuning
+from manyview.detection.session import FineTuningSession
 from manyview.detection.settings import (
     DetectionSettings,
     settle,
@@ -63,7 +63,7 @@ def fine_tune(weights: StrPath | None, *, quiet: bool = False, **options: Unpack
     """
     start = time.perf_counter()
     settings, resume = settle(options), options["resume"]
-    computing = Computing(_join(options["device"]), settings.precision, options["workers"])
+    runtime = DetectionRuntime(_join(options["device"]), settings.precision, options["workers"])
     folder = RunFolder(Path(options["out"]))
     _check(settings, options["draw"], options["checkpoint_minutes"])
     check_folder(folder, resume)
@@ -77,12 +77,12 @@ def fine_tune(weights: StrPath | None, *, quiet: bool = False, **options: Unpack
         random_init=options["random_init"],
         seed=settings.seed,
     )
-    protocol = {**origin, **settings.describe(), **data.describe(), **_surroundings(computing.device)}
-    tuning = _set_up(own, settings, data, computing, folder, quiet=quiet)
+    protocol = {**origin, **settings.describe(), **data.describe(), **_surroundings(runtime.device)}
+    tuning = _set_up(own, settings, data, runtime, folder, quiet=quiet)
     tuning.checkpoint_minutes = options["checkpoint_minutes"]
-    landing = landed(tuning.detector, own)
+    match = match_weights(tuning.detector, own)
     with opened(folder, protocol, resume):
-        _announce(tuning, landing, "Random weights" if options["random_init"] else origin["weights"])
+        _announce(tuning, match, "Random weights" if options["random_init"] else origin["weights"])
         if resume:
             take_up(tuning)
         run_loop(tuning)
@@ -139,22 +139,22 @@ def _set_up(
     backbone: Backbone,
     settings: DetectionSettings,
     data: DetectionData,
-    computing: Computing,
+    runtime: DetectionRuntime,
     folder: RunFolder,
     *,
     quiet: bool,
-) -> FineTuning:
+) -> FineTuningSession:
     display = DetectionDisplay(settings.iterations, enabled=not quiet and distributed.rank() == 0)
-    detector, description = new_detector(backbone, data, settings, sync_batch_norm=_synchronized(computing.device))
-    detector = detector.to(computing.device)
+    detector, description = new_detector(backbone, data, settings, sync_batch_norm=_synchronized(runtime.device))
+    detector = detector.to(runtime.device)
     optimizer = make_optimizer(detector)
-    return FineTuning(settings, data, folder, detector, description, optimizer, computing, display)
+    return FineTuningSession(settings, data, folder, detector, description, optimizer, runtime, display)
 
 
-def _announce(tuning: FineTuning, landing: Landing, weights: str) -> None:
+def _announce(tuning: FineTuningSession, match: WeightMatch, weights: str) -> None:
     """Say which weights are there, what is odd about the data, and what will be done."""
     settings, photographs = tuning.settings, len(tuning.data.learned)
-    tuning.display.say(f"{weights}: {landing}.")
+    tuning.display.say(f"{weights}: {match}.")
     for sentence in tuning.data.remarks():
         tuning.display.say(sentence, style="yellow")
     passes = settings.iterations * settings.batch_size / photographs

@@ -14,8 +14,8 @@ from manyview import distributed
 from manyview.detection.dataset import Target
 from manyview.detection.evaluate import evaluate
 from manyview.detection.models import Detector
-from manyview.detection.schedule import learning_rate, sampling_seed, training_places
-from manyview.detection.session import FineTuning
+from manyview.detection.schedule import learning_rate, sampling_seed, training_indices
+from manyview.detection.session import FineTuningSession
 from manyview.errors import NonFiniteLossError
 from manyview.runs.progress import StepClock
 from manyview.runs.signals import StopRequest
@@ -23,16 +23,16 @@ from manyview.runs.signals import StopRequest
 LOG_EVERY = 10
 
 
-def run_loop(tuning: FineTuning) -> None:
+def run_loop(tuning: FineTuningSession) -> None:
     """Train from the state in hand to the last iteration, and measure when it is time.
 
     Raises:
         UserError: a loss that is not finite, an image that cannot be read, a full disk. What was saved stays.
         KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM, after saving.
     """
-    module = _distributed(tuning.detector, tuning.computing.device)
+    module = _distributed(tuning.detector, tuning.runtime.device)
     clock, saved_at = StepClock(), time.monotonic()
-    places = training_places(tuning.settings, tuning.data.shapes, tuning.iteration, *tuning.place)
+    places = training_indices(tuning.settings, tuning.data.shapes, tuning.iteration, *tuning.rank_and_size)
     with closing(tuning.batches(places)) as batches, tuning.display, StopRequest() as stop:
         while True:
             if tuning.is_due():
@@ -56,7 +56,7 @@ def run_loop(tuning: FineTuning) -> None:
 
 
 def train_step(
-    tuning: FineTuning, module: nn.Module, batches: Iterator[tuple[list[Tensor], list[Target]]]
+    tuning: FineTuningSession, module: nn.Module, batches: Iterator[tuple[list[Tensor], list[Target]]]
 ) -> tuple[dict[str, float], float, float]:
     """One step of the optimizer on this process's part of a batch.
 
@@ -76,7 +76,7 @@ def train_step(
         group["lr"] = rate
     # Short sides and samples are drawn from PyTorch's generator: the same in a run that was interrupted.
     torch.manual_seed(sampling_seed(settings, tuning.iteration, distributed.rank()))
-    with tuning.computing.autocast():
+    with tuning.runtime.autocast():
         losses = module(*tuning.arguments(images, targets))
     total = torch.stack(list(losses.values())).sum()
     numbers = _read(losses)
@@ -106,7 +106,7 @@ def _read(losses: Mapping[str, Tensor]) -> dict[str, float]:
     return {"loss": sum(numbers.values()), **numbers}
 
 
-def _refuse_non_finite(tuning: FineTuning, losses: Mapping[str, float], rate: float) -> None:
+def _refuse_non_finite(tuning: FineTuningSession, losses: Mapping[str, float], rate: float) -> None:
     if losses["loss"] - losses["loss"] == 0:
         return
     told = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
@@ -116,7 +116,7 @@ def _refuse_non_finite(tuning: FineTuning, losses: Mapping[str, float], rate: fl
     )
 
 
-def _count(tuning: FineTuning, losses: Mapping[str, float], rate: float, clock: StepClock) -> None:
+def _count(tuning: FineTuningSession, losses: Mapping[str, float], rate: float, clock: StepClock) -> None:
     """Add to the means, and write them to the log when it is time."""
     for name, value in losses.items():
         tuning.totals[name] = tuning.totals.get(name, 0.0) + value

@@ -11,7 +11,7 @@ from manyview import distributed
 from manyview.detection.checkpoint import DETECTOR_FILE
 from manyview.detection.draw import PREDICTIONS_FILE, draw_validation
 from manyview.detection.evaluate import RESULTS_FILE
-from manyview.detection.session import FineTuning
+from manyview.detection.session import FineTuningSession
 from manyview.errors import UserError
 from manyview.runs import RunFolder, provenance
 from manyview.runs.changes import refuse_changes
@@ -66,7 +66,7 @@ def opened(folder: RunFolder, protocol: Mapping[str, Any], resume: bool) -> Iter
         folder.unlock()
 
 
-def take_up(tuning: FineTuning) -> None:
+def take_up(tuning: FineTuningSession) -> None:
     """Go on from the newest whole checkpoint, or from the first iteration if there is none.
 
     Raises:
@@ -90,7 +90,9 @@ def take_up(tuning: FineTuning) -> None:
     tuning.results = {line["step"]: line["results"] for line in measured}
 
 
-def finish(tuning: FineTuning, protocol: Mapping[str, Any], about: Mapping[str, Any], draw: int) -> dict[str, Any]:
+def finish(
+    tuning: FineTuningSession, protocol: Mapping[str, Any], about: Mapping[str, Any], draw: int
+) -> dict[str, Any]:
     """Write the result and the picture, remove the checkpoints, and say what is where.
 
     Args:
@@ -111,7 +113,7 @@ def finish(tuning: FineTuning, protocol: Mapping[str, Any], about: Mapping[str, 
     if tuning.is_main:
         path, console = tuning.folder.path, tuning.display
         if draw:
-            draw_validation(path, tuning.data, tuning.computing, draw)
+            draw_validation(path, tuning.data, tuning.runtime, draw)
         tuning.folder.write_json(METRICS_FILE, result)
         shutil.rmtree(tuning.folder.checkpoints.folder, ignore_errors=True)
         console.say(f"Done after {spell(about['seconds'])}.")

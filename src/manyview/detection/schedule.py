@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from manyview.detection.dataset import Place
+from manyview.detection.dataset import EpochIndex
 from manyview.detection.settings import DetectionSettings
 
 Photographs = Mapping[int, bool]
@@ -32,13 +32,13 @@ def learning_rate(settings: DetectionSettings, iteration: int) -> float:
     return float(rate)
 
 
-def training_places(
+def training_indices(
     settings: DetectionSettings,
     photographs: Photographs,
     start: int,
     rank: int = 0,
     processes: int = 1,
-) -> Iterator[list[Place]]:
+) -> Iterator[list[EpochIndex]]:
     """Which images one process takes at each iteration from ``start`` on.
 
     All images follow each other in an order that is drawn anew for each pass over them. Those that are wider than
@@ -62,9 +62,9 @@ def training_places(
         yield _part(batch, rank, processes)
 
 
-def statistics_places(
+def statistics_indices(
     settings: DetectionSettings, photographs: Photographs, iteration: int, rank: int = 0, processes: int = 1
-) -> list[list[Place]]:
+) -> list[list[EpochIndex]]:
     """Which images set the norms' statistics after an iteration: whole batches, no image twice.
 
     The batches are grouped as in training. Where there is no whole one, as of fewer images than a batch holds,
@@ -72,7 +72,7 @@ def statistics_places(
 
     Args:
         settings: of the run.
-        photographs: as ``training_places`` takes them.
+        photographs: as ``training_indices`` takes them.
         iteration: how many are done, from which another order follows.
         rank: of this process.
         processes: how many share a batch.
@@ -94,14 +94,14 @@ def statistics_seed(settings: DetectionSettings, iteration: int, batch: int, ran
     return _seed(settings.seed, _STATISTICS_SAMPLES, iteration, batch, rank)
 
 
-def _order(seed: int, stream: int, epoch: int, photographs: Photographs) -> list[Place]:
+def _order(seed: int, stream: int, epoch: int, photographs: Photographs) -> list[EpochIndex]:
     """One pass over all images."""
     draw = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream, epoch)))
     indices = list(photographs)
     return [(epoch, indices[place]) for place in draw.permutation(len(indices)).tolist()]
 
 
-def _grouped(places: Iterable[Place], photographs: Photographs, size: int) -> Iterator[list[Place]]:
+def _grouped(places: Iterable[EpochIndex], photographs: Photographs, size: int) -> Iterator[list[EpochIndex]]:
     """Batches of one kind of image, in the order in which they are full; what is left over comes to nothing.
 
     Where there are fewer of one kind than a batch holds, both are mixed: the batches of that kind would hold some
@@ -109,7 +109,7 @@ def _grouped(places: Iterable[Place], photographs: Photographs, size: int) -> It
     """
     wide = sum(photographs.values())
     mixed = min(wide, len(photographs) - wide) < size
-    waiting: dict[bool, list[Place]] = {True: [], False: []}
+    waiting: dict[bool, list[EpochIndex]] = {True: [], False: []}
     for place in places:
         group = waiting[mixed or photographs[place[1]]]
         group.append(place)
@@ -118,7 +118,7 @@ def _grouped(places: Iterable[Place], photographs: Photographs, size: int) -> It
             group.clear()
 
 
-def _part(batch: Sequence[Place], rank: int, processes: int) -> list[Place]:
+def _part(batch: Sequence[EpochIndex], rank: int, processes: int) -> list[EpochIndex]:
     share = len(batch) // processes
     return list(batch[rank * share : (rank + 1) * share])
 

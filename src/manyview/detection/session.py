@@ -11,8 +11,8 @@ from torch import Tensor
 
 from manyview import distributed
 from manyview.detection.checkpoint import DetectorDescription
-from manyview.detection.dataset import DetectionData, DetectionImages, Place, Target, detection_batches
-from manyview.detection.detect import Computing
+from manyview.detection.dataset import DetectionData, DetectionImages, EpochIndex, Target, detection_batches
+from manyview.detection.detect import DetectionRuntime
 from manyview.detection.display import DetectionDisplay
 from manyview.detection.models import Detector
 from manyview.detection.settings import DetectionSettings
@@ -24,7 +24,7 @@ Batches = Generator[tuple[list[Tensor], list[Target]], None, None]
 
 
 @dataclass
-class FineTuning:
+class FineTuningSession:
     """Everything the loop works on.
 
     Attributes:
@@ -34,7 +34,7 @@ class FineTuning:
         detector: what is trained, on its device.
         description: of the detector, for its file.
         optimizer: over its parameters.
-        computing: where and how.
+        runtime: where and how.
         display: what is shown.
         checkpoint_minutes: between two checkpoints.
         iteration: how many are done.
@@ -49,7 +49,7 @@ class FineTuning:
     detector: Detector
     description: DetectorDescription
     optimizer: torch.optim.SGD
-    computing: Computing
+    runtime: DetectionRuntime
     display: DetectionDisplay
     checkpoint_minutes: float | int = 10
     iteration: int = 0
@@ -69,7 +69,7 @@ class FineTuning:
             self.folder.checkpoints.save(capture(self.detector, self.optimizer, self.iteration, True, state))
 
     @property
-    def place(self) -> tuple[int, int]:
+    def rank_and_size(self) -> tuple[int, int]:
         """Rank of this process, and how many there are."""
         return distributed.rank(), distributed.world_size()
 
@@ -88,17 +88,17 @@ class FineTuning:
         """The detector's description as of this iteration."""
         return replace(self.description, iteration=self.iteration)
 
-    def batches(self, places: Iterable[Sequence[Place]]) -> Batches:
+    def batches(self, places: Iterable[Sequence[EpochIndex]]) -> Batches:
         """Training images and targets, mirrored at random; can be closed together with the loader processes."""
         photographs = DetectionImages(self.data.train, self.data.train_images, flip=True, seed=self.settings.seed)
-        pin = self.computing.device.type == "cuda"
-        return cast("Batches", detection_batches(photographs, places, self.computing.workers, pin=pin))
+        pin = self.runtime.device.type == "cuda"
+        return cast("Batches", detection_batches(photographs, places, self.runtime.workers, pin=pin))
 
     def arguments(self, images: list[Tensor], targets: list[Target]) -> tuple[list[Tensor], list[Target]]:
         """A batch as the detector takes it, on its device."""
-        device = self.computing.device
+        device = self.runtime.device
         sent = [{key: value.to(device, non_blocking=True) for key, value in target.items()} for target in targets]
-        return self.computing.pixels(images), sent
+        return self.runtime.pixels(images), sent
 
     def stop_if_asked(self, stop: StopRequest) -> None:
         """End the work if any process has got a signal; the checkpoint of this iteration must be there.

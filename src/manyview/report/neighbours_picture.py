@@ -17,7 +17,7 @@ from PIL import Image
 from manyview.errors import UserError
 from manyview.images import UnreadableImage, open_photograph
 from manyview.report.sheet import INK, PALE, Sheet, outline
-from manyview.report.shown import Display, colour, readable
+from manyview.report.shown import BandDisplay, colour, readable
 from manyview.runs import atomic_write
 from manyview.runs.output import make_folder
 
@@ -178,7 +178,7 @@ def _load(path: Path, bands: Any) -> _Photograph:
     except UnreadableImage as error:
         raise UserError(f"cannot draw {path} ({error.reason}): is it the folder that the features are of?") from error
     height, width = pixels.shape[:2]
-    shown = pixels if bands == "rgb" else Display.of(pixels, None)(pixels)
+    shown = pixels if bands == "rgb" else BandDisplay.of(pixels, None)(pixels)
     picture = Image.fromarray(np.ascontiguousarray(shown))
     picture.thumbnail((_LONGEST, _LONGEST), Image.Resampling.LANCZOS)
     return _Photograph(np.array(picture), width, height)

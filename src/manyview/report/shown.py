@@ -29,7 +29,7 @@ Positives = Sequence[Sequence[int]]
 
 
 @dataclass(frozen=True)
-class Display:
+class BandDisplay:
     """Images of many bands, or of 16 bits, as something to look at: which bands are shown, and with which contrast.
 
     Attributes:
@@ -45,7 +45,7 @@ class Display:
     high: float
 
     @classmethod
-    def of(cls, image: Bands, rgb: tuple[int, int, int] | None) -> Display:
+    def of(cls, image: Bands, rgb: tuple[int, int, int] | None) -> BandDisplay:
         """For an image (height, width, bands), with one contrast for all bands that are shown.
 
         Args:
@@ -153,7 +153,7 @@ def show(
         rgb: which bands are red, green and blue; None where none are, and the first is shown in gray.
     """
     height, width, bands = image.shape
-    display = None if image.dtype == np.uint8 and bands == 3 and rgb == (0, 1, 2) else Display.of(image, rgb)
+    display = None if image.dtype == np.uint8 and bands == 3 and rgb == (0, 1, 2) else BandDisplay.of(image, rgb)
 
     def views(of: ViewsConfig) -> Views:
         groups = sample_groups(of.layout, width, height, seed=seed, epoch=epoch, image=index)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from manyview.config import ViewsConfig, in_pairs
 from manyview.report.common_objects import draw_curve
-from manyview.report.common_objects.table import notes, text_tables
+from manyview.report.common_objects.tables_and_curve import notes, text_tables
 from manyview.report.shown import (
     Column,
     Positives,

@@ -3,18 +3,45 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from manyview.backbones import Backbone
 from manyview.backbones.build import ResNetBackbone
+from manyview.backbones.report import count_layers
 from manyview.detection.models.c4 import c4_parts
 from manyview.detection.models.detector import Detector, HeadSizes, Resizing
 from manyview.detection.models.fpn import fpn_parts
-from manyview.detection.models.weight_check import landed
 from manyview.detection.settings import ARCHITECTURES
 from manyview.errors import UserError
 from manyview.options.detection import MAX_SIDE, REGIONS, TEST_PROPOSALS
+
+
+@dataclass(frozen=True)
+class WeightMatch:
+    """How much of a backbone stands in a detector, bit for bit; ``str`` of it is one line.
+
+    Attributes:
+        network: the backbone's name.
+        architecture: the detector's.
+        convolutions: how many of the backbone's convolutions have all their weights there, and how many there are.
+        norms: the same of the normalization layers, running statistics included.
+        absent: the backbone's names of the weights that are not there, or are others.
+    """
+
+    network: str
+    architecture: str
+    convolutions: tuple[int, int]
+    norms: tuple[int, int]
+    absent: tuple[str, ...]
+
+    def __str__(self) -> str:
+        counts = ((*self.convolutions, "convolutions"), (*self.norms, "normalization layers"))
+        found = " and ".join(f"{there} of {all_} {what}" for there, all_, what in counts)
+        line = f"{found} of {self.network} are in the {self.architecture} detector"
+        return f"{line}; not {', '.join(self.absent[:3])}{', ...' * (len(self.absent) > 3)}" if self.absent else line
 
 
 def build_detector(
@@ -66,8 +93,8 @@ def build_detector(
     detector = Detector(architecture, classes, parts, resizing).to(next(backbone.parameters()).device).train()
     if sync_batch_norm:
         detector = nn.SyncBatchNorm.convert_sync_batchnorm(detector)
-    landing = landed(detector, backbone)
-    assert not landing.absent, landing
+    match = match_weights(detector, backbone)
+    assert not match.absent, match
     return detector
 
 
@@ -78,3 +105,36 @@ def _check(architecture: str, backbone: Backbone) -> None:
         raise UserError(
             f"a detector needs a torchvision ResNet (resnet18, resnet34, resnet50, resnet101), not {backbone.name}"
         )
+
+
+def weight_name(architecture: str, name: str) -> str:
+    """The detector's name of a backbone's weight.
+
+    In ``c4`` the last stage is part of the box head, which is where a converter that knows only of bodies loses it.
+
+    Args:
+        architecture: "c4" or "fpn".
+        name: as in the backbone's ``state_dict``.
+    """
+    if architecture == "fpn":
+        return f"backbone.body.{name}"
+    return f"roi_heads.box_head.{name}" if name.startswith("layer4.") else f"backbone.{name}"
+
+
+def match_weights(detector: Detector, backbone: Backbone) -> WeightMatch:
+    """Compare each of a backbone's weights with what the detector has in its place, bit for bit.
+
+    Args:
+        detector: as ``build_detector`` made it; once trained, nothing is the same.
+        backbone: what it was made from.
+    """
+    there = detector.state_dict()
+    found = {
+        name
+        for name, value in backbone.state_dict().items()
+        if (other := there.get(weight_name(detector.architecture, name))) is not None
+        and torch.equal(value.to(other.device), other)
+    }
+    convolutions, norms = count_layers(backbone, found)
+    absent = tuple(name for name in backbone.state_dict() if name not in found)
+    return WeightMatch(backbone.name, detector.architecture, convolutions, norms, absent)

@@ -11,7 +11,7 @@ from torch import nn
 from torchvision.models.detection.image_list import ImageList
 
 from manyview.backbones import Backbone, build_backbone, wrap_backbone
-from manyview.detection.models import Detector, build, build_detector, landed
+from manyview.detection.models import Detector, build, build_detector, match_weights
 from manyview.errors import UserError
 
 CLASSES = 20
@@ -48,10 +48,10 @@ def test_every_convolution_and_norm_lands_bit_for_bit(backbone: Backbone, detect
             assert other.state_dict().keys() == layer.state_dict().keys()
             for key, value in layer.state_dict().items():
                 assert torch.equal(other.state_dict()[key], value), f"{name}.{key}"
-    landing = landed(detector, backbone)
-    assert landing.convolutions == landing.norms == (53, 53)
-    assert landing.absent == ()
-    assert str(landing) == "53 of 53 convolutions and 53 of 53 normalization layers of resnet50 are in the c4 detector"
+    match = match_weights(detector, backbone)
+    assert match.convolutions == match.norms == (53, 53)
+    assert match.absent == ()
+    assert str(match) == "53 of 53 convolutions and 53 of 53 normalization layers of resnet50 are in the c4 detector"
 
 
 def test_body_and_head_compute_what_the_backbone_computes(backbone: Backbone, detector: Detector) -> None:
@@ -281,7 +281,7 @@ def test_images_are_normalized_as_the_backbones_and_padded_to_the_largest(backbo
 def test_other_depths_land_too_and_set_the_widths(name: str, count: int, width: int) -> None:
     backbone = build_backbone(name)
     detector = build_detector("c4", backbone, classes=2, **SIDES)
-    assert landed(detector, backbone).convolutions == (count, count)
+    assert match_weights(detector, backbone).convolutions == (count, count)
     assert detector.rpn.head.cls_logits.in_channels == width // 2
     assert detector.roi_heads.box_head.norm.num_features == width
     assert detector.roi_heads.box_predictor.cls_score.in_features == width
@@ -295,10 +295,10 @@ def test_one_bit_amiss_is_found_and_named(architecture: str) -> None:
     inside = detector.roi_heads.box_head if architecture == "c4" else detector.backbone.body
     weight = inside.get_parameter(name).data.view(torch.int32)
     weight[0, 0, 0, 0] ^= 1
-    landing = landed(detector, backbone)
-    assert (landing.convolutions, landing.norms) == ((19, 20), (20, 20))
-    assert landing.absent == (name,)
-    assert str(landing).endswith(f"are in the {architecture} detector; not {name}")
+    match = match_weights(detector, backbone)
+    assert (match.convolutions, match.norms) == ((19, 20), (20, 20))
+    assert match.absent == (name,)
+    assert str(match).endswith(f"are in the {architecture} detector; not {name}")
 
 
 def test_a_last_stage_left_random_never_leaves_the_builder(monkeypatch: pytest.MonkeyPatch) -> None:

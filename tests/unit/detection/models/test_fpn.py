@@ -12,7 +12,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import roi_align
 
 from manyview.backbones import Backbone, build_backbone
-from manyview.detection.models import Detector, build_detector, landed
+from manyview.detection.models import Detector, build_detector, match_weights
 
 CLASSES = 4
 SIDES = {"short_sides": (64,), "test_short_side": 64}
@@ -37,8 +37,8 @@ def test_every_convolution_and_norm_lands_bit_for_bit(backbone: Backbone, detect
         for name, layer in layers.items():
             for key, value in layer.state_dict().items():
                 assert torch.equal(body.get_submodule(name).state_dict()[key], value), f"{name}.{key}"
-    landing = landed(detector, backbone)
-    assert (landing.convolutions, landing.norms, landing.absent) == ((53, 53), (53, 53), ())
+    match = match_weights(detector, backbone)
+    assert (match.convolutions, match.norms, match.absent) == ((53, 53), (53, 53), ())
     images = torch.randn(1, 3, 64, 96)
     detector.eval()
     with torch.no_grad():

@@ -93,7 +93,7 @@ def test_images_in_several_chunks_count_as_in_one(monkeypatch: pytest.MonkeyPatc
     boxes = images(
         [(20, 20 + number) for number in range(7)], [[(2, 2, 9.5, 18)], [], [(0, 0, 4, 4), (5, 5, 20, 9)]] * 2 + [[]]
     )
-    told: list[tuple[int, int]] = []
+    calls: list[tuple[int, int]] = []
 
     def count(**options: Any) -> PairMeasures:
         kinds = [Cropping("usual", None, WHOLE), Cropping("blocks", 0.2, BlockViewsConfig())]
@@ -101,11 +101,11 @@ def test_images_in_several_chunks_count_as_in_one(monkeypatch: pytest.MonkeyPatc
 
     at_once = count()
     monkeypatch.setattr(measures, "_CHUNK", 3)
-    in_parts = count(progress=lambda done, total: told.append((done, total)))
+    in_parts = count(progress=lambda done, total: calls.append((done, total)))
     np.testing.assert_array_equal(in_parts.per_pair, at_once.per_pair)
     np.testing.assert_array_equal(in_parts.per_share, at_once.per_share)
     assert at_once.per_share.shape == (2, 2, 3, 7)
-    assert told == [(done, 6) for done in range(1, 7)]
+    assert calls == [(done, 6) for done in range(1, 7)]
 
 
 QUARTERS = [(0, 0, 50, 50), (50, 0, 100, 50), (0, 50, 50, 100), (50, 50, 100, 100)]

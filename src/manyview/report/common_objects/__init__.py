@@ -1,4 +1,4 @@
-"""The two views of a positive pair: how often they show a common object, by kind of cropping (Figure 1, counted)."""
+"""Share of positive pairs whose views show a common object, by type of cropping (Figure 1, counted)."""
 
 from manyview.report.common_objects.croppings import OVERLAPS, Cropping, croppings
 from manyview.report.common_objects.measures import PairMeasures, measure_pairs

@@ -31,10 +31,10 @@ _PANEL, _HEIGHT, _DPI = 3.6, 4.1, 150  # inches, inches, dots an inch
 
 @dataclass(frozen=True)
 class CountTable:
-    """A table of words.
+    """A table of formatted cells.
 
     Attributes:
-        title: what it shows.
+        title: of the table.
         header: names of the columns; the first holds words, the others numbers.
         sections: rows in groups.
     """
@@ -45,8 +45,8 @@ class CountTable:
 
 
 def format_count(result: dict[str, Any]) -> Group:
-    """What ``metrics.json`` holds, for ``rich.console.Console.print``."""
-    # Lines of their own: as a table's title and caption they would be broken to its width.
+    """The count of ``metrics.json`` as tables for ``rich.console.Console.print``."""
+    # Separate lines, as a table's title and caption would be wrapped to its width.
     lines: list[Text | Table] = []
     for text_table in text_tables(result):
         table = Table(box=SIMPLE, pad_edge=False, collapse_padding=True)
@@ -61,7 +61,7 @@ def format_count(result: dict[str, Any]) -> Group:
 
 
 def text_tables(result: dict[str, Any]) -> tuple[CountTable, CountTable]:
-    """The table of all kinds of cropping, and that of the differences, in percent."""
+    """Tables of all croppings and of their differences, in percent."""
     share = result["protocol"]["share"]
     some_without = result["protocol"]["photographs"] > result["protocol"]["with_objects"]
     header = ("cropping", "overlap", "area", "IoU", "common", "95 %", "objects", "different")
@@ -84,9 +84,9 @@ def text_tables(result: dict[str, Any]) -> tuple[CountTable, CountTable]:
 
 
 def notes(result: dict[str, Any]) -> list[str]:
-    """What the columns mean, and over what the means are."""
+    """Sentences on the columns, and on the images that the means are over."""
     protocol = result["protocol"]
-    photographs, with_objects = protocol["photographs"], protocol["with_objects"]
+    images, with_objects = protocol["photographs"], protocol["with_objects"]
     crowds = f", without {protocol['crowds_left_out']:,} crowds" if protocol["crowds_left_out"] else ""
     epochs = protocol["epochs"]
     lines = [
@@ -94,13 +94,13 @@ def notes(result: dict[str, Any]) -> list[str]:
         f"{protocol['seed']}, epochs {epochs[0]} to {epochs[-1]}. Intervals: 95 %, bootstrap over images.",
         "usual: crops of the whole image. Controls for blocks: same scale, crops of the whole image, in as "
         "many pairs and drawn from the range of areas that the blocks' crops are drawn from; same size, the blocks' "
-        "own crops, each moved to a random place in the image.",
+        "own crops, each moved to a random position in the image.",
         "area: of a crop, as a share of the image's (%). IoU: of the two crops (%). common: pairs that show a "
         "common object (%). objects: common objects a pair. different: pairs each of whose views shows an object, but "
         "none in common (%).",
     ]
-    if photographs > with_objects:
-        lines.append(f"of all: common, over all {photographs:,} images, those without an object included.")
+    if images > with_objects:
+        lines.append(f"of all: common, over all {images:,} images, those without an object included.")
     return lines
 
 
@@ -139,10 +139,10 @@ def _percent(fraction: float) -> str:
 
 
 def draw_curve(result: dict[str, Any]) -> bytes:
-    """A PNG with a panel for each share of a box that both crops must show.
+    """Plot the share of pairs with a common object against the overlap, as a PNG with a panel per share of a box.
 
     Args:
-        result: what ``metrics.json`` holds.
+        result: the content of ``metrics.json``.
     """
     shares = sorted(result["protocol"]["shares"])
     figure = Figure(figsize=(0.6 + _PANEL * len(shares), _HEIGHT), dpi=_DPI, layout="constrained")
@@ -164,8 +164,8 @@ def draw_curve(result: dict[str, Any]) -> bytes:
 
 
 def _draw_share(axes: Axes, result: dict[str, Any], share: float) -> None:
-    """One panel: a line for each kind of cropping that has overlaps, a level for the usual one."""
-    for kind, (colour, line, marker, label) in _STYLES.items():
+    """Draw a panel: a line for each type of cropping with overlaps, a level for the usual one."""
+    for kind, (color, line, marker, label) in _STYLES.items():
         points = [
             (row["overlap"], entry["common"], *entry["common_interval"])
             for row in result["results"]
@@ -174,8 +174,8 @@ def _draw_share(axes: Axes, result: dict[str, Any], share: float) -> None:
         ]
         overlaps, *heights = zip(*sorted(points), strict=True)
         means, lows, highs = ([100 * height for height in column] for column in heights)
-        axes.plot(overlaps, means, color=colour, linestyle=line, marker=marker, markersize=4, label=label)
-        axes.fill_between(overlaps, lows, highs, color=colour, alpha=0.15, linewidth=0)
+        axes.plot(overlaps, means, color=color, linestyle=line, marker=marker, markersize=4, label=label)
+        axes.fill_between(overlaps, lows, highs, color=color, alpha=0.15, linewidth=0)
     usual = next(row for row in result["results"] if row["cropping"] == "usual")
     level = next(entry["common"] for entry in usual["with_objects"]["shares"] if entry["share"] == share)
     axes.axhline(100 * level, color=INK, linewidth=1.2, linestyle=":", label=NAMES["usual"])

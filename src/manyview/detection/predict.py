@@ -1,4 +1,4 @@
-"""Detects objects in new images with a fine-tuned detector."""
+"""Detection of objects in new images with a fine-tuned detector."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def predict(run: StrPath, *, progress: Progress = no_progress, **options: Unpack
     ``COCO("found-images.json").loadRes("found.json")`` of pycocotools works; and the picture "found.png".
 
     Args:
-        run: the folder of a fine-tuning, or its detector.safetensors.
+        run: the folder of a fine-tuning run, or its detector.safetensors.
         progress: called as work goes on.
         **options: as ``PredictOptions`` declares them.
 
     Returns:
-        "results" (the file), "images" (the file), "picture" (the file or None), "photographs" (how many were read),
-        "objects" (how many were found), and "skipped" (a sentence for each image that cannot be read).
+        "results" (the file), "images" (the file), "picture" (the file or None), "photographs" (number of images read),
+        "objects" (number of detections), and "skipped" (a sentence for each image that cannot be read).
 
     Raises:
         UserError: no detector, no images or none that can be read, a setting out of range, or ``out`` is there
@@ -87,7 +87,7 @@ def predict(run: StrPath, *, progress: Progress = no_progress, **options: Unpack
 
 @dataclass
 class _Predictions:
-    """What was found, in which images, and which of them cannot be read."""
+    """Detections, the images they were searched in, and images that cannot be read."""
 
     results: list[dict[str, Any]] = field(default_factory=list)
     seen: list[dict[str, Any]] = field(default_factory=list)
@@ -97,11 +97,11 @@ class _Predictions:
 def _search(
     detector: Detector, files: ImageFiles, category_ids: Sequence[int], runtime: DetectionRuntime, progress: Progress
 ) -> _Predictions:
-    """Detect in all images, which are numbered from 1 in the order of their names."""
+    """Detect objects in all images, which are numbered from 1 in the order of their names."""
     found = _Predictions()
     pin = runtime.device.type == "cuda"
-    with closing(load_in_workers(_Decoded(files), workers=runtime.workers, pin=pin, batch_size=None)) as photographs:
-        for number, (name, pixels) in enumerate(zip(files, photographs, strict=True), start=1):
+    with closing(load_in_workers(_DecodedImages(files), workers=runtime.workers, pin=pin, batch_size=None)) as decoded:
+        for number, (name, pixels) in enumerate(zip(files, decoded, strict=True), start=1):
             progress(number - 1, len(files), "detecting")
             if isinstance(pixels, UnreadableImage):
                 found.skipped.append(f"{name}: {pixels.reason}")
@@ -115,7 +115,7 @@ def _search(
 
 
 def _check_output(file: Path, written: list[Path]) -> None:
-    """Refuse before any work what could not be written after it."""
+    """Refuse output files that could not be written, before any work."""
     if file.suffix.lower() != ".json":
         raise UserError(f"--out must name a .json file for the results, not {file}")
     for each in written:
@@ -124,8 +124,8 @@ def _check_output(file: Path, written: list[Path]) -> None:
     make_folder(file.parent)
 
 
-class _Decoded(Dataset[Tensor | UnreadableImage]):
-    """Images as pixels, or why there are none."""
+class _DecodedImages(Dataset[Tensor | UnreadableImage]):
+    """Dataset of decoded images, or why one cannot be read."""
 
     def __init__(self, files: ImageFiles) -> None:
         self.files = files

@@ -1,4 +1,4 @@
-"""A detector by the name of its architecture."""
+"""Builds a detector around a backbone, and checks that it holds all of the backbone's weights."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from manyview.options.detection import MAX_SIDE, REGIONS, TEST_PROPOSALS
 
 @dataclass(frozen=True)
 class WeightMatch:
-    """How much of a backbone stands in a detector, bit for bit; ``str`` of it is one line.
+    """How many of a backbone's weights a detector holds, bit for bit; ``str`` of it is one line.
 
     Attributes:
         network: the backbone's name.
         architecture: the detector's.
-        convolutions: how many of the backbone's convolutions have all their weights there, and how many there are.
-        norms: the same of the normalization layers, running statistics included.
-        absent: the backbone's names of the weights that are not there, or are others.
+        convolutions: how many of the backbone's convolutions the detector holds with all weights, and their number.
+        norms: the same for normalization layers, running statistics included.
+        absent: names in the backbone of weights that the detector lacks or has other values of.
     """
 
     network: str
@@ -58,10 +58,10 @@ def build_detector(
     pyramid_norm: bool = True,
     sync_batch_norm: bool = False,
 ) -> Detector:
-    """A Faster R-CNN, or with ``masks`` a Mask R-CNN, that starts with a backbone's weights.
+    """Build a Faster R-CNN, or with ``masks`` a Mask R-CNN, initialized with a backbone's weights.
 
-    All of the backbone's convolutions and norms stand in it, compared bit for bit. Everything else has random weights
-    from PyTorch's generator. Nothing is frozen; every norm follows the module's mode.
+    It holds all of the backbone's convolutions and norms, compared bit for bit. All other weights are drawn from
+    PyTorch's generator. Nothing is frozen; every norm follows the module's mode.
 
     Args:
         architecture: "c4" (MoCo's protocol; see ``models.c4``) or "fpn" (see ``models.fpn``).
@@ -69,16 +69,16 @@ def build_detector(
             detector's images.
         classes: without the background.
         masks: whether to predict masks.
-        short_sides: lengths in pixels of an image's short side, of which one is drawn each time in training.
+        short_sides: lengths in pixels of an image's short side, of which one is drawn for each training image.
         max_side: the long side is at most that.
         test_short_side: the short side in eval mode.
-        regions: regions of an image that train the heads; fewer than the protocol's 512 take less time and memory.
-        test_proposals: proposals of an image that reach the heads in eval mode; the protocol's is 1,000.
-        pyramid_norm: norms in the pyramid, as MoCo's protocol has them; ``c4`` has no pyramid.
-        sync_batch_norm: let every norm count over all processes, which PyTorch can do on CUDA devices.
+        regions: RoIs per image that train the heads; fewer than the protocol's 512 take less time and memory.
+        test_proposals: proposals per image that reach the heads in eval mode; the protocol's is 1,000.
+        pyramid_norm: norms in the pyramid, as in MoCo's protocol; ``c4`` has no pyramid.
+        sync_batch_norm: synchronize every norm over all processes, which PyTorch supports on CUDA devices.
 
     Returns:
-        the detector, in training mode, on the CPU or wherever the backbone is.
+        The detector in training mode, on the backbone's device.
 
     Raises:
         UserError: unknown architecture; a backbone that is no torchvision ResNet; a number out of range.
@@ -108,9 +108,7 @@ def _check(architecture: str, backbone: Backbone) -> None:
 
 
 def weight_name(architecture: str, name: str) -> str:
-    """The detector's name of a backbone's weight.
-
-    In ``c4`` the last stage is part of the box head, which is where a converter that knows only of bodies loses it.
+    """Name in the detector of a backbone's weight; in ``c4`` the last stage is part of the box head.
 
     Args:
         architecture: "c4" or "fpn".
@@ -122,11 +120,11 @@ def weight_name(architecture: str, name: str) -> str:
 
 
 def match_weights(detector: Detector, backbone: Backbone) -> WeightMatch:
-    """Compare each of a backbone's weights with what the detector has in its place, bit for bit.
+    """Compare each of a backbone's weights with the detector's, bit for bit.
 
     Args:
-        detector: as ``build_detector`` made it; once trained, nothing is the same.
-        backbone: what it was made from.
+        detector: as ``build_detector`` made it; training changes all of its weights.
+        backbone: that it was made from.
     """
     there = detector.state_dict()
     found = {

@@ -70,7 +70,7 @@ def test_the_pyramids_convolutions_have_norms_unless_asked_not_to(backbone: Back
         assert sum(isinstance(layer, nn.BatchNorm2d) for layer in layers) == norms
 
 
-def test_three_anchors_at_each_place_of_each_level(detector: Detector) -> None:
+def test_three_anchors_at_each_cell_of_each_level(detector: Detector) -> None:
     sizes = [(24, 32), (12, 16), (6, 8), (3, 4), (2, 2)]
     images = ImageList(torch.zeros(1, 3, 96, 128), [(96, 128)])
     anchors = detector.rpn.anchor_generator(images, [torch.zeros(1, 256, *size) for size in sizes])[0]
@@ -101,7 +101,7 @@ def test_each_level_brings_its_best_and_a_thousand_stay(detector: Detector, trai
     network.train()
 
 
-def test_regions_are_pooled_from_the_level_of_their_size(detector: Detector) -> None:
+def test_rois_are_pooled_from_the_level_of_their_size(detector: Detector) -> None:
     """224 pixels to P4, and a level up or down for each doubling (arXiv 1612.03144, Eq. 1), with the aligned offset."""
     features = {name: torch.randn(2, 256, 256 // 2**level, 256 // 2**level) for level, name in enumerate("0123")}
     sides = {20: 0, 111: 0, 113: 1, 223: 1, 225: 2, 447: 2, 449: 3, 1000: 3}

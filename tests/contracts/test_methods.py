@@ -162,7 +162,16 @@ def test_its_parts_are_told_of_and_heads_are_made_again(name: str) -> None:
 
 
 @every_method
-@pytest.mark.parametrize("settings", [{"views.kind": "whole"}, {"views.kind": "blocks"}], ids=["whole", "blocks"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"views.kind": "whole"},
+        {"views.kind": "blocks"},
+        {"views.kind": "both", "views.grid": [1, 2]},
+        {"views.kind": "groups", "views.groups": [{"scale": [0.3, 1.0]}, {"size": 8, "count": 4}]},
+    ],
+    ids=["whole", "blocks", "both", "two groups"],
+)
 def test_a_stopped_run_resumes_to_the_bit(
     name: str, settings: dict[str, Any], photographs: Path, tmp_path: Path
 ) -> None:

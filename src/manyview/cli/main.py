@@ -20,7 +20,6 @@ from manyview.cli.linear import linear
 from manyview.cli.neighbours import neighbours
 from manyview.cli.pretrain import pretrain
 from manyview.cli.probe import probe
-from manyview.cli.settings import settings
 from manyview.cli.views import views
 from manyview.errors import UserError
 from manyview.runtime import keep_freed_memory
@@ -37,6 +36,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def settings() -> None:
+    """List every setting that --set and --config take, with default and meaning.
+
+    Example: manyview settings
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from manyview.config.table import settings as rows
+
+    table = Table("key", "default", "meaning")
+    for row in rows():
+        table.add_row(*row)
+    Console().print(table)
+
+
 for verb in (
     pretrain,
     linear,

@@ -16,7 +16,7 @@ from manyview.evaluation.data import Data
 from manyview.evaluation.session import Features, LabeledEvaluation, report
 from manyview.evaluation.settings import EXTRACTED_ONCE, MetricSettings, describe_report
 from manyview.options.base import StrPath, recorded, select, verb
-from manyview.options.labelled import KnnOptions
+from manyview.options.labeled import KnnOptions
 from manyview.runs.progress import Progress, no_progress
 
 # Similarities held at a time: 32 MB of them, whatever the numbers of images.

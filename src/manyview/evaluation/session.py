@@ -20,7 +20,7 @@ from manyview.evaluation.features.extract import FeatureSettings, Pooled, combin
 from manyview.evaluation.metrics.multilabel import multilabel_report
 from manyview.evaluation.settings import MetricSettings, describe_features
 from manyview.options.base import StrPath, among, select
-from manyview.options.labelled import LabeledOptions
+from manyview.options.labeled import LabeledOptions
 from manyview.runs import atomic_write, provenance
 from manyview.runs.files import plain
 from manyview.runs.output import claim_folder

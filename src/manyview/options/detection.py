@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Annotated, Literal, Required, TypedDict
 
 from manyview.options.base import REQUIRED, Option, StrPath
-from manyview.options.labelled import Images, LabelProblems, ValImages
-from manyview.options.shared import Architecture, Computing
+from manyview.options.labeled import Images, LabelProblems, ValImages
+from manyview.options.shared import Architecture, ComputingOptions
 
 BATCH_SIZE, MAX_SIDE, REGIONS, TEST_PROPOSALS = 8, 1333, 512, 1000
 
@@ -69,7 +69,7 @@ class PredictedWith(TypedDict, total=False):
     ]
 
 
-class FineTuning(TypedDict, total=False):
+class TuningOptions(TypedDict, total=False):
     """How a detector is fine-tuned and measured."""
 
     val_images: ValImages
@@ -130,7 +130,7 @@ class FineTuning(TypedDict, total=False):
     seed: Annotated[int, Option(0, "Everything random follows from it.", recorded=True)]
 
 
-class FineTuneOptions(FineTunedOn, FineTuning, Computing, total=False):
+class FineTuneOptions(FineTunedOn, TuningOptions, ComputingOptions, total=False):
     """Options of ``fine_tune`` and ``manyview detect``."""
 
     backbone: Architecture
@@ -145,7 +145,7 @@ class FineTuneOptions(FineTunedOn, FineTuning, Computing, total=False):
     ]
 
 
-class PredictOptions(Computing, total=False):
+class PredictOptions(ComputingOptions, total=False):
     """Options of ``predict`` and ``manyview detect --predict``, of which the command shows those of ``fine_tune``."""
 
     images: Required[Annotated[StrPath, Option(REQUIRED, "Folder of images, searched recursively.")]]

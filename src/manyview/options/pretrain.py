@@ -52,7 +52,7 @@ SingleSettings = Annotated[
 ]
 
 
-class RunFolder(TypedDict, total=False):
+class PretrainFolders(TypedDict, total=False):
     """What a run learns from and where it is written: in Python, the first two arguments."""
 
     images: Photos

@@ -31,7 +31,7 @@ Result = Annotated[
 Architecture = Annotated[str | None, Option(None, "Architecture, where the weights do not say it themselves.")]
 
 
-class Computing(TypedDict, total=False):
+class ComputingOptions(TypedDict, total=False):
     """Where and how a backbone computes."""
 
     workers: Annotated[
@@ -45,7 +45,7 @@ class Computing(TypedDict, total=False):
         Option(
             "auto",
             "auto, cpu, cuda or mps.",
-            '"auto" (a CUDA accelerator if there is one), "cpu", "cuda", "cuda:1" or "mps".',
+            '"auto" (CUDA, Metal or CPU, the first there is), "cpu", "cuda", "cuda:1" or "mps".',
         ),
     ]
     precision: Annotated[

@@ -14,8 +14,10 @@ from manyview.detection.schedule import (
     statistics_seed,
     training_indices,
 )
-from manyview.detection.settings import RECIPES, read_sides
+from manyview.detection.settings import RECIPES, DetectionSettings, read_sides, settle
 from manyview.errors import UserError
+from manyview.options.base import defaults
+from manyview.options.detection import FineTuneOptions
 
 
 def settled(recipe: str, **options: Any) -> DetectionSettings:

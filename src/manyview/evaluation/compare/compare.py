@@ -13,7 +13,7 @@ from manyview.evaluation.compare.summary import PRETRAINED, common_fraction, sum
 from manyview.evaluation.compare.tables import as_csv, as_markdown
 from manyview.evaluation.session import RESULT_FILE, write_result
 from manyview.options.base import StrPath, verb
-from manyview.options.labelled import CompareOptions
+from manyview.options.labeled import CompareOptions
 from manyview.runs import atomic_write, provenance
 from manyview.runs.files import plain
 from manyview.runs.output import claim_folder

@@ -9,7 +9,7 @@ from manyview.evaluation.linear.training import LinearEvaluation
 from manyview.evaluation.resume import unfinished
 from manyview.evaluation.session import LabeledEvaluation
 from manyview.options.base import StrPath, verb
-from manyview.options.labelled import LinearOptions
+from manyview.options.labeled import LinearOptions
 from manyview.runs.progress import Progress, no_progress
 
 

@@ -13,7 +13,7 @@ from manyview.evaluation.metrics.precision_recall import precision_recall, talli
 from manyview.evaluation.metrics.scores import LabeledScores, Matrix
 from manyview.evaluation.metrics.thresholds import LOGIT_THRESHOLD, Rule, Threshold, best_thresholds
 from manyview.options.base import Option, select, verb
-from manyview.options.labelled import AveragePrecision, Figures
+from manyview.options.labeled import AveragePrecision, Figures
 from manyview.runs.progress import Progress, no_progress
 
 HALF, LOGIT, TOP_3, BEST_F1 = "p>=0.5", "logit>=0.6", "top-3", "best F1 on train"

@@ -20,7 +20,7 @@ from manyview.evaluation.neighbours.index import Nearest, Part, Vectors
 from manyview.evaluation.neighbours.sources import BLOCKS, Extracted, Source, Stored
 from manyview.images import find_images
 from manyview.options.base import StrPath, recorded, select, verb
-from manyview.options.unlabelled import NeighboursOptions
+from manyview.options.unlabeled import NeighboursOptions
 from manyview.runs import provenance
 from manyview.runs.progress import Progress, no_progress
 

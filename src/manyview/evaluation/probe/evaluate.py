@@ -17,7 +17,7 @@ from manyview.evaluation.probe.classifiers import FOLDS, ProbeSettings, draw, pr
 from manyview.evaluation.session import Features, LabeledEvaluation
 from manyview.evaluation.settings import EXTRACTED_ONCE, MetricSettings
 from manyview.options.base import StrPath, recorded, select, verb
-from manyview.options.labelled import ProbeOptions
+from manyview.options.labeled import ProbeOptions
 from manyview.runs import atomic_write
 from manyview.runs.files import plain
 from manyview.runs.progress import Progress, no_progress

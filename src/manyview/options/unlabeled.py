@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Required, TypedDict
 
 from manyview.options.base import REQUIRED, Option, StrPath
-from manyview.options.shared import Architecture, Computing, Pool, Result, Size
+from manyview.options.shared import Architecture, ComputingOptions, Pool, Result, Size
 
 if TYPE_CHECKING:
     from torch import nn
@@ -51,7 +51,7 @@ class Embedding(TypedDict, total=False):
     ]
 
 
-class EmbedOptions(ImageFolder, Embedding, Computing, total=False):
+class EmbedOptions(ImageFolder, Embedding, ComputingOptions, total=False):
     """Options of ``embed`` and ``manyview embed``."""
 
     backbone: Architecture
@@ -115,13 +115,13 @@ class Search(TypedDict, total=False):
     batch_size: Annotated[int, Option(64, "Images, or blocks, at a time.")]
 
 
-class NeighboursOptions(ImageFolder, Search, Computing, total=False):
+class NeighboursOptions(ImageFolder, Search, ComputingOptions, total=False):
     """Options of ``nearest_neighbours`` and ``manyview neighbours``."""
 
     backbone: Architecture
 
 
-class Sample(TypedDict, total=False):
+class SampleOptions(TypedDict, total=False):
     """Of which images weights are checked."""
 
     images: Required[
@@ -180,7 +180,7 @@ class CheckDraws(TypedDict, total=False):
     seed: Annotated[int, Option(0, "Of the sample, the views and the untrained backbone.", recorded=True)]
 
 
-class CheckWeightsOptions(Sample, CheckDraws, Computing, total=False):
+class CheckWeightsOptions(SampleOptions, CheckDraws, ComputingOptions, total=False):
     """Options of ``check_weights`` and ``manyview check-weights``."""
 
     backbone: Annotated[

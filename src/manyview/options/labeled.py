@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Required, TypedDict
 
 from manyview.options.base import REQUIRED, Option, StrPath
-from manyview.options.shared import Architecture, Computing, Pool, Result, Size
+from manyview.options.shared import Architecture, ComputingOptions, Pool, Result, Size
 
 Difficult = Literal["ignore", "positive"]
 Problems = Literal["refuse", "skip"]
@@ -35,7 +35,7 @@ class ResultFolder(TypedDict, total=False):
     out: Result
 
 
-class LabelledImages(TypedDict, total=False):
+class LabeledImages(TypedDict, total=False):
     """The images and labels of an evaluation."""
 
     images: Required[Images]
@@ -72,7 +72,7 @@ class ReadLabels(TypedDict, total=False):
     label_problems: LabelProblems
 
 
-class Features(TypedDict, total=False):
+class FeatureOptions(TypedDict, total=False):
     """Which features of labeled images are taken."""
 
     pool: Pool
@@ -100,7 +100,7 @@ class Figures(TypedDict, total=False):
     ]
 
 
-class LabeledOptions(LabelledImages, ResultFolder, ReadLabels, Features, Computing, total=False):
+class LabeledOptions(LabeledImages, ResultFolder, ReadLabels, FeatureOptions, ComputingOptions, total=False):
     """What every evaluation on labeled images takes."""
 
     random_init: RandomInit
@@ -186,15 +186,15 @@ class LinearDraws(TypedDict, total=False):
 
 
 class LinearOptions(
-    LabelledImages,
+    LabeledImages,
     ResultFolder,
     ReadLabels,
     LinearProtocol,
-    Features,
+    FeatureOptions,
     HeadOptions,
     Figures,
     LinearDraws,
-    Computing,
+    ComputingOptions,
     total=False,
 ):
     """Options of ``linear_evaluation`` and ``manyview linear``."""
@@ -236,7 +236,9 @@ class KnnDraws(TypedDict, total=False):
     seed: Annotated[int, Option(0, "Of the bootstrap and the untrained backbone.", recorded=True)]
 
 
-class KnnOptions(LabelledImages, ResultFolder, ReadLabels, Features, Voting, Figures, KnnDraws, Computing, total=False):
+class KnnOptions(
+    LabeledImages, ResultFolder, ReadLabels, FeatureOptions, Voting, Figures, KnnDraws, ComputingOptions, total=False
+):
     """Options of ``knn_evaluation`` and ``manyview knn``."""
 
     backbone: Architecture
@@ -296,7 +298,7 @@ class Untrained(TypedDict, total=False):
 
 
 class ProbeOptions(
-    LabelledImages, ProbeFolder, ReadLabels, Features, Probing, Figures, Untrained, Computing, total=False
+    LabeledImages, ProbeFolder, ReadLabels, FeatureOptions, Probing, Figures, Untrained, ComputingOptions, total=False
 ):
     """Options of ``low_label_evaluation`` and ``manyview probe``."""
 

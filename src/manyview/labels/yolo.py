@@ -124,7 +124,7 @@ def _readable(files: LabelFiles, problems: list[Problem]) -> Iterator[tuple[str,
 
 
 def _read_labels(files: LabelFiles) -> Contents:
-    """Read label files, each for the image of the same name and place; an empty one is for an image without objects.
+    """Read label files, each for the image of the same relative name; an empty one is for an image without objects.
 
     Classes are named by ``classes.txt`` or ``data.yaml`` (see ``_class_names``), or by their numbers.
 
@@ -153,7 +153,7 @@ def _read_labels(files: LabelFiles) -> Contents:
 
 
 def _read_objects(files: LabelFiles, masks: bool) -> DetectionContents:
-    """Read label files, each for the image of the same name and place.
+    """Read label files, each for the image of the same relative name.
 
     Args:
         files: the label files.

@@ -164,16 +164,16 @@ def test_shares_out_of_range(share: float) -> None:
         measure(images([(9, 9)], [[]]), WHOLE, (0.5, share))
 
 
-def test_kinds_of_cropping() -> None:
+def test_types_of_cropping() -> None:
     usual, blocks = WholeViewsConfig(), BlockViewsConfig(scale=(0.1, 0.9), ratio=(0.5, 2.0), size=32)
-    kinds = croppings(blocks, usual, (0.0, 0.35))
-    assert [(kind.kind, kind.overlap) for kind in kinds] == [
+    found = croppings(blocks, usual, (0.0, 0.35))
+    assert [(each.name, each.overlap) for each in found] == [
         ("usual", None),
-        *[(kind, overlap) for overlap in (0.0, 0.35) for kind in ("blocks", "control", "moved")],
+        *[(name, overlap) for overlap in (0.0, 0.35) for name in ("blocks", "control", "moved")],
     ]
-    assert kinds[0].views is usual
-    assert kinds[4].views == blocks.model_copy(update={"overlap": 0.35})
-    control = kinds[5].views
+    assert found[0].views is usual
+    assert found[4].views == blocks.model_copy(update={"overlap": 0.35})
+    control = found[5].views
     assert isinstance(control, WholeViewsConfig)
     assert control.scale == pytest.approx((0.1 * 0.85**2, 0.9 * 0.85**2), rel=1e-5)
     assert (control.pairs, control.ratio) == (4, (0.5, 2.0))

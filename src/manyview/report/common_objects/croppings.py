@@ -24,13 +24,13 @@ class Cropping:
     """A type of cropping whose pairs are counted.
 
     Attributes:
-        kind: "usual", crops of the whole image; "blocks"; "control", crops of the whole image in as many
+        name: "usual", crops of the whole image; "blocks"; "control", crops of the whole image in as many
             pairs as blocks and at their scale; "moved", the blocks' own crops, each moved to a random position.
         overlap: of the blocks, or of the blocks that it is a control for.
         views: how its views are sampled.
     """
 
-    kind: CroppingType
+    name: CroppingType
     overlap: float | None
     views: BlockViewsConfig | WholeViewsConfig
 
@@ -94,7 +94,7 @@ def sample_crops(
     ]
     crops = np.array(nested, dtype=np.int64).reshape(len(nested), views_per_image(views) // 2, 2, 4)
     return (
-        _move(crops, sizes, np.random.default_rng((seed, epoch, *indices[:1]))) if cropping.kind == "moved" else crops
+        _move(crops, sizes, np.random.default_rng((seed, epoch, *indices[:1]))) if cropping.name == "moved" else crops
     )
 
 

@@ -54,7 +54,7 @@ def summarize(measures: PairMeasures, seed: int) -> dict[str, Any]:
 def _describe(cropping: Cropping) -> dict[str, Any]:
     views = cropping.views
     return {
-        "cropping": cropping.kind,
+        "cropping": cropping.name,
         "overlap": cropping.overlap,
         "pairs": views_per_image(views) // 2,
         "scale": list(views.scale),
@@ -77,18 +77,18 @@ def _means(
 
 def _differences(measures: PairMeasures, draws: Float64[np.ndarray, "draws croppings shares"]) -> list[dict[str, Any]]:
     """Blocks minus controls: how many more pairs show a common object."""
-    numbers = {(cropping.kind, cropping.overlap): number for number, cropping in enumerate(measures.croppings)}
+    numbers = {(cropping.name, cropping.overlap): number for number, cropping in enumerate(measures.croppings)}
     common = measures.per_share[:, :, _COMMON, measures.has_object].mean(axis=2)
     rows = []
-    for (kind, overlap), number in numbers.items():
-        if kind not in ("control", "moved"):
+    for (name, overlap), number in numbers.items():
+        if name not in ("control", "moved"):
             continue
         blocks = numbers["blocks", overlap]
         for level, share in enumerate(measures.shares):
             rows.append(
                 {
                     "overlap": overlap,
-                    "minus": kind,
+                    "minus": name,
                     "share": share,
                     "common": float(common[blocks, level] - common[number, level]),
                     "common_interval": _interval(draws[:, blocks, level] - draws[:, number, level]),

@@ -165,12 +165,12 @@ def draw_curve(result: dict[str, Any]) -> bytes:
 
 def _draw_share(axes: Axes, result: dict[str, Any], share: float) -> None:
     """Draw a panel: a line for each type of cropping with overlaps, a level for the usual one."""
-    for kind, (color, line, marker, label) in _STYLES.items():
+    for name, (color, line, marker, label) in _STYLES.items():
         points = [
             (row["overlap"], entry["common"], *entry["common_interval"])
             for row in result["results"]
             for entry in row["with_objects"]["shares"]
-            if row["cropping"] == kind and entry["share"] == share
+            if row["cropping"] == name and entry["share"] == share
         ]
         overlaps, *heights = zip(*sorted(points), strict=True)
         means, lows, highs = ([100 * height for height in column] for column in heights)

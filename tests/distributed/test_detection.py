@@ -12,21 +12,21 @@ from torch import Tensor
 from torch.multiprocessing.spawn import start_processes
 
 from manyview.detection.checkpoint import load_detector
-from manyview.detection.detect import Computing, find_objects
+from manyview.detection.detect import DetectionRuntime, find_objects
 from manyview.detection.precise_bn import measure_norms
 from manyview.labels import read_annotations
 from tests.helpers.processes import joined
 from tests.helpers.shapes import tune_tiny, write_shapes
 
 COUNT = 5
-COMPUTING = Computing(torch.device("cpu"), "float32", 0)
+RUNTIME = DetectionRuntime(torch.device("cpu"), "float32", 0)
 
 
 def found(folder: Path) -> list[dict[str, Any]]:
     """What a detector finds in the five images."""
     detector, _ = load_detector(folder / "one")
     labels = read_annotations(folder / "labels.json", folder)
-    return find_objects(detector, labels, folder, COMPUTING)
+    return find_objects(detector, labels, folder, RUNTIME)
 
 
 def statistics(batches: list[Tensor]) -> tuple[Tensor, Tensor]:

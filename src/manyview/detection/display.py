@@ -1,4 +1,4 @@
-"""What fine-tuning shows while it works."""
+"""Progress of fine-tuning on the terminal."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _SHORT = {
 
 
 class DetectionDisplay(BarDisplay):
-    """A progress bar on a terminal, a line now and then elsewhere; silent on all processes but the first.
+    """A progress bar on a terminal, elsewhere a line every half a minute; enabled on the first process only.
 
     Args:
         iterations: of the whole run.
         enabled: whether to show anything.
-        console: where; unset: the standard error.
+        console: where it is shown; unset: standard error.
     """
 
     def __init__(self, iterations: int, *, enabled: bool = True, console: Console | None = None) -> None:
@@ -39,7 +39,7 @@ class DetectionDisplay(BarDisplay):
         self._measuring = self._progress.add_task("", total=1, visible=False, status="")
 
     def update(self, iteration: int, losses: Mapping[str, float], clock: StepClock) -> None:
-        """Show the state after so many iterations: the time left, and the sum of the losses with its parts."""
+        """Show the iterations done, the time left, and the sum of the losses with its parts."""
         left = (self.iterations - iteration) * clock.seconds_per_step
         parts = ", ".join(f"{short} {losses[name]:.2f}" for name, short in _SHORT.items() if name in losses)
         status = f"left {spell(left)}  loss {losses['loss']:.3f} ({parts})  waiting for data {clock.waiting:.0%}"
@@ -47,7 +47,7 @@ class DetectionDisplay(BarDisplay):
         self._log(f"iteration {iteration:,}/{self.iterations:,}  {status}", now=iteration == self.iterations)
 
     def measuring(self, done: int, total: int, what: str) -> None:
-        """Show how far something beside the training is; on a terminal it disappears when done."""
+        """Show the progress of a phase other than training; on a terminal its bar disappears when done."""
         if done == 0:
             self._measuring_since = time.monotonic()
         took = time.monotonic() - self._measuring_since
@@ -59,7 +59,7 @@ class DetectionDisplay(BarDisplay):
             self._log(f"{what} {done:,}/{total:,}  {status}")
 
     def _log(self, text: str, *, now: bool = False) -> None:
-        """Where there is no bar, print a line if the last one is some time ago, or now."""
+        """Print a line where there is no bar, if the last one is half a minute old or ``now`` is set."""
         if self.console.is_terminal or not (now or time.monotonic() - self._line_at >= _SECONDS_BETWEEN_LINES):
             return
         self._line_at = time.monotonic()

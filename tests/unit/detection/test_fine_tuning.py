@@ -199,10 +199,10 @@ def test_a_run_is_not_resumed_in_another_way(shapes: Path, stopped: Path) -> Non
     other = shapes.parent.parent / "other.json"
     other.write_text(json.dumps(labels))
     count = len(labels["annotations"])
-    told = (
+    message = (
         rf'way: train\.objects was {count + 1}, now {count}; train\.fingerprint was "\w+\.\.\., now "\w+\.\.\.; resume'
     )
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         tune_tiny(shapes, stopped, resume=True, train_labels=other)
 
 

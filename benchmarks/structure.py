@@ -91,8 +91,7 @@ def read_sources(checkout: Path) -> list[Source]:
 
 def measure(sources: Sequence[Source]) -> dict[str, str]:
     """Every figure by its name, as text for a table."""
-    functions = [node for _, node in _functions(sources)]
-    lengths = [_length(node) - _docstring_length(node) for node in functions]
+    lengths = [_length(node) - _docstring_length(node) for _, node in functions(sources)]
     median, high = (percentile(lengths, share) for share in (50, 90))
     return {
         **_files(sources),
@@ -124,7 +123,7 @@ def _files(sources: Sequence[Source]) -> dict[str, str]:
 
 
 def _parameters(sources: Sequence[Source]) -> dict[str, str]:
-    found = [(parameters(node), node.name, source) for source, node in _functions(sources)]
+    found = [(parameters(node), node.name, source) for source, node in functions(sources)]
     found.sort(key=lambda item: (-item[0], item[2].path, item[1]))
     wide = [(name, source) for count, name, source in found if count > PARAMETERS]
     others = sum(not is_verb(name, source.path) for name, source in wide)
@@ -139,7 +138,7 @@ def _parameters(sources: Sequence[Source]) -> dict[str, str]:
     }
 
 
-def _functions(sources: Iterable[Source]) -> Iterator[tuple[Source, Function]]:
+def functions(sources: Iterable[Source]) -> Iterator[tuple[Source, Function]]:
     for source in sources:
         for node in source.nodes(ast.FunctionDef, ast.AsyncFunctionDef):
             yield source, node

@@ -1,6 +1,9 @@
-"""Executes every jaxtyping annotation of the package under beartype, whatever test is run."""
+"""Executes every jaxtyping annotation of the package under beartype, whatever test is run; marks what takes long."""
 
 import os
+from pathlib import Path
+
+import pytest
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 # Several test processes share the cores; threads that wait for each other would take many times as long.
@@ -9,3 +12,41 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from jaxtyping import install_import_hook
 
 _hook = install_import_hook("manyview", "beartype.beartype")
+
+# What starts processes, trains for many steps, or exports large networks: folders and files below tests/.
+SLOW = (
+    "contracts/test_exporters.py",
+    "contracts/test_methods.py",
+    "distributed",
+    "examples",
+    "runs",
+    "unit/backbones/test_checkpoint_formats.py",
+    "unit/backbones/test_networks.py",
+    "unit/benchmarks",
+    "unit/cli",
+    "unit/detection/test_c4_and_fpn_run.py",
+    "unit/detection/test_detect_prediction.py",
+    "unit/detection/test_fine_tuning.py",
+    "unit/detection/test_fine_tuning_learns.py",
+    "unit/evaluation/embed",
+    "unit/evaluation/health",
+    "unit/evaluation/linear",
+    "unit/evaluation/neighbours",
+    "unit/evaluation/test_imports.py",
+    "unit/export",
+    "unit/images/test_loading_in_workers.py",
+    "unit/options/test_declaration.py",
+    "unit/recipes",
+    "unit/report/test_views_picture.py",
+    "unit/training",
+    "unit/views/test_block_views.py",
+    "unit/views/test_sampling.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    root = Path(__file__).parent
+    for item in items:
+        path = item.path.relative_to(root).as_posix()
+        if any(path == slow or path.startswith(f"{slow}/") for slow in SLOW):
+            item.add_marker(pytest.mark.slow)

@@ -52,16 +52,25 @@ def resolve_device(name: str, setting: str = "device") -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise UserError(f'unknown {setting} {name!r}: use "auto", "cpu", "cuda", "cuda:1" or "mps"') from None
-    available = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if not available.get(device.type, False):
-        raise UserError(f'the {setting} {name!r} is not available here: use "auto" or "cpu"')
+    missing = _missing(device)
+    if missing:
+        raise UserError(f'the {setting} {name!r} is not available here ({missing}): use "auto" or "cpu"')
     if device.type == "cuda" and int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > 1 and str(device) != own:
         raise UserError(f'several processes need an accelerator each: use "cuda", not {name!r}')
     return device
+
+
+def _missing(device: torch.device) -> str:
+    """Why this machine has no such device; "" where it has."""
+    import torch
+
+    if device.type == "cuda" and not torch.cuda.is_available():
+        return "PyTorch sees no CUDA device"
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        return f"there are only {torch.cuda.device_count()} CUDA devices"
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        return "PyTorch sees no Metal device"
+    return "" if device.type in ("cpu", "cuda", "mps") else "it is no device to compute on"
 
 
 def resolve_precision(name: str) -> str:

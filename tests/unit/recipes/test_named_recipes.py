@@ -100,7 +100,7 @@ def test_out_is_needed(photos: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"training.device": "cuda"}, 'the training.device \'cuda\' is not available here: use "auto" or "cpu"'),
+        ({"training.device": "cuda"}, "PyTorch sees no CUDA device"),
         ({"training.device": "tpv"}, 'unknown training.device \'tpv\': use "auto", "cpu"'),
         ({"backbone.name": "resnet81"}, "unknown backbone 'resnet81'; did you mean resnet"),
     ],

@@ -1,4 +1,4 @@
-"""The same labels, written in every format, read equal."""
+"""What every label format promises: the same labels, written in each, are read equal."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from manyview.labels import ImageLabels, read_labels
+from manyview.labels.formats import FORMATS
 
 CLASSES = ["aeroplane", "dog_small", "no", "traffic light", "Übung"]
 NAMES = [
@@ -95,6 +96,11 @@ def as_yolo(folder: Path, values: np.ndarray) -> Path:
 
 
 VOC: list[Writer] = [as_lists, as_listed_classes, as_annotations, as_listed_annotations]
+WRITERS: dict[str, list[Writer]] = {"csv": [as_csv], "coco": [as_coco], "voc": VOC, "yolo": [as_yolo]}
+
+
+def test_every_format_is_tried() -> None:
+    assert WRITERS.keys() == {form.name for form in FORMATS if form.labels}
 
 
 @pytest.fixture
@@ -114,7 +120,7 @@ def check(labels: ImageLabels, targets: np.ndarray, ignored: np.ndarray | None) 
     assert labels.skipped == ()
 
 
-@pytest.mark.parametrize("write_as", [as_csv, as_coco, as_yolo, *VOC])
+@pytest.mark.parametrize("write_as", [write_as for writers in WRITERS.values() for write_as in writers])
 def test_labels_without_difficult_ones(tmp_path: Path, images: Path, write_as: Writer) -> None:
     values = np.where(VALUES == 0, -1, VALUES)
     labels = read_labels(write_as(tmp_path, values), images)

@@ -7,10 +7,10 @@ from typing import Unpack
 
 from manyview.cli.command import command
 from manyview.options.shared import Weights
-from manyview.options.unlabelled import CheckedViews, CheckWeightsOptions, Sample
+from manyview.options.unlabeled import CheckedImages, CheckedViews, CheckWeightsOptions
 
 
-@command(Weights, Sample, CheckedViews, CheckWeightsOptions)
+@command(Weights, CheckedImages, CheckedViews, CheckWeightsOptions)
 def check_weights(weights: Path, recipe: str | None, **options: Unpack[CheckWeightsOptions]) -> None:
     """Measure weights without labels, and say in a sentence whether they are healthy or collapsed.
 

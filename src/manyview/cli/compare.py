@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from manyview.cli.command import command
-from manyview.options.labelled import CompareOptions, Evaluations
+from manyview.options.labeled import CompareOptions, Evaluations
 
 
 @command(Evaluations, CompareOptions)

@@ -7,7 +7,7 @@ from typing import Unpack
 
 from manyview.cli.command import command
 from manyview.options.shared import Weights
-from manyview.options.unlabelled import EmbedOptions
+from manyview.options.unlabeled import EmbedOptions
 
 
 @command(Weights, EmbedOptions)

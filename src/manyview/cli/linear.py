@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Unpack
 
 from manyview.cli.command import command
-from manyview.options.labelled import LinearOptions
+from manyview.options.labeled import LinearOptions
 from manyview.options.shared import Weights
 
 

@@ -7,7 +7,7 @@ from typing import Unpack
 
 from manyview.cli.command import command
 from manyview.options.shared import Weights
-from manyview.options.unlabelled import ImageFolder, NeighboursOptions, Picture
+from manyview.options.unlabeled import ImageFolder, NeighboursOptions, Picture
 
 
 @command(Weights, ImageFolder, Picture, NeighboursOptions)

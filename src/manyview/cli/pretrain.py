@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Unpack
 
 from manyview.cli.command import command
-from manyview.options.pretrain import PretrainOptions, RunFolder
+from manyview.options.pretrain import PretrainFolders, PretrainOptions
 
 
-@command(RunFolder, PretrainOptions)
+@command(PretrainFolders, PretrainOptions)
 def pretrain(images: Path | None, out: Path | None, **options: Unpack[PretrainOptions]) -> None:
     """Pre-train a backbone on a folder of unlabeled images.
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Unpack
 
 from manyview.cli.command import command
-from manyview.options.labelled import ProbeOptions
+from manyview.options.labeled import ProbeOptions
 from manyview.options.shared import Weights
 
 

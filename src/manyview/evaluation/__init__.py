@@ -7,8 +7,8 @@ from manyview.evaluation.health.check import check_weights
 from manyview.evaluation.knn import knn_evaluation
 from manyview.evaluation.linear.evaluate import linear_evaluation
 from manyview.evaluation.metrics.bootstrap import bootstrap, summarise
+from manyview.evaluation.metrics.decisions import best_thresholds
 from manyview.evaluation.metrics.multilabel import multilabel_metrics, multilabel_report
-from manyview.evaluation.metrics.thresholds import best_thresholds
 from manyview.evaluation.neighbours.search import nearest_neighbours
 from manyview.evaluation.probe.evaluate import low_label_evaluation
 from manyview.evaluation.tables import format_check, format_table

@@ -16,7 +16,7 @@ _LISTED = 100
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledPhotographs:
+class LabeledSplit:
     """A label file, what it says, and the folder its names are relative to.
 
     Attributes:
@@ -51,8 +51,8 @@ class LabelledPhotographs:
 class Data:
     """Images to learn from and images to measure on, with the same classes."""
 
-    train: LabelledPhotographs
-    val: LabelledPhotographs
+    train: LabeledSplit
+    val: LabeledSplit
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -102,11 +102,11 @@ class Sources:
 
     def _part(
         self, file: str | os.PathLike[str], folder: str | os.PathLike[str], classes: Sequence[str] | None = None
-    ) -> LabelledPhotographs:
+    ) -> LabeledSplit:
         labels = read_labels(
             Path(file), Path(folder), classes=classes, difficult=self.difficult, problems=self.label_problems
         )
-        return LabelledPhotographs(Path(file), Path(folder), labels, self.difficult)
+        return LabeledSplit(Path(file), Path(folder), labels, self.difficult)
 
 
 def bounded(entries: Sequence[str], limit: int) -> dict[str, Any]:

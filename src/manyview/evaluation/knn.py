@@ -13,10 +13,10 @@ from torch.nn import functional as F
 
 from manyview.errors import require
 from manyview.evaluation.data import Data
-from manyview.evaluation.session import Features, LabeledEvaluation, report
+from manyview.evaluation.session import LabeledEvaluation, SplitFeatures, report
 from manyview.evaluation.settings import EXTRACTED_ONCE, MetricSettings, describe_report
 from manyview.options.base import StrPath, recorded, select, verb
-from manyview.options.labelled import KnnOptions
+from manyview.options.labeled import KnnOptions
 from manyview.runs.progress import Progress, no_progress
 
 # Similarities held at a time: 32 MB of them, whatever the numbers of images.
@@ -151,7 +151,7 @@ def _votes(
     return torch.exp((cosines - best[:, :1].clamp(min=-1)) / temperature) * chosen
 
 
-def _measure(name: str, features: Features, data: Data, settings: KnnSettings, progress: Progress) -> Mapping[str, Any]:
+def _measure(name: str, features: SplitFeatures, data: Data, settings: KnnSettings, progress: Progress) -> Mapping[str, Any]:
     """The report on one backbone's features."""
     targets = torch.from_numpy(data.train.labels.targets)
     left_out = data.train.labels.ignored

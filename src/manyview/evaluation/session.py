@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from manyview import distributed
 from manyview.backbones import Backbone, load_backbone
 from manyview.backbones.build import untrained
-from manyview.evaluation.data import Data, LabelledPhotographs, Sources
+from manyview.evaluation.data import Data, LabeledSplit, Sources
 from manyview.evaluation.features.extract import FeatureSettings, Pooled, combine, extract
 from manyview.evaluation.metrics.multilabel import multilabel_report
 from manyview.evaluation.settings import MetricSettings, describe_features
 from manyview.options.base import StrPath, among, select
-from manyview.options.labelled import LabeledOptions
+from manyview.options.labeled import LabeledOptions
 from manyview.runs import atomic_write, provenance
 from manyview.runs.files import plain
 from manyview.runs.output import claim_folder
@@ -31,7 +31,7 @@ RESULT_FILE = "metrics.json"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Features:
+class SplitFeatures:
     """Pooled features of the training and the validation images, in the order of their labels."""
 
     train: Float64[Tensor, "images dim"]
@@ -85,7 +85,7 @@ class LabeledEvaluation:
         protocol = describe_features(extraction, data, Path(weights), pretrained)
         return cls(out, data, {"pretrained": pretrained, **beside}, extraction, protocol, origin, start)
 
-    def features(self, progress: Progress) -> Iterator[tuple[str, Features]]:
+    def features(self, progress: Progress) -> Iterator[tuple[str, SplitFeatures]]:
         """The name of each network with its features of both parts, extracted one network after the other.
 
         They are in main memory and in float64, in which what follows computes.
@@ -101,7 +101,7 @@ class LabeledEvaluation:
                 ).double()
                 for part, phase in ((self.data.train, "training"), (self.data.val, "validation"))
             )
-            yield name, Features(train, val)
+            yield name, SplitFeatures(train, val)
 
     def finish(self, evaluation: str, protocol: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
         """The evaluation as plain data, which is also written to metrics.json if anything is to be written.
@@ -131,7 +131,7 @@ class LabeledEvaluation:
 
 def extract_part(
     network: nn.Module,
-    part: LabelledPhotographs,
+    part: LabeledSplit,
     settings: FeatureSettings,
     progress: Progress,
     phase: str,

@@ -16,7 +16,7 @@ from manyview.evaluation.data import Data, bounded
 from manyview.evaluation.features.backbone import bands, normalisation
 from manyview.evaluation.features.extract import FeatureSettings
 from manyview.evaluation.metrics.bootstrap import INTERVALS
-from manyview.options.labelled import AveragePrecision, Compatibility
+from manyview.options.labeled import AveragePrecision, Compatibility
 from manyview.runs import sha256
 from manyview.runtime import resolve_device, resolve_precision
 

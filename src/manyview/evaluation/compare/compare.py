@@ -13,7 +13,7 @@ from manyview.evaluation.compare.summary import PRETRAINED, common_fraction, sum
 from manyview.evaluation.compare.tables import as_csv, as_markdown
 from manyview.evaluation.session import RESULT_FILE, write_result
 from manyview.options.base import StrPath, verb
-from manyview.options.labelled import CompareOptions
+from manyview.options.labeled import CompareOptions
 from manyview.runs import atomic_write, provenance
 from manyview.runs.files import plain
 from manyview.runs.output import claim_folder
@@ -74,9 +74,9 @@ def _result(groups: Sequence[Group], baseline: str) -> dict[str, Any]:
     shared = {key: value for key, value in compared(first.protocol).items() if key not in different}
     protocol = {
         "evaluation": KIND,
-        "kind": first.kind.tag,
-        "title": first.kind.title,
-        "headline": [key for key in first.kind.headline if key in shared],
+        "kind": first.type.tag,
+        "title": first.type.title,
+        "headline": [key for key in first.type.headline if key in shared],
         "baseline": baseline,
         "deviation": "sample standard deviation (n - 1) over a group's evaluations; of one evaluation, over its draws",
         "classes": first.classes,

@@ -41,7 +41,7 @@ class Group:
 
 
 @dataclass(slots=True)
-class _Found:
+class _UnnamedGroup:
     """A group without a name yet: ``folder`` where all evaluations of a folder are in it."""
 
     members: list[Evaluation] = field(default_factory=list)
@@ -62,8 +62,8 @@ def make_groups(evaluations: Iterable[Path], named: Mapping[str, Iterable[Path]]
         UserError: if one cannot be read or is given twice, a group's members differ in more than a repetition may,
             the evaluations are of different kinds or classes, or there are fewer than two.
     """
-    singles: list[_Found] = []
-    found: list[_Found] = []
+    singles: list[_UnnamedGroup] = []
+    found: list[_UnnamedGroup] = []
     for given in evaluations:
         members = [read(file) for file in find(given)]
         if len(members) == 1 and given.resolve() in (members[0].file.resolve(), members[0].file.resolve().parent):
@@ -75,7 +75,7 @@ def make_groups(evaluations: Iterable[Path], named: Mapping[str, Iterable[Path]]
                 new[0].folder = given
         found += new
     made = {name: tuple(read(file) for path in paths for file in find(path)) for name, paths in named.items()}
-    automatic = unique_names([[group.folder] if group.folder else _places(group.members) for group in found])
+    automatic = unique_names([[group.folder] if group.folder else _locations(group.members) for group in found])
     if taken := set(automatic) & set(made):
         raise UserError(f"there are two groups called {min(taken)}: give the one of --group another name")
     groups = [Group(name, tuple(group.members)) for name, group in zip(automatic, found, strict=True)]
@@ -84,18 +84,18 @@ def make_groups(evaluations: Iterable[Path], named: Mapping[str, Iterable[Path]]
     return groups
 
 
-def _places(members: Sequence[Evaluation]) -> list[Path]:
-    return [member.place for member in members]
+def _locations(members: Sequence[Evaluation]) -> list[Path]:
+    return [member.location for member in members]
 
 
-def _join(members: Iterable[Evaluation], groups: Sequence[_Found], *, together: bool) -> list[_Found]:
+def _join(members: Iterable[Evaluation], groups: Sequence[_UnnamedGroup], *, together: bool) -> list[_UnnamedGroup]:
     """Put evaluations into the groups that they repeat; those that repeat none make new ones, which are returned."""
-    new: list[_Found] = []
+    new: list[_UnnamedGroup] = []
     for member in members:
         fitting = (group for group in (*groups, *new) if _belongs(member, group.members, together))
         home = next(fitting, None)
         if home is None:
-            home = _Found()
+            home = _UnnamedGroup()
             new.append(home)
         home.members.append(member)
     return new
@@ -104,7 +104,7 @@ def _join(members: Iterable[Evaluation], groups: Sequence[_Found], *, together: 
 def _belongs(one: Evaluation, members: Sequence[Evaluation], together: bool) -> bool:
     """Whether an evaluation repeats all of a group; ``together`` if they stand in one folder."""
     first = members[0]
-    if one.kind is not first.kind or any(_draw_of(one) == _draw_of(member) for member in members):
+    if one.type is not first.type or any(_draw_of(one) == _draw_of(member) for member in members):
         return False
     if material(one.protocol, circumstances=not together) != material(first.protocol, circumstances=not together):
         return False
@@ -140,15 +140,15 @@ def _made(name: str, members: tuple[Evaluation, ...]) -> Group:
     if not members:
         raise UserError(f"the group {name} has no evaluation: name at least one")
     for place, member in enumerate(members):
-        if place and member.kind is members[0].kind:
+        if place and member.type is members[0].type:
             _refuse_other_protocol(name, members[0], member)
         twin = next((other for other in members[:place] if _draw_of(other) == _draw_of(member)), None)
         if twin is not None:
             raise UserError(
-                f"{twin.place} and {member.place}, of the group {name}, have the same weights and the same seed: "
+                f"{twin.location} and {member.location}, of the group {name}, have the same weights and the same seed: "
                 "neither repeats the other"
             )
-    configs = {str(member.place): [config] for member in members if (config := _run_settings(member))}
+    configs = {str(member.location): [config] for member in members if (config := _run_settings(member))}
     runs = [f"{name} joins runs of different settings: {sentence(*item)}" for item in differing(configs).items()]
     return Group(name, members, tuple(runs))
 
@@ -157,7 +157,7 @@ def _refuse_other_protocol(name: str, one: Evaluation, other: Evaluation) -> Non
     settings, others = material(one.protocol), material(other.protocol)
     for key in {**settings, **others}:
         if settings.get(key) != others.get(key):
-            values = {str(one.place): [settings.get(key)], str(other.place): [others.get(key)]}
+            values = {str(one.location): [settings.get(key)], str(other.location): [others.get(key)]}
             raise UserError(
                 f"the evaluations of the group {name} do not repeat one another: {sentence(key, values)}; "
                 "compare them as groups of their own"
@@ -172,22 +172,22 @@ def _check(groups: Sequence[Group]) -> None:
     first = members[0]
     seen: dict[str, Evaluation] = {}
     for member in members:
-        if member.kind is not first.kind:
+        if member.type is not first.type:
             raise UserError(
-                f"{first.place} is of manyview {first.kind.tag} and {member.place} of manyview {member.kind.tag}: "
+                f"{first.location} is of manyview {first.type.tag} and {member.location} of manyview {member.type.tag}: "
                 "compare one kind of evaluation at a time"
             )
         if member.classes != first.classes:
             raise UserError(
-                f"{first.place} and {member.place} have different classes ({_classes(first, member)}): their figures "
+                f"{first.location} and {member.location} have different classes ({_classes(first, member)}): their figures "
                 "cannot be compared"
             )
         twin = seen.setdefault(_identity(member), member)
         if twin.file.resolve() == member.file.resolve() and twin is not member:
-            raise UserError(f"{member.place} is given twice: give each evaluation once")
+            raise UserError(f"{member.location} is given twice: give each evaluation once")
         if twin is not member:
             raise UserError(
-                f"{twin.place} and {member.place} are the same evaluation, of the same weights with the same seed: "
+                f"{twin.location} and {member.location} are the same evaluation, of the same weights with the same seed: "
                 "give one of them"
             )
 

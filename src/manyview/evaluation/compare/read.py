@@ -1,6 +1,6 @@
 """Finding evaluations on the disk and reading them.
 
-Another evaluation that can be compared is an entry of ``KINDS``: its tag, the shape of its results, and how those
+Another evaluation that can be compared is an entry of ``TYPES``: its tag, the shape of its results, and how those
 become points.
 """
 
@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 
 from manyview.errors import UserError
-from manyview.evaluation.metrics.precision_recall import OVERALL, PER_CLASS
+from manyview.evaluation.metrics.decisions import OVERALL, PER_CLASS
 from manyview.evaluation.session import RESULT_FILE
 from manyview.runs import RunFolder
 
@@ -70,7 +70,7 @@ def _curve(entries: list[Drawn]) -> tuple[Point, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class EvaluationType:
     """An evaluation that can be compared.
 
     Attributes:
@@ -88,10 +88,10 @@ class Kind:
     points: Callable[[Any], tuple[Point, ...]] = _single
 
 
-KINDS = (
-    Kind("linear", "Multi-label linear evaluation", ("pool", "size", "cached", "epochs", "threshold")),
-    Kind("knn", "Multi-label kNN", ("pool", "size", "neighbours", "temperature", "threshold")),
-    Kind(
+TYPES = (
+    EvaluationType("linear", "Multi-label linear evaluation", ("pool", "size", "cached", "epochs", "threshold")),
+    EvaluationType("knn", "Multi-label kNN", ("pool", "size", "neighbours", "temperature", "threshold")),
+    EvaluationType(
         "probe",
         "One-vs-rest linear classification on a part of the labels",
         ("pool", "size", "classifier", "scaling", "costs"),
@@ -138,7 +138,7 @@ class Evaluation:
     """
 
     file: Path
-    kind: Kind
+    kind: EvaluationType
     protocol: Mapping[str, Any]
     points: Mapping[str, tuple[Point, ...]]
 
@@ -201,7 +201,7 @@ def read(file: Path) -> Evaluation:
     if not isinstance(protocol, dict):
         raise UserError(f"{file} is not the result of an evaluation: give that of manyview {_VERBS}")
     tag = content.get("evaluation", _OLDER_TAGS.get(str(protocol.get("evaluation"))))
-    kind = next((kind for kind in KINDS if kind.tag == tag), None)
+    kind = next((kind for kind in TYPES if kind.tag == tag), None)
     if kind is None:
         what = next((f" ({protocol[key]})" for key in ("evaluation", "kind") if key in protocol), "")
         raise UserError(f"{file} is of another kind{what}: compare takes results of manyview {_VERBS}")

@@ -30,7 +30,7 @@ class Cell(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class TextTable:
+class ComparisonTable:
     """A table of words.
 
     Attributes:
@@ -119,7 +119,7 @@ def percent(fraction: float | None, sign: str = "") -> str:
     return "-" if fraction is None else f"{round(100 * fraction, 1) + 0.0:{sign}.1f}"  # + 0.0: never -0.0
 
 
-def _tables(result: dict[str, Any], classes: int | None, *, numbered: bool) -> list[TextTable]:
+def _tables(result: dict[str, Any], classes: int | None, *, numbered: bool) -> list[ComparisonTable]:
     tables = [_overall(result)]
     if any(row["difference"] is not None for row in result["results"]):
         tables.append(_differences(result))
@@ -128,7 +128,7 @@ def _tables(result: dict[str, Any], classes: int | None, *, numbered: bool) -> l
     return tables
 
 
-def _overall(result: dict[str, Any]) -> TextTable:
+def _overall(result: dict[str, Any]) -> ComparisonTable:
     """Mean and deviation of each metric."""
     rows = result["results"]
     best = _best(rows)
@@ -144,7 +144,7 @@ def _overall(result: dict[str, Any]) -> TextTable:
     header = (*_head_columns(rows), *METRICS, "n")
     title = f"{result['protocol']['title']} (%)"
     words, sections = len(_head_columns(rows)), _sections(rows, cells)
-    return TextTable(title, header, words, sections, (_settings(result),), tuple(_notes(result)))
+    return ComparisonTable(title, header, words, sections, (_settings(result),), tuple(_notes(result)))
 
 
 def _best(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[float | None, str], float]:
@@ -157,7 +157,7 @@ def _best(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[float | None, str], f
     return {key: max(values) for key, values in means.items() if len(values) > 1}
 
 
-def _differences(result: dict[str, Any]) -> TextTable:
+def _differences(result: dict[str, Any]) -> ComparisonTable:
     """The differences of the means to the baseline's."""
     rows = [row for row in result["results"] if row["difference"] is not None]
 
@@ -166,10 +166,10 @@ def _differences(result: dict[str, Any]) -> TextTable:
 
     header = (*_head_columns(rows), *METRICS)
     title = f"Difference to {result['protocol']['baseline']} (points)"
-    return TextTable(title, header, len(_head_columns(rows)), _sections(rows, cells))
+    return ComparisonTable(title, header, len(_head_columns(rows)), _sections(rows, cells))
 
 
-def _classes(result: dict[str, Any], count: int | None, numbered: bool) -> TextTable:
+def _classes(result: dict[str, Any], count: int | None, numbered: bool) -> ComparisonTable:
     """Average precision of each class; with numbers above the columns where names would not fit."""
     protocol, others = result["protocol"], other_groups(result)
     entries = class_differences(result, count)
@@ -189,18 +189,18 @@ def _classes(result: dict[str, Any], count: int | None, numbered: bool) -> TextT
         for entry in entries
     )
     if not numbered:
-        return TextTable(title, ("class", "val", protocol["baseline"], *others), 1, (rows,))
+        return ComparisonTable(title, ("class", "val", protocol["baseline"], *others), 1, (rows,))
     numbers = tuple(map(str, range(1, len(others) + 1)))
     names = tuple(f"{number}: {name}" for number, name in zip(numbers, others, strict=True))
-    return TextTable(title, ("class", "val", "base", *numbers), 1, (rows,), names)
+    return ComparisonTable(title, ("class", "val", "base", *numbers), 1, (rows,), names)
 
 
-def _evaluations(result: dict[str, Any]) -> TextTable:
+def _evaluations(result: dict[str, Any]) -> ComparisonTable:
     sections = tuple(
         tuple((Cell(name), *(Cell(str(member[key])) for key in ("file", "weights", "seed"))) for member in members)
         for name, members in result["groups"].items()
     )
-    return TextTable("Evaluations", ("group", "file", "weights", "seed"), 4, sections)
+    return ComparisonTable("Evaluations", ("group", "file", "weights", "seed"), 4, sections)
 
 
 def _head_columns(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -265,7 +265,7 @@ def _overlap(one: Sequence[float], other: Sequence[float]) -> bool:
     return one[0] <= other[1] and other[0] <= one[1]
 
 
-def _rich(table: TextTable) -> Table:
+def _rich(table: ComparisonTable) -> Table:
     drawn = Table(pad_edge=False)
     for place, name in enumerate(table.header):
         number = place >= table.words
@@ -288,7 +288,7 @@ def _rich_cell(cell: Cell) -> Text:
     return text
 
 
-def _markdown(table: TextTable) -> str:
+def _markdown(table: ComparisonTable) -> str:
     rules = ["---"] * table.words + ["---:"] * (len(table.header) - table.words)
     rows = [[_markdown_cell(cell) for cell in row] for section in table.sections for row in section]
     return "\n".join("| " + " | ".join(row) + " |" for row in [[_escaped(name) for name in table.header], rules, *rows])

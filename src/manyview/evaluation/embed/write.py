@@ -27,7 +27,7 @@ from manyview.evaluation.settings import describe_extraction
 from manyview.images import ImageFiles, find_images
 from manyview.images.skipped import SkippedImages
 from manyview.options.base import StrPath, recorded, select, verb
-from manyview.options.unlabelled import EmbedOptions
+from manyview.options.unlabeled import EmbedOptions
 from manyview.pooling import pool as pool_maps
 from manyview.runs import atomic_write, provenance
 from manyview.runs.output import claim_files

@@ -26,7 +26,7 @@ Boxes = Callable[[int, int], Sequence[Box]]
 """From an image's width and height to parts of it."""
 
 Views = UInt8[np.ndarray, "views channels size size"] | UInt16[np.ndarray, "views channels size size"]
-Place = tuple[int, int, int]
+ImageEntry = tuple[int, int, int]
 """Index of an image, its width and its height."""
 
 MIN_SIZE = 8
@@ -36,21 +36,21 @@ CROPS = ("warp", "center")
 _CENTER = 0.875
 
 
-class Batch(NamedTuple):
+class ImageBatch(NamedTuple):
     """Some images.
 
     Attributes:
         pixels: (images, views, channels, S, S), 8 or 16 bits, of those that can be read; None if none can.
-        places: of each of those.
+        read: of each of those.
         unreadable: the others.
     """
 
     pixels: Tensor | None
-    places: list[Place]
+    read: list[ImageEntry]
     unreadable: list[Unreadable]
 
 
-class ImageDataset(Dataset[tuple[Views, Place] | Unreadable]):
+class ImageDataset(Dataset[tuple[Views, ImageEntry] | Unreadable]):
     """Views of images of S x S pixels each; item (epoch, index) is all views of one image.
 
     Args:
@@ -72,12 +72,12 @@ class ImageDataset(Dataset[tuple[Views, Place] | Unreadable]):
         max_pixels: int = 200_000_000,
     ) -> None:
         self.files, self.size, self.views, self.bands, self.max_pixels = files, size, views, bands, max_pixels
-        self.colours = (0, 1, 2) if bands == "rgb" else rgb_bands
+        self.rgb_bands = (0, 1, 2) if bands == "rgb" else rgb_bands
 
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, place: tuple[int, int]) -> tuple[Views, Place] | Unreadable:
+    def __getitem__(self, place: tuple[int, int]) -> tuple[Views, ImageEntry] | Unreadable:
         epoch, index = place
         path = self.files.path(index)
         try:
@@ -86,12 +86,12 @@ class ImageDataset(Dataset[tuple[Views, Place] | Unreadable]):
             return Unreadable(index, path, error.reason)
         height, width = image.shape[:2]
         views = self.views(width, height, epoch, index)
-        return render_views(image, views, self.size, rgb=self.colours), (index, width, height)
+        return render_views(image, views, self.size, rgb=self.rgb_bands), (index, width, height)
 
 
 def load(
     images: ImageDataset, batches: Iterable[Sequence[tuple[int, int]]], *, workers: int | None, pin: bool = False
-) -> Iterator[Batch]:
+) -> Iterator[ImageBatch]:
     """Batches of images, in order, whatever the number of workers.
 
     Args:
@@ -127,11 +127,11 @@ def in_batches(indices: Sequence[int], batch_size: int) -> Iterator[list[tuple[i
         yield [(0, index) for index in indices[start : start + batch_size]]
 
 
-def _collate(items: list[tuple[Views, Place] | Unreadable]) -> Batch:
+def _collate(items: list[tuple[Views, ImageEntry] | Unreadable]) -> ImageBatch:
     read = [item for item in items if not isinstance(item, Unreadable)]
     unreadable = [item for item in items if isinstance(item, Unreadable)]
     pixels = torch.from_numpy(np.stack(same_depth([views for views, _ in read]))) if read else None
-    return Batch(pixels, [place for _, place in read], unreadable)
+    return ImageBatch(pixels, [place for _, place in read], unreadable)
 
 
 def fixed_views(

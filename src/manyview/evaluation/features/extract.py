@@ -18,7 +18,7 @@ from manyview.evaluation.features.dataset import (
     CROPS,
     MIN_SIZE,
     ImageDataset,
-    Place,
+    ImageEntry,
     fixed_views,
     in_batches,
     load,
@@ -151,12 +151,12 @@ class Maps:
 
     Attributes:
         maps: (images, views, D, h, w), on the backbone's device.
-        places: index, width and height of each of the images.
+        read: index, width and height of each of the images.
         unreadable: images of the batch that could not be read.
     """
 
     maps: Float32[Tensor, "images views dim rows columns"]
-    places: list[Place]
+    read: list[ImageEntry]
     unreadable: list[Unreadable]
 
 
@@ -184,13 +184,13 @@ def feature_maps(
         UserError: the network fails on images of this size, or gives features that are not finite.
     """
     pin = network.device.type == "cuda"
-    for pixels, places, unreadable in load(images, in_batches(indices, batch_size), workers=workers, pin=pin):
+    for pixels, read, unreadable in load(images, in_batches(indices, batch_size), workers=workers, pin=pin):
         if pixels is None:
-            yield Maps(torch.empty(0, 0, 0, 0, 0), places, unreadable)
+            yield Maps(torch.empty(0, 0, 0, 0, 0), read, unreadable)
             continue
         maps = network(pixels.flatten(0, 1))
         require(bool(maps.isfinite().all()), _NOT_FINITE)
-        yield Maps(maps.unflatten(0, tuple(pixels.shape[:2])), places, unreadable)
+        yield Maps(maps.unflatten(0, tuple(pixels.shape[:2])), read, unreadable)
 
 
 @dataclass
@@ -238,15 +238,15 @@ def features_in_views(
     frozen = {name: FrozenBackbone(network, device, precision) for name, network in networks.items()}
     parts: dict[str, list[Tensor]] = {name: [] for name in networks}
     found: list[Unreadable] = []
-    done, phase = 0, "photographs"
+    done, phase = 0, "images"
     progress(done, len(indices), phase)
     batches = in_batches(indices, BATCH_SIZE)
-    for pixels, places, unreadable in load(images, batches, workers=workers, pin=device.type == "cuda"):
+    for pixels, read, unreadable in load(images, batches, workers=workers, pin=device.type == "cuda"):
         found += unreadable
         if pixels is not None:
             for name, network in frozen.items():
                 pooled = pooling.pool(network(pixels.flatten(0, 1)), "avg").cpu()
                 parts[name].append(pooled.unflatten(0, tuple(pixels.shape[:2])))
-        done += len(places) + len(unreadable)
+        done += len(read) + len(unreadable)
         progress(done, len(indices), phase)
     return FeaturesInViews({name: torch.cat(batches) for name, batches in parts.items() if batches}, found)

@@ -30,7 +30,7 @@ from manyview.evaluation.settings import describe_loading, describe_pixels, desc
 from manyview.images import find_images
 from manyview.measures import ALPHA_REQ_RANKS, alignment, alpha_req, collapse_std, effective_rank, uniformity
 from manyview.options.base import StrPath, recorded, verb
-from manyview.options.unlabelled import CheckWeightsOptions
+from manyview.options.unlabeled import CheckWeightsOptions
 from manyview.runs import RunFolder, provenance
 from manyview.runs.output import claim_folder
 from manyview.runs.progress import Progress, no_progress

@@ -2,15 +2,46 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Unpack
 
+import numpy as np
+import torch
+from jaxtyping import Float32, Float64
+from torch import Tensor, nn
+
+from manyview import distributed
+from manyview.evaluation.data import Data, LabeledSplit
+from manyview.evaluation.features.backbone import FrozenBackbone, bands
+from manyview.evaluation.features.dataset import ImageDataset, load_readable, random_crops, random_views
+from manyview.evaluation.features.extract import FeatureSettings, combine
+from manyview.evaluation.linear.head import (
+    FeatureBatch,
+    HeadSettings,
+    HeadTraining,
+    new_head,
+    shuffled_batches,
+    train_head,
+)
 from manyview.evaluation.linear.settings import LinearSettings, describe, of_recipe
-from manyview.evaluation.linear.training import LinearEvaluation
-from manyview.evaluation.resume import unfinished
-from manyview.evaluation.session import LabeledEvaluation
+from manyview.evaluation.metrics.average_precision import average_precisions, mean_over_classes, rank
+from manyview.evaluation.metrics.scores import LabeledScores
+from manyview.evaluation.resume import Unfinished, unfinished
+from manyview.evaluation.session import LabeledEvaluation, extract_part, report
+from manyview.images import ImageFiles
 from manyview.options.base import StrPath, verb
-from manyview.options.labelled import LinearOptions
+from manyview.options.labeled import LinearOptions
+from manyview.pooling import pool as pool_features
 from manyview.runs.progress import Progress, no_progress
+from manyview.runtime import resolve_device, single_thread
+
+# The stream of random numbers that decides which images an epoch takes mirrored.
+_FLIPS = 1
+
+PooledFeatures = Float32[Tensor, "images dim"]
 
 
 @verb(LinearOptions)
@@ -51,3 +82,188 @@ def linear_evaluation(
         if begun.out is not None:
             kept.remove()
     return result
+
+
+class LinearEvaluation:
+    """Linear evaluation on the same data in the same way, of one backbone after the other.
+
+    Args:
+        data: images and labels.
+        settings: how the head is trained and measured.
+        extraction: how features are extracted.
+        kept: where what is done is kept for resuming.
+        progress: called as work goes on.
+    """
+
+    def __init__(
+        self,
+        data: Data,
+        settings: LinearSettings,
+        extraction: FeatureSettings,
+        kept: Unfinished,
+        progress: Progress,
+    ) -> None:
+        self.data, self.settings, self.extraction, self.kept, self.progress = data, settings, extraction, kept, progress
+        self.device = resolve_device(extraction.device)
+
+    def measure(self, name: str, network: nn.Module) -> dict[str, Any]:
+        """The report on one backbone, with the epoch that was measured and the losses."""
+        # Extracted before the training, so that an unreadable image shows at once.
+        val = self._features(name, network, self.data.val, "validation")
+        train = self._features(name, network, self.data.train, "training")
+        targets = known_targets(self.data.train).to(self.device)
+        training, best = self._take_up(name, train.shape[1])
+        batches = self._batches(name, network, train, targets, training.epoch)
+
+        def after_epoch(training: HeadTraining) -> None:
+            if self.settings.measured == "best":
+                best.consider(training, self._map(probabilities(training.head, val)))
+            tensors = {**training.tensors(), **best.tensors()}
+            self.kept.save(name, training.epoch, tensors, {"losses": training.losses, "maps": best.maps})
+
+        with single_thread() if self.settings.cached else contextlib.nullcontext():
+            train_head(
+                batches,
+                training,
+                len(targets),
+                after_epoch=after_epoch,
+                progress=self.progress,
+                phase=f"{name}: training the linear head",
+            )
+        best.choose(training)
+        scores = report(
+            self.data,
+            probabilities(training.head, train),
+            probabilities(training.head, val),
+            self.settings.metrics,
+            resamples=self.settings.resamples,
+            seed=self.settings.head.seed,
+            progress=lambda done, total, phase: self.progress(done, total, f"{name}: {phase}"),
+        )
+        epochs = {"measured_epoch": best.epoch or training.epoch, "epochs": training.epoch}
+        by_epoch = {"mAP_by_epoch": best.maps} if best.maps else {}
+        return {**scores, **epochs, "loss_by_epoch": training.losses, **by_epoch}
+
+    def _take_up(self, name: str, dim: int) -> tuple[HeadTraining, BestEpoch]:
+        """A new head, or the one whose training was stopped."""
+        head = new_head(dim, len(self.data.classes), self.settings.head.seed).to(self.device)
+        training, best = HeadTraining(head, self.settings.head), BestEpoch([], {})
+        checkpoint = self.kept.load(name)
+        if checkpoint is not None:
+            training.restore(checkpoint.tensors, checkpoint.state["losses"])
+            best = BestEpoch.restored(checkpoint.state["maps"], checkpoint.tensors)
+        return training, best
+
+    def _features(
+        self, name: str, network: nn.Module, part: LabeledSplit, phase: str, flip: bool = False
+    ) -> PooledFeatures:
+        pooled = self.kept.tensors(
+            f"{name}-{phase}".replace(" ", "-"),
+            lambda: extract_part(network, part, self.extraction, self.progress, f"{name}: {phase} features", flip),
+        )
+        return combine(pooled, self.extraction.pool).to(self.device)
+
+    def _batches(
+        self, name: str, network: nn.Module, train: PooledFeatures, targets: Tensor, first_epoch: int
+    ) -> Iterator[FeatureBatch]:
+        if not self.settings.cached:
+            return self._augmented_batches(network, targets, first_epoch)
+        mirrored = None
+        if self.settings.flips:
+            mirrored = self._features(name, network, self.data.train, "mirrored training", flip=True)
+        return cached_batches(train, mirrored, targets, self.settings.head, first_epoch)
+
+    def _augmented_batches(self, network: nn.Module, targets: Tensor, first_epoch: int) -> Iterator[FeatureBatch]:
+        """Batches of features of images decoded, cropped and mirrored anew; each process makes its share."""
+        settings, extraction = self.settings.head, self.extraction
+        frozen = FrozenBackbone(network, self.device, extraction.precision)
+        files = ImageFiles(self.data.train.folder, self.data.train.labels.names)
+        views = partial(random_views, config=random_crops(extraction.size), seed=settings.seed)
+        images = ImageDataset(files, extraction.size, views, bands(network))
+        own = (distributed.share(places) for places in shuffled_batches(settings, len(images), first_epoch))
+        loaded = load_readable(images, own, workers=extraction.workers, pin=self.device.type == "cuda")
+        for places, pixels in zip(shuffled_batches(settings, len(images), first_epoch), loaded, strict=True):
+            features = distributed.gather_shares(pool_features(frozen(pixels), extraction.pool), len(places))
+            yield features, targets[torch.tensor([index for _, index in places], device=self.device)]
+
+    def _map(self, scores: Float64[Tensor, "images classes"]) -> float:
+        """Validation mAP, by which epochs are chosen; -1 where no class has a validation image."""
+        labels = self.data.val.labels
+        ranking = rank(LabeledScores.check(scores, labels.targets, labels.ignored))
+        found = average_precisions(ranking, np.ones((len(scores), 1)), self.settings.metrics.average_precision)
+        return float(np.nan_to_num(mean_over_classes(found).item(), nan=-1))
+
+
+@dataclass(slots=True)
+class BestEpoch:
+    """The head of the epoch of the best validation mAP so far; nothing where the last epoch is measured.
+
+    Attributes:
+        maps: validation mAP of each epoch.
+        head: "weight" and "bias" of the best; of equal ones, the first.
+    """
+
+    maps: list[float]
+    head: dict[str, Tensor]
+
+    @property
+    def epoch(self) -> int | None:
+        """The best epoch, counted from 1."""
+        return 1 + self.maps.index(max(self.maps)) if self.maps else None
+
+    def consider(self, training: HeadTraining, mean_average_precision: float) -> None:
+        """Keep the head of the epoch that has just ended, if it is the best."""
+        self.maps.append(mean_average_precision)
+        if self.epoch == training.epoch:
+            self.head = {name: value.detach().cpu().clone() for name, value in training.head.named_parameters()}
+
+    def choose(self, training: HeadTraining) -> None:
+        """Give the training's head the weights of the best epoch."""
+        if self.head:
+            training.head.load_state_dict(self.head)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The head, named for a checkpoint."""
+        return {f"best.{name}": value for name, value in self.head.items()}
+
+    @classmethod
+    def restored(cls, maps: list[float], tensors: Mapping[str, Tensor]) -> BestEpoch:
+        """From a checkpoint that holds ``tensors()`` beside others."""
+        own = {name.removeprefix("best."): value for name, value in tensors.items() if name.startswith("best.")}
+        return cls(list(maps), own)
+
+
+def probabilities(head: nn.Linear, features: PooledFeatures) -> Float64[Tensor, "images classes"]:
+    """Of each class, in main memory; in float64 far more confident predictions keep their order than in float32."""
+    with torch.no_grad():
+        return torch.sigmoid(head(features).cpu().double())
+
+
+def known_targets(part: LabeledSplit) -> Float32[Tensor, "images classes"]:
+    """0 or 1, and nan where a label is left out."""
+    targets = torch.from_numpy(part.labels.targets).float()
+    if part.labels.ignored is not None:
+        targets[torch.from_numpy(part.labels.ignored).bool()] = torch.nan
+    return targets
+
+
+def cached_batches(
+    features: PooledFeatures,
+    mirrored: PooledFeatures | None,
+    targets: Float32[Tensor, "images classes"],
+    settings: HeadSettings,
+    first_epoch: int = 0,
+) -> Iterator[FeatureBatch]:
+    """Batches of features extracted before; with ``mirrored``, each epoch takes either with probability .5."""
+    for places in shuffled_batches(settings, len(features), first_epoch):
+        indices = torch.tensor([index for _, index in places], device=features.device)
+        chosen = features[indices]
+        if mirrored is not None:
+            flipped = flipped_images(settings.seed, places[0][0], len(features)).to(features.device)[indices]
+            chosen = torch.where(flipped[:, None], mirrored[indices], chosen)
+        yield chosen, targets[indices]
+
+
+def flipped_images(seed: int, epoch: int, images: int) -> Tensor:
+    """Which images an epoch takes mirrored, each with probability .5, by (seed, epoch) alone."""
+    return torch.from_numpy(np.random.default_rng((seed, epoch, _FLIPS)).random(images) < 0.5)

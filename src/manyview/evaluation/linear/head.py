@@ -57,7 +57,7 @@ class HeadSettings:
         return math.ceil(images / self.batch_size)
 
 
-def shuffled_places(settings: HeadSettings, images: int, first_epoch: int = 0) -> Iterator[list[tuple[int, int]]]:
+def shuffled_batches(settings: HeadSettings, images: int, first_epoch: int = 0) -> Iterator[list[tuple[int, int]]]:
     """The (epoch, index) of every batch from an epoch on, each epoch in an order drawn from (seed, epoch) alone."""
     for epoch in range(first_epoch, settings.epochs):
         order = np.random.default_rng((settings.seed, epoch)).permutation(images).tolist()

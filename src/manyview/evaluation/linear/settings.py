@@ -9,10 +9,10 @@ from typing import Any
 from manyview.backbones.build import UNTRAINED
 from manyview.errors import UserError, require
 from manyview.evaluation.linear.head import INITIAL_STD, HeadSettings
-from manyview.evaluation.metrics.thresholds import LOGIT_THRESHOLD
+from manyview.evaluation.metrics.decisions import LOGIT_THRESHOLD
 from manyview.evaluation.settings import MetricSettings, describe_report
 from manyview.options.base import recorded, select
-from manyview.options.labelled import LinearOptions
+from manyview.options.labeled import LinearOptions
 
 RECIPES = MappingProxyType(
     {

@@ -13,10 +13,9 @@ from jaxtyping import Float64
 
 from manyview.errors import UserError
 from manyview.evaluation.metrics.average_precision import average_precisions, mean_over_classes, rank
-from manyview.evaluation.metrics.precision_recall import OVERALL, PER_CLASS, precision_recall, tallies
+from manyview.evaluation.metrics.decisions import OVERALL, PER_CLASS, Rule, Threshold, precision_recall, tallies
 from manyview.evaluation.metrics.scores import LabeledScores, Matrix
-from manyview.evaluation.metrics.thresholds import Rule, Threshold
-from manyview.options.labelled import AveragePrecision
+from manyview.options.labeled import AveragePrecision
 from manyview.runs.progress import Progress, no_progress
 
 Interval = tuple[float, float]

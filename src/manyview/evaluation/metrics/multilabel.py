@@ -1,6 +1,6 @@
 """Multi-label metrics: average precision, and precision, recall and F1 overall and per class (paper Section 4.1)."""
 
-# The types of ``ReportOptions`` are read when the program runs: no annotation may be put off by ``from __future__``.
+# The annotations of ``ReportOptions`` are evaluated at run time: no ``from __future__ import annotations`` here.
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypedDict, Unpack
 
@@ -9,11 +9,17 @@ import numpy as np
 from manyview.errors import UserError
 from manyview.evaluation.metrics.average_precision import average_precisions, mean_over_classes, rank
 from manyview.evaluation.metrics.bootstrap import Resampling, intervals
-from manyview.evaluation.metrics.precision_recall import precision_recall, tallies
+from manyview.evaluation.metrics.decisions import (
+    LOGIT_THRESHOLD,
+    Rule,
+    Threshold,
+    best_thresholds,
+    precision_recall,
+    tallies,
+)
 from manyview.evaluation.metrics.scores import LabeledScores, Matrix
-from manyview.evaluation.metrics.thresholds import LOGIT_THRESHOLD, Rule, Threshold, best_thresholds
 from manyview.options.base import Option, select, verb
-from manyview.options.labelled import AveragePrecision, Figures
+from manyview.options.labeled import AveragePrecision, Figures
 from manyview.runs.progress import Progress, no_progress
 
 HALF, LOGIT, TOP_3, BEST_F1 = "p>=0.5", "logit>=0.6", "top-3", "best F1 on train"
@@ -32,7 +38,7 @@ def multilabel_metrics(
 ) -> dict[str, Any]:
     """Metrics of multi-label predictions, as fractions of 1.
 
-    Definitions: ``manyview.evaluation.metrics.precision_recall``.
+    Definitions: ``manyview.evaluation.metrics.decisions``.
 
     Where a quotient has nothing to divide by it counts as 0: OP when nothing is predicted, OR when nothing is
     positive, the term of a class never predicted in CP and of a class without positives in CR, F1 when precision and

@@ -15,12 +15,12 @@ class Part:
     """Which part of which image a vector is of.
 
     Attributes:
-        photograph: its index.
+        image: its index.
         number: of the part among those of its image, from 0.
         box: where it lies, in the image's pixels.
     """
 
-    photograph: int
+    image: int
     number: int
     box: Box
 
@@ -55,14 +55,14 @@ class Nearest:
 
     def __init__(self, queries: Vectors, k: int) -> None:
         assert k >= 1
-        self._queries, self._photographs, self._k = _unit(queries.values), queries.parts[:, 0], k
+        self._queries, self._images, self._k = _unit(queries.values), queries.parts[:, 0], k
         self._cosines: Float64[np.ndarray, "queries found"] = np.zeros((len(queries.values), 0))
         self._parts: Int64[np.ndarray, "queries found 6"] = np.zeros((len(queries.values), 0, 6), dtype=np.int64)
 
     def add(self, vectors: Vectors) -> None:
         """Look at more vectors."""
         cosines = np.clip(self._queries @ _unit(vectors.values).T, -1, 1)
-        cosines[self._photographs[:, None] == vectors.parts[:, 0]] = -np.inf
+        cosines[self._images[:, None] == vectors.parts[:, 0]] = -np.inf
         cosines = np.concatenate([self._cosines, cosines], axis=1)
         parts = np.broadcast_to(vectors.parts, (len(cosines), *vectors.parts.shape))
         parts = np.concatenate([self._parts, parts], axis=1)
@@ -79,8 +79,8 @@ class Nearest:
 
 def as_part(numbers: Int64[np.ndarray, " numbers"]) -> Part:
     """A part from its six numbers."""
-    photograph, number, left, top, right, bottom = numbers.tolist()
-    return Part(photograph, number, (left, top, right, bottom))
+    image, number, left, top, right, bottom = numbers.tolist()
+    return Part(image, number, (left, top, right, bottom))
 
 
 def _unit(vectors: Float[np.ndarray, "vectors dim"]) -> Float64[np.ndarray, "vectors dim"]:

@@ -17,10 +17,10 @@ from manyview.errors import UserError, require
 from manyview.evaluation.features.backbone import bands
 from manyview.evaluation.features.extract import FeatureSettings
 from manyview.evaluation.neighbours.index import Nearest, Part, Vectors
-from manyview.evaluation.neighbours.sources import BLOCKS, Extracted, Source, Stored
+from manyview.evaluation.neighbours.sources import BLOCKS, Extracted, FeatureSource, Stored
 from manyview.images import find_images
 from manyview.options.base import StrPath, recorded, select, verb
-from manyview.options.unlabelled import NeighboursOptions
+from manyview.options.unlabeled import NeighboursOptions
 from manyview.runs import provenance
 from manyview.runs.progress import Progress, no_progress
 
@@ -102,7 +102,7 @@ def nearest_neighbours(
     }
 
 
-def _source(weights: Path, options: NeighboursOptions) -> Source:
+def _source(weights: Path, options: NeighboursOptions) -> FeatureSource:
     """Where the features come from.
 
     Raises:
@@ -120,13 +120,13 @@ def _source(weights: Path, options: NeighboursOptions) -> Source:
     return Stored(Path(features), images, weights, pool, size)
 
 
-def _search(source: Source, wanted: Wanted, skipped: dict[str, str], progress: Progress) -> list[dict[str, Any]]:
+def _search(source: FeatureSource, wanted: Wanted, skipped: dict[str, str], progress: Progress) -> list[dict[str, Any]]:
     """The neighbours of all queries, as plain data; takes note of images that cannot be read."""
     files = source.files
     require(len(files) >= 2, f"{source.where} holds one image: at least two are needed")
     queries = _named(source, wanted.names) if wanted.names else _drawn(source, wanted.drawn, wanted.seed)
     nearest = Nearest(queries, wanted.k)
-    done, phase = 0, "photographs"
+    done, phase = 0, "images"
     progress(done, len(files), phase)
     for batch in source.batches(range(len(files))):
         skipped |= {files[item.index]: item.reason for item in batch.unreadable}
@@ -138,7 +138,7 @@ def _search(source: Source, wanted: Wanted, skipped: dict[str, str], progress: P
 
     def entry(part: Part) -> dict[str, Any]:
         block = {"block": BLOCKS[part.number], "box": list(part.box)} if wanted.blocks else {}
-        return {"image": files[part.photograph], **block}
+        return {"image": files[part.image], **block}
 
     return [
         entry(queries.part(number))
@@ -147,23 +147,23 @@ def _search(source: Source, wanted: Wanted, skipped: dict[str, str], progress: P
     ]
 
 
-def _named(source: Source, names: Sequence[str]) -> Vectors:
+def _named(source: FeatureSource, names: Sequence[str]) -> Vectors:
     """The features of images by name, in the order of the names."""
-    place_of = {name: place for place, name in enumerate(source.files)}
+    index_of = {name: index for index, name in enumerate(source.files)}
     wanted = list(dict.fromkeys(posixpath.normpath(name) for name in names))
-    absent = next((name for name in wanted if name not in place_of), None)
+    absent = next((name for name in wanted if name not in index_of), None)
     if absent is not None:
-        near = nearest_name(absent, list(place_of)) if len(place_of) <= _FEW_NAMES else ""
+        near = nearest_name(absent, list(index_of)) if len(index_of) <= _FEW_NAMES else ""
         hint = near if near.startswith("; did you mean") else f"; names are relative to {source.files.root}"
         raise UserError(f"there is no image {absent} in {source.where}{hint}")
-    found, unread = _of(source, [place_of[name] for name in wanted])
+    found, unread = _of(source, [index_of[name] for name in wanted])
     if unread:
         index, reason = next(iter(unread.items()))
         raise UserError(f"the query {source.files.path(index)} cannot be read ({reason}): name another")
-    return _joined([found[place_of[name]] for name in wanted])
+    return _joined([found[index_of[name]] for name in wanted])
 
 
-def _drawn(source: Source, count: int, seed: int) -> Vectors:
+def _drawn(source: FeatureSource, count: int, seed: int) -> Vectors:
     """The features of images drawn by the seed, from those that can be read."""
     order = np.random.default_rng(seed).permutation(len(source.files)).tolist()
     found: dict[int, Vectors] = {}
@@ -183,7 +183,7 @@ def _drawn(source: Source, count: int, seed: int) -> Vectors:
     return _joined(list(found.values()))
 
 
-def _of(source: Source, indices: Sequence[int]) -> tuple[dict[int, Vectors], dict[int, str]]:
+def _of(source: FeatureSource, indices: Sequence[int]) -> tuple[dict[int, Vectors], dict[int, str]]:
     """Features of some images by index, and why the others cannot be read."""
     found: dict[int, Vectors] = {}
     unread: dict[int, str] = {}

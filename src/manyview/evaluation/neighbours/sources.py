@@ -16,7 +16,7 @@ from manyview.backbones import Backbone, find_weights
 from manyview.errors import UserError
 from manyview.evaluation.embed.read import open_features
 from manyview.evaluation.features.backbone import FrozenBackbone, bands
-from manyview.evaluation.features.dataset import Boxes, ImageDataset, Place, box_views, four_blocks, whole
+from manyview.evaluation.features.dataset import Boxes, ImageDataset, ImageEntry, box_views, four_blocks, whole
 from manyview.evaluation.features.extract import FeatureSettings, feature_maps
 from manyview.evaluation.neighbours.index import Vectors
 from manyview.evaluation.settings import describe_extraction
@@ -29,7 +29,7 @@ BLOCKS = ("top left", "top right", "bottom left", "bottom right")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Batch:
+class VectorBatch:
     """Some images.
 
     Attributes:
@@ -43,7 +43,7 @@ class Batch:
     unreadable: list[Unreadable]
 
 
-class Source(ABC):
+class FeatureSource(ABC):
     """Images and their features.
 
     Attributes:
@@ -57,11 +57,11 @@ class Source(ABC):
     protocol: dict[str, Any]
 
     @abstractmethod
-    def batches(self, indices: Sequence[int]) -> Iterator[Batch]:
+    def batches(self, indices: Sequence[int]) -> Iterator[VectorBatch]:
         """Features of these images, some at a time; those of a file come in its order."""
 
 
-class Extracted(Source):
+class Extracted(FeatureSource):
     """Features that are made when they are asked for.
 
     Args:
@@ -78,27 +78,27 @@ class Extracted(Source):
         self.files, self.where, self._settings = files, files.root, settings
         self._boxes: Boxes = four_blocks if blocks else whole
         self._batch_size = max(1, settings.batch_size // (len(BLOCKS) if blocks else 1))
-        self._photographs = ImageDataset(files, settings.size, partial(box_views, boxes=self._boxes), bands(network))
+        self._images = ImageDataset(files, settings.size, partial(box_views, boxes=self._boxes), bands(network))
         self._network = FrozenBackbone(network, resolve_device(settings.device), resolve_precision(settings.precision))
         self.protocol = describe_extraction(settings, weights, network) | {
             "features": None,
             "fingerprint": files.fingerprint(),
         }
 
-    def batches(self, indices: Sequence[int]) -> Iterator[Batch]:
+    def batches(self, indices: Sequence[int]) -> Iterator[VectorBatch]:
         """Features of these images, in the order of ``indices``."""
         batches = feature_maps(
-            self._network, self._photographs, indices, batch_size=self._batch_size, workers=self._settings.workers
+            self._network, self._images, indices, batch_size=self._batch_size, workers=self._settings.workers
         )
         for batch in batches:
             vectors = None
-            if batch.places:
+            if batch.read:
                 values = pool(batch.maps.flatten(0, 1), self._settings.pool).cpu().numpy()
-                vectors = Vectors(values, _parts(batch.places, self._boxes))
-            yield Batch(vectors, [index for index, _, _ in batch.places], batch.unreadable)
+                vectors = Vectors(values, _parts(batch.read, self._boxes))
+            yield VectorBatch(vectors, [index for index, _, _ in batch.read], batch.unreadable)
 
 
-class Stored(Source):
+class Stored(FeatureSource):
     """Features of whole images from a file that ``embed`` wrote.
 
     Args:
@@ -130,7 +130,7 @@ class Stored(Source):
             )
         self.protocol = protocol | {"features": str(file), "transform": protocol["transform"]}
 
-    def batches(self, indices: Sequence[int]) -> Iterator[Batch]:
+    def batches(self, indices: Sequence[int]) -> Iterator[VectorBatch]:
         """Features of these images, in the order of the file."""
         wanted = np.zeros(len(self.files), dtype=bool)
         wanted[indices] = True
@@ -139,14 +139,14 @@ class Stored(Source):
             (chosen,) = np.nonzero(wanted[start : start + len(rows.images)])
             read = (start + chosen).tolist()
             if read:
-                places = [(index, *size) for index, size in zip(read, rows.sizes[chosen].tolist(), strict=True)]
-                yield Batch(Vectors(rows.features[chosen], _parts(places, whole)), read, [])
+                entries = [(index, *size) for index, size in zip(read, rows.sizes[chosen].tolist(), strict=True)]
+                yield VectorBatch(Vectors(rows.features[chosen], _parts(entries, whole)), read, [])
             start += len(rows.images)
 
 
-def _parts(places: Sequence[Place], boxes: Boxes) -> Int64[np.ndarray, "vectors 6"]:
+def _parts(entries: Sequence[ImageEntry], boxes: Boxes) -> Int64[np.ndarray, "vectors 6"]:
     """The parts of images, as ``Vectors`` numbers them."""
     return np.array(
-        [(index, number, *box) for index, width, height in places for number, box in enumerate(boxes(width, height))],
+        [(index, number, *box) for index, width, height in entries for number, box in enumerate(boxes(width, height))],
         dtype=np.int64,
     )

@@ -14,10 +14,10 @@ from manyview.evaluation.data import Data
 from manyview.evaluation.metrics.bootstrap import summarise
 from manyview.evaluation.metrics.multilabel import multilabel_metrics
 from manyview.evaluation.probe.classifiers import FOLDS, ProbeSettings, draw, probe
-from manyview.evaluation.session import Features, LabeledEvaluation
+from manyview.evaluation.session import LabeledEvaluation, SplitFeatures
 from manyview.evaluation.settings import EXTRACTED_ONCE, MetricSettings
 from manyview.options.base import StrPath, recorded, select, verb
-from manyview.options.labelled import ProbeOptions
+from manyview.options.labeled import ProbeOptions
 from manyview.runs import atomic_write
 from manyview.runs.files import plain
 from manyview.runs.progress import Progress, no_progress
@@ -106,7 +106,7 @@ def low_label_evaluation(
     return begun.finish("probe", protocol, results)
 
 
-def _curve(name: str, features: Features, data: Data, plan: _Plan, progress: Progress) -> list[dict[str, Any]]:
+def _curve(name: str, features: SplitFeatures, data: Data, plan: _Plan, progress: Progress) -> list[dict[str, Any]]:
     """One backbone's figures for each fraction."""
     draws, targets = plan.draws, data.train.labels.targets
     total, phase = len(draws.fractions) * len(draws.seeds), f"{name}: fitting classifiers"
@@ -123,7 +123,7 @@ def _curve(name: str, features: Features, data: Data, plan: _Plan, progress: Pro
     return entries
 
 
-def _run(features: Features, data: Data, drawn: np.ndarray, plan: _Plan, seed: int) -> dict[str, Any]:
+def _run(features: SplitFeatures, data: Data, drawn: np.ndarray, plan: _Plan, seed: int) -> dict[str, Any]:
     """Metrics of the classifiers that one draw leads to."""
     train, val = data.train.labels, data.val.labels
     targets, ignored = train.targets[drawn], None if train.ignored is None else train.ignored[drawn]

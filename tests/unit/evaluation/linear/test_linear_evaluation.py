@@ -18,8 +18,8 @@ from manyview.backbones import load_backbone
 from manyview.errors import UserError
 from manyview.evaluation import best_thresholds, extract, format_table, linear_evaluation
 from manyview.evaluation.features.dataset import ImageDataset, fixed_view, fixed_views
+from manyview.evaluation.linear.evaluate import cached_batches, flipped_images
 from manyview.evaluation.linear.head import HeadSettings
-from manyview.evaluation.linear.training import cached_batches, flipped_images
 from manyview.images import ImageFiles
 from manyview.labels import read_labels
 from manyview.views import render_views
@@ -153,7 +153,7 @@ def test_poolings_differ_and_cat_is_twice_as_wide(scenes: Any, is_cached: bool) 
 @pytest.fixture
 def heads(monkeypatch: pytest.MonkeyPatch) -> list[nn.Linear]:
     """The heads that evaluations train, as they are in the end."""
-    import manyview.evaluation.linear.training as module
+    import manyview.evaluation.linear.evaluate as module
 
     found: list[nn.Linear] = []
     real = module.train_head

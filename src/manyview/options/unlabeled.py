@@ -61,7 +61,9 @@ class Picture(TypedDict, total=False):
     """Option of the command alone, which draws the result of the Python function."""
 
     out: Required[
-        Annotated[StrPath, Option(REQUIRED, "Picture to write (.png); what it shows lies beside it as .json.")]
+        Annotated[
+            StrPath, Option(REQUIRED, "Picture to write (.png), with a .json of its content.")
+        ]
     ]
 
 

@@ -1,4 +1,4 @@
-"""The tables of evaluations: every figure in its place, how the weights were loaded, and what a reader must know."""
+"""The tables of evaluations: every figure in its cell, loading of the weights, and notes."""
 
 from __future__ import annotations
 

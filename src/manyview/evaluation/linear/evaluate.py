@@ -38,7 +38,7 @@ from manyview.pooling import pool as pool_features
 from manyview.runs.progress import Progress, no_progress
 from manyview.runtime import resolve_device, single_thread
 
-# The stream of random numbers that decides which images an epoch takes mirrored.
+# The random stream of the flips of each epoch.
 _FLIPS = 1
 
 PooledFeatures = Float32[Tensor, "images dim"]
@@ -48,13 +48,13 @@ PooledFeatures = Float32[Tensor, "images dim"]
 def linear_evaluation(
     weights: StrPath, *, progress: Progress = no_progress, **options: Unpack[LinearOptions]
 ) -> dict[str, Any]:
-    """Train a linear head on a frozen backbone's pooled features and measure it on other images.
+    """Train a linear head on a frozen backbone's pooled features and evaluate it on the validation images.
 
     The backbone is in eval mode. The head is one linear layer (weights N(0, .01), bias 0), trained with binary
     cross-entropy on logits by SGD (momentum .9) with the learning rate base_learning_rate x batch_size / 256, which
-    falls along a cosine. Training images are cropped at random (8 to 100 % of the area) and mirrored anew every
-    epoch; validation images are seen as ``crop`` says. Under torchrun the images are shared out over the
-    processes; every process trains the same head on the features of all, so that the figures are those of one process.
+    follows a cosine. Training images get new random crops (8 to 100 % of the area) and flips every epoch; validation
+    images are transformed by ``crop``. Under torchrun the images are split over the processes; every process trains the
+    same head on all features, so that the figures are those of one process.
 
     Args:
         weights: run folder or checkpoint file.
@@ -62,10 +62,10 @@ def linear_evaluation(
         **options: as ``LinearOptions`` declares them.
 
     Returns:
-        Plain data, as in metrics.json: "protocol" (all that the figures depend on), "results" (for "pretrained" and,
-        if asked, "random_init": what ``multilabel_report`` gives, with None for what is undefined; "measured_epoch"
-        and "epochs"; "loss_by_epoch", the head's mean training losses; and "mAP_by_epoch" where the best is measured),
-        "provenance", which holds "seconds", the time that all took (since it was resumed).
+        Plain data, as in metrics.json: "protocol" (all that the figures depend on), "results" (for "pretrained" and, if
+        asked, "random_init": what ``multilabel_report`` gives, with None for what is undefined; "measured_epoch" and
+        "epochs"; "loss_by_epoch", the head's mean training losses; and "mAP_by_epoch" if the best is measured),
+        "provenance" with "seconds", the total time (since it was resumed).
 
     Raises:
         UserError: if a setting is out of range, a file is missing, malformed or unreadable, ``out`` already holds a
@@ -85,15 +85,7 @@ def linear_evaluation(
 
 
 class LinearEvaluation:
-    """Linear evaluation on the same data in the same way, of one backbone after the other.
-
-    Args:
-        data: images and labels.
-        settings: how the head is trained and measured.
-        extraction: how features are extracted.
-        kept: where what is done is kept for resuming.
-        progress: called as work goes on.
-    """
+    """Linear evaluation of several backbones with the same data and settings; ``kept`` holds the state to resume."""
 
     def __init__(
         self,
@@ -107,12 +99,12 @@ class LinearEvaluation:
         self.device = resolve_device(extraction.device)
 
     def measure(self, name: str, network: nn.Module) -> dict[str, Any]:
-        """The report on one backbone, with the epoch that was measured and the losses."""
-        # Extracted before the training, so that an unreadable image shows at once.
+        """The report for one backbone, with the measured epoch and the losses."""
+        # Extracted before the training, so that an unreadable image is found at once.
         val = self._features(name, network, self.data.val, "validation")
         train = self._features(name, network, self.data.train, "training")
         targets = known_targets(self.data.train).to(self.device)
-        training, best = self._take_up(name, train.shape[1])
+        training, best = self._begin(name, train.shape[1])
         batches = self._batches(name, network, train, targets, training.epoch)
 
         def after_epoch(training: HeadTraining) -> None:
@@ -144,8 +136,8 @@ class LinearEvaluation:
         by_epoch = {"mAP_by_epoch": best.maps} if best.maps else {}
         return {**scores, **epochs, "loss_by_epoch": training.losses, **by_epoch}
 
-    def _take_up(self, name: str, dim: int) -> tuple[HeadTraining, BestEpoch]:
-        """A new head, or the one whose training was stopped."""
+    def _begin(self, name: str, dim: int) -> tuple[HeadTraining, BestEpoch]:
+        """A new head, or the one to resume."""
         head = new_head(dim, len(self.data.classes), self.settings.head.seed).to(self.device)
         training, best = HeadTraining(head, self.settings.head), BestEpoch([], {})
         checkpoint = self.kept.load(name)
@@ -174,20 +166,20 @@ class LinearEvaluation:
         return cached_batches(train, mirrored, targets, self.settings.head, first_epoch)
 
     def _augmented_batches(self, network: nn.Module, targets: Tensor, first_epoch: int) -> Iterator[FeatureBatch]:
-        """Batches of features of images decoded, cropped and mirrored anew; each process makes its share."""
+        """Batches of features of augmented images; each process extracts its share."""
         settings, extraction = self.settings.head, self.extraction
         frozen = FrozenBackbone(network, self.device, extraction.precision)
         files = ImageFiles(self.data.train.folder, self.data.train.labels.names)
         views = partial(random_views, config=random_crops(extraction.size), seed=settings.seed)
         images = ImageDataset(files, extraction.size, views, bands(network))
-        own = (distributed.share(places) for places in shuffled_batches(settings, len(images), first_epoch))
+        own = (distributed.share(batch) for batch in shuffled_batches(settings, len(images), first_epoch))
         loaded = load_readable(images, own, workers=extraction.workers, pin=self.device.type == "cuda")
-        for places, pixels in zip(shuffled_batches(settings, len(images), first_epoch), loaded, strict=True):
-            features = distributed.gather_shares(pool_features(frozen(pixels), extraction.pool), len(places))
-            yield features, targets[torch.tensor([index for _, index in places], device=self.device)]
+        for batch, pixels in zip(shuffled_batches(settings, len(images), first_epoch), loaded, strict=True):
+            features = distributed.gather_shares(pool_features(frozen(pixels), extraction.pool), len(batch))
+            yield features, targets[torch.tensor([index for _, index in batch], device=self.device)]
 
     def _map(self, scores: Float64[Tensor, "images classes"]) -> float:
-        """Validation mAP, by which epochs are chosen; -1 where no class has a validation image."""
+        """Validation mAP, which selects the epoch; -1 if no class has a validation image."""
         labels = self.data.val.labels
         ranking = rank(LabeledScores.check(scores, labels.targets, labels.ignored))
         found = average_precisions(ranking, np.ones((len(scores), 1)), self.settings.metrics.average_precision)
@@ -196,11 +188,11 @@ class LinearEvaluation:
 
 @dataclass(slots=True)
 class BestEpoch:
-    """The head of the epoch of the best validation mAP so far; nothing where the last epoch is measured.
+    """The head of the best validation mAP so far; empty if the last epoch is measured.
 
     Attributes:
         maps: validation mAP of each epoch.
-        head: "weight" and "bias" of the best; of equal ones, the first.
+        head: "weight" and "bias" of the best epoch, the first of equal ones.
     """
 
     maps: list[float]
@@ -212,13 +204,13 @@ class BestEpoch:
         return 1 + self.maps.index(max(self.maps)) if self.maps else None
 
     def consider(self, training: HeadTraining, mean_average_precision: float) -> None:
-        """Keep the head of the epoch that has just ended, if it is the best."""
+        """Keep the head after an epoch if it is the best."""
         self.maps.append(mean_average_precision)
         if self.epoch == training.epoch:
             self.head = {name: value.detach().cpu().clone() for name, value in training.head.named_parameters()}
 
     def choose(self, training: HeadTraining) -> None:
-        """Give the training's head the weights of the best epoch."""
+        """Load the weights of the best epoch into the training's head."""
         if self.head:
             training.head.load_state_dict(self.head)
 
@@ -228,19 +220,19 @@ class BestEpoch:
 
     @classmethod
     def restored(cls, maps: list[float], tensors: Mapping[str, Tensor]) -> BestEpoch:
-        """From a checkpoint that holds ``tensors()`` beside others."""
+        """Restore from a checkpoint that contains ``tensors()``."""
         own = {name.removeprefix("best."): value for name, value in tensors.items() if name.startswith("best.")}
         return cls(list(maps), own)
 
 
 def probabilities(head: nn.Linear, features: PooledFeatures) -> Float64[Tensor, "images classes"]:
-    """Of each class, in main memory; in float64 far more confident predictions keep their order than in float32."""
+    """Class probabilities in main memory; float64 preserves the order of more confident predictions than float32."""
     with torch.no_grad():
         return torch.sigmoid(head(features).cpu().double())
 
 
 def known_targets(part: LabeledSplit) -> Float32[Tensor, "images classes"]:
-    """0 or 1, and nan where a label is left out."""
+    """Targets 0 or 1, and nan where a label is left out."""
     targets = torch.from_numpy(part.labels.targets).float()
     if part.labels.ignored is not None:
         targets[torch.from_numpy(part.labels.ignored).bool()] = torch.nan
@@ -254,16 +246,16 @@ def cached_batches(
     settings: HeadSettings,
     first_epoch: int = 0,
 ) -> Iterator[FeatureBatch]:
-    """Batches of features extracted before; with ``mirrored``, each epoch takes either with probability .5."""
-    for places in shuffled_batches(settings, len(features), first_epoch):
-        indices = torch.tensor([index for _, index in places], device=features.device)
+    """Batches of cached features; with ``mirrored``, each epoch uses either with probability .5."""
+    for batch in shuffled_batches(settings, len(features), first_epoch):
+        indices = torch.tensor([index for _, index in batch], device=features.device)
         chosen = features[indices]
         if mirrored is not None:
-            flipped = flipped_images(settings.seed, places[0][0], len(features)).to(features.device)[indices]
+            flipped = flipped_images(settings.seed, batch[0][0], len(features)).to(features.device)[indices]
             chosen = torch.where(flipped[:, None], mirrored[indices], chosen)
         yield chosen, targets[indices]
 
 
 def flipped_images(seed: int, epoch: int, images: int) -> Tensor:
-    """Which images an epoch takes mirrored, each with probability .5, by (seed, epoch) alone."""
+    """Mask of the images that an epoch mirrors, each with probability .5, drawn from (seed, epoch)."""
     return torch.from_numpy(np.random.default_rng((seed, epoch, _FLIPS)).random(images) < 0.5)

@@ -1,7 +1,7 @@
 """Decisions: when a class counts as predicted, and precision, recall and F1 of decisions per class and overall.
 
-The definitions are those of ML-GCN (Chen et al., CVPR 2019), which the paper's tables follow. With, for class c,
-Nc correct predictions, Np predictions and Ng ground-truth positives::
+The definitions are those of ML-GCN (Chen et al., CVPR 2019), which the paper's tables follow. With, for class c, Nc
+correct predictions, Np predictions and Ng ground-truth positives::
 
     OP = sum Nc / sum Np    OR = sum Nc / sum Ng    OF1 = 2 OP OR / (OP + OR)
     CP = mean (Nc / Np)     CR = mean (Nc / Ng)     CF1 = 2 CP CR / (CP + CR)
@@ -27,7 +27,7 @@ OVERALL = ("OP", "OR", "OF1", "CP", "CR", "CF1")
 PER_CLASS = ("precision", "recall", "f1")
 
 FALLBACK_THRESHOLD = 0.5
-"""The threshold of a class for which the training split, having no positive of it, says nothing."""
+"""The threshold of a class without positives in the training split."""
 
 LOGIT_THRESHOLD = 1 / (1 + math.exp(-0.6))
 """The probability whose logit is .6, about .646: the threshold of the authors' code."""
@@ -35,25 +35,25 @@ LOGIT_THRESHOLD = 1 / (1 + math.exp(-0.6))
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rule:
-    """When a class counts as predicted.
+    """Decision rule: when a class counts as predicted.
 
     Attributes:
-        threshold: where its probability is at least this: one number, or one for each class; compared in the scores'
-            own precision, so that .7 in float32 reaches a threshold of .7.
-        top_k: if given, only where it is *also* among the image's top_k probabilities; of equal ones, the first in
+        threshold: minimum probability: one number, or one for each class; compared in the scores' own precision, so
+            that .7 in float32 reaches a threshold of .7.
+        top_k: if given, the class must *also* be among the image's top_k probabilities; of equal ones, the first in
             order of class.
     """
 
     threshold: Threshold = 0.5
     top_k: int | None = None
 
-    def decide(self, labelled: LabeledScores) -> Bool[np.ndarray, "images classes"]:
+    def decide(self, labeled: LabeledScores) -> Bool[np.ndarray, "images classes"]:
         """Which classes are predicted. The scores alone decide, also where a label is ignored.
 
         Raises:
             UserError: if threshold or top_k is out of range, or the number of thresholds is not that of classes.
         """
-        scores = labelled.scores
+        scores = labeled.scores
         over: Bool[np.ndarray, "images classes"] = scores >= self._thresholds(scores.shape[1]).astype(scores.dtype)
         if self.top_k is None:
             return over
@@ -82,42 +82,41 @@ class Rule:
 
 
 def best_thresholds(scores: Matrix, targets: Matrix, ignored: Matrix | None = None) -> Float64[np.ndarray, " classes"]:
-    """The threshold of each class that maximizes its F1, found on the training split to be used on another.
+    """The threshold of each class that maximizes its F1 on the training split.
 
-    All thresholds between two neighboring scores decide alike on that split: the middle of them is taken, which leaves
-    other images' scores room on both sides (below the lowest score: the middle between it and 0). Where several such
-    intervals are equally good, the highest is taken, which predicts least. A class without positives, whose F1 is 0
-    anyhow, gets FALLBACK_THRESHOLD, .5.
+    All thresholds between two neighboring scores give the same decisions on that split: the midpoint is taken (below
+    the lowest score: the midpoint of it and 0). Of several equally good intervals the highest is taken, which predicts
+    least. A class without positives, whose F1 is always 0, gets FALLBACK_THRESHOLD, .5.
 
     Args:
         scores: probabilities (images, classes) in [0, 1], array or tensor on any device.
         targets: 0 or 1, of the same shape.
-        ignored: 1 where a label counts neither as positive nor as negative, of the same shape; None if nowhere.
+        ignored: 1 where a label counts neither as positive nor as negative, of the same shape; None for no such label.
 
     Returns:
-        one threshold for each class, each also a number of the scores' own precision.
+        one threshold for each class, exact in the scores' own precision.
 
     Raises:
         UserError: as for ``multilabel_metrics``.
     """
-    labelled = LabeledScores.check(scores, targets, ignored)
-    columns = zip(labelled.scores.T, labelled.positives.T, labelled.counted.T, strict=True)
+    labeled = LabeledScores.check(scores, targets, ignored)
+    columns = zip(labeled.scores.T, labeled.positives.T, labeled.counted.T, strict=True)
     return np.array([_best_threshold(own[counted], positive[counted]) for own, positive, counted in columns])
 
 
 def _best_threshold(scores: Shaped[np.ndarray, " images"], positives: Bool[np.ndarray, " images"]) -> float:
-    """The middle of the highest interval of thresholds of the best F1."""
+    """The midpoint of the highest interval of thresholds with the best F1."""
     if not positives.any():
         return FALLBACK_THRESHOLD
     levels, level = np.unique(-scores, return_inverse=True)  # best first
     found = np.cumsum(np.bincount(level, weights=positives))
     seen = np.cumsum(np.bincount(level))
-    # Both counts are whole, so equal F1s are equal to the bit, and the first of them is the highest threshold's.
+    # Counts are integers, so equal F1s are equal to the bit, and the first belongs to the highest threshold.
     best = int(np.argmax(2 * found / (seen + found[-1])))
     upper = -levels[best]
     lower = -levels[best + 1] if best + 1 < len(levels) else 0 * upper
     middle = lower + (upper - lower) / 2
-    # Between neighboring numbers of the scores' precision there is none, and the middle may round down.
+    # Between adjacent numbers of the scores' precision there is none, and the midpoint may round down.
     return float(middle if middle > lower else upper)
 
 
@@ -128,22 +127,22 @@ def f1(precision: Float64[np.ndarray, "*any"], recall: Float64[np.ndarray, "*any
 
 
 def tallies(
-    labelled: LabeledScores, decisions: Bool[np.ndarray, "images classes"]
+    labeled: LabeledScores, decisions: Bool[np.ndarray, "images classes"]
 ) -> Float64[np.ndarray, "images 3 classes"]:
-    """What each image adds to Nc, Np and Ng of each class: 0 or 1; ignored labels add nothing."""
-    positives = labelled.positives
-    return np.stack([decisions & positives, decisions & labelled.counted, positives], axis=1).astype(np.float64)
+    """Contribution (0 or 1) of each image to Nc, Np and Ng of each class; ignored labels add nothing."""
+    positives = labeled.positives
+    return np.stack([decisions & positives, decisions & labeled.counted, positives], axis=1).astype(np.float64)
 
 
 def precision_recall(
     counts: Float64[np.ndarray, "weightings 3 classes"], compatibility: str | None = None
 ) -> dict[str, Float64[np.ndarray, " weightings"] | Float64[np.ndarray, "weightings classes"]]:
-    """The figures of OVERALL, one for each weighting of the images, and of PER_CLASS, one for each class, too.
+    """The metrics of OVERALL for each weighting of the images, and of PER_CLASS also for each class.
 
-    A quotient with nothing to divide by is 0.
+    A quotient with denominator 0 is 0.
 
     Args:
-        counts: Nc, Np and Ng of each class: whole numbers.
+        counts: Nc, Np and Ng of each class, whole numbers.
         compatibility: "ml-gcn" sets Np = 0 to 1, which adds to OP's denominator.
 
     Raises:

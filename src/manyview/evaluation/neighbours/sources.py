@@ -1,4 +1,4 @@
-"""Where vectors to compare come from: made of images as they are asked for, or read from a file of features."""
+"""Sources of features to search: extracted on demand, or read from a file of features."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ BLOCKS = ("top left", "top right", "bottom left", "bottom right")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class VectorBatch:
-    """Some images.
+    """Vectors of a batch of images.
 
     Attributes:
-        vectors: of those that could be read, an image's parts one after the other; None if there are none.
-        read: index of each of those.
+        vectors: of the readable images, the parts of each one after the other; None if there are none.
+        read: indices of the readable images.
         unreadable: the others.
     """
 
@@ -48,8 +48,8 @@ class FeatureSource(ABC):
 
     Attributes:
         files: the images.
-        where: what they are images of, for messages.
-        protocol: how the features are made, as plain data.
+        where: folder or file of the images, for messages.
+        protocol: of the extraction, as plain data.
     """
 
     files: ImageFiles
@@ -58,18 +58,18 @@ class FeatureSource(ABC):
 
     @abstractmethod
     def batches(self, indices: Sequence[int]) -> Iterator[VectorBatch]:
-        """Features of these images, some at a time; those of a file come in its order."""
+        """Features of these images, in batches; those of a file come in its order."""
 
 
 class Extracted(FeatureSource):
-    """Features that are made when they are asked for.
+    """Features extracted on demand.
 
     Args:
-        weights: where the network's weights come from.
+        weights: file or run of the network's weights.
         network: the backbone.
         files: the images.
-        settings: how the features are made.
-        blocks: make them of the four blocks of each image instead of the whole.
+        settings: of the extraction.
+        blocks: whether to use the four blocks of each image instead of the whole.
     """
 
     def __init__(
@@ -104,25 +104,27 @@ class Stored(FeatureSource):
     Args:
         file: the file.
         root: folder of the images.
-        weights: what the features must have been made with.
-        pool: how they must have been pooled; None for any way.
-        size: of which inputs they must be; None for any.
+        weights: required weights of the features.
+        pool: required pooling; None for any.
+        size: required input size; None for any.
 
     Raises:
-        UserError: the file cannot be used, or its features were made otherwise.
+        UserError: the file cannot be used, or does not meet the requirements.
     """
 
     def __init__(self, file: Path, root: Path, weights: Path, pool: str | None, size: int | None) -> None:
         self._file, self.where = open_features(file), file
         protocol = self._file.record["protocol"]
-        made_with = find_weights(weights)
-        if protocol["weights_sha256"] != sha256(made_with):
-            raise UserError(f"{file} holds features that other weights made ({protocol['weights']}), not {made_with}")
+        weights_file = find_weights(weights)
+        if protocol["weights_sha256"] != sha256(weights_file):
+            raise UserError(
+                f"{file} holds features that other weights made ({protocol['weights']}), not {weights_file}"
+            )
         for name, wanted in (("pool", pool), ("size", size)):
             if wanted not in (None, protocol[name]):
                 raise UserError(f"{file} was made with {name} {protocol[name]}, not {wanted}: leave {name} out")
         self.files = ImageFiles(root, self._file.images())
-        # The fingerprint is of all images, those that could not be read included, which the file does not name.
+        # The fingerprint includes unreadable images, which the file does not name.
         if not self._file.record["results"]["skipped"] and self.files.fingerprint() != protocol["fingerprint"]:
             raise UserError(
                 f"{file} holds features of other images than those in {root} (names or sizes of files differ): "
@@ -145,7 +147,7 @@ class Stored(FeatureSource):
 
 
 def _parts(entries: Sequence[ImageEntry], boxes: Boxes) -> Int64[np.ndarray, "vectors 6"]:
-    """The parts of images, as ``Vectors`` numbers them."""
+    """The parts of images, as in ``Vectors``."""
     return np.array(
         [(index, number, *box) for index, width, height in entries for number, box in enumerate(boxes(width, height))],
         dtype=np.int64,

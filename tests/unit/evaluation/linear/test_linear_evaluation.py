@@ -369,7 +369,7 @@ def test_an_unreadable_image_is_named(scenes: Any, tmp_path: Path, part: str, is
         ({"epochs": 0}, "epochs must be at least 1"),
         ({"device": "gpu"}, "unknown device 'gpu'"),
         ({"precision": "fp16"}, "precision must be"),
-        ({"crop": "centre"}, "crop must be one of warp, center, not 'center'"),
+        ({"crop": "centre"}, "crop must be one of warp, center, not 'centre'"),
         ({"recipe": "papers"}, "recipe must be one of paper, released, not 'papers'"),
         ({"measured": "first"}, r'measured \(--epoch\) must be "last" or "best", not \'first\''),
         ({"flips": True}, "flips are for cached features"),

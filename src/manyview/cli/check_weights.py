@@ -7,10 +7,10 @@ from typing import Unpack
 
 from manyview.cli.command import command
 from manyview.options.shared import Weights
-from manyview.options.unlabeled import CheckedImages, CheckedViews, CheckWeightsOptions
+from manyview.options.unlabeled import CheckedViews, CheckWeightsOptions, SampleOptions
 
 
-@command(Weights, CheckedImages, CheckedViews, CheckWeightsOptions)
+@command(Weights, SampleOptions, CheckedViews, CheckWeightsOptions)
 def check_weights(weights: Path, recipe: str | None, **options: Unpack[CheckWeightsOptions]) -> None:
     """Measure weights without labels, and say in a sentence whether they are healthy or collapsed.
 

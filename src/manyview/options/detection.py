@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Annotated, Literal, Required, TypedDict
 
 from manyview.options.base import REQUIRED, Option, StrPath
-from manyview.options.shared import Architecture, ComputeOptions, Images, LabelProblems, ValImages
+from manyview.options.shared import Architecture, ComputingOptions, Images, LabelProblems, ValImages
 
 BATCH_SIZE, MAX_SIDE, REGIONS, TEST_PROPOSALS = 8, 1333, 512, 1000
 
@@ -68,7 +68,7 @@ class PredictedWith(TypedDict, total=False):
     ]
 
 
-class DetectorTraining(TypedDict, total=False):
+class TuningOptions(TypedDict, total=False):
     """Training schedule, input sizes and evaluation of a detector."""
 
     val_images: ValImages
@@ -132,10 +132,10 @@ class DetectorTraining(TypedDict, total=False):
     ]
     draw: Annotated[int, Option(0, "Images to draw predictions on.")]
     random_init: Annotated[bool, Option(False, "Start from random weights instead: the baseline.")]
-    seed: Annotated[int, Option(0, "Everything random follows from it.", recorded=True)]
+    seed: Annotated[int, Option(0, "Seed of everything random.", recorded=True)]
 
 
-class FineTuneOptions(FineTunedOn, DetectorTraining, ComputeOptions, total=False):
+class FineTuneOptions(FineTunedOn, TuningOptions, ComputingOptions, total=False):
     """Options of ``fine_tune`` and ``manyview detect``."""
 
     backbone: Architecture
@@ -150,7 +150,7 @@ class FineTuneOptions(FineTunedOn, DetectorTraining, ComputeOptions, total=False
     ]
 
 
-class PredictOptions(ComputeOptions, total=False):
+class PredictOptions(ComputingOptions, total=False):
     """Options of ``predict`` and ``manyview detect --predict``, of which the command shows those of ``fine_tune``."""
 
     images: Required[Annotated[StrPath, Option(REQUIRED, "Folder of images, searched recursively.")]]

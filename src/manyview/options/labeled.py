@@ -7,7 +7,7 @@ from typing import Annotated, Literal, Required, TypedDict
 from manyview.options.base import REQUIRED, Option, StrPath
 from manyview.options.shared import (
     Architecture,
-    ComputeOptions,
+    ComputingOptions,
     Difficult,
     Images,
     LabelProblems,
@@ -94,7 +94,7 @@ class Figures(TypedDict, total=False):
     ]
 
 
-class LabeledOptions(LabeledImages, ResultFolder, ReadLabels, FeatureOptions, ComputeOptions, total=False):
+class LabeledOptions(LabeledImages, ResultFolder, ReadLabels, FeatureOptions, ComputingOptions, total=False):
     """Options of every evaluation on labeled images."""
 
     random_init: RandomInit
@@ -188,7 +188,7 @@ class LinearOptions(
     HeadOptions,
     Figures,
     LinearDraws,
-    ComputeOptions,
+    ComputingOptions,
     total=False,
 ):
     """Options of ``linear_evaluation`` and ``manyview linear``."""
@@ -231,7 +231,7 @@ class KnnDraws(TypedDict, total=False):
 
 
 class KnnOptions(
-    LabeledImages, ResultFolder, ReadLabels, FeatureOptions, Voting, Figures, KnnDraws, ComputeOptions, total=False
+    LabeledImages, ResultFolder, ReadLabels, FeatureOptions, Voting, Figures, KnnDraws, ComputingOptions, total=False
 ):
     """Options of ``knn_evaluation`` and ``manyview knn``."""
 
@@ -294,7 +294,7 @@ class Untrained(TypedDict, total=False):
 
 
 class ProbeOptions(
-    LabeledImages, ProbeFolder, ReadLabels, FeatureOptions, Probing, Figures, Untrained, ComputeOptions, total=False
+    LabeledImages, ProbeFolder, ReadLabels, FeatureOptions, Probing, Figures, Untrained, ComputingOptions, total=False
 ):
     """Options of ``low_label_evaluation`` and ``manyview probe``."""
 

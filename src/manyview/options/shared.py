@@ -47,7 +47,7 @@ LabelProblems = Annotated[
 ]
 
 
-class ComputeOptions(TypedDict, total=False):
+class ComputingOptions(TypedDict, total=False):
     """Device, precision and loader processes."""
 
     workers: Annotated[

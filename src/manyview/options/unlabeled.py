@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Required, TypedDict
 
 from manyview.options.base import REQUIRED, Option, StrPath
-from manyview.options.shared import Architecture, ComputeOptions, Pool, Result, Size
+from manyview.options.shared import Architecture, ComputingOptions, Pool, Result, Size
 
 if TYPE_CHECKING:
     from torch import nn
@@ -51,7 +51,7 @@ class Embedding(TypedDict, total=False):
     ]
 
 
-class EmbedOptions(ImageFolder, Embedding, ComputeOptions, total=False):
+class EmbedOptions(ImageFolder, Embedding, ComputingOptions, total=False):
     """Options of ``embed`` and ``manyview embed``."""
 
     backbone: Architecture
@@ -60,11 +60,7 @@ class EmbedOptions(ImageFolder, Embedding, ComputeOptions, total=False):
 class Picture(TypedDict, total=False):
     """Option of the command alone, which draws the result of the Python function."""
 
-    out: Required[
-        Annotated[
-            StrPath, Option(REQUIRED, "Picture to write (.png), with a .json of its content.")
-        ]
-    ]
+    out: Required[Annotated[StrPath, Option(REQUIRED, "Picture to write (.png), with a .json of its content.")]]
 
 
 class Search(TypedDict, total=False):
@@ -117,13 +113,13 @@ class Search(TypedDict, total=False):
     batch_size: Annotated[int, Option(64, "Images, or blocks, at a time.")]
 
 
-class NeighboursOptions(ImageFolder, Search, ComputeOptions, total=False):
+class NeighboursOptions(ImageFolder, Search, ComputingOptions, total=False):
     """Options of ``nearest_neighbours`` and ``manyview neighbours``."""
 
     backbone: Architecture
 
 
-class CheckedImages(TypedDict, total=False):
+class SampleOptions(TypedDict, total=False):
     """Images to measure the weights on."""
 
     images: Required[
@@ -182,7 +178,7 @@ class CheckDraws(TypedDict, total=False):
     seed: Annotated[int, Option(0, "Seed of the sample, the views and the untrained backbone.", recorded=True)]
 
 
-class CheckWeightsOptions(CheckedImages, CheckDraws, ComputeOptions, total=False):
+class CheckWeightsOptions(SampleOptions, CheckDraws, ComputingOptions, total=False):
     """Options of ``check_weights`` and ``manyview check-weights``."""
 
     backbone: Annotated[

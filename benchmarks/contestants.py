@@ -1,6 +1,6 @@
-"""Ways from an encoded image to the two views of each of its four blocks, each as its library's users write it.
+"""Libraries compared in ``benchmarks.views``: from an encoded image to two views of each of its four blocks.
 
-All draw the same operations with the same probabilities and ranges, those of SimSiam, which all of them can do.
+Each is used as its documentation shows. All apply the same augmentations with the probabilities and ranges of SimSiam.
 """
 
 from __future__ import annotations
@@ -32,22 +32,21 @@ from manyview.config import (
 )
 from manyview.images import decode_image, find_images
 from manyview.training.data import ViewDataset
-from manyview.views import BlockViews, block_boxes, render_views, sample_views
-from manyview.views.shrinking import largest_shrink
+from manyview.views import BlockViews, block_boxes, largest_shrink, render_views, sample_views
 
 SCALE, JITTER, SIGMA = (0.2, 1.0), (0.4, 0.4, 0.4, 0.1), (0.1, 2.0)
-# Torch's blurs want a kernel's width. Three deviations to either side are the least that holds the widest blur;
-# the 23 pixels that many recipes have at 224 would take half as long again.
+# The blurs of torchvision and kornia need a kernel size. Three standard deviations to either side are the minimum for
+# the widest blur; the 23 pixels of many recipes at 224 would take half as long again.
 KERNEL = 13
 
 
 @dataclass(frozen=True)
 class Task:
-    """What a contestant is given, before the clock runs.
+    """Input of a contestant, prepared before timing.
 
     Attributes:
         jpegs: the encoded images, all of one size.
-        folder: holds the same as files, in the same order.
+        folder: the same images as files, in the same order.
         view_size: side of a view in pixels.
     """
 
@@ -58,14 +57,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Contestant:
-    """One way.
+    """One compared implementation.
 
     Attributes:
         name: for tables.
-        returns: what a view is: "uint8", or "float32" for normalized float32.
+        returns: type of a view: "uint8", or "float32" for normalized float32.
         how: what it does, in a few words.
-        prepare: from the task to the function that is timed, which takes an image's number.
-        needs: the package without which it cannot run.
+        prepare: function from the task to the timed function, which takes an image's index.
+        needs: the package that it requires, if any.
     """
 
     name: str
@@ -109,7 +108,7 @@ def full_decode(task: Task) -> Callable[[int], Any]:
 
 
 def floor(task: Task) -> Callable[[int], Any]:
-    """What no renderer could beat: the fastest decoding, at the scale that our views take, and no antialiasing."""
+    """A lower bound on the time: the fastest decoding, at the scale that our views need, without antialiasing."""
     plans = [_floor_plan(data, index, task.view_size) for index, data in enumerate(task.jpegs)]
     size = (task.view_size, task.view_size)
 

@@ -1,10 +1,10 @@
-"""Fine-tunes the same detector on several backbones and on random initialization, and writes one JSON and one table.
+"""Fine-tuning of the same detector on several backbones and on random initialization: one JSON and one table.
 
     python -m benchmarks.detection runs/a --images VOC/images --train VOC/instances_train.json \
         --val VOC/instances_val.json --iterations 1500 --out detection
 
-Everything but the backbone's weights is the same: schedule, order, samples, new weights of the heads. Fine-tunings that
-are finished in --out are not done again; those that were stopped are resumed.
+Everything but the backbone's weights is the same: schedule, order, samples, initial weights of the heads. Fine-tunings
+that are finished in --out are skipped; those that were stopped are resumed.
 """
 
 from __future__ import annotations
@@ -14,17 +14,28 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 from manyview.cli.main import prepare
 
 prepare()  # as the command does, before PyTorch is imported
 
 from benchmarks.records import origin, put_between_markers, table, write_json  # noqa: E402
+from manyview.cli.command import flag, parsed_type  # noqa: E402
 from manyview.detection.finetune import fine_tune  # noqa: E402
+from manyview.options.base import declared  # noqa: E402
+from manyview.options.detection import FineTuneOptions  # noqa: E402
 from manyview.runs import RunFolder  # noqa: E402
 
 RANDOM = "random-init"
+# Of manyview detect's options, those that this takes too.
+TAKEN = [
+    declared(FineTuneOptions)[name]
+    for name in (
+        *("recipe", "architecture", "iterations", "batch_size", "learning_rate", "short_side", "regions"),
+        *("test_proposals", "eval_every", "seed", "workers", "device", "precision"),
+    )
+]
 FIGURES = {"box AP": ("box", "AP"), "AP50": ("box", "AP50"), "AP75": ("box", "AP75"), "VOC AP50": ("voc", "AP50")}
 
 
@@ -47,24 +58,16 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", type=Path, nargs="+", help="run folders or checkpoints, named by their last part")
     parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--train", type=Path, required=True, help="objects to learn from")
-    parser.add_argument("--val", type=Path, required=True, help="objects to measure on")
+    parser.add_argument("--train", type=Path, required=True, help="training objects")
+    parser.add_argument("--val", type=Path, required=True, help="validation objects")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", nargs="+", help=f"names of the rows to make; {RANDOM} is one")
-    parser.add_argument("--recipe", default="voc-24k")
-    parser.add_argument("--architecture", default="c4")
-    parser.add_argument("--iterations", type=int, help="unset: the recipe's")
-    parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--learning-rate", type=float, help="unset: by rule")
-    parser.add_argument("--short-side", help="unset: the recipe's")
-    parser.add_argument("--regions", type=int, default=512)
-    parser.add_argument("--test-proposals", type=int, default=1_000)
-    parser.add_argument("--eval-every", type=int)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", default="auto")
-    parser.add_argument("--page", type=Path, help="document to put the table into")
+    for each in TAKEN:
+        parsed = each.option.parsed or parsed_type(each.type)
+        choices = get_args(parsed) if get_origin(parsed) is Literal else None
+        [plain] = {str} if choices else (set(get_args(parsed)) or {parsed}) - {type(None)}
+        parser.add_argument(flag(each), type=plain, choices=choices, default=each.option.default, help=each.option.help)
+    parser.add_argument("--page", type=Path, help="document in which the table is replaced")
     parser.add_argument("--section", default="detection", help="name of its markers")
     return parser.parse_args(arguments)
 
@@ -76,40 +79,28 @@ def chosen(options: argparse.Namespace) -> list[str]:
 
 
 def fine_tuned(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """The result of one fine-tuning: made, resumed, or read where it is done."""
+    """Result of one fine-tuning: run, resumed, or read if it is finished."""
     out = options.out / name
     if (out / "metrics.json").is_file():
         return dict(json.loads((out / "metrics.json").read_text()))
     by_name = {path.name: path for path in options.weights}
     print(f"{name}:", file=sys.stderr, flush=True)
     return fine_tune(
-        by_name.get(name, options.weights[0]),  # of which random initialization takes the network alone
+        by_name.get(name, options.weights[0]),  # random initialization uses only its network
         images=options.images,
         train_labels=options.train,
         val_labels=options.val,
         out=out,
-        recipe=options.recipe,
-        architecture=options.architecture,
-        iterations=options.iterations,
-        batch_size=options.batch_size,
-        learning_rate=options.learning_rate,
-        short_side=options.short_side,
-        regions=options.regions,
-        test_proposals=options.test_proposals,
-        eval_every=options.eval_every,
         random_init=name == RANDOM,
-        seed=options.seed,
-        workers=options.workers,
-        device=options.device,
-        precision=options.precision,
+        **{each.name: getattr(options, each.name) for each in TAKEN},
         resume=RunFolder(out).holds_a_run,
     )
 
 
 def markdown(results: dict[str, dict[str, Any]]) -> str:
-    """A row for each backbone and measurement, in percent."""
+    """Table with a row for each backbone and evaluation, in percent."""
     rows = [
-        [name, f"{found['iteration']:,}", *(_percent(found[kind][figure]) for kind, figure in FIGURES.values())]
+        [name, f"{found['iteration']:,}", *(_percent(found[metric][figure]) for metric, figure in FIGURES.values())]
         for name, result in results.items()
         for found in result["by_iteration"]
     ]

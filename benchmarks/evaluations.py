@@ -1,9 +1,9 @@
-"""Measures several backbones by every evaluation, beside random initialization, and writes one JSON and three tables.
+"""All evaluations of several backbones and of random initialization: one JSON and three tables.
 
     python -m benchmarks.evaluations quality/paper quality/simsiam --images SCENES/images --train SCENES/train.csv \
         --val SCENES/val.csv --size 128 --out evaluations
 
-Evaluations that are finished in --out are not done again; with --page, the tables of --section replace those there.
+Evaluations that are finished in --out are skipped; with --page, the tables in its --section are replaced.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ RANDOM = "random initialization"
 def main(arguments: Sequence[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else list(arguments)
     options = parse(given)
-    results = {path.name: measured(path, options, random_init=not place) for place, path in enumerate(options.weights)}
+    results = {path.name: measured(path, options, random_init=not index) for index, path in enumerate(options.weights)}
     write_json(options.out / "evaluations.json", {"provenance": origin("evaluations", given), "results": results})
     text = "\n\n".join(tables(results))
     (options.out / "tables.md").write_text(text + "\n")
@@ -44,19 +44,19 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", type=Path, nargs="+", help="run folders or checkpoints, named by their last part")
     parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--train", type=Path, required=True, help="labels to learn from")
-    parser.add_argument("--val", type=Path, required=True, help="labels to measure on")
+    parser.add_argument("--train", type=Path, required=True, help="training labels")
+    parser.add_argument("--val", type=Path, required=True, help="validation labels")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--only", nargs="+", choices=list(MEASURES), default=list(MEASURES), help="evaluations to make")
     parser.add_argument("--workers", type=int, help="loader processes")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--page", type=Path, help="document to put the tables into")
+    parser.add_argument("--page", type=Path, help="document in which the tables are replaced")
     parser.add_argument("--section", default="evaluations", help="name of its markers")
     return parser.parse_args(arguments)
 
 
 def measured(weights: Path, options: argparse.Namespace, *, random_init: bool) -> dict[str, Any]:
-    """What each evaluation gives, from its metrics.json where it is done; of all that there are."""
+    """Run the chosen evaluations that are not finished; the results of all finished ones."""
     for name in options.only:
         evaluate, settings = MEASURES[name]
         out = options.out / f"{weights.name}-{name}"
@@ -78,7 +78,7 @@ def measured(weights: Path, options: argparse.Namespace, *, random_init: bool) -
 
 
 def tables(results: dict[str, dict[str, Any]]) -> list[str]:
-    """Linear, nearest neighbors and few labels, and how long each took; then mAP by pooling."""
+    """Tables of linear, nearest-neighbor and low-label evaluation, of poolings, and of run times."""
     made = [name for name in MEASURES if any(name in one for one in results.values())]
     rows = [row for row in lines(results) if {"linear-gamp", "knn", "probe"} <= row[1].keys()]
     pooled = [row for row in lines(results) if {f"linear-{pool}" for pool in POOLS} <= row[1].keys()]
@@ -103,7 +103,7 @@ def seconds_of(evaluation: dict[str, Any] | None) -> str:
 
 
 def lines(results: dict[str, dict[str, Any]]) -> list[tuple[str, dict[str, Any], str]]:
-    """A row's name, evaluations and place in their results; random initialization first."""
+    """Name, evaluations and key in their results of each row; random initialization first."""
     found = [
         (RANDOM, one, "random_init")
         for one in results.values()

@@ -1,11 +1,11 @@
-"""How much of a network's pace the extraction of features keeps: ResNet-18 on the CPU.
+"""Throughput of feature extraction relative to the network's bare forward pass: ResNet-18 on the CPU.
 
     python -m benchmarks.extraction [--photos DIR] --out extraction.json [--page docs/performance.md]
 
 ``manyview.evaluation.extract`` on JPEG files, from the start of its loader to the last feature, alternates with the
-same network's bare forward pass over as many tensors that lie ready, normalized, in the same batches. Both share the
-cores with nothing else, so what extraction loses is the core time of loading, normalizing and pooling, and the wait for
-the first batch. By core time, which other work on the machine disturbs less, the same is told a second time.
+same network's bare forward pass over as many normalized tensors in memory, in the same batches. Both share the cores
+with nothing else, so the difference is the core time of loading, normalization and pooling, and the wait for the first
+batch. The ratio is also reported by core time, which is less sensitive to other work on the machine.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ prepare()  # as the command does, before PyTorch is imported
 import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from benchmarks.photographs import describe, jpegs, write_jpegs  # noqa: E402
+from benchmarks.images import describe, jpegs, write_jpegs  # noqa: E402
 from benchmarks.records import origin, put_between_markers, table, write_json  # noqa: E402
 from manyview.backbones import Backbone, build_backbone  # noqa: E402
 from manyview.evaluation import extract  # noqa: E402
@@ -38,7 +38,7 @@ from manyview.views import normalize  # noqa: E402
 
 SIZE = (640, 480)
 GOAL = 0.9
-KEPT = {"pace_kept": "pace kept", "kept_by_core_time": "the same by core time"}
+KEPT = {"pace_kept": "throughput kept", "kept_by_core_time": "the same by core time"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "precisions": {},
     }
     with tempfile.TemporaryDirectory() as folder:
-        images = write_jpegs(Path(folder) / "photographs", jpegs(options.photos, SIZE, options.count, enlarge=True))
+        images = write_jpegs(Path(folder) / "images", jpegs(options.photos, SIZE, options.count, enlarge=True))
         for precision in options.precisions:
             result["precisions"][precision] = measure(backbone, images, precision, options)
             write_json(options.out, result)
@@ -74,8 +74,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--size", type=int, default=224, help="side of the inputs in pixels")
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--count", type=int, default=3072, help="photographs")
-    parser.add_argument("--rounds", type=int, default=3, help="passes over the images, of each kind")
+    parser.add_argument("--count", type=int, default=3072, help="images")
+    parser.add_argument("--rounds", type=int, default=3, help="passes over the images, of each type")
     parser.add_argument("--precisions", nargs="+", default=["bf16", "float32"], choices=["bf16", "float32"])
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks/extraction.json"))
     parser.add_argument("--page", type=Path, help="document whose table is replaced")
@@ -85,7 +85,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def measure(backbone: Backbone, images: Path, precision: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Alternating passes of both kinds over all images; the figures of each round."""
+    """Alternate passes of both types over all images; the figures of each round."""
     names = sorted(path.name for path in images.iterdir())
     ready = ready_batch(backbone, images, names[: options.batch_size], options.size)
 
@@ -97,15 +97,15 @@ def measure(backbone: Backbone, images: Path, precision: str, options: argparse.
             for start in range(0, len(names), options.batch_size):
                 backbone(ready[: len(names) - start])
 
-    bare()  # the first pass also pays for memory and kernels
-    kinds: dict[str, Callable[[], None]] = {"extracted": extracted, "bare": bare}
+    bare()  # the first pass also allocates memory and selects kernels
+    passes: dict[str, Callable[[], None]] = {"extracted": extracted, "bare": bare}
     rounds = []
     for number in range(options.rounds):
-        order = list(kinds) if number % 2 == 0 else list(reversed(kinds))
-        rounds.append({kind: timed(kinds[kind]) for kind in order})
+        order = list(passes) if number % 2 == 0 else list(reversed(passes))
+        rounds.append({name: timed(passes[name]) for name in order})
     return {
         "photographs_per_second": {
-            kind: spread([len(names) / found[kind]["seconds"] for found in rounds]) for kind in kinds
+            name: spread([len(names) / found[name]["seconds"] for found in rounds]) for name in passes
         },
         "pace_kept": spread([found["bare"]["seconds"] / found["extracted"]["seconds"] for found in rounds]),
         "kept_by_core_time": spread(
@@ -118,14 +118,14 @@ def measure(backbone: Backbone, images: Path, precision: str, options: argparse.
 
 
 def ready_batch(backbone: Backbone, images: Path, names: Sequence[str], size: int) -> Tensor:
-    """The first batch as the network takes it, loaded and normalized beforehand."""
-    places = [[(0, index) for index in range(len(names))]]
-    pixels = next(load_readable(ImageDataset(ImageFiles(images, names), size, fixed_views), places, workers=0))
+    """The first batch of network inputs, loaded and normalized beforehand."""
+    indices = [[(0, index) for index in range(len(names))]]
+    pixels = next(load_readable(ImageDataset(ImageFiles(images, names), size, fixed_views), indices, workers=0))
     return normalize(pixels, backbone.mean, backbone.std).contiguous(memory_format=torch.channels_last)
 
 
 def timed(work: Callable[[], None]) -> dict[str, float]:
-    """Seconds by the clock and of cores, the loader's processes' too, which have ended when the work is done."""
+    """Wall-clock and core seconds, including the loader's processes, which end before the work returns."""
     began, own, children = time.perf_counter(), time.process_time(), of_children()
     work()
     seconds, own, children = time.perf_counter() - began, time.process_time() - own, of_children() - children
@@ -133,17 +133,17 @@ def timed(work: Callable[[], None]) -> dict[str, float]:
 
 
 def of_children() -> float:
-    """Core seconds of processes of ours that have ended."""
+    """Core seconds of child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """A row for each precision."""
+    """Table with a row for each precision."""
     rows = [
         [
             precision,
-            *(f"{found['photographs_per_second'][kind]['median']:.1f}" for kind in ("bare", "extracted")),
+            *(f"{found['photographs_per_second'][name]['median']:.1f}" for name in ("bare", "extracted")),
             *("{median:.3f} ({lowest:.3f} to {highest:.3f})".format(**found[key]) for key in KEPT),
             f"{100 * found['loading_share_of_core_time']:.1f} %",
         ]

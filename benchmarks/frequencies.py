@@ -1,9 +1,9 @@
-"""How often each random choice of a view is made, beside how often it should be.
+"""Frequencies of the random choices in views, compared with their probabilities.
 
     python -m benchmarks.frequencies --out frequencies.json [--page docs/performance.md]
 
-A z-score is the distance from the target in standard deviations of that figure over so many samples: of some hundred
-figures about five lie beyond 2, and none beyond 4.
+A z-score is the distance from the target in standard deviations of the figure over its samples: of a hundred figures
+about five are beyond 2, and none beyond 4.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class Figure:
 
     Attributes:
         name: what is counted or averaged.
-        samples: how many views it is taken over.
-        target: what it should be.
-        found: what it is.
+        samples: number of views.
+        target: expected value.
+        found: measured value.
         z: distance of the two in standard deviations of ``found``.
     """
 
@@ -53,7 +53,7 @@ class Figure:
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     recipes = {}
-    for seed, recipe in enumerate(RECIPES):  # another seed for each, or the same numbers would be judged twice
+    for seed, recipe in enumerate(RECIPES):  # another seed for each, or the same numbers would be tested twice
         config = _views(recipe)
         recipes[recipe] = [asdict(figure) for figure in figures(config, sample(config, options.samples, seed))]
     result = {**origin("frequencies", options.given), "samples": options.samples, "recipes": recipes}
@@ -75,14 +75,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def sample(config: BlockViewsConfig, count: int, seed: int) -> list[ViewParameters]:
-    """Views of images 0, 1, 2 ... of one size; the first view of a pair stands at even places."""
+    """Views of images 0, 1, 2 ... of one size; the first view of a pair has an even index."""
     images = -(-count // views_per_image(config))
     views = (sample_views(config, *SIZE, seed=seed, epoch=0, image=image) for image in range(images))
     return [view for of_image in views for view in of_image]
 
 
 def figures(config: BlockViewsConfig, views: Sequence[ViewParameters]) -> Iterator[Figure]:
-    """Every choice that is made for a view, against the configuration."""
+    """Every random choice for a view, compared with the configuration."""
     yield share("mirrored", [view.flip for view in views], config.flip)
     yield share("colors changed", [view.jitter is not None for view in views], config.jitter)
     jitters = [view.jitter for view in views if view.jitter is not None]
@@ -93,25 +93,25 @@ def figures(config: BlockViewsConfig, views: Sequence[ViewParameters]) -> Iterat
         factors = [getattr(jitter, operation) for jitter in jitters]
         yield from uniform(f"factor of {operation}", factors, max(0.0, 1 - strength), 1 + strength)
     yield from uniform("shift of hue", [jitter.hue for jitter in jitters], -config.hue, config.hue)
-    yield share("grey", [view.grayscale for view in views], config.grayscale)
+    yield share("gray", [view.grayscale for view in views], config.grayscale)
     for member, which in enumerate(("first", "second")):
         half = views[member::2]
         yield share(f"blurred, {which} view", [view.blur_sigma is not None for view in half], config.blur[member])
         yield share(f"solarized, {which} view", [view.solarize for view in half], config.solarize[member])
     sigmas = [view.blur_sigma for view in views if view.blur_sigma is not None]
-    yield from uniform("deviation of the blur", sigmas, *config.blur_sigma)
+    yield from uniform("standard deviation of the blur", sigmas, *config.blur_sigma)
     yield from crops(config, views)
 
 
 def share(name: str, chosen: Sequence[bool], target: float) -> Figure:
-    """Of a yes-or-no choice; what must never or always happen has z = 0, or infinity where it does otherwise."""
+    """Figure of a boolean choice; with a target of 0 or 1, z is 0 or infinite."""
     found = sum(chosen) / len(chosen)
-    deviation = math.sqrt(target * (1 - target) / len(chosen))
-    return Figure(name, len(chosen), target, found, _z(found - target, deviation))
+    standard_error = math.sqrt(target * (1 - target) / len(chosen))
+    return Figure(name, len(chosen), target, found, _z(found - target, standard_error))
 
 
 def mean(name: str, values: Iterable[float], target: float) -> Figure:
-    """Of numbers whose deviation is taken from themselves."""
+    """Figure of a mean, with the standard deviation of the numbers themselves."""
     array = np.fromiter(values, dtype=np.float64)
     return Figure(
         name, len(array), target, float(array.mean()), _z(array.mean() - target, array.std() / len(array) ** 0.5)
@@ -119,17 +119,17 @@ def mean(name: str, values: Iterable[float], target: float) -> Figure:
 
 
 def uniform(name: str, values: Sequence[float], low: float, high: float) -> Iterator[Figure]:
-    """Mean of numbers uniform from low to high, and the share of them in the lowest tenth and outside."""
+    """Figures of numbers uniform from low to high: mean, share in the lowest tenth, share outside."""
     array = np.asarray(values)
-    deviation = (high - low) / math.sqrt(12 * len(array))
+    standard_error = (high - low) / math.sqrt(12 * len(array))
     middle = (low + high) / 2
-    yield Figure(f"{name}, mean", len(array), middle, float(array.mean()), _z(array.mean() - middle, deviation))
+    yield Figure(f"{name}, mean", len(array), middle, float(array.mean()), _z(array.mean() - middle, standard_error))
     yield share(f"{name}, in its lowest tenth", list(array < low + (high - low) / 10), 0.1)
     yield share(f"{name}, out of its range", list((array < low) | (array > high)), 0.0)
 
 
 def crops(config: BlockViewsConfig, views: Sequence[ViewParameters]) -> Iterator[Figure]:
-    """Area, aspect ratio and place of the crops; of what is drawn, only crops that fit in their block are taken."""
+    """Area, aspect ratio and position of the crops; only drawn crops that fit in their block are used."""
     blocks = np.array([view.block for view in views])
     boxes = np.array([view.crop for view in views])
     (block_width, block_height), (width, height) = _sides(blocks), _sides(boxes)
@@ -139,14 +139,14 @@ def crops(config: BlockViewsConfig, views: Sequence[ViewParameters]) -> Iterator
     for name, side in (("across", 0), ("down", 1)):
         free = (block_width, block_height)[side] - (width, height)[side]
         offset = boxes[:, side] - blocks[:, side]
-        yield mean(f"crop's place {name}, from 0 to 1", offset[free > 0] / free[free > 0], 0.5)
+        yield mean(f"crop's position {name}, from 0 to 1", offset[free > 0] / free[free > 0], 0.5)
 
 
 def expected_crop(config: BlockViewsConfig, width: int, height: int) -> tuple[float, float]:
     """Means of a crop's share of a block and of the logarithm of its aspect ratio, by integration.
 
-    Area and log-ratio are uniform over a rectangle. Of ten attempts the first that fits in the block is taken; where
-    none does, the largest part of the block whose aspect ratio is allowed.
+    Area and log-ratio are uniform over a rectangle. The first of ten attempts that fits in the block is used; if none
+    does, the largest part of the block with an allowed aspect ratio.
     """
     area = _midpoints(*config.scale)[:, None]
     log_ratio = _midpoints(*np.log(config.ratio))[None, :]
@@ -163,8 +163,8 @@ def expected_crop(config: BlockViewsConfig, width: int, height: int) -> tuple[fl
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """A row for each choice, three columns for each recipe; of the 24 orders the rarest and the commonest."""
-    recipes = {recipe: _told(figures) for recipe, figures in result["recipes"].items()}
+    """Table with a row for each choice and three columns for each recipe; of the 24 orders the rarest and commonest."""
+    recipes = {recipe: _shown(figures) for recipe, figures in result["recipes"].items()}
     names = dict.fromkeys(name for figures in recipes.values() for name in figures)
     rows = [[name, *(cell for figures in recipes.values() for cell in _cells(figures.get(name)))] for name in names]
     every = [abs(figure["z"]) for figures in result["recipes"].values() for figure in figures if not _never(figure)]
@@ -177,11 +177,11 @@ def markdown(result: dict[str, Any]) -> str:
     return text + "\n\n" + table(head, rows)
 
 
-def _told(figures: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """What the table tells of a recipe, by name: not what never happens and should not, nor all 24 orders."""
+def _shown(figures: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Figures of a recipe for the table, by name: without those that never happen and should not, and most orders."""
     orders = sorted((figure for figure in figures if figure["name"].startswith("order ")), key=lambda row: row["found"])
-    told = {"rarest of the 24 orders": orders[0], "commonest of the 24 orders": orders[-1]}
-    return told | {row["name"]: row for row in figures if row not in orders and not _never(row)}
+    shown = {"rarest of the 24 orders": orders[0], "commonest of the 24 orders": orders[-1]}
+    return shown | {row["name"]: row for row in figures if row not in orders and not _never(row)}
 
 
 def _never(figure: dict[str, Any]) -> bool:
@@ -189,7 +189,7 @@ def _never(figure: dict[str, Any]) -> bool:
 
 
 def _views(recipe: str) -> BlockViewsConfig:
-    config = PretrainConfig.model_validate({**recipe_settings(recipe), "data": {"images": "photographs"}}).views
+    config = PretrainConfig.model_validate({**recipe_settings(recipe), "data": {"images": "images"}}).views
     assert isinstance(config, BlockViewsConfig)
     return config
 
@@ -206,10 +206,10 @@ def _midpoints(low: float, high: float) -> Float64[np.ndarray, " points"]:
     return low + (high - low) * (np.arange(GRID) + 0.5) / GRID
 
 
-def _z(distance: float, deviation: float) -> float:
+def _z(distance: float, standard_error: float) -> float:
     if distance == 0:
         return 0.0
-    return float(distance / deviation) if deviation > 0 else math.copysign(math.inf, distance)
+    return float(distance / standard_error) if standard_error > 0 else math.copysign(math.inf, distance)
 
 
 def _cells(figure: dict[str, Any] | None) -> tuple[str, str, str]:

@@ -1,10 +1,10 @@
-"""The linear head's mAP beside that of scikit-learn's logistic regression on the same features, equally regularized.
+"""mAP of the linear head compared with scikit-learn's logistic regression, equally regularized, on the same features.
 
     python -m benchmarks.head WEIGHTS... --images DIR --train train.csv --val val.csv --size 64 [--page PAGE]
 
-The head is trained as ``manyview linear --cached`` does it, by SGD over 100 epochs. scikit-learn converges to the
+The head is trained as by ``manyview linear --cached``, with SGD for 100 epochs. scikit-learn converges to the
 minimum of the same objective: weight decay d on every weight and bias, and a loss that is a mean over N images and
-K classes, are for each class a logistic regression with C = 1 / (d N K) whose bias is regularized like the rest.
+K classes, are for each class a logistic regression with C = 1 / (d N K) whose bias is regularized too.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", type=Path, nargs="+", help="run folders or checkpoints")
     parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--train", type=Path, required=True, help="labels to train on")
-    parser.add_argument("--val", type=Path, required=True, help="labels to measure on")
+    parser.add_argument("--train", type=Path, required=True, help="training labels")
+    parser.add_argument("--val", type=Path, required=True, help="validation labels")
     parser.add_argument("--size", type=int, default=224, help="side of the inputs in pixels")
     parser.add_argument("--pool", default="gamp")
     parser.add_argument("--weight-decay", type=float, default=1e-4)
@@ -110,7 +110,7 @@ def compare(weights: Path, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def features(weights: Path, labels: ImageLabels, options: argparse.Namespace) -> Array:
-    """Pooled, with a last column of ones, whose coefficient is the bias."""
+    """Pooled features with a last column of ones, whose coefficient is the bias."""
     backbone = load_backbone(weights)
     pooled = combine(
         extract(backbone, options.images, labels.names, options.size, workers=options.workers), options.pool
@@ -119,13 +119,13 @@ def features(weights: Path, labels: ImageLabels, options: argparse.Namespace) ->
 
 
 def logistic_regression(train: Array, val: Array, targets: np.ndarray, strength: float) -> Array:
-    """Logits of the validation images, of a classifier a class that has converged."""
+    """Logits of the validation images by one converged classifier per class."""
     regression = LogisticRegression(C=strength, fit_intercept=False, solver="newton-cholesky", tol=1e-8, max_iter=500)
     return np.column_stack([regression.fit(train, column).decision_function(val) for column in targets.T])
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """A row for each backbone."""
+    """Table with a row for each backbone."""
     rows = [
         [
             f"`{Path(found['weights']).name}`, {found['backbone']}",
@@ -138,7 +138,7 @@ def markdown(result: dict[str, Any]) -> str:
     first = result["weights"][0]
     about = (
         f"mAP in %, {result['pool']} features at {result['size']} pixels of {first['train_images']:,} images with "
-        f"{first['classes']} classes, measured on {first['val_images']:,} others; weight decay "
+        f"{first['classes']} classes, evaluated on {first['val_images']:,} others; weight decay "
         f"{result['weight_decay']:g}, {result['epochs']} epochs of SGD. The goal is a difference within {GOAL}."
     )
     return about + "\n\n" + table(["backbone", "linear head", "scikit-learn", "difference"], rows)

@@ -1,11 +1,11 @@
-"""How much of its pace training keeps when it loads real files: ResNet-18 on the CPU.
+"""Throughput of training with data loading, relative to training on a ready batch: ResNet-18 on the CPU.
 
     python -m benchmarks.loader [--photos DIR] --out loader.json [--page docs/performance.md]
 
 Blocks of steps on batches from the loader alternate with blocks of the same step on one ready batch. Loading and
-training share the cores, so a step on a ready batch has all of them: the loader's processes are halted meanwhile, and
-find their queues as they left them. What loading costs then shows in full, as the core time that it takes away.
-By core time, which other work on the machine disturbs less, the same is told a second time.
+training share the cores, so a step on a ready batch has all of them: the loader's processes are stopped meanwhile, and
+keep their queues. So the whole cost of loading shows, as the core time that it takes. The ratio is also reported by
+core time, which is less sensitive to other work on the machine.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.photographs import describe, jpegs, write_jpegs
+from benchmarks.images import describe, jpegs, write_jpegs
 from benchmarks.records import origin, put_between_markers, table, write_json
 from benchmarks.training import Steps, configure, started
 
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "view_sizes": {},
     }
     with tempfile.TemporaryDirectory() as folder:
-        images = write_jpegs(Path(folder) / "photographs", jpegs(options.photos, SIZE, options.count, enlarge=True))
+        images = write_jpegs(Path(folder) / "images", jpegs(options.photos, SIZE, options.count, enlarge=True))
         for view_size, batch_size in zip(options.view_sizes, options.batch_sizes, strict=True):
             settings = {
                 "views.size": view_size,
@@ -65,8 +65,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--view-sizes", type=int, nargs="+", default=[64, 224])
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[32, 8], help="images a step, for each size")
-    parser.add_argument("--count", type=int, default=64, help="photographs")
-    parser.add_argument("--rounds", type=int, default=8, help="blocks of steps of each kind")
+    parser.add_argument("--count", type=int, default=64, help="images")
+    parser.add_argument("--rounds", type=int, default=8, help="blocks of steps of each type")
     parser.add_argument("--steps", type=int, default=4, help="steps a block")
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks/loader.json"))
     parser.add_argument("--page", type=Path, help="document whose table is replaced")
@@ -76,20 +76,20 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def measure(steps: Steps, rounds: int, count: int) -> dict[str, Any]:
-    """Alternating blocks of steps; the figures of each."""
+    """Alternate blocks of steps; the figures of each."""
     plan, workers = steps.training.settled.plan, steps.processes
     ready = itertools.repeat(next(steps.batches))
-    steps.run(steps.batches, 2 * len(workers) + 2)  # past the batches that lay prepared when training began
+    steps.run(steps.batches, 2 * len(workers) + 2)  # past the batches that were prefetched before training began
     blocks = []
     for number in range(rounds):
-        kinds = ("ready", "loaded") if number % 2 == 0 else ("loaded", "ready")
+        order = ("ready", "loaded") if number % 2 == 0 else ("loaded", "ready")
         block = {}
-        for kind in kinds:
-            with paused(workers if kind == "ready" else []):
+        for batch in order:
+            with paused(workers if batch == "ready" else []):
                 own, loading = time.process_time(), core_seconds(workers)
-                seconds, waited = steps.run(ready if kind == "ready" else steps.batches, count)
+                seconds, waited = steps.run(ready if batch == "ready" else steps.batches, count)
                 own, loading = time.process_time() - own, core_seconds(workers) - loading
-                block[kind] = {
+                block[batch] = {
                     "seconds": seconds,
                     "waiting": waited,
                     "core_seconds": own + loading,
@@ -114,7 +114,7 @@ def measure(steps: Steps, rounds: int, count: int) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def paused(processes: Sequence[int]) -> Iterator[None]:
-    """Processes of ours halted for a while."""
+    """Stop child processes while entered."""
     for process in processes:
         os.kill(process, signal.SIGSTOP)
     try:
@@ -125,7 +125,7 @@ def paused(processes: Sequence[int]) -> Iterator[None]:
 
 
 def core_seconds(processes: Sequence[int]) -> float:
-    """Time that processes have had of cores since they began; 0 where the system has no /proc."""
+    """Core time of processes since their start; 0 on systems without /proc."""
     ticks = 0
     for process in processes:
         with contextlib.suppress(OSError):
@@ -135,7 +135,7 @@ def core_seconds(processes: Sequence[int]) -> float:
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """A row for each size of view."""
+    """Table with a row for each view size."""
     rows = [
         [
             f"{size} pixels, {about['batch_size']} images a step, {about['workers']} workers",

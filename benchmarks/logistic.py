@@ -1,4 +1,4 @@
-"""Logistic regression of every class on frozen features, its regularization chosen on the training labels alone.
+"""Logistic regression for every class on frozen features, with regularization chosen by cross-validation.
 
 The objective is scikit-learn's, 1/2 |w|^2 + C sum_i log(1 + exp(-y_i (w . x_i + b))) for each class, on features
 standardized by the training images. One C serves all classes: that of the best mean average precision over folds of
@@ -30,7 +30,7 @@ def logistic(
     val_targets: UInt8[np.ndarray, "others classes"],
     device: torch.device,
 ) -> dict[str, Any]:
-    """Multi-label figures on the validation images, the C that they belong to, and each C's in cross-validation."""
+    """Multi-label metrics on the validation images, the chosen C, and the mAP of each C in cross-validation."""
     mean, std = train.mean(dim=0), train.std(dim=0, correction=0)
     std = torch.where(std > 1e-12 * mean.abs(), std, 1)
     x, others = (((part - mean) / std).to(device) for part in (train, val))

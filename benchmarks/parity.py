@@ -1,9 +1,9 @@
-"""How far each way of making views is from the reference, Pillow on all pixels, in levels of 255 and by operation.
+"""Difference of each renderer from the reference, Pillow on all pixels, in levels of 255 and by operation.
 
     python -m benchmarks.parity [--photos DIR] --out parity.json [--page docs/performance.md]
 
-Colors, blur, solarization and mirroring are each judged alone, on crops that the reference has made; "composed" is
-the whole way from the image to the view, with parameters as the recipe "released" draws them.
+Color operations, blur, solarization and flip are each compared alone, on crops of the reference; "composed" is the
+whole rendering from the image to the view, with parameters sampled by the recipe "released".
 """
 
 from __future__ import annotations
@@ -20,16 +20,15 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
-from benchmarks.photographs import Pixels, describe, jpegs, photographs
+from benchmarks.images import Pixels, describe, jpegs, load_images
 from benchmarks.records import origin, put_between_markers, table, write_json
 from manyview.config import BlockViewsConfig
 from manyview.images import decode_image, open_image
 from manyview.recipes.named import RECIPES
-from manyview.views import ColorJitter, ViewParameters, sample_views
+from manyview.views import ColorJitter, ViewParameters, largest_shrink, sample_views, shrink_crops
 from manyview.views.render import opencv, pillow
 from manyview.views.render.batch_parameters import view_table
-from manyview.views.render.torch import alter_views, crop_resize
-from manyview.views.shrinking import largest_shrink, shrink_crops
+from manyview.views.render.torch import augment_views, crop_resize
 
 Views = UInt8[np.ndarray, "views 3 size size"]
 
@@ -43,7 +42,7 @@ WAYS = ("cpu", "device", *REDUCED)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
-    small = photographs(options.photos, SIZE, options.count)
+    small = load_images(options.photos, SIZE, options.count)
     large = {
         way: jpegs(options.photos, LARGE, options.large_count, enlarge=enlarge) for way, enlarge in REDUCED.items()
     }
@@ -79,7 +78,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def operations(images: Sequence[Pixels], size: int, device: torch.device) -> dict[str, dict[str, Any]]:
-    """Each operation alone: OpenCV and PyTorch against Pillow, on crops that are resized already."""
+    """Each operation alone: OpenCV and PyTorch compared with Pillow, on resized crops."""
     config = _config(size)
     views = [
         np.ascontiguousarray(view.transpose(1, 2, 0))
@@ -93,7 +92,7 @@ def operations(images: Sequence[Pixels], size: int, device: torch.device) -> dic
         stacked = torch.from_numpy(np.stack(views).transpose(0, 3, 1, 2).copy()).to(device)
         rows[name] = {
             "cpu": difference(_each(opencv.render_views, views, given, size), reference),
-            "device": difference(alter_views(stacked, view_table(given)).cpu().numpy(), reference),
+            "device": difference(augment_views(stacked, view_table(given)).cpu().numpy(), reference),
         }
     return rows
 
@@ -101,7 +100,7 @@ def operations(images: Sequence[Pixels], size: int, device: torch.device) -> dic
 def whole_ways(
     small: Sequence[Pixels], large: Mapping[str, Sequence[bytes]], size: int, device: torch.device
 ) -> dict[str, dict[str, Any]]:
-    """Crop and resize, and everything composed, from the image on."""
+    """Crop and resize, and the whole rendering."""
     rows = {}
     for name, prepare in ((CROP, _bare), (COMPOSED, lambda parameters: parameters)):
         found: dict[str, list[tuple[Views, Views]]] = {way: [] for way in WAYS}
@@ -120,7 +119,7 @@ def whole_ways(
 
 
 def difference(views: Views, reference: Views) -> dict[str, float]:
-    """Mean absolute difference, its 99th percentile over all values, and the mean of the view that is worst."""
+    """Mean absolute difference, its 99th percentile over all values, and the mean of the worst view."""
     distance = np.abs(views.astype(np.int16) - reference)
     return {
         "mean": float(distance.mean()),
@@ -130,7 +129,7 @@ def difference(views: Views, reference: Views) -> dict[str, float]:
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """A table for each size of view: mean and 99th percentile for each way."""
+    """A table for each view size: mean and 99th percentile for each renderer."""
     parts = [
         "Absolute difference from Pillow on all pixels, in levels of 255: mean, and 99th percentile in brackets. "
         f"{result['photographs'].capitalize()}; the limit for the mean is {result['limit']:g}."
@@ -160,7 +159,7 @@ def _bare(parameters: ViewParameters) -> ViewParameters:
 
 
 def _alone(config: BlockViewsConfig, size: int) -> Iterator[tuple[str, list[ViewParameters]]]:
-    """Each operation by itself on a whole view, its strengths spread evenly over their range."""
+    """Each operation alone on a whole view, with strengths spread evenly over their range."""
     whole = ViewParameters((0, 0, size, size), (0, 0, size, size), False, None, False, None, False)
     spread = np.random.default_rng(0).permutation(64) / 63
     yield "mirroring", [replace(whole, flip=True)]
@@ -170,10 +169,10 @@ def _alone(config: BlockViewsConfig, size: int) -> Iterator[tuple[str, list[View
         yield name, [replace(whole, jitter=_jitter(name, float(factor))) for factor in factors]
     shifts = config.hue * (2 * spread - 1)
     yield "hue", [replace(whole, jitter=_jitter("hue", float(shift))) for shift in shifts]
-    yield "grey", [replace(whole, grayscale=True)]
+    yield "gray", [replace(whole, grayscale=True)]
     low, high = config.blur_sigma
     yield "blur", [replace(whole, blur_sigma=float(sigma)) for sigma in low + (high - low) * spread]
-    yield "solarisation", [replace(whole, solarize=True)]
+    yield "solarization", [replace(whole, solarize=True)]
 
 
 def _jitter(operation: str, strength: float) -> ColorJitter:
@@ -189,16 +188,16 @@ def _each(
 
 
 def _on_device(image: Pixels, parameters: Sequence[ViewParameters], size: int, device: torch.device) -> Views:
-    """Everything on the device, the crops included."""
+    """Views rendered on the device, including the crops."""
     pixels = torch.from_numpy(image.transpose(2, 0, 1).copy()).to(device)
     crops = crop_resize(pixels, [view.crop for view in parameters], size)
-    return alter_views(crops, view_table(parameters)).cpu().numpy()
+    return augment_views(crops, view_table(parameters)).cpu().numpy()
 
 
 def _reduced_and_whole(
     data: bytes, index: int, size: int, prepare: Callable[[ViewParameters], ViewParameters]
 ) -> tuple[Views, Views]:
-    """Pillow's views of an image decoded at the reduced scale that they allow, and of all its pixels."""
+    """Pillow's views of an image decoded at the reduced size that they allow, and at full size."""
     pixels = decode_image(data)
     parameters = [prepare(p) for p in _sample(_config(size), pixels, index)]
     shrink = largest_shrink((view.crop for view in parameters), size)

@@ -1,8 +1,8 @@
-"""Pre-trains the recipes side by side at equal views seen, measures each, and writes one JSON and one table.
+"""Comparison of the recipes at an equal number of views: pre-training and evaluation, one JSON and one table.
 
     python -m benchmarks.quality SCENES/images --train SCENES/train.csv --val SCENES/val.csv --out quality
 
-Runs that are finished in --out are not done again; runs that were stopped are resumed.
+Runs that are finished in --out are skipped; runs that were stopped are resumed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from manyview.views import normalize
 
 @dataclass(frozen=True)
 class Case:
-    """One row of the table: a recipe and what is changed in it."""
+    """One row of the table: a recipe and changed settings."""
 
     name: str
     recipe: str
@@ -53,13 +53,18 @@ CASES = (
     Case("simsiam-4pairs", "simsiam-4pairs", 4),
     # Keys of the last four steps: few enough that half of the images are not in the queue.
     Case("mocov2", "mocov2", 1, {"method.queue": 1024}),
-    # Eight times as many steps, and a key encoder that keeps up with so few.
+    # Four times as many steps, a key encoder that keeps up with so few, and norms over 32 images as before.
     Case(
-        "mocov2-32",
+        "mocov2-64",
         "mocov2",
         1,
-        {"method.queue": 1024, "method.momentum": 0.99, "training.base_learning_rate": 0.24},
-        pairs_per_step=32,
+        {
+            "method.queue": 1024,
+            "method.momentum": 0.99,
+            "method.shuffled_parts": 2,
+            "training.base_learning_rate": 0.12,
+        },
+        pairs_per_step=64,
     ),
     # L_sim a thousandth of L_ia, whose own rate is .3 for 256 pairs.
     Case(
@@ -93,13 +98,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def chosen(arguments: argparse.Namespace) -> list[Case]:
-    """The rows to make, in the order in which they are named."""
+    """The chosen rows, in the given order."""
     by_name = {case.name: case for case in CASES}
     return [by_name[name] for name in arguments.only or by_name]
 
 
 def row(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Pre-train and measure one case, or read what was done before."""
+    """Pre-train and evaluate one case, or read earlier results."""
     run = pretrained(case, arguments)
     random_init = case == chosen(arguments)[0]
     instruments = {"linear": linear, "logistic": logistic_regression}
@@ -110,9 +115,9 @@ def row(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("images", type=Path, help="folder of images")
-    parser.add_argument("--train", type=Path, required=True, help="labels to train the linear head on")
-    parser.add_argument("--val", type=Path, required=True, help="labels to measure on")
-    parser.add_argument("--list", type=Path, help="images to pre-train on; unset: those of --train")
+    parser.add_argument("--train", type=Path, required=True, help="training labels")
+    parser.add_argument("--val", type=Path, required=True, help="validation labels")
+    parser.add_argument("--list", type=Path, help="images for pre-training; unset: those of --train")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--views", type=int, default=150_000, help="views that each run sees, at least")
     parser.add_argument("--view-size", type=int, default=64)
@@ -120,15 +125,15 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", choices=[case.name for case in CASES], help="names of the rows to make")
-    parser.add_argument("--instruments", nargs="+", choices=INSTRUMENTS, default=["linear"], help="to measure by")
+    parser.add_argument("--instruments", nargs="+", choices=INSTRUMENTS, default=["linear"], help="evaluations")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting for all runs")
     return parser.parse_args(arguments)
 
 
 def pretrained(case: Case, arguments: argparse.Namespace) -> RunFolder:
     listed = arguments.list or arguments.train
-    photographs = len(listed.read_text().splitlines()) - 1
-    epochs = -(-arguments.views // (photographs * 2 * case.pairs))
+    images = len(listed.read_text().splitlines()) - 1
+    epochs = -(-arguments.views // (images * 2 * case.pairs))
     folder = RunFolder(arguments.out / case.name)
     if is_finished(folder):
         return folder
@@ -156,7 +161,7 @@ def is_finished(folder: RunFolder) -> bool:
 
 
 def story(run: RunFolder) -> dict[str, Any]:
-    """What the run was and how it ended."""
+    """Command, commit and last epoch of a run."""
     about, epochs = run.read_json("run.json"), [row for row in run.read_metrics() if row["kind"] == "epoch"]
     return {
         "command": shlex.join(about["command"]),
@@ -168,7 +173,7 @@ def story(run: RunFolder) -> dict[str, Any]:
 
 
 def linear(name: str, run: RunFolder, arguments: argparse.Namespace, random_init: bool) -> dict[str, Any]:
-    """Linear evaluation on cached features for each pooling, if asked with random initialization beside."""
+    """Linear evaluation on cached features for each pooling, optionally also of a random initialization."""
     results = {}
     for pool in POOLS:
         out = arguments.out / f"{name}-linear-{pool}"
@@ -195,7 +200,7 @@ def linear(name: str, run: RunFolder, arguments: argparse.Namespace, random_init
 def logistic_regression(name: str, run: RunFolder, arguments: argparse.Namespace, random_init: bool) -> dict[str, Any]:
     """Logistic regression on the same features, for each pooling.
 
-    A random initialization has norm statistics measured on the training images, as weights from training have.
+    The norm statistics of a random initialization are measured on the training images, as those of trained weights.
     """
     file = arguments.out / f"{name}-logistic.json"
     if file.is_file():
@@ -219,7 +224,7 @@ def logistic_regression(name: str, run: RunFolder, arguments: argparse.Namespace
 
 @torch.no_grad()
 def measure_norms(network: Backbone, data: Data, arguments: argparse.Namespace, batch_size: int = 64) -> Backbone:
-    """Running statistics of a network's norms from the training images: means over batches, no other change."""
+    """Set the running statistics of a network's norms to means over batches of the training images."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for module in network.modules():
         if isinstance(module, _BatchNorm):
@@ -227,8 +232,8 @@ def measure_norms(network: Backbone, data: Data, arguments: argparse.Namespace, 
             module.momentum = None  # a plain mean over batches
     network.to(device).train()
     names = data.train.labels.names
-    places = [(0, index) for index in range(len(names))]
-    batches = [places[start : start + batch_size] for start in range(0, len(places) - batch_size + 1, batch_size)]
+    indices = [(0, index) for index in range(len(names))]
+    batches = [indices[start : start + batch_size] for start in range(0, len(indices) - batch_size + 1, batch_size)]
     images = ImageDataset(ImageFiles(data.train.folder, names), arguments.eval_size, fixed_views)
     for pixels in load_readable(images, batches, workers=None):
         network(normalize(pixels.to(device), network.mean, network.std))

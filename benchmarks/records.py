@@ -1,4 +1,4 @@
-"""What every benchmark leaves behind: JSON that says where its figures come from, and tables in the documents."""
+"""Results of benchmarks: JSON with provenance, and tables in the documents."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import torch
 
 from manyview.runs import atomic_write, provenance
 
-_ALSO = ("opencv-python-headless", "simplejpeg", "lightly", "kornia")
+_PACKAGES = ("opencv-python-headless", "simplejpeg", "lightly", "kornia")
 
 
 def origin(module: str, arguments: Sequence[str]) -> dict[str, Any]:
-    """When, by which command, with which versions and on which machine a result is made."""
+    """Provenance of a result: time, command, versions, machine."""
     about = provenance()
     about["command"] = shlex.join(["python", "-m", f"benchmarks.{module}", *arguments])
-    about["versions"] |= {package: _version(package) for package in _ALSO}
+    about["versions"] |= {package: _version(package) for package in _PACKAGES}
     about["machine"] |= {"processor": _processor(), "cores": _cores()}
     if torch.cuda.is_available():
         about["machine"]["accelerator"] = torch.cuda.get_device_name()
@@ -30,19 +30,19 @@ def origin(module: str, arguments: Sequence[str]) -> dict[str, Any]:
 
 
 def write_json(file: Path, content: dict[str, Any]) -> None:
-    """Write a result, atomically; its folder is made if need be."""
+    """Write a result atomically; its folder is created if necessary."""
     file.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(file, json.dumps(content, indent=1) + "\n")
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int = 1) -> str:
-    """A Markdown table; all but the first columns are figures and stand to the right."""
+    """A Markdown table; columns after the first are figures and right-aligned."""
     rules = ["---"] * text_columns + ["---:"] * (len(head) - text_columns)
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (head, rules, *rows))
 
 
 def put_between_markers(page: Path, name: str, text: str) -> None:
-    """Replace what stands between ``<!-- name -->`` and ``<!-- end of name -->`` in a document.
+    """Replace the text between ``<!-- name -->`` and ``<!-- end of name -->`` in a document.
 
     Raises:
         ValueError: the document does not hold each marker once.

@@ -1,4 +1,4 @@
-"""The training loop's own pieces, put together so that single steps can be timed."""
+"""Single steps of the training loop, for timing."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from manyview.images import find_images
 from manyview.images.loader import Loading
 from manyview.recipes import recipe_settings
 from manyview.runs import RunFolder
+from manyview.runs.progress import run_console
 from manyview.training import run as setting_up
-from manyview.training.data import Batch, start_loader
+from manyview.training.data import TrainingBatch, start_loader
 from manyview.training.device_views import DeviceViews
-from manyview.training.display import run_console
 from manyview.training.loop import Training, train_step
 from manyview.training.plan import BatchPlan
 from manyview.training.settle import settle, start_hardware
@@ -31,17 +31,17 @@ EPOCHS = 1_000_000  # more than any benchmark reaches
 
 @dataclass
 class Steps:
-    """A run that can be stepped by hand.
+    """A run whose steps are called by a benchmark.
 
     Attributes:
-        batches: the run's own, loaded and made ready on the device.
-        loaded: what the loader's processes give of them.
+        batches: of the run, ready on the device.
+        loaded: the batches as the loader's processes return them.
     """
 
     training: Training
     module: Any
     optimizer: Any
-    batches: Iterator[Batch]
+    batches: Iterator[TrainingBatch]
     loaded: Loading
 
     @property
@@ -53,8 +53,8 @@ class Steps:
         """Identifiers of the loader's processes."""
         return self.loaded.processes
 
-    def run(self, batches: Iterator[Batch], count: int) -> tuple[float, float]:
-        """Seconds that so many steps take, and those of them spent waiting for batches."""
+    def run(self, batches: Iterator[TrainingBatch], count: int) -> tuple[float, float]:
+        """Seconds for ``count`` steps, and the part of them spent waiting for batches."""
         self.synchronize()
         began, waited = time.perf_counter(), 0.0
         for _ in range(count):
@@ -70,7 +70,7 @@ class Steps:
 
 
 def configure(images: Path, settings: Mapping[str, Any]) -> PretrainConfig:
-    """The recipe "paper" with some settings changed; a learning rate that can do no harm; no renderer is measured."""
+    """The recipe "paper" with changed settings, a low learning rate, and a fixed renderer."""
     fixed = {"data.images": str(images), "training.epochs": EPOCHS, "training.base_learning_rate": 1e-4}
     if settings.get("data.decode") != "device":
         fixed["training.renderer"] = "cpu"
@@ -80,7 +80,7 @@ def configure(images: Path, settings: Mapping[str, Any]) -> PretrainConfig:
 
 @contextlib.contextmanager
 def started(config: PretrainConfig, folder: Path) -> Iterator[Steps]:
-    """Everything that a run sets up before its first step, its loader included; afterwards the loader is stopped."""
+    """Set up a run with its loader, ready for its first step; on exit the loader is stopped."""
     files = find_images(Path(config.data.images))
     hardware, console = start_hardware(config), run_console(enabled=False)
     trial = partial(setting_up.build_trial, module=None, hardware=hardware)

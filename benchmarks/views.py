@@ -1,10 +1,10 @@
-"""How many images a second become views on one core, beside other libraries, in one interleaved run.
+"""Throughput of views on one core, in images a second, compared with other libraries in one interleaved run.
 
     python -m benchmarks.views [--photos DIR] --out views.json [--page docs/performance.md]
 
-Each round gives every contestant the same images, so that whatever else the machine does hits all alike; a ratio
-is taken within a round, and the median over the rounds is reported with their range. The clock is the process's own
-time on its core.
+Each round gives every contestant the same images, so that other load on the machine affects all equally; ratios are
+computed within a round, and their median over the rounds is reported with the range. The clock is the process's core
+time.
 """
 
 from __future__ import annotations
@@ -34,20 +34,20 @@ from benchmarks.contestants import (
     Contestant,
     Task,
 )
-from benchmarks.photographs import describe, jpegs, write_jpegs
+from benchmarks.images import describe, jpegs, write_jpegs
 from benchmarks.records import origin, put_between_markers, table, write_json
 from manyview.runtime import single_thread
 
 
 @dataclass(frozen=True)
 class Format:
-    """Images of one size, and the views to make of them.
+    """A size of images, and the size of their views.
 
     Attributes:
         name: for the tables.
         size: width and height of the images.
         view_size: side of a view.
-        enlarge: whether images that are too small are enlarged, and not laid in a mosaic.
+        enlarge: whether images that are too small are enlarged, not combined in a mosaic.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Format:
         return self.size[0] * self.size[1] > 4_000_000
 
 
-# A camera's 12 megapixels hold more detail than a small image enlarged, and less than a mosaic of many.
+# A 12-megapixel photo has more detail than an enlarged small image, and less than a mosaic of many.
 FORMATS = (
     Format("640 x 480, views of 224", (640, 480), 224),
     Format("640 x 480, views of 96", (640, 480), 96),
@@ -68,7 +68,7 @@ FORMATS = (
     Format("4000 x 3000, little detail, views of 224", (4000, 3000), 224),
     Format("4000 x 3000, much detail, views of 224", (4000, 3000), 224, enlarge=False),
 )
-# What is faster than what, for the ratios that are reported.
+# Pairs (faster, slower) whose ratios are reported.
 RATIOS = tuple((ours, theirs) for ours in (UINT8, LOADER, NORMALIZED) for theirs in (LIGHTLY, PILLOW))
 LARGE_RATIOS = ((UINT8, FULL_DECODE), (LOADER, FULL_DECODE))
 
@@ -101,7 +101,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=16, help="images of 640 x 480")
     parser.add_argument("--large-count", type=int, default=4, help="images of 12 megapixels")
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--seconds", type=float, default=0.5, help="that a contestant works in a round, at least")
+    parser.add_argument("--seconds", type=float, default=0.5, help="minimum time of a contestant in a round")
     options = parser.parse_args(arguments)
     options.given = list(arguments) if arguments is not None else sys.argv[1:]
     return options
@@ -109,7 +109,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 @contextlib.contextmanager
 def one_core() -> Iterator[int | None]:
-    """Keep this process on one core and its libraries to one thread; gives the core's number where it can be chosen."""
+    """Pin this process to one core and its libraries to one thread; yields the core's number if it can be chosen."""
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
     if allowed:
         os.sched_setaffinity(0, {max(allowed)})
@@ -129,7 +129,7 @@ def measure(form: Format, contestants: Sequence[Contestant], options: argparse.N
     count = options.large_count if form.is_large else options.count
     encoded = jpegs(options.photos, form.size, count, enlarge=form.enlarge)
     with tempfile.TemporaryDirectory() as folder:
-        task = Task(encoded, write_jpegs(Path(folder) / "photographs", encoded), form.view_size)
+        task = Task(encoded, write_jpegs(Path(folder) / "images", encoded), form.view_size)
         ways = {contestant.name: contestant.prepare(task) for contestant in contestants}
         seconds, busy = compete(ways, len(encoded), options.rounds, options.seconds)
     return {
@@ -152,7 +152,7 @@ def measure(form: Format, contestants: Sequence[Contestant], options: argparse.N
 def compete(
     ways: dict[str, Callable[[int], Any]], count: int, rounds: int, least: float
 ) -> tuple[dict[str, list[float]], float]:
-    """Core seconds an image takes each contestant, by round, and the share of the time that the core worked for us."""
+    """Core seconds per image of each contestant by round, and the share of the time that this process had the core."""
     passes = {name: max(1, math.ceil(least / (count * _time(way, count, 1)))) for name, way in ways.items()}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     began, began_busy = time.perf_counter(), time.process_time()
@@ -160,12 +160,12 @@ def compete(
     for _ in range(rounds):
         for name in order:
             seconds[name].append(_time(ways[name], count, passes[name]))
-        order.append(order.pop(0))  # so that nobody always follows the same neighbour
+        order.append(order.pop(0))  # so that none always follows the same contestant
     return seconds, (time.process_time() - began_busy) / (time.perf_counter() - began)
 
 
 def _time(way: Callable[[int], Any], count: int, passes: int) -> float:
-    """Seconds of the core's time that an image takes; what other processes take of it does not count."""
+    """Core seconds of this process per image."""
     began = time.process_time()
     for _ in range(passes):
         for index in range(count):
@@ -174,7 +174,7 @@ def _time(way: Callable[[int], Any], count: int, passes: int) -> float:
 
 
 def ratios(seconds: dict[str, list[float]], pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
-    """How many times as fast the first of each pair is, taken within each round."""
+    """Speed of the first of each pair relative to the second, computed within each round."""
     found = []
     for ours, theirs in pairs:
         if ours in seconds and theirs in seconds:
@@ -185,7 +185,7 @@ def ratios(seconds: dict[str, list[float]], pairs: Sequence[tuple[str, str]]) ->
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """Two tables: everybody's throughput as a multiple of torchvision's on Pillow, and the ratios with their ranges."""
+    """Two tables: throughput as a multiple of torchvision's on Pillow, and the ratios with their ranges."""
     formats = result["formats"].values()
     everybody = {name: about for form in formats for name, about in form["contestants"].items()}
     speeds = [

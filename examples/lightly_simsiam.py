@@ -3,7 +3,7 @@
     pip install 'manyview[examples]'
     python examples/lightly_simsiam.py PHOTOS --epochs 100 --batch-size 64 --workers 8
 
-lightly's transforms give a list of views, of which PyTorch's own collation makes a list of batches: so does
+lightly's transforms return a list of views, which PyTorch's default collation turns into a list of batches; so does
 ``BlockViews(stacked=False)``.
 """
 
@@ -33,7 +33,7 @@ class SimSiam(nn.Module):
         self.prediction_head = SimSiamPredictionHead(512, 128, 512)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Prediction and, cut off from the gradient, projection of images (B, 3, H, W)."""
+        """Prediction and detached projection of images (B, 3, H, W)."""
         z = self.projection_head(self.backbone(x))
         return self.prediction_head(z), z.detach()
 
@@ -60,7 +60,7 @@ def main() -> None:
 
     for epoch in range(options.epochs):
         losses = []
-        for views, _, _ in loader:  # a list of eight batches: the two views of each block after one another
+        for views, _, _ in loader:  # a list of eight batches: the two views of each block in turn
             x1, x2 = (torch.cat(views[first::2]).to(options.device) for first in (0, 1))
             (p1, z1), (p2, z2) = model(x1), model(x2)
             loss = (criterion(p1, z2) + criterion(p2, z1)) / 2

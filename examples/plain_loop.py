@@ -1,4 +1,4 @@
-"""Block-wise views and the image-aware contrastive loss in a PyTorch loop of one's own.
+"""Block-wise views and the image-aware contrastive loss in a custom PyTorch loop.
 
     python examples/plain_loop.py PHOTOS --epochs 100 --batch-size 64 --workers 8 --out resnet18.pt
 
@@ -19,7 +19,7 @@ from manyview.losses import image_aware_loss, negative_cosine_similarity
 from manyview.views import BlockViews
 
 
-class Photographs(Dataset[tuple[int, Tensor]]):
+class Images(Dataset[tuple[int, Tensor]]):
     """The images of a folder, each as its index and its views (2 x blocks, 3, size, size)."""
 
     def __init__(self, folder: Path, views: BlockViews) -> None:
@@ -44,15 +44,15 @@ def network() -> tuple[nn.Module, nn.Module]:
     return encoder, predictor
 
 
-def total_loss(encoder: nn.Module, predictor: nn.Module, views: Tensor, photographs: Tensor) -> Tensor:
-    """Eq. 3 of a batch of views (images, 2 x blocks, 3, size, size) and the numbers of their images."""
+def total_loss(encoder: nn.Module, predictor: nn.Module, views: Tensor, images: Tensor) -> Tensor:
+    """Eq. 3 for a batch of views (images, 2 x blocks, 3, size, size) and the indices of their images."""
     # Views 2k and 2k + 1 of an image are a positive pair: both show block k.
     z1, z2 = (encoder(views[:, first::2].flatten(0, 1)) for first in (0, 1))
     p1, p2 = predictor(z1), predictor(z2)
     similarity = (negative_cosine_similarity(p1, z2.detach()) + negative_cosine_similarity(p2, z1.detach())) / 2
 
     blocks = views.shape[1] // 2
-    ids = photographs.repeat_interleave(blocks).repeat(2)  # the image of each vector below
+    ids = images.repeat_interleave(blocks).repeat(2)  # the image of each vector below
     image_aware = (image_aware_loss(torch.cat((p1, z2)), ids) + image_aware_loss(torch.cat((p2, z1)), ids)) / 2
     return similarity + 4 * image_aware
 
@@ -76,7 +76,7 @@ def main() -> None:
     """Train, and print the loss of each epoch."""
     options = parse()
     torch.manual_seed(options.seed)
-    dataset = Photographs(options.photos, BlockViews(options.view_size, grid=tuple(options.grid)))
+    dataset = Images(options.photos, BlockViews(options.view_size, grid=tuple(options.grid)))
     if len(dataset) < options.batch_size:
         raise SystemExit(f"{options.photos} holds {len(dataset)} images, less than a batch of {options.batch_size}")
     loader = DataLoader(dataset, options.batch_size, shuffle=True, drop_last=True, num_workers=options.workers)
@@ -88,8 +88,8 @@ def main() -> None:
 
     for epoch in range(options.epochs):
         losses = []
-        for photographs, views in loader:
-            loss = total_loss(encoder, predictor, views.to(options.device), photographs.to(options.device))
+        for images, views in loader:
+            loss = total_loss(encoder, predictor, views.to(options.device), images.to(options.device))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

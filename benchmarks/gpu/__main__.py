@@ -1,6 +1,6 @@
 """Runs the steps one after another, each in a process of its own and within its limit.
 
-Nothing is imported here but Python's own library: the packages that the steps need may still lie in --wheels.
+Only Python's standard library is imported here: the packages that the steps need may still be in --wheels.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ def prepare(wheels: Path | None) -> dict[str, str]:
 
 
 def run(step: str, limit: float, arguments: Sequence[str], environment: dict[str, str], file: Path) -> str:
-    """Run a step to its end or its limit; its state, which is also written into its result."""
+    """Run a step to its end or its limit; return its state, which is also written to its result."""
     file.unlink(missing_ok=True)
     command = [sys.executable, "-m", "benchmarks.gpu.job", step, str(limit), *arguments]
-    # A process group of its own, so that a step that is cut off takes its loader's processes with it.
+    # A separate process group, so that the loader's processes end with a step that is cut off.
     process = subprocess.Popen(command, env=environment, process_group=0)
     try:
         code = process.wait(limit)

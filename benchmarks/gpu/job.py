@@ -1,4 +1,4 @@
-"""What a step is given, and the process that runs one."""
+"""Context of a step, and the process that runs one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from benchmarks.gpu.options import parse
-from benchmarks.photographs import jpegs, write_jpegs
+from benchmarks.images import jpegs, write_jpegs
 from benchmarks.records import origin, write_json
 
 
@@ -23,8 +23,8 @@ class Job:
 
     Attributes:
         options: those of the command.
-        device: the GPU, or in tiny form what there is.
-        result: what is written so far.
+        device: the GPU, or with --tiny the available device.
+        result: the results written so far.
         failed: parts that raised an error or did not pass.
     """
 
@@ -41,23 +41,23 @@ class Job:
 
     @property
     def tiny(self) -> bool:
-        """Whether sizes are to be so small that a CPU is done in seconds."""
+        """Whether sizes are small enough for a CPU to finish in seconds."""
         return bool(self.options.tiny)
 
     @property
     def seconds_left(self) -> float:
         return self._end - time.monotonic()
 
-    def photographs(self, size: tuple[int, int], count: int) -> Path:
+    def images(self, size: tuple[int, int], count: int) -> Path:
         """A folder of JPEGs of a size, the same for all steps that ask for it."""
-        kind = "own" if self.options.photos else "synthetic"
-        folder: Path = self.options.work / f"{kind}-{count}-of-{size[0]}x{size[1]}"
+        origin_name = "own" if self.options.photos else "synthetic"
+        folder: Path = self.options.work / f"{origin_name}-{count}-of-{size[0]}x{size[1]}"
         if not folder.exists():
             write_jpegs(folder, jpegs(self.options.photos, size, count, enlarge=True))
         return folder
 
     def attempt(self, part: str, work: Callable[[], dict[str, Any]]) -> None:
-        """Do one part and keep what it finds, or the error that it ends with; the step goes on."""
+        """Run one part and save its results or its error; the step continues."""
         try:
             self.save(part, work())
         except Exception as error:
@@ -65,13 +65,13 @@ class Job:
             self.save(part, {"passed": False, "error": f"{type(error).__name__}: {error}"})
 
     def save(self, part: str, figures: dict[str, Any]) -> None:
-        """Keep what one part has found; a step may be cut off at any time."""
+        """Save the results of one part at once, since a step may be cut off at any time."""
         self.result[part] = figures
         if figures.get("passed") is False:
             self.failed.append(part)
         write_json(self._file, self.result)
-        told = ", ".join(f"{name} {_short(value)}" for name, value in figures.items() if not isinstance(value, dict))
-        print(f"{self.result['step']}, {part}: {told}", flush=True)
+        summary = ", ".join(f"{name} {_short(value)}" for name, value in figures.items() if not isinstance(value, dict))
+        print(f"{self.result['step']}, {part}: {summary}", flush=True)
 
 
 def main(step: str, limit: str, *arguments: str) -> int:

@@ -1,4 +1,4 @@
-"""What the command and the processes of its steps are told; nothing is imported here but Python's own library."""
+"""Options of the command and of its steps' processes; imports only Python's standard library."""
 
 from __future__ import annotations
 
@@ -18,19 +18,21 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("steps", nargs="*", metavar="STEP", help=f"of {', '.join(LIMITS)}; none: all")
     parser.add_argument("--out", type=Path, required=True, help="folder for a JSON file a step")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir(), "manyview-gpu"), help="for runs")
-    parser.add_argument("--wheels", type=Path, help="folder of wheels to use beside what is installed")
+    parser.add_argument("--wheels", type=Path, help="folder of wheels to use in addition to the installed packages")
     parser.add_argument("--photos", type=Path, help="folder of images; unset: synthetic scenes")
-    parser.add_argument("--train-labels", type=Path, help="labels of --photos, for the step quality")
-    parser.add_argument("--val-labels", type=Path, help="likewise, to measure on")
+    parser.add_argument("--train-labels", type=Path, help="training labels of --photos, for the step quality")
+    parser.add_argument("--val-labels", type=Path, help="validation labels of --photos, for the step quality")
     parser.add_argument("--quality", default="", help="further options of benchmarks.quality, in one string")
     parser.add_argument("--boxes", type=Path, help="folder of images with boxes, for the step detection")
-    parser.add_argument("--train-boxes", type=Path, help="objects in --boxes to learn from, as COCO JSON or the like")
-    parser.add_argument("--val-boxes", type=Path, help="likewise, to measure on")
-    parser.add_argument("--weights", type=Path, help="run or checkpoint for the step detection; unset: made by it")
+    parser.add_argument("--train-boxes", type=Path, help="training objects in --boxes, in any label format")
+    parser.add_argument("--val-boxes", type=Path, help="validation objects in --boxes, in any label format")
+    parser.add_argument(
+        "--weights", type=Path, help="run or checkpoint for the step detection; unset: pre-trained by it"
+    )
     parser.add_argument("--detection", default="", help="further options of benchmarks.detection, in one string")
     parser.add_argument("--commit", help="of this copy, where it has no git")
     parser.add_argument("--minutes", type=_limit, action="append", default=[], metavar="STEP=N", help="another limit")
-    parser.add_argument("--tiny", action="store_true", help="sizes that mean nothing, on a CPU too")
+    parser.add_argument("--tiny", action="store_true", help="sizes too small for meaningful figures, on a CPU too")
     options = parser.parse_args(arguments)
     unknown = set(options.steps) - set(LIMITS)
     if unknown:

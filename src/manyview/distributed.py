@@ -1,4 +1,4 @@
-"""Rank, shares of work, and a gather through which gradients flow; on one process, the identity."""
+"""Distributed helpers: rank, sharding of work, and a differentiable gather; the identity on one process."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import torch
 
-# Before there is a process group: its functions have the group of that moment as a default, which would never end then.
+# Imported before there is a process group: default arguments of its functions would keep the current group alive.
 import torch.distributed.nn
 from jaxtyping import Shaped
 from torch import Tensor
@@ -20,55 +20,71 @@ Item = TypeVar("Item")
 
 
 def join(device: torch.device) -> None:
-    """Meet the other processes that torchrun started; nothing without torchrun, or when they have met before.
+    """Join the process group of torchrun; does nothing without torchrun, or if it was joined before.
 
     Args:
-        device: where this process computes; on CUDA they talk through NCCL, elsewhere through gloo.
+        device: device of this process; the backend is NCCL on CUDA, otherwise gloo.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not _initialized():
         if device.type == "cuda" and device.index is not None:
-            torch.cuda.set_device(device)  # NCCL moves what lies on the current one
+            torch.cuda.set_device(device)  # NCCL uses the current device
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
         leave_at_exit()
 
 
 def leave() -> None:
-    """End the process group and its threads; nothing where there is none.
+    """Destroy the process group and its threads, if there is one.
 
-    A thread of gloo that still holds a tensor while Python ends aborts the process (pytorch#179291), and the threads
-    end only with the last reference to the group. A DistributedDataParallel that is still in use keeps one.
+    A gloo thread that still holds a tensor when Python exits aborts the process (pytorch#179291), and the threads end
+    only with the last reference to the group, which a DistributedDataParallel in use keeps.
     """
     if _initialized():
-        gc.collect()  # a DistributedDataParallel is freed with the cycles that it stands in
+        gc.collect()  # frees a DistributedDataParallel in reference cycles
         dist.destroy_process_group()
 
 
 def leave_at_exit() -> None:
-    """Leave before Python ends, whoever started the process group."""
+    """Destroy the process group before Python exits, whatever created it."""
     atexit.register(leave)
 
 
 def wait_for_all() -> None:
-    """Go on when every process has come here."""
+    """Barrier: wait until all processes arrive."""
     if world_size() > 1:
         dist.barrier()
 
 
 def world_size() -> int:
-    """Number of processes that train together; 1 without a process group."""
+    """Number of processes; 1 without a process group."""
     return dist.get_world_size() if _initialized() else 1
 
 
 def rank() -> int:
-    """This process's place among them, from 0; 0 without a process group."""
+    """Rank of this process, from 0; 0 without a process group."""
     return dist.get_rank() if _initialized() else 0
 
 
-def from_first(make: Callable[[], Item]) -> Item:
-    """What the first process makes, on every process; the others wait for it.
+def any_process(flag: bool) -> bool:
+    """Whether the flag is set on any process, with the same result on all.
+
+    All processes must call this together.
 
     Args:
-        make: called on the first process alone; what it gives travels as a pickle.
+        flag: flag of this process.
+    """
+    if world_size() == 1:
+        return flag
+    # NCCL only transfers CUDA tensors.
+    flags = torch.tensor(float(flag), device="cuda" if dist.get_backend() == "nccl" else "cpu")
+    dist.all_reduce(flags)
+    return bool(flags > 0)
+
+
+def from_first(make: Callable[[], Item]) -> Item:
+    """Compute an object on rank 0 and broadcast it to all processes.
+
+    Args:
+        make: called on rank 0 only; its result is pickled.
     """
     made: list[Any] = [make() if rank() == 0 else None]
     if world_size() > 1:
@@ -78,12 +94,12 @@ def from_first(make: Callable[[], Item]) -> Item:
 
 
 def gather(x: Shaped[Tensor, "rows ..."]) -> Shaped[Tensor, "all_rows ..."]:
-    """Rows of all processes, in order of rank, on each of them, differentiable.
+    """Gather the rows of all processes in order of rank, differentiably.
 
-    Each process computes the same loss L over all the rows, then DistributedDataParallel averages the parameters'
-    gradients over W processes. The backward pass therefore sums over processes: the row of process r gets W dL/dx_r,
-    and the average over processes of their shares is the gradient of one process that holds the whole batch. (A gather
-    that keeps only the process's own gradient shrinks it by W.)
+    Each process computes the same loss L over all rows, then DistributedDataParallel averages the parameters'
+    gradients over W processes. The backward pass therefore sums over processes: a row of process r gets W dL/dx_r, and
+    the average over processes is the gradient of one process with the whole batch. (A gather that keeps only the
+    process's own gradient shrinks it by W.)
 
     Args:
         x: rows of the same shape and dtype on every process.
@@ -95,25 +111,25 @@ def gather(x: Shaped[Tensor, "rows ..."]) -> Shaped[Tensor, "all_rows ..."]:
 
 
 def share(items: Sequence[Item]) -> list[Item]:
-    """This process's items, every W-th from its rank on, with some of the first again so that all have as many.
+    """This process's shard: every W-th item from its rank on, padded with the first item to equal lengths.
 
     Args:
-        items: all of them, at least one, the same on every process.
+        items: all items, at least one, the same on every process.
     """
     missing = -len(items) % world_size()
     return [*items, *([items[0]] * missing)][rank() :: world_size()]
 
 
 def gather_shares(own: Shaped[Tensor, "rows ..."], total: int) -> Shaped[Tensor, "items ..."]:
-    """What every process made of its ``share``, put together in the order of the items; not differentiable.
+    """Gather the results of all ``share`` shards in the order of the items; not differentiable.
 
     Args:
-        own: a row for each item of this process's share, on the CPU or its own device.
-        total: the number of items, without those that were given out again.
+        own: one row for each item of this process's shard, on the CPU or its own device.
+        total: number of items, without padding.
     """
     if world_size() == 1:
         return own
-    # NCCL moves only what lies on its devices.
+    # NCCL only transfers CUDA tensors.
     sent = own.contiguous().to("cuda" if dist.get_backend() == "nccl" else own.device)
     parts = [torch.empty_like(sent) for _ in range(world_size())]
     dist.all_gather(parts, sent)

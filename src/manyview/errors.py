@@ -1,13 +1,17 @@
-"""The one exception that speaks to users."""
+"""Exceptions whose messages are for users."""
 
 from __future__ import annotations
 
 
 class UserError(ValueError):
-    """A mistake that the user can mend: the message says what, where and what to do.
+    """A mistake that the user can fix; the message says what is wrong, where, and what to do.
 
-    The command line prints the message as it stands, without a traceback, and exits with 2.
+    The command prints the message without a traceback and exits with status 2.
     """
+
+
+class NonFiniteLossError(UserError):
+    """A loss became NaN or infinite."""
 
 
 def require(condition: bool, message: str) -> None:

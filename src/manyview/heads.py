@@ -1,6 +1,6 @@
-"""Heads, from pooled features to vectors: plain stacks of layers that can be told as data, and made again from it.
+"""Projection and prediction heads (MLPs) on pooled features, which can be described as plain data and rebuilt from it.
 
-SimSiam's two (arXiv 2011.10566, Section 3) are the projector after the backbone and the predictor after that.
+``Projector`` and ``Predictor`` are those of SimSiam (arXiv 2011.10566, Section 3).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class Head(nn.Module):
-    """Layers one after another.
+    """An MLP head: a sequence of layers.
 
     Args:
         layers: linear layers, batch normalizations and ReLUs.
@@ -25,20 +25,20 @@ class Head(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, x: Float[Tensor, "rows in_dim"]) -> Float[Tensor, "rows out_dim"]:
-        """The last layer's output."""
+        """Apply the layers in order."""
         output: Tensor = self.layers(x)
         return output
 
     def describe(self) -> list[dict[str, Any]]:
-        """Plain data from which ``build_head`` makes the same layers, with other weights."""
+        """Plain data from which ``build_head`` builds the same layers."""
         return [_describe(layer) for layer in self.layers]
 
 
 def build_head(description: Iterable[Mapping[str, Any]]) -> Head:
-    """The head that ``Head.describe`` told of, with new weights.
+    """Build a head, with random weights, from the data of ``Head.describe``.
 
     Raises:
-        KeyError: a layer of a type that this version does not know, or one that lacks a number.
+        KeyError: an unknown layer type, or a missing number.
     """
     makers = {
         "linear": lambda layer: nn.Linear(layer["in"], layer["out"], bias=layer["bias"]),
@@ -53,7 +53,7 @@ def _describe(layer: nn.Module) -> dict[str, Any]:
         return {
             "layer": "linear", "in": layer.in_features, "out": layer.out_features, "bias": layer.bias is not None
         }  # fmt: skip
-    if isinstance(layer, _BatchNorm):  # synchronized ones too
+    if isinstance(layer, _BatchNorm):  # includes SyncBatchNorm
         return {"layer": "batch_norm", "width": layer.num_features, "affine": layer.affine}
     assert isinstance(layer, nn.ReLU), f"a head has no {type(layer).__name__}"
     return {"layer": "relu"}
@@ -62,11 +62,11 @@ def _describe(layer: nn.Module) -> dict[str, Any]:
 class Projector(Head):
     """Three linear layers, each with batch normalization; ReLU after the first two.
 
-    No layer has a bias, as the normalization after it would take it away again. The last normalization has no
-    learned scale and shift.
+    No layer has a bias, as the following normalization would cancel it. The last normalization has no learned scale
+    and shift.
 
     Args:
-        in_dim: channels of the pooled backbone.
+        in_dim: dimension of the pooled features.
         out_dim: width of the hidden layers and of the projection z.
     """
 
@@ -84,7 +84,7 @@ class Projector(Head):
 
 
 class Predictor(Head):
-    """A bottleneck of two linear layers: normalization and ReLU after the first; the second has only a bias.
+    """A bottleneck of two linear layers: normalization and ReLU after the first, only a bias in the second.
 
     Args:
         dim: width of z and of the prediction p.

@@ -1,4 +1,4 @@
-"""What a set of representations says of itself without any label: how spread, how many-dimensional, how invariant."""
+"""Label-free measures of representations: collapse, effective rank, spectral decay, uniformity and alignment."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from manyview.errors import UserError
 from manyview.runtime import single_thread
 
 ALPHA_REQ_RANKS = (11, 100)
-"""First and last eigenvalue, counted from 1, that alpha-ReQ's line is fitted to, as its authors' code does."""
+"""First and last eigenvalue, counted from 1, of the linear fit of alpha-ReQ, as in its authors' code."""
 
-# A line through fewer eigenvalues than this says more of their noise than of their decay.
+# A fit to fewer eigenvalues is dominated by noise.
 _FEWEST_EIGENVALUES = 10
-# Rows of the matrix of pairwise distances that are in memory at a time.
+# Rows of the matrix of pairwise distances in memory at a time.
 _ROWS = 1024
 
 
 def collapse_std(z: Float[Tensor, "vectors dim"]) -> float:
-    """Deviation of z/|z| over the batch, mean over dimensions, times sqrt(d) (arXiv 2011.10566, Section 4.1).
+    """Standard deviation of z/|z| over the batch, mean over dimensions, times sqrt(d) (arXiv 2011.10566, Section 4.1).
 
     Args:
         z: at least two vectors.
 
     Returns:
-        0 if all vectors have one direction, about 1 if their directions are spread evenly; NaN if z is not finite.
+        0 if all directions are equal, about 1 if they are uniformly distributed; NaN if z is not finite.
 
     Raises:
-        UserError: fewer than two vectors, whose deviation is undefined.
+        UserError: fewer than two vectors, whose standard deviation is undefined.
     """
-    _require_two(z, "the deviation over a batch")
+    _require_two(z, "the standard deviation over a batch")
     unit = _unit(z)
     return float(unit.std(dim=0).mean() * unit.shape[1] ** 0.5)
 
@@ -39,11 +39,11 @@ def collapse_std(z: Float[Tensor, "vectors dim"]) -> float:
 def effective_rank(z: Float[Tensor, "vectors dim"]) -> float:
     """RankMe (arXiv 2210.02885, Eq. 1): exp(-sum_k p_k log p_k) of the shares p_k = sigma_k / sum_j sigma_j.
 
-    sigma are the singular values of the matrix of vectors. The published formula adds 1e-7 to each share to keep from
+    sigma are the singular values of the matrix of vectors. The published formula adds 1e-7 to each share to avoid
     log(0); here 0 log 0 is 0, so nothing is added.
 
     Args:
-        z: vectors as they are, not centerd.
+        z: vectors as they are, not centered.
 
     Returns:
         from 1 (one direction) to min(vectors, dim); 1 if z is all zeros; NaN if z is not finite.
@@ -56,24 +56,24 @@ def effective_rank(z: Float[Tensor, "vectors dim"]) -> float:
 def alpha_req(z: Float[Tensor, "vectors dim"], ranks: tuple[int, int] = ALPHA_REQ_RANKS) -> float:
     """alpha-ReQ (Agrawal et al., NeurIPS 2022): alpha in lambda_k ~ k^-alpha, the eigenvalues of the covariance of z.
 
-    The line log lambda_k = c - alpha log k is fitted by least squares with weights 1/k, so that the many eigenvalues
-    of the tail, which lie close together on the logarithmic scale, do not outweigh the few before them (Stringer et
-    al., Nature 2019, whose fit the authors use). The first ten eigenvalues, which do not follow the law, are left out.
+    log lambda_k = c - alpha log k is fitted by least squares with weights 1/k, so that the many eigenvalues of the
+    tail, which are dense on the logarithmic scale, do not outweigh the few before them (Stringer et al., Nature 2019,
+    whose fit the authors use). The first ten eigenvalues, which do not follow the power law, are left out.
 
     Args:
-        z: vectors as they are; they are centerd here.
+        z: vectors as they are; they are centered here.
         ranks: first and last k of the fit; the last is lowered to the number of eigenvalues above rounding.
 
     Returns:
-        the slope: 0 for a flat spectrum (an isotropic cloud), larger the fewer directions hold the variance. Near 1 the
-        authors find the best accuracy. NaN if fewer than ten eigenvalues in the range are above rounding (as where all
-        vectors are equal), or z is not finite.
+        alpha: 0 for a flat spectrum (isotropic), larger the fewer directions hold the variance. The authors find the
+        best accuracy near 1. NaN if fewer than ten eigenvalues in the range are above rounding (as for equal
+        vectors), or z is not finite.
     """
     first, last = ranks
     assert 1 <= first < last, f"ranks are {ranks}"
     vectors = z.detach().double().cpu()
     eigenvalues = _squared_singular_values(vectors - vectors.mean(dim=0)).flip(0)
-    # What the rounding of z itself adds: where all vectors are nearly equal, nothing else is left after centering.
+    # Rounding error of z, which is all that is left after centering if the vectors are nearly equal.
     noise = max(z.shape) * (torch.finfo(z.dtype).eps * vectors.abs().max()) ** 2
     used = eigenvalues[first - 1 : last]
     used = used[used > noise]
@@ -93,7 +93,7 @@ def uniformity(z: Float[Tensor, "vectors dim"], t: float | int = 2.0) -> float:
         t: as published, 2.
 
     Returns:
-        0 if all directions are equal, about -2t in many dimensions if they are spread evenly, the lower the better;
+        0 if all directions are equal, about -2t in many dimensions if they are uniformly distributed; lower is better.
         NaN if z is not finite.
 
     Raises:
@@ -116,13 +116,13 @@ def alignment(first: Float[Tensor, "pairs dim"], second: Float[Tensor, "pairs di
     """L_align (Wang and Isola, arXiv 2005.10242): mean of |u_i - v_i|^alpha over positive pairs.
 
     Args:
-        first: vectors of one view of each image; u is each divided by its length.
-        second: row by row, of another view of the same image; v likewise.
+        first: vectors of one view of each image; u is first/|first|.
+        second: vectors of another view of the same images; v is second/|second|.
         alpha: as published, 2.
 
     Returns:
-        0 if both views of every image have the same direction, 2 (with alpha 2) if they have nothing in common, 4
-        if they are opposite: the lower the better. NaN without pairs, or if a vector is not finite.
+        0 if both views of every image have the same direction, 2 (with alpha 2) if they are orthogonal, 4 if they are
+        opposite; lower is better. NaN without pairs, or if a vector is not finite.
     """
     return float((_unit(first) - _unit(second)).norm(dim=1).pow(alpha).mean())
 
@@ -130,12 +130,12 @@ def alignment(first: Float[Tensor, "pairs dim"], second: Float[Tensor, "pairs di
 def _unit(z: Float[Tensor, "vectors dim"]) -> Float64[Tensor, "vectors dim"]:
     """z/|z|; a vector of zeros stays as it is."""
     z = z.detach().double().cpu()
-    # Scaled first, so that the shortest vectors do not fall under the length at which normalize gives up.
+    # Scaled first, so that short vectors do not fall below the eps of F.normalize.
     return F.normalize(z / z.abs().amax(dim=1, keepdim=True).clamp_min(torch.finfo(z.dtype).tiny), dim=1)
 
 
 def _squared_singular_values(z: Float64[Tensor, "vectors dim"]) -> Float64[Tensor, " smaller"]:
-    """In ascending order; what lies under rounding is 0. NaN if z is not finite."""
+    """Squared singular values in ascending order, 0 where below rounding; NaN if z is not finite."""
     size = min(z.shape)
     if not bool(z.isfinite().all()):
         return torch.full((size,), torch.nan, dtype=z.dtype)

@@ -1,4 +1,4 @@
-"""From a feature map to a vector (paper Section 3.3)."""
+"""Global pooling of feature maps to vectors (paper Section 3.3)."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ KINDS = ("gamp", "avg", "max", "avg_minus_max", "cat")
 
 
 def pool(features: Float[Tensor, "batch dim rows columns"], kind: str = "gamp") -> Float[Tensor, "batch pooled"]:
-    """Pool over all places of a feature map.
+    """Pool a feature map over all positions.
 
     Args:
         features: a backbone's output.
-        kind: "avg" (GAP), "max" (GMP), "gamp" ((GAP + GMP)/2, the paper's), "avg_minus_max" ((GAP - GMP)/2, the same
-            sentence of the paper read literally), "cat" (GAP beside GMP).
+        kind: "avg" (GAP), "max" (GMP), "gamp" ((GAP + GMP)/2, the paper's), "avg_minus_max" ((GAP - GMP)/2, the
+            paper's sentence read literally), "cat" (GAP and GMP concatenated).
 
     Returns:
-        one vector of ``dim`` numbers an image, or of 2 ``dim`` with "cat"; dtype of the features.
+        one vector per image, of dimension ``dim``, or 2 ``dim`` with "cat"; dtype of the features.
 
     Raises:
-        UserError: unknown kind.
+        UserError: unknown pooling.
     """
     _check(kind)
-    # Only the pooling that is asked for is computed: the maximum of a large map is not free.
+    # Only what is needed is computed: the maximum of a large map is not free.
     average = features.mean(dim=(2, 3)) if kind != "max" else None
     maximum = features.amax(dim=(2, 3)) if kind != "avg" else None
     return _combine(average, maximum, kind)
@@ -35,7 +35,7 @@ def pool(features: Float[Tensor, "batch dim rows columns"], kind: str = "gamp") 
 def combine(
     average: Float[Tensor, "batch dim"], maximum: Float[Tensor, "batch dim"], kind: str = "gamp"
 ) -> Float[Tensor, "batch pooled"]:
-    """What ``pool`` gives, from the global average and the global maximum of the same maps.
+    """The result of ``pool`` from the global average and the global maximum of the same maps.
 
     Args:
         average: GAP.
@@ -43,7 +43,7 @@ def combine(
         kind: as for ``pool``.
 
     Raises:
-        UserError: unknown kind.
+        UserError: unknown pooling.
     """
     _check(kind)
     return _combine(average, maximum, kind)

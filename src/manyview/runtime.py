@@ -1,6 +1,6 @@
-"""The machine that work runs on: device, precision, threads, the C library's memory, and talkative libraries.
+"""Runtime environment: device, precision, threads, memory allocator, and logging of libraries.
 
-Importing it is cheap, as the command does so before it knows what it is asked for: PyTorch and OpenCV come when used.
+It is cheap to import, as every command does so: PyTorch and OpenCV are imported when used.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
     import torch
 
 PRECISIONS = ("float32", "bf16")
-# What Linux calls a CPU's instructions for bf16. Those of ARM are left out: nothing was measured there.
+# CPU flags of bf16 instructions on Linux. Those of ARM are left out, as they were not measured.
 _BF16_INSTRUCTIONS = frozenset({"amx_bf16", "avx512_bf16"})
 # Parameters of mallopt(3).
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-_MOST = 2**31 - 1  # it takes C integers
+_MOST = 2**31 - 1  # mallopt takes C integers
 
 
 def resolve_device(name: str, setting: str = "device") -> torch.device:
-    """The device of that name, for training and for every measurement alike.
+    """Resolve a device name, for training and evaluations.
 
     Args:
         name: "auto" (CUDA if there is such a device, else Apple's Metal, else the CPU), "cpu", "cuda", "cuda:1" or
-            "mps". Of several processes under torchrun, each gets the CUDA device of its own rank on the machine.
-        setting: what the user calls it, for messages.
+            "mps". Under torchrun with several processes, each gets the CUDA device of its local rank.
+        setting: name of the setting, for messages.
 
     Raises:
-        UserError: it is unknown, or not there.
+        UserError: unknown or unavailable device.
     """
     import torch
 
@@ -65,10 +65,10 @@ def resolve_device(name: str, setting: str = "device") -> torch.device:
 
 
 def resolve_precision(name: str) -> str:
-    """The precision of a measurement; "auto" is float32, so that figures from different machines can be compared.
+    """Precision of an evaluation; "auto" is float32, so that results of different machines are comparable.
 
     Raises:
-        UserError: it is unknown.
+        UserError: unknown precision.
     """
     precision = "float32" if name == "auto" else name
     if precision not in PRECISIONS:
@@ -77,11 +77,11 @@ def resolve_precision(name: str) -> str:
 
 
 def choose_precision(asked: str, device: torch.device) -> str:
-    """The precision of training: as asked, else bf16 where the hardware multiplies it faster than float32.
+    """Precision of training; "auto" is bf16 where the hardware multiplies it faster than float32.
 
     Args:
         asked: "auto", "float32" or "bf16".
-        device: where it computes.
+        device: training device.
     """
     import torch
 
@@ -93,7 +93,7 @@ def choose_precision(asked: str, device: torch.device) -> str:
 
 
 def _cpu_multiplies_bf16() -> bool:
-    """Whether the CPU has instructions for it; without them bf16 is emulated, ten times slower than float32."""
+    """Whether the CPU has bf16 instructions; without them bf16 is emulated, ten times slower than float32."""
     try:
         return not _BF16_INSTRUCTIONS.isdisjoint(Path("/proc/cpuinfo").read_text().split())
     except OSError:
@@ -101,12 +101,12 @@ def _cpu_multiplies_bf16() -> bool:
 
 
 def core_count() -> int:
-    """Cores that this process may use."""
+    """Number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def use_one_thread() -> None:
-    """Let PyTorch and OpenCV compute on the calling thread alone from now on."""
+    """Limit PyTorch and OpenCV to the calling thread."""
     import cv2
     import torch
 
@@ -116,9 +116,9 @@ def use_one_thread() -> None:
 
 @contextmanager
 def single_thread() -> Iterator[None]:
-    """Let PyTorch and OpenCV compute on the calling thread alone while entered.
+    """Context manager that limits PyTorch and OpenCV to the calling thread.
 
-    Steps as small as a linear classifier's take many times as long on several threads.
+    Steps as small as a linear classifier's are many times slower on several threads.
     """
     import cv2
     import torch
@@ -133,7 +133,7 @@ def single_thread() -> Iterator[None]:
 
 
 def single_threads(count: int) -> ThreadPoolExecutor:
-    """Threads of Python whose computations in PyTorch take one core each; the caller's take as many as before."""
+    """Thread pool whose threads use one core each in PyTorch; the caller's thread count is unchanged."""
     import torch
 
     before = torch.get_num_threads()
@@ -141,29 +141,29 @@ def single_threads(count: int) -> ThreadPoolExecutor:
 
     def start() -> None:
         torch.set_num_threads(1)
-        torch.get_num_threads()  # a thread takes up the number when it first needs it, and keeps it then
+        torch.get_num_threads()  # a thread reads the number at its first use, and keeps it
         started.wait()
 
     pool = ThreadPoolExecutor(count, "manyview-core", initializer=start)
     for _ in range(count):
         pool.submit(int)
     started.wait()
-    torch.set_num_threads(before)  # it is also what threads of others start with
+    torch.set_num_threads(before)  # also the default of other new threads
     return pool
 
 
 def keep_freed_memory(block: int, total: int) -> bool:
-    """Let glibc keep what is freed for the next who asks, instead of giving it back to the system at once.
+    """Let glibc keep freed memory for reuse instead of returning it to the system at once.
 
-    A network on a CPU asks for blocks of a hundred megabytes, layer after layer. By default each comes anew from the
+    A network on a CPU allocates blocks of a hundred megabytes, layer after layer. By default each is mapped anew by the
     system, which clears it page by page: a fifth of a ResNet-18's time at 224 pixels.
 
     Args:
-        block: the largest block that is kept, in bytes.
-        total: at most so many bytes are kept at the end of the heap.
+        block: largest block that is kept, in bytes.
+        total: most bytes that are kept free at the end of the heap.
 
     Returns:
-        whether there is a glibc that does so.
+        whether it was set, which only glibc supports.
     """
     if sys.platform != "linux":
         return False
@@ -176,7 +176,7 @@ def keep_freed_memory(block: int, total: int) -> bool:
 
 @contextmanager
 def silenced(library: str) -> Iterator[None]:
-    """While entered, show no warning, and of the logger of that name only errors."""
+    """Context manager that hides warnings, and messages below errors of the logger of that name."""
     logger = logging.getLogger(library)
     level = logger.level
     logger.setLevel(logging.ERROR)

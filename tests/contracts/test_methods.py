@@ -23,9 +23,9 @@ from manyview.heads import build_head
 from manyview.methods import METHODS, Method, MethodBatch, build_method
 from tests.helpers.processes import joined
 from tests.helpers.tiny import METHODS as SMALL
-from tests.helpers.tiny import Interrupting, photographs, train_tiny
+from tests.helpers.tiny import Interrupting, photos, train_tiny
 
-__all__ = ["photographs"]
+__all__ = ["photos"]
 
 IMAGES, PAIRS, SIZE = 4, 4, 16
 every_method = pytest.mark.parametrize("name", METHODS)
@@ -162,14 +162,21 @@ def test_its_parts_are_told_of_and_heads_are_made_again(name: str) -> None:
 
 
 @every_method
-@pytest.mark.parametrize("settings", [{"views.kind": "whole"}, {"views.kind": "blocks"}], ids=["whole", "blocks"])
-def test_a_stopped_run_resumes_to_the_bit(
-    name: str, settings: dict[str, Any], photographs: Path, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"views.kind": "whole"},
+        {"views.kind": "blocks"},
+        {"views.kind": "both", "views.grid": [1, 2]},
+        {"views.kind": "groups", "views.groups": [{"scale": [0.3, 1.0]}, {"size": 8, "count": 4}]},
+    ],
+    ids=["whole", "blocks", "both", "two groups"],
+)
+def test_a_stopped_run_resumes_to_the_bit(name: str, settings: dict[str, Any], photos: Path, tmp_path: Path) -> None:
     settings = {"method.name": name, **settings}
-    whole = train_tiny(photographs, tmp_path / "whole", backbone=Interrupting(999), settings=settings)
+    whole = train_tiny(photos, tmp_path / "whole", backbone=Interrupting(999), settings=settings)
     with pytest.raises(KeyboardInterrupt):
-        train_tiny(photographs, tmp_path / "run", backbone=Interrupting(3), settings=settings)
+        train_tiny(photos, tmp_path / "run", backbone=Interrupting(3), settings=settings)
     run = train_tiny(None, tmp_path / "run", backbone=Interrupting(999), resume=True)
 
     for file in ("backbone.safetensors", "checkpoints/step-000000008.safetensors", "checkpoints/step-000000008.json"):
@@ -177,16 +184,16 @@ def test_a_stopped_run_resumes_to_the_bit(
 
 
 @every_method
-def test_its_backbone_is_measured_and_exported(name: str, photographs: Path, tmp_path: Path) -> None:
+def test_its_backbone_is_measured_and_exported(name: str, photos: Path, tmp_path: Path) -> None:
     run = train_tiny(
-        photographs, tmp_path / "run", backbone="resnet18", view_size=32, epochs=1, settings={"method.name": name}
+        photos, tmp_path / "run", backbone="resnet18", view_size=32, epochs=1, settings={"method.name": name}
     )
     backbone = manyview.load_backbone(run)
     assert backbone.name == "resnet18"
     checkpoint = load_file(str(run.path / "checkpoints" / "step-000000004.safetensors"))
     for key, value in backbone.state_dict().items():
         assert torch.equal(value, checkpoint[f"model.{METHODS[name].parts['backbone']}.{key}"])
-    result = check_weights(run, images=photographs, workers=0, device="cpu", random_init=False)
+    result = check_weights(run, images=photos, workers=0, device="cpu", random_init=False)
     assert ("projections" in result["results"]["pretrained"]) == ("projector" in METHODS[name].parts)
     done = export_backbone(backbone, to="torchvision", out=tmp_path / "resnet18.pth")
     assert done.check.matched == done.check.total > 0
@@ -213,16 +220,16 @@ def passed(name: str, rank: int, processes: int) -> dict[str, Any]:
     return {"loss": loss / processes, "gradients": gradients, "state": state}
 
 
-def work(rank: int, place: str) -> None:
-    with joined(rank, Path(place)):
-        torch.save({name: passed(name, rank, 2) for name in METHODS}, Path(place) / f"{rank}.pt")
+def work(rank: int, folder: str) -> None:
+    with joined(rank, Path(folder)):
+        torch.save({name: passed(name, rank, 2) for name in METHODS}, Path(folder) / f"{rank}.pt")
 
 
 @pytest.fixture(scope="module")
 def two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    place = tmp_path_factory.mktemp("gloo")
-    start_processes(work, args=(str(place),), nprocs=2, start_method="spawn")
-    return [torch.load(place / f"{rank}.pt") for rank in range(2)]
+    folder = tmp_path_factory.mktemp("gloo")
+    start_processes(work, args=(str(folder),), nprocs=2, start_method="spawn")
+    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 
 @every_method

@@ -14,7 +14,7 @@ from manyview.scenes import render_scene
 from manyview.views import ViewParameters, sample_views
 from manyview.views.render import Renderer, crop_views, render_views
 from manyview.views.render.batch_parameters import view_table
-from manyview.views.render.torch import alter_views
+from manyview.views.render.torch import augment_views
 
 SIZE = 48
 LIMIT = 2.0  # of 255, the mean difference from the reference over a view
@@ -23,7 +23,7 @@ Render = Callable[[np.ndarray, tuple[ViewParameters, ...]], np.ndarray]
 
 def on_device(image: np.ndarray, parameters: tuple[ViewParameters, ...]) -> np.ndarray:
     crops = torch.from_numpy(crop_views(image, parameters, SIZE))
-    return alter_views(crops, view_table(parameters)).numpy()
+    return augment_views(crops, view_table(parameters)).numpy()
 
 
 def on_the_cpu(renderer: Renderer) -> Render:

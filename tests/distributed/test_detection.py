@@ -12,21 +12,21 @@ from torch import Tensor
 from torch.multiprocessing.spawn import start_processes
 
 from manyview.detection.checkpoint import load_detector
-from manyview.detection.detect import Computing, find_objects
+from manyview.detection.detect import DetectionRuntime, find_objects
 from manyview.detection.precise_bn import measure_norms
 from manyview.labels import read_annotations
 from tests.helpers.processes import joined
 from tests.helpers.shapes import tune_tiny, write_shapes
 
 COUNT = 5
-COMPUTING = Computing(torch.device("cpu"), "float32", 0)
+RUNTIME = DetectionRuntime(torch.device("cpu"), "float32", 0)
 
 
 def found(folder: Path) -> list[dict[str, Any]]:
     """What a detector finds in the five images."""
     detector, _ = load_detector(folder / "one")
     labels = read_annotations(folder / "labels.json", folder)
-    return find_objects(detector, labels, folder, COMPUTING)
+    return find_objects(detector, labels, folder, RUNTIME)
 
 
 def statistics(batches: list[Tensor]) -> tuple[Tensor, Tensor]:
@@ -38,8 +38,8 @@ def batches() -> list[Tensor]:
     return list(torch.randn(4, 2, 3, 5, 5, generator=torch.Generator().manual_seed(2)))
 
 
-def work(rank: int, place: str) -> None:
-    folder = Path(place)
+def work(rank: int, root: str) -> None:
+    folder = Path(root)
     with joined(rank, folder):
         own = {"found": found(folder), "statistics": statistics(batches()[rank::2])}
         own["result"] = tune_tiny(folder / "labels.json", folder / "two", iterations=3, precise_batches=1)
@@ -49,9 +49,9 @@ def work(rank: int, place: str) -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Five images and a detector that one process has trained."""
-    place = tmp_path_factory.mktemp("five")
-    tune_tiny(write_shapes(place, COUNT), place / "one", iterations=1, eval_every=None)
-    return place
+    root = tmp_path_factory.mktemp("five")
+    tune_tiny(write_shapes(root, COUNT), root / "one", iterations=1, eval_every=None)
+    return root
 
 
 @pytest.fixture(scope="module")

@@ -35,8 +35,8 @@ def evaluations(folder: Path, where: str) -> dict[str, Any]:
     return {name: result["results"] for name, result in found.items()}
 
 
-def work(rank: int, place: str) -> None:
-    folder = Path(place)
+def work(rank: int, root: str) -> None:
+    folder = Path(root)
     with joined(rank, folder):
         shared = []
         for count in COUNTS:
@@ -49,18 +49,18 @@ def work(rank: int, place: str) -> None:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Seven images of noise, all of them to train on and to measure on, and weights."""
-    place = tmp_path_factory.mktemp("seven")
+    root = tmp_path_factory.mktemp("seven")
     rng = np.random.default_rng(0)
     rows = ["image,labels"]
     for index in range(7):
-        Image.fromarray(rng.integers(0, 256, (40, 48, 3), dtype=np.uint8)).save(place / f"{index}.png")
+        Image.fromarray(rng.integers(0, 256, (40, 48, 3), dtype=np.uint8)).save(root / f"{index}.png")
         rows.append(f"{index}.png,{'|'.join(name for bit, name in enumerate(('a', 'b')) if (index + 1) >> bit & 1)}")
     for part in ("train", "val"):
-        (place / f"{part}.csv").write_text("\n".join(rows) + "\n")
+        (root / f"{part}.csv").write_text("\n".join(rows) + "\n")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        save_backbone(build_backbone("timm/resnet10t"), place / "backbone.safetensors", {})
-    return place
+        save_backbone(build_backbone("timm/resnet10t"), root / "backbone.safetensors", {})
+    return root
 
 
 @pytest.fixture(scope="module")
@@ -71,12 +71,12 @@ def processes(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_every_item_is_shared_out_and_comes_back_once_in_order(processes: list[dict[str, Any]]) -> None:
-    for place, count in enumerate(COUNTS):
-        shares = [process["shared"][place][0] for process in processes]
+    for index, count in enumerate(COUNTS):
+        shares = [process["shared"][index][0] for process in processes]
         assert len(shares[0]) == len(shares[1]) == -(-count // 2)
         assert set(shares[0]) | set(shares[1]) == set(range(count))
         for process in processes:
-            assert process["shared"][place][1].tolist() == [[index, 10.0 * index] for index in range(count)]
+            assert process["shared"][index][1].tolist() == [[item, 10.0 * item] for item in range(count)]
 
 
 def test_one_process_has_all_the_work() -> None:

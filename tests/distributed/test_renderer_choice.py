@@ -31,9 +31,9 @@ def work(rank: int, folder: str, port: int, first_says: str) -> None:
     def measure(*arguments: Any) -> Costs:
         costs = measure_costs(*arguments)  # in step with the other process, whose step needs this one's
         assert costs is not None
-        found["photographs"] = costs.photographs
+        found["images"] = costs.images
         faster = (first_says == "device") == (rank == 0)
-        return replace(costs, render=9.0 if faster else 0.0, crop=0.0, alter=0.1, step=0.5, workers=1)
+        return replace(costs, render=9.0 if faster else 0.0, crop=0.0, augment=0.1, step=0.5, workers=1)
 
     class Spy(loop.DeviceViews):
         def __init__(self, batches: Any, files: Any, config: Any, device: Any) -> None:
@@ -44,7 +44,7 @@ def work(rank: int, folder: str, port: int, first_says: str) -> None:
     choice.measure_costs = measure
     loop.DeviceViews = Spy  # type: ignore[misc]
     try:
-        train_tiny(Path(folder) / "photographs", Path(folder) / "run")
+        train_tiny(Path(folder) / "images", Path(folder) / "run")
         (Path(folder) / f"{rank}.json").write_text(json.dumps(found))
     finally:
         distributed.leave()
@@ -52,7 +52,7 @@ def work(rank: int, folder: str, port: int, first_says: str) -> None:
 
 @pytest.mark.parametrize("first_says", ["cpu", "device"])
 def test_the_first_process_decides(tmp_path: Path, first_says: str) -> None:
-    write_images(tmp_path / "photographs")
+    write_images(tmp_path / "images")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -60,5 +60,5 @@ def test_the_first_process_decides(tmp_path: Path, first_says: str) -> None:
         warnings.simplefilter("ignore", DeprecationWarning)
         start_processes(work, args=(str(tmp_path), port, first_says), nprocs=2, start_method="fork")
     processes = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
-    assert processes == [{"photographs": 2, "renderer": first_says}] * 2
+    assert processes == [{"images": 2, "renderer": first_says}] * 2
     assert json.loads((tmp_path / "run" / "config.json").read_text())["training"]["renderer"] == first_says

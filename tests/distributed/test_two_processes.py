@@ -17,8 +17,8 @@ from manyview.losses import symmetric_similarity
 from manyview.methods.simsiam import image_aware_term
 from tests.helpers.processes import joined, threads
 
-PHOTOGRAPHS, PAIRS = 4, 3
-ORDER = torch.randperm(PHOTOGRAPHS * PAIRS, generator=torch.Generator().manual_seed(3))
+IMAGES, PAIRS = 4, 3
+ORDER = torch.randperm(IMAGES * PAIRS, generator=torch.Generator().manual_seed(3))
 OPTIONS = (
     ImageAwareConfig(),
     ImageAwareConfig(shards=2, vectors="projections", form="out", factor=2.5),
@@ -47,8 +47,8 @@ def heads() -> Heads:
 def step(model: nn.Module, rows: slice, options: ImageAwareConfig) -> Tensor:
     """This process's loss over its rows of the batch, with gradients left in the parameters."""
     generator = torch.Generator().manual_seed(1)
-    x1, x2 = torch.randn(2, PHOTOGRAPHS * PAIRS, 5, generator=generator, dtype=torch.float64)
-    ids = torch.arange(PHOTOGRAPHS).repeat_interleave(PAIRS)
+    x1, x2 = torch.randn(2, IMAGES * PAIRS, 5, generator=generator, dtype=torch.float64)
+    ids = torch.arange(IMAGES).repeat_interleave(PAIRS)
     p1, z1, p2, z2 = model(x1[rows], x2[rows])
     similarity = symmetric_similarity(p1, z1, p2, z2)
     loss: Tensor = similarity + 4 * image_aware_term(options, (p1, z1), (p2, z2), ids[rows], ORDER)
@@ -60,8 +60,8 @@ def gradients(model: nn.Module) -> list[Tensor]:
     return [parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None]
 
 
-def work(rank: int, place: str) -> None:
-    folder = Path(place)
+def work(rank: int, root: str) -> None:
+    folder = Path(root)
     with joined(rank, folder):
         torch.save(computed(rank), folder / f"{rank}.pt")
     (folder / f"{rank}.threads").write_text("\n".join(threads() if sys.platform == "linux" else []))
@@ -69,7 +69,7 @@ def work(rank: int, place: str) -> None:
 
 def computed(rank: int) -> dict[str, object]:
     """What the processes are held against one process by."""
-    half = PHOTOGRAPHS * PAIRS // 2
+    half = IMAGES * PAIRS // 2
     results = []
     for options in OPTIONS:
         model = nn.parallel.DistributedDataParallel(heads())
@@ -88,10 +88,10 @@ def computed(rank: int) -> dict[str, object]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes left."""
-    place = tmp_path_factory.mktemp("gloo")
+    root = tmp_path_factory.mktemp("gloo")
     # Not forked: PyTorch refuses gradients in a fork of a process that has computed some on several threads.
-    start_processes(work, args=(str(place),), nprocs=2, start_method="spawn")
-    return place
+    start_processes(work, args=(str(root),), nprocs=2, start_method="spawn")
+    return root
 
 
 @pytest.fixture

@@ -23,8 +23,8 @@ SMALL = ("--epochs", "2", "--batch-size", "3", "--view-size", "32", "--workers",
 
 
 @pytest.fixture(scope="module")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_images(tmp_path_factory.mktemp("photographs"), count=7)
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("images"), count=7)
 
 
 def run(example: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -56,9 +56,9 @@ def test_there_is_no_example_without_a_test() -> None:
     assert sorted(file.name for file in EXAMPLES.glob("*.py")) == ["lightly_simsiam.py", "plain_loop.py"]
 
 
-def test_plain_loop(photographs: Path, tmp_path: Path) -> None:
+def test_plain_loop(images: Path, tmp_path: Path) -> None:
     weights = tmp_path / "weights.pt"
-    values = losses(run("plain_loop.py", photographs, *SMALL, "--grid", 1, 2, "--out", weights))
+    values = losses(run("plain_loop.py", images, *SMALL, "--grid", 1, 2, "--out", weights))
     assert all(value > -1 for value in values)  # L_sim is above -1, L_ia above 0
     state = torch.load(weights, weights_only=True)
     assert "layer4.1.conv2.weight" in state
@@ -66,13 +66,13 @@ def test_plain_loop(photographs: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(importlib.util.find_spec("lightly") is None, reason="lightly is not installed")
-def test_lightly_simsiam(photographs: Path) -> None:
-    values = losses(run("lightly_simsiam.py", photographs, *SMALL))
+def test_lightly_simsiam(images: Path) -> None:
+    values = losses(run("lightly_simsiam.py", images, *SMALL))
     assert all(-1 <= value <= 1 for value in values)
 
 
-def test_too_few_images(photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "argv", ["plain_loop.py", str(photographs), *SMALL, "--batch-size", "8"])
+def test_too_few_images(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["plain_loop.py", str(images), *SMALL, "--batch-size", "8"])
     with pytest.raises(SystemExit, match="holds 7 images, less than a batch of 8"):
         load("plain_loop.py").main()
 
@@ -82,14 +82,14 @@ def test_loss_of_the_plain_loop_is_eq_3() -> None:
     torch.manual_seed(0)
     encoder = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 16, 6))
     predictor = torch.nn.Linear(6, 6)
-    views, photographs = torch.randn(3, 12, 3, 4, 4), torch.tensor([7, 40, 13])
-    loss = plain_loop.total_loss(encoder, predictor, views, photographs)
+    views, images = torch.randn(3, 12, 3, 4, 4), torch.tensor([7, 40, 13])
+    loss = plain_loop.total_loss(encoder, predictor, views, images)
 
-    pairs = [(photograph, block) for photograph in range(3) for block in range(6)]
-    x1, x2 = (torch.stack([views[photograph, 2 * block + member] for photograph, block in pairs]) for member in (0, 1))
+    pairs = [(image, block) for image in range(3) for block in range(6)]
+    x1, x2 = (torch.stack([views[image, 2 * block + member] for image, block in pairs]) for member in (0, 1))
     z1, z2 = encoder(x1), encoder(x2)
     p1, z1, p2, z2 = (x.detach().double().numpy() for x in (predictor(z1), z1, predictor(z2), z2))
-    ids = np.array([photograph for photograph, _ in pairs])
+    ids = np.array([image for image, _ in pairs])
     image_aware = contrastive.image_aware([(p1, z2), (p2, z1)], ids, np.arange(len(pairs)), temperature=0.3)
     expected = contrastive.similarity(p1, z1, p2, z2) + 4 * image_aware
     assert loss.item() == pytest.approx(expected, rel=1e-5)

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from PIL import Image
 
-from manyview.scenes.coco_instances import Instances
+from manyview.scenes.write import CocoInstances
 
 KINDS = ("disc", "square", "triangle")
 _COLORS = ((220, 60, 50), (60, 200, 80), (70, 90, 230))
@@ -22,7 +22,7 @@ def write_shapes(folder: Path, count: int, size: int = 64, seed: int = 0) -> Pat
         the label file, beside the pictures.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    instances = Instances(KINDS)
+    instances = CocoInstances(KINDS)
     for index in range(count):
         pixels, shapes = draw_shapes(np.random.default_rng((seed, index)), size)
         name = f"{index:02d}.png"

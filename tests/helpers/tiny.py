@@ -44,9 +44,9 @@ def write_images(folder: Path, count: int = COUNT) -> Path:
 
 
 @pytest.fixture(scope="session")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sixteen, for reading only."""
-    return write_images(tmp_path_factory.mktemp("photographs"))
+    return write_images(tmp_path_factory.mktemp("photos"))
 
 
 class TinyNet(nn.Module):

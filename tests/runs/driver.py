@@ -87,7 +87,7 @@ class Driver:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.images = write_images(folder / "photographs", 18)
+        self.images = write_images(folder / "images", 18)
         (self.images / "03.jpg").write_bytes((self.images / "03.jpg").read_bytes()[:400])
         (self.images / "11.jpg").write_text("no image")
         self.random = random.Random(0)

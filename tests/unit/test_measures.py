@@ -172,7 +172,7 @@ def test_identity_has_full_rank(n: int) -> None:
 
 
 @pytest.mark.parametrize("shape", [(8, 200), (200, 8), (64, 64)])
-def test_equal_vectors_have_rank_one_and_no_deviation(shape: tuple[int, int]) -> None:
+def test_equal_vectors_have_rank_one_and_no_standard_deviation(shape: tuple[int, int]) -> None:
     z = torch.randn(1, shape[1], generator=torch.Generator().manual_seed(2)).expand(shape).contiguous()
     assert effective_rank(z) == pytest.approx(1, abs=1e-3)
     assert collapse_std(z) == pytest.approx(0, abs=1e-6)
@@ -200,7 +200,7 @@ def test_directions_spread_evenly_are_near_one() -> None:
     assert collapse_std(z) == pytest.approx(1, abs=0.01)
 
 
-def test_one_vector_has_no_deviation_and_no_uniformity() -> None:
+def test_one_vector_has_no_standard_deviation_and_no_uniformity() -> None:
     for measure in (collapse_std, uniformity):
         with pytest.raises(UserError, match="at least two vectors, not 1"):
             measure(torch.ones(1, 4))

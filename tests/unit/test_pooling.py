@@ -27,7 +27,7 @@ def expected_pool(features: np.ndarray, kind: str) -> np.ndarray:
 
 @pytest.mark.parametrize("shape", [(2, 3, 4, 5), (1, 1, 1, 1), (3, 2, 7, 1)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_kind_equals_its_definition(kind: str, shape: tuple[int, ...]) -> None:
+def test_each_pooling_equals_its_definition(kind: str, shape: tuple[int, ...]) -> None:
     features = np.random.default_rng(0).normal(size=shape)
     pooled = pool(torch.from_numpy(features), kind)
     np.testing.assert_allclose(pooled.numpy(), expected_pool(features, kind), rtol=1e-12, atol=1e-14)

@@ -1,4 +1,4 @@
-"""Device, precision, threads, freed memory as glibc is told (in processes of their own), and what is kept quiet."""
+"""Device, precision, threads, the memory settings of glibc (in their own processes), and silenced libraries."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def test_it_is_imported_without_pytorch_and_opencv() -> None:
 
 
 @reads_peak_memory
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is glibc that is told")
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the settings are those of glibc")
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_large_block_is_taken_anew_from_the_system_only_where_it_is_not_kept(kept: bool) -> None:
     """Ten blocks of 100 MB, one after the other: each of new pages (of 4 KB, or 50 of 2 MB), or of the first one's."""

@@ -1,4 +1,4 @@
-"""The steps by name, in their order, with the minutes that each is given: half an hour in all."""
+"""The steps by name, in order, with the time limit of each in minutes: half an hour in all."""
 
 LIMITS: dict[str, float] = {
     "correctness": 3,

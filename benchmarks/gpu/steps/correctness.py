@@ -1,4 +1,4 @@
-"""The GPU computes what the CPU computes: losses and gradients, views, and a step in bf16 that stays finite."""
+"""Comparison of GPU and CPU: losses and gradients, views, and finite parameters after steps in bf16."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from benchmarks.gpu.job import Job
+from benchmarks.images import Pixels, load_images
 from benchmarks.parity import LIMIT, difference
-from benchmarks.photographs import Pixels, photographs
 from benchmarks.training import configure, started
 from manyview.backbones import build_backbone
 from manyview.config import BlockViewsConfig, resolve
@@ -21,9 +21,9 @@ from manyview.recipes import recipe_settings
 from manyview.views import sample_views
 from manyview.views.render import opencv
 from manyview.views.render.batch_parameters import view_table
-from manyview.views.render.torch import alter_views
+from manyview.views.render.torch import augment_views
 
-# Of float32 against float64, as shares: what sums in another order may differ by, and wrong arithmetic exceeds.
+# Relative limits for float32 against float64: above the effect of another order of summation, below that of errors.
 LOSS_LIMIT, GRADIENT_LIMIT = 1e-4, 1e-2
 
 
@@ -47,11 +47,11 @@ def gradients(job: Job) -> dict[str, Any]:
 
 
 def _loss_and_gradient(job: Job, device: torch.device, dtype: torch.dtype) -> tuple[float, torch.Tensor]:
-    """Both in float64 on the CPU; the gradient of all parameters as one vector."""
+    """Loss, and the gradient of all parameters as one float64 vector on the CPU."""
     count, size = (2, 32) if job.tiny else (8, 96)
     torch.manual_seed(0)
     backbone = build_backbone("resnet18", zero_init_residual=False)
-    settings = {"data.images": "photographs", "method.projection_dim": 128, "method.prediction_hidden_dim": 32}
+    settings = {"data.images": "images", "method.projection_dim": 128, "method.prediction_hidden_dim": 32}
     config = resolve(recipe_settings("paper"), [Assignment(key, value, "") for key, value in settings.items()])
     method = build_method(backbone, config)
     views = torch.randn(count, 8, 3, size, size, dtype=torch.float64)
@@ -66,7 +66,7 @@ def _loss_and_gradient(job: Job, device: torch.device, dtype: torch.dtype) -> tu
 def renderers(job: Job) -> dict[str, Any]:
     """Views by the device renderer on the device, and by OpenCV, from the same crops and parameters."""
     size, count = (32, 2) if job.tiny else (224, 16)
-    images = photographs(job.options.photos, (640, 480), count, enlarge=True)
+    images = load_images(job.options.photos, (640, 480), count, enlarge=True)
     cpu, device = _views_twice(images, size, job.device)
     found = difference(device, cpu)
     return {"passed": found["worst_view"] <= LIMIT, "limit": LIMIT, **found}
@@ -79,12 +79,12 @@ def _views_twice(images: Sequence[Pixels], size: int, device: torch.device) -> t
         parameters = sample_views(config, image.shape[1], image.shape[0], seed=0, epoch=0, image=index)
         by_cpu.append(opencv.render_views(image, parameters, size))
         crops = torch.from_numpy(opencv.crop_views(image, parameters, size)).to(device)
-        by_device.append(alter_views(crops, view_table(parameters)).cpu().numpy())
+        by_device.append(augment_views(crops, view_table(parameters)).cpu().numpy())
     return np.concatenate(by_cpu), np.concatenate(by_device)
 
 
 def bf16(job: Job) -> dict[str, Any]:
-    """A few steps of training in bf16; every parameter stays finite."""
+    """A few training steps in bf16, after which every parameter is finite."""
     settings = {
         "training.precision": "bf16",
         "training.device": job.device.type,
@@ -93,7 +93,7 @@ def bf16(job: Job) -> dict[str, Any]:
         "views.size": 32 if job.tiny else 96,
         "data.workers": 0,
     }
-    with started(configure(job.photographs((160, 120), 16), settings), job.options.work / "bf16") as steps:
+    with started(configure(job.images((160, 120), 16), settings), job.options.work / "bf16") as steps:
         steps.run(steps.batches, 2)
         finite = all(bool(parameter.isfinite().all()) for parameter in steps.training.method.parameters())
     return {"passed": finite, "steps": 2}

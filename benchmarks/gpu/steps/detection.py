@@ -1,6 +1,6 @@
-"""The same detector from random and from pre-trained weights, as ``benchmarks.detection`` does it.
+"""``benchmarks.detection``: the same detector from random and from pre-trained weights.
 
-Weights are those of --weights, or are pre-trained here as ``benchmarks.quality`` does it, without any label.
+The weights are those of --weights, or are pre-trained here by ``benchmarks.quality``, without labels.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import Any
 
 from benchmarks import detection, quality
 from benchmarks.gpu.job import Job
-from benchmarks.photographs import describe
+from benchmarks.images import describe
 from manyview.images import find_images
 from manyview.labels import read_annotations
 from manyview.runs import RunFolder
 from manyview.scenes import write_scenes
 
-# A cautious estimate for an H100 and some 700 images each to learn from and to measure on, in seconds: 70 for
+# A cautious estimate for an H100 and about 700 images each for training and validation, in seconds: 70 for
 # 400 steps of pre-training with 512 views each (3,000 views/s), 20 around them; for each detector 140 for its
 # iterations (.7 each, most of it in the box head, on 16 x 512 regions), 15 for the statistics of its norms, 45 for
 # measuring (.06 an image), 15 around them. With 20 for rendering scenes that is 540 of the limit's 570.
@@ -42,14 +42,14 @@ RESERVE = 20  # seconds for a last checkpoint, and for what was imported before 
 
 def run(job: Job) -> None:
     images, train, val = _labeled(job)
-    kind = describe(job.options.boxes)
-    job.save("settings", {"photographs": kind, "pretraining": _pretraining(job), "detection": _detection(job)})
+    images_used = describe(job.options.boxes)
+    job.save("settings", {"photographs": images_used, "pretraining": _pretraining(job), "detection": _detection(job)})
     with stopped_in_time(job.seconds_left - RESERVE):
         weights = job.options.weights or _pretrained(job, images, train)
         if weights is None:
             return
-        places = ["--images", images, "--train", train, "--val", val, "--out", job.options.work / "detection"]
-        options = detection.parse([str(weights), *map(str, places), *shlex.split(_detection(job))])
+        paths = ["--images", images, "--train", train, "--val", val, "--out", job.options.work / "detection"]
+        options = detection.parse([str(weights), *map(str, paths), *shlex.split(_detection(job))])
         for name in detection.chosen(options):
             if job.seconds_left > RESERVE:
                 job.attempt(name, partial(_row, name, options))
@@ -57,10 +57,10 @@ def run(job: Job) -> None:
 
 @contextlib.contextmanager
 def stopped_in_time(seconds: float) -> Iterator[None]:
-    """While entered, what takes longer is asked to stop as by SIGTERM: a run then saves a checkpoint.
+    """Send SIGTERM to this process after a time while entered: a run then saves a checkpoint and stops.
 
     Raises:
-        SystemExit: from wherever the time was up, where it is not a run that heeds the signal.
+        SystemExit: when the time is up, outside of a run that handles the signal.
     """
 
     def stop(number: int, frame: Any) -> None:
@@ -86,7 +86,7 @@ def _detection(job: Job) -> str:
 
 
 def _labeled(job: Job) -> tuple[Path, Path, Path]:
-    """A folder of images, with their objects to learn from and to measure on."""
+    """A folder of images, with their training and validation objects."""
     if job.options.boxes:
         return job.options.boxes, job.options.train_boxes, job.options.val_boxes
     count, size = (TINY_SCENES, TINY_SIZE) if job.tiny else (SCENES, SIZE)
@@ -102,9 +102,9 @@ def _pretrained(job: Job, images: Path, train: Path) -> Path | None:
 
     def pretrain() -> dict[str, Any]:
         began = time.monotonic()
-        root, names = unlabelled(job, images, train)
+        root, names = unlabeled(job, images, train)
         listed = _write_list(folder / "photographs.csv", names)
-        labels = ["--train", str(listed), "--val", str(listed)]  # of which the names alone are read
+        labels = ["--train", str(listed), "--val", str(listed)]  # of which only the names are read
         options = quality.parse([str(root), *labels, "--out", str(folder), *shlex.split(_pretraining(job))])
         run = quality.pretrained(case, options)
         return {"seconds": time.monotonic() - began, **quality.story(run)}
@@ -113,19 +113,19 @@ def _pretrained(job: Job, images: Path, train: Path) -> Path | None:
     return None if "pretraining" in job.failed else folder / CASE
 
 
-def unlabelled(job: Job, images: Path, train: Path) -> tuple[Path, Iterable[str]]:
-    """Images to pre-train on: --photos, or else those that the detectors learn from."""
+def unlabeled(job: Job, images: Path, train: Path) -> tuple[Path, Iterable[str]]:
+    """Images for pre-training: --photos, or else the detectors' training images."""
     if job.options.photos:
         return job.options.photos, find_images(job.options.photos, job.options.train_labels)
     return images, read_annotations(train, images).names
 
 
 def _row(name: str, options: Any) -> dict[str, Any]:
-    """One fine-tuning: its main figures, and all that it says of itself."""
+    """One fine-tuning: its main figures and its whole result."""
 
     def tune() -> dict[str, Any]:
         result = detection.fine_tuned(name, options)
-        figures = {key: result["results"][kind][figure] for key, (kind, figure) in detection.FIGURES.items()}
+        figures = {key: result["results"][metric][figure] for key, (metric, figure) in detection.FIGURES.items()}
         seconds = result["provenance"]["seconds"]
         return {**figures, "iterations": result["protocol"]["iterations"], "seconds": seconds, "result": result}
 
@@ -133,18 +133,18 @@ def _row(name: str, options: Any) -> dict[str, Any]:
 
 
 def _kept(folder: RunFolder, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What the work gives, or what its run has logged if it is stopped."""
+    """The result of the work, or the log of its run if it is stopped."""
     try:
         return work()
     except SystemExit:
         lines = folder.read_metrics()
         log = {"measured": [line for line in lines if line["kind"] == "evaluation"], "last": lines[-1:]}
-        reason = "its time was up; the same command goes on where it stopped, if --work is still there"
+        reason = "its time was up; the same command resumes where it stopped, if --work still exists"
         return {"passed": False, "error": reason, "steps": lines[-1]["step"] if lines else 0, "log": log}
 
 
 def _write_list(file: Path, names: Iterable[str]) -> Path:
-    """Write a list of images, as ``benchmarks.quality`` takes it."""
+    """Write a list of images for ``benchmarks.quality``."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", newline="", encoding="utf-8", errors="surrogateescape") as target:
         csv.writer(target).writerows([["image"], *([name] for name in names)])

@@ -1,4 +1,4 @@
-"""The recipes side by side at equal views, as ``benchmarks.quality`` does it, seed after seed until the time is up."""
+"""``benchmarks.quality``: comparison of the recipes at equal views, seed after seed until the time is up."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run(job: Job) -> None:
 
 
 def _labeled(job: Job) -> tuple[Path, Path, Path]:
-    """A folder of images, with their labels to train and to measure on."""
+    """A folder of images, with their training and validation labels."""
     if job.options.train_labels:
         return job.options.photos, job.options.train_labels, job.options.val_labels
     count, size = (24, (64, 48)) if job.tiny else (6000, (128, 128))

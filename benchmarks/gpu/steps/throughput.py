@@ -1,7 +1,8 @@
-"""How fast a ResNet-50 is pre-trained at 224 pixels, and what the views cost of it.
+"""Throughput of pre-training a ResNet-50 at 224 pixels, and the cost of the views.
 
-Each part trains with the loop's own step. "ready" has its batch on the device from the start, and is what the others
-are measured by; they load JPEGs of 640 x 480 from files. "compiled", ready too, comes last: compiling takes a minute.
+Each part runs the training loop's own step. "ready" has its batch on the device from the start, and is the baseline of
+the others, which load JPEGs of 640 x 480 from files. "compiled", also on a ready batch, is last: compiling takes a
+minute.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from typing import Any
 import torch
 
 from benchmarks.gpu.job import Job
-from benchmarks.photographs import describe
+from benchmarks.images import describe
 from benchmarks.training import Steps, configure, started
 from manyview.config import PretrainConfig
-from manyview.training.device_views import alter_groups
+from manyview.training.device_views import augment_groups
 
 AIM = 0.05  # of a step, for rendering on the device
 PARTS: dict[str, dict[str, Any]] = {
@@ -47,10 +48,10 @@ TINY_SETTINGS: dict[str, Any] = {
 
 
 def run(job: Job) -> None:
-    images = job.photographs((64, 48), 16) if job.tiny else job.photographs((640, 480), 512)
+    images = job.images((64, 48), 16) if job.tiny else job.images((640, 480), 512)
     settings = SETTINGS | (TINY_SETTINGS if job.tiny else {}) | {"training.device": job.device.type}
     job.save("settings", {**settings, "photographs": describe(job.options.photos)})
-    # No compiler is asked of a CPU: torch.compile then does nothing.
+    # No compiler is required on a CPU: torch.compile does nothing there.
     eager = torch.compiler.set_stance("force_eager") if job.device.type == "cpu" else contextlib.nullcontext()
     with eager:
         for name, change in PARTS.items():
@@ -66,7 +67,7 @@ def _part(job: Job, name: str, config: PretrainConfig) -> dict[str, Any]:
 
 
 def _measure(job: Job, steps: Steps, name: str) -> dict[str, Any]:
-    """Rates over some steps, once those before them have compiled, allocated and used up what lay prepared."""
+    """Rates over some steps, after a warm-up for compilation, allocation and prefetched batches."""
     batches = itertools.repeat(next(steps.batches)) if name in READY else steps.batches
     workers = len(steps.processes)
     unprepared = 0 if name in READY else 2 * workers
@@ -93,23 +94,23 @@ def _measure(job: Job, steps: Steps, name: str) -> dict[str, Any]:
 
 
 def _rendering(job: Job, steps: Steps) -> dict[str, Any]:
-    """Time that the device renderer takes for a batch with nothing beside it, as a share of the step on a ready one."""
+    """Time of the device renderer alone for a batch, also as a share of a step on a ready batch."""
     times = []
     for _ in range(2 if job.tiny else 20):
         batch = next(steps.loaded)
         groups = tuple(views.to(steps.device) for views in batch.groups)
-        times.append(_seconds(steps, partial(alter_groups, groups, batch.tables, rgb=(0, 1, 2))))
+        times.append(_seconds(steps, partial(augment_groups, groups, batch.tables, rgb=(0, 1, 2))))
     seconds = sorted(times)[len(times) // 2]
     return {"seconds": seconds, "share_of_step": seconds / _ready_seconds(job), "aim": AIM}
 
 
 def _ready_seconds(job: Job) -> float:
-    """A step on a ready batch; not a number where that part failed."""
+    """Seconds of a step on a ready batch; NaN if that part failed."""
     return job.result["ready"].get("seconds_per_step", math.nan)
 
 
 def _seconds(steps: Steps, work: Any) -> float:
-    """By the device's own clock, where it has one."""
+    """Seconds that work takes, by the device's clock if it has one."""
     if steps.device.type != "cuda":
         began = time.perf_counter()
         work()

@@ -1,4 +1,4 @@
-"""What every backbone is: a module from images to one feature map that knows its name and its width."""
+"""Base classes of backbones: modules from images to one feature map, with a name and a number of channels."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from manyview.config import IMAGENET_MEAN, IMAGENET_STD
 
 
 class Backbone(nn.Module):
-    """Images (B, C, H, W), normalized, to a feature map (B, D, h, w).
+    """A network from normalized images (B, C, H, W) to a feature map (B, D, h, w).
 
-    Its ``state_dict`` has the names of the network as its own library gives them, without a prefix.
+    Its ``state_dict`` has the names of the network's own library, without a prefix.
 
     Attributes:
-        name: what ``build_backbone`` takes to build it again; for a module of one's own, "own:" and its class.
+        name: name for ``build_backbone``; for a custom module, "own:" and its class.
         out_channels: D.
-        classifier: names of the network's classifier, which this module lacks and checkpoints may hold.
+        classifier: names of the network's classifier, which this module lacks and checkpoints may contain.
         in_channels: C.
-        rgb: whether the channels are red, green and blue of 8 bits, or else bands, as ``images.open_bands`` reads them.
-        mean: what is taken off each channel, of pixels from 0 to 1, before the images come in; ImageNet's by default.
-        std: what each channel is divided by then.
-        zero_init_residual: whether the last norm of each residual branch started at zero.
-        loading: of weights that came from a file, what matched and what was left out.
+        rgb: whether the channels are 8-bit red, green and blue, or else bands, as ``images.decode_bands`` reads them.
+        mean: mean of each channel by which images are normalized, for pixels from 0 to 1; ImageNet's by default.
+        std: standard deviation of each channel by which images are normalized.
+        zero_init_residual: whether the last norm of each residual branch was initialized to zero.
+        loading: for weights loaded from a file, what matched and what was left out.
     """
 
     in_channels: int = 3
@@ -42,17 +42,17 @@ class Backbone(nn.Module):
         self.classifier = classifier
 
     def take_bands(self, bands: int) -> None:
-        """Note that the images have so many bands instead of red, green and blue, and are not normalized as yet."""
+        """Set the number of bands that the images have instead of RGB, without normalization as yet."""
         self.in_channels, self.rgb = bands, False
         self.mean, self.std = (0.0,) * bands, (1.0,) * bands
 
     def take_images(self, mean: tuple[float, ...], std: tuple[float, ...], *, rgb: bool) -> None:
-        """Note what the images are and how they are normalized, which is saved with the weights.
+        """Set the type of the images and their normalization, which are saved with the weights.
 
         Args:
-            mean: a number a channel, as shares of white.
-            std: the same, above 0.
-            rgb: whether the channels are red, green and blue of 8 bits.
+            mean: of each channel, as shares of white.
+            std: standard deviation of each channel, above 0.
+            rgb: whether the channels are 8-bit red, green and blue.
         """
         assert len(mean) == len(std) == self.in_channels
         self.mean, self.std, self.rgb = mean, std, rgb
@@ -65,7 +65,7 @@ class Backbone(nn.Module):
 
 
 class WrappedBackbone(Backbone):
-    """A backbone around a whole network, whose names in ``state_dict`` stay as they were."""
+    """A backbone around another network, whose names in its ``state_dict`` it keeps."""
 
     def __init__(self, name: str, out_channels: int, network: nn.Module, classifier: tuple[str, ...] = ()) -> None:
         super().__init__(name, out_channels, classifier)

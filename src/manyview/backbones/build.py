@@ -1,7 +1,8 @@
-"""Backbones by name: torchvision's ResNets and whatever timm knows, untrained ones, and the name from the weights."""
+"""Construction of backbones by name: torchvision's ResNets and timm's models; ResNets recognized and folded."""
 
 from __future__ import annotations
 
+import copy
 import difflib
 import functools
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from collections.abc import Mapping
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from manyview.backbones.base import Backbone
 from manyview.backbones.timm import build_timm, timm_names
@@ -52,24 +54,24 @@ class ResNetBackbone(Backbone):
 
 
 def build_backbone(name: str, *, zero_init_residual: bool = True, in_channels: int = 3) -> Backbone:
-    """A network with new random weights from PyTorch's generator; nothing is downloaded.
+    """Build a backbone with random initial weights from PyTorch's generator; nothing is downloaded.
 
     A bare name that torchvision and timm share is torchvision's; ``timm/NAME`` is timm's.
 
     Args:
-        name: a torchvision ResNet, or any model of timm that gives one feature map or one token for each patch.
-        zero_init_residual: let the last norm of each residual branch start at zero, as SimSiam does. A timm model
-            that has no such option is built as timm builds it; False for it is refused.
-        in_channels: channels of the images; other than three are bands of no color, which nothing normalizes until
-            ``mean`` and ``std`` are set. The first convolution has that many, and the same law of initial weights.
+        name: a torchvision ResNet, or any timm model that returns one feature map or one token for each patch.
+        zero_init_residual: initialize the last norm of each residual branch to zero, as SimSiam does. A timm model
+            without such an option is built with timm's default; False for it is refused.
+        in_channels: channels of the images; other than three are bands without color, which are not normalized until
+            ``mean`` and ``std`` are set. The first convolution has that many, initialized from the same distribution.
 
     Returns:
-        the backbone in training mode. What a timm model's classifier alone would use is frozen, as no gradient
-        reaches it. A transformer without ``dynamic_img_size`` takes images of its own size only.
+        the backbone in training mode. Parameters that only a timm model's classifier would use are frozen, as they
+        receive no gradient. A transformer without ``dynamic_img_size`` takes images of its own size only.
 
     Raises:
-        UserError: unknown name; a model that gives no single feature map; ``zero_init_residual=False`` or
-            ``in_channels`` where timm has no choice.
+        UserError: unknown name; a model without a single feature map; ``zero_init_residual=False`` or
+            ``in_channels`` that timm's model does not support.
     """
     check_name(name)
     backbone: Backbone
@@ -85,7 +87,7 @@ def build_backbone(name: str, *, zero_init_residual: bool = True, in_channels: i
 
 
 def untrained(like: Backbone, seed: int) -> Backbone:
-    """A new backbone as pre-training starts with it, its weights depending on the seed alone, in eval mode."""
+    """A new backbone in eval mode, initialized as at the start of pre-training; it depends on the seed only."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         backbone = build_backbone(
@@ -96,10 +98,10 @@ def untrained(like: Backbone, seed: int) -> Backbone:
 
 
 def check_name(name: str) -> None:
-    """Whether ``build_backbone`` knows the name.
+    """Check that ``build_backbone`` knows the name.
 
     Raises:
-        UserError: it does not; the message names the nearest.
+        UserError: unknown name; the message suggests the nearest.
     """
     bare = name.removeprefix("timm/")
     known = timm_names()
@@ -111,9 +113,9 @@ def check_name(name: str) -> None:
 
 
 def infer_resnet(tensors: Mapping[str, Tensor]) -> str | None:
-    """The ResNet that nearly all of these weights and no others fit; None where there is none.
+    """The ResNet that nearly all of these weights match; None if there is none.
 
-    One weight too few or too many does not hide the network, so that what is wrong can be named.
+    A weight too few or too many does not prevent recognition, so that errors can name it.
     """
     if not any(name.startswith("layer4.") for name in tensors):
         return None
@@ -123,13 +125,41 @@ def infer_resnet(tensors: Mapping[str, Tensor]) -> str | None:
     return best if agreement[best] >= 0.9 else None
 
 
+def folded(backbone: Backbone) -> Backbone:
+    """A copy of a torchvision ResNet with its norms folded into the convolutions; any other backbone unchanged.
+
+    In eval mode a norm is a scale and a shift for each channel, which the preceding convolution can apply
+    (``torch.nn.utils.fusion``). The features are the same up to rounding.
+
+    Args:
+        backbone: in eval mode, its norms with running statistics; it is not modified.
+    """
+    assert not backbone.training
+    if not isinstance(backbone, ResNetBackbone):
+        return backbone
+    copied = copy.deepcopy(backbone)
+    for module in list(copied.modules()):
+        if isinstance(module, nn.Sequential):  # of a shortcut; the stages are sequences of blocks
+            _fold(module, "0", "1")
+        for name in [name for name, _ in module.named_children() if name.startswith("conv")]:
+            _fold(module, name, name.replace("conv", "bn"))
+    return copied
+
+
+def _fold(module: nn.Module, convolution: str, norm: str) -> None:
+    first, second = getattr(module, convolution, None), getattr(module, norm, None)
+    if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
+        setattr(module, convolution, fuse_conv_bn_eval(first, second))
+        setattr(module, norm, nn.Identity())
+
+
 def _resnet(name: str, zero_init_residual: bool, in_channels: int) -> nn.Module:
     from torchvision.models import get_model
 
     resnet: nn.Module = get_model(name, weights=None, zero_init_residual=zero_init_residual)
     if in_channels != 3:
         resnet.conv1 = nn.Conv2d(in_channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
-        # As torchvision starts every convolution; fan_out does not depend on the channels that come in.
+        # As torchvision initializes every convolution; fan_out does not depend on the input channels.
         nn.init.kaiming_normal_(resnet.conv1.weight, mode="fan_out", nonlinearity="relu")
     return resnet
 
@@ -138,12 +168,12 @@ def _resnet(name: str, zero_init_residual: bool, in_channels: int) -> nn.Module:
 def _resnet_shapes(name: str) -> _Shapes:
     from torchvision.models import get_model
 
-    with torch.device("meta"):  # Shapes alone: no memory and no random numbers.
+    with torch.device("meta"):  # Shapes only: no memory and no random numbers.
         return _shapes(get_model(name, weights=None).state_dict())
 
 
 def _shapes(tensors: Mapping[str, Tensor]) -> _Shapes:
-    """Names and shapes of what tells one network from another."""
+    """Names and shapes of the weights that distinguish networks."""
     return frozenset(
         (name, tuple(tensor.shape))
         for name, tensor in tensors.items()

@@ -1,4 +1,4 @@
-"""A checkpoint of whatever origin, as the weights of its encoder under the network's own names."""
+"""Reading of checkpoints in any known layout: the encoder's weights under the network's own names."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from pathlib import Path
 from torch import Tensor
 
 from manyview.backbones.files import StoredTensors, read_tensors
-from manyview.backbones.formats import Format, plain, recognize
+from manyview.backbones.formats import CheckpointLayout, plain, recognize
 from manyview.errors import UserError
 from manyview.runs.folder import WEIGHTS_FILE
 
-OWN_FORMAT = Format("manyview", "")
+OWN_FORMAT = CheckpointLayout("manyview", "")
 
 
 @dataclass(frozen=True)
-class Checkpoint:
-    """The encoder's weights of a file, and what was left out.
+class EncoderCheckpoint:
+    """The encoder's weights from a checkpoint, and the names of all other weights in it.
 
     Attributes:
         path: the file.
         format: its layout, recognized by the names in it.
-        tensors: the encoder's weights on the CPU, by the names that the network's library gives them.
-        dropped: what else the file holds, by its own names, under what it belongs to.
+        tensors: the encoder's weights on the CPU, by their names in the network's library.
+        dropped: names of the other weights, grouped by what they belong to.
         file_names: for each of ``tensors``, its name in the file.
-        metadata: what the header says where the file is manyview's, such as ``name``.
-        architecture: the network that the training program noted, if any.
+        metadata: the header of manyview's own files, with entries such as ``name``.
+        architecture: the network recorded by the training program, if any.
     """
 
     path: Path
-    format: Format
+    format: CheckpointLayout
     tensors: Mapping[str, Tensor]
     dropped: Mapping[str, tuple[str, ...]]
     file_names: Mapping[str, str]
@@ -40,19 +40,19 @@ class Checkpoint:
     architecture: str | None
 
     def file_name(self, own: str) -> str:
-        """What the file calls the network's weight ``own``, or would call it if it had it."""
+        """The name in the file of the network's weight ``own``, also if the file lacks it."""
         return self.file_names.get(own, self.format.file_name(own))
 
 
-def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+def read_checkpoint(path: str | os.PathLike[str]) -> EncoderCheckpoint:
     """Read a run folder or a checkpoint; nothing in it is executed.
 
     Known layouts: manyview's, SimSiam's, MoCo v2's, DenseCL's (raw and extracted), SlotCon's, torchvision's and timm's
-    (also out of DataParallel), Detectron2's; as safetensors, PyTorch's file or, of arrays, a pickle.
+    (also out of DataParallel), Detectron2's; as safetensors, a PyTorch file, or a pickle of arrays.
 
     Args:
-        path: a run folder, its ``backbone.safetensors``, or any file of these. The final ``fc`` of a network is left
-            out; a classifier of another name stays, as only the network itself tells it from the rest.
+        path: a run folder, its ``backbone.safetensors``, or any such file. The final ``fc`` of a network is left
+            out; a classifier of another name is kept, as only the network itself identifies it.
 
     Raises:
         UserError: no such file, damaged, not a checkpoint, or one that could execute code.
@@ -61,20 +61,22 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     return sort_out(file, read_tensors(file))
 
 
-def sort_out(path: Path, stored: StoredTensors, own: Collection[str] = (), heads: Collection[str] = ()) -> Checkpoint:
-    """Tell the encoder's weights from the rest.
+def sort_out(
+    path: Path, stored: StoredTensors, own: Collection[str] = (), heads: Collection[str] = ()
+) -> EncoderCheckpoint:
+    """Separate the encoder's weights from all others.
 
     Args:
-        path: where they are from.
-        stored: the file's content.
-        own: names in the ``state_dict`` of the network they are for, if it is known. A file that has most of them is
-            taken as it is, whatever it looks like.
-        heads: names of that network's classifier, which go out beside ``fc``.
+        path: the file.
+        stored: its content.
+        own: names in the ``state_dict`` of the target network, if it is known. A file that has most of them is
+            taken as plain, whatever its layout seems to be.
+        heads: names of that network's classifier, which are left out in addition to ``fc``.
     """
     tensors, metadata = stored.tensors, stored.metadata
     as_they_are = 2 * sum(name in tensors for name in own) > len(own)
     form = OWN_FORMAT if metadata else plain() if as_they_are else recognize(tensors.keys(), stored.container)
-    # In manyview's own files there is no classifier, and an ``fc`` belongs to somebody's own module.
+    # manyview's own files hold no classifier, so an ``fc`` in them belongs to a custom module.
     starts = tuple(f"{head}." for head in (heads if metadata else {"fc", *heads}))
     kept: dict[str, Tensor] = {}
     file_names: dict[str, str] = {}
@@ -88,11 +90,11 @@ def sort_out(path: Path, stored: StoredTensors, own: Collection[str] = (), heads
         else:
             kept[inner], file_names[inner] = tensor, name
     left_out = {what: tuple(names) for what, names in dropped.items()}
-    return Checkpoint(path, form, kept, left_out, file_names, metadata, stored.architecture)
+    return EncoderCheckpoint(path, form, kept, left_out, file_names, metadata, stored.architecture)
 
 
 def find_weights(path: Path) -> Path:
-    """The weights' file in a run folder, or the file itself."""
+    """The weights file of a run folder, or the given file itself."""
     if not path.is_dir():
         return path
     if (path / WEIGHTS_FILE).is_file():

@@ -1,4 +1,4 @@
-"""Named tensors from files of other people's making, without executing anything in them."""
+"""Safe reading of named tensors from checkpoint files: no code in them is executed."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from manyview.errors import UserError
 
 FORMAT = "manyview-backbone"
 _PICKLE, _ZIP = b"\x80", b"PK\x03\x04"
-_LEGACY = b"\x80\x02\x8a\n\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # How PyTorch's files began before version 1.6.
-_CONTAINERS = ("state_dict", "model")  # Where training programs keep the network's weights.
+_LEGACY = b"\x80\x02\x8a\n\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # Start of PyTorch's files before version 1.6.
+_CONTAINERS = ("state_dict", "model")  # Entries in which training programs store the network's weights.
 
 
 @dataclass(frozen=True)
 class StoredTensors:
-    """What a file holds.
+    """Content of a checkpoint file.
 
     Attributes:
-        tensors: on the CPU, by the file's own names.
-        container: the entry of the file that held them, such as "state_dict"; "" where they lie bare.
-        metadata: what the header says where the file is manyview's, such as ``name``.
-        architecture: the name of the network that the training program noted, if any.
+        tensors: on the CPU, by their names in the file.
+        container: the entry of the file that contains them, such as "state_dict"; "" if they are at its top level.
+        metadata: the header of manyview's own files, with entries such as ``name``.
+        architecture: name of the network recorded by the training program, if any.
     """
 
     tensors: dict[str, Tensor]
@@ -42,14 +42,14 @@ class StoredTensors:
 
 
 def read_tensors(path: Path) -> StoredTensors:
-    """The named tensors of a file.
+    """Read the named tensors of a file.
 
     Args:
-        path: a safetensors file, a PyTorch checkpoint or a pickle of NumPy arrays as Detectron2 writes it, that holds
-            named tensors, alone or as its ``state_dict`` or ``model``.
+        path: a safetensors file, a PyTorch checkpoint or a pickle of NumPy arrays as written by Detectron2, with
+            named tensors at the top level or in its ``state_dict`` or ``model``.
 
     Raises:
-        UserError: it cannot be read, is damaged, is something else, or could execute code.
+        UserError: it cannot be read, is damaged, is no checkpoint, or could execute code.
     """
     try:
         with path.open("rb") as file:
@@ -85,11 +85,11 @@ def _read_safetensors(path: Path) -> StoredTensors:
 
 def _read_torch(path: Path) -> Any:
     try:
-        # Training programs keep their options beside the weights: attributes of plain data, which execute nothing.
+        # Training programs store their options with the weights: attributes of plain data, which execute nothing.
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # On protocols that are not read; the error says what matters.
+            warnings.simplefilter("ignore")  # About unsupported protocols; the error is enough.
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # Bytes of any kind can break the reader in any way.
+    except Exception as error:  # Damaged bytes can raise any exception.
         named = re.search(r"GLOBAL (\S+)", str(error))
         if isinstance(error, pickle.UnpicklingError) and named:
             raise _refusal(path, named[1], f"torch.load({str(path)!r}, weights_only=False)") from error
@@ -102,7 +102,7 @@ def _read_arrays(path: Path) -> Any:
             content = read_pickle(file)
     except ForbiddenNameError as error:
         raise _refusal(path, error.name, f"pickle.loads(pathlib.Path({str(path)!r}).read_bytes())") from error
-    except Exception as error:  # Bytes of any kind can break the reader in any way.
+    except Exception as error:  # Damaged bytes can raise any exception.
         raise UserError(f"{path} is damaged, truncated, or not a checkpoint of Detectron2 or PyTorch") from error
     arrays = content.get("model", content) if isinstance(content, dict) else None
     if not isinstance(arrays, dict) or not any(isinstance(value, StoredArray) for value in arrays.values()):
@@ -111,7 +111,7 @@ def _read_arrays(path: Path) -> Any:
 
 
 def _refusal(path: Path, name: str, load: str) -> UserError:
-    """Say what the file would execute, and give a command that leaves only the weights of it."""
+    """An error that names what the file would execute, with a command that extracts only its weights."""
     weights = "c.state_dict() if hasattr(c, 'state_dict') else c.get('state_dict', c.get('model', c))"
     save = f"torch.save({{k: torch.as_tensor(v) for k, v in w.items()}}, {str(path.with_suffix('.weights.pth'))!r})"
     command = f"import pathlib, pickle, torch; c = {load}; w = {weights}; {save}"
@@ -145,7 +145,7 @@ def _tensor(value: object) -> Tensor | None:
 
 
 def _architecture(content: Mapping[Any, Any]) -> str | None:
-    """What SimSiam's, MoCo's, timm's (``arch``) and SlotCon's (within its options) programs note beside the weights."""
+    """The network recorded by the programs of SimSiam, MoCo and timm (``arch``) and SlotCon (in its options)."""
     options = next((content[key] for key in ("args", "opt") if isinstance(content.get(key), argparse.Namespace)), None)
     noted = content.get("arch", getattr(options, "arch", None))
     return noted if isinstance(noted, str) else None

@@ -1,4 +1,4 @@
-"""How public checkpoints lay out the weights of their encoder, and by what names each is recognized."""
+"""Layouts of public checkpoints: the names of the encoder's weights, and recognition by them."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _QUEUE = ("queue", "the queue of negatives")
 
 
 @dataclass(frozen=True)
-class Format:
-    """The layout of one kind of checkpoint.
+class CheckpointLayout:
+    """Naming scheme of the weights in one format of checkpoints.
 
     Attributes:
-        title: whose layout it is.
-        prefix: what comes before the network's own names.
-        others: beginnings of the names beside the encoder's, without ``module.``, and what those weights are.
-        head: what the weights are that the network holds as ``fc``.
+        title: name of the format, for messages.
+        prefix: prefix of the network's own names.
+        others: prefixes of names outside the encoder, without ``module.``, and what those weights are.
+        head: what the network's ``fc`` is.
         detectron2: whether the names after the prefix are Detectron2's.
     """
 
@@ -29,9 +29,9 @@ class Format:
     detectron2: bool = False
 
     def own_name(self, name: str) -> str | None:
-        """The network's own name of what the file calls ``name``; None where it is no part of the encoder.
+        """Convert a name in the file to the network's own name; None if it is outside the encoder.
 
-        A name inside the encoder that fits no layout comes back as it is: the network will not know it.
+        A name inside the encoder that does not follow the layout is returned unchanged; the network will not know it.
         """
         if not name.startswith(self.prefix):
             return None
@@ -41,44 +41,44 @@ class Format:
         return (from_detectron2(inner) or name) if re.match(r"(stem|res\d+)\.", inner) else None
 
     def file_name(self, own: str) -> str:
-        """What the file would call the network's weight ``own``."""
+        """Convert the network's own name of a weight to the name in the file."""
         return self.prefix + (to_detectron2(own) if self.detectron2 else own)
 
     def reason(self, name: str) -> str:
-        """What a weight outside the encoder belongs to."""
+        """What a weight outside the encoder belongs to, in words."""
         inner = name.removeprefix("module.")
         return next((what for start, what in self.others if inner.startswith(start)), "what is not the encoder")
 
 
-def _simsiam(outer: str) -> Format:
-    return Format("SimSiam", f"{outer}encoder.", (("predictor.", "the predictor"),), head="the projector")
+def _simsiam(outer: str) -> CheckpointLayout:
+    return CheckpointLayout("SimSiam", f"{outer}encoder.", (("predictor.", "the predictor"),), head="the projector")
 
 
-def _moco(outer: str) -> Format:
-    return Format("MoCo v2", f"{outer}encoder_q.", (_MOMENTUM, _QUEUE), head="the projector")
+def _moco(outer: str) -> CheckpointLayout:
+    return CheckpointLayout("MoCo v2", f"{outer}encoder_q.", (_MOMENTUM, _QUEUE), head="the projector")
 
 
-def _densecl(outer: str, prefix: str) -> Format:
+def _densecl(outer: str, prefix: str) -> CheckpointLayout:
     heads = (("encoder_q.", "the query encoder's head and copy"), ("neck.", "the head"), ("head.", "the head"))
-    return Format("DenseCL", outer + prefix, (_MOMENTUM, _QUEUE, *heads))
+    return CheckpointLayout("DenseCL", outer + prefix, (_MOMENTUM, _QUEUE, *heads))
 
 
-def _slotcon(outer: str) -> Format:
+def _slotcon(outer: str) -> CheckpointLayout:
     heads = tuple((start, "the slots and their heads") for start in ("projector_", "predictor_", "grouping_", "center"))
-    return Format("SlotCon", f"{outer}encoder_k.", (("encoder_q.", "the online encoder"), *heads))
+    return CheckpointLayout("SlotCon", f"{outer}encoder_k.", (("encoder_q.", "the online encoder"), *heads))
 
 
-def plain(outer: str = "") -> Format:
+def plain(outer: str = "") -> CheckpointLayout:
     """The network's own names, as torchvision and timm save them."""
-    return Format("torchvision or timm", outer)
+    return CheckpointLayout("torchvision or timm", outer)
 
 
-def recognize(names: Collection[str], container: str = "") -> Format:
-    """The layout of a file with such names of weights.
+def recognize(names: Collection[str], container: str = "") -> CheckpointLayout:
+    """Recognize the layout of a file by the names of its weights.
 
     Args:
-        names: of all the weights in the file.
-        container: the entry of the file that held them, such as "state_dict"; "" where they lie bare.
+        names: of all weights in the file.
+        container: the entry of the file that contains them, such as "state_dict"; "" if they are at its top level.
     """
     wrapped = sum(name.startswith("module.") for name in names)
     outer = "module." if 2 * wrapped > len(names) else ""
@@ -87,15 +87,15 @@ def recognize(names: Collection[str], container: str = "") -> Format:
     def has(pattern: str) -> int:
         return sum(re.match(pattern, name) is not None for name in inner)
 
-    # Most names, not any name: a single one that somebody changed must not change how the others are read.
+    # A majority, not any name: a single changed name must not change how the others are read.
     if 2 * has(r"(layer[1-4]|conv1|bn1)\.") > len(inner):
         return plain(outer)
     if has(r"(backbone\.)?res[2-5]\.\d") > 1:
         lead = "backbone." if 2 * has(r"backbone\.") > len(inner) else ""
-        return Format("Detectron2", outer + lead, head="the classifier", detectron2=True)
+        return CheckpointLayout("Detectron2", outer + lead, head="the classifier", detectron2=True)
     online, momentum = has(r"encoder_q\."), has(r"encoder_k\.")
     slots = has("grouping_") or (container == "model" and not has("queue"))
-    candidates: tuple[tuple[bool | int, Callable[[], Format]], ...] = (
+    candidates: tuple[tuple[bool | int, Callable[[], CheckpointLayout]], ...] = (
         (has(r"backbone\.") > 1, lambda: _densecl(outer, "backbone.")),
         (has(r"encoder_q\.0\.") > 1, lambda: _densecl(outer, "encoder_q.0.")),
         (momentum > 1 and (slots or not online), lambda: _slotcon(outer)),
@@ -114,7 +114,7 @@ def to_detectron2(name: str) -> str:
 
 
 def from_detectron2(name: str) -> str | None:
-    """The name in torchvision of a weight of Detectron2's, or None where ``to_detectron2`` gives no such name."""
+    """Torchvision's name of a Detectron2 weight; None if ``to_detectron2`` never yields the given name."""
     inner = re.sub(r"\bconv(\d)\.norm\.", r"bn\1.", name)
     inner = inner.replace("shortcut.norm.", "downsample.1.").replace("shortcut.", "downsample.0.")
     inner = re.sub(r"^res([2-5])\.", lambda stage: f"layer{int(stage[1]) - 1}.", inner).removeprefix("stem.")

@@ -1,4 +1,4 @@
-"""What came of loading a checkpoint into a network."""
+"""Report on loading a checkpoint into a network."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 @dataclass(frozen=True)
 class LoadingReport:
-    """What a checkpoint gave to a network; ``str`` of it is one or two lines.
+    """Which layers of a network a checkpoint filled; ``str`` of it is one or two lines.
 
     Attributes:
-        format: whose layout the file has, such as "MoCo v2".
+        format: layout of the file, such as "MoCo v2".
         network: the backbone's name.
-        inferred: whether that name was told from the weights' shapes, as neither the user nor the file gave it.
-        convolutions: how many convolutions took all their weights, and how many there are.
-        norms: the same of the normalization layers.
-        dropped: names of the weights left out, as the file has them, by what they belong to.
+        inferred: whether that name was inferred from the weights' shapes, as neither the user nor the file gave it.
+        convolutions: number of convolutions with all weights loaded, and in all.
+        norms: number of normalization layers with all weights loaded, and in all.
+        dropped: names in the file of the weights left out, grouped by what they belong to.
     """
 
     format: str
@@ -33,7 +33,7 @@ class LoadingReport:
     dropped: Mapping[str, tuple[str, ...]]
 
     def __str__(self) -> str:
-        guess = " (told by its shapes)" if self.inferred else ""
+        guess = " (inferred from its shapes)" if self.inferred else ""
         counts = [(*self.convolutions, "convolutions"), (*self.norms, "normalization layers")]
         matched = " and ".join(f"{found} of {there} {what}" for found, there, what in counts if there)
         first = f"{self.network}{guess} from a checkpoint in the format of {self.format}"
@@ -44,18 +44,18 @@ class LoadingReport:
 
 
 def count_layers(network: nn.Module, loaded: Collection[str]) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Convolutions, then norms: how many have all their weights among ``loaded``, and how many there are.
+    """Count convolutions, then norms: how many have all their weights in ``loaded``, and how many there are.
 
     Args:
-        network: the whole network; counters of batches do not count as weights.
+        network: the whole network; ``num_batches_tracked`` does not count as a weight.
         loaded: names as in its ``state_dict``.
     """
     layers: list[list[bool]] = [[], []]
     for name, module in network.named_modules():
-        kind = 0 if isinstance(module, _ConvNd) else 1 if isinstance(module, _NORMS) else None
+        group = 0 if isinstance(module, _ConvNd) else 1 if isinstance(module, _NORMS) else None
         weights = [f"{name}.{key}" for key in module.state_dict() if key != "num_batches_tracked"]
-        if kind is not None and weights:
-            layers[kind].append(all(key in loaded for key in weights))
+        if group is not None and weights:
+            layers[group].append(all(key in loaded for key in weights))
     convolutions, norms = ((sum(found), len(found)) for found in layers)
     return convolutions, norms
 

@@ -1,8 +1,8 @@
-"""Plain data and NumPy arrays from a pickle, as Detectron2 writes them, without executing anything in it.
+"""Safe reading of pickles of plain data and NumPy arrays, as written by Detectron2: no code is executed.
 
-A pickle names functions, and reading it calls them. Here each name that an array needs stands for a function of this
-module that only checks and stores; any other name ends the reading. So nothing outside this module is ever looked up,
-imported or called, NumPy's own reconstruction included.
+A pickle names functions, and unpickling calls them. Here each name that an array needs is replaced by a function of
+this module that only checks and stores; any other name raises an error. So nothing outside this module is looked up,
+imported or called, including NumPy's own reconstruction.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ _DTYPES = {"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1
 
 
 class ForbiddenNameError(pickle.UnpicklingError):
-    """The pickle names something that is neither plain data nor an array.
+    """A pickle that contains something other than plain data and arrays.
 
     Attributes:
-        name: what it names, as ``module.name``.
+        name: the name found in it, as ``module.name``.
     """
 
     def __init__(self, name: str) -> None:
@@ -31,18 +31,18 @@ class ForbiddenNameError(pickle.UnpicklingError):
 
 
 def read_pickle(file: BufferedIOBase) -> Any:
-    """The pickled dicts, lists, strings and numbers; arrays are ``StoredArray``.
+    """Read pickled dicts, lists, strings and numbers; arrays become ``StoredArray``.
 
     Raises:
-        ForbiddenNameError: it holds anything else.
-        Exception: of any kind, where it is damaged.
+        ForbiddenNameError: it contains anything else.
+        Exception: of any type, if it is damaged.
     """
-    # Detectron's oldest files come from Python 2, whose strings of bytes Latin-1 keeps as they are.
+    # Detectron's oldest files come from Python 2, whose byte strings Latin-1 preserves.
     return _Unpickler(file, encoding="latin1").load()
 
 
 class StoredDtype:
-    """The type of an array's numbers: boolean, integers or floating-point numbers, of either byte order."""
+    """Data type of an array: boolean, integer or floating-point, of either byte order."""
 
     __slots__ = ("code", "order")
 
@@ -59,7 +59,7 @@ class StoredDtype:
 
 
 class StoredArray:
-    """An array of the file; ``values`` is None until the reader has met its numbers."""
+    """An array of the file; ``values`` is None until its data has been read."""
 
     __slots__ = ("values",)
 
@@ -70,12 +70,12 @@ class StoredArray:
         if not isinstance(state, tuple) or len(state) != 5:
             raise pickle.UnpicklingError("an array of unknown layout")
         _, shape, dtype, column_major, content = state
-        # What Python 2 pickled as a string of bytes comes as text.
+        # Byte strings of Python 2 arrive as text.
         content = content.encode("latin1") if isinstance(content, str) else content
         self.fill(content, dtype, shape, "F" if column_major else "C")
 
     def fill(self, content: object, dtype: object, shape: object, order: object) -> None:
-        """Take the numbers in."""
+        """Set the array's values."""
         if (
             not isinstance(content, bytes | bytearray)
             or not isinstance(dtype, StoredDtype)
@@ -84,10 +84,10 @@ class StoredArray:
             or order not in ("C", "F")
         ):
             raise pickle.UnpicklingError("an array of unknown layout")
-        kind = np.dtype(f"{dtype.order}{dtype.code}")
-        if len(content) != math.prod(shape) * kind.itemsize:
+        numpy_type = np.dtype(f"{dtype.order}{dtype.code}")
+        if len(content) != math.prod(shape) * numpy_type.itemsize:
             raise pickle.UnpicklingError("an array that is shorter or longer than its shape")
-        numbers = np.frombuffer(content, kind).astype(kind.newbyteorder("="))
+        numbers = np.frombuffer(content, numpy_type).astype(numpy_type.newbyteorder("="))
         self.values = numbers.reshape(shape, order="F" if order == "F" else "C")
 
 
@@ -98,7 +98,7 @@ def _empty_array(*_: object) -> StoredArray:
 def _array_of_buffer(content: object, dtype: object, shape: object, order: object, axes: Any = None) -> StoredArray:
     array = StoredArray()
     array.fill(content, dtype, shape, "C" if order == "K" else order)
-    if order == "K":  # The axes lie in another order, as those of a network in channels_last do.
+    if order == "K":  # Axes in another order, such as those of a network in channels_last.
         assert array.values is not None
         array.values = array.values.transpose(axes)
     return array
@@ -119,11 +119,11 @@ def _bytes_of_text(text: object, encoding: object) -> bytes:
 
 
 def _array_type(*_: object) -> NoReturn:
-    raise ForbiddenNameError("numpy.ndarray")  # It is named as a type, and never called.
+    raise ForbiddenNameError("numpy.ndarray")  # Pickles name it as a type, but never call it.
 
 
-class _Stand:
-    """What a name stands for. It has no attributes to overwrite, which a pickle may ask for of a function."""
+class _Replacement:
+    """Replacement of a named function, without attributes that a pickle could overwrite."""
 
     __slots__ = ("_function",)
     _function: Callable[..., object]
@@ -141,21 +141,21 @@ class _Stand:
         raise pickle.UnpicklingError("a name with a state")
 
 
-_STANDS = {
-    "numpy.ndarray": _Stand(_array_type),
-    "numpy.dtype": _Stand(_dtype),
-    "numpy.core.multiarray._reconstruct": _Stand(_empty_array),
-    "numpy._core.multiarray._reconstruct": _Stand(_empty_array),
-    "numpy.core.numeric._frombuffer": _Stand(_array_of_buffer),
-    "numpy._core.numeric._frombuffer": _Stand(_array_of_buffer),
-    "collections.OrderedDict": _Stand(_ordered_dict),
-    "_codecs.encode": _Stand(_bytes_of_text),
+_REPLACEMENTS = {
+    "numpy.ndarray": _Replacement(_array_type),
+    "numpy.dtype": _Replacement(_dtype),
+    "numpy.core.multiarray._reconstruct": _Replacement(_empty_array),
+    "numpy._core.multiarray._reconstruct": _Replacement(_empty_array),
+    "numpy.core.numeric._frombuffer": _Replacement(_array_of_buffer),
+    "numpy._core.numeric._frombuffer": _Replacement(_array_of_buffer),
+    "collections.OrderedDict": _Replacement(_ordered_dict),
+    "_codecs.encode": _Replacement(_bytes_of_text),
 }
 
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        stand = _STANDS.get(f"{module}.{name}")
-        if stand is None:
+        replacement = _REPLACEMENTS.get(f"{module}.{name}")
+        if replacement is None:
             raise ForbiddenNameError(f"{module}.{name}")
-        return stand
+        return replacement

@@ -1,4 +1,4 @@
-"""timm's models as backbones: whatever they give, as a feature map with the channels first."""
+"""timm's models as backbones: their features rearranged to a channels-first feature map."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class TimmBackbone(WrappedBackbone):
     """A timm model without its classifier.
 
     Args:
-        name: with timm's prefix where torchvision has a network of the same name.
+        name: with the prefix ``timm/``.
         network: the model.
         out_channels: channels of its features.
-        layout: how ``forward_features`` lays them out. Of tokens, those that stand for no patch are dropped.
-        fixed_size: height and width, for a model that takes no others.
+        layout: layout of ``forward_features``. Tokens that belong to no patch are dropped.
+        fixed_size: height and width, for a model that takes no other images.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class TimmBackbone(WrappedBackbone):
         return self.to_map(self.network.forward_features(x), (height, width))  # type: ignore[operator]
 
     def to_map(self, features: Tensor, image: tuple[int, int]) -> Tensor:
-        """Rearrange the model's features (B, ...) of an image of that height and width to (B, D, h, w)."""
+        """Rearrange the model's features (B, ...) of images of a height and width to (B, D, h, w)."""
         if self.layout == "channels first":
             return features
         if self.layout == "channels last":
@@ -61,20 +61,20 @@ class TimmBackbone(WrappedBackbone):
 
 
 def timm_names() -> frozenset[str]:
-    """Every architecture that timm can build."""
+    """All architectures that timm can build."""
     import timm
 
     return frozenset(timm.list_models())
 
 
 def build_timm(name: str, *, zero_init_residual: bool, in_channels: int) -> TimmBackbone:
-    """Build timm's model ``name``, as ``build_backbone`` says.
+    """Build timm's model ``name``, as ``build_backbone`` describes.
 
     Raises:
-        UserError: it gives no single feature map, or has no choice of ``zero_init_residual`` or of ``in_channels``.
+        UserError: it has no single feature map, or no choice of ``zero_init_residual`` or of ``in_channels``.
     """
-    wishes = {"zero_init_last": zero_init_residual, "dynamic_img_size": True, "in_chans": in_channels}
-    network, taken = _create(name, wishes)
+    options = {"zero_init_last": zero_init_residual, "dynamic_img_size": True, "in_chans": in_channels}
+    network, taken = _create(name, options)
     if in_channels != 3 and "in_chans" not in taken:
         raise UserError(f"timm's {name} takes images of 3 channels only, not of {in_channels}; choose another backbone")
     if not zero_init_residual and "zero_init_last" not in taken:
@@ -94,19 +94,19 @@ def build_timm(name: str, *, zero_init_residual: bool, in_channels: int) -> Timm
     return backbone.train()
 
 
-def _create(name: str, wishes: dict[str, Any]) -> tuple[nn.Module, set[str]]:
-    """A model built with those of the wishes that its class knows, and which these are."""
+def _create(name: str, options: dict[str, Any]) -> tuple[nn.Module, set[str]]:
+    """Build a model with those of the given options that its class has; the model and the options used."""
     import timm
 
     while True:
         try:
-            return timm.create_model(name, pretrained=False, num_classes=0, **wishes), set(wishes)
+            return timm.create_model(name, pretrained=False, num_classes=0, **options), set(options)
         except TypeError as error:
-            # Python and timm word it differently, but both quote the names.
-            unknown = set(re.findall(r"'(\w+)'", str(error))) & wishes.keys()
+            # Messages of Python and timm differ, but both quote the names.
+            unknown = set(re.findall(r"'(\w+)'", str(error))) & options.keys()
             if not unknown:
                 raise
-            wishes = {key: value for key, value in wishes.items() if key not in unknown}
+            options = {key: value for key, value in options.items() if key not in unknown}
 
 
 def _layout(name: str, network: nn.Module, features: Any) -> Layout:
@@ -120,7 +120,7 @@ def _layout(name: str, network: nn.Module, features: Any) -> Layout:
 
 
 def _freeze_unused(network: nn.Module, feature_map: Tensor) -> None:
-    """Freeze what only the classifier would use: DistributedDataParallel waits for each gradient it was promised."""
+    """Freeze parameters that only the classifier uses: DistributedDataParallel waits for every trainable gradient."""
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     gradients = torch.autograd.grad(feature_map.sum(), parameters, allow_unused=True)
     for parameter, gradient in zip(parameters, gradients, strict=True):

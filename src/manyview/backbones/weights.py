@@ -1,4 +1,4 @@
-"""A backbone's weights to a file, and from one."""
+"""Saving and loading of a backbone's weights."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from manyview.backbones.base import Backbone, WrappedBackbone
 from manyview.backbones.build import build_backbone, check_name, infer_resnet
-from manyview.backbones.checkpoint import Checkpoint, find_weights, sort_out
+from manyview.backbones.checkpoint import EncoderCheckpoint, find_weights, sort_out
 from manyview.backbones.files import FORMAT, StoredTensors, read_tensors
 from manyview.backbones.report import LoadingReport, count_layers
 from manyview.errors import UserError
@@ -19,10 +19,10 @@ from manyview.runs import write_tensors
 
 
 class OtherChannelsError(UserError):
-    """Weights for images of other channels than the network's.
+    """Weights for images with another number of channels than the network's.
 
     Attributes:
-        found: the channels that the weights are for.
+        found: number of channels that the weights are for.
     """
 
     def __init__(self, path: Path, found: int, first: str, backbone: Backbone) -> None:
@@ -34,10 +34,10 @@ class OtherChannelsError(UserError):
 
 
 class OtherNetworkError(UserError):
-    """Weights of another network than the one asked for.
+    """Weights of another network than the requested one.
 
     Attributes:
-        found: the network that the weights are of.
+        found: name of the network that the weights belong to.
     """
 
     def __init__(self, path: Path, found: str, name: str) -> None:
@@ -46,17 +46,17 @@ class OtherNetworkError(UserError):
 
 
 def save_backbone(backbone: Backbone, path: Path, metadata: Mapping[str, str]) -> None:
-    """Write the weights as safetensors, whole or not at all, under the names of the network's own library.
+    """Write the weights as safetensors, atomically, under the names of the network's own library.
 
     Args:
-        backbone: on any device; nothing of it changes.
-        path: the file to make or to replace.
-        metadata: what to keep beside the backbone's name, channels and normalization.
+        backbone: on any device; it is not modified.
+        path: the file to create or replace.
+        metadata: entries to store in addition to the backbone's name, channels and normalization.
 
     Raises:
-        UserError: the disk is full or the place not writable; ``path`` is then as it was.
+        UserError: the disk is full or ``path`` not writable; ``path`` is then unchanged.
     """
-    # Cloned, because the format refuses tensors that share memory, as tied weights do.
+    # Cloned, because the format refuses tensors that share memory, such as tied weights.
     tensors = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in backbone.state_dict().items()
@@ -74,23 +74,23 @@ def load_backbone(
     in_channels: int | None = None,
     into: Backbone | None = None,
 ) -> Backbone:
-    """A backbone with weights from a file, in eval mode; no code in the file is executed.
+    """Load a backbone with weights from a file, in eval mode; no code in the file is executed.
 
     Args:
         weights: a run folder, its ``backbone.safetensors``, or a checkpoint in one of the formats that
             ``read_checkpoint`` knows. Heads, momentum encoders and classifiers are left out.
-        name: the network, as ``build_backbone`` takes it; unset: what the file says, or else the torchvision ResNet
-            whose weights have these names and shapes.
-        in_channels: channels of the network's images, where the file does not say; unset: 3.
-        into: fill this backbone instead of building one by name; for a module of one's own, ``wrap_backbone`` makes it.
+        name: the network, as for ``build_backbone``; unset: the one recorded in the file, or else the torchvision
+            ResNet whose weights have these names and shapes.
+        in_channels: channels of the network's images, if the file does not record them; unset: 3.
+        into: load into this backbone instead of building one by name; for a custom module, see ``wrap_backbone``.
 
     Returns:
         the backbone; its attribute ``loading`` is the ``LoadingReport``: the format, how many convolutions and norms
         matched, and what was left out.
 
     Raises:
-        UserError: no such file, damaged, of another kind or of another network (``OtherNetworkError`` if the file
-            says or shows which): every weight must match, and those that do not are listed.
+        UserError: no such file, damaged, no checkpoint, or of another network (``OtherNetworkError`` if the file
+            shows which): every weight must match, and those that do not are listed.
     """
     path = find_weights(Path(os.fspath(weights)))
     stored = read_tensors(path)
@@ -100,8 +100,8 @@ def load_backbone(
         raise OtherNetworkError(path, recorded, name)
     inferred = False
     if into is None:
-        said = recorded or name
-        name, inferred = (said, False) if said else _told(path, stored)
+        named = recorded or name
+        name, inferred = (named, False) if named else _identify(path, stored)
         into = _build(path, name, in_channels or int(metadata.get("in_channels", "3")))
     checkpoint = sort_out(path, stored, own=into.state_dict().keys(), heads=into.classifier)
     _check_fit(into, checkpoint, stored)
@@ -115,41 +115,41 @@ def load_backbone(
 
 
 def network_of(weights: str | os.PathLike[str]) -> str:
-    """The name of the network that a file's weights are of, as ``load_backbone`` would build it.
+    """Name of the network of a file's weights, as ``load_backbone`` would build it.
 
     Args:
         weights: a run folder or a checkpoint; the whole file is read.
 
     Returns:
-        what the file says, or else the torchvision ResNet whose weights have these names and shapes.
+        the name recorded in the file, or else the torchvision ResNet whose weights have these names and shapes.
 
     Raises:
-        UserError: no such file, damaged, of another kind; or it neither says nor shows the network.
+        UserError: no such file, damaged, no checkpoint; or its network is neither recorded nor recognized.
     """
     path = find_weights(Path(os.fspath(weights)))
-    name, _ = _told(path, read_tensors(path))
+    name, _ = _identify(path, read_tensors(path))
     return name
 
 
-def _told(path: Path, stored: StoredTensors) -> tuple[str, bool]:
-    """The name of the network that a file says, or else that its weights show; and whether they had to show it."""
-    said = stored.metadata.get("name") or _noted(stored.architecture)
-    name = said or infer_resnet(sort_out(path, stored).tensors)
+def _identify(path: Path, stored: StoredTensors) -> tuple[str, bool]:
+    """Name of the network recorded in a file, or else inferred from its weights; and whether it was inferred."""
+    named = stored.metadata.get("name") or _known(stored.architecture)
+    name = named or infer_resnet(sort_out(path, stored).tensors)
     if name is None:
         raise UserError(f"{path} does not say which network its weights are of; name it (--backbone), such as resnet50")
-    return name, said is None
+    return name, named is None
 
 
-def _shown(path: Path, stored: StoredTensors) -> str | None:
-    """The same name, or None."""
+def _identify_or_none(path: Path, stored: StoredTensors) -> str | None:
+    """The name of ``_identify``, or None."""
     try:
-        return _told(path, stored)[0]
+        return _identify(path, stored)[0]
     except UserError:
         return None
 
 
-def _noted(architecture: str | None) -> str | None:
-    """The name that a training program noted, if ``build_backbone`` knows it."""
+def _known(architecture: str | None) -> str | None:
+    """The name recorded by a training program, if ``build_backbone`` knows it."""
     try:
         check_name(architecture or "")
     except UserError:
@@ -166,8 +166,8 @@ def _build(path: Path, name: str, in_channels: int) -> Backbone:
     return build_backbone(name, in_channels=in_channels)
 
 
-def _check_fit(backbone: Backbone, checkpoint: Checkpoint, stored: StoredTensors) -> None:
-    """Refuse weights of another network, or list by the file's names what does not match."""
+def _check_fit(backbone: Backbone, checkpoint: EncoderCheckpoint, stored: StoredTensors) -> None:
+    """Refuse weights of another network, or list the names in the file that do not match."""
     own, tensors, named = backbone.state_dict(), dict(checkpoint.tensors), checkpoint.file_name
     _check_channels(backbone, own, tensors, checkpoint.path)
     # Checkpoints older than PyTorch 0.4.1 lack these counters, which matter only to norms without momentum.
@@ -182,16 +182,18 @@ def _check_fit(backbone: Backbone, checkpoint: Checkpoint, stored: StoredTensors
         ],
     }
     if any(problems.values()):
-        shown = None if backbone.name.startswith("own:") else _shown(checkpoint.path, stored)
+        shown = None if backbone.name.startswith("own:") else _identify_or_none(checkpoint.path, stored)
         if shown and shown.removeprefix("timm/") != backbone.name.removeprefix("timm/"):
             raise OtherNetworkError(checkpoint.path, shown, backbone.name)
         found = "; ".join(f"{len(keys)} {what} ({_some(keys)})" for what, keys in problems.items() if keys)
         form = checkpoint.format
-        kind = f", in the format of {form.title}," if form.prefix or form.detectron2 else ""
-        raise UserError(f"{checkpoint.path}{kind} does not fit {backbone.name}, which has {len(own)} weights: {found}")
+        layout = f", in the format of {form.title}," if form.prefix or form.detectron2 else ""
+        raise UserError(
+            f"{checkpoint.path}{layout} does not fit {backbone.name}, which has {len(own)} weights: {found}"
+        )
 
 
-def _report(backbone: Backbone, checkpoint: Checkpoint, inferred: bool) -> LoadingReport:
+def _report(backbone: Backbone, checkpoint: EncoderCheckpoint, inferred: bool) -> LoadingReport:
     network = backbone.network if isinstance(backbone, WrappedBackbone) else backbone
     convolutions, norms = count_layers(network, checkpoint.tensors)
     return LoadingReport(
@@ -200,7 +202,7 @@ def _report(backbone: Backbone, checkpoint: Checkpoint, inferred: bool) -> Loadi
 
 
 def _check_channels(backbone: Backbone, own: dict[str, Tensor], tensors: dict[str, Tensor], path: Path) -> None:
-    """Say in one sentence what a first convolution for other images would look like in a list of shapes."""
+    """Report a first convolution for other channels by one sentence instead of a list of shapes."""
     first = next((key for key, value in own.items() if value.ndim == 4), None)
     if first is None or first not in tensors or tensors[first].ndim != 4:
         return

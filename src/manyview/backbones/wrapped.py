@@ -1,4 +1,4 @@
-"""A module of one's own as a backbone."""
+"""Custom modules as backbones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from manyview.errors import UserError
 
 
 class OwnBackbone(WrappedBackbone):
-    """Any module from images to a feature map."""
+    """A backbone made of any module from images to a feature map."""
 
     def forward(
         self, x: Float[Tensor, "batch channels height width"]
@@ -22,18 +22,18 @@ class OwnBackbone(WrappedBackbone):
 
 
 def wrap_backbone(module: nn.Module, image_size: int, in_channels: int = 3) -> Backbone:
-    """Make a module of one's own a backbone, after trying it on two blank images.
+    """Wrap a custom module as a backbone, after a test on two blank images.
 
     Args:
-        module: images (B, C, S, S) to a feature map (B, D, h, w). It is not copied, and nothing of it changes.
-            Parameters that take no part in its output are best frozen or removed: training on several processes
+        module: images (B, C, S, S) to a feature map (B, D, h, w). It is neither copied nor modified.
+            Parameters that do not affect its output are best frozen or removed: training on several processes
             waits for their gradients.
-        image_size: S, the side in pixels on which to try it.
-        in_channels: C; other than three are bands of no color, as in ``build_backbone``.
+        image_size: S, the side in pixels of the test images.
+        in_channels: C; other than three are bands without color, as in ``build_backbone``.
 
     Raises:
-        UserError: the module fails on such images, or gives something else than a map of floating-point numbers; or
-            it is a backbone for images of other channels.
+        UserError: the module fails on such images, or does not return a floating-point feature map; or it is a
+            backbone for images with another number of channels.
     """
     if isinstance(module, Backbone):
         if module.in_channels != in_channels:
@@ -50,7 +50,7 @@ def wrap_backbone(module: nn.Module, image_size: int, in_channels: int = 3) -> B
     if not isinstance(features, Tensor) or features.ndim != 4 or not features.is_floating_point() or len(features) != 2:
         raise UserError(
             f"backbone {name} gives {what} for two images of {image_size} x {image_size} pixels, but must give a "
-            "feature map (2, channels, rows, columns); take its pooling and classifier off"
+            "feature map (2, channels, rows, columns); remove its pooling and classifier"
         )
     backbone = OwnBackbone(name, features.shape[1], module)
     if in_channels != 3:
@@ -59,7 +59,7 @@ def wrap_backbone(module: nn.Module, image_size: int, in_channels: int = 3) -> B
 
 
 def _try(module: nn.Module, name: str, shape: tuple[int, int, int, int]) -> object:
-    """The output for blank images of that shape, in eval mode so that no running statistics change."""
+    """The output for blank images of a shape, in eval mode so that no running statistics change."""
     first = next((p for p in module.parameters() if p.is_floating_point()), torch.zeros(()))
     images = torch.zeros(shape, dtype=first.dtype, device=first.device)
     modes = [(part, part.training) for part in module.modules()]

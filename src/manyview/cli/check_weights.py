@@ -12,7 +12,7 @@ from manyview.options.unlabeled import CheckedViews, CheckWeightsOptions, Sample
 
 @command(Weights, SampleOptions, CheckedViews, CheckWeightsOptions)
 def check_weights(weights: Path, recipe: str | None, **options: Unpack[CheckWeightsOptions]) -> None:
-    """Measure weights without labels, and say in a sentence whether they are healthy or collapsed.
+    """Check weights without labels, and report in one sentence whether they are healthy or collapsed.
 
     Example: manyview check-weights runs/a --images photos --out runs/a-check
     """

@@ -16,14 +16,14 @@ _PATH = set(get_args(StrPath))
 
 
 def command(*groups: type, optional: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a function that takes declared options by name a command that typer understands.
+    """Decorator that makes a typer command from a function with declared options.
 
-    The command has the options of the groups in their order, of a name that several have the first, and then what else
-    the function takes by name alone, which is declared in typer's way. Its help is the function's docstring.
+    The command has the options of the groups in their order (the first one of a name in several groups), and then the
+    function's other keyword-only parameters, declared in typer's way. Its help is the function's docstring.
 
     Args:
         groups: classes of options.
-        optional: let none of them be required; what is not given is then None.
+        optional: make no option required; an option that is not given is then None.
     """
     options = declared(*groups)
 
@@ -47,7 +47,7 @@ def command(*groups: type, optional: bool = False) -> Callable[[Callable[..., No
 
 
 def parsed_type(of_type: Any) -> Any:
-    """The type that typer parses for a Python one: a path for a path in any form, a list for any sequence."""
+    """The type that typer parses for a Python type: Path for any path type, list for any sequence."""
     if get_origin(of_type) not in (Union, types.UnionType):
         item, several = _item(of_type), cast("Any", list)
         return of_type if item is None else several[parsed_type(item)] | None
@@ -64,15 +64,17 @@ def parsed_type(of_type: Any) -> Any:
 
 
 def _item(of_type: Any) -> Any:
-    """What a sequence holds; None for other types."""
+    """Item type of a sequence; None for other types."""
     return get_args(of_type)[0] if get_origin(of_type) in (Sequence, Iterable) else None
 
 
 def _parameter(each: Declared, optional: bool) -> inspect.Parameter:
-    """An option as typer takes it."""
+    """An option as a parameter for typer."""
     option, required = each.option, each.option.default is REQUIRED and not optional
-    kind = option.parsed or parsed_type(each.type)
-    several = get_origin(kind) in (Union, types.UnionType) and any(get_origin(one) is list for one in get_args(kind))
+    parsed = option.parsed or parsed_type(each.type)
+    several = get_origin(parsed) in (Union, types.UnionType) and any(
+        get_origin(member) is list for member in get_args(parsed)
+    )
     default = None if several or option.default is REQUIRED else option.default
     about: dict[str, Any] = {"help": option.help, "show_default": option.shown, "metavar": option.metavar}
     if option.minimum is not None:
@@ -85,24 +87,24 @@ def _parameter(each: Declared, optional: bool) -> inspect.Parameter:
         option.argument or each.name,
         inspect.Parameter.KEYWORD_ONLY,
         default=REQUIRED if required else default,
-        annotation=Annotated[(kind if required or default is not None else kind | None), info],
+        annotation=Annotated[(parsed if required or default is not None else parsed | None), info],
     )
 
 
 def _flags(each: Declared) -> tuple[str, ...]:
-    """One flag for a switch that is off; for other options typer makes them, for a switch that is on both."""
+    """The single flag of a switch that is off by default; typer generates the flags of other options."""
     return (flag(each),) if each.option.default is False else ()
 
 
 def flag(each: Declared) -> str:
-    """How the command line names an option."""
+    """Name of an option on the command line."""
     if each.option.argument:
         return each.option.argument.upper()
     return each.option.flags[0] if each.option.flags else f"--{each.name.replace('_', '-')}"
 
 
 def _value(each: Declared, value: Any) -> Any:
-    """What was given, or the default where an option that may be repeated was not given at all."""
+    """The given value, or the default of a repeatable option that was not given."""
     if each.option.default is not REQUIRED and value in (None, []) and value != each.option.default:
         return each.option.default
     return tuple(value) if isinstance(value, list) else value

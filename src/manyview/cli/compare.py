@@ -17,9 +17,9 @@ def compare(
     classes: str,
     out: Path | None,
 ) -> None:
-    """Set evaluations side by side: mean and deviation over seeds, differences to a baseline, class by class.
+    """Compare evaluations: mean and standard deviation over seeds, differences to a baseline, class by class.
 
-    Evaluations that differ in seeds alone are joined to a group; a folder of evaluations is one or several.
+    Evaluations that differ in their seeds only form a group; a folder of evaluations is one or several.
 
     Example: manyview compare runs/a-knn runs/b-knn --out runs/a-b
 
@@ -53,13 +53,13 @@ def _count(text: str) -> int | None:
 
 
 def _group(text: str) -> tuple[str, list[Path]]:
-    """A name, and the places that a list of paths and patterns stands for."""
+    """The name and the paths of a group, given as paths and patterns."""
     import glob
 
     from manyview.errors import UserError
 
-    name, equals, places = text.partition("=")
-    pieces = [piece for piece in places.split(",") if piece]
+    name, equals, paths = text.partition("=")
+    pieces = [piece for piece in paths.split(",") if piece]
     if not (name and equals and pieces):
         raise UserError(f"--group {text}: give a name and its evaluations, as in --group a=runs/a-seed0,runs/a-seed1")
     found: list[Path] = []

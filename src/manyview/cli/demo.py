@@ -1,4 +1,4 @@
-"""``manyview demo``: the whole job on synthetic scenes, or on somebody's own folder."""
+"""``manyview demo``: pre-training and evaluation on synthetic scenes, or on a folder of the user."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from manyview.options.pretrain import DemoOptions
 
 @command(DemoOptions)
 def demo(**options: Unpack[DemoOptions]) -> None:
-    """Pre-train a small backbone, draw the views it was trained on, and measure it.
+    """Pre-train a small backbone, draw the views it was trained on, and evaluate it.
 
-    Without --photos the images are synthetic scenes that the package renders, with known labels, and the backbone is
-    measured by multi-label linear evaluation beside a randomly initialized one; boxes and masks to try manyview detect
-    on lie with them. A folder of your own is measured where train.csv and val.csv (image,labels) lie in it.
+    Without --photos the images are synthetic scenes rendered by the package, with known labels, and the backbone is
+    compared with a randomly initialized one by multi-label linear evaluation; boxes and masks for manyview detect are
+    written too. On your own folder the backbone is evaluated if the folder holds train.csv and val.csv (image,labels).
 
     Example: manyview demo --out demo
     """

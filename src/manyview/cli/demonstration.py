@@ -1,4 +1,4 @@
-"""What ``manyview demo`` does, step by step."""
+"""Implementation of ``manyview demo``."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from manyview.runs import RunFolder, atomic_write
 from manyview.scenes import write_scenes
 
 _BACKBONE = "resnet18"
-# At so few steps the image-aware loss needs more weight than the paper's 4 to be felt; see docs/results.md.
+# At so few steps the image-aware loss has an effect only with more weight than the paper's 4; see docs/results.md.
 _SETTINGS = ("losses.image_aware.weight=68",)
 _DRAWN = 4
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How much a demonstration does.
+    """Size of a demonstration.
 
     Attributes:
-        train: images to learn from; of a larger folder, so many are picked.
-        val: synthetic scenes to measure on.
+        train: number of training images; of a larger folder, that many are picked.
+        val: number of synthetic scenes for validation.
         view_size: side of a view in pixels.
         batch_size: images a step.
         epochs: passes over the images.
@@ -46,12 +46,12 @@ class Scale:
 
 @dataclass(frozen=True)
 class Material:
-    """Images to work on.
+    """Images of a demonstration.
 
     Attributes:
         images: their folder.
-        chosen: file that names those to learn from.
-        labels: label files to train and to measure on, if there are any.
+        chosen: file that lists the training images.
+        labels: label files for training and validation, if there are any.
     """
 
     images: Path
@@ -60,14 +60,14 @@ class Material:
 
 
 def run_demo(photos: Path | None, out: Path, scale: Scale, console: Console) -> None:
-    """Prepare the images, pre-train, draw, measure.
+    """Prepare the images, pre-train, draw views, evaluate.
 
     Raises:
-        UserError: anything that the user can mend.
+        UserError: any problem that the user can fix.
     """
-    # Folders of the same name, in different places, are different jobs.
-    place = hashlib.sha256(str(photos.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:6] if photos else ""
-    out = out / (f"{photos.resolve().name}-{place}" if photos else "synthetic")
+    # Folders of the same name and different paths are different demonstrations.
+    digest = hashlib.sha256(str(photos.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:6] if photos else ""
+    out = out / (f"{photos.resolve().name}-{digest}" if photos else "synthetic")
     material = synthetic_scenes(out, scale, console) if photos is None else own_images(photos, out, scale, console)
     folder = RunFolder(out / "run")
     run = pretrain(
@@ -86,10 +86,10 @@ def run_demo(photos: Path | None, out: Path, scale: Scale, console: Console) -> 
     if material.labels is not None:
         evaluate(run, material.images, material.labels, out / "linear", scale, console)
     else:
-        console.print("No labels (train.csv and val.csv) lie in the folder, so the backbone is not measured.")
+        console.print("There are no labels (train.csv and val.csv) in the folder, so the backbone is not evaluated.")
     console.print(
-        "So short a run shows that everything works, not what the method can do: that takes many thousands of "
-        "images, and hours.",
+        "So short a run shows that everything works, not what the method can do, which takes many thousands of "
+        "images and hours.",
         highlight=False,
     )
     console.print(f"The views it was trained on: {picture}", highlight=False)
@@ -97,27 +97,29 @@ def run_demo(photos: Path | None, out: Path, scale: Scale, console: Console) -> 
 
 
 def synthetic_scenes(out: Path, scale: Scale, console: Console) -> Material:
-    """Render the embedded scenes; what is there already is written again, the same."""
+    """Render synthetic scenes; existing files are written again with the same content."""
     scenes = out / "scenes"
     count = scale.train + scale.val
-    console.print(f"Rendering {count:,} synthetic scenes (no images) of ten kinds of objects ...", highlight=False)
+    console.print(
+        f"Rendering {count:,} synthetic scenes (no real images) with objects of ten categories ...", highlight=False
+    )
     write_scenes(scenes, count, seed=0, val_share=scale.val / count)
     return Material(scenes / "images", scenes / "train.csv", (scenes / "train.csv", scenes / "val.csv"))
 
 
 def own_images(photos: Path, out: Path, scale: Scale, console: Console) -> Material:
-    """The user's folder; labels are used where ``train.csv`` and ``val.csv`` lie in it."""
+    """The user's folder, with labels if it holds ``train.csv`` and ``val.csv``."""
     images = photos / "images" if (photos / "images").is_dir() else photos
     labels = (photos / "train.csv", photos / "val.csv")
-    labelled = all(file.is_file() for file in labels)
-    files = find_images(images, labels[0] if labelled else None)
+    labeled = all(file.is_file() for file in labels)
+    files = find_images(images, labels[0] if labeled else None)
     picked = np.sort(np.random.default_rng(0).permutation(len(files))[: scale.train])
     if len(picked) < len(files):
         console.print(f"{len(picked):,} of the {len(files):,} images are used, to keep it short.", highlight=False)
     out.mkdir(parents=True, exist_ok=True)
     chosen = out / "photographs.txt"
     atomic_write(chosen, "".join(f"{files[int(index)]}\n" for index in picked))
-    return Material(images, chosen, labels if labelled else None)
+    return Material(images, chosen, labels if labeled else None)
 
 
 def draw(run: RunFolder, material: Material, picture: Path) -> None:
@@ -145,8 +147,8 @@ def draw(run: RunFolder, material: Material, picture: Path) -> None:
 def evaluate(
     run: RunFolder, images: Path, labels: tuple[Path, Path], out: Path, scale: Scale, console: Console
 ) -> None:
-    """Linear evaluation on features extracted once, beside a randomly initialized backbone."""
-    shutil.rmtree(out, ignore_errors=True)  # a demonstration's own, from an earlier call
+    """Linear evaluation on cached features, compared with a randomly initialized backbone."""
+    shutil.rmtree(out, ignore_errors=True)  # from an earlier demonstration
     with phases() as progress:
         result = linear_evaluation(
             run,

@@ -14,7 +14,7 @@ _TAKEN = (StartWeights, FineTunedOn, PredictedWith, FineTuneOptions)
 
 @command(*_TAKEN, optional=True)
 def detect(predict: Path | None, **given: Any) -> None:
-    """Fine-tune a detector on a backbone and measure it; or detect objects in new images.
+    """Fine-tune a detector on a backbone and evaluate it; or detect objects in new images.
 
     Example: manyview detect runs/a --images photos --train-labels train.json --val-labels val.json --out runs/a-boxes
     --iterations 2000 --short-side 256-384 --draw 8
@@ -52,7 +52,7 @@ def _predict(run: Path, options: PredictOptions) -> None:
 
 
 def _check_options(given: dict[str, Any], *, predicting: bool) -> None:
-    """Refuse options that would not be read, and miss those that must be there."""
+    """Refuse options without effect, and report required ones that are missing."""
     from manyview.errors import UserError
 
     options, read = declared(*_TAKEN), declared(PredictOptions)

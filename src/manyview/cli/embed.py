@@ -12,7 +12,7 @@ from manyview.options.unlabeled import EmbedOptions
 
 @command(Weights, EmbedOptions)
 def embed(weights: Path, **options: Unpack[EmbedOptions]) -> None:
-    """Write the features of images to one file, with their names.
+    """Write the features of images to one file, with the images' names.
 
     Example: manyview embed runs/a photos --out features.parquet
     """

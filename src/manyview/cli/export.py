@@ -20,7 +20,7 @@ def _show_formats(wanted: bool) -> bool:
 
     from manyview.export import FORMATS
 
-    table = Table("--to", "for", "what it takes and makes")
+    table = Table("--to", "for", "networks; output")
     for form in FORMATS.values():
         table.add_row(form.name, form.library, form.about)
     Console().print(table)
@@ -36,7 +36,7 @@ def export(
     ] = False,
     **options: Unpack[ExportOptions],
 ) -> None:
-    """Write a backbone in another library's format, read it back there, and fail unless every weight arrived.
+    """Write a backbone in another library's format, read it back, and fail unless every weight matches.
 
     Example: manyview export runs/a --to detectron2 --out exports/resnet50.pkl
     """

@@ -12,7 +12,7 @@ from manyview.options.shared import Weights
 
 @command(Weights, KnnOptions)
 def knn(weights: Path, **options: Unpack[KnnOptions]) -> None:
-    """Measure frozen weights by the labels of each image's nearest neighbors; nothing is trained.
+    """Evaluate frozen weights by k-nearest-neighbor classification of images; nothing is trained.
 
     Example: manyview knn runs/a --images photos --train-labels train.csv --val-labels val.csv --out runs/a-knn
     """

@@ -12,7 +12,7 @@ from manyview.options.shared import Weights
 
 @command(Weights, LinearOptions)
 def linear(weights: Path, **options: Unpack[LinearOptions]) -> None:
-    """Measure frozen weights by multi-label linear evaluation; under torchrun, on several devices.
+    """Evaluate frozen weights by multi-label linear evaluation; under torchrun, on several devices.
 
     Example: manyview linear runs/a --images photos --train-labels train.csv --val-labels val.csv --out a --cached
     """

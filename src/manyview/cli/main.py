@@ -1,4 +1,4 @@
-"""The verbs together, and how mistakes are told: one line, exit code 2."""
+"""The command line of all verbs; a user's mistake is reported in one line, with exit code 2."""
 
 from __future__ import annotations
 
@@ -20,23 +20,40 @@ from manyview.cli.linear import linear
 from manyview.cli.neighbours import neighbours
 from manyview.cli.pretrain import pretrain
 from manyview.cli.probe import probe
-from manyview.cli.settings import settings
 from manyview.cli.views import views
 from manyview.errors import UserError
 from manyview.runtime import keep_freed_memory
 
-# Older versions of typer take the class from click, newer ones bring their own.
+# Older versions of typer use the class of click, newer ones have their own.
 _UsageError: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 _REFUSALS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
 
 app = typer.Typer(
     name="manyview",
-    help="Pre-train a vision backbone on unlabeled images, and measure what it is worth.",
+    help="Pre-train a vision backbone on unlabeled images, and evaluate it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def settings() -> None:
+    """List every setting that --set and --config take, with default and meaning.
+
+    Example: manyview settings
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from manyview.config.table import settings as rows
+
+    table = Table("key", "default", "meaning")
+    for row in rows():
+        table.add_row(*row)
+    Console().print(table)
+
+
 for verb in (
     pretrain,
     linear,
@@ -65,9 +82,9 @@ def _root(version: bool = typer.Option(False, "--version", help="Print the versi
 
 
 def prepare() -> None:
-    """Let this process compute well on a CPU; to be called before PyTorch is imported, which reads some of it then."""
-    # Compute threads that wait for each other give their core to the loader's processes instead of spinning, which is
-    # worth a tenth of the pace.
+    """Set up this process for computing on a CPU; to be called before PyTorch is imported."""
+    # Compute threads that wait for each other yield their core to the loader's processes instead of spinning, which
+    # is a tenth faster.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     keep_freed_memory(block=2**30, total=2**31)
 
@@ -81,10 +98,10 @@ def main() -> None:
         status = _complain(str(error))
     except _UsageError as error:
         status = _explain(error)
-    except (typer.Abort, KeyboardInterrupt):  # the latter while the command is still being put together
+    except (typer.Abort, KeyboardInterrupt):  # the latter before the command runs
         status = 130
     except OSError as error:
-        # What the system refuses (a full disk, no permission) is for the user to mend; the rest is a fault of ours.
+        # What the system refuses (a full disk, no permission) the user can fix; anything else is a bug.
         if error.filename is None and error.errno not in _REFUSALS:
             raise
         status = _complain(": ".join(str(part) for part in (error.filename, error.strerror) if part))
@@ -92,12 +109,14 @@ def main() -> None:
 
 
 def _explain(error: Any) -> int:
-    """A wrong option or argument in one line; the whole help where nothing at all was asked for."""
+    """Report a wrong option or argument in one line; show the whole help if no verb was given."""
     context = error.ctx
     if type(error).__name__ == "NoArgsIsHelpError":
-        print(error.format_message(), end="", file=sys.stderr)  # with rich, the help is on the screen by now
+        print(error.format_message(), end="", file=sys.stderr)  # with rich, the help has been printed already
         return 2
-    message = error.format_message().rstrip(".").replace("Value error, ", "")  # pydantic's words, within typer's
+    message = (
+        error.format_message().rstrip(".").replace("Value error, ", "")
+    )  # pydantic's prefix, within typer's message
     return _complain(f"{message}; see {context.command_path if context else 'manyview'} --help")
 
 

@@ -12,7 +12,7 @@ from manyview.options.unlabeled import ImageFolder, NeighboursOptions, Picture
 
 @command(Weights, ImageFolder, Picture, NeighboursOptions)
 def neighbours(weights: Path, out: Path, **options: Unpack[NeighboursOptions]) -> None:
-    """Draw images, or their blocks, beside those whose features are nearest.
+    """Draw images, or their blocks, with their nearest neighbors by frozen features.
 
     Example: manyview neighbours runs/a photos --out neighbours.png --blocks
     """
@@ -21,15 +21,15 @@ def neighbours(weights: Path, out: Path, **options: Unpack[NeighboursOptions]) -
     from manyview.cli.progress import phases
     from manyview.evaluation.neighbours.search import nearest_neighbours
     from manyview.report.neighbours_picture import check_size, write_neighbours
-    from manyview.runs.output import claim_files
+    from manyview.runs.files import claim_files
 
     claim_files(out, (".png",), out.with_suffix(".json"))
     check_size(len(options["query"]) or options["queries"], options["k"], options["blocks"])
     with phases() as progress:
         result = nearest_neighbours(weights, **options, progress=progress)
-        beside = write_neighbours(Path(options["images"]), result, out)
+        listing = write_neighbours(Path(options["images"]), result, out)
     compared, skipped = result["protocol"]["photographs"], len(result["skipped"])
-    left_out = f"; left out: {skipped:,} that could not be read, named in {beside}" if skipped else ""
+    left_out = f"; left out: {skipped:,} that could not be read, listed in {listing}" if skipped else ""
     console = Console()
-    console.print(f"Neighbours among {compared:,} images{left_out}", highlight=False, markup=False, soft_wrap=True)
-    console.print(f"Written: {out}, {beside}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"Neighbors among {compared:,} images{left_out}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"Written: {out}, {listing}", highlight=False, markup=False, soft_wrap=True)

@@ -15,7 +15,7 @@ def pretrain(images: Path | None, out: Path | None, **options: Unpack[PretrainOp
 
     Example: manyview pretrain photos --out runs/a --backbone resnet18 --epochs 100 --set losses.image_aware.weight=17
 
-    To go on from other weights: manyview pretrain photos --out runs/b --init moco_v2.pth --epochs 50
+    To continue from other weights: manyview pretrain photos --out runs/b --init moco_v2.pth --epochs 50
     """
     from manyview.errors import UserError
     from manyview.recipes import pretrain as run_pretraining

@@ -12,7 +12,7 @@ from manyview.options.shared import Weights
 
 @command(Weights, ProbeOptions)
 def probe(weights: Path, **options: Unpack[ProbeOptions]) -> None:
-    """Measure frozen weights by linear classifiers on a part of the labels: the low-label curve.
+    """Evaluate frozen weights by linear classifiers on few labels: the low-label curve.
 
     Example: manyview probe runs/a --images photos --train-labels train.csv --val-labels val.csv --out a --random-init
     """

@@ -1,4 +1,4 @@
-"""A bar for work that goes through named phases, and evaluations under it."""
+"""Progress bars for work in named phases, and for evaluations."""
 
 from __future__ import annotations
 
@@ -33,27 +33,27 @@ class _Rate(ProgressColumn):
 
 
 def rate_in_words(speed: float | None) -> str:
-    """How many are done in a second, or how long each takes; nothing while that is not known."""
+    """Items per second, or seconds per item; empty while unknown."""
     if not speed:
         return ""
     return f"{1 / speed:.1f} s each" if speed < 1 else f"{speed:.1f}/s" if speed < 10 else f"{speed:,.0f}/s"
 
 
 class _Lines:
-    """How far a phase is, in a line from time to time: for a log, where nobody sees a bar."""
+    """Progress of a phase as occasional lines, for logs, where there is no bar."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self._phase, self._begun, self._said, self._first = "", 0.0, time.monotonic(), 0
+        self._phase, self._begun, self._printed, self._first = "", 0.0, time.monotonic(), 0
 
     def show(self, done: int, total: int, phase: str) -> None:
-        """Print a line, if the last one was a while ago."""
+        """Print a line, unless the last one was less than a minute ago."""
         now = time.monotonic()
         if phase != self._phase:
             self._phase, self._begun, self._first = phase, now, done
-        if done >= total or done == self._first or now - self._said < SECONDS_BETWEEN_LINES:
+        if done >= total or done == self._first or now - self._printed < SECONDS_BETWEEN_LINES:
             return
-        self._said = now
+        self._printed = now
         speed = (done - self._first) / max(now - self._begun, 1e-9)
         left = f"left {spell((total - done) / speed)}"
         line = f"{phase}: {done:,} of {total:,}, {rate_in_words(speed)}, {left}"
@@ -62,15 +62,15 @@ class _Lines:
 
 @contextmanager
 def phases() -> Iterator[Callable[[int, int, str], None]]:
-    """Give a function ``(done, total, phase)`` that draws a bar for each phase, with rate and time left.
+    """Yield a function ``(done, total, phase)`` that draws a bar for each phase, with rate and time left.
 
-    Where there is no terminal, it prints the same in a line a minute. Of several processes, the first one speaks.
+    Without a terminal it prints a line a minute. Of several processes, only the first prints.
     """
     tasks: dict[str, TaskID] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
     console = Console(stderr=True)
     silent, lines = os.environ.get("RANK", "0") != "0", _Lines(console)
-    # Of a bar that nobody sees, a blank line would be left.
+    # An invisible bar would leave a blank line.
     hidden = silent or not console.is_terminal
     with Progress(*columns, console=console, transient=True, disable=hidden) as bars:
 
@@ -91,14 +91,14 @@ def show_evaluation(
     table: Callable[[dict[str, Any]], RenderableType],
     *files: str,
 ) -> None:
-    """Evaluate under bars, print the table, and name the files; of several processes, the first prints.
+    """Run an evaluation with progress bars, print its table and its files; of several processes, only the first prints.
 
     Args:
-        evaluate: from weights, options and a progress to the result.
+        evaluate: function from weights, options and progress to the result.
         weights: run folder or checkpoint file.
         options: by name; "out" is the folder for the result, or None.
-        table: of the result.
-        files: what the folder then holds.
+        table: function from the result to the table.
+        files: names of the files that are written to the folder.
     """
     from manyview.distributed import rank
     from manyview.evaluation.resume import FOLDER
@@ -115,5 +115,5 @@ def show_evaluation(
     console = Console(quiet=rank() > 0)
     console.print(table(result))
     if out is not None:
-        places = " and ".join(str(out / file) for file in files)
-        console.print(f"Written to {places}", highlight=False, markup=False, soft_wrap=True)
+        written = " and ".join(str(out / file) for file in files)
+        console.print(f"Written to {written}", highlight=False, markup=False, soft_wrap=True)

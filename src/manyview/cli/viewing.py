@@ -1,4 +1,4 @@
-"""What ``manyview views`` does, step by step."""
+"""Implementation of ``manyview views``."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from manyview.cli.progress import phases
 from manyview.config import BlockViewsConfig, PretrainConfig, ViewsConfig, WholeViewsConfig
 from manyview.config.resolve import nearest_name
 from manyview.errors import UserError
-from manyview.images import ImageFiles, UnreadableImage, find_images, open_photograph
+from manyview.images import ImageFiles, UnreadableImage, find_images, open_image
 from manyview.labels.boxes import ImageBoxes, join_boxes, read_boxes
 from manyview.recipes import resolve_settings
 from manyview.report import ShownImage, readable, show, views_page, views_picture
 from manyview.report.common_objects import OVERLAPS, croppings, draw_curve, format_count, measure_pairs, summarize
 from manyview.runs import atomic_write, provenance
-from manyview.runs.output import make_folder
+from manyview.runs.files import make_folder
 
-_KIND = "common objects of positive pairs"
-_SHARES = (0.25, 0.5, 0.75)  # drawn in the curve beside the one that is asked for
+_TAG = "common objects of positive pairs"
+_SHARES = (0.25, 0.5, 0.75)  # drawn in the curve in addition to the requested one
 
 Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """What is drawn where.
+    """Which views are drawn, and to which file.
 
     Attributes:
         out: picture or page.
-        count: how many of the run's images, from the first.
-        only: names of the images instead.
-        epoch: whose views.
+        count: number of the run's images, from the first.
+        only: names of images instead.
+        epoch: epoch of the views.
     """
 
     out: Path
@@ -49,12 +49,12 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Counting:
-    """What is counted.
+    """How common objects are counted.
 
     Attributes:
         labels: COCO files with boxes.
-        share: least share of a box inside both crops.
-        epochs: how many, from the drawing's on.
+        share: minimum share of a box inside both crops.
+        epochs: number of epochs, from the drawing's on.
     """
 
     labels: tuple[Path, ...]
@@ -66,18 +66,18 @@ def run_views(config: PretrainConfig, drawing: Drawing, counting: Counting | Non
     """Draw the views of a run and count the common objects of its pairs.
 
     Raises:
-        UserError: anything that the user can mend.
+        UserError: any problem that the user can fix.
     """
     _check(config, drawing, counting)
     data = config.data
     files = find_images(Path(data.images), Path(data.list) if data.list else None, arrays=data.bands != "rgb")
-    places = _places(files, drawing)
+    indices = _indices(files, drawing)
     usual = _recipe_views(config, "simsiam")
     beside = usual if any(group.blocks for group in config.views.layout) else None
     boxes = _read_boxes(counting, files.root, config) if counting else None
     make_folder(drawing.out.parent)  # before the work, as it may fail
     with phases() as progress:
-        shown = list(_shown(config, files, places, drawing, beside, console, progress))
+        shown = list(_shown(config, files, indices, drawing, beside, console, progress))
         if not shown:
             raise UserError(f"none of the images to be drawn from {files.root} can be read")
         count = _count(config, files, boxes, counting, drawing.epoch, usual, progress) if boxes and counting else None
@@ -95,7 +95,7 @@ def run_views(config: PretrainConfig, drawing: Drawing, counting: Counting | Non
 
 
 def _check(config: PretrainConfig, drawing: Drawing, counting: Counting | None) -> None:
-    """Tell the mistakes that can be told before any work is done."""
+    """Report mistakes that can be found before any work is done."""
     out, epochs = drawing.out, config.training.epochs
     if out.suffix.lower() not in (".png", ".html"):
         raise UserError(f"--out {out} must end in .png for a picture or in .html for a page")
@@ -112,9 +112,9 @@ def _check(config: PretrainConfig, drawing: Drawing, counting: Counting | None) 
 
 
 def _is_ours(file: Path) -> bool:
-    """Whether a metrics.json is not there, or comes from this command and may be replaced."""
+    """Whether a metrics.json does not exist, or was written by this command and may be replaced."""
     try:
-        return bool(json.loads(file.read_bytes())["protocol"]["kind"] == _KIND)
+        return bool(json.loads(file.read_bytes())["protocol"]["kind"] == _TAG)
     except FileNotFoundError:
         return True
     except (OSError, ValueError, KeyError, TypeError):
@@ -129,7 +129,7 @@ def _curve(out: Path) -> Path:
     return out.with_name(f"{out.stem}-common-objects.png")
 
 
-def _places(files: ImageFiles, drawing: Drawing) -> Iterable[int]:
+def _indices(files: ImageFiles, drawing: Drawing) -> Iterable[int]:
     """Indices of the images to draw, in the order to try them."""
     if not drawing.only:
         return range(len(files))
@@ -149,7 +149,7 @@ def _recipe_views(config: PretrainConfig, recipe: str) -> ViewsConfig:
 
 
 def _blocks(views: ViewsConfig) -> BlockViewsConfig | None:
-    """How the first group that is of blocks places and crops them, if any is."""
+    """Blocks and crops of the first group with blocks, if any."""
     for group in views.layout:
         if group.blocks:
             crop = {"scale": group.augmentation.scale, "ratio": group.augmentation.ratio}
@@ -160,30 +160,30 @@ def _blocks(views: ViewsConfig) -> BlockViewsConfig | None:
 def _shown(
     config: PretrainConfig,
     files: ImageFiles,
-    places: Iterable[int],
+    indices: Iterable[int],
     drawing: Drawing,
     usual: ViewsConfig | None,
     console: Console,
     progress: Progress,
 ) -> Iterator[ShownImage]:
-    """Images with their views; those that cannot be read are skipped with a word."""
+    """Images with their views; those that cannot be read are skipped and reported."""
     wanted = len(drawing.only) or min(drawing.count, len(files))
     data, done = config.data, 0
-    for index in places:
+    for index in indices:
         if done == wanted:
             return
         try:
-            pixels = open_photograph(files.path(index), data.bands, max_pixels=data.max_pixels).decode()
+            pixels = open_image(files.path(index), data.bands, max_pixels=data.max_pixels).decode()
         except UnreadableImage as error:
-            words = f"Skipped {readable(files[index])}: {error.reason}"
-            console.print(words, style="yellow", highlight=False, markup=False, soft_wrap=True)
+            message = f"Skipped {readable(files[index])}: {error.reason}"
+            console.print(message, style="yellow", highlight=False, markup=False, soft_wrap=True)
             continue
         yield show(
             *(files[index], pixels, config.views, usual),
             seed=config.training.seed,
             epoch=drawing.epoch,
             index=index,
-            rgb=data.colours,
+            rgb=data.color_channels,
         )
         done += 1
         progress(done, wanted, "drawing")
@@ -210,13 +210,13 @@ def _count(
     usual: ViewsConfig,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Common objects by kind of cropping, with the protocol, as metrics.json holds them."""
+    """Common objects by cropping, with the protocol, as written to metrics.json."""
     blocks = _blocks(config.views) or _blocks(_recipe_views(config, "paper"))
     assert blocks is not None, "the paper's views are of blocks"
     assert isinstance(usual, WholeViewsConfig)
     objects = boxes.without_crowds()
     index_of = {name: index for index, name in enumerate(files)}
-    # What is not among the run's images is counted all the same, under numbers that the run does not use.
+    # Images that are not in the run are counted too, under indices that the run does not use.
     indices = [index_of.get(posixpath.normpath(name), len(files) + number) for number, name in enumerate(objects.names)]
     epochs = range(epoch, epoch + counting.epochs)
     shares = sorted({*_SHARES, counting.share})
@@ -231,7 +231,7 @@ def _count(
         progress=lambda done, total: progress(done, total, "counting"),
     )
     protocol = {
-        "kind": _KIND,
+        "kind": _TAG,
         "labels": [str(file) for file in counting.labels],
         "photographs": len(objects.names),
         "photographs_of_the_run": sum(index < len(files) for index in indices),

@@ -11,11 +11,11 @@ from manyview.options.pretrain import ViewsOptions
 
 @command(ViewsOptions)
 def views(**options: Unpack[ViewsOptions]) -> None:
-    """Draw the very views that a run sees, beside the pair that usual cropping gives.
+    """Draw exactly the views of a run, next to a pair of usual random crops.
 
     With --labels it also counts, over all images of the labels, how often the two views of a positive pair show
-    a common object, for usual cropping, for blocks at several overlaps and for their controls: as a table, as
-    metrics.json and as a curve beside --out.
+    a common object, for usual crops, for blocks at several overlaps and for their controls: as a table, as
+    metrics.json and as a curve next to --out.
 
     Example: manyview views photos --out views.html --photos 4 --labels instances.json
     """

@@ -1,4 +1,4 @@
-"""Strict, frozen configuration: its schema, how layers of it are merged, and errors that say what to change."""
+"""Frozen, validated configuration: its schema, the merging of its layers, and errors that say what to change."""
 
 from manyview.config.methods import MethodSection, SimSiamConfig
 from manyview.config.resolve import ConfigError, parse_assignment, resolve

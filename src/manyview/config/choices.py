@@ -1,4 +1,4 @@
-"""The sections that are a choice by name, in one table, from which the schema's unions and the errors follow."""
+"""Table of the sections with a choice of class by name; the schema's unions and the errors follow from it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from manyview.config.views import ViewsSection
 
 @dataclass(frozen=True)
 class Choice:
-    """A section whose settings depend on one of them.
+    """A section whose class, and so its settings, depends on one of its settings.
 
     Attributes:
         section: its name, such as "views".
@@ -35,26 +35,26 @@ class Choice:
 
     @property
     def default(self) -> str:
-        """What is chosen where nobody chooses."""
+        """The option used when none is set."""
         return next(iter(self.options))
 
     @property
     def union(self) -> Any:
-        """The type of the section: any one of the options, told by its tag."""
+        """The type of the section: any one of the options, identified by its tag."""
         options = tuple(self.options.values())
         return Annotated[Union[options], Field(discriminator=self.tag)] if len(options) > 1 else options[0]  # noqa: UP007
 
     def having(self, key: str) -> list[str]:
-        """The options that have a setting of that name."""
+        """The options that have a setting named ``key``."""
         return [name for name, section in self.options.items() if key in section.model_fields]
 
     def of(self, section: object) -> str:
-        """Which option a section is."""
+        """Name of the option that a section is an instance of."""
         return str(getattr(section, self.tag))
 
 
 def _options(base: type[Section], tag: str) -> Iterator[tuple[str, type[Section]]]:
-    """The classes below a base that can be chosen: those with a default for their tag."""
+    """Subclasses of a base that can be chosen: those with a default for their tag."""
     for section in base.__subclasses__():
         if isinstance(section.model_fields[tag].default, str):
             yield section.model_fields[tag].default, section

@@ -1,6 +1,6 @@
-"""Sections of the methods, a class for each. ``method.name`` chooses one, and thereby the method that is trained.
+"""Method sections, one class per method. ``method.name`` selects one, and with it the method that is trained.
 
-A new method needs its class here, no more: the schema's union and the errors about keys follow from the table in
+A new method only needs its class here: the schema's union and the errors about keys follow from the table in
 ``choices.py``, which finds the classes by their default ``name``.
 """
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 
 
 class MethodSection(Section):
-    """What the sections of all methods have in common.
+    """Base class of the method sections.
 
     Attributes:
-        reads: sections or keys outside of ``method`` that only some methods read, this one among them.
+        reads: sections or keys outside of ``method`` that only some methods read, including this one.
     """
 
     reads: ClassVar[tuple[str, ...]] = ()
     name: str
 
     def positives(self, views: ViewsSection) -> tuple[tuple[int, ...], ...]:
-        """Which views of an image are positives of each other: here two by two, as ``in_pairs`` has them.
+        """Positive sets of an image's views; by default the pairs of ``in_pairs``.
 
         Returns:
-            indices of the views, which count on through the groups of ``views.layout``; a tuple for each set.
+            one tuple of view indices per set; indices continue through the groups of ``views.layout``.
 
         Raises:
-            ValueError: the method cannot use such views; the message says what to change.
+            ValueError: the method cannot use these views; the message says what to change.
         """
         for number, group in enumerate(views.layout):
             odd = next((run for run in group.runs if run % 2), None)
@@ -47,15 +47,15 @@ class MethodSection(Section):
         return in_pairs(views.layout)
 
     def pairs(self, views: ViewsSection) -> int:
-        """Positive pairs that one image gives, from which the learning rate follows."""
+        """Positive pairs per image, which the learning rate scales with."""
         return len(self.positives(views))
 
     def check(self, config: PretrainConfig, images: int) -> None:
-        """See whether the method can work with a settled run.
+        """Check that the method can train with a settled configuration and this number of images.
 
         Args:
-            config: with the batch that fits the data.
-            images: how many there are.
+            config: with the batch size already fitted to the data.
+            images: number of images.
 
         Raises:
             UserError: it cannot; the message says what to change.
@@ -63,10 +63,10 @@ class MethodSection(Section):
 
 
 class SimSiamConfig(MethodSection):
-    """SimSiam's heads; the widths are those of its published ResNet-50."""
+    """SimSiam's heads; the default widths are those of the published ResNet-50."""
 
     reads: ClassVar[tuple[str, ...]] = ("losses", "training.constant_predictor_lr")
-    name: Literal["simsiam"] = Field("simsiam", description="the method; the recipes differ in views and losses")
+    name: Literal["simsiam"] = Field("simsiam", description="pre-training method")
     projection_dim: PositiveInt = Field(2048, description="width of the projector")
     prediction_hidden_dim: PositiveInt = Field(512, description="width of the predictor's bottleneck")
 
@@ -75,17 +75,17 @@ class MoCoConfig(MethodSection):
     """MoCo v2's head, queue and key encoder (arXiv 1911.05722, 2003.04297)."""
 
     name: Literal["moco"] = Field("moco")
-    queue: PositiveInt = Field(65536, description="keys that are kept as negatives")
-    momentum: Probability = Field(0.999, description="share of the key encoder that stays at each step")
-    dim: PositiveInt = Field(128, description="width of queries and keys")
+    queue: PositiveInt = Field(65536, description="number of keys kept as negatives")
+    momentum: Probability = Field(0.999, description="weight of the old key encoder in its update at each step")
+    dim: PositiveInt = Field(128, description="dimension of queries and keys")
     hidden_dim: PositiveInt = Field(2048, description="width of the head's hidden layer")
-    temperature: Positive = Field(0.2, description="tau, by which cosines are divided")
+    temperature: Positive = Field(0.2, description="tau, which divides the cosine similarities")
     shuffled_parts: PositiveInt = Field(
-        8, description="parts of the shuffled keys that are normalized apart, as on so many devices"
+        8, description="parts of the shuffled keys that are batch-normalized separately, as on that many devices"
     )
 
     def check(self, config: PretrainConfig, images: int) -> None:
-        """The queue holds a step's keys at least, and an epoch's at most; each part has two keys to normalize."""
+        """The queue must hold at least one step's keys and at most one epoch's; each part needs two keys."""
         pairs = self.pairs(config.views)
         batch, epoch = config.training.batch_size * pairs, images * pairs
         step = batch * config.training.accumulate

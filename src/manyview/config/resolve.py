@@ -1,4 +1,4 @@
-"""Layers of settings merged into one frozen configuration, with every mistake reported at once."""
+"""Merging of layered settings into one frozen configuration, with all mistakes reported at once."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from manyview.config.views import Augmentation
 from manyview.errors import UserError
 
 Chosen = Mapping[str, str]
-"""For each section that is a choice, what is chosen: ``{"views": "blocks", ...}``."""
+"""The option chosen for each section that is a choice: ``{"views": "blocks", ...}``."""
 
 
-# What a view's colors alone are changed by: nothing, where no band has a color.
+# Operations on colors, which have no effect where no band is a color.
 _COLORS = ("jitter", "brightness", "contrast", "saturation", "hue", "grayscale", "solarize")
 
 
 class ConfigError(UserError):
-    """Everything that is wrong with a configuration.
+    """All mistakes in a configuration.
 
     Attributes:
         problems: one sentence for each mistake, with the nearest valid name where there is one.
@@ -43,7 +43,7 @@ class ConfigError(UserError):
 
 @dataclass(frozen=True)
 class Assignment:
-    """One dotted key and the value that somebody gave it, with the place where they did."""
+    """The value given for one dotted key, and its source."""
 
     key: str
     value: Any
@@ -52,7 +52,7 @@ class Assignment:
 
 
 def parse_assignment(text: str, source: str = "--set") -> Assignment:
-    """Read ``KEY=VALUE``; the value is a TOML value, ``none``, or else plain text.
+    """Parse ``KEY=VALUE``; the value is a TOML value, ``none``, or else plain text.
 
     Raises:
         UserError: there is no ``=`` or no key before it.
@@ -64,7 +64,7 @@ def parse_assignment(text: str, source: str = "--set") -> Assignment:
     if raw.lower() in ("none", "null"):
         return Assignment(key, None, source)
     try:
-        # TOML wants a digit before the point; people write .5 all the same.
+        # TOML requires a digit before the point, but people write .5.
         digits = re.sub(r"(?<![\w.])\.(?=\d)", "0.", raw)
         return Assignment(key, tomllib.loads(f"value = {digits}")["value"], source)
     except tomllib.TOMLDecodeError:
@@ -72,7 +72,7 @@ def parse_assignment(text: str, source: str = "--set") -> Assignment:
 
 
 def flatten(values: Mapping[str, Any], source: str, prefix: str = "") -> Iterator[Assignment]:
-    """Walk a nested mapping, as a file or a recipe holds, as dotted assignments."""
+    """Flatten the nested settings of a file or a recipe to dotted assignments."""
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from flatten(value, source, f"{prefix}{key}.")
@@ -81,18 +81,18 @@ def flatten(values: Mapping[str, Any], source: str, prefix: str = "") -> Iterato
 
 
 def resolve(recipe: Mapping[str, Any], user: Sequence[Assignment]) -> PretrainConfig:
-    """Lay the user's settings over a recipe's and validate the whole.
+    """Override a recipe's settings with the user's and validate the result.
 
     Args:
-        recipe: nested settings of a named recipe; what does not apply to the views, the method or another choice that
-            the user made is dropped.
-        user: the user's settings, later ones winning.
+        recipe: nested settings of a named recipe; those that do not apply to the views, the method or another option
+            that the user chose are dropped.
+        user: the user's settings; later ones override earlier ones.
 
     Returns:
         the frozen configuration.
 
     Raises:
-        ConfigError: unknown keys, values out of range, settings that nothing would read; all of them at once.
+        ConfigError: unknown keys, values out of range, settings that nothing would read; all reported at once.
     """
     problems: list[str] = []
     values: dict[str, Any] = {}
@@ -115,7 +115,7 @@ def resolve(recipe: Mapping[str, Any], user: Sequence[Assignment]) -> PretrainCo
 
 
 def valid_keys(chosen: Chosen | None = None) -> list[str]:
-    """All dotted keys; of sections that are a choice, only those of the option that is chosen, if one is."""
+    """All dotted keys; for sections that are a choice, only those of the chosen option, if given."""
     keys: list[str] = []
     for name, field in PretrainConfig.model_fields.items():
         if name in CHOICES:
@@ -140,7 +140,7 @@ def _lists_of_tables() -> Iterator[tuple[str, type[BaseModel]]]:
 
 
 _TABLES = dict(_lists_of_tables())
-"""The settings that hold a list of tables, and what each of these is."""
+"""Settings that hold a list of tables, with the class of the tables."""
 
 
 def _keys_of(model: type[BaseModel], prefix: str) -> Iterator[str]:
@@ -160,7 +160,7 @@ def _chosen(values: Mapping[str, Any], user: Sequence[Assignment]) -> Chosen:
 
 
 def _drop_keys_of_other_options(values: dict[str, Any], chosen: Chosen) -> None:
-    """A recipe's overlap means nothing once the user has chosen views of the whole image."""
+    """Drop a recipe's settings that the chosen options lack, such as overlap for views of the whole image."""
     for choice in CHOICES.values():
         name = chosen[choice.section]
         if name in choice.options and choice.section in values:
@@ -182,7 +182,7 @@ def _store(values: dict[str, Any], assignment: Assignment, problems: list[str]) 
 
 
 def _is_known(assignment: Assignment, chosen: Chosen, problems: list[str]) -> bool:
-    """Whether the key exists for what is chosen; if not, a sentence with the nearest one is added."""
+    """Whether the key exists for the chosen options; if not, add a sentence with the nearest one."""
     key = assignment.key
     if key in valid_keys(chosen):
         return True
@@ -202,7 +202,7 @@ def _is_known(assignment: Assignment, chosen: Chosen, problems: list[str]) -> bo
 
 
 def nearest_key(key: str) -> str:
-    """``; did you mean training.epochs?`` for a key that is misspelt or lacks its section, else nothing."""
+    """``; did you mean training.epochs?`` for a key that is misspelled or lacks its section, else an empty string."""
     keys = valid_keys()
     leaf = key.rpartition(".")[2]
     same_leaf = [valid for valid in keys if valid.rpartition(".")[2] == leaf]
@@ -214,13 +214,13 @@ def nearest_key(key: str) -> str:
 
 
 def nearest_name(name: str, names: Sequence[str]) -> str:
-    """``; did you mean resnet18?`` for a misspelt name, else the list of the valid ones."""
+    """``; did you mean resnet18?`` for a misspelled name, else the list of the valid ones."""
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     return f"; did you mean {close[0]}?" if close else f"; choose from {', '.join(names)}"
 
 
 def _sentences(details: Sequence[Any], user: Sequence[Assignment]) -> list[str]:
-    """Pydantic's errors in our words; what it says of each alternative that a setting allows becomes one sentence."""
+    """Pydantic's errors as sentences, one per setting, whatever the number of alternatives that it allows."""
     settings: dict[tuple[str, ...], list[Any]] = {}
     for detail in details:
         path = _setting(detail["loc"])
@@ -230,26 +230,26 @@ def _sentences(details: Sequence[Any], user: Sequence[Assignment]) -> list[str]:
 
 
 def _setting(location: Sequence[str | int]) -> str:
-    """The dotted key that an error is about, without pydantic's names of alternatives and of positions in a list.
+    """Dotted key of an error, without pydantic's names of alternatives and positions in a list.
 
-    Of a list of tables it is followed by the table's place and the key within: ``views.groups[1].size``.
+    For a list of tables, the table's index and the key in it follow: ``views.groups[1].size``.
     """
     parts = list(location)
     if len(parts) > 1 and parts[0] in CHOICES and parts[1] in CHOICES[str(parts[0])].options:
         parts.pop(1)
     keys, path = valid_keys(), ""
-    for place, part in enumerate(parts):
+    for index, part in enumerate(parts):
         if isinstance(part, str):
             path = f"{path}.{part}" if path else part
             if path in keys:
-                return path + (_inside(parts[place + 1 :]) if path in _TABLES else "")
+                return path + (_inside(parts[index + 1 :]) if path in _TABLES else "")
     return path
 
 
 def _inside(location: Sequence[str | int]) -> str:
-    """Place of a table in a list of them, and the key in it, if an error is about one of them."""
-    place = [f"[{part}]" for part in location[:1] if isinstance(part, int)]
-    return "".join([*place, *(f".{part}" for part in location[1:2])])
+    """Index of a table in a list of tables, and the key in it, if the error is in one."""
+    index = [f"[{part}]" for part in location[:1] if isinstance(part, int)]
+    return "".join([*index, *(f".{part}" for part in location[1:2])])
 
 
 def _sentence(path: str, details: Sequence[Any], user: Sequence[Assignment]) -> str:
@@ -283,12 +283,12 @@ def _sentence(path: str, details: Sequence[Any], user: Sequence[Assignment]) -> 
 
 
 def _unused(config: PretrainConfig, user: Sequence[Assignment], recipe: Mapping[str, Any]) -> list[str]:
-    """Settings that the user gave and that nothing would read: a contradiction, not a detail.
+    """Errors for the user's settings that nothing would read.
 
     Args:
-        config: the whole.
+        config: the validated configuration.
         user: the user's settings.
-        recipe: the recipe's, by dotted key.
+        recipe: the recipe's settings by dotted key.
     """
     image_aware, views = config.losses.image_aware, config.views
     idle = dict.fromkeys(_of_other_methods(config), f"method.name is {config.method.name}, which does not read it")
@@ -335,14 +335,14 @@ def _idle_in_schedule(training: TrainingConfig) -> dict[str, str]:
 
 
 def _of_other_methods(config: PretrainConfig) -> list[str]:
-    """Keys outside of ``method`` that other methods read, and this one does not."""
+    """Keys outside of ``method`` that only other methods read."""
     sections = [section for section in CHOICES["method"].options.values() if issubclass(section, MethodSection)]
     others = {start for section in sections for start in section.reads} - set(config.method.reads)
     return [key for key in valid_keys() if any(key == start or key.startswith(f"{start}.") for start in others)]
 
 
 def _is_restated(assignment: Assignment, config: PretrainConfig, recipe: Mapping[str, Any]) -> bool:
-    """A file that states every setting, as a run's own does, also states idle ones; they matter only if changed."""
+    """Whether a file repeats the recipe's value, as a run's own file does for unused settings too; not an error."""
     section, _, leaf = assignment.key.rpartition(".")
     group: Any = config
     for name in section.split("."):

@@ -1,7 +1,7 @@
-"""Every setting of a pre-training run, with its type, its range and its default.
+"""Schema of a pre-training run's settings: types, ranges and defaults.
 
 The defaults are those of the paper (arXiv 2506.23156) and of SimSiam, which it extends. All models are frozen:
-nothing changes a configuration once it is resolved, so the file kept in the run folder is what ran.
+a configuration does not change once it is resolved, so the file in the run folder is what ran.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from manyview.config.views import BlockViewsConfig, ViewsSection
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-"""Of red, green and blue over ImageNet's images, as shares of white."""
+"""Per channel (red, green, blue) over ImageNet, with pixel values in 0 to 1."""
 
 if TYPE_CHECKING:
     ViewsConfig = ViewsSection
@@ -32,52 +32,58 @@ else:
 
 
 class DataConfig(Section):
-    """Which images, and what happens to those that cannot be read."""
+    """Which images to use, how to decode them, and how to handle unreadable ones."""
 
     images: str = Field(description="folder of images, searched recursively")
-    list: str | None = Field(None, description="text or CSV file that names the images to use")
-    workers: Annotated[StrictInt, Field(ge=0)] | None = Field(None, description="loader processes; unset: by cores")
-    max_bad_fraction: Probability = Field(0.05, description="share of unreadable images at which a run stops")
-    max_pixels: PositiveInt = Field(200_000_000, description="larger images count as decompression bombs")
+    list: str | None = Field(None, description="text or CSV file listing the images to use")
+    workers: Annotated[StrictInt, Field(ge=0)] | None = Field(
+        None, description="number of data loader workers; unset: chosen from the number of cores"
+    )
+    max_bad_fraction: Probability = Field(0.05, description="fraction of unreadable images at which a run stops")
+    max_pixels: PositiveInt = Field(200_000_000, description="larger images are rejected as decompression bombs")
     decode: Literal["workers", "device"] = Field(
-        "workers", description="where JPEGs are decoded: in the loader's processes, or on the training device (nvJPEG)"
+        "workers", description="where JPEGs are decoded: by the data loader workers, or on the training device (nvJPEG)"
     )
     bands: Literal["rgb"] | PositiveInt = Field(
-        "rgb", description="rgb, or the number of bands (8 or 16 bits each) of TIFF, .npy and other files"
+        "rgb", description="rgb, or the number of spectral bands (8 or 16 bits each) of TIFF, .npy and other files"
     )
     rgb_bands: tuple[Band, Band, Band] | None = Field(
-        None, description="which bands, from 0, are red, green, blue; color operations change only those"
+        None, description="indices, from 0, of the red, green and blue bands; color augmentations change only these"
     )
 
     @property
     def channels(self) -> int:
-        """Channels of the images, as the backbone sees them."""
+        """Number of input channels of the backbone."""
         return 3 if self.bands == "rgb" else self.bands
 
     @property
-    def colours(self) -> tuple[int, int, int] | None:
-        """Which channels are red, green and blue, if any."""
+    def color_channels(self) -> tuple[int, int, int] | None:
+        """Indices of the red, green and blue channels, if any."""
         return (0, 1, 2) if self.bands == "rgb" else self.rgb_bands
 
 
 class SimilarityConfig(Section):
     """L_sim, SimSiam's negative cosine similarity of prediction and projection."""
 
-    stop_gradient: StrictBool = Field(True, description="no gradient through z, as in SimSiam")
+    stop_gradient: StrictBool = Field(True, description="stop the gradient through z, as in SimSiam")
 
 
 class ImageAwareConfig(Section):
     """L_ia, the Image-Aware Contrastive loss of Eq. 1, and its weight lambda in Eq. 3."""
 
-    weight: NonNegative = Field(4.0, description="lambda of Eq. 3; 0 leaves the loss out")
+    weight: NonNegative = Field(4.0, description="lambda of Eq. 3; 0 disables the loss")
     temperature: Positive = Field(0.3, description="tau of Eq. 1")
     form: Literal["outside", "in", "out"] = Field("outside", description="Eq. 1, or SupCon's L_in or L_out")
     vectors: Literal["crossed", "projections", "predictions"] = Field(
         "crossed", description="[p1, z2] and [p2, z1] averaged, or [z1, z2], or [p1, p2]"
     )
-    stop_gradient: StrictBool = Field(False, description="no gradient through z in L_ia")
-    factor: Positive | Literal["tau/0.07"] = Field(1.0, description="number that multiplies L_ia, or tau/0.07")
-    shards: PositiveInt = Field(1, description="parts of the shuffled batch on which L_ia is computed separately")
+    stop_gradient: StrictBool = Field(False, description="stop the gradient through z in L_ia")
+    factor: Positive | Literal["tau/0.07"] = Field(
+        1.0, description="factor that multiplies L_ia: a number, or tau/0.07"
+    )
+    shards: PositiveInt = Field(
+        1, description="number of parts of the shuffled batch on which L_ia is computed separately"
+    )
 
 
 class LossesConfig(Section):
@@ -90,29 +96,39 @@ class LossesConfig(Section):
 class BackboneConfig(Section):
     """The network that is pre-trained."""
 
-    name: str = Field("resnet50", description="a torchvision ResNet or any timm model; unset: that of backbone.init")
+    name: str = Field(
+        "resnet50",
+        description="a torchvision ResNet or any timm model; with backbone.init, the network of its weights if unset",
+    )
     init: str | None = Field(
-        None, description="weights to start from, a run's folder or a checkpoint; unset: new random ones"
+        None, description="initial weights: a run folder or a checkpoint file; unset: random initialization"
     )
     zero_init_residual: StrictBool = Field(
-        True, description="last norm of each residual branch starts at zero, where the weights are new"
+        True, description="zero-initialize the last normalization of each residual branch, for random initial weights"
     )
 
 
 class MonitorConfig(Section):
     """The collapse monitor: standard deviation of z/|z| times sqrt(d), and effective rank."""
 
-    on_collapse: Literal["warn", "stop"] = Field("stop", description="what a lasting collapse leads to")
+    on_collapse: Literal["warn", "stop"] = Field(
+        "stop", description="what to do when collapse persists: warn or stop the run"
+    )
     every: PositiveInt = Field(50, description="steps between two measurements")
-    patience: PositiveInt = Field(5, description="measurements in a row that must show collapse before a run stops")
-    min_std: NonNegative = Field(0.8, description="share of 1/sqrt(d) under which the deviation counts as fallen")
-    min_rank: NonNegative = Field(0.3, description="share of the run's highest effective rank, likewise")
+    patience: PositiveInt = Field(5, description="consecutive measurements with collapse before a run stops")
+    min_std: NonNegative = Field(
+        0.8, description="fraction of 1/sqrt(d) below which the standard deviation counts as low"
+    )
+    min_rank: NonNegative = Field(
+        0.3,
+        description="fraction of the run's highest effective rank below which the rank counts as low; collapse is both",
+    )
 
 
 class PretrainConfig(Section):
-    """A whole pre-training run."""
+    """Configuration of a whole pre-training run."""
 
-    recipe: str = Field("paper", description="the named configuration that the others are laid over")
+    recipe: str = Field("paper", description="the named configuration that other settings override")
     data: DataConfig
     views: ViewsConfig = BlockViewsConfig()
     method: AnyMethod = SimSiamConfig()
@@ -124,7 +140,7 @@ class PretrainConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _name_the_default_choices(cls, values: Any) -> Any:
-        """Where nobody chooses, as in files of before there was a choice, the default's name is filled in."""
+        """Fill in the default option where none is named, as in files older than the choice."""
         if not isinstance(values, Mapping):
             return values
         named = dict(values)
@@ -136,12 +152,12 @@ class PretrainConfig(Section):
 
     @property
     def pairs_per_step(self) -> int:
-        """Positive pairs that one optimizer step sees."""
+        """Positive pairs per optimizer step."""
         return self.training.batch_size * self.training.accumulate * self.method.pairs(self.views)
 
     @property
     def learning_rate(self) -> float:
-        """Learning rate by the linear rule over pairs (paper Section 4.1): base x pairs / 256."""
+        """Learning rate by linear scaling over pairs (paper Section 4.1): base x pairs / 256."""
         return self.training.base_learning_rate * self.pairs_per_step / 256
 
     @model_validator(mode="after")
@@ -181,7 +197,7 @@ class PretrainConfig(Section):
 
     @model_validator(mode="after")
     def _views_fit(self) -> PretrainConfig:
-        self.method.positives(self.views)  # which says what it cannot use
+        self.method.positives(self.views)  # raises for views that the method cannot use
         return self
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""What every section of the configuration is, and the types of its numbers."""
+"""Base class of the configuration's sections, and their number types."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every setting in a table, from the schema itself."""
+"""Table of all settings, generated from the schema."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from manyview.config.schema import PretrainConfig
 
 
 def settings() -> list[tuple[str, str, str]]:
-    """Dotted key, default and meaning of every setting, in the schema's order."""
+    """Dotted key, default and description of every setting, in the schema's order."""
     return list(_fields(PretrainConfig, ""))
 
 
@@ -24,7 +24,6 @@ def markdown() -> str:
 
 
 def _fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str]]:
-    """Dotted key, default and meaning."""
     for name, field in model.model_fields.items():
         if prefix + name in CHOICES:
             yield from _fields_of_choice(CHOICES[prefix + name])
@@ -35,7 +34,7 @@ def _fields(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, str, str
 
 
 def _fields_of_choice(choice: Choice) -> Iterator[tuple[str, str, str]]:
-    """The settings of all options, each once: which options have it where not all do, and all defaults that differ."""
+    """The settings of all options, each once, with the options that have it if not all do, and differing defaults."""
     names = dict.fromkeys(name for section in choice.options.values() for name in section.model_fields)
     for name in names:
         having = choice.having(name)

@@ -1,4 +1,4 @@
-"""Sections of the training: steps, schedule, device. ``training.optimizer`` chooses one, by what it alone reads."""
+"""Training sections: steps, schedule, device. ``training.optimizer`` selects the class with its own settings."""
 
 from __future__ import annotations
 
@@ -12,38 +12,49 @@ Momentum = Annotated[float, Field(ge=0, lt=1)]
 
 
 class TrainingConfig(Section):
-    """What all optimizers have in common. The learning rate is base_learning_rate x pairs a step / 256."""
+    """Settings for every optimizer. The learning rate is base_learning_rate x pairs per step / 256."""
 
     epochs: PositiveInt = Field(200, description="passes over the images")
-    batch_size: Annotated[StrictInt, Field(ge=2)] = Field(128, description="images a step, over all processes")
-    accumulate: PositiveInt = Field(1, description="batches whose gradients make one step")
+    batch_size: Annotated[StrictInt, Field(ge=2)] = Field(128, description="images per batch, over all processes")
+    accumulate: PositiveInt = Field(1, description="number of batches whose gradients are accumulated for one step")
     optimizer: str
-    base_learning_rate: Positive = Field(0.05, description="learning rate at 256 pairs a step")
+    base_learning_rate: Positive = Field(0.05, description="learning rate at 256 positive pairs per step")
     weight_decay: NonNegative = Field(
-        1e-4, description="on every parameter with sgd, as in SimSiam; else on all but norms and biases"
+        1e-4,
+        description="of all parameters with sgd, as in SimSiam; otherwise norms and biases are excluded",
     )
     schedule: Literal["cosine", "constant", "step"] = Field(
-        "cosine", description="of the learning rate; step lowers it at milestones"
+        "cosine", description="learning rate schedule; step lowers the rate at milestones"
     )
-    schedule_by: Literal["epoch", "step"] = Field("epoch", description="how often the schedule moves on")
+    schedule_by: Literal["epoch", "step"] = Field(
+        "epoch", description="whether the schedule is updated every epoch or every step"
+    )
     milestones: tuple[Positive, ...] | None = Field(
-        None, description="epochs at which schedule=step lowers the rate; unset: at 60 % and 80 % of them, as MoCo"
+        None,
+        description="epochs at which schedule=step lowers the rate; unset: at 60 % and 80 % of the epochs, as in MoCo",
     )
-    milestone_factor: Positive = Field(0.1, description="what it is multiplied by there")
-    warmup_epochs: NonNegative = Field(0.0, description="epochs in which the rate rises linearly, before the schedule")
-    warmup_steps: Annotated[StrictInt, Field(ge=0)] = Field(0, description="the same in steps")
+    milestone_factor: Positive = Field(0.1, description="factor applied to the rate at each milestone")
+    warmup_epochs: NonNegative = Field(0.0, description="epochs of linear warm-up before the schedule")
+    warmup_steps: Annotated[StrictInt, Field(ge=0)] = Field(
+        0, description="steps of linear warm-up, instead of warmup_epochs"
+    )
     constant_predictor_lr: StrictBool = Field(False, description="keep the predictor's learning rate constant")
-    seed: Annotated[StrictInt, Field(ge=0, lt=2**63)] = Field(0, description="everything random follows from it")
+    seed: Annotated[StrictInt, Field(ge=0, lt=2**63)] = Field(
+        0, description="random seed of initialization, augmentation and shuffling"
+    )
     device: str = Field("auto", description="auto, cpu, cuda, mps")
-    precision: Literal["auto", "float32", "bf16"] = Field("auto", description="bf16 where the hardware has it")
-    checkpoint_minutes: Positive = Field(10.0, description="longest time between two checkpoints")
+    precision: Literal["auto", "float32", "bf16"] = Field(
+        "auto", description="auto, float32 or bf16; auto: bf16 where the hardware supports it"
+    )
+    checkpoint_minutes: Positive = Field(10.0, description="maximum minutes between two checkpoints")
     compile: StrictBool = Field(False, description="torch.compile the backbone")
     renderer: Literal["auto", "cpu", "device", "reference"] = Field(
         "auto",
-        description="who makes the views: the workers (cpu), they with Pillow (reference), or they crop and the "
-        "training device does the rest (device); auto: cpu, but on an accelerator whichever is measured to be faster",
+        description="where views are rendered: by the workers with OpenCV (cpu) or Pillow (reference), or cropped by "
+        "the workers and augmented on the training device (device); auto: cpu, but on an accelerator the faster of cpu "
+        "and device, as measured",
     )
-    threads: PositiveInt | None = Field(None, description="compute threads on a CPU; unset: PyTorch's own choice")
+    threads: PositiveInt | None = Field(None, description="compute threads on a CPU; unset: PyTorch's default")
 
     @property
     def lowered_at(self) -> tuple[float, ...]:
@@ -68,25 +79,27 @@ class SGDConfig(TrainingConfig):
     """Stochastic gradient descent with momentum, as in SimSiam and MoCo."""
 
     optimizer: Literal["sgd"] = Field("sgd", description="sgd, adamw or lars")
-    momentum: Momentum = Field(0.9, description="share of the last step's direction that is kept")
+    momentum: Momentum = Field(0.9, description="momentum")
 
 
 class AdamWConfig(TrainingConfig):
-    """Adam with decoupled weight decay (arXiv 1711.05101); the defaults are those usual for vision transformers."""
+    """Adam with decoupled weight decay (arXiv 1711.05101); the defaults are common for vision transformers."""
 
     optimizer: Literal["adamw"] = Field("adamw")
     base_learning_rate: Positive = Field(5e-4)
     weight_decay: NonNegative = Field(0.05)
     betas: tuple[Momentum, Momentum] = Field(
-        (0.9, 0.999), description="how much is kept of the running means of the gradient and of its square"
+        (0.9, 0.999), description="decay rates of the running means of the gradient and of its square"
     )
 
 
 class LARSConfig(TrainingConfig):
-    """Layer-wise adaptive rates (arXiv 1708.03888), for batches of thousands; the defaults are usual for BYOL."""
+    """Layer-wise adaptive rate scaling (arXiv 1708.03888), for batches of thousands; defaults as is common for BYOL."""
 
     optimizer: Literal["lars"] = Field("lars")
     base_learning_rate: Positive = Field(0.3)
     weight_decay: NonNegative = Field(1e-6)
-    momentum: Momentum = Field(0.9, description="share of the last step that is kept")
-    trust_coefficient: Positive = Field(0.001, description="a layer's step as a share of its weights' norm, at rate 1")
+    momentum: Momentum = Field(0.9, description="momentum")
+    trust_coefficient: Positive = Field(
+        0.001, description="ratio of a layer's step to the norm of its weights, at learning rate 1"
+    )

@@ -1,7 +1,7 @@
-"""Sections of the views: what each image is turned into. ``views.kind`` chooses one.
+"""View sections: how views are made from each image. ``views.kind`` selects one.
 
-Whatever is chosen is laid out in groups: a batch holds one tensor for each of them. Sampling, loader, renderers and
-pictures read that layout and not the section, so that another layout is a value and not code.
+Each section describes its views as groups; a batch holds one tensor per group. Sampling, loader, renderers and
+figures only read this layout, so another layout needs no code.
 """
 
 from __future__ import annotations
@@ -22,31 +22,41 @@ def _not_empty(probabilities: tuple[float, ...]) -> tuple[float, ...]:
 
 
 ByView = Annotated[tuple[Probability, ...], AfterValidator(_not_empty)]
-"""A probability for the first view of a block or of the whole image, for the second, and so on from the start again."""
+"""Probabilities by index of the view in its block or in the whole image, repeated cyclically."""
 
-Overlap = Annotated[float, Field(ge=0, le=0.5, description="gamma: a block's side is 1 + 2 gamma times a cell's")]
+Overlap = Annotated[
+    float, Field(ge=0, le=0.5, description="gamma: a block's side is 1 + 2 gamma times that of a grid cell")
+]
 Grid = Annotated[tuple[PositiveInt, PositiveInt], Field(description="rows and columns of blocks")]
 
 
 class Augmentation(Section):
-    """The random operations of SimSiam inside a crop, in their order of application.
+    """SimSiam's augmentation of a crop, with the operations in their order.
 
-    The numbers under ``blur`` and ``solarize`` are probabilities by view: two of them hold for the first and for the
-    second view of each positive pair.
+    ``blur`` and ``solarize`` hold probabilities by view: with two of them, one for the first and one for the second
+    view of each positive pair.
     """
 
     size: Annotated[StrictInt, Field(ge=8)] = Field(224, description="side of a view in pixels")
-    scale: tuple[float, float] = Field((0.2, 1.0), description="crop's share of the block's area, from and to")
-    ratio: tuple[float, float] = Field((3 / 4, 4 / 3), description="crop's width over height, from and to")
-    flip: Probability = Field(0.5, description="probability of mirroring left to right")
-    jitter: Probability = Field(0.8, description="probability of a change of colors")
-    brightness: NonNegative = Field(0.4, description="largest change of brightness, as a factor's distance from 1")
-    contrast: NonNegative = Field(0.4, description="of contrast, likewise")
-    saturation: NonNegative = Field(0.4, description="of saturation, likewise")
-    hue: Annotated[float, Field(ge=0, le=0.5)] = Field(0.1, description="of hue, in turns of the color circle")
-    grayscale: Probability = Field(0.2, description="probability of taking the colors away")
-    blur: ByView = Field((0.5, 0.5), description="probability of blur, by view of a pair")
-    blur_sigma: tuple[Positive, Positive] = Field((0.1, 2.0), description="its deviation in pixels, from and to")
+    scale: tuple[float, float] = Field(
+        (0.2, 1.0), description="area of the crop as a fraction of the block or image: minimum and maximum"
+    )
+    ratio: tuple[float, float] = Field(
+        (3 / 4, 4 / 3), description="aspect ratio of the crop, width over height: minimum and maximum"
+    )
+    flip: Probability = Field(0.5, description="probability of a horizontal flip")
+    jitter: Probability = Field(0.8, description="probability of color jitter")
+    brightness: NonNegative = Field(0.4, description="maximum change of brightness, as the factor's distance from 1")
+    contrast: NonNegative = Field(0.4, description="maximum change of contrast, in the same way")
+    saturation: NonNegative = Field(0.4, description="maximum change of saturation, in the same way")
+    hue: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        0.1, description="maximum change of hue, as a fraction of the color circle"
+    )
+    grayscale: Probability = Field(0.2, description="probability of conversion to grayscale")
+    blur: ByView = Field((0.5, 0.5), description="probability of Gaussian blur, by view of a pair")
+    blur_sigma: tuple[Positive, Positive] = Field(
+        (0.1, 2.0), description="standard deviation of the blur in pixels: minimum and maximum"
+    )
     solarize: ByView = Field((0.0, 0.0), description="probability of solarization, by view of a pair")
 
     @model_validator(mode="after")
@@ -62,14 +72,14 @@ class Augmentation(Section):
 
 @dataclass(frozen=True, slots=True)
 class ViewGroup:
-    """Views of one size: first those of each block in turn, then those of the whole image.
+    """A group of views of one size: those of each block in turn, then those of the whole image.
 
     Attributes:
-        augmentation: their size, and how each is cropped and altered at random.
-        of_block: views of each block.
-        of_whole: views of the whole image.
+        augmentation: size of the views, and how each is cropped and augmented.
+        of_block: number of views of each block.
+        of_whole: number of views of the whole image.
         grid: rows and columns of the blocks.
-        overlap: of the blocks, as ``manyview.views.block_boxes`` has it.
+        overlap: of the blocks, as in ``manyview.views.block_boxes``.
     """
 
     augmentation: Augmentation
@@ -85,28 +95,28 @@ class ViewGroup:
 
     @property
     def blocks(self) -> int:
-        """How many blocks views are taken of."""
+        """Number of blocks; 0 without views of blocks."""
         return self.grid[0] * self.grid[1] if self.of_block else 0
 
     @property
     def runs(self) -> tuple[int, ...]:
-        """How many views are taken of each block, then of the whole image where any are."""
+        """Number of views of each block, then of the whole image if there are any."""
         return (self.of_block,) * self.blocks + ((self.of_whole,) if self.of_whole else ())
 
     @property
     def count(self) -> int:
-        """Views that one image gives."""
+        """Number of views per image."""
         return self.of_block * self.blocks + self.of_whole
 
 
 def in_pairs(layout: Sequence[ViewGroup]) -> tuple[tuple[int, ...], ...]:
-    """The views of an image two by two: neighbors of one group that are taken of one block, or of the whole image.
+    """Pair consecutive views of a group that show the same block, or the whole image.
 
     Args:
-        layout: the groups, through which the indices of the views count on.
+        layout: the groups; view indices continue from one to the next.
 
     Returns:
-        indices of the views of each pair; one by itself where an odd number is taken of a block or of the whole.
+        view indices of each pair; a single one where a block or the whole image has an odd number of views.
     """
     return tuple(_twos(run for group in layout for run in group.runs))
 
@@ -119,12 +129,13 @@ def _twos(runs: Iterator[int]) -> Iterator[tuple[int, ...]]:
 
 
 class ViewsSection(Augmentation):
-    """What all ways to make views have in common."""
+    """Base class of the view sections."""
 
     mean: tuple[Finite, ...] | None = Field(
-        None, description="taken off each band, of 1; unset: ImageNet's for RGB, else measured on the images"
+        None,
+        description="mean per channel, of values in 0 to 1; unset: ImageNet's for RGB, otherwise measured",
     )
-    std: tuple[Positive, ...] | None = Field(None, description="each band divided by it; unset: likewise")
+    std: tuple[Positive, ...] | None = Field(None, description="standard deviation per channel; unset: as for the mean")
     kind: str
 
     @property
@@ -140,7 +151,7 @@ class ViewsSection(Augmentation):
 
 
 def _check_probabilities(augmentation: Augmentation, views: int) -> None:
-    """Refuse more probabilities than there are views of a block or of the whole; two are the default of any."""
+    """Reject more probabilities than a block or the whole image has views; two are always accepted."""
     for key in ("blur", "solarize"):
         count = len(getattr(augmentation, key))
         if count > max(2, views):
@@ -152,7 +163,7 @@ class BlockViewsConfig(ViewsSection):
 
     kind: Literal["blocks"] = Field(
         "blocks",
-        description="blocks; whole: crops of the whole image; both: blocks, and crops of the whole; or groups",
+        description="blocks: crops of blocks; whole: crops of the whole image; both; or groups",
     )
     overlap: Overlap = 0.2
     grid: Grid = (2, 2)
@@ -164,10 +175,10 @@ class BlockViewsConfig(ViewsSection):
 
 
 class WholeViewsConfig(ViewsSection):
-    """The usual views: crops of the whole image, in one or more positive pairs."""
+    """Crops of the whole image, in one or more positive pairs."""
 
     kind: Literal["whole"] = "whole"
-    pairs: PositiveInt = Field(1, description="positive pairs of the whole image; a block gives one")
+    pairs: PositiveInt = Field(1, description="number of positive pairs of the whole image; each block gives one")
 
     @property
     def layout(self) -> tuple[ViewGroup, ...]:
@@ -176,30 +187,32 @@ class WholeViewsConfig(ViewsSection):
 
 
 class BlockAndWholeViewsConfig(ViewsSection):
-    """Both: two views of each block, and crops of the whole image in one or more positive pairs."""
+    """Two views of each block, and crops of the whole image in one or more positive pairs."""
 
     kind: Literal["both"] = "both"
     overlap: Overlap = 0.2
     grid: Grid = (2, 2)
-    pairs: PositiveInt = Field(1, description="positive pairs of the whole image; a block gives one")
+    pairs: PositiveInt = Field(1, description="number of positive pairs of the whole image; each block gives one")
 
     @property
     def layout(self) -> tuple[ViewGroup, ...]:
-        """One group, as all of them have one size: the blocks' views, then those of the whole image."""
+        """One group: the views of the blocks, then those of the whole image."""
         return (ViewGroup(self, of_block=2, of_whole=2 * self.pairs, grid=self.grid, overlap=self.overlap),)
 
 
 class ViewGroupConfig(Augmentation):
-    """One entry of ``views.groups``; what it does not say of the augmentation is taken from ``views``."""
+    """One entry of ``views.groups``; augmentation settings that it leaves out are taken from ``views``."""
 
-    source: Literal["whole", "blocks", "both"] = Field("whole", description="what is cropped")
-    count: PositiveInt = Field(2, description="views of the whole image, of each block, or of each of both")
+    source: Literal["whole", "blocks", "both"] = Field(
+        "whole", description="whether to crop the whole image, its blocks, or both"
+    )
+    count: PositiveInt = Field(2, description="number of views per block and of the whole image")
     overlap: Overlap = 0.2
     grid: Grid = (2, 2)
 
     @property
     def group(self) -> ViewGroup:
-        """The same as part of a layout."""
+        """This entry as a group of the layout."""
         return ViewGroup(
             self,
             of_block=0 if self.source == "whole" else self.count,
@@ -224,18 +237,18 @@ class GroupedViewsConfig(ViewsSection):
 
     kind: Literal["groups"] = "groups"
     groups: tuple[ViewGroupConfig, ...] = Field(
-        description="groups, as in [{size=224, count=2}, {size=96, count=6, scale=[0.05,0.14]}]; see Views in groups"
+        description="list, such as [{size=224, count=2}, {size=96, count=6, scale=[0.05,0.14]}]; see Views in groups"
     )
 
     @property
     def layout(self) -> tuple[ViewGroup, ...]:
-        """The groups in their order."""
+        """The groups in the given order."""
         return tuple(entry.group for entry in self.groups)
 
     @field_validator("groups", mode="before")
     @classmethod
     def _fill(cls, groups: Any, info: Any) -> Any:
-        """Give each group what is set for all views, where it says nothing of its own."""
+        """Fill in the settings of all views where a group has none of its own."""
         if not isinstance(groups, Sequence) or isinstance(groups, str):
             return groups
         usual = {key: value for key, value in info.data.items() if key in Augmentation.model_fields}

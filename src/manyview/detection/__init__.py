@@ -1,1 +1,1 @@
-"""From a backbone to a detector: models, labels, fine-tuning, average precision."""
+"""Fine-tuning of detectors on a pre-trained backbone: models, data, training, average precision."""

@@ -1,4 +1,4 @@
-"""A fine-tuned detector as one file: weights, and all that is needed to build it again."""
+"""Saves and loads a fine-tuned detector as one safetensors file with weights and description."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ _FORMAT = "manyview-detector-1"
 
 @dataclass(frozen=True, slots=True)
 class DetectorDescription:
-    """What a detector is beside its weights.
+    """All that is needed to build a detector, except its weights.
 
     Attributes:
         architecture: "c4" or "fpn".
         backbone: its name.
         in_channels: channels of its images.
-        mean: taken off each channel, of pixels from 0 to 1.
-        std: what each channel is divided by then.
+        mean: of each channel, subtracted from pixels in [0, 1].
+        std: standard deviation of each channel, by which it is divided.
         classes: names; the label i + 1 stands for the i-th.
-        category_ids: of the classes in COCO's files.
+        category_ids: ids of the classes in COCO files.
         masks: whether it predicts masks.
-        short_sides: of images in training, in pixels.
-        test_short_side: in test.
+        short_sides: short sides of training images, in pixels.
+        test_short_side: short side at test time.
         max_side: the long side is at most that.
-        regions: regions of an image that trained the heads.
-        test_proposals: proposals of an image that reach the heads in test.
-        iteration: after how many it was saved.
+        regions: RoIs per image that trained the heads.
+        test_proposals: proposals per image that reach the heads at test time.
+        iteration: iterations done when it was saved.
     """
 
     architecture: str
@@ -57,7 +57,7 @@ class DetectorDescription:
     iteration: int = 0
 
     def build(self, backbone: Backbone, *, sync_batch_norm: bool = False) -> Detector:
-        """The detector around a backbone, its other weights random, in training mode."""
+        """A detector around a backbone, in training mode, all other weights random."""
         return build_detector(
             self.architecture,
             backbone,
@@ -73,10 +73,10 @@ class DetectorDescription:
 
 
 def save_detector(file: Path, detector: Detector, description: DetectorDescription) -> None:
-    """Write weights and description as safetensors, whole or not at all.
+    """Write weights and description as safetensors, atomically.
 
     Raises:
-        UserError: the disk is full or the place not writable; ``file`` is then as it was.
+        UserError: the disk is full or the folder not writable; ``file`` is then as it was.
     """
     tensors = {
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
@@ -87,14 +87,14 @@ def save_detector(file: Path, detector: Detector, description: DetectorDescripti
 
 
 def load_detector(path: Path, *, test_short_side: int | None = None) -> tuple[Detector, DetectorDescription]:
-    """A fine-tuned detector in eval mode, on the CPU; no code in the file is executed.
+    """Load a fine-tuned detector in eval mode on the CPU; no code in the file is executed.
 
     Args:
-        path: the folder of a fine-tuning, or its ``detector.safetensors``.
-        test_short_side: of the images, in pixels; unset: as it was measured.
+        path: the folder of a fine-tuning run, or its ``detector.safetensors``.
+        test_short_side: short side of the images in pixels; unset: as in its evaluation.
 
     Raises:
-        UserError: there is no such file, it is damaged or of another kind, or the side is out of range.
+        UserError: there is no such file, it is damaged or of another format, or the side is out of range.
     """
     file = path / DETECTOR_FILE if path.is_dir() else path
     tensors, metadata = _read(file)
@@ -105,7 +105,7 @@ def load_detector(path: Path, *, test_short_side: int | None = None) -> tuple[De
         values |= {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
         description = DetectorDescription(**values)
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{file} holds no detector: give the folder of a fine-tuning by manyview detect") from error
+        raise UserError(f"{file} holds no detector: give the folder of a fine-tuning run of manyview detect") from error
     if test_short_side is not None and not 32 <= test_short_side <= description.max_side:
         raise UserError(f"test_short_side must be from 32 to {description.max_side}, not {test_short_side}")
     with torch.random.fork_rng(devices=[]):
@@ -125,7 +125,8 @@ def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
     if not file.is_file():
         raise UserError(
-            f"there is no {file}: give the folder of a fine-tuning by manyview detect that has measured its detector"
+            f"there is no {file}: give the folder of a fine-tuning run of manyview detect that has evaluated its "
+            "detector"
         )
     try:
         with safe_open(file, framework="pt") as stored:

@@ -1,4 +1,4 @@
-"""Labeled images to learn from and to measure on, and as batches for a detector, decoded in loader processes."""
+"""Training and validation images of a detector, and batches of them decoded in loader processes."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from manyview.errors import UserError
-from manyview.images import UnreadableImage, open_photograph
+from manyview.images import UnreadableImage, open_image
 from manyview.images.loader import load_in_workers
 from manyview.labels import DetectionLabels, Problems, decode_masks, read_annotations
 
-Place = tuple[int, int]
+EpochIndex = tuple[int, int]
 """Epoch and index of an image."""
 
 Target = dict[str, Tensor]
-"""What an image shows, as torchvision's detectors are taught it; see ``DetectionImages``."""
+"""Boxes, labels and masks of an image in the format of torchvision's detectors; see ``DetectionImages``."""
 
 Item = tuple[UInt8[Tensor, "3 _ _"], Target]
 
 _FLIPPED = 0.5  # share of the images
-_TOLD = 10  # of the sentences on labels, how many a record holds
+_RECORDED = 10  # sentences on skipped labels that a record holds, at most
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class DetectionData:
     """Training and validation images with their objects.
 
     Attributes:
-        train: what to learn from.
+        train: training labels.
         train_images: the folder of its images.
-        val: what to measure on; its classes are those of ``train``.
+        val: validation labels; their classes are those of ``train``.
         val_images: the folder of its images.
     """
 
@@ -53,38 +53,38 @@ class DetectionData:
         """Read label files, each given with the folder of its images.
 
         Raises:
-            UserError: as ``read_annotations`` does, or no image holds an object to learn from.
+            UserError: as ``read_annotations`` does, or no training image has an object to train on.
         """
-        learned = read_annotations(*train, masks=masks, problems=problems)
-        if not learned.occupied():
-            raise UserError(f"{train[0]} holds no object to learn from: crowds and boxes without area are none")
-        measured = read_annotations(*val, learned.classes, masks=masks, problems=problems)
-        return cls(learned, train[1], measured, val[1])
+        training = read_annotations(*train, masks=masks, problems=problems)
+        if not training.occupied():
+            raise UserError(f"{train[0]} holds no object to train on: crowds and boxes without area do not count")
+        validation = read_annotations(*val, training.classes, masks=masks, problems=problems)
+        return cls(training, train[1], validation, val[1])
 
     @property
-    def learned(self) -> tuple[int, ...]:
-        """Indices of the training images with objects, which alone a detector sees, as in Detectron2."""
+    def trained_on(self) -> tuple[int, ...]:
+        """Indices of the training images with objects; the others are left out, as in Detectron2."""
         return self.train.occupied()
 
     @property
     def shapes(self) -> dict[int, bool]:
-        """Of each of these, whether it is wider than high."""
-        return {index: self.train.sizes[index][0] > self.train.sizes[index][1] for index in self.learned}
+        """Whether each image of ``trained_on`` is wider than high, by its index."""
+        return {index: self.train.sizes[index][0] > self.train.sizes[index][1] for index in self.trained_on}
 
     def remarks(self) -> Iterator[str]:
-        """Sentences for the user: what is odd about the labels, and what is left out of training."""
+        """Sentences for the user on oddities of the labels and on what is left out of training."""
         for name, labels in (("Training", self.train), ("Validation", self.val)):
             for note in labels.notes:
                 yield f"{name} labels, {note}."
             if labels.skipped:
                 yield f"{name} labels, left out: {len(labels.skipped):,}, the first being: {labels.skipped[0]}."
-        empty = len(self.train) - len(self.learned)
+        empty = len(self.train) - len(self.trained_on)
         if empty:
-            yield f"{empty:,} of {len(self.train):,} training images hold no object to learn from; left out."
+            yield f"{empty:,} of {len(self.train):,} training images have no object to train on; left out."
 
     def describe(self) -> dict[str, Any]:
-        """What they are, as plain data; another fingerprint means other labels."""
-        train = {**_describe(self.train), "photographs_with_objects": len(self.learned)}
+        """The labels as plain data with fingerprints, which differ where labels do."""
+        train = {**_describe(self.train), "photographs_with_objects": len(self.trained_on)}
         both = set(self.train.names) & set(self.val.names) if self.train_images == self.val_images else set()
         return {
             "classes": list(self.train.classes),
@@ -99,13 +99,13 @@ def _describe(labels: DetectionLabels) -> dict[str, Any]:
         "photographs": len(labels),
         "objects": sum(len(objects) for objects in labels.objects),
         "fingerprint": labels.fingerprint(),
-        "skipped": {"count": len(labels.skipped), "first": list(labels.skipped[:_TOLD])},
+        "skipped": {"count": len(labels.skipped), "first": list(labels.skipped[:_RECORDED])},
         "notes": list(labels.notes),
     }
 
 
 class DetectionImages(Dataset[Item | UnreadableImage]):
-    """Labeled images at their own size, with what a detector is to learn of each.
+    """Dataset of labeled images at their own size, each with its training target.
 
     Item (epoch, index) is the image ``index`` of the labels, upright and in RGB, and its target: "boxes" (float32,
     n x 4: left, top, right, bottom in pixels), "labels" (int64, n, from 1), "image_id" (int64: ``index``), and, if the
@@ -113,9 +113,9 @@ class DetectionImages(Dataset[Item | UnreadableImage]):
     in it, difficult objects are. Detectors resize both as they are built to.
 
     Args:
-        labels: which images, and their objects.
-        images: folder that the names are relative to.
-        flip: whether one half of the images, drawn from (seed, epoch, index) alone, is mirrored left to right.
+        labels: names and objects of the images.
+        images: folder to which the names are relative.
+        flip: whether half of the images, drawn from (seed, epoch, index) alone, are mirrored left to right.
         seed: of the draws.
     """
 
@@ -125,11 +125,11 @@ class DetectionImages(Dataset[Item | UnreadableImage]):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, place: Place) -> Item | UnreadableImage:
-        epoch, index = place
+    def __getitem__(self, item: EpochIndex) -> Item | UnreadableImage:
+        epoch, index = item
         path = self.images / self.labels.names[index]
         try:
-            pixels = open_photograph(path).decode()
+            pixels = open_image(path).decode()
         except UnreadableImage as error:
             # Returned, not raised: a loader process would wrap the message in its traceback.
             return UnreadableImage(error.reason, str(path))
@@ -147,7 +147,7 @@ class DetectionImages(Dataset[Item | UnreadableImage]):
         return image.contiguous(), target
 
     def _target(self, index: int) -> Target:
-        """What is to be learned of an image that is not mirrored."""
+        """The target of an image that is not mirrored."""
         objects = self.labels.objects[index]
         kept = objects.trained
         target = {
@@ -162,7 +162,7 @@ class DetectionImages(Dataset[Item | UnreadableImage]):
 
 
 class _Packed(NamedTuple):
-    """A batch as few tensors, each of which takes a file descriptor on its way from a loader process."""
+    """A batch in few tensors, since each takes a file descriptor on its way from a loader process."""
 
     shapes: list[torch.Size]
     pixels: UInt8[Tensor, " values"]
@@ -174,35 +174,37 @@ class _Packed(NamedTuple):
 
 
 def detection_batches(
-    photographs: DetectionImages,
-    places: Iterable[Sequence[Place]],
+    dataset: DetectionImages,
+    indices: Iterable[Sequence[EpochIndex]],
     workers: int | None,
     *,
     pin: bool = False,
 ) -> Iterator[tuple[list[Tensor], list[Target]]]:
-    """Batches of images and targets, in the order of ``places``, whatever the number of workers.
+    """Batches of images and targets, in the order of ``indices``, whatever the number of workers.
 
     Args:
-        photographs: what to load.
-        places: epoch and index of each image of each batch.
-        workers: loader processes, 0 for none; None: by cores.
-        pin: whether the tensors lie in page-locked memory, from which an accelerator copies faster.
+        dataset: labeled images.
+        indices: epoch and index of each image of each batch.
+        workers: loader processes, 0 for none; None: chosen by the number of cores.
+        pin: whether the tensors are in page-locked memory, from which an accelerator copies faster.
 
     Yields:
-        For each element of ``places``, the images (uint8, 3 x height x width each) and their targets.
+        For each element of ``indices``, the images (uint8, 3 x height x width each) and their targets.
 
     Raises:
         UserError: at the first image that cannot be read, with its path and the reason.
     """
-    loaded = load_in_workers(photographs, workers=workers, pin=pin, batch_sampler=places, collate_fn=_pack)
+    loaded = load_in_workers(dataset, workers=workers, pin=pin, batch_sampler=indices, collate_fn=_pack)
     for batch in loaded:
         if isinstance(batch, UnreadableImage):
-            raise UserError(f"cannot read {batch.where} ({batch.reason}): mend this file or take it out of the labels")
+            raise UserError(
+                f"cannot read {batch.where} ({batch.reason}): repair this file or take it out of the labels"
+            )
         yield _unpack(batch)
 
 
 def _pack(items: list[Item | UnreadableImage]) -> _Packed | UnreadableImage:
-    """The items as one, or the first that could not be read."""
+    """Collate items, or return the first that could not be read."""
     read: list[Item] = []
     for item in items:
         if isinstance(item, UnreadableImage):
@@ -221,7 +223,7 @@ def _pack(items: list[Item | UnreadableImage]) -> _Packed | UnreadableImage:
 
 
 def _unpack(batch: _Packed) -> tuple[list[Tensor], list[Target]]:
-    """The items again, as views of the batch's tensors."""
+    """Split a batch into items, which are views of its tensors."""
     pixels = batch.pixels.split([shape.numel() for shape in batch.shapes])
     images = [part.view(shape) for part, shape in zip(pixels, batch.shapes, strict=True)]
     columns = zip(batch.boxes.split(batch.objects), batch.labels.split(batch.objects), batch.image_ids, strict=True)

@@ -1,4 +1,4 @@
-"""A detector's average precision on labeled images, shared out over all processes."""
+"""Runs a detector on labeled images, distributed over all processes, and computes its average precision."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from manyview.labels import DetectionLabels
 from manyview.runs.files import plain
 
 Output = dict[str, Tensor]
-Shown = Callable[[int, int, str], None]
+ShowProgress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Computing:
-    """Where and how a detector computes.
+class DetectionRuntime:
+    """Device, precision and loader processes of a detector.
 
     Attributes:
-        device: on which.
+        device: where it runs.
         precision: "float32", or "bf16" for autocast to bfloat16.
-        workers: loader processes; None: by cores.
+        workers: loader processes; None: chosen by the number of cores.
     """
 
     device: torch.device
@@ -38,19 +38,19 @@ class Computing:
     workers: int | None
 
     def autocast(self) -> torch.autocast:
-        """The context of a forward pass."""
+        """The autocast context of a forward pass."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
 
     def pixels(self, images: Sequence[UInt8[Tensor, "3 _ _"]]) -> list[Tensor]:
-        """Images as the detector takes them: on its device, from 0 to 1."""
+        """Images as the detector takes them: on its device, float32 in [0, 1]."""
         return [image.to(self.device, non_blocking=True).float() / 255 for image in images]
 
 
 @torch.no_grad()
-def detect(detector: nn.Module, images: Sequence[UInt8[Tensor, "3 _ _"]], computing: Computing) -> list[Output]:
-    """What a detector in eval mode finds in images, on the CPU."""
-    with computing.autocast():
-        outputs = detector(computing.pixels(images))
+def detect(detector: nn.Module, images: Sequence[UInt8[Tensor, "3 _ _"]], runtime: DetectionRuntime) -> list[Output]:
+    """Detections of a detector in eval mode, on the CPU."""
+    with runtime.autocast():
+        outputs = detector(runtime.pixels(images))
     return [{key: value.cpu() for key, value in output.items()} for output in outputs]
 
 
@@ -58,45 +58,45 @@ def find_objects(
     detector: nn.Module,
     labels: DetectionLabels,
     images: Path,
-    computing: Computing,
-    show: Shown | None = None,
+    runtime: DetectionRuntime,
+    show: ShowProgress | None = None,
 ) -> list[dict[str, Any]]:
-    """What a detector finds in labeled images, each by itself, so that no figure depends on what is beside it.
+    """Detect objects in labeled images, one image a batch, so that no result depends on its neighbors.
 
     Args:
         detector: in eval mode, on the device.
-        labels: which images.
-        images: folder of them.
-        computing: where and how.
-        show: called with how much is done, of how much, and of what; may raise to stop.
+        labels: names, sizes and ids of the images.
+        images: folder of the images.
+        runtime: device, precision and loader processes.
+        show: called with images done, their number and the name of the phase; may raise to stop.
 
     Returns:
-        entries of COCO's result format, of all images in their order, the same on every process.
+        Entries of COCO's result format, of all images in their order, the same on every process.
 
     Raises:
         UserError: an image cannot be read.
     """
     own = distributed.share(range(len(labels)))
     found: dict[int, list[dict[str, Any]]] = {}
-    places = [[(0, index)] for index in own]
-    pin = computing.device.type == "cuda"
-    photographs = DetectionImages(labels.without_masks(), images)  # they would be decoded for nothing
-    batches = detection_batches(photographs, places, computing.workers, pin=pin)
+    indices = [[(0, index)] for index in own]
+    pin = runtime.device.type == "cuda"
+    dataset = DetectionImages(labels.without_masks(), images)  # masks would be decoded for nothing
+    batches = detection_batches(dataset, indices, runtime.workers, pin=pin)
     with closing(cast("Generator[Any, None, None]", batches)):
         for done, (index, (pixels, _)) in enumerate(zip(own, batches, strict=True)):
             if show is not None:
                 show(done, len(own), "measuring")
-            [output] = detect(detector, pixels, computing)
+            [output] = detect(detector, pixels, runtime)
             size = labels.sizes[index]
             found[index] = to_coco_results([output], [labels.image_ids[index]], labels.category_ids, [size])
     if show is not None:
         show(len(own), len(own), "measuring")
-    everything = _together(found)
-    return [entry for index in range(len(labels)) for entry in everything[index]]
+    gathered = _gather_results(found)
+    return [entry for index in range(len(labels)) for entry in gathered[index]]
 
 
 def measure(labels: DetectionLabels, results: Sequence[dict[str, Any]], masks: bool) -> dict[str, Any]:
-    """Average precision by both protocols, as plain data.
+    """Average precision by COCO's and by Pascal VOC's protocol, as plain data.
 
     Returns:
         "box", and "mask" if asked: COCO's, as ``coco_average_precision`` gives it; "voc": Pascal VOC's with 11 points,
@@ -107,8 +107,8 @@ def measure(labels: DetectionLabels, results: Sequence[dict[str, Any]], masks: b
     return found
 
 
-def _together(found: dict[int, list[dict[str, Any]]]) -> dict[int, list[dict[str, Any]]]:
-    """The results of all processes by image; those given out twice count once."""
+def _gather_results(found: dict[int, list[dict[str, Any]]]) -> dict[int, list[dict[str, Any]]]:
+    """Results of all processes by image; images that two processes got count once."""
     if distributed.world_size() == 1:
         return found
     parts: list[Any] = [None] * distributed.world_size()

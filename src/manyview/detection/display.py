@@ -1,15 +1,13 @@
-"""What fine-tuning shows while it works."""
+"""Progress of fine-tuning on the terminal."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn
 
-from manyview.runs.progress import StatusColumn, StepClock, spell
+from manyview.runs.progress import BarDisplay, StepClock, run_console, spell
 
 _SECONDS_BETWEEN_LINES = 30.0
 _SHORT = {
@@ -21,47 +19,27 @@ _SHORT = {
 }
 
 
-class DetectionDisplay:
-    """A progress bar on a terminal, a line now and then elsewhere; silent on all processes but the first.
+class DetectionDisplay(BarDisplay):
+    """A progress bar on a terminal, elsewhere a line every half a minute; enabled on the first process only.
 
     Args:
         iterations: of the whole run.
         enabled: whether to show anything.
-        console: where; unset: the standard error.
+        console: where it is shown; unset: standard error.
     """
 
     def __init__(self, iterations: int, *, enabled: bool = True, console: Console | None = None) -> None:
-        self.console = console or Console(stderr=True, quiet=not enabled, soft_wrap=True)
+        super().__init__(
+            console or run_console(enabled), "{task.description}", "{task.completed:,.0f}/{task.total:,.0f}"
+        )
         self.iterations = iterations
         self._line_at = 0.0
         self._measuring_since = 0.0
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=12),
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
-            StatusColumn(),
-            console=self.console,
-            transient=True,
-            disable=not (enabled and self.console.is_terminal),
-        )
         self._training = self._progress.add_task("training", total=iterations, status="measuring the first iterations")
         self._measuring = self._progress.add_task("", total=1, visible=False, status="")
 
-    def __enter__(self) -> DetectionDisplay:
-        self._progress.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
-    def say(self, text: str, style: str | None = None) -> None:
-        """Print a sentence above the bar."""
-        self.console.print(text, style=style, highlight=False, markup=False)
-
     def update(self, iteration: int, losses: Mapping[str, float], clock: StepClock) -> None:
-        """Show the state after so many iterations: the time left, and the sum of the losses with its parts."""
+        """Show the iterations done, the time left, and the sum of the losses with its parts."""
         left = (self.iterations - iteration) * clock.seconds_per_step
         parts = ", ".join(f"{short} {losses[name]:.2f}" for name, short in _SHORT.items() if name in losses)
         status = f"left {spell(left)}  loss {losses['loss']:.3f} ({parts})  waiting for data {clock.waiting:.0%}"
@@ -69,7 +47,7 @@ class DetectionDisplay:
         self._log(f"iteration {iteration:,}/{self.iterations:,}  {status}", now=iteration == self.iterations)
 
     def measuring(self, done: int, total: int, what: str) -> None:
-        """Show how far something beside the training is; on a terminal it disappears when done."""
+        """Show the progress of a phase other than training; on a terminal its bar disappears when done."""
         if done == 0:
             self._measuring_since = time.monotonic()
         took = time.monotonic() - self._measuring_since
@@ -81,7 +59,7 @@ class DetectionDisplay:
             self._log(f"{what} {done:,}/{total:,}  {status}")
 
     def _log(self, text: str, *, now: bool = False) -> None:
-        """Where there is no bar, print a line if the last one is some time ago, or now."""
+        """Print a line where there is no bar, if the last one is half a minute old or ``now`` is set."""
         if self.console.is_terminal or not (now or time.monotonic() - self._line_at >= _SECONDS_BETWEEN_LINES):
             return
         self._line_at = time.monotonic()

@@ -1,4 +1,4 @@
-"""Measuring a detector in the midst of its training."""
+"""Evaluation of a detector during its training."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from torch import distributed as dist
 
 from manyview import distributed
 from manyview.detection.checkpoint import DETECTOR_FILE, save_detector
-from manyview.detection.detect import Shown, find_objects, measure
+from manyview.detection.detect import ShowProgress, find_objects, measure
 from manyview.detection.metrics import write_results
 from manyview.detection.precise_bn import Statistics, measure_norms, normalizing_with
-from manyview.detection.schedule import statistics_places, statistics_seed
-from manyview.detection.session import FineTuning
+from manyview.detection.schedule import statistics_indices, statistics_seed
+from manyview.detection.session import FineTuningSession
 from manyview.runs.signals import StopRequest
 
 RESULTS_FILE = "results.json"
 
 
-def evaluate(tuning: FineTuning, stop: StopRequest) -> None:
-    """Measure the detector as it is; training goes on as if it had not been measured.
+def evaluate(tuning: FineTuningSession, stop: StopRequest) -> None:
+    """Compute the average precision of the current detector; training is not affected by it.
 
     Raises:
         UserError: an image cannot be read, or a file cannot be written.
@@ -45,7 +45,7 @@ def evaluate(tuning: FineTuning, stop: StopRequest) -> None:
             if tuning.is_main:
                 save_detector(tuning.folder.path / DETECTOR_FILE, tuning.detector, tuning.described())
             data = tuning.data
-            found = find_objects(tuning.detector, data.val, data.val_images, tuning.computing, show)
+            found = find_objects(tuning.detector, data.val, data.val_images, tuning.runtime, show)
         finally:
             tuning.detector.train()
     results: list[Any] = [None]
@@ -60,32 +60,32 @@ def evaluate(tuning: FineTuning, stop: StopRequest) -> None:
 
 
 def summary(results: Mapping[str, Any]) -> str:
-    """The main figures in one line, in percent."""
+    """AP, AP50 and AP75 of each protocol in one line, in percent."""
     names = {"box": "COCO box", "mask": "COCO mask", "voc": "VOC 11-point box"}
-    told = []
-    for kind, name in names.items():
-        if kind in results:
-            figures = (f"{key} {_percent(results[kind][key])}" for key in ("AP", "AP50", "AP75"))
-            told.append(f"{name} {', '.join(figures)}")
-    return "; ".join(told)
+    parts = []
+    for protocol, name in names.items():
+        if protocol in results:
+            figures = (f"{key} {_percent(results[protocol][key])}" for key in ("AP", "AP50", "AP75"))
+            parts.append(f"{name} {', '.join(figures)}")
+    return "; ".join(parts)
 
 
-def _statistics(tuning: FineTuning, show: Shown) -> Statistics:
-    """Of the norms, over batches of training images."""
+def _statistics(tuning: FineTuningSession, show: ShowProgress) -> Statistics:
+    """Statistics of the norms over batches of training images."""
     settings = tuning.settings
-    places = statistics_places(settings, tuning.data.shapes, tuning.iteration, *tuning.place)
+    indices = statistics_indices(settings, tuning.data.shapes, tuning.iteration, *tuning.rank_and_size)
 
     def calls() -> Iterator[tuple[Any, ...]]:
-        with closing(tuning.batches(places)) as batches:
+        with closing(tuning.batches(indices)) as batches:
             for batch, (images, targets) in enumerate(batches):
-                show(batch, len(places), "statistics of the norms")
+                show(batch, len(indices), "statistics of the norms")
                 torch.manual_seed(statistics_seed(settings, tuning.iteration, batch, distributed.rank()))
                 yield tuning.arguments(images, targets)
-        show(len(places), len(places), "statistics of the norms")
+        show(len(indices), len(indices), "statistics of the norms")
 
-    if not places:
+    if not indices:
         return {}
-    with tuning.computing.autocast():
+    with tuning.runtime.autocast():
         return measure_norms(tuning.detector, calls())
 
 

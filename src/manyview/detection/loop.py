@@ -1,4 +1,4 @@
-"""The loop that fine-tunes a detector: batches in, weights and figures out."""
+"""The training loop of a detector."""
 
 from __future__ import annotations
 
@@ -14,33 +14,29 @@ from manyview import distributed
 from manyview.detection.dataset import Target
 from manyview.detection.evaluate import evaluate
 from manyview.detection.models import Detector
-from manyview.detection.schedule import learning_rate, sampling_seed, training_places
-from manyview.detection.session import FineTuning, anywhere
-from manyview.errors import UserError
+from manyview.detection.schedule import learning_rate, sampling_seed, training_indices
+from manyview.detection.session import FineTuningSession
+from manyview.errors import NonFiniteLossError
 from manyview.runs.progress import StepClock
 from manyview.runs.signals import StopRequest
 
 LOG_EVERY = 10
 
 
-class NonFiniteLossError(UserError):
-    """A loss became NaN or infinite."""
-
-
-def run_loop(tuning: FineTuning) -> None:
-    """Train from the state in hand to the last iteration, and measure when it is time.
+def run_loop(tuning: FineTuningSession) -> None:
+    """Train from the current iteration to the last, with checkpoints and evaluations when they are due.
 
     Raises:
         UserError: a loss that is not finite, an image that cannot be read, a full disk. What was saved stays.
         KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM, after saving.
     """
-    module = _distributed(tuning.detector, tuning.computing.device)
+    module = _distributed(tuning.detector, tuning.runtime.device)
     clock, saved_at = StepClock(), time.monotonic()
-    places = training_places(tuning.settings, tuning.data.shapes, tuning.iteration, *tuning.place)
-    with closing(tuning.batches(places)) as batches, tuning.display, StopRequest() as stop:
+    indices = training_indices(tuning.settings, tuning.data.shapes, tuning.iteration, *tuning.rank_and_size)
+    with closing(tuning.batches(indices)) as batches, tuning.display, StopRequest() as stop:
         while True:
             if tuning.is_due():
-                tuning.save()  # a measurement takes long, and is broken off by a signal
+                tuning.save()  # an evaluation takes long, and a signal interrupts it
                 evaluate(tuning, stop)
                 saved_at = time.monotonic()
             if tuning.iteration == tuning.settings.iterations:
@@ -50,7 +46,7 @@ def run_loop(tuning: FineTuning) -> None:
             clock.add(time.monotonic() - began, waited)
             _count(tuning, losses, rate, clock)
             tuning.display.update(tuning.iteration, losses, clock)
-            if anywhere(stop.signal is not None):
+            if distributed.any_process(stop.signal is not None):
                 tuning.save()
                 tuning.stop_if_asked(stop)
             # The first process's clock decides, as it alone writes.
@@ -60,12 +56,12 @@ def run_loop(tuning: FineTuning) -> None:
 
 
 def train_step(
-    tuning: FineTuning, module: nn.Module, batches: Iterator[tuple[list[Tensor], list[Target]]]
+    tuning: FineTuningSession, module: nn.Module, batches: Iterator[tuple[list[Tensor], list[Target]]]
 ) -> tuple[dict[str, float], float, float]:
     """One step of the optimizer on this process's part of a batch.
 
     Returns:
-        the losses, means over the processes, with their sum "loss"; the learning rate; and the seconds spent waiting
+        The losses, means over the processes, with their sum "loss"; the learning rate; and the seconds spent waiting
         for the loader.
 
     Raises:
@@ -78,9 +74,9 @@ def train_step(
     rate = learning_rate(settings, tuning.iteration)
     for group in tuning.optimizer.param_groups:
         group["lr"] = rate
-    # Short sides and samples are drawn from PyTorch's generator: the same in a run that was interrupted.
+    # PyTorch's generator draws short sides and samples: the same in a run that was interrupted.
     torch.manual_seed(sampling_seed(settings, tuning.iteration, distributed.rank()))
-    with tuning.computing.autocast():
+    with tuning.runtime.autocast():
         losses = module(*tuning.arguments(images, targets))
     total = torch.stack(list(losses.values())).sum()
     numbers = _read(losses)
@@ -100,7 +96,7 @@ def _distributed(detector: Detector, device: torch.device) -> nn.Module:
 
 
 def _read(losses: Mapping[str, Tensor]) -> dict[str, float]:
-    """The losses as numbers, means over the processes, in one transfer; and their sum."""
+    """The losses as means over the processes, in one transfer from the device, and their sum."""
     names = sorted(losses)
     values = torch.stack([losses[name].detach().float() for name in names])
     if distributed.world_size() > 1:
@@ -110,18 +106,18 @@ def _read(losses: Mapping[str, Tensor]) -> dict[str, float]:
     return {"loss": sum(numbers.values()), **numbers}
 
 
-def _refuse_non_finite(tuning: FineTuning, losses: Mapping[str, float], rate: float) -> None:
+def _refuse_non_finite(tuning: FineTuningSession, losses: Mapping[str, float], rate: float) -> None:
     if losses["loss"] - losses["loss"] == 0:
         return
-    told = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
+    values = ", ".join(f"{name} {value:.4g}" for name, value in losses.items())
     raise NonFiniteLossError(
-        f"the loss is not finite at iteration {tuning.iteration + 1:,} ({told}; learning rate {rate:.3g}); the last "
+        f"the loss is not finite at iteration {tuning.iteration + 1:,} ({values}; learning rate {rate:.3g}); the last "
         "good checkpoint is kept; start anew with a smaller --learning-rate or with --precision float32"
     )
 
 
-def _count(tuning: FineTuning, losses: Mapping[str, float], rate: float, clock: StepClock) -> None:
-    """Add to the means, and write them to the log when it is time."""
+def _count(tuning: FineTuningSession, losses: Mapping[str, float], rate: float, clock: StepClock) -> None:
+    """Accumulate the losses, and log their means every ``LOG_EVERY`` iterations."""
     for name, value in losses.items():
         tuning.totals[name] = tuning.totals.get(name, 0.0) + value
     tuning.counted += 1

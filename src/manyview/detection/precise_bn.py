@@ -1,4 +1,4 @@
-"""Statistics of batch normalization measured anew, with the weights as they are."""
+"""Precise batch normalization: population statistics measured with the current weights."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class _Moments:
     """Sums over batches of a norm's batch mean and batch mean of squares."""
 
     def __init__(self, channels: int, device: torch.device) -> None:
-        # Apple's devices know no float64.
-        kind = torch.float32 if device.type == "mps" else torch.float64
-        self.sums = torch.zeros(2 * channels + 1, dtype=kind, device=device)
+        # Apple's devices lack float64.
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        self.sums = torch.zeros(2 * channels + 1, dtype=dtype, device=device)
 
     def add(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         """Count a batch; called before the norm itself."""
@@ -38,7 +38,7 @@ class _Moments:
 
 @torch.no_grad()
 def measure_norms(network: nn.Module, batches: Iterable[tuple[Any, ...]]) -> Statistics:
-    """Mean and variance over the population that each norm normalizes, from whole batches in training mode.
+    """Mean and variance of each norm's input over many batches in training mode.
 
     "Precise" batch normalization as of Wu and Johnson (arXiv 2105.07576, Section 3): every norm normalizes with its
     batch's own statistics; over the batches, each weighing the same, the mean is the mean of the batch means, and the
@@ -47,10 +47,10 @@ def measure_norms(network: nn.Module, batches: Iterable[tuple[Any, ...]]) -> Sta
 
     Args:
         network: in training mode; neither its weights nor its running statistics change.
-        batches: arguments of each call. Of several processes each brings as many; all are counted.
+        batches: arguments of each call; every process brings the same number, and all of them count.
 
     Returns:
-        for each norm that came across any values, mean and variance as float32 on the network's device.
+        For each norm that got any values, mean and variance as float32 on the network's device.
     """
     assert network.training, "batch statistics are those of training mode"
     norms = {name: module for name, module in network.named_modules() if isinstance(module, _BatchNorm)}
@@ -71,9 +71,9 @@ def measure_norms(network: nn.Module, batches: Iterable[tuple[Any, ...]]) -> Sta
 
 @contextlib.contextmanager
 def normalizing_with(network: nn.Module, statistics: Mapping[str, Any]) -> Iterator[None]:
-    """While entered, the norms' running statistics are these; then they are what they were.
+    """Replace the norms' running statistics while entered, and restore them afterwards.
 
-    Training is thereby the same however often it is interrupted for a measurement.
+    So training is the same however often it is interrupted for an evaluation.
     """
     own = {name: network.get_submodule(name) for name in statistics}
     before = {name: (norm.running_mean.clone(), norm.running_var.clone()) for name, norm in own.items()}  # type: ignore[operator,union-attr]

@@ -1,4 +1,4 @@
-"""Detects objects in new images with a fine-tuned detector."""
+"""Detection of objects in new images with a fine-tuned detector."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from manyview.detection.checkpoint import load_detector
-from manyview.detection.detect import Computing, detect
+from manyview.detection.detect import DetectionRuntime, detect
 from manyview.detection.draw import draw_image, save_sheet, spread
 from manyview.detection.metrics import to_coco_results, write_results
 from manyview.detection.models import Detector
 from manyview.errors import UserError
-from manyview.images import ImageFiles, UnreadableImage, find_images, open_photograph
+from manyview.images import ImageFiles, UnreadableImage, find_images, open_image
 from manyview.images.loader import load_in_workers
 from manyview.options.base import StrPath, verb
 from manyview.options.detection import PredictOptions
 from manyview.runs import atomic_write
-from manyview.runs.output import make_folder
+from manyview.runs.files import make_folder
 from manyview.runs.progress import Progress, no_progress
 from manyview.runtime import resolve_device, resolve_precision
 
@@ -40,13 +40,13 @@ def predict(run: StrPath, *, progress: Progress = no_progress, **options: Unpack
     ``COCO("found-images.json").loadRes("found.json")`` of pycocotools works; and the picture "found.png".
 
     Args:
-        run: the folder of a fine-tuning, or its detector.safetensors.
+        run: the folder of a fine-tuning run, or its detector.safetensors.
         progress: called as work goes on.
         **options: as ``PredictOptions`` declares them.
 
     Returns:
-        "results" (the file), "images" (the file), "picture" (the file or None), "photographs" (how many were read),
-        "objects" (how many were found), and "skipped" (a sentence for each image that cannot be read).
+        "results" (the file), "images" (the file), "picture" (the file or None), "photographs" (number of images read),
+        "objects" (number of detections), and "skipped" (a sentence for each image that cannot be read).
 
     Raises:
         UserError: no detector, no images or none that can be read, a setting out of range, or ``out`` is there
@@ -60,11 +60,11 @@ def predict(run: StrPath, *, progress: Progress = no_progress, **options: Unpack
     if draw < 0:
         raise UserError(f"draw must be at least 0, not {draw}")
     device, precision = resolve_device(options["device"]), resolve_precision(options["precision"])
-    computing = Computing(device, precision, options["workers"])
+    runtime = DetectionRuntime(device, precision, options["workers"])
     detector, description = load_detector(Path(run), test_short_side=options["test_short_side"])
-    detector = detector.to(computing.device)
+    detector = detector.to(runtime.device)
     files = find_images(images)
-    found = _search(detector, files, description.category_ids, computing, progress)
+    found = _search(detector, files, description.category_ids, runtime, progress)
     if not found.seen:
         raise UserError(f"none of the {len(files)} images in {images} can be read, such as {found.skipped[0]}")
     categories = zip(description.category_ids, description.classes, strict=True)
@@ -74,7 +74,7 @@ def predict(run: StrPath, *, progress: Progress = no_progress, **options: Unpack
     if draw:
         names = [found.seen[index]["file_name"] for index in spread(len(found.seen), draw)]
         classes = description.classes
-        save_sheet(picture, [draw_image(detector, files.root, name, classes, computing) for name in names])
+        save_sheet(picture, [draw_image(detector, files.root, name, classes, runtime) for name in names])
     return {
         "results": str(file),
         "images": str(described),
@@ -86,8 +86,8 @@ def predict(run: StrPath, *, progress: Progress = no_progress, **options: Unpack
 
 
 @dataclass
-class _Found:
-    """What was found, in which images, and which of them cannot be read."""
+class _Predictions:
+    """Detections, the images they were searched in, and images that cannot be read."""
 
     results: list[dict[str, Any]] = field(default_factory=list)
     seen: list[dict[str, Any]] = field(default_factory=list)
@@ -95,19 +95,19 @@ class _Found:
 
 
 def _search(
-    detector: Detector, files: ImageFiles, category_ids: Sequence[int], computing: Computing, progress: Progress
-) -> _Found:
-    """Detect in all images, which are numbered from 1 in the order of their names."""
-    found = _Found()
-    pin = computing.device.type == "cuda"
-    with closing(load_in_workers(_Decoded(files), workers=computing.workers, pin=pin, batch_size=None)) as photographs:
-        for number, (name, pixels) in enumerate(zip(files, photographs, strict=True), start=1):
+    detector: Detector, files: ImageFiles, category_ids: Sequence[int], runtime: DetectionRuntime, progress: Progress
+) -> _Predictions:
+    """Detect objects in all images, which are numbered from 1 in the order of their names."""
+    found = _Predictions()
+    pin = runtime.device.type == "cuda"
+    with closing(load_in_workers(_DecodedImages(files), workers=runtime.workers, pin=pin, batch_size=None)) as decoded:
+        for number, (name, pixels) in enumerate(zip(files, decoded, strict=True), start=1):
             progress(number - 1, len(files), "detecting")
             if isinstance(pixels, UnreadableImage):
                 found.skipped.append(f"{name}: {pixels.reason}")
                 continue
             height, width = pixels.shape[1:]
-            outputs = detect(detector, [pixels], computing)
+            outputs = detect(detector, [pixels], runtime)
             found.results += to_coco_results(outputs, [number], category_ids, [(width, height)])
             found.seen.append({"id": number, "file_name": name, "width": width, "height": height})
     progress(len(files), len(files), "detecting")
@@ -115,7 +115,7 @@ def _search(
 
 
 def _check_output(file: Path, written: list[Path]) -> None:
-    """Refuse before any work what could not be written after it."""
+    """Refuse output files that could not be written, before any work."""
     if file.suffix.lower() != ".json":
         raise UserError(f"--out must name a .json file for the results, not {file}")
     for each in written:
@@ -124,8 +124,8 @@ def _check_output(file: Path, written: list[Path]) -> None:
     make_folder(file.parent)
 
 
-class _Decoded(Dataset[Tensor | UnreadableImage]):
-    """Images as pixels, or why there are none."""
+class _DecodedImages(Dataset[Tensor | UnreadableImage]):
+    """Dataset of decoded images, or why one cannot be read."""
 
     def __init__(self, files: ImageFiles) -> None:
         self.files = files
@@ -135,7 +135,7 @@ class _Decoded(Dataset[Tensor | UnreadableImage]):
 
     def __getitem__(self, index: int) -> Tensor | UnreadableImage:
         try:
-            pixels = open_photograph(self.files.path(index)).decode()
+            pixels = open_image(self.files.path(index)).decode()
         except UnreadableImage as error:
             return UnreadableImage(error.reason)
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))

@@ -1,4 +1,4 @@
-"""The folder of a fine-tuning: begun, taken up again, and finished."""
+"""The folder of a fine-tuning run: created, resumed and finished."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from manyview import distributed
 from manyview.detection.checkpoint import DETECTOR_FILE
 from manyview.detection.draw import PREDICTIONS_FILE, draw_validation
 from manyview.detection.evaluate import RESULTS_FILE
-from manyview.detection.session import FineTuning
+from manyview.detection.session import FineTuningSession
 from manyview.errors import UserError
 from manyview.runs import RunFolder, provenance
-from manyview.runs.changes import refuse_changes
 from manyview.runs.checkpoints import restore
 from manyview.runs.progress import spell
+from manyview.runs.provenance import refuse_changes
 
 METRICS_FILE = "metrics.json"
 
 
 def check_folder(folder: RunFolder, resume: bool) -> None:
-    """Refuse a folder in which there is nothing to do, or another thing to do.
+    """Refuse a folder whose run is done, or that is not fit to start or resume a run in.
 
     Raises:
         UserError: its run is done; there is a run or anything else where a new one is to begin; or no run to resume.
@@ -38,17 +38,15 @@ def check_folder(folder: RunFolder, resume: bool) -> None:
 
 @contextlib.contextmanager
 def opened(folder: RunFolder, protocol: Mapping[str, Any], resume: bool) -> Iterator[None]:
-    """Make the folder or take it up, and keep other processes out while it is worked in.
-
-    Of several processes the first alone writes.
+    """Create or reopen the folder, and lock it while entered; only the first process writes.
 
     Args:
         folder: new or empty, or with ``resume`` that of the same protocol.
-        protocol: all that the figures depend on, as plain data.
-        resume: whether to continue.
+        protocol: all that the results depend on, as plain data.
+        resume: whether to continue a run.
 
     Raises:
-        UserError: it holds something else, cannot be written, or is worked in; or its protocol differs.
+        UserError: it holds something else, cannot be written, or is in use; or its protocol differs.
     """
     try:
         if resume:
@@ -66,8 +64,8 @@ def opened(folder: RunFolder, protocol: Mapping[str, Any], resume: bool) -> Iter
         folder.unlock()
 
 
-def take_up(tuning: FineTuning) -> None:
-    """Go on from the newest whole checkpoint, or from the first iteration if there is none.
+def load_newest(tuning: FineTuningSession) -> None:
+    """Restore the newest intact checkpoint, or start from the first iteration if there is none.
 
     Raises:
         UserError: all checkpoints are damaged.
@@ -82,7 +80,7 @@ def take_up(tuning: FineTuning) -> None:
         tuning.iteration = checkpoint.step
         tuning.totals, tuning.counted = dict(checkpoint.state["totals"]), checkpoint.state["counted"]
         tuning.display.say(f"Resumed after iteration {checkpoint.step:,} of {tuning.settings.iterations:,}.")
-    distributed.wait_for_all()  # the first process would otherwise change what another is about to read
+    distributed.wait_for_all()  # otherwise the first process changes what another is about to read
     if tuning.is_main:
         tuning.folder.drop_metrics_after(tuning.iteration)
     distributed.wait_for_all()
@@ -90,17 +88,19 @@ def take_up(tuning: FineTuning) -> None:
     tuning.results = {line["step"]: line["results"] for line in measured}
 
 
-def finish(tuning: FineTuning, protocol: Mapping[str, Any], about: Mapping[str, Any], draw: int) -> dict[str, Any]:
-    """Write the result and the picture, remove the checkpoints, and say what is where.
+def finish(
+    tuning: FineTuningSession, protocol: Mapping[str, Any], about: Mapping[str, Any], draw: int
+) -> dict[str, Any]:
+    """Write the result and the picture, remove the checkpoints, and report where the files are.
 
     Args:
-        tuning: done and measured.
-        protocol: all that the figures depend on.
-        about: where they come from.
-        draw: images in the picture; 0 for none.
+        tuning: trained and evaluated.
+        protocol: all that the results depend on.
+        about: their provenance.
+        draw: number of images in the picture; 0 for no picture.
 
     Returns:
-        what is in metrics.json.
+        The content of metrics.json.
     """
     result: dict[str, Any] = {
         "protocol": dict(protocol),
@@ -111,7 +111,7 @@ def finish(tuning: FineTuning, protocol: Mapping[str, Any], about: Mapping[str, 
     if tuning.is_main:
         path, console = tuning.folder.path, tuning.display
         if draw:
-            draw_validation(path, tuning.data, tuning.computing, draw)
+            draw_validation(path, tuning.data, tuning.runtime, draw)
         tuning.folder.write_json(METRICS_FILE, result)
         shutil.rmtree(tuning.folder.checkpoints.folder, ignore_errors=True)
         console.say(f"Done after {spell(about['seconds'])}.")

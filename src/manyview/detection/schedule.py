@@ -1,4 +1,4 @@
-"""What happens at each iteration, as pure functions of the settings: no generator has a state to be kept."""
+"""Learning rate, batches and seeds of each iteration, as pure functions of the settings without generator state."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
-from manyview.detection.dataset import Place
+from manyview.detection.dataset import EpochIndex
 from manyview.detection.settings import DetectionSettings
 
-Photographs = Mapping[int, bool]
-"""Indices of images, and whether each is wider than high."""
+ImageShapes = Mapping[int, bool]
+"""Whether each image is wider than high, by its index."""
 
 WARM_UP_FACTOR = 1e-3
 DECAY = 0.1
 
-# Streams of random numbers; images are mirrored by numbers of their own.
+# Streams of random numbers; ``DetectionImages`` draws its flips from another.
 _ORDER, _SAMPLES, _STATISTICS_ORDER, _STATISTICS_SAMPLES = range(4)
 
 
 def learning_rate(settings: DetectionSettings, iteration: int) -> float:
-    """The learning rate of an iteration, counted from 0, as Detectron2's ``WarmupMultiStepLR`` has it.
+    """The learning rate of an iteration, counted from 0, as in Detectron2's ``WarmupMultiStepLR``.
 
     https://github.com/facebookresearch/detectron2/blob/main/detectron2/solver/lr_scheduler.py
     """
@@ -32,23 +32,22 @@ def learning_rate(settings: DetectionSettings, iteration: int) -> float:
     return float(rate)
 
 
-def training_places(
+def training_indices(
     settings: DetectionSettings,
-    photographs: Photographs,
+    shapes: ImageShapes,
     start: int,
     rank: int = 0,
     processes: int = 1,
-) -> Iterator[list[Place]]:
-    """Which images one process takes at each iteration from ``start`` on.
+) -> Iterator[list[EpochIndex]]:
+    """Indices of one process's training images at each iteration from ``start`` on.
 
-    All images follow each other in an order that is drawn anew for each pass over them. Those that are wider than
-    high are collected apart from the others, and each batch is of one kind, which saves padding; Detectron2 does so for
-    the images of each device (``AspectRatioGroupedDataset``). Of fewer than a batch holds of one kind, all are
-    mixed. A batch may hold some of one pass and of the next.
+    All images are shuffled anew for each pass. Batches hold either images wider than high or the others, which saves
+    padding; Detectron2 does so for the images of each device (``AspectRatioGroupedDataset``). If either group has fewer
+    images than a batch, both are mixed. A batch may span two passes.
 
     Args:
         settings: of the run.
-        photographs: whether each is wider than high, by its index.
+        shapes: whether each image is wider than high, by its index.
         start: the first iteration, counted from 0.
         rank: of this process.
         processes: how many share a batch, which must divide it.
@@ -56,69 +55,69 @@ def training_places(
     Yields:
         (pass, index) of each image of this process's part of the batch.
     """
-    passes = (_order(settings.seed, _ORDER, epoch, photographs) for epoch in itertools.count())
-    batches = _grouped(itertools.chain.from_iterable(passes), photographs, settings.batch_size)
+    passes = (_order(settings.seed, _ORDER, epoch, shapes) for epoch in itertools.count())
+    batches = _grouped(itertools.chain.from_iterable(passes), shapes, settings.batch_size)
     for batch in itertools.islice(batches, start, settings.iterations):
         yield _part(batch, rank, processes)
 
 
-def statistics_places(
-    settings: DetectionSettings, photographs: Photographs, iteration: int, rank: int = 0, processes: int = 1
-) -> list[list[Place]]:
-    """Which images set the norms' statistics after an iteration: whole batches, no image twice.
+def statistics_indices(
+    settings: DetectionSettings, shapes: ImageShapes, iteration: int, rank: int = 0, processes: int = 1
+) -> list[list[EpochIndex]]:
+    """Indices of the images from which the norms' statistics are measured: whole batches, no image twice.
 
-    The batches are grouped as in training. Where there is no whole one, as of fewer images than a batch holds,
-    one batch has images of both kinds, and if need be some of them again.
+    Batches are grouped as in training. If there is no whole one, as with fewer images than a batch holds, one batch
+    mixes both groups and repeats images if needed.
 
     Args:
         settings: of the run.
-        photographs: as ``training_places`` takes them.
-        iteration: how many are done, from which another order follows.
+        shapes: as in ``training_indices``.
+        iteration: iterations done; each has an order of its own.
         rank: of this process.
         processes: how many share a batch.
     """
-    order = _order(settings.seed, _STATISTICS_ORDER, iteration, photographs)
-    whole = _grouped(order, photographs, settings.batch_size)
+    order = _order(settings.seed, _STATISTICS_ORDER, iteration, shapes)
+    whole = _grouped(order, shapes, settings.batch_size)
     mixed = [list(itertools.islice(itertools.cycle(order), settings.batch_size))]
     batches = list(itertools.islice(whole, settings.precise_batches)) or mixed[: settings.precise_batches]
     return [_part(batch, rank, processes) for batch in batches]
 
 
 def sampling_seed(settings: DetectionSettings, iteration: int, rank: int = 0) -> int:
-    """The seed of what a detector draws in an iteration: short sides, and samples of anchors and regions."""
+    """Seed of a detector's random draws in an iteration: short sides, and samples of anchors and RoIs."""
     return _seed(settings.seed, _SAMPLES, iteration, rank)
 
 
 def statistics_seed(settings: DetectionSettings, iteration: int, batch: int, rank: int = 0) -> int:
-    """The same while the norms' statistics are measured after an iteration."""
+    """Seed of a detector's random draws while the norms' statistics are measured."""
     return _seed(settings.seed, _STATISTICS_SAMPLES, iteration, batch, rank)
 
 
-def _order(seed: int, stream: int, epoch: int, photographs: Photographs) -> list[Place]:
-    """One pass over all images."""
+def _order(seed: int, stream: int, epoch: int, shapes: ImageShapes) -> list[EpochIndex]:
+    """All images, shuffled for one pass."""
     draw = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(stream, epoch)))
-    indices = list(photographs)
-    return [(epoch, indices[place]) for place in draw.permutation(len(indices)).tolist()]
+    indices = list(shapes)
+    return [(epoch, indices[position]) for position in draw.permutation(len(indices)).tolist()]
 
 
-def _grouped(places: Iterable[Place], photographs: Photographs, size: int) -> Iterator[list[Place]]:
-    """Batches of one kind of image, in the order in which they are full; what is left over comes to nothing.
+def _grouped(indices: Iterable[EpochIndex], shapes: ImageShapes, size: int) -> Iterator[list[EpochIndex]]:
+    """Batches of either wide or other images, in the order in which they fill up; the remainder is dropped.
 
-    Where there are fewer of one kind than a batch holds, both are mixed: the batches of that kind would hold some
-    images several times, and norms their statistics.
+    If either group is smaller than a batch, both are mixed: its batches would repeat images, which distorts the norms'
+    statistics.
     """
-    wide = sum(photographs.values())
-    mixed = min(wide, len(photographs) - wide) < size
-    waiting: dict[bool, list[Place]] = {True: [], False: []}
-    for place in places:
-        group = waiting[mixed or photographs[place[1]]]
-        group.append(place)
+    wide = sum(shapes.values())
+    mixed = min(wide, len(shapes) - wide) < size
+    waiting: dict[bool, list[EpochIndex]] = {True: [], False: []}
+    for epoch, index in indices:
+        group = waiting[mixed or shapes[index]]
+        group.append((epoch, index))
         if len(group) == size:
             yield group.copy()
             group.clear()
 
 
-def _part(batch: Sequence[Place], rank: int, processes: int) -> list[Place]:
+def _part(batch: Sequence[EpochIndex], rank: int, processes: int) -> list[EpochIndex]:
     share = len(batch) // processes
     return list(batch[rank * share : (rank + 1) * share])
 

@@ -1,4 +1,4 @@
-"""A fine-tuning under way: what the loop and the measurements share."""
+"""State of a fine-tuning run, shared by the training loop and the evaluations."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch import distributed as dist
 
 from manyview import distributed
 from manyview.detection.checkpoint import DetectorDescription
-from manyview.detection.dataset import DetectionData, DetectionImages, Place, Target, detection_batches
-from manyview.detection.detect import Computing
+from manyview.detection.dataset import DetectionData, DetectionImages, EpochIndex, Target, detection_batches
+from manyview.detection.detect import DetectionRuntime
 from manyview.detection.display import DetectionDisplay
 from manyview.detection.models import Detector
 from manyview.detection.settings import DetectionSettings
@@ -25,23 +24,23 @@ Batches = Generator[tuple[list[Tensor], list[Target]], None, None]
 
 
 @dataclass
-class FineTuning:
-    """Everything the loop works on.
+class FineTuningSession:
+    """State of a fine-tuning run.
 
     Attributes:
-        settings: how to train.
-        data: on what.
-        folder: where the run's files are.
-        detector: what is trained, on its device.
+        settings: schedule and sizes.
+        data: training and validation images.
+        folder: the run folder.
+        detector: the module in training, on its device.
         description: of the detector, for its file.
         optimizer: over its parameters.
-        computing: where and how.
-        display: what is shown.
-        checkpoint_minutes: between two checkpoints.
-        iteration: how many are done.
+        runtime: device, precision and loader processes.
+        display: progress on the terminal.
+        checkpoint_minutes: time between two checkpoints.
+        iteration: iterations done.
         totals: sums of the losses since the last line of the log, for their means.
-        counted: iterations in them.
-        results: of each measurement, by iteration.
+        counted: iterations in these sums.
+        results: average precision of each evaluation, by iteration.
     """
 
     settings: DetectionSettings
@@ -50,7 +49,7 @@ class FineTuning:
     detector: Detector
     description: DetectorDescription
     optimizer: torch.optim.SGD
-    computing: Computing
+    runtime: DetectionRuntime
     display: DetectionDisplay
     checkpoint_minutes: float | int = 10
     iteration: int = 0
@@ -64,14 +63,14 @@ class FineTuning:
         return distributed.rank() == 0
 
     def save(self) -> None:
-        """Write a checkpoint of this very iteration."""
+        """Write a checkpoint of the current iteration."""
         if self.is_main:
             state = {"totals": self.totals, "counted": self.counted}
             self.folder.checkpoints.save(capture(self.detector, self.optimizer, self.iteration, True, state))
 
     @property
-    def place(self) -> tuple[int, int]:
-        """Rank of this process, and how many there are."""
+    def rank_and_size(self) -> tuple[int, int]:
+        """Rank of this process, and the number of processes."""
         return distributed.rank(), distributed.world_size()
 
     def log(self, record: Mapping[str, Any]) -> None:
@@ -80,43 +79,33 @@ class FineTuning:
             self.folder.append_metrics({"step": self.iteration, **record})
 
     def is_due(self) -> bool:
-        """Whether the detector is to be measured now, and has not been."""
+        """Whether an evaluation is due at the current iteration and not yet done."""
         every, done = self.settings.eval_every, self.iteration
         due = done == self.settings.iterations or (every is not None and done > 0 and done % every == 0)
         return due and done not in self.results
 
     def described(self) -> DetectorDescription:
-        """The detector's description as of this iteration."""
+        """The detector's description with the current iteration."""
         return replace(self.description, iteration=self.iteration)
 
-    def batches(self, places: Iterable[Sequence[Place]]) -> Batches:
-        """Training images and targets, mirrored at random; can be closed together with the loader processes."""
-        photographs = DetectionImages(self.data.train, self.data.train_images, flip=True, seed=self.settings.seed)
-        pin = self.computing.device.type == "cuda"
-        return cast("Batches", detection_batches(photographs, places, self.computing.workers, pin=pin))
+    def batches(self, indices: Iterable[Sequence[EpochIndex]]) -> Batches:
+        """Batches of randomly mirrored training images and their targets; closing it ends the loader processes."""
+        dataset = DetectionImages(self.data.train, self.data.train_images, flip=True, seed=self.settings.seed)
+        pin = self.runtime.device.type == "cuda"
+        return cast("Batches", detection_batches(dataset, indices, self.runtime.workers, pin=pin))
 
     def arguments(self, images: list[Tensor], targets: list[Target]) -> tuple[list[Tensor], list[Target]]:
-        """A batch as the detector takes it, on its device."""
-        device = self.computing.device
+        """A batch on the detector's device, as arguments of its call."""
+        device = self.runtime.device
         sent = [{key: value.to(device, non_blocking=True) for key, value in target.items()} for target in targets]
-        return self.computing.pixels(images), sent
+        return self.runtime.pixels(images), sent
 
     def stop_if_asked(self, stop: StopRequest) -> None:
-        """End the work if any process has got a signal; the checkpoint of this iteration must be there.
+        """Stop if any process has received a signal; the checkpoint of this iteration must exist.
 
         Raises:
             KeyboardInterrupt, SystemExit: as the signal asks.
         """
-        if anywhere(stop.signal is not None):
+        if distributed.any_process(stop.signal is not None):
             self.display.say(f"Stopped and saved after iteration {self.iteration:,}; continue with --resume.")
             stop.act()
-
-
-def anywhere(flag: bool) -> bool:
-    """Whether the flag is up on any process; they must all stop at the same place."""
-    if distributed.world_size() == 1:
-        return flag
-    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    flags = torch.tensor(float(flag), device=device)
-    dist.all_reduce(flags)
-    return bool(flags > 0)

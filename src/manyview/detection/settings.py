@@ -1,4 +1,4 @@
-"""All that fine-tuning a detector depends on beside weights, images and labels, and the named schedules.
+"""Settings of fine-tuning a detector, and named schedules.
 
 The schedules are those of MoCo's published configurations for Detectron2
 (https://github.com/facebookresearch/moco/tree/main/detection/configs) at the paper's batch of 8: the learning rate is
@@ -27,14 +27,14 @@ _WARM_UP_SHARE = 10
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How long to train, on images of what size.
+    """A named schedule: its length, learning rate and image sizes.
 
     Attributes:
-        iterations: steps of the optimizer.
-        steps: iterations from which on the learning rate is a tenth of what it was.
+        iterations: optimizer steps.
+        steps: iterations at which the learning rate is divided by ten.
         warm_up: iterations over which the learning rate rises.
         learning_rate: at a batch of 8.
-        short_sides: of the images in training, in pixels.
+        short_sides: short sides of training images, in pixels.
     """
 
     iterations: int
@@ -44,7 +44,7 @@ class Recipe:
     short_sides: tuple[int, ...]
 
 
-# Where COCO's configuration names no warm-up, it has Detectron2's default of 1,000 iterations.
+# COCO's configuration leaves the warm-up at Detectron2's default of 1,000 iterations.
 RECIPES = MappingProxyType(
     {
         "voc-24k": Recipe(24_000, (18_000, 22_000), 100, 0.01, tuple(range(480, 801, 32))),
@@ -66,25 +66,25 @@ def named_recipe(name: str) -> Recipe:
 
 @dataclass(frozen=True, slots=True)
 class DetectionSettings:
-    """How a detector is fine-tuned and measured; checked when made. ``settle`` fills in what a recipe says.
+    """Settings of fine-tuning and evaluation, validated on construction; ``settle`` fills in a recipe's values.
 
     Attributes:
         recipe: its name.
         architecture: "c4" or "fpn".
-        masks: whether to learn and measure masks.
-        iterations: steps of the optimizer.
-        steps: iterations from which on the learning rate is a tenth of what it was.
+        masks: whether to train and evaluate masks.
+        iterations: optimizer steps.
+        steps: iterations at which the learning rate is divided by ten.
         warm_up: iterations over which it rises from a thousandth.
-        batch_size: images a step, over all processes.
+        batch_size: images per step, over all processes.
         learning_rate: after the warm-up.
-        short_sides: of which one is drawn for each image in training, in pixels.
-        test_short_side: in measuring and predicting.
+        short_sides: short sides in pixels, of which one is drawn for each training image.
+        test_short_side: short side in evaluation and prediction.
         max_side: the long side is at most that.
-        regions: regions of an image that train the heads.
-        test_proposals: proposals of an image that reach the heads in measuring and predicting.
-        precise_batches: batches that set the norms' statistics before measuring, at most.
-        eval_every: iterations between two measurements; None for one at the end.
-        seed: of the new weights, the order, flips, sides and samples.
+        regions: RoIs per image that train the heads.
+        test_proposals: proposals per image that reach the heads in evaluation and prediction.
+        precise_batches: most batches from which the norms' statistics are measured before an evaluation.
+        eval_every: iterations between two evaluations; None for one at the end.
+        seed: of the initial weights of new layers, the order, flips, sides and samples.
         precision: "float32" or "bf16".
 
     Raises:
@@ -124,7 +124,7 @@ class DetectionSettings:
         _require(self.max_side >= longest, "max_side", f"at least the short side, {longest}", self.max_side)
 
     def describe(self) -> dict[str, Any]:
-        """All of it as plain data, with the rules that it follows in words."""
+        """The settings as plain data, with the fixed rules of optimizer and schedule in words."""
         return {
             **recorded(FineTuneOptions, dataclasses.asdict(self)),
             "steps": list(self.steps),
@@ -138,15 +138,15 @@ class DetectionSettings:
 
 
 def settle(options: FineTuneOptions) -> DetectionSettings:
-    """A recipe with what was asked for instead, and the rest scaled to fit.
+    """Settings from a recipe and the options that override it, with the rest scaled to fit.
 
     - The steps of the schedule keep their share of the iterations.
     - The warm-up is the recipe's, but at most a tenth of the iterations.
     - The learning rate is the recipe's at a batch of 8, and proportional to the batch.
-    - The short side in test is the longest of those in training.
+    - The short side at test time is the longest of those in training.
 
     Args:
-        options: all of them.
+        options: of fine-tuning.
 
     Raises:
         UserError: a value is out of range, or there is no such recipe.
@@ -169,13 +169,13 @@ def settle(options: FineTuneOptions) -> DetectionSettings:
 
 
 def read_sides(text: str | int | Sequence[int]) -> tuple[int, ...]:
-    """Short sides in pixels: one, several with commas between them, or from the first up to the last, 32 apart.
+    """Parse short sides in pixels: one, several separated by commas, or a range in steps of 32.
 
     Args:
         text: such as "480", "480,512,640", "480-800", or numbers.
 
     Raises:
-        UserError: it is none of these.
+        UserError: the text has none of these formats.
     """
     if isinstance(text, int):
         return (text,)

@@ -1,4 +1,4 @@
-"""The backbone that a detector starts with, and the detector around it."""
+"""The initial backbone, detector and optimizer of a fine-tuning run."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ WEIGHT_DECAY = 1e-4
 def starting_backbone(
     weights: Path | None, name: str | None, *, random_init: bool, seed: int
 ) -> tuple[Backbone, dict[str, Any]]:
-    """The backbone and, as plain data, where its weights come from.
+    """The backbone with its initial weights, and their origin as plain data.
 
     Args:
         weights: run folder or checkpoint; with ``random_init`` only its network counts, and it may be missing.
         name: of the network, where the weights do not say.
-        random_init: new weights, as pre-training would start with.
-        seed: of these.
+        random_init: random weights, as pre-training would start with.
+        seed: of random weights.
 
     Raises:
         UserError: neither weights nor a network is named; the weights cannot be read or do not fit; or their images
-            are no RGB images.
+            are not RGB images.
     """
     if weights is None and not (random_init and name):
         raise UserError(
@@ -44,7 +44,7 @@ def starting_backbone(
         backbone = load_backbone(weights, name)
         if not backbone.rgb:
             raise UserError(
-                f"{weights} is for images of {backbone.in_channels} bands, but detectors are trained on RGB images"
+                f"{weights} is for images of {backbone.in_channels} channels, but detectors are trained on RGB images"
             )
     else:
         assert name is not None
@@ -66,7 +66,7 @@ def starting_backbone(
 def new_detector(
     backbone: Backbone, data: DetectionData, settings: DetectionSettings, *, sync_batch_norm: bool
 ) -> tuple[Detector, DetectorDescription]:
-    """A detector around the backbone, its other weights drawn from the seed; and its description."""
+    """A detector around the backbone, its other weights drawn from the seed, and its description."""
     description = DetectorDescription(
         architecture=settings.architecture,
         backbone=backbone.name,
@@ -88,7 +88,7 @@ def new_detector(
 
 
 def make_optimizer(detector: torch.nn.Module) -> torch.optim.SGD:
-    """SGD with momentum .9 and weight decay 1e-4, but none on the norms: Detectron2's ``WEIGHT_DECAY_NORM`` is 0.
+    """SGD with momentum .9 and weight decay 1e-4 except on norms, as Detectron2's ``WEIGHT_DECAY_NORM`` is 0.
 
     https://github.com/facebookresearch/detectron2/blob/main/detectron2/config/defaults.py
     """

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from manyview import distributed
 from manyview.errors import UserError
-from manyview.runs import Checkpoint, CheckpointStore, RunFolder, atomic_write, write_tensors
-from manyview.runs.changes import refuse_changes
+from manyview.runs import CheckpointStore, RunFolder, TrainingCheckpoint, atomic_write, write_tensors
+from manyview.runs.provenance import refuse_changes
 
 FOLDER = "unfinished"
 PROTOCOL_FILE = "protocol.json"
@@ -104,7 +104,7 @@ class Unfinished:
         """Save a checkpoint of a training, unless the last one is recent."""
         if self.folder is None or distributed.rank() or time.monotonic() - self._saved < _SECONDS_BETWEEN:
             return
-        CheckpointStore(self.folder / name).save(Checkpoint(step, True, dict(state), dict(tensors)))
+        CheckpointStore(self.folder / name).save(TrainingCheckpoint(step, True, dict(state), dict(tensors)))
         self._saved = time.monotonic()
 
     def load(self, name: str) -> Checkpoint | None:

@@ -22,8 +22,7 @@ from manyview.evaluation.settings import MetricSettings, describe_features
 from manyview.options.base import StrPath, among, select
 from manyview.options.labeled import LabeledOptions
 from manyview.runs import atomic_write, provenance
-from manyview.runs.files import plain
-from manyview.runs.output import claim_folder
+from manyview.runs.files import claim_folder, plain
 from manyview.runs.progress import Progress
 from manyview.runtime import resolve_device
 

@@ -1,4 +1,4 @@
-"""A backbone into other libraries' formats, each export read back before it counts."""
+"""Export of a backbone to other libraries' formats, each export verified by reading it back."""
 
 from manyview.export.exporting import Exported, export_backbone
 from manyview.export.registry import FORMATS

@@ -1,4 +1,4 @@
-"""What every format is: who can be written in it, the writing, the reading back, and the lines to paste."""
+"""Interface of an export format: supported networks, writing, verification, and code to paste."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from manyview.backbones.build import RESNETS
 from manyview.export.checking import Check
 
 
-class Format(ABC):
-    """One target library's format.
+class ExportFormat(ABC):
+    """Format of one target library.
 
     Attributes:
-        name: what ``to`` takes.
-        library: the library, as its makers write it.
-        about: what is written, in a few words.
+        name: value of the option ``to``.
+        library: the library's own name.
+        about: supported networks and type of output, in a few words.
         suffixes: endings of the file; none: the export is a folder.
-        sized: whether the images' size may be fixed.
+        sized: whether the size of the images can be fixed.
     """
 
     name: ClassVar[str]
@@ -29,7 +29,7 @@ class Format(ABC):
     sized: ClassVar[bool] = False
 
     def refusal(self, backbone: Backbone) -> str | None:
-        """Why this network cannot be exported so, and what can take it instead; None where it can."""
+        """Why this network cannot be exported to the format, and which formats can; None if it can."""
         return None
 
     @abstractmethod
@@ -39,37 +39,37 @@ class Format(ABC):
         Args:
             backbone: in eval mode, on the CPU, in float32.
             target: the file, or the folder, which exists and is empty.
-            size: height and width to fix, where the format is ``sized``.
+            size: height and width to fix, if the format is ``sized``.
         """
 
     @abstractmethod
     def check(self, backbone: Backbone, target: Path, size: tuple[int, int] | None) -> Check:
-        """Read the export back.
+        """Read the export back and compare it with the backbone.
 
         Raises:
-            UserError: anything in it is not what it should be.
+            UserError: anything in it differs.
         """
 
     @abstractmethod
     def lines(self, backbone: Backbone, out: str) -> str:
-        """Lines to paste in a program of the target library, in which ``out`` is the export."""
+        """Code to paste into a program that uses the target library, with ``out`` as the export's path."""
 
 
 def resnet_of(backbone: Backbone) -> str | None:
-    """Torchvision's name of a ResNet of these layers, whose names timm shares; None where it is another network."""
+    """Torchvision's name of a ResNet, which timm shares; None for other networks."""
     bare = backbone.name.removeprefix("timm/").partition(".")[0]
     return bare if bare in RESNETS else None
 
 
 def other_network(library: str, backbone: Backbone) -> str:
-    """The sentence that a library has no such network."""
+    """Message that a library has no such network."""
     own = backbone.name.startswith("own:")
     instead = "onnx or torch-export" if own else "timm, huggingface, onnx or torch-export"
     return f"{library} has no network with the layers of {backbone.name}; export it to {instead}"
 
 
 def other_channels(library: str, backbone: Backbone) -> str:
-    """The sentence that a library's network takes three channels only."""
+    """Message that a library's network takes three channels only."""
     return (
         f"the ResNets of {library} take images of 3 channels, and these weights are for {backbone.in_channels}; export "
         "them to timm, detectron2, mmdet, huggingface, onnx or torch-export"
@@ -77,11 +77,11 @@ def other_channels(library: str, backbone: Backbone) -> str:
 
 
 def of_255(values: tuple[float, ...], rgb: bool) -> list[float]:
-    """Means or deviations for pixels from 0 to 255; those of bands stay as they are, of pixels from 0 to 1."""
+    """Means or standard deviations for pixels from 0 to 255; those of bands stay for pixels from 0 to 1."""
     return [round(255 * value, 4) for value in values] if rgb else list(values)
 
 
 def pixels(backbone: Backbone) -> str:
-    """What the images must be, for a comment in the lines to paste."""
-    kind = "RGB" if backbone.rgb else f"{backbone.in_channels} bands"
-    return f"float32 (B, {backbone.in_channels}, H, W): {kind} from 0 to 1, minus mean, over std"
+    """Shape and normalization of the images, for a comment in the code to paste."""
+    channels = "RGB" if backbone.rgb else f"{backbone.in_channels} bands"
+    return f"float32 (B, {backbone.in_channels}, H, W): {channels} from 0 to 1, minus mean, over std"

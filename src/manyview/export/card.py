@@ -1,4 +1,4 @@
-"""The small JSON beside every export: what it is, where it comes from, how its images must be made."""
+"""JSON card of an export: its content, its origin, and the preprocessing of its images."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ LICENSE = "manyview is under Apache-2.0, which does not reach the weights: the w
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where the weights come from.
+class WeightsSource:
+    """Origin of the exported weights.
 
     Attributes:
-        weights: the file, as it was given; None for a backbone handed over in memory.
+        weights: the file, as given; None for a backbone given in memory.
         sha256: of that file.
-        run: the folder of the run, where the file is a run's.
-        recipe: the run's; what was changed of it stands in the run's ``config.json``.
+        run: the run's folder, if the file belongs to a run.
+        recipe: of the run; settings that differ from it are in the run's ``config.json``.
     """
 
     weights: str | None
@@ -34,34 +34,40 @@ class Source:
     recipe: str | None
 
 
-def find_source(weights: str | os.PathLike[str] | Backbone) -> Source:
-    """What is known of the weights' origin.
+def find_source(weights: str | os.PathLike[str] | Backbone) -> WeightsSource:
+    """Determine the weights' origin.
 
     Raises:
         UserError: there is no such file, or the run's ``config.json`` is damaged.
     """
     if isinstance(weights, Backbone):
-        return Source(None, None, None, None)
+        return WeightsSource(None, None, None, None)
     file = find_weights(Path(os.fspath(weights)))
     run = RunFolder(file.parent)
     if not run.holds_a_run or file.name != run.weights.name:
-        return Source(str(file), sha256(file), None, None)
-    return Source(str(file), sha256(file), str(run.path), run.read_json("config.json").get("recipe"))
+        return WeightsSource(str(file), sha256(file), None, None)
+    return WeightsSource(str(file), sha256(file), str(run.path), run.read_json("config.json").get("recipe"))
 
 
 def describe(
-    form: str, out: Path, staged: Path, backbone: Backbone, source: Source, check: Check, size: tuple[int, int] | None
+    form: str,
+    out: Path,
+    staged: Path,
+    backbone: Backbone,
+    source: WeightsSource,
+    check: Check,
+    size: tuple[int, int] | None,
 ) -> dict[str, Any]:
-    """Plain data for the JSON.
+    """The card as plain data.
 
     Args:
         form: the format's name.
-        out: where the export will be.
-        staged: where it is now.
-        backbone: what was exported.
-        source: where it comes from.
-        check: what came of reading the export back.
-        size: height and width that were fixed.
+        out: final path of the export.
+        staged: its temporary path.
+        backbone: the exported backbone.
+        source: origin of its weights.
+        check: result of the verification.
+        size: height and width that were fixed, if any.
     """
     files = sorted(path for path in staged.rglob("*") if path.is_file()) if staged.is_dir() else [staged]
     fixed = size or native_size(backbone)
@@ -85,12 +91,12 @@ def describe(
 
 
 def dump(content: dict[str, Any]) -> str:
-    """As text."""
+    """The card as text."""
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 def _images(backbone: Backbone) -> dict[str, Any]:
-    """What the network expects."""
+    """Channels and normalization that the network expects."""
     if not backbone.rgb:
         note = "bands of the files in their order, from 0 to 1 (of 255 or 65535), minus mean, over std"
         return {"channels": "bands", "mean": list(backbone.mean), "std": list(backbone.std), "pixels": note}

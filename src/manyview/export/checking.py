@@ -1,4 +1,4 @@
-"""Whether what was written is what was meant: weight for weight, and by the feature maps of the network read back."""
+"""Verification of exports: every weight, and the feature maps of the network that was read back."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ Shapes = Mapping[str, tuple[int, ...]]
 Images = Float32[Tensor, "_ _ _ _"]  # (batch, channels, height, width); a list holds batches of several shapes.
 Network = Callable[[Tensor], Tensor]
 
-# The same kernels in the same order give the same bits; another library may add in another order.
+# Relative tolerance with the same kernels, and with another library's, which may sum in another order.
 SAME_KERNELS, OTHER_KERNELS = 1e-5, 1e-4
 
 
 @dataclass(frozen=True)
 class Check:
-    """What came of reading an export back.
+    """Result of the verification of an export.
 
     Attributes:
-        matched: how many of the things compared are what they should be.
-        total: how many there are.
-        what: which things: "weights", or of a compiled graph "feature maps".
-        difference: the largest difference between the feature maps of the backbone and of the network read back.
-        magnitude: the largest value in the backbone's own maps, beside which the difference is to be read.
-        reader: what read the export back, and its version.
+        matched: number of compared items that match.
+        total: number of compared items.
+        what: the items: "weights", or for a compiled graph "feature maps".
+        difference: largest difference between the feature maps of the backbone and of the network read back.
+        magnitude: largest value in the backbone's feature maps, for comparison with the difference.
+        reader: the library that read the export back, and its version.
     """
 
     matched: int
@@ -41,7 +41,7 @@ class Check:
     reader: str
 
     def __str__(self) -> str:
-        """Two sentences for a person."""
+        """The result in two lines of text."""
         return (
             f"matched {self.matched} of {self.total} {self.what}, read back by {self.reader}\n"
             f"largest difference of the feature maps {self.difference:.2g}, of values up to {self.magnitude:.2g}"
@@ -49,7 +49,7 @@ class Check:
 
 
 def require_layout(found: Mapping[str, Tensor], layout: Shapes) -> None:
-    """Hold the names and shapes of a file against those that the target library has.
+    """Compare the names and shapes of a file with those of the target library.
 
     Raises:
         UserError: any is missing, unknown or of another shape; the message counts and names them.
@@ -63,20 +63,20 @@ def require_layout(found: Mapping[str, Tensor], layout: Shapes) -> None:
     ]
     if missing or unknown or shapes:
         matched = len(layout) - len(missing) - len(shapes)
-        kinds = {"missing": missing, "unknown": unknown, "of another shape": shapes}
-        listed = "; ".join(f"{len(names)} {kind} ({_some(names)})" for kind, names in kinds.items() if names)
+        problems = {"missing": missing, "unknown": unknown, "of another shape": shapes}
+        listed = "; ".join(f"{len(names)} {what} ({_some(names)})" for what, names in problems.items() if names)
         raise UserError(f"only {matched} of {len(layout)} weights match: {listed}")
 
 
 def require_values(sent: Mapping[str, Tensor], held: Mapping[str, Tensor]) -> int:
-    """Hold the weights that arrived against those that were sent, bit for bit.
+    """Compare the weights that were read back with those that were exported, bit for bit.
 
     Args:
-        sent: what should have arrived, by the target's names.
-        held: what a network of the target library holds after it was loaded, or the file where there is no network.
+        sent: the expected weights, by the target's names.
+        held: the weights of a network of the target library after loading, or of the file if there is no network.
 
     Returns:
-        how many there are; all of them match.
+        the number of weights; all of them match.
 
     Raises:
         UserError: any is missing, unknown or has other values.
@@ -92,19 +92,19 @@ def require_values(sent: Mapping[str, Tensor], held: Mapping[str, Tensor]) -> in
 def compare_maps(
     backbone: Backbone, network: Network, batches: Iterable[Images], tolerance: float = SAME_KERNELS
 ) -> tuple[float, float]:
-    """Hold the feature maps of the network that was read back against the backbone's.
+    """Compare the feature maps of the network that was read back with the backbone's.
 
     Args:
         backbone: in eval mode, on the CPU.
-        network: images to the feature map that should be the same.
+        network: function from images to the feature map to compare.
         batches: images.
-        tolerance: the difference allowed, as a share of the largest value in the backbone's maps.
+        tolerance: allowed difference, as a share of the largest value in the backbone's maps.
 
     Returns:
         the largest difference, and the largest value in the backbone's maps.
 
     Raises:
-        UserError: another shape, or another map than the tolerance allows.
+        UserError: another shape, or a difference above the tolerance.
     """
     difference = magnitude = 0.0
     for images in batches:
@@ -114,7 +114,7 @@ def compare_maps(
             raise UserError(f"the feature map has shape {tuple(other.shape)} instead of {tuple(own.shape)}")
         difference = max(difference, float((own - other).abs().max()))
         magnitude = max(magnitude, float(own.abs().max()))
-    # Written so that a difference that is not a number fails too.
+    # Written so that NaN fails too.
     if not difference <= tolerance * max(magnitude, 1.0):
         raise UserError(
             f"the feature maps differ by up to {difference:.2g} (their values reach {magnitude:.2g}), so the network "
@@ -124,12 +124,12 @@ def compare_maps(
 
 
 def probe(backbone: Backbone, batch: int = 2, size: tuple[int, int] | None = None) -> Images:
-    """Random images to compare feature maps on: the same for every call, wider than high where the network allows it.
+    """Random images for comparing feature maps: equal for every call, not square if the network allows it.
 
     Args:
-        backbone: the network they are for.
-        batch: how many.
-        size: height and width in pixels; unset: the network's own where it has one, or else 64 x 96.
+        backbone: the network to compare.
+        batch: number of images.
+        size: height and width in pixels; unset: the network's own if it has one, or else 64 x 96.
     """
     height, width = size or native_size(backbone) or (64, 96)
     generator = torch.Generator().manual_seed(batch)
@@ -137,7 +137,7 @@ def probe(backbone: Backbone, batch: int = 2, size: tuple[int, int] | None = Non
 
 
 def native_size(backbone: Backbone) -> tuple[int, int] | None:
-    """Height and width of the images that a network was made for, where its weights depend on them; else None."""
+    """Height and width of the images that a network requires, if its weights depend on them; else None."""
     settings = getattr(getattr(backbone, "network", None), "pretrained_cfg", None)
     if not isinstance(settings, dict) or not settings.get("fixed_input_size"):
         return None

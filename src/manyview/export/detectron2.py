@@ -1,4 +1,4 @@
-"""A pickle of arrays as Detectron2's own model zoo has them, for its C4 and its FPN configurations alike."""
+"""Export to Detectron2: a pickle of arrays as in its model zoo, for C4 and FPN configurations."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from manyview.backbones.files import read_tensors
 from manyview.backbones.formats import to_detectron2
 from manyview.backbones.safe_pickle import read_pickle
 from manyview.errors import UserError
-from manyview.export.base import Format, of_255, other_network, resnet_of
+from manyview.export.base import ExportFormat, of_255, other_network, resnet_of
 from manyview.export.checking import Check, compare_maps, probe, require_layout, require_values
+from manyview.export.plain_weights import own_weights
 from manyview.export.resnet_layouts import PLANS, detectron2_layout
-from manyview.export.state_files import own_weights
 from manyview.runs import atomic_write
 
-# Without these two Detectron2 takes the file for one of Caffe2's, or wants its own full names.
+# Without these entries Detectron2 takes the file for one of Caffe2, or requires its own full names.
 _ENTRIES = {"__author__": "manyview", "matching_heuristics": True}
-# NumPy 2 writes the first name, which NumPy before 1.26 does not know; every version reads the second.
+# NumPy 2 writes the first name, which NumPy before 1.26 does not know; all versions read the second.
 _NEW_NUMPY, _ANY_NUMPY = b"cnumpy._core.multiarray\n", b"cnumpy.core.multiarray\n"
 
 
-class Detectron2Format(Format):
-    """Detectron2's names without any prefix.
+class Detectron2Format(ExportFormat):
+    """Detectron2's names without a prefix.
 
-    Detectron2 looks for the name of each of its own weights that ends in a name of the file. So bare names reach
+    Detectron2 matches each of its own weights whose name ends in a name of the file. So bare names match
     ``backbone.res2`` to ``res4`` and ``roi_heads.res5`` of a C4 configuration, and ``backbone.bottom_up.res2`` to
     ``res5`` of an FPN one, whereas with the prefix ``backbone.`` those of ``roi_heads.res5`` would stay random.
     """
@@ -37,23 +37,23 @@ class Detectron2Format(Format):
     suffixes = (".pkl",)
 
     def refusal(self, backbone: Backbone) -> str | None:
-        """Detectron2 has the ResNets, for any number of channels."""
+        """Detectron2 supports the ResNets, for any number of channels."""
         return None if resnet_of(backbone) else other_network(self.library, backbone)
 
     def write(self, backbone: Backbone, target: Path, size: tuple[int, int] | None) -> None:
-        """Pickle the arrays."""
+        """Write the pickle of arrays."""
         arrays = {name: tensor.numpy() for name, tensor in own_weights(backbone, to_detectron2).items()}
-        # Up to protocol 3 names end at the line's end, and each stands in the pickle once, before the first array.
+        # Up to protocol 3 names end with a newline, and each occurs once in the pickle, before the first array.
         data = pickle.dumps({"model": arrays, **_ENTRIES}, protocol=3)
         atomic_write(target, data.replace(_NEW_NUMPY, _ANY_NUMPY, 1))
 
     def check(self, backbone: Backbone, target: Path, size: tuple[int, int] | None) -> Check:
-        """Hold names against Detectron2's layout and both configurations, values and maps against the backbone."""
+        """Compare names with Detectron2's layout and both configurations, values and maps with the backbone."""
         with target.open("rb") as file:
             content = read_pickle(file)
         if any(content.get(key) != value for key, value in _ENTRIES.items()):
             raise UserError(
-                "Detectron2 would not take it for a file of its own: __author__ or matching_heuristics lack"
+                "Detectron2 would not recognize it as its own file: __author__ or matching_heuristics is missing"
             )
         found = read_tensors(target).tensors
         name = resnet_of(backbone)
@@ -100,12 +100,12 @@ _OWN_BANDS = ["# Detectron2 reads three channels: give it a dataset mapper that 
 
 
 def configurations(name: str) -> tuple[str, ...]:
-    """Which of Detectron2's kinds of detector can be built on a ResNet: a C4 head has bottleneck blocks only."""
+    """Detectron2's architectures for a ResNet: a C4 head has bottleneck blocks only."""
     return ("C4", "FPN") if PLANS[name].bottleneck else ("FPN",)
 
 
 def require_arrival(found: Collection[str], configuration: str, layout: Collection[str]) -> None:
-    """Follow Detectron2's rule, that a weight takes what its name ends in, for each weight of a detector's ResNet.
+    """Check by Detectron2's rule of matching name endings that each weight of a detector's ResNet is loaded.
 
     Source: ``align_and_update_state_dicts`` in https://github.com/facebookresearch/detectron2
     ``detectron2/checkpoint/c2_model_loading.py``.
@@ -113,7 +113,7 @@ def require_arrival(found: Collection[str], configuration: str, layout: Collecti
     Args:
         found: names in the file.
         configuration: "C4" or "FPN".
-        layout: names of the ResNet's weights by themselves.
+        layout: names of the ResNet's weights without a prefix.
 
     Raises:
         UserError: a weight of the detector would stay random.

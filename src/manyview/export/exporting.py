@@ -1,4 +1,4 @@
-"""A backbone to a file or folder of another library's: written aside, read back, and only then put in its place."""
+"""Export of a backbone to another library's format: written to a temporary path, verified, then moved to ``out``."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ import torch
 
 from manyview.backbones import Backbone, load_backbone
 from manyview.errors import UserError
-from manyview.export.base import Format
+from manyview.export.base import ExportFormat
 from manyview.export.card import CARD, describe, dump, find_source
 from manyview.export.checking import Check
 from manyview.export.registry import FORMATS, find_format
 from manyview.options.base import StrPath, verb
 from manyview.options.unlabeled import ExportOptions
 from manyview.runs import atomic_write
-from manyview.runs.files import write_error
-from manyview.runs.output import make_folder
+from manyview.runs.files import make_folder, write_error
 from manyview.runs.progress import Progress, no_progress
 
 _MIN_SIZE = 8
@@ -30,14 +29,14 @@ _MIN_SIZE = 8
 
 @dataclass(frozen=True)
 class Exported:
-    """An export that came back whole.
+    """A verified export.
 
     Attributes:
-        format: its name.
+        format: name of the format.
         out: the file or folder.
-        card: the JSON that says what it is.
-        check: how many weights match, and how far the feature maps differ.
-        lines: what to paste into a program of the target library.
+        card: the JSON that describes it.
+        check: result of the verification.
+        lines: code to paste into a program that uses the target library.
     """
 
     format: str
@@ -47,7 +46,7 @@ class Exported:
     lines: str
 
     def __str__(self) -> str:
-        """A few lines for a person, without those to paste."""
+        """A summary in a few lines, without the code to paste."""
         size = f" ({self.out.stat().st_size / 1e6:.1f} MB)" if self.out.is_file() else ""
         return f"{self.format}: {self.out}{size}, described in {self.card}\n{self.check}"
 
@@ -56,21 +55,21 @@ class Exported:
 def export_backbone(
     weights: StrPath | Backbone, *, progress: Progress = no_progress, **options: Unpack[ExportOptions]
 ) -> Exported:
-    """Write a backbone in another library's format, and prove that it arrives.
+    """Write a backbone in another library's format, and verify it by reading it back.
 
-    The export is written beside ``out`` under a temporary name, loaded back through the target library where that is
-    installed (and otherwise held name by name against its layout), and compared: every weight bit for bit, and the
-    feature maps on random images in float32. Only when all of it matches does it get its name; else nothing is left.
+    The export is written next to ``out`` under a temporary name, loaded through the target library if that is
+    installed (and otherwise compared with its layout name by name), and compared: every weight bit for bit, and the
+    feature maps on random images in float32. Only if everything matches is it renamed to ``out``; else it is removed.
 
     Args:
         weights: a run folder, a checkpoint file of any format that ``load_backbone`` reads, or a backbone, of which a
-            copy is exported; for a module of one's own, ``wrap_backbone`` makes one.
-        progress: called as work goes on.
+            copy is exported; for a custom module, see ``wrap_backbone``.
+        progress: called with (done, total, phase).
         **options: as ``ExportOptions`` declares them.
 
     Raises:
-        UserError: no such format, or one that cannot hold this network; ``out`` exists, has another ending or cannot
-            be written; the weights cannot be loaded or are not finite; or the export did not come back whole.
+        UserError: no such format, or one that does not support this network; ``out`` exists, has another ending or
+            cannot be written; the weights cannot be loaded or are not finite; or the verification failed.
     """
     form, target, size = find_format(options["to"]), Path(options["out"]), options["size"]
     card = card_of(form, target)
@@ -97,13 +96,13 @@ def export_backbone(
     return Exported(form.name, target, card, check, form.lines(network, _in_quotes(target)))
 
 
-def card_of(form: Format, out: Path) -> Path:
-    """Where the JSON of an export goes."""
+def card_of(form: ExportFormat, out: Path) -> Path:
+    """Path of the JSON card of an export."""
     return out.with_name(f"{out.name}.json") if form.suffixes else out / CARD
 
 
-def _check_out(form: Format, out: Path, card: Path) -> None:
-    """Refuse a place that cannot be used, before any work is done."""
+def _check_out(form: ExportFormat, out: Path, card: Path) -> None:
+    """Refuse an output path that cannot be used, before any work is done."""
     endings = {ending for other in FORMATS.values() for ending in other.suffixes}
     if form.suffixes and out.suffix not in form.suffixes:
         raise UserError(
@@ -117,7 +116,7 @@ def _check_out(form: Format, out: Path, card: Path) -> None:
     make_folder(out.parent)
 
 
-def _check_size(form: Format, size: int | None) -> None:
+def _check_size(form: ExportFormat, size: int | None) -> None:
     if size is None:
         return
     if not form.sized:
@@ -140,7 +139,7 @@ def _load(weights: StrPath | Backbone, name: str | None) -> Backbone:
 
 @contextmanager
 def _aside(out: Path) -> Iterator[Path]:
-    """A folder on the same disk as ``out``, which goes with all that is still in it."""
+    """A temporary folder on the same disk as ``out``, removed with all that is still in it."""
     try:
         folder = tempfile.TemporaryDirectory(prefix=f".{out.name}.", suffix=".tmp", dir=out.parent)
     except OSError as error:
@@ -149,22 +148,22 @@ def _aside(out: Path) -> Iterator[Path]:
         yield Path(path)
 
 
-def _write(form: Format, backbone: Backbone, staged: Path, out: Path, size: tuple[int, int] | None) -> None:
+def _write(form: ExportFormat, backbone: Backbone, staged: Path, out: Path, size: tuple[int, int] | None) -> None:
     try:
         form.write(backbone, staged, size)
     except OSError as error:
         raise write_error(out, error) from error
-    except RuntimeError as error:  # PyTorch's, for a full disk as for a layer that ONNX lacks.
+    except RuntimeError as error:  # Of PyTorch, for a full disk as well as for a layer that ONNX lacks.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(f"the export to {form.name} could not be written to {out}: {reason}") from error
 
 
-def _read_back(form: Format, backbone: Backbone, staged: Path, size: tuple[int, int] | None) -> Check:
+def _read_back(form: ExportFormat, backbone: Backbone, staged: Path, size: tuple[int, int] | None) -> Check:
     try:
         check = form.check(backbone, staged, size)
     except UserError as error:
-        raise UserError(f"the export to {form.name} did not come back whole, so it was removed: {error}") from error
-    except Exception as error:  # A library that reads a wrong file can fail in any way.
+        raise UserError(f"the export to {form.name} differs when read back, so it was removed: {error}") from error
+    except Exception as error:  # A library that reads a wrong file can raise any exception.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
             f"the export to {form.name} could not be read back, so it was removed: {type(error).__name__}: {reason}"
@@ -174,7 +173,7 @@ def _read_back(form: Format, backbone: Backbone, staged: Path, size: tuple[int, 
 
 
 def _put_in_place(staged: Path, out: Path, card: Path, description: str) -> None:
-    """Give the export its name; a folder with its description in it, a file after its description."""
+    """Move the export to ``out``; a folder including its card, a file after its card."""
     try:
         if staged.is_dir():
             atomic_write(staged / card.name, description)
@@ -195,5 +194,5 @@ def _move(path: Path, to: Path) -> None:
 
 
 def _in_quotes(path: Path) -> str:
-    """The path as it stands between quotes in Python."""
+    """The path as written between quotes in Python."""
     return path.as_posix().replace("\\", r"\\").replace('"', r"\"")

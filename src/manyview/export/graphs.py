@@ -1,4 +1,4 @@
-"""The network itself, compiled: ONNX, and PyTorch's exported programs."""
+"""Export of the network as a graph: ONNX, and PyTorch's exported programs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from manyview.backbones import Backbone
 from manyview.backbones.base import WrappedBackbone
 from manyview.errors import UserError
-from manyview.export.base import Format, pixels
+from manyview.export.base import ExportFormat, pixels
 from manyview.export.checking import (
     OTHER_KERNELS,
     Check,
@@ -22,7 +22,7 @@ from manyview.export.checking import (
     probe,
     require_values,
 )
-from manyview.export.state_files import own_weights
+from manyview.export.plain_weights import own_weights
 from manyview.runtime import silenced
 
 _INPUT, _OUTPUT = "images", "features"
@@ -30,8 +30,8 @@ _FREE_SIZES = ((64, 96), (96, 128))
 _BATCHES = (1, 3)
 
 
-class TorchExportFormat(Format):
-    """An ``ExportedProgram``: any number of images, and where the network allows it of any size."""
+class TorchExportFormat(ExportFormat):
+    """An ``ExportedProgram`` for any number of images, of any size if the network allows it."""
 
     name = "torch-export"
     library = "PyTorch"
@@ -53,7 +53,7 @@ class TorchExportFormat(Format):
         return Check(matched, matched, "weights", *difference, f"torch.export.load of torch {torch.__version__}")
 
     def lines(self, backbone: Backbone, out: str) -> str:
-        """How a program runs."""
+        """Code that runs the program."""
         return f"""import torch
 
 network = torch.export.load("{out}").module()
@@ -62,8 +62,8 @@ network = torch.export.load("{out}").module()
 """
 
 
-class OnnxFormat(Format):
-    """An ONNX graph: any number of images, and where the network allows it of any size."""
+class OnnxFormat(ExportFormat):
+    """An ONNX graph for any number of images, of any size if the network allows it."""
 
     name = "onnx"
     library = "ONNX Runtime"
@@ -72,7 +72,7 @@ class OnnxFormat(Format):
     sized = True
 
     def refusal(self, backbone: Backbone) -> str | None:
-        """Any network goes, if the packages are there."""
+        """Any network is supported, if the packages are installed."""
         missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
         if missing:
             return f"export to onnx needs {', '.join(missing)}; install it with: pip install 'manyview[export]'"
@@ -110,7 +110,7 @@ class OnnxFormat(Format):
         return Check(len(maps), len(maps), "feature maps", *difference, f"onnxruntime {onnxruntime.__version__}")
 
     def lines(self, backbone: Backbone, out: str) -> str:
-        """How ONNX Runtime runs it."""
+        """Code that runs the graph with ONNX Runtime."""
         return f"""import onnxruntime
 
 session = onnxruntime.InferenceSession("{out}", providers=["CPUExecutionProvider"])
@@ -120,14 +120,14 @@ session = onnxruntime.InferenceSession("{out}", providers=["CPUExecutionProvider
 
 
 def trace(backbone: Backbone, size: tuple[int, int] | None) -> torch.export.ExportedProgram:
-    """The program of a network, for any number of images.
+    """Trace a network for any number of images.
 
     Args:
         backbone: in eval mode.
-        size: height and width to fix; unset: the network's own where it has one, or else left free.
+        size: height and width to fix; unset: the network's own if it has one, or else dynamic.
 
     Raises:
-        UserError: the network takes no such size, or its size cannot be left free.
+        UserError: the network does not support the size, or a dynamic size.
     """
     free = size is None and native_size(backbone) is None
     sides = {2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC} if free else {}
@@ -137,7 +137,7 @@ def trace(backbone: Backbone, size: tuple[int, int] | None) -> torch.export.Expo
             return torch.export.export(backbone, (images,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC, **sides},))
     except UserError:
         raise
-    except Exception as error:  # PyTorch raises of any kind, from anywhere within the network.
+    except Exception as error:  # PyTorch raises any exception, from anywhere in the network.
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         what = "images of any size" if free else f"images of {images.shape[2]} x {images.shape[3]} pixels"
         advice = "fix the size, as with --size 224" if free else "choose another --size"
@@ -145,6 +145,6 @@ def trace(backbone: Backbone, size: tuple[int, int] | None) -> torch.export.Expo
 
 
 def batches(backbone: Backbone, size: tuple[int, int] | None) -> list[Images]:
-    """Images to run the program on: two numbers of images, each at two sizes where the size is free."""
+    """Images for the verification: two batch sizes, each at two image sizes if the size is dynamic."""
     fixed = size or native_size(backbone)
     return [probe(backbone, batch, side) for side in ((fixed,) if fixed else _FREE_SIZES) for batch in _BATCHES]

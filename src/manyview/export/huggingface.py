@@ -1,4 +1,4 @@
-"""A folder that Hugging Face's transformers or timm reads as if it came from the hub."""
+"""Export to Hugging Face: a folder that transformers or timm loads like one from the hub."""
 
 from __future__ import annotations
 
@@ -14,21 +14,20 @@ from torch import Tensor
 
 from manyview.backbones import Backbone
 from manyview.backbones.timm import TimmBackbone
-from manyview.export.base import Format, other_network, pixels, resnet_of
+from manyview.export.base import ExportFormat, other_network, pixels, resnet_of
 from manyview.export.checking import Check, compare_maps, probe, require_layout, require_values, shapes_of
-from manyview.export.plain_weights import check_timm, timm_name
+from manyview.export.plain_weights import check_timm, own_weights, read_state, timm_name, write_state
 from manyview.export.resnet_layouts import PLANS, transformers_layout
-from manyview.export.state_files import own_weights, read_state, write_state
 from manyview.runs import atomic_write
 
 _WEIGHTS, _CONFIG, _PREPROCESSOR = "model.safetensors", "config.json", "preprocessor_config.json"
-_SIDE = 224  # What the image processor warps to; the networks themselves take any size.
+_SIDE = 224  # Side to which the image processor resizes; the networks themselves take any size.
 _BILINEAR = 2  # As PIL numbers it.
-# What timm keeps of how a model wants its images and its file.
+# Entries of timm's configuration about a model's images and file.
 _KEPT = ("input_size", "fixed_input_size", "pool_size", "crop_pct", "interpolation", "first_conv", "classifier")
 
 
-class HuggingFaceFormat(Format):
+class HuggingFaceFormat(ExportFormat):
     """The layout of transformers for plain ResNets, timm's for every other network."""
 
     name = "huggingface"
@@ -36,7 +35,7 @@ class HuggingFaceFormat(Format):
     about = "ResNets for transformers, ResNeXts and timm's models for timm; a folder"
 
     def refusal(self, backbone: Backbone) -> str | None:
-        """Transformers has the plain ResNets, and timm more."""
+        """Transformers supports the plain ResNets, timm all its models."""
         return None if timm_name(backbone) else other_network(self.library, backbone)
 
     def write(self, backbone: Backbone, target: Path, size: tuple[int, int] | None) -> None:
@@ -51,7 +50,7 @@ class HuggingFaceFormat(Format):
             _write_json(target / _CONFIG, _timm_config(backbone))
 
     def check(self, backbone: Backbone, target: Path, size: tuple[int, int] | None) -> Check:
-        """Let transformers, where it is installed, or timm make the network from the folder."""
+        """Load the folder with transformers, if it is installed, or with timm."""
         if not plain_resnet(backbone):
             import timm
 
@@ -68,7 +67,7 @@ class HuggingFaceFormat(Format):
         return _check_transformers(backbone, target, sent)
 
     def lines(self, backbone: Backbone, out: str) -> str:
-        """The network, as detectors and classifiers of the library take it."""
+        """Code that loads the network."""
         if not plain_resnet(backbone):
             return f"""import timm
 
@@ -88,7 +87,7 @@ model = timm.create_model("local-dir:{out}", pretrained=True).eval()
 
 
 def plain_resnet(backbone: Backbone) -> str | None:
-    """The name of a ResNet that transformers can build: neither groups nor other widths."""
+    """Name of a ResNet that transformers can build: without groups or other widths."""
     name = resnet_of(backbone)
     return name if name and (PLANS[name].groups, PLANS[name].width) == (1, 64) else None
 
@@ -98,7 +97,7 @@ def to_transformers(name: str) -> str:
 
     ``layer1.0.bn2.bias`` is ``encoder.stages.0.layers.0.layer.1.normalization.bias``.
     """
-    kinds = {
+    layers = {
         "conv": "convolution",
         "bn": "normalization",
         "downsample.0": "convolution",
@@ -106,11 +105,11 @@ def to_transformers(name: str) -> str:
     }
     stem = re.fullmatch(r"(conv|bn)1\.(\w+)", name)
     if stem:
-        return f"embedder.embedder.{kinds[stem[1]]}.{stem[2]}"
+        return f"embedder.embedder.{layers[stem[1]]}.{stem[2]}"
     inner = re.fullmatch(r"layer(\d)\.(\d+)\.(?:(conv|bn)(\d)|(downsample\.\d))\.(\w+)", name)
     assert inner is not None, name
-    stage, block, kind, part, shortcut, weight = inner.groups()
-    layer = f"shortcut.{kinds[shortcut]}" if shortcut else f"layer.{int(part) - 1}.{kinds[kind]}"
+    stage, block, conv_or_norm, part, shortcut, weight = inner.groups()
+    layer = f"shortcut.{layers[shortcut]}" if shortcut else f"layer.{int(part) - 1}.{layers[conv_or_norm]}"
     return f"encoder.stages.{int(stage) - 1}.layers.{block}.{layer}.{weight}"
 
 
@@ -132,7 +131,7 @@ def _transformers_config(backbone: Backbone) -> dict[str, Any]:
 
 
 def _preprocessor(backbone: Backbone) -> dict[str, Any]:
-    """Warp to a square and normalize, as manyview's own evaluations do."""
+    """Resize to a square and normalize, as in manyview's own evaluations."""
     return {
         "image_processor_type": "ViTImageProcessor",
         "do_resize": True,
@@ -182,7 +181,7 @@ def _check_transformers(backbone: Backbone, target: Path, sent: dict[str, Tensor
 
 
 def _check_names(backbone: Backbone, sent: dict[str, Tensor], found: dict[str, Tensor]) -> Check:
-    """What is left to check without the library: the names by its layout, and the values by a network of our own."""
+    """Check without the library: values and feature maps by a copy of the backbone."""
     matched = require_values(sent, found)
     again = copy.deepcopy(backbone)
     again.load_state_dict({name: found[to_transformers(name)] for name in again.state_dict()})

@@ -1,4 +1,4 @@
-"""Checkpoints for mmdet and mmpretrain."""
+"""Export to OpenMMLab: checkpoints for mmdet and mmpretrain."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from typing import Any, ClassVar
 import torch
 
 from manyview.backbones import Backbone, load_backbone
-from manyview.export.base import Format, of_255, other_network, resnet_of
+from manyview.export.base import ExportFormat, of_255, other_network, resnet_of
 from manyview.export.checking import Check, compare_maps, probe, require_layout, require_values
-from manyview.export.resnet_layouts import PLANS, Plan, openmmlab_layout
-from manyview.export.state_files import own_weights, write_torch
+from manyview.export.plain_weights import own_weights, write_torch
+from manyview.export.resnet_layouts import PLANS, ResNetPlan, openmmlab_layout
 
 _PREFIX = "backbone."
 
 
-class OpenMMLabFormat(Format):
-    """A ``state_dict`` under ``backbone.``, which mmengine's ``Pretrained`` is told to take.
+class OpenMMLabFormat(ExportFormat):
+    """A ``state_dict`` with the prefix ``backbone.``, which the configuration gives to mmengine's ``Pretrained``.
 
-    With the prefix named, mmengine fails where the file holds no such weights; without it, it would go on untrained.
+    With the prefix given, mmengine fails if the file has no such weights; without it, it would continue untrained.
     """
 
     suffixes = (".pth",)
     width_key: ClassVar[str] = "base_width"
-    """What the library calls the width of a group of ResNeXt's."""
+    """The library's argument for the width of a ResNeXt group."""
 
     def refusal(self, backbone: Backbone) -> str | None:
-        """OpenMMLab has the ResNets and ResNeXts, for any number of channels, but not the wide ones."""
+        """OpenMMLab supports the ResNets and ResNeXts, for any number of channels, but no wide ones."""
         name = resnet_of(backbone)
         return None if name and not name.startswith("wide_") else other_network(self.library, backbone)
 
     def write(self, backbone: Backbone, target: Path, size: tuple[int, int] | None) -> None:
-        """Write tensors and plain data only, as PyTorch's safe reader wants them."""
+        """Write tensors and plain data only, which PyTorch's safe reader accepts."""
         tensors = own_weights(backbone, lambda name: _PREFIX + name)
         write_torch(target, {"meta": {"author": "manyview"}, "state_dict": tensors})
 
     def check(self, backbone: Backbone, target: Path, size: tuple[int, int] | None) -> Check:
-        """Hold names against the layout, values and maps against the backbone."""
+        """Compare names with the layout, values and maps with the backbone."""
         content: dict[str, Any] = torch.load(target, map_location="cpu", weights_only=True)
         found = content["state_dict"]
         name = resnet_of(backbone)
@@ -55,11 +55,11 @@ class OpenMMLabFormat(Format):
         lead = " " * indent
         groups = f", groups={plan.groups}, {self.width_key}={plan.width}" if plan.groups > 1 else ""
         channels = f", in_channels={backbone.in_channels}" if backbone.in_channels != 3 else ""
-        kind = "ResNeXt" if plan.groups > 1 else "ResNet"
+        network = "ResNeXt" if plan.groups > 1 else "ResNet"
         return "\n".join(
             [
                 f"{lead}backbone=dict(",
-                f'{lead}    type="{kind}", depth={plan.depth}{groups}{channels}, style="pytorch",',
+                f'{lead}    type="{network}", depth={plan.depth}{groups}{channels}, style="pytorch",',
                 f'{lead}    frozen_stages=-1, norm_eval=False, norm_cfg=dict(type="BN", requires_grad=True),',
                 f'{lead}    init_cfg=dict(type="Pretrained", checkpoint="{out}", prefix="{_PREFIX}"),',
                 f"{lead}),",
@@ -68,15 +68,15 @@ class OpenMMLabFormat(Format):
 
 
 class MMDetFormat(OpenMMLabFormat):
-    """For mmdet's detectors."""
+    """Export to mmdet's detectors."""
 
     name = "mmdet"
     library = "mmdet"
     about = "ResNets and ResNeXts; a .pth for init_cfg"
 
     def lines(self, backbone: Backbone, out: str) -> str:
-        """What to lay over a configuration of mmdet's with a feature pyramid."""
-        plan: Plan = PLANS[resnet_of(backbone) or ""]
+        """Configuration derived from one of mmdet with a feature pyramid."""
+        plan: ResNetPlan = PLANS[resnet_of(backbone) or ""]
         return f"""_base_ = "mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py"
 model = dict(
     data_preprocessor=dict({_normalization(backbone, "bgr_to_rgb")}),
@@ -87,7 +87,7 @@ model = dict(
 
 
 class MMPretrainFormat(OpenMMLabFormat):
-    """For mmpretrain's classifiers."""
+    """Export to mmpretrain's classifiers."""
 
     name = "mmpretrain"
     library = "mmpretrain"
@@ -95,7 +95,7 @@ class MMPretrainFormat(OpenMMLabFormat):
     about = "ResNets and ResNeXts; a .pth for init_cfg"
 
     def lines(self, backbone: Backbone, out: str) -> str:
-        """What to lay over a configuration of mmpretrain's."""
+        """Configuration derived from one of mmpretrain."""
         return f"""_base_ = "mmpretrain::resnet/resnet50_8xb32_in1k.py"
 data_preprocessor = dict({_normalization(backbone, "to_rgb")})
 model = dict(

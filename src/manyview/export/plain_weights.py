@@ -1,21 +1,25 @@
-"""Weights under torchvision's and timm's own names."""
+"""Export of plain weights, for torchvision and timm, and files of named tensors for all formats."""
 
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from manyview.backbones import Backbone
 from manyview.backbones.timm import TimmBackbone
-from manyview.export.base import Format, other_channels, other_network, pixels, resnet_of
+from manyview.export.base import ExportFormat, other_channels, other_network, pixels, resnet_of
 from manyview.export.checking import Check, compare_maps, probe, require_layout, require_values, shapes_of
-from manyview.export.state_files import SUFFIXES, load_line, own_weights, read_state, write_state
+from manyview.runs import atomic_write, write_tensors
+
+SUFFIXES = (".pth", ".pt", ".safetensors")
 
 
-class TorchvisionFormat(Format):
+class TorchvisionFormat(ExportFormat):
     """The ``state_dict`` of a torchvision ResNet without its classifier, as torchvision's detectors hold it."""
 
     name = "torchvision"
@@ -24,7 +28,7 @@ class TorchvisionFormat(Format):
     suffixes = SUFFIXES
 
     def refusal(self, backbone: Backbone) -> str | None:
-        """Torchvision has the ResNets, for three channels."""
+        """Torchvision supports the ResNets, for three channels."""
         if resnet_of(backbone) is None:
             return other_network(self.library, backbone)
         return other_channels(self.library, backbone) if backbone.in_channels != 3 else None
@@ -34,7 +38,7 @@ class TorchvisionFormat(Format):
         write_state(target, own_weights(backbone))
 
     def check(self, backbone: Backbone, target: Path, size: tuple[int, int] | None) -> Check:
-        """Load into the body of a torchvision detector, strictly."""
+        """Load strictly into the body of a torchvision detector."""
         from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
         body: Any = resnet_fpn_backbone(
@@ -49,7 +53,7 @@ class TorchvisionFormat(Format):
         return Check(matched, matched, "weights", *difference, f"the body of a detector of torchvision {version}")
 
     def lines(self, backbone: Backbone, out: str) -> str:
-        """A Faster R-CNN on a feature pyramid."""
+        """Code of a Faster R-CNN with a feature pyramid."""
         package, weights = load_line(out)
         return f"""{package}
 from torch import nn
@@ -64,7 +68,7 @@ detector = FasterRCNN(pyramid, num_classes=21, image_mean={list(backbone.mean)},
 """
 
 
-class TimmFormat(Format):
+class TimmFormat(ExportFormat):
     """The ``state_dict`` of a timm model without its classifier."""
 
     name = "timm"
@@ -73,7 +77,7 @@ class TimmFormat(Format):
     suffixes = SUFFIXES
 
     def refusal(self, backbone: Backbone) -> str | None:
-        """Timm has torchvision's ResNets under the same names, and its own models."""
+        """Timm supports torchvision's ResNets under the same names, and its own models."""
         return None if timm_name(backbone) else other_network(self.library, backbone)
 
     def write(self, backbone: Backbone, target: Path, size: tuple[int, int] | None) -> None:
@@ -81,7 +85,7 @@ class TimmFormat(Format):
         write_state(target, own_weights(backbone))
 
     def check(self, backbone: Backbone, target: Path, size: tuple[int, int] | None) -> Check:
-        """Let timm make the model and load the file into it."""
+        """Load the file with timm."""
         import timm
 
         name = timm_name(backbone)
@@ -91,7 +95,7 @@ class TimmFormat(Format):
         return check_timm(backbone, network)
 
     def lines(self, backbone: Backbone, out: str) -> str:
-        """A feature extractor, as detectors are built on."""
+        """Code of a feature extractor."""
         channels = "" if backbone.in_channels == 3 else f", in_chans={backbone.in_channels}"
         return f"""import timm
 
@@ -103,10 +107,10 @@ model.eval()
 
 
 def check_timm(backbone: Backbone, network: nn.Module) -> Check:
-    """Compare with a model that timm has made and filled.
+    """Compare the backbone with a model that timm has built and loaded.
 
     Raises:
-        UserError: any weight or the feature map is another.
+        UserError: any weight or the feature map differs.
     """
     matched = require_values(own_weights(backbone), network.eval().state_dict())
 
@@ -120,7 +124,45 @@ def check_timm(backbone: Backbone, network: nn.Module) -> Check:
 
 
 def timm_name(backbone: Backbone) -> str | None:
-    """What timm calls the network, or None where it has none such."""
+    """Timm's name of the network, or None if timm does not have it."""
     if isinstance(backbone, TimmBackbone):
         return backbone.name.removeprefix("timm/")
     return resnet_of(backbone)
+
+
+def own_weights(backbone: Backbone, rename: Callable[[str], str] = str) -> dict[str, Tensor]:
+    """The backbone's weights on the CPU under other names, without shared memory."""
+    return {
+        rename(name): tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in backbone.state_dict().items()
+    }
+
+
+def write_state(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write named tensors: safetensors, or a file for ``torch.load`` with ``weights_only=True``, by the suffix."""
+    if path.suffix == ".safetensors":
+        write_tensors(path, tensors, {"format": "pt"})
+    else:
+        write_torch(path, dict(tensors))
+
+
+def write_torch(path: Path, content: dict[str, Any]) -> None:
+    """Write tensors and plain data with PyTorch."""
+    atomic_write(path, lambda temporary: torch.save(content, temporary))
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Read a file of ``write_state`` as other programs do."""
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    content: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return content
+
+
+def load_line(path: str) -> tuple[str, str]:
+    """The import and the expression that load a file's tensors, for code to paste."""
+    if path.endswith(".safetensors"):
+        return "from safetensors.torch import load_file", f'load_file("{path}")'
+    return "import torch", f'torch.load("{path}", weights_only=True)'

@@ -1,11 +1,11 @@
-"""The formats by name."""
+"""Registry of the export formats by name."""
 
 from __future__ import annotations
 
 import difflib
 
 from manyview.errors import UserError
-from manyview.export.base import Format
+from manyview.export.base import ExportFormat
 from manyview.export.detectron2 import Detectron2Format
 from manyview.export.graphs import OnnxFormat, TorchExportFormat
 from manyview.export.huggingface import HuggingFaceFormat
@@ -13,7 +13,7 @@ from manyview.export.openmmlab import MMDetFormat, MMPretrainFormat
 from manyview.export.plain_weights import TimmFormat, TorchvisionFormat
 from manyview.export.ultralytics import UltralyticsFormat
 
-_ALL: tuple[Format, ...] = (
+_ALL: tuple[ExportFormat, ...] = (
     TorchvisionFormat(),
     TimmFormat(),
     Detectron2Format(),
@@ -24,9 +24,9 @@ _ALL: tuple[Format, ...] = (
     OnnxFormat(),
     TorchExportFormat(),
 )
-FORMATS: dict[str, Format] = {form.name: form for form in _ALL}
-# What else people call them, for the hint only: one name a format.
-_ALSO = {
+FORMATS: dict[str, ExportFormat] = {form.name: form for form in _ALL}
+# Other common names, used in the hint only.
+_ALIASES = {
     "transformers": "huggingface",
     "hf": "huggingface",
     "yolo": "ultralytics",
@@ -39,14 +39,14 @@ _ALSO = {
 }
 
 
-def find_format(name: str) -> Format:
-    """The format of that name.
+def find_format(name: str) -> ExportFormat:
+    """Look up a format by name.
 
     Raises:
-        UserError: there is none; the message names the nearest, or all.
+        UserError: unknown name; the message suggests the nearest, or lists all.
     """
     if name in FORMATS:
         return FORMATS[name]
-    near = difflib.get_close_matches(name.lower(), [*FORMATS, *_ALSO], n=1, cutoff=0.6)
-    hint = f"did you mean {_ALSO.get(near[0], near[0])}?" if near else f"choose from {', '.join(FORMATS)}"
+    near = difflib.get_close_matches(name.lower(), [*FORMATS, *_ALIASES], n=1, cutoff=0.6)
+    hint = f"did you mean {_ALIASES.get(near[0], near[0])}?" if near else f"choose from {', '.join(FORMATS)}"
     raise UserError(f"unknown format {name!r}; {hint}")

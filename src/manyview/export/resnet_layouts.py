@@ -1,8 +1,8 @@
-"""Names and shapes of a ResNet's weights in other libraries, from the definition of the network.
+"""Names and shapes of a ResNet's weights in other libraries, derived from the network's definition.
 
-They are put together here from the numbers of blocks and widths in the papers (He et al., arXiv 1512.03385, table 1;
+They are computed from the numbers of blocks and widths in the papers (He et al., arXiv 1512.03385, table 1;
 Xie et al., arXiv 1611.05431; Zagoruyko and Komodakis, arXiv 1605.07146) and from how each library names its layers,
-without any library and without the weights that are held against them.
+independently of the libraries and of the weights that are compared with them.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ STEM_WIDTH = 64
 
 
 @dataclass(frozen=True)
-class Plan:
-    """The numbers that make one ResNet out of the family.
+class ResNetPlan:
+    """Hyperparameters of one ResNet.
 
     Attributes:
-        depth: its number of layers, by which libraries name it.
-        blocks: in each of the four stages.
-        bottleneck: blocks of 1 x 1, 3 x 3 and 1 x 1, or else of two 3 x 3.
+        depth: number of layers, as in its name.
+        blocks: number of blocks in each of the four stages.
+        bottleneck: blocks of 1 x 1, 3 x 3 and 1 x 1 convolutions, or else of two 3 x 3.
         groups: of the 3 x 3 convolution in a bottleneck.
         width: of each group in the first stage.
     """
@@ -35,21 +35,21 @@ class Plan:
 
     @property
     def channels(self) -> tuple[int, ...]:
-        """What each stage gives."""
+        """Output channels of each stage."""
         return tuple(STEM_WIDTH * 2**stage * (4 if self.bottleneck else 1) for stage in range(4))
 
 
 PLANS = {
-    "resnet18": Plan(18, (2, 2, 2, 2), bottleneck=False),
-    "resnet34": Plan(34, (3, 4, 6, 3), bottleneck=False),
-    "resnet50": Plan(50, (3, 4, 6, 3)),
-    "resnet101": Plan(101, (3, 4, 23, 3)),
-    "resnet152": Plan(152, (3, 8, 36, 3)),
-    "resnext50_32x4d": Plan(50, (3, 4, 6, 3), groups=32, width=4),
-    "resnext101_32x8d": Plan(101, (3, 4, 23, 3), groups=32, width=8),
-    "resnext101_64x4d": Plan(101, (3, 4, 23, 3), groups=64, width=4),
-    "wide_resnet50_2": Plan(50, (3, 4, 6, 3), width=128),
-    "wide_resnet101_2": Plan(101, (3, 4, 23, 3), width=128),
+    "resnet18": ResNetPlan(18, (2, 2, 2, 2), bottleneck=False),
+    "resnet34": ResNetPlan(34, (3, 4, 6, 3), bottleneck=False),
+    "resnet50": ResNetPlan(50, (3, 4, 6, 3)),
+    "resnet101": ResNetPlan(101, (3, 4, 23, 3)),
+    "resnet152": ResNetPlan(152, (3, 8, 36, 3)),
+    "resnext50_32x4d": ResNetPlan(50, (3, 4, 6, 3), groups=32, width=4),
+    "resnext101_32x8d": ResNetPlan(101, (3, 4, 23, 3), groups=32, width=8),
+    "resnext101_64x4d": ResNetPlan(101, (3, 4, 23, 3), groups=64, width=4),
+    "wide_resnet50_2": ResNetPlan(50, (3, 4, 6, 3), width=128),
+    "wide_resnet101_2": ResNetPlan(101, (3, 4, 23, 3), width=128),
 }
 
 
@@ -60,7 +60,7 @@ class _Unit:
     Attributes:
         stage: 0 for the stem, then 1 to 4.
         block: in the stage, from 0.
-        part: which of the block's convolutions, from 1; 0 for the shortcut.
+        part: index of the convolution in the block, from 1; 0 for the shortcut.
         shape: of the convolution's weight: (out, in of a group, height, width).
     """
 
@@ -71,9 +71,9 @@ class _Unit:
 
 
 def detectron2_layout(name: str, in_channels: int = 3) -> Shapes:
-    """Detectron2's: ``BasicStem``, ``BasicBlock`` and ``BottleneckBlock`` of its ``modeling/backbone/resnet.py``.
+    """Detectron2's layout: ``BasicStem``, ``BasicBlock``, ``BottleneckBlock`` of ``modeling/backbone/resnet.py``.
 
-    Its convolutions hold their norm, and stages are called after the feature maps: res2 to res5.
+    Its convolutions contain their norms, and stages are named after the feature maps, res2 to res5.
     """
     layout: dict[str, tuple[int, ...]] = {}
     for unit in _units(PLANS[name], in_channels):
@@ -84,7 +84,7 @@ def detectron2_layout(name: str, in_channels: int = 3) -> Shapes:
 
 
 def openmmlab_layout(name: str, in_channels: int = 3) -> Shapes:
-    """OpenMMLab's ``ResNet`` and ``ResNeXt`` of style "pytorch", in mmdet and mmpretrain alike, in a detector."""
+    """The layout of OpenMMLab's ``ResNet`` and ``ResNeXt`` of style "pytorch" in a detector of mmdet or mmpretrain."""
     layout: dict[str, tuple[int, ...]] = {}
     for unit in _units(PLANS[name], in_channels):
         lead = "backbone." + (f"layer{unit.stage}.{unit.block}." if unit.stage else "")
@@ -103,7 +103,7 @@ def transformers_layout(name: str, in_channels: int = 3) -> Shapes:
     return layout
 
 
-def _units(plan: Plan, in_channels: int) -> Iterator[_Unit]:
+def _units(plan: ResNetPlan, in_channels: int) -> Iterator[_Unit]:
     yield _Unit(0, 0, 1, (STEM_WIDTH, in_channels, 7, 7))
     into = STEM_WIDTH
     for stage, (blocks, out) in enumerate(zip(plan.blocks, plan.channels, strict=True), start=1):

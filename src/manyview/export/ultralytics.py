@@ -1,4 +1,4 @@
-"""A folder for Ultralytics: a detector's YAML on its ``TorchVision`` module, and the weights of that module."""
+"""Export to Ultralytics: a folder with a detector's YAML on its ``TorchVision`` module, and that module's weights."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from pathlib import Path
 from torch import nn
 
 from manyview.backbones import Backbone
-from manyview.export.base import Format, other_channels, resnet_of
+from manyview.export.base import ExportFormat, other_channels, resnet_of
 from manyview.export.checking import Check, compare_maps, probe, require_layout, require_values, shapes_of
+from manyview.export.plain_weights import own_weights, read_state, write_state
 from manyview.export.resnet_layouts import PLANS
-from manyview.export.state_files import own_weights, read_state, write_state
 from manyview.runs import atomic_write
 
 WEIGHTS, MODEL = "backbone.pt", "yolo.yaml"
-# The module holds torchvision's layers without the last two, the pooling and the classifier, by their number.
+# The module numbers torchvision's layers, without the last two, pooling and classifier.
 _LAYERS = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 _TRUNCATED = 2
 
 
-class UltralyticsFormat(Format):
+class UltralyticsFormat(ExportFormat):
     """Weights of torchvision's layers as Ultralytics' ``TorchVision`` module numbers them (8.3.59 and later).
 
-    Its ``ResNetLayer`` is no choice: it has SiLU where these networks were trained with ReLU.
+    Its ``ResNetLayer`` is not suitable: it has SiLU, whereas these networks were trained with ReLU.
     """
 
     name = "ultralytics"
@@ -31,7 +31,7 @@ class UltralyticsFormat(Format):
     about = "ResNets; a folder with a YOLO detector's YAML and the weights for it"
 
     def refusal(self, backbone: Backbone) -> str | None:
-        """Its module takes torchvision's networks, for three channels."""
+        """Its module supports torchvision's networks, for three channels."""
         if resnet_of(backbone) is None:
             return (
                 f"Ultralytics takes torchvision's networks, and {backbone.name} is none; export a ResNet to it, or "
@@ -45,7 +45,7 @@ class UltralyticsFormat(Format):
         atomic_write(target / MODEL, _yaml(resnet_of(backbone) or ""))
 
     def check(self, backbone: Backbone, target: Path, size: tuple[int, int] | None) -> Check:
-        """Load into torchvision's layers, put together as the module does, strictly."""
+        """Load strictly into torchvision's layers, arranged as in the module."""
         from torchvision.models import get_model
 
         layers = list(get_model(resnet_of(backbone) or "", weights=None).children())[:-_TRUNCATED]
@@ -60,7 +60,7 @@ class UltralyticsFormat(Format):
         return Check(matched, matched, "weights", *difference, reader)
 
     def lines(self, backbone: Backbone, out: str) -> str:
-        """A trainer that puts the weights in, and does what Ultralytics leaves out or changes."""
+        """Code of a trainer that loads the weights, normalizes, and restores the settings of the norms."""
         return f"""import torch
 from torch import nn
 from torchvision.transforms import Normalize
@@ -95,7 +95,7 @@ def to_numbers(name: str) -> str:
 
 
 def _yaml(name: str) -> str:
-    """A detector on the last three stages: a path down, a path up, and Ultralytics' detection head."""
+    """YAML of a detector on the last three stages: top-down path, bottom-up path, Ultralytics' detection head."""
     widths = PLANS[name].channels
     fine, middle, coarse = (
         f"[{width}, {_LAYERS.index(f'layer{stage}') + 1}]" for stage, width in enumerate(widths[1:], start=2)

@@ -1,13 +1,17 @@
-"""Pixels in: lists of files, decoding, loading."""
+"""Image files: listing, decoding, loading in worker processes."""
 
 from __future__ import annotations
 
-from manyview.images.decode import EncodedImage, decode_image, open_image
+from manyview.images.bands import BandImage, open_image
+from manyview.images.decode import EncodedImage, decode_image
 from manyview.images.files import ImageFiles, find_images
-from manyview.images.open import open_photograph
 from manyview.images.unreadable import Unreadable, UnreadableImage
 
+open_photograph = open_image
+"""The former name of ``open_image``."""
+
 __all__ = [
+    "BandImage",
     "EncodedImage",
     "ImageFiles",
     "Unreadable",

@@ -1,4 +1,4 @@
-"""Images of any number of bands, of 8 or 16 bits: multi-band TIFF, NumPy arrays, and ordinary formats that fit."""
+"""Images of any number of bands, 8 or 16 bits each: multi-band TIFF, NumPy arrays, and common formats."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BufferedReader, BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Shaped, UInt8, UInt16
 
-from manyview.images.decode import ORIENTATION, open_with_pillow, orientation
+from manyview.images.decode import ORIENTATION, EncodedImage, open_rgb, open_with_pillow, orientation
 from manyview.images.unreadable import UnreadableImage, readable, reasons
 
 Stream = BytesIO | BufferedReader
-Values = Shaped[np.ndarray, "height width bands"]  # as they are stored, but upright and with the bands last
+Values = Shaped[np.ndarray, "height width bands"]  # as stored, but upright and with the bands last
 Bands = UInt8[np.ndarray, "height width bands"] | UInt16[np.ndarray, "height width bands"]
 
-# tifffile remarks on odd metadata, which is none of the user's business where the pixels are sound.
+# tifffile logs remarks on unusual metadata, which do not matter where the pixels are intact.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 _WHITE_IS_ZERO = 0
@@ -32,7 +32,7 @@ _BAND_MODES = ("1", "L", "LA", "RGB", "RGBA", "RGBX", "I;16", "I;16L", "I;16B", 
 
 @dataclass(frozen=True)
 class BandImage:
-    """A decoded image of several bands, with the attributes of ``open_image``'s."""
+    """A decoded multi-band image, with the interface of ``EncodedImage``."""
 
     pixels: Bands
 
@@ -47,40 +47,59 @@ class BandImage:
         return self.pixels.shape[1]
 
     def decode(self, shrink: int = 1) -> Bands:
-        """The pixels, always in full size: none of these formats is decoded faster at a reduced one."""
+        """The pixels, always at full size: none of these formats decodes faster at a reduced one."""
         return self.pixels
 
 
+def open_image(
+    source: bytes | Path, bands: Literal["rgb"] | int = "rgb", *, max_pixels: int = 200_000_000
+) -> EncodedImage | BandImage:
+    """Open an image: its size, and by its method ``decode`` its pixels.
+
+    Args:
+        source: encoded bytes, or the file that holds them.
+        bands: "rgb" for whatever converts to 8-bit RGB, or the number of bands that the file must hold.
+        max_pixels: an image with more pixels is refused before anything is decoded. Of TIFF and WebP read as RGB,
+            Pillow also refuses more than twice its own ``Image.MAX_IMAGE_PIXELS`` (179 million together).
+
+    Raises:
+        UnreadableImage: the source is no such image; ``.reason`` says why.
+    """
+    if bands == "rgb":
+        return open_rgb(source, max_pixels=max_pixels)
+    return open_bands(source, bands, max_pixels=max_pixels)
+
+
 def open_bands(source: bytes | Path, bands: int, *, max_pixels: int = 200_000_000) -> BandImage:
-    """``decode_bands``, with the result in the form of ``open_image``."""
+    """Decode an image as ``decode_bands`` does, with the interface of ``open_image``."""
     return BandImage(decode_bands(source, bands, max_pixels=max_pixels))
 
 
 def decode_bands(source: bytes | Path, bands: int, *, max_pixels: int = 200_000_000) -> Bands:
-    """Decode an image of so many bands to upright 8-bit or 16-bit pixels.
+    """Decode an image with a given number of bands to upright 8-bit or 16-bit pixels.
 
     - TIFF: samples of a pixel side by side or in planes, or one band a page; tiles or strips, either byte order,
       uncompressed, Deflate, PackBits or LZMA. LZW and others need the package imagecodecs, but for 8-bit files of up to
       four bands. Where the first page holds all bands, it alone counts.
     - ``.npy``: (height, width, bands), (bands, height, width), or (height, width) for one band. Never unpickled.
-    - PNG and other pictures that have just so many bands: gray, gray with alpha, RGB, RGB with alpha.
+    - PNG and other formats whose images have exactly that many bands: gray, gray with alpha, RGB, RGB with alpha.
 
-    Unsigned values of 8 and 16 bits stay as they are, so that 12 bits kept in 16 stay small numbers. Black and white
+    Unsigned values of 8 and 16 bits stay as they are, so 12 bits stored in 16 stay small numbers. Bilevel images
     become 0 and 255. Floating-point values must lie within 0 to 1 and become 16 bits, rounded. All others (signed,
     32 bits, floating point beyond 0 to 1) have no defined white and are refused. Where TIFF says that 0 is white,
     values are inverted.
 
     Args:
         source: encoded bytes, or the file that holds them.
-        bands: how many bands it must have, at least 1.
+        bands: number of bands that the image must have, at least 1.
         max_pixels: an image with more pixels is refused from its header, before anything is decoded. An image takes
-            at most height x width x bands x 2 bytes in the end, and some three times that on the way.
+            at most height x width x bands x 2 bytes in the end, and about three times that while it is decoded.
 
     Returns:
-        An array of its own, uint8 (white is 255) or uint16 (white is 65535); not always contiguous.
+        A new array, uint8 (white is 255) or uint16 (white is 65535); not always contiguous.
 
     Raises:
-        UnreadableImage: there is no whole image of that kind in the source; ``.reason`` says why.
+        UnreadableImage: the source holds no complete image with these bands; ``.reason`` says why.
     """
     where = None if isinstance(source, bytes) else str(source)
     with reasons(where), _opened(source) as stream:
@@ -101,7 +120,7 @@ def full_scale(dtype: np.dtype) -> int:
 
 
 def same_depth(images: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Images of 8 and of 16 bits that are to be stacked: those of 8 bits scaled up (x 257) where there are both."""
+    """Bring images to one depth so that they can be stacked: 8 bits scaled up (x 257) where there are 16 bits too."""
     if len({image.dtype for image in images}) < 2:
         return list(images)
     return [image * np.uint16(257) if image.dtype == np.uint8 else image for image in images]
@@ -109,7 +128,7 @@ def same_depth(images: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 @contextlib.contextmanager
 def _opened(source: bytes | Path) -> Iterator[Stream]:
-    """The source as a stream; a file is not read at once, as one that is too large is refused from its header."""
+    """The source as a stream; a file is not read at once, since one that is too large is refused from its header."""
     if isinstance(source, bytes):
         yield BytesIO(source)
         return
@@ -120,10 +139,10 @@ def _opened(source: bytes | Path) -> Iterator[Stream]:
 
 
 def _read_npy(stream: Stream, bands: int, max_pixels: int) -> Values:
-    """A NumPy array in its own format.
+    """Read a ``.npy`` file.
 
     Raises:
-        UnreadableImage: it holds objects, is too short, or has another shape or kind of numbers.
+        UnreadableImage: it holds objects, is truncated, or has another shape or an unknown type of numbers.
     """
     shape, columns_first, dtype = _npy_header(stream)
     if dtype.hasobject:
@@ -151,10 +170,10 @@ def _npy_header(stream: Stream) -> tuple[tuple[int, ...], bool, np.dtype]:
 
 
 def _read_tiff(stream: Stream, bands: int, max_pixels: int) -> Values:
-    """A TIFF file's first page, or where its pages hold one band each, all of them.
+    """Read a TIFF file's first page, or all pages where they hold one band each.
 
     Raises:
-        UnreadableImage: another number of bands, or of a kind or compression that cannot be read.
+        UnreadableImage: another number of bands, or a color model or compression that cannot be read.
     """
     from tifffile import TiffFile
 
@@ -167,7 +186,7 @@ def _read_tiff(stream: Stream, bands: int, max_pixels: int) -> Values:
     stream.seek(0)
     try:
         open_with_pillow(stream.read())
-    except Exception:  # Pillow does not know it, either
+    except Exception:  # Pillow cannot read it either
         raise UnreadableImage(obstacle) from None
     stream.seek(0)
     return _read_picture(stream, bands, max_pixels)
@@ -183,12 +202,12 @@ def _tiff_values(file: Any, bands: int, max_pixels: int) -> Values:
         axis = _find_bands(part.shape, bands)
     _check_size(part.shape, axis, max_pixels)
     end = file.filehandle.size
-    places = [place for page in pages if page for place in zip(page.dataoffsets, page.databytecounts, strict=False)]
-    if getattr(part, "dataoffset", None) is not None:  # all pages' pixels in one piece, whatever their directories say
-        places.append((part.dataoffset, part.nbytes))
-    if any(offset + count > end for offset, count in places):
+    pieces = [piece for page in pages if page for piece in zip(page.dataoffsets, page.databytecounts, strict=False)]
+    if getattr(part, "dataoffset", None) is not None:  # all pages in one piece, whatever their directories say
+        pieces.append((part.dataoffset, part.nbytes))
+    if any(offset + count > end for offset, count in pieces):
         raise UnreadableImage("truncated file")
-    # One thread: the loader's processes share the cores already.
+    # One thread, since the loader's processes already use all cores.
     values = np.moveaxis(part.asarray(maxworkers=1).reshape(_three(part.shape)), axis, 2)
     if page.photometric == _WHITE_IS_ZERO:
         values = 1 - values if values.dtype.kind == "f" else ~values
@@ -197,11 +216,11 @@ def _tiff_values(file: Any, bands: int, max_pixels: int) -> Values:
 
 
 def _obstacle(page: Any) -> str | None:
-    """Why tifffile cannot read a page's pixels, if so."""
+    """Why tifffile cannot read a page's pixels; None where it can."""
     from tifffile import TIFF
 
     if page.photometric not in _PLAIN:
-        return f"colors of the kind {getattr(page.photometric, 'name', page.photometric)}, which are no bands"
+        return f"the color model {getattr(page.photometric, 'name', page.photometric)}, whose channels are no bands"
     if page.compression not in TIFF.DECOMPRESSORS or page.predictor not in TIFF.UNPREDICTORS:
         name = getattr(page.compression, "name", page.compression)
         return f"TIFF compression {name}, which needs the package imagecodecs"
@@ -211,7 +230,7 @@ def _obstacle(page: Any) -> str | None:
 
 
 def _read_picture(stream: Stream, bands: int, max_pixels: int) -> Values:
-    """A picture in one of the ordinary formats.
+    """Read an image in one of the common formats with Pillow.
 
     Raises:
         UnreadableImage: unknown format, or another number of bands.
@@ -220,15 +239,15 @@ def _read_picture(stream: Stream, bands: int, max_pixels: int) -> Values:
     image = open_with_pillow(data)
     _check_size((image.height, image.width, bands), 2, max_pixels)
     image.load()
-    turn = orientation(image)  # asked only now: of a TIFF, Pillow has turned the pixels itself
-    if image.format == "PNG" and data[24] == 16 and data[25] in _COLORED:  # of whose 16 bits Pillow has kept 8
+    turn = orientation(image)  # after loading, in which Pillow rotates the pixels of a TIFF itself
+    if image.format == "PNG" and data[24] == 16 and data[25] in _COLORED:  # Pillow keeps 8 of its 16 bits
         values = _deep_png(data)
     elif image.mode in ("P", "PA"):
         values = np.array(image.convert("RGBA" if image.has_transparency_data else "RGB"))
     elif image.mode in _BAND_MODES:
         values = np.array(image)
     else:
-        raise UnreadableImage(f"colors of the kind {image.mode}, which are no bands")
+        raise UnreadableImage(f"the color model {image.mode}, whose channels are no bands")
     _check_dtype(values.dtype)
     values = values.reshape(_three(values.shape))
     if values.shape[2] != bands:
@@ -237,42 +256,42 @@ def _read_picture(stream: Stream, bands: int, max_pixels: int) -> Values:
 
 
 def _deep_png(data: bytes) -> Values:
-    """RGB or RGBA of 16 bits each, of a file that is known to be sound."""
+    """Decode a 16-bit RGB or RGBA PNG, of a file that is known to be intact."""
     import cv2
 
     values = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED))
-    return values[..., [2, 1, 0, 3][: values.shape[2]]]  # from blue, green, red
+    return values[..., [2, 1, 0, 3][: values.shape[2]]]  # from BGR
 
 
 def _check_dtype(dtype: np.dtype) -> None:
-    """Refuse numbers of which it is not known which is white.
+    """Refuse types whose value of white is unknown.
 
     Raises:
-        UnreadableImage: they are neither bits, unsigned of 8 or 16 bits, nor floating-point.
+        UnreadableImage: neither boolean, unsigned with 8 or 16 bits, nor floating-point.
     """
     if dtype.kind not in "buf" or (dtype.kind == "u" and dtype.itemsize > 2):
         raise UnreadableImage(f"values of type {dtype.name}, whose white is unknown")
 
 
 def _three(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """A shape with three axes, if ones can be left out or added at its end."""
+    """A shape with three axes, if axes of length 1 can be removed, or added at its end."""
     shape = (*shape, 1) if len(shape) == 2 else shape
     while len(shape) > 3 and 1 in shape:
-        place = shape.index(1)
-        shape = shape[:place] + shape[place + 1 :]
+        axis = shape.index(1)
+        shape = shape[:axis] + shape[axis + 1 :]
     return shape
 
 
 def _find_bands(shape: tuple[int, ...], bands: int) -> int:
     """The axis of the bands: the last of three, or the first."""
     three = _three(shape)
-    places = [axis for axis in (2, 0) if len(three) == 3 and three[axis] == bands]
-    told = " x ".join(map(str, shape))
-    if not places:
-        raise UnreadableImage(f"shape {told}, which has no axis of {bands} bands")
-    if len(places) == 2 and bands > 1:
-        raise UnreadableImage(f"shape {told}, in which either end may be the {bands} bands")
-    return places[0]
+    axes = [axis for axis in (2, 0) if len(three) == 3 and three[axis] == bands]
+    found = " x ".join(map(str, shape))
+    if not axes:
+        raise UnreadableImage(f"shape {found}, which has no axis of {bands} bands")
+    if len(axes) == 2 and bands > 1:
+        raise UnreadableImage(f"shape {found}, in which either end may be the {bands} bands")
+    return axes[0]
 
 
 def _check_size(shape: tuple[int, ...], axis: int, max_pixels: int) -> None:
@@ -286,7 +305,7 @@ def _check_size(shape: tuple[int, ...], axis: int, max_pixels: int) -> None:
 
 
 def _upright(values: Values, turn: int) -> Shaped[np.ndarray, "rows columns bands"]:
-    """Undo the orientation that EXIF, or TIFF itself, names."""
+    """Apply the orientation given by EXIF or by TIFF itself."""
     if turn in (5, 6, 7, 8):
         values = values.swapaxes(0, 1)
     if turn in (2, 3, 6, 7):
@@ -297,7 +316,7 @@ def _upright(values: Values, turn: int) -> Shaped[np.ndarray, "rows columns band
 
 
 def _to_depth(values: Values) -> Bands:
-    """Values of a kind that ``_check_dtype`` lets through, as 8 or 16 bits of this machine's byte order."""
+    """Values of a type that ``_check_dtype`` accepts, as 8 or 16 bits in this machine's byte order."""
     if values.dtype == bool:
         return values * np.uint8(255)
     if values.dtype.kind == "f":

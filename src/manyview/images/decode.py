@@ -1,4 +1,4 @@
-"""Decoding: encoded files to upright 8-bit RGB pixels, or one short reason why not."""
+"""Decoding of image files to upright 8-bit RGB pixels, or a short reason why it fails."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from PIL import (
 from manyview.images.unreadable import UnreadableImage, readable, reasons
 
 # Pillow's readers by signature. Image.open is avoided for two reasons: it applies Pillow's process-wide pixel limit
-# where ours must govern, and it would try some forty other formats on whatever a user calls .jpg.
+# instead of ours, and it would try about forty other formats on any file that is named .jpg.
 _READERS: dict[bytes, type[ImageFile.ImageFile]] = {
     b"\xff\xd8\xff": JpegImagePlugin.JpegImageFile,
     b"\x89PNG\r\n\x1a\n": PngImagePlugin.PngImageFile,
@@ -47,16 +47,16 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
 }
 _WIDTH, _HEIGHT, _BITS_PER_SAMPLE, _PHOTOMETRIC = 256, 257, 258, 262  # TIFF tags
 _WHITE_IS_ZERO = 0  # a value of the last
-ORIENTATION = 0x0112  # a tag of EXIF, and of TIFF
-_LYING = 5  # orientations from here on exchange width and height
+ORIENTATION = 0x0112  # tag of EXIF and TIFF
+_TRANSPOSED = 5  # orientations from here on exchange width and height
 
 
 class EncodedImage:
-    """An image whose header has been read, and whose pixels have not been decoded yet.
+    """An image whose header has been read and whose pixels have not been decoded yet.
 
     Attributes:
-        width: in pixels, upright.
-        height: likewise.
+        width: in pixels, of the upright image.
+        height: in pixels, of the upright image.
     """
 
     def __init__(self, data: bytes, where: str | None, max_pixels: int) -> None:
@@ -71,7 +71,7 @@ class EncodedImage:
             else:
                 image = self._image = open_with_pillow(data)
                 width, height = image.size
-                if isinstance(image, TiffImagePlugin.TiffImageFile):  # whose size may be upright already
+                if isinstance(image, TiffImagePlugin.TiffImageFile):  # whose size may be that of the upright image
                     width, height = image.tag_v2[_WIDTH], image.tag_v2[_HEIGHT]
                 self._orientation = orientation(image)
             if width * height > max_pixels:
@@ -80,17 +80,18 @@ class EncodedImage:
         self.width, self.height = upright(width, height, self._orientation)
 
     def decode(self, shrink: int = 1) -> UInt8[np.ndarray, "height width 3"]:
-        """The pixels, as ``decode_image`` says; to be called once.
+        """Decode the pixels as ``decode_image`` does; may be called once.
 
         Args:
-            shrink: 1, 2, 4 or 8: each side comes out so many times smaller, rounded up. A JPEG is decoded so, at a part
-                of the cost (scaling in the DCT domain); other formats are averaged after decoding, which saves memory.
+            shrink: 1, 2, 4 or 8, by which each side is divided, rounded up. A JPEG is decoded at the reduced size, at a
+                part of the cost (scaling in the DCT domain); other formats are averaged after decoding, which saves
+                memory.
 
         Returns:
-            A writable array of its own, values 0 to 255.
+            A new writable array, values 0 to 255.
 
         Raises:
-            UnreadableImage: there is no whole image in the source; ``.reason`` says why.
+            UnreadableImage: the source holds no complete image; ``.reason`` says why.
         """
         assert shrink in (1, 2, 4, 8), f"no JPEG can be decoded at 1/{shrink} of its size"
         turn = _TURNS.get(self._orientation)
@@ -99,7 +100,7 @@ class EncodedImage:
             try:
                 pixels = simplejpeg.decode_jpeg(self._data, "RGB", min_width=width, min_height=height)
                 return pixels if turn is None else turn(pixels)
-            except (ValueError, MemoryError):  # an odd or a damaged file, on which Pillow has the last word
+            except (ValueError, MemoryError):  # an unusual or damaged file, which only Pillow may read
                 with reasons(self._where):
                     self._image = open_with_pillow(self._data)
         with reasons(self._where):
@@ -109,23 +110,22 @@ class EncodedImage:
     def _decode_with_pillow(self, shrink: int) -> UInt8[np.ndarray, "height width 3"]:
         image = self._image
         if shrink > 1 and isinstance(image, JpegImagePlugin.JpegImageFile):
-            # Pillow takes the largest scale that is no smaller than asked, and counts without the rounding up.
+            # Pillow takes the largest scale that is no smaller than requested, and computes sizes without rounding up.
             image.draft(None, (self._stored[0] // shrink, self._stored[1] // shrink))
             shrink = 1
         image.load()
-        # As Pillow loads a TIFF, it may turn the pixels itself, and forgets the orientation then.
+        # When Pillow loads a TIFF it may rotate the pixels itself; the orientation is then removed.
         self._turned = orientation(image) == 1
         rgb = to_rgb(image)
         return np.array(rgb if shrink == 1 else rgb.reduce(shrink))
 
 
-def open_image(source: bytes | Path, *, max_pixels: int = 200_000_000) -> EncodedImage:
-    """Read an image's header, which gives its size.
+def open_rgb(source: bytes | Path, *, max_pixels: int = 200_000_000) -> EncodedImage:
+    """Read the header of an image that converts to RGB; see ``manyview.images.open_image``.
 
     Args:
         source: encoded bytes, or the file that holds them.
-        max_pixels: an image with more pixels is refused from its header, before anything is decoded. In TIFF and
-            WebP, Pillow also refuses more than twice its own ``Image.MAX_IMAGE_PIXELS`` (179 million together).
+        max_pixels: an image with more pixels is refused from its header, before anything is decoded.
 
     Raises:
         UnreadableImage: the source is no image; ``.reason`` says why.
@@ -137,11 +137,11 @@ def open_image(source: bytes | Path, *, max_pixels: int = 200_000_000) -> Encode
 def decode_image(source: bytes | Path, *, max_pixels: int = 200_000_000) -> UInt8[np.ndarray, "height width 3"]:
     """Decode a JPEG, PNG, WebP, BMP, TIFF or GIF (first frame or page) to upright 8-bit RGB.
 
-    - EXIF orientation is applied; one that is damaged counts as upright. Color profiles are not applied.
-    - Transparent pixels are laid over white, as a viewer shows them: the color under them is often rubbish.
-    - CMYK is converted without a profile, in the inverted sense for JPEG, as Adobe and all others write it.
+    - EXIF orientation is applied; a damaged one counts as upright. Color profiles are not applied.
+    - Transparent pixels are composited over white, as viewers show them: the color under them is often meaningless.
+    - CMYK is converted without a profile; in JPEG its values are inverted, as Adobe and all others write them.
     - 16-bit and 12-bit gray is scaled to 8 bits and rounded (x / 257 for 16 bits). Of 16-bit color Pillow keeps the
-      upper byte, which is within one level of that.
+      high byte, which is within one level of that.
     - Floating-point gray must lie within 0 to 1, or else within 0 to 255; 32-bit integers within 0 to 65535.
 
     Args:
@@ -149,17 +149,17 @@ def decode_image(source: bytes | Path, *, max_pixels: int = 200_000_000) -> UInt
         max_pixels: as for ``open_image``.
 
     Returns:
-        A writable array of its own, values 0 to 255.
+        A new writable array, values 0 to 255.
 
     Raises:
-        UnreadableImage: there is no whole image in the source; ``.reason`` says why. A file that was cut off is
+        UnreadableImage: the source holds no complete image; ``.reason`` says why. A truncated file is
             refused even where a decoder could fill the rest with gray.
     """
-    return open_image(source, max_pixels=max_pixels).decode()
+    return open_rgb(source, max_pixels=max_pixels).decode()
 
 
 def _is_common_jpeg(data: bytes) -> bool:
-    """Whether simplejpeg gives its colors as they are meant to be, which it does not for CMYK."""
+    """Whether simplejpeg decodes the colors correctly, which it does not for CMYK."""
     if not data.startswith(b"\xff\xd8\xff"):
         return False
     try:
@@ -169,12 +169,12 @@ def _is_common_jpeg(data: bytes) -> bool:
 
 
 def _has_exif(data: bytes) -> bool:
-    """Whether a JPEG has an EXIF block, from a walk over the segments before its pixels."""
-    place = 2
-    while data[place : place + 1] == b"\xff" and data[place + 1 : place + 2] != b"\xda":
-        if data[place + 1 : place + 2] == b"\xe1" and data[place + 4 : place + 10] == b"Exif\x00\x00":
+    """Whether a JPEG has an EXIF segment before its pixels."""
+    start = 2
+    while data[start : start + 1] == b"\xff" and data[start + 1 : start + 2] != b"\xda":
+        if data[start + 1 : start + 2] == b"\xe1" and data[start + 4 : start + 10] == b"Exif\x00\x00":
             return True
-        place += 2 + max(int.from_bytes(data[place + 2 : place + 4], "big"), 2)
+        start += 2 + max(int.from_bytes(data[start + 2 : start + 4], "big"), 2)
     return False
 
 
@@ -184,15 +184,15 @@ def _read_file(path: Path) -> bytes:
 
 
 def open_with_pillow(data: bytes) -> ImageFile.ImageFile:
-    """An encoded file's header, by the reader that its first bytes ask for.
+    """Read an encoded file's header with the reader for its first bytes.
 
     Raises:
-        UnreadableImage: no reader, or a file that is cut off.
+        UnreadableImage: unknown format, or a truncated file.
     """
     if not data:
         raise UnreadableImage("empty file")
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        if len(data) < 8 + int.from_bytes(data[4:8], "little"):  # its reader would give a shorter animation
+        if len(data) < 8 + int.from_bytes(data[4:8], "little"):  # its reader would return a shorter animation
             raise UnreadableImage("truncated file")
         return WebPImagePlugin.WebPImageFile(io.BytesIO(data))
     for signature, reader in _READERS.items():
@@ -202,23 +202,23 @@ def open_with_pillow(data: bytes) -> ImageFile.ImageFile:
 
 
 def orientation(image: Image.Image) -> int:
-    """EXIF's number from 1 to 8: 1 for upright, and where none is given, it is damaged or unknown."""
+    """EXIF's orientation, 1 to 8: 1 for upright, and where it is missing, damaged or unknown."""
     try:
         number = int(image.getexif().get(ORIENTATION, 1))
-    except Exception:  # damaged EXIF beside sound pixels
+    except Exception:  # damaged EXIF, intact pixels
         return 1
     return number if 1 <= number <= 8 else 1
 
 
 def upright(width: int, height: int, number: int) -> tuple[int, int]:
-    """Width and height of the turned pixels, of those that are stored."""
-    return (height, width) if number >= _LYING else (width, height)
+    """Width and height of the upright image, from those stored."""
+    return (height, width) if number >= _TRANSPOSED else (width, height)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """An image of any of Pillow's modes as RGB; the very image if it is RGB.
+    """Convert an image of any of Pillow's modes to RGB; the same object if it is RGB already.
 
-    Transparent pixels are laid over white; more than 8 bits are scaled, as ``decode_image`` says.
+    Transparent pixels are composited over white; more than 8 bits are scaled, as ``decode_image`` says.
 
     Raises:
         UnreadableImage: its colors are in LAB, or its white is unknown.
@@ -243,6 +243,6 @@ def _gray_to_8_bits(image: Image.Image) -> Image.Image:
     if not (low >= 0 and high <= top):  # "not", so that NaN is refused too
         raise UnreadableImage(f"pixel values from {low:g} to {high:g}, whose white is unknown")
     shares = values / np.float32(top)
-    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # which Pillow heeds for 8 bits only
+    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # which Pillow applies to 8 bits only
         shares = 1 - shares
     return Image.fromarray((shares * 255 + 0.5).astype(np.uint8))

@@ -1,4 +1,4 @@
-"""Which images there are: a folder's images in a stable order, held in one flat buffer."""
+"""Listing of image files: names below a folder in a stable order, stored in one flat buffer."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ ARRAY_EXTENSIONS = frozenset({".npy"})
 class ImageFiles:
     """Names of image files below one folder, as a sequence.
 
-    The names lie in one byte buffer instead of a list of strings: loader processes then share its memory, where the
-    reference counts of millions of string objects would copy it into each of them, and pickling is one block copy.
+    The names are stored in one byte buffer instead of a list of strings, so that loader processes share its memory:
+    reference counts of millions of string objects would copy it into each of them. Pickling is one block copy.
 
     Args:
         root: folder to which the names are relative.
-        names: relative names with forward slashes, in the order in which they are to be numbered.
+        names: relative names with forward slashes, in index order.
     """
 
     root: Path
@@ -57,11 +57,11 @@ class ImageFiles:
         return f"ImageFiles({str(self.root)!r}, {len(self)} images)"
 
     def path(self, index: int) -> Path:
-        """Where image ``index`` lies."""
+        """Path of image ``index``."""
         return self.root / self[index]
 
     def fingerprint(self) -> str:
-        """SHA-256, in hexadecimal, over names and sizes in bytes: other images give another one."""
+        """SHA-256 over names and file sizes, in hexadecimal."""
         digest = hashlib.sha256()
         for name in self:
             digest.update(os.fsencode(name) + b"\0%d\n" % _size(self.root / name))
@@ -69,21 +69,22 @@ class ImageFiles:
 
 
 def find_images(root: Path, list_file: Path | None = None, *, arrays: bool = False) -> ImageFiles:
-    """Find the images of a folder, or check those that a list names.
+    """Find the images of a folder, or check those named by a list.
 
-    Searched recursively, links to folders included, each real folder once. A file counts by its extension (JPEG, PNG,
-    WebP, BMP, TIFF, GIF; upper or lower case), whether it can be read or not; so does a folder named like an image.
-    Hidden files and folders do not. The order is that of the names' bytes, whatever the file system or the list says.
+    The search is recursive and follows links to folders, each real folder once. A file counts by its extension (JPEG,
+    PNG, WebP, BMP, TIFF, GIF; upper or lower case), whether it can be read or not; so does a folder named like an
+    image. Hidden files and folders do not. Names are sorted by their bytes, whatever the order of the file system or
+    the list.
 
     Args:
         root: the folder.
         list_file: a ``.txt`` with one name a line, or a ``.csv`` with the names in its column ``image``, or in its
-            first column where no such header is. Names are relative to ``root``; a name given twice counts once.
+            first column where there is no such header. Names are relative to ``root``; a name given twice counts once.
         arrays: whether NumPy arrays (.npy) count too, which only ``decode_bands`` reads.
 
     Raises:
-        UserError: the folder or list is missing, empty, unreadable or of the wrong kind, or the list names files that
-            are not there.
+        UserError: the folder or list is missing, empty, unreadable or of the wrong type, or the list names files that
+            do not exist.
     """
     check_folder(root)
     if list_file is not None:
@@ -93,13 +94,13 @@ def find_images(root: Path, list_file: Path | None = None, *, arrays: bool = Fal
         extensions = EXTENSIONS | ARRAY_EXTENSIONS if arrays else EXTENSIONS
         names = set(_search(root, extensions))
         if not names:
-            kinds = ", ".join(sorted(extension.lstrip(".") for extension in extensions))
-            raise UserError(f"no images in {root}: nothing below it ends in {kinds}")
+            endings = ", ".join(sorted(extension.lstrip(".") for extension in extensions))
+            raise UserError(f"no images in {root}: nothing below it ends in {endings}")
     return ImageFiles(root, sorted(names, key=os.fsencode))
 
 
 def check_folder(root: Path) -> None:
-    """Make sure that ``root`` is a folder.
+    """Check that ``root`` is a folder.
 
     Raises:
         UserError: it is missing, or is a file.
@@ -111,15 +112,15 @@ def check_folder(root: Path) -> None:
 
 
 def check_names(names: Iterable[str], root: Path, source: Path) -> list[str]:
-    """Names of images in plain relative form, in the order given.
+    """Normalize and check relative names of images, keeping their order.
 
     Args:
-        names: as a user wrote them in ``source``, relative to ``root``.
+        names: as written in ``source``, relative to ``root``.
         root: folder of the images.
         source: file that holds the names, for the message.
 
     Raises:
-        UserError: there are none, or some lead out of the folder, or some are not there.
+        UserError: there are none, some lie outside the folder, or some do not exist.
     """
     plain = [posixpath.normpath(name) for name in names]
     if not plain:
@@ -160,7 +161,7 @@ def _search(root: Path, extensions: Set[str]) -> Iterator[str]:
                 f"cannot search the folder {root / folder} ({error.strerror}): "
                 "permit reading it, or name the images to use in a list"
             ) from error
-        # Last in, first out: in reverse, so that of two ways to one folder the same one is always kept.
+        # A stack, so in reverse: of two paths to one folder always the same one is kept.
         for entry in sorted(entries, key=lambda entry: os.fsencode(entry.name), reverse=True):
             name = posixpath.join(folder, entry.name)
             if _is_folder(entry):
@@ -177,11 +178,11 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _read_list(file: Path) -> list[str]:
-    kind = file.suffix.lower()
-    if kind not in (".txt", ".csv"):
+    suffix = file.suffix.lower()
+    if suffix not in (".txt", ".csv"):
         raise UserError(f"the list {file} must end in .txt (one name a line) or .csv (names in the column image)")
     text = io.StringIO(read_text(file, "list of images", errors="surrogateescape"))  # as the file system's names
-    if kind == ".txt":
+    if suffix == ".txt":
         return [line.strip() for line in text if line.strip()]
     try:
         rows = [row for row in csv.reader(text, strict=True) if any(cell.strip() for cell in row)]
@@ -191,17 +192,17 @@ def _read_list(file: Path) -> list[str]:
     column = header.index("image") if "image" in header else 0
     names = rows[1:] if "image" in header else rows
     if any(len(row) <= column for row in names):
-        raise UserError(f"{file} has rows without a name in column {column + 1}: mend or remove them")
+        raise UserError(f"{file} has rows without a name in column {column + 1}: correct or remove them")
     return [row[column].strip() for row in names]
 
 
 def read_text(file: Path, what: str, errors: str = "strict") -> str:
-    """The UTF-8 text of a user's file.
+    """Read a UTF-8 text file.
 
     Args:
         file: the file.
-        what: what it is to be, for the message.
-        errors: how bytes that are not UTF-8 are met, as in ``bytes.decode``.
+        what: what the file should be, for the message.
+        errors: handling of bytes that are not UTF-8, as in ``bytes.decode``.
 
     Raises:
         UserError: it is missing, a folder, not UTF-8, or cannot be read.

@@ -1,4 +1,4 @@
-"""JPEGs whose bytes are read by one process, and which are decoded by another on its device."""
+"""Decoding of JPEGs on a device: worker processes read the bytes, the main process decodes them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from manyview.images.unreadable import quiet
 Encoded = UInt8[Tensor, " _"]
 RGB = UInt8[Tensor, "3 _ _"]
 
-_ADOBE_RGB = 0  # of Adobe's marker: the colors are not YCbCr
+_ADOBE_RGB = 0  # value of Adobe's marker: the colors are not YCbCr
 _PIXELS_AT_ONCE = 2**27  # decoded together: 0.4 GB
 _TURNS: dict[int, Callable[[Tensor], Tensor]] = {
     2: lambda image: image.flip(-1),
@@ -36,12 +36,12 @@ _TURNS: dict[int, Callable[[Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class JpegHeader:
-    """What has to be known of a JPEG before it is decoded.
+    """Size and orientation of a JPEG, known before it is decoded.
 
     Attributes:
-        width: in pixels, upright.
-        height: likewise.
-        orientation: EXIF's number for how the stored pixels lie, 1 for upright.
+        width: in pixels, of the upright image.
+        height: in pixels, of the upright image.
+        orientation: EXIF's orientation of the stored pixels, 1 for upright.
     """
 
     width: int
@@ -50,10 +50,10 @@ class JpegHeader:
 
 
 def read_jpeg(file: Path, *, max_pixels: int) -> tuple[bytes, JpegHeader] | None:
-    """The bytes of a whole JPEG of the common kind, which every decoder takes; None for any other file.
+    """Read the bytes of a complete YCbCr JPEG, which every decoder takes; None for any other file.
 
-    Others are files that cannot be read or are no JPEG, gray ones, CMYK, those of more than ``max_pixels``, and those
-    that do not end as a whole JPEG does: a decoder would fill what is missing with gray.
+    Others are files that cannot be read or are no JPEG, gray and CMYK images, those with more than ``max_pixels``, and
+    truncated ones, whose missing part a decoder would fill with gray.
     """
     try:
         data = file.read_bytes()
@@ -72,15 +72,15 @@ def read_jpeg(file: Path, *, max_pixels: int) -> tuple[bytes, JpegHeader] | None
 
 
 def decode_jpegs(files: Sequence[Encoded], headers: Sequence[JpegHeader], device: torch.device) -> Iterator[RGB | None]:
-    """Decode on a device: with nvJPEG on CUDA.
+    """Decode JPEGs on a device, with nvJPEG on CUDA.
 
     Args:
-        files: bytes in the host's memory, as ``read_jpeg`` gives them.
+        files: bytes in host memory, as ``read_jpeg`` returns them.
         headers: of these files.
-        device: where the pixels are to be; CUDA or the CPU.
+        device: CUDA or the CPU.
 
     Yields:
-        For each the upright pixels, or None where the device's decoder refused it.
+        For each file its upright pixels, or None where the device's decoder refused it.
     """
     first = 0
     while first < len(files):
@@ -93,10 +93,10 @@ def decode_jpegs(files: Sequence[Encoded], headers: Sequence[JpegHeader], device
 
 
 def check_device_decoding(device: torch.device) -> None:
-    """Decode a JPEG of a few pixels.
+    """Check that JPEGs can be decoded on a device, by decoding a small one.
 
     Raises:
-        UserError: it cannot be done on this device, or with this torchvision.
+        UserError: this device or this torchvision cannot decode them.
     """
     buffer = io.BytesIO()
     Image.new("RGB", (16, 16)).save(buffer, "JPEG")
@@ -115,7 +115,7 @@ def check_device_decoding(device: torch.device) -> None:
 def _decode_together(
     files: Sequence[Encoded], headers: Sequence[JpegHeader], device: torch.device
 ) -> Iterator[RGB | None]:
-    """In one call, or one by one where there is one among them that fails: it takes all others with it."""
+    """Decode in one call, or one by one if a file fails, since it makes the whole call fail."""
     try:
         images = _torchvision(files, device)
     except RuntimeError:
@@ -135,7 +135,7 @@ def _torchvision(files: Sequence[Encoded], device: torch.device) -> list[Tensor]
     from torchvision.io import ImageReadMode, decode_jpeg
 
     with warnings.catch_warnings():
-        # Deprecated since torchvision 0.29 for the sake of a package that few have yet.
+        # Deprecated since torchvision 0.29 in favor of a package that few have installed.
         warnings.simplefilter("ignore")
         images: list[Tensor] = decode_jpeg(list(files), mode=ImageReadMode.RGB, device=device)
     return images

@@ -1,4 +1,4 @@
-"""A loader's processes: how many, how they start, and that they end with the iteration, whatever ends it."""
+"""Data loading in worker processes, which end with the iteration however it ends."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from torch.utils.data import DataLoader, Dataset
 
 from manyview.runtime import core_count, keep_freed_memory, use_one_thread
 
-_KEPT = (2**25, 2**26)  # bytes of a block and in all; what glibc comes to by itself
-_MOST = 16  # processes, unless more are asked for
-_NICENESS = 19  # the most there is
+_KEPT = (2**25, 2**26)  # bytes of a block and in all; what glibc arrives at by itself
+_MOST = 16  # processes, unless more are requested
+_NICENESS = 19  # the maximum
 
 
 def worker_count(asked: int | None) -> int:
-    """Loader processes: as asked, else one for each core that this process may use, at most 16."""
+    """Number of loader processes: as requested, else one for each core available to this process, at most 16."""
     return asked if asked is not None else min(core_count(), _MOST)
 
 
 def load_in_workers(dataset: Dataset[Any], *, workers: int | None, pin: bool, **how: Any) -> Loading:
-    """A data set's items or batches in order, made ahead by other processes, which start at once.
+    """Load a data set's items or batches in order, prefetched by worker processes that start immediately.
 
     Args:
-        dataset: what is loaded.
-        workers: processes, 0 for none; None: by cores. What is loaded does not depend on it.
-        pin: whether batches go to an accelerator: they then lie in page-locked memory, from which it copies faster.
-            Otherwise the processes leave their cores to the network that computes there.
-        how: what else ``DataLoader`` takes: which items, in what batches, put together how.
+        dataset: the data set.
+        workers: processes, 0 for none; None: by cores. The items do not depend on it.
+        pin: whether batches go to an accelerator: they are then placed in page-locked memory, from which copies are
+            faster. Otherwise the workers run at low priority, as the network computes on the same cores.
+        how: further arguments of ``DataLoader``, such as sampler and collation.
     """
     processes = worker_count(workers)
     with warnings.catch_warnings():
-        # More workers than cores are somebody's own choice; PyTorch says so twice.
+        # More workers than cores are the user's own choice; PyTorch warns twice.
         warnings.filterwarnings("ignore", message="This DataLoader will create")
         loader: DataLoader[Any] = DataLoader(
             dataset,
             num_workers=processes,
             pin_memory=pin,
-            generator=torch.Generator(),  # its draws are unused, and the user's generator stays as it is
+            generator=torch.Generator(),  # its draws are unused; the global generator keeps its state
             worker_init_fn=(prepare_worker if pin else prepare_yielding_worker) if processes else None,
             multiprocessing_context="fork" if processes and sys.platform == "linux" else None,
             **how,
@@ -52,15 +52,15 @@ def load_in_workers(dataset: Dataset[Any], *, workers: int | None, pin: bool, **
 
 
 class Loading(Iterator[Any]):
-    """What a loader gives; its processes end with the last item, an error, ``close``, or Python itself.
+    """A loader's iterator, whose processes end with the last item, an error, ``close``, or Python itself.
 
-    They ignore the signals that Python sends them when it ends, and PyTorch ends them only when their iterator is
-    forgotten. An error's traceback may keep it, and Python would then wait for them forever.
+    The processes ignore the signals that Python sends at exit, and PyTorch ends them only when the iterator is
+    garbage-collected. A traceback may keep it alive, and Python would then wait for the processes forever.
     """
 
     def __init__(self, batches: Iterator[Any]) -> None:
         self._batches = batches
-        self._shut_down = getattr(batches, "_shutdown_workers", lambda: None)  # there is nothing without workers
+        self._shut_down = getattr(batches, "_shutdown_workers", lambda: None)  # absent without workers
         atexit.register(self._shut_down)
 
     def __next__(self) -> Any:
@@ -86,18 +86,18 @@ class Loading(Iterator[Any]):
 
 
 def prepare_worker(_: int) -> None:
-    """Leave signals to the main process, and the cores to the other workers."""
-    # Ctrl-C, and often SIGTERM, reach the whole process group; the main process alone decides what they mean.
+    """Set up a worker process: ignore signals, use one thread."""
+    # Ctrl-C, and often SIGTERM, reach the whole process group; the main process alone handles them.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     use_one_thread()
-    keep_freed_memory(*_KEPT)  # a single huge image would otherwise stay with each of many processes
+    keep_freed_memory(*_KEPT)  # else the memory of one huge image would stay allocated in each process
 
 
 def prepare_yielding_worker(worker: int) -> None:
-    """The same for a loader that shares its cores with a network that computes on the CPU.
+    """Set up a worker process that shares its cores with a network on the CPU: also at the lowest priority.
 
-    A computing thread that is interrupted keeps all others waiting, so loading takes what the network leaves.
+    A compute thread that is interrupted keeps all others waiting, so loading takes only the time that is left.
     """
     if hasattr(os, "nice"):
         os.nice(_NICENESS)

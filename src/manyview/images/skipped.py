@@ -1,4 +1,4 @@
-"""The account of images that cannot be read, in training and wherever features are extracted."""
+"""Record of the images that cannot be read, in training and in feature extraction."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from manyview.errors import UserError
 from manyview.images.files import ImageFiles
 from manyview.runs import atomic_write
 
-_NAMED = 5  # of them in the message
+_NAMED = 5  # images named in the message
 
 
 class SkippedImages:
-    """Lists unreadable images in a CSV file as they are found, and ends the work when there are too many.
+    """Writes unreadable images to a CSV file as they are found, and raises when there are too many.
 
     Args:
         files: all images.
-        limit: share of them above which the work ends, from 0 to 1.
+        limit: share of unreadable images above which an error is raised, from 0 to 1.
         listing: the CSV file for their names and reasons.
-        setting: what the user calls the limit.
-        resume: whether those that are listed already count.
+        setting: name of the limit, for the message.
+        resume: whether images already in the list count.
         writes: whether this process writes the list.
     """
 
@@ -40,15 +40,15 @@ class SkippedImages:
         self.reasons = read_skipped(listing) if resume else {}
 
     def add(self, found: Iterable[tuple[int, str]], complete: bool = True) -> None:
-        """Take note of some.
+        """Add unreadable images.
 
         Args:
             found: index and reason of each.
-            complete: False where too many in a row could not be read to put others in their place.
+            complete: False where too many in a row could not be read to replace them.
 
         Raises:
-            UserError: their share of all images is above the limit, they are all, or not ``complete``; the message
-                names the first of them.
+            UserError: the share of unreadable images is above the limit or 1, or not ``complete``; the message names
+                the first of them.
         """
         new = {self.files[index]: reason for index, reason in found}
         if not new.keys() <= self.reasons.keys():
@@ -63,7 +63,7 @@ class SkippedImages:
             self._refuse("and none is left")
 
     def write(self) -> None:
-        """Write the list, or remove an older one where nothing was skipped."""
+        """Write the list, or remove an older one if nothing was skipped."""
         if not self.writes:
             return
         if self.reasons:
@@ -77,7 +77,7 @@ class SkippedImages:
         raise UserError(
             f"{len(examples)} of {len(self.files):,} images cannot be read, "
             f"{len(examples) / len(self.files):.1%}, {why}: {', '.join(examples[:_NAMED])}{more}; those found so far "
-            f"are listed in {self.listing}; remove or mend them, or raise {self.setting}"
+            f"are listed in {self.listing}; remove or repair them, or raise {self.setting}"
         )
 
 
@@ -91,7 +91,7 @@ def write_skipped(listing: Path, reasons: dict[str, str]) -> None:
 
 
 def read_skipped(listing: Path) -> dict[str, str]:
-    """Names and reasons from such a file; none where it is not there."""
+    """Names and reasons from a file of ``write_skipped``; empty if it does not exist."""
     if not listing.is_file():
         return {}
     with listing.open(newline="", encoding="utf-8", errors="surrogateescape") as lines:

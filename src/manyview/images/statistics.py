@@ -1,4 +1,4 @@
-"""Mean and deviation of every band over a sample of the images, for images that ImageNet says nothing about."""
+"""Mean and standard deviation of each band over a sample of images, where ImageNet's do not apply."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from manyview.images.files import ImageFiles
 from manyview.images.unreadable import UnreadableImage
 
 SAMPLE = 1000
-# Side of the grid of pixels that each image is reduced to. Pixels are picked, not averaged, which would take away
-# part of the deviation.
+# Side of the grid of pixels that each image is reduced to. Pixels are picked, not averaged, since averaging would
+# reduce the standard deviation.
 _GRID = 128
-# The stream of Philox from which the sample is drawn; nothing else draws from it.
+# The Philox stream from which the sample is drawn; nothing else draws from it.
 _STREAM = 2**63 + 2
 
 Progress = Callable[[int, int], None]
-"""Called with the images done and their number."""
+"""Called with the number of images done and the total."""
 
 _Moments = tuple[Float64[np.ndarray, " bands"], Float64[np.ndarray, " bands"]]
 
 
 @dataclass(frozen=True, slots=True)
 class BandStatistics:
-    """What normalizes images.
+    """Statistics by which images are normalized.
 
     Attributes:
         mean: of each band, as a share of full scale (white).
-        std: standard deviation of each band's pixels over all images, likewise; 1 for a band that never changes.
-        photographs: how many were measured.
+        std: standard deviation of each band's pixels over all images, as a share of full scale; 1 for a constant band.
+        images: number of images measured.
     """
 
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    photographs: int
+    images: int
 
 
 def measure_bands(
@@ -52,15 +52,15 @@ def measure_bands(
     threads: int = 1,
     progress: Progress = lambda done, total: None,
 ) -> BandStatistics:
-    """Measure a random sample of the images, each of which counts the same, whatever its size.
+    """Measure mean and standard deviation of each band on a random sample; every image has the same weight.
 
     Args:
         files: all images.
-        bands: bands of each.
+        bands: number of bands of each.
         seed: of the sample. The figures depend on the seed and the files alone, not on the number of threads.
-        max_pixels: larger images are left out, as are all that cannot be read.
-        sample: the most images to measure.
-        threads: images to decode at a time.
+        max_pixels: larger images are left out, as are those that cannot be read.
+        sample: maximum number of images to measure.
+        threads: images decoded at a time.
         progress: called after each image.
 
     Raises:
@@ -77,7 +77,7 @@ def measure_bands(
     total, squares, count = np.zeros(bands), np.zeros(bands), 0
     first_error: UnreadableImage | None = None
     with ThreadPoolExecutor(threads) as pool:
-        # In the order of the sample, as the last bits of a sum depend on its order.
+        # In the order of the sample, since the last bits of a sum depend on it.
         for done, result in enumerate(pool.map(moments, map(int, chosen)), 1):
             if isinstance(result, UnreadableImage):
                 first_error = first_error or result
@@ -94,19 +94,19 @@ def measure_bands(
     return BandStatistics(tuple(mean.tolist()), tuple(std.tolist()), count)
 
 
-def _sample(photographs: int, sample: int, seed: int) -> Int64[np.ndarray, " chosen"]:
-    """Indices of a random sample, ascending; all of them where there are no more."""
-    if photographs <= sample:
-        return np.arange(photographs)
+def _sample(images: int, sample: int, seed: int) -> Int64[np.ndarray, " chosen"]:
+    """Indices of a random sample, ascending; all of them if there are no more."""
+    if images <= sample:
+        return np.arange(images)
     counter, key = np.array([0, 0, 0, _STREAM], dtype=np.uint64), np.array([seed, 0], dtype=np.uint64)
     generator = np.random.Generator(np.random.Philox(key=key, counter=counter))
-    return np.sort(generator.choice(photographs, sample, replace=False))
+    return np.sort(generator.choice(images, sample, replace=False))
 
 
 def _moments(pixels: np.ndarray) -> _Moments:
-    """Means of an image's shares of full scale and of their squares, (bands,) each."""
+    """First and second moments of an image's values as shares of full scale, (bands,) each."""
     steps = (max(1, -(-side // _GRID)) for side in pixels.shape[:2])
     rows, columns = (slice(step // 2, None, step) for step in steps)
-    # In rows, so that the last bits of the sums do not depend on how a file's values lie in memory.
+    # In C order, so that the last bits of the sums do not depend on the layout of a file's values in memory.
     shares = pixels[rows, columns].astype(np.float64, order="C") / full_scale(pixels.dtype)
     return shares.mean(axis=(0, 1)), (shares**2).mean(axis=(0, 1))

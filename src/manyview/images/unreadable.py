@@ -1,4 +1,4 @@
-"""Why a file gives no image, in a few words, whatever its decoder says."""
+"""Errors for files that hold no readable image: a short reason in place of the decoder's message."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from PIL import Image
 from manyview.errors import UserError
 
 
-class UnreadableImage(UserError):  # noqa: N818 - says what the image is, not that an error is one
-    """A file that gives no image; ``reason`` says why in a few words, e.g. ``"truncated file"``."""
+class UnreadableImage(UserError):  # noqa: N818 - named after the image, not the error
+    """A file that cannot be decoded to an image; ``reason`` says why in a few words, e.g. ``"truncated file"``."""
 
     def __init__(self, reason: str, where: str | None = None) -> None:
         super().__init__(reason, where)
@@ -30,14 +30,14 @@ class UnreadableImage(UserError):  # noqa: N818 - says what the image is, not th
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """What a data set gives in place of an image that cannot be read.
+    """Item of a data set for an image that cannot be read.
 
     It is returned, not raised: a loader process would wrap an error's message in its traceback.
 
     Attributes:
         index: of the image in the data set.
         path: of its file.
-        reason: why, in a few words.
+        reason: why it cannot be read, in a few words.
     """
 
     index: int
@@ -47,7 +47,7 @@ class Unreadable:
 
 @contextlib.contextmanager
 def reasons(where: str | None) -> Iterator[None]:
-    """Turn whatever a decoder raises into an UnreadableImage that says where and why."""
+    """Convert any exception of a decoder to an UnreadableImage with file and reason."""
     try:
         with quiet():
             yield
@@ -63,7 +63,7 @@ def reasons(where: str | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def readable(path: Path) -> Iterator[None]:
-    """Refuse what is no regular file, and say why where the operating system does not let it be opened or read."""
+    """Refuse paths that are no regular file, and convert errors of the operating system to an UnreadableImage."""
     where = str(path)
     try:
         mode = path.stat().st_mode
@@ -81,13 +81,13 @@ def readable(path: Path) -> Iterator[None]:
 
 
 def phrase(error: Exception) -> str:
-    """What a decoder raised, as a reason."""
+    """The reason for a decoder's exception."""
     if "truncated" in str(error).lower():
         return "truncated file"
     if str(error) == "unknown pixel mode":  # Pillow, of TIFF
         return "bands other than RGB, for which data.bands must say how many"
     cause: BaseException | None = error
-    while cause is not None:  # readers wrap what they met when they read past the end
+    while cause is not None:  # readers wrap the exception of reading past the end
         if isinstance(cause, (EOFError, IndexError, struct.error)):
             return "truncated file"
         cause = cause.__cause__
@@ -101,9 +101,9 @@ _quiet_filters = warnings.catch_warnings()
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Silence Pillow's remarks on odd metadata, with any number of threads inside at once."""
+    """Silence Pillow's warnings on unusual metadata, safely among threads."""
     global _quiet_users, _quiet_filters
-    # catch_warnings alone is not safe among threads: the first in sets the filters, the last out puts them back.
+    # catch_warnings alone is not thread-safe: the first thread in sets the filters, the last one out restores them.
     with _quiet_lock:
         if _quiet_users == 0:
             _quiet_filters = warnings.catch_warnings()

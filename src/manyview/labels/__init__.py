@@ -1,4 +1,4 @@
-"""Labels of images and of the objects in them, from CSV, COCO, Pascal VOC and YOLO files."""
+"""Image labels and objects, read from CSV, COCO, Pascal VOC and YOLO files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the objects of each image are, from a COCO instances file."""
+"""Boxes of the objects of each image, from COCO instances files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from manyview.errors import UserError
-from manyview.images.open import open_photograph
+from manyview.images import open_image
 from manyview.images.unreadable import UnreadableImage
 from manyview.labels.coco import MALFORMED, check_unique, fault, read_parts, whole_pixels
 
@@ -23,13 +23,13 @@ _LAYOUT = (
 
 @dataclass(frozen=True)
 class ImageBoxes:
-    """The objects of some images; those of one image follow each other.
+    """Boxes of the objects of several images, grouped by image.
 
     Attributes:
         names: images, as the file names them.
         sizes: width and height of each image in pixels.
-        boxes: left, top, right, bottom of each object in pixels, within its image, of some area.
-        owners: index of the image that each object is in, ascending.
+        boxes: left, top, right, bottom of each object in pixels, within its image, of positive area.
+        owners: index of each object's image, ascending.
         crowds: whether each box holds a crowd instead of one object (COCO's ``iscrowd``).
     """
 
@@ -40,7 +40,7 @@ class ImageBoxes:
     crowds: Bool[np.ndarray, " objects"]
 
     def without_crowds(self) -> ImageBoxes:
-        """The same images with their single objects only."""
+        """The same images without boxes of crowds."""
         keep = ~self.crowds
         return ImageBoxes(self.names, self.sizes, self.boxes[keep], self.owners[keep], self.crowds[keep])
 
@@ -48,20 +48,20 @@ class ImageBoxes:
 def read_boxes(file: Path, images: Path | None = None, bands: Literal["rgb"] | int = "rgb") -> ImageBoxes:
     """Read the boxes of a COCO instances file.
 
-    Boxes are cut to their image, as annotators draw over the edge; those without any area are left out.
+    Boxes are clipped to their image, as annotators draw over the edge; those without area are left out.
 
     Args:
         file: a ``.json`` with ``images`` and ``annotations``; categories and everything else in it are ignored.
-        images: folder of the images, for those whose width and height the file does not state. No other image need
-            be there.
-        bands: of these, as for ``open_photograph``.
+        images: folder of the images, from which a width and height are read that the file does not state. No other
+            image needs to exist.
+        bands: of these images, as for ``open_image``.
 
     Returns:
         All images of the file in its order, also those without objects.
 
     Raises:
-        UserError: the file is malformed, names an image twice, or has a box that is none or lies outside of its
-            image; or an image's size is neither in the file nor to be had from the folder.
+        UserError: the file is malformed, names an image twice, or has an invalid box or one outside of its image; or
+            an image's size is neither in the file nor can be read from the folder.
     """
     parts = read_parts(file, ("images", "annotations"), _LAYOUT)
     annotations = parts["annotations"]
@@ -81,11 +81,11 @@ def read_boxes(file: Path, images: Path | None = None, bands: Literal["rgb"] | i
         ],
         dtype=np.int64,
     ).reshape(-1, 2)
-    place = {number: index for index, (number, _) in enumerate(entries)}
-    unknown = next((number for number in owners if number not in place), None)
+    index_of = {number: index for index, (number, _) in enumerate(entries)}
+    unknown = next((number for number in owners if number not in index_of), None)
     if unknown is not None:
         raise UserError(f"{file} has an annotation of image {unknown}, which it does not define")
-    images_of = np.array([place[number] for number in owners], dtype=np.int64)
+    images_of = np.array([index_of[number] for number in owners], dtype=np.int64)
     boxes = _cut(corners, sizes[images_of], file)
     has_area = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     order = np.flatnonzero(has_area)[np.argsort(images_of[has_area], kind="stable")]
@@ -94,7 +94,7 @@ def read_boxes(file: Path, images: Path | None = None, bands: Literal["rgb"] | i
 
 
 def join_boxes(parts: Sequence[ImageBoxes]) -> ImageBoxes:
-    """Several files' images as one, in their order.
+    """Join the images of several files, in their order.
 
     Raises:
         UserError: an image is in more than one of them.
@@ -119,7 +119,7 @@ def _as_boxes(boxes: list[Any]) -> Float64[np.ndarray, "objects 4"]:
 
 
 def _size(entry: Any, file: Path) -> tuple[int, int] | None:
-    """Width and height of an image as the file states them, if it does."""
+    """Width and height of an image if the file states them."""
     width, height = entry.get("width"), entry.get("height")
     if width is None or height is None:
         return None
@@ -132,26 +132,26 @@ def _size(entry: Any, file: Path) -> tuple[int, int] | None:
 
 
 def _measure(name: str, file: Path, images: Path | None, bands: Literal["rgb"] | int) -> tuple[int, int]:
-    """Width and height of an image itself."""
+    """Width and height read from the image file."""
     if images is None:
         raise UserError(f"{file} does not state the width and height of {name}: add them")
     try:
-        photograph = open_photograph(images / name, bands)
+        image = open_image(images / name, bands)
     except UnreadableImage as error:
         raise UserError(f"{file} does not state the width and height of {name}, and {error}") from error
-    return photograph.width, photograph.height
+    return image.width, image.height
 
 
 def _cut(
     boxes: Float64[np.ndarray, "objects 4"], sizes: Int64[np.ndarray, "objects 2"], file: Path
 ) -> Float64[np.ndarray, "objects 4"]:
-    """From left, top, width, height to left, top, right, bottom within the images."""
+    """Boxes (left, top, width, height) as (left, top, right, bottom), clipped to their images."""
     start, extent = boxes[:, :2], boxes[:, 2:]
     wrong = ~np.isfinite(boxes).all(axis=1) | (extent < 0).any(axis=1)
     outside = ((start >= sizes) | (start + extent <= 0)).any(axis=1) & (extent > 0).all(axis=1)
     for faulty, reason in (
-        (wrong, "which is no box: left, top, width, height in pixels, the latter two not negative"),
-        (outside, "which lies outside of its image of {} x {} pixels: boxes and sizes must be of one scale"),
+        (wrong, "which is not a valid box: left, top, width, height in pixels, the latter two not negative"),
+        (outside, "which lies outside of its image of {} x {} pixels: boxes and sizes must be in the same pixels"),
     ):
         if faulty.any():
             first = int(np.argmax(faulty))

@@ -1,6 +1,6 @@
-"""COCO instances files (https://cocodataset.org/#format-data): labels of images, and objects.
+"""Reads image labels and objects from COCO instances files (https://cocodataset.org/#format-data).
 
-An image shows the categories of its objects.
+An image's labels are the categories of its objects.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from manyview.labels.problems import Problem
 Record = TypeVar("Record")
 
 MALFORMED = (AttributeError, KeyError, TypeError, ValueError, OverflowError)
-"""What taking values out of entries of any other layout raises."""
+"""Exceptions that reading values from entries of another layout raises."""
 
 _PARTS = (
     "a COCO instances file has categories (id, name), images (id, file_name) and annotations (image_id, category_id"
 )
 _LABELS = f"{_PARTS})"
 _OBJECTS = f"{_PARTS}, bbox: left, top, width, height)"
-_MASKS = f"{_OBJECTS}, and for masks a segmentation of each; without --masks boxes alone are learned"
+_MASKS = f"{_OBJECTS}, and for masks a segmentation of each; without --masks boxes alone are used"
 
 
 def read_json(file: Path, what: str) -> Any:
@@ -46,10 +46,10 @@ def read_json(file: Path, what: str) -> Any:
 
     Args:
         file: the ``.json``.
-        what: what it should hold, as the user calls it.
+        what: its content in the user's words, for messages.
 
     Raises:
-        UserError: it cannot be read, or is no JSON.
+        UserError: it cannot be read, or is not JSON.
     """
     try:
         return json.loads(read_text(file, what))
@@ -58,15 +58,15 @@ def read_json(file: Path, what: str) -> Any:
 
 
 def read_parts(file: Path, parts: Sequence[str], layout: str) -> dict[str, list[Any]]:
-    """Lists of a JSON file by their names.
+    """Read lists of a JSON file by their names.
 
     Args:
         file: the ``.json``.
-        parts: the names.
-        layout: what the file should hold, for messages.
+        parts: names of the lists.
+        layout: the expected content, for messages.
 
     Raises:
-        UserError: it cannot be read, is no JSON, lacks one, or has something else in its stead.
+        UserError: it cannot be read, is not JSON, lacks a list, or has something else instead.
     """
     data = read_json(file, "labels")
     try:
@@ -75,17 +75,17 @@ def read_parts(file: Path, parts: Sequence[str], layout: str) -> dict[str, list[
         raise UserError(f"{file} {fault(error)}: {layout}") from error
     wrong = next((part for part, value in found.items() if not isinstance(value, list)), None)
     if wrong is not None:
-        raise UserError(f"{file} has {wrong} that are no list: {layout}")
+        raise UserError(f"{file} has {wrong} that are not a list: {layout}")
     return found
 
 
 def fault(error: Exception) -> str:
-    """What an entry of another layout lacks or is, in words."""
+    """Words for an exception raised by an entry of another layout."""
     return f"lacks {error}" if isinstance(error, KeyError) else f"is malformed ({error})"
 
 
 def check_unique(values: Iterable[object], what: str) -> None:
-    """Refuse a value that stands there twice.
+    """Refuse values that occur twice.
 
     Raises:
         UserError: with ``what``, such as "labels.json has the category", before the value.
@@ -96,20 +96,20 @@ def check_unique(values: Iterable[object], what: str) -> None:
 
 
 def whole_pixels(*sides: Any) -> bool:
-    """Whether each is a whole number from 1, as an image's width and height are."""
+    """Whether each is a whole number of at least 1, as an image's width and height are."""
     return all(isinstance(side, int | float) and side >= 1 and side % 1 == 0 for side in sides)
 
 
 class _Instances:
-    """An instances file, read part by part; what is wrong with an entry becomes a problem.
+    """An instances file, read part by part; malformed entries become problems.
 
     Attributes:
         categories: names by id, in the order of the ids.
-        parts: ``images`` and ``annotations``, as they stand there.
+        parts: ``images`` and ``annotations``, as in the file.
         problems: of the entries read so far.
 
     Raises:
-        UserError: the file cannot be read, is no JSON, lacks one of its parts, or defines a category twice.
+        UserError: the file cannot be read, is not JSON, lacks one of its parts, or defines a category twice.
     """
 
     def __init__(self, file: Path) -> None:
@@ -121,7 +121,7 @@ class _Instances:
         self.problems.append(Problem(sentence, advice))
 
     def records(self, part: str, convert: Callable[[Any], Record], advice: str) -> list[Record]:
-        """What can be read of one part; the rest becomes problems."""
+        """Entries of one part; malformed ones become problems."""
         records = []
         for position, entry in enumerate(self.parts[part], start=1):
             try:
@@ -131,7 +131,7 @@ class _Instances:
         return records
 
     def ambiguous(self, images: Iterable[tuple[int, str]]) -> set[int]:
-        """Ids that stand for several images, which becomes a problem."""
+        """Ids of several images, each of which becomes a problem."""
         counts = Counter(number for number, _ in dict.fromkeys(images))
         several = sorted(number for number, count in counts.items() if count > 1)
         for number in several:
@@ -161,7 +161,7 @@ def _is_coco(files: LabelFiles) -> bool:
     return files.names is None and files.ending == ".json"
 
 
-# Labels of images.
+# Image labels.
 
 
 def _read_labels(files: LabelFiles) -> Contents:
@@ -193,7 +193,7 @@ def _named_image(entry: Any) -> tuple[int, str]:
 
 
 def _category_of_image(entry: Any) -> tuple[int, int | str]:
-    """Image and category; a category that is none keeps its form, so that its image is known to be incomplete."""
+    """Image and category id; an invalid category is kept as text, so that its image is known to be incomplete."""
     image = int(entry["image_id"])
     try:
         return image, int(entry["category_id"])
@@ -222,7 +222,7 @@ def _read_objects(files: LabelFiles, masks: bool) -> DetectionContents:
 
     Args:
         files: the ``.json``.
-        masks: whether to keep the objects' ``segmentation``, which each must have then.
+        masks: whether to keep the objects' ``segmentation``, which is then required.
     """
     file = _Instances(files.path)
     images = _images(file)
@@ -237,7 +237,7 @@ def _read_objects(files: LabelFiles, masks: bool) -> DetectionContents:
 
 
 def _images(file: _Instances) -> list[_Image]:
-    """Each once, without the ids that stand for several."""
+    """Each image once, without ambiguous ids."""
     images = file.records("images", _image, _OBJECTS)
     ambiguous = file.ambiguous((image.number, image.name) for image in images)
     first: dict[int, _Image] = {}
@@ -283,7 +283,7 @@ def _box(values: Any) -> LabeledBox:
 
 
 def _unique(annotations: Sequence[_Annotation], file: _Instances) -> list[_Annotation]:
-    """The first of each id, as with equal ids pycocotools takes one object for the other without a word."""
+    """The first annotation of each id, as pycocotools silently confuses objects of equal ids."""
     seen: dict[int | str, _Annotation] = {}
     unique = []
     for annotation in annotations:
@@ -299,7 +299,7 @@ def _unique(annotations: Sequence[_Annotation], file: _Instances) -> list[_Annot
 def _by_image(
     annotations: Sequence[_Annotation], images: Sequence[_Image], file: _Instances
 ) -> dict[int, list[LabeledObject]]:
-    """The objects of each image; those of another image or category become problems."""
+    """Objects by image; those of unknown images or categories become problems."""
     objects: dict[int, list[LabeledObject]] = {image.number: [] for image in images}
     listed = {str(entry.get("id")) for entry in file.parts["images"] if isinstance(entry, dict)}  # even if malformed
     strangers: Counter[int] = Counter()
@@ -311,8 +311,8 @@ def _by_image(
             sentence = f"{where} of image id {annotation.image} is of category {annotation.category!r}"
             file.problem(f"{sentence}, which is not defined", _OBJECTS)
         else:
-            kind = file.categories[annotation.category]
-            objects[annotation.image].append(LabeledObject(where, kind, *annotation.values))
+            name = file.categories[annotation.category]
+            objects[annotation.image].append(LabeledObject(where, name, *annotation.values))
     for image, count in strangers.items():
         if count:
             sentence = f"image id {image} has annotations ({count}) but is not among the images"

@@ -1,4 +1,4 @@
-"""CSV files with one row an image: its name and its labels."""
+"""Reads image labels from CSV files with one row per image."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ def _is_csv(files: LabelFiles) -> bool:
 
 
 def _read_labels(files: LabelFiles) -> Contents:
-    """Read a file with the columns ``image`` and ``labels``; further columns are ignored.
+    """Read a CSV file with the columns ``image`` and ``labels``; further columns are ignored.
 
     Raises:
-        UserError: the file cannot be read, is no CSV, or lacks these columns.
+        UserError: the file cannot be read, is not CSV, or lacks these columns.
     """
     reader = csv.reader(io.StringIO(read_text(files.path, "labels")), strict=True)
     try:

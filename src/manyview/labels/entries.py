@@ -1,4 +1,4 @@
-"""What a label format declares, and what its readers make of a label file before the images are looked at."""
+"""Declarations of label formats, and their readers' results before the images are checked."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Entry(OfImage):
     """An image with its labels.
 
     Attributes:
-        shown: classes that it shows.
-        difficult: classes of which it shows difficult objects only.
+        shown: classes in the image.
+        difficult: classes with difficult objects only.
     """
 
     shown: frozenset[str]
@@ -28,14 +28,14 @@ class Entry(OfImage):
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The labels of images in a label file.
+    """Image labels of a label file.
 
     Attributes:
-        entries: those without a problem.
-        problems: of the others.
+        entries: images whose labels could be read.
+        problems: of the other images.
         classes: in the order of the columns.
-        declares_classes: whether the file says which classes there are; otherwise these are those that occur.
-        covers_other_classes: whether images are known not to show classes other than these.
+        declares_classes: whether the file lists its classes; otherwise they are those that occur.
+        covers_other_classes: whether classes other than these are known to be absent from the images.
         by_stem: whether images are named without their extension.
     """
 
@@ -48,26 +48,26 @@ class Contents:
 
 
 def occurring(entries: Sequence[Entry]) -> set[str]:
-    """The classes of some entries."""
+    """Classes that occur in entries."""
     return {label for entry in entries for label in entry.shown | entry.difficult}
 
 
 @dataclass(frozen=True, slots=True)
 class LabeledObject:
-    """One object as labeled, unchecked.
+    """An unchecked object of a label file.
 
     Attributes:
-        where: its place in the label file, such as "annotation 7".
-        kind: name of its class.
-        box: where it is.
+        where: its location in the label file, such as "annotation 7".
+        class_name: name of its class.
+        box: in pixels, or as fractions of the image's sides.
         crowd: whether it is a crowd.
-        difficult: whether it is called difficult.
+        difficult: whether it is flagged as difficult.
         area: in pixels, if stated.
-        segmentation: its mask in any of COCO's forms, if wanted.
+        segmentation: its mask in any of COCO's formats, if requested.
     """
 
     where: str
-    kind: str
+    class_name: str
     box: LabeledBox
     crowd: bool = False
     difficult: bool = False
@@ -75,13 +75,13 @@ class LabeledObject:
     segmentation: Any = None
 
     def in_pixels(self, width: int, height: int) -> LabeledObject:
-        """The same with its box and outline in pixels that are here in shares of the image's sides."""
+        """Convert box and outline from fractions of the image's sides to pixels."""
         left, top, across, down = self.box
         scaled = replace(self, box=(left * width, top * height, across * width, down * height))
         if self.segmentation is None:
             return scaled
         outlines = [
-            [value * (height if place % 2 else width) for place, value in enumerate(outline)]
+            [value * (height if index % 2 else width) for index, value in enumerate(outline)]
             for outline in self.segmentation
         ]
         return replace(scaled, segmentation=outlines)
@@ -89,12 +89,12 @@ class LabeledObject:
 
 @dataclass(frozen=True, slots=True)
 class LabeledImage(OfImage):
-    """One image with its objects as labeled.
+    """An image with its unchecked objects.
 
     Attributes:
         number: COCO's id, if it has one.
         size: width and height in pixels, if stated.
-        objects: those in it.
+        objects: of the image.
     """
 
     number: int | None = None
@@ -102,20 +102,20 @@ class LabeledImage(OfImage):
     objects: tuple[LabeledObject, ...] = ()
 
     def in_pixels(self, width: int, height: int) -> LabeledImage:
-        """The same with boxes and outlines in pixels that are here in shares of the image's sides."""
-        return replace(self, objects=tuple(thing.in_pixels(width, height) for thing in self.objects))
+        """Convert boxes and outlines from fractions of the image's sides to pixels."""
+        return replace(self, objects=tuple(labeled.in_pixels(width, height) for labeled in self.objects))
 
 
 @dataclass(frozen=True, slots=True)
 class DetectionContents:
-    """The objects in a label file.
+    """Objects of a label file.
 
     Attributes:
-        entries: its images.
-        problems: of what could not be read.
-        category_ids: of the classes by name, in their order, where the file declares them; else empty.
+        entries: images with their objects.
+        problems: of entries that could not be read.
+        category_ids: ids of the classes by name, in their order, where the file declares them; else empty.
         by_stem: whether images are named without their extension.
-        in_shares: whether boxes and outlines are in shares of the image's width and height, instead of pixels.
+        in_shares: whether boxes and outlines are fractions of the image's width and height, instead of pixels.
     """
 
     entries: list[LabeledImage]
@@ -131,7 +131,7 @@ class LabelFiles:
 
     Attributes:
         path: the file or folder.
-        ending: of the file's name, or of the names of the folder's label files, in lower case.
+        ending: extension of the file or of the folder's label files, in lower case.
         names: of the folder's label files, in the order of their bytes; None for a file.
     """
 
@@ -142,12 +142,12 @@ class LabelFiles:
 
 @dataclass(frozen=True, slots=True)
 class LabelReader:
-    """How a format's labels of images are read.
+    """Reader of a format's image labels.
 
     Attributes:
-        about: what to give, as the list of all formats names it.
-        recognizes: whether this is such a file or folder.
-        read: its labels.
+        about: the file or folder it reads, as listed in messages.
+        recognizes: whether a file or folder has this format.
+        read: returns the labels.
     """
 
     about: str
@@ -157,13 +157,13 @@ class LabelReader:
 
 @dataclass(frozen=True, slots=True)
 class ObjectReader:
-    """How a format's objects are read.
+    """Reader of a format's objects.
 
     Attributes:
-        about: what to give, as the list of all formats names it.
-        recognizes: whether this is such a file or folder.
-        read: its objects; the second argument says whether their masks are wanted.
-        masks: what holds masks in it, as the list of all formats with masks names it; empty: it has none.
+        about: the file or folder it reads, as listed in messages.
+        recognizes: whether a file or folder has this format.
+        read: returns the objects; the second argument says whether masks are requested.
+        masks: what holds masks in this format, as listed in messages; empty: it has no masks.
     """
 
     about: str
@@ -174,15 +174,15 @@ class ObjectReader:
 
 @dataclass(frozen=True, slots=True)
 class LabelFormat:
-    """One format of label files.
+    """A format of label files.
 
     Attributes:
         name: short, in lower case.
         title: as its makers write it.
-        labels: readers of the labels of images.
+        labels: readers of image labels.
         objects: readers of objects.
-        folder_endings: of the files in a folder that are its label files; empty: it knows no folders.
-        no_labels: names of files in a folder that end so and are no label files.
+        folder_endings: extensions of the label files in a folder; empty: folders are not supported.
+        no_labels: names of files with these extensions that are not label files.
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""The formats of label files: which one a file or folder is in, and its labels or objects.
+"""Recognizes the format of label files, and reads image labels or objects.
 
-A format is a file beside this one, which declares its ``FORMAT``, and a name in ``FORMATS``. Lists of formats in
-messages follow from these.
+A format is a module of this folder that declares its ``FORMAT``, and an entry of ``FORMATS``. Lists of formats in
+messages are made from these.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ FORMATS: tuple[LabelFormat, ...] = (csv.FORMAT, coco.FORMAT, voc.FORMAT, yolo.FO
 
 
 def read_image_labels(file: Path) -> Contents:
-    """Read the labels of images from a file or folder of any format that has them.
+    """Read image labels from a file or folder of any format.
 
     Raises:
-        UserError: there is none, it is in no known format, or it cannot be read.
+        UserError: the file does not exist, has no known format, or cannot be read.
     """
     files = _label_files(file)
     readers = [reader for form in FORMATS for reader in form.labels]
@@ -30,14 +30,15 @@ def read_image_labels(file: Path) -> Contents:
         if reader.recognizes(files):
             return reader.read(files)
     known = _either([reader.about for reader in readers])
-    raise UserError(f"{file} is no label file of a known kind: labels may be {known}")
+    raise UserError(f"{file} is no label file of a known format: labels may be {known}")
 
 
 def read_objects(file: Path, *, masks: bool) -> DetectionContents:
-    """Read objects from a file or folder of any format that has them.
+    """Read objects from a file or folder of any format with objects.
 
     Raises:
-        UserError: there is none, it is in no known format, it cannot be read, or masks are wanted of a format without.
+        UserError: the file does not exist, has no known format, or cannot be read, or masks are requested from a format
+            without masks.
     """
     files = _label_files(file)
     readers = [(form, reader) for form in FORMATS for reader in form.objects]
@@ -50,18 +51,18 @@ def read_objects(file: Path, *, masks: bool) -> DetectionContents:
             raise UserError(f"{file} holds {form.title}'s annotations, which have no masks: masks need {holders}")
         return contents
     known = _either([reader.about for _, reader in readers])
-    raise UserError(f"{file} does not say where objects are in a form that is read here: detection needs {known}")
+    raise UserError(f"{file} does not say where objects are in a known format: detection needs {known}")
 
 
-def _either(things: Sequence[str]) -> str:
-    return f"{', '.join(things[:-1])}, or {things[-1]}"
+def _either(choices: Sequence[str]) -> str:
+    return f"{', '.join(choices[:-1])}, or {choices[-1]}"
 
 
 def _label_files(path: Path) -> LabelFiles:
-    """A file, or the label files of a folder, which must be of one ending.
+    """A label file, or the label files of a folder, which must have one extension.
 
     Raises:
-        UserError: there is no such file, or the folder cannot be searched or holds label files of several endings.
+        UserError: the file does not exist, or the folder cannot be searched or holds label files of several extensions.
     """
     if not os.path.exists(path):  # noqa: PTH110 - Path.exists raises where a parent may not be searched
         raise UserError(f"the labels {path} does not exist: check its path")
@@ -75,7 +76,7 @@ def _label_files(path: Path) -> LabelFiles:
         other, other_names = others[0]
         raise UserError(
             f"{path} holds both {ending} and {other} files, such as {names[0]} and {other_names[0]}: give a folder "
-            "that holds labels of one kind only"
+            "that holds labels of one format only"
         )
     return LabelFiles(path, ending, names)
 

@@ -1,6 +1,6 @@
-"""Masks in COCO's forms: polygons, and run lengths, plain or compressed.
+"""Masks in COCO's formats: polygons, and run lengths, plain or compressed.
 
-Run lengths go down the columns, the first one counting pixels outside of the object:
+Run lengths go down the columns, and the first one counts pixels outside of the object:
 https://github.com/cocodataset/cocoapi/blob/master/common/maskApi.h
 """
 
@@ -18,10 +18,10 @@ from jaxtyping import Bool, UInt8
 from manyview.errors import UserError
 from manyview.labels.problems import Malformed
 
-# A character of compressed run lengths holds five bits of a number, lowest first, and whether more follow.
 _REACH = 100  # sides of the image that a polygon may reach beyond it
+# A character of compressed run lengths holds five bits of a number, lowest first, and whether more follow.
 _ZERO, _BITS, _MORE, _SIGN = 48, 5, 0x20, 0x10
-_HIGHEST = 63  # of what a character stands for
+_HIGHEST = 63  # largest value of a character
 
 
 class Rle(TypedDict):
@@ -32,10 +32,10 @@ class Rle(TypedDict):
 
 
 def mask_tools() -> ModuleType:
-    """The functions of pycocotools for masks.
+    """The ``mask`` module of pycocotools.
 
     Raises:
-        UserError: it is not installed.
+        UserError: pycocotools is not installed.
     """
     try:
         from pycocotools import mask
@@ -47,16 +47,16 @@ def mask_tools() -> ModuleType:
 
 
 def to_rle(segmentation: Any, width: int, height: int) -> Rle:
-    """Any of COCO's forms of a mask as compressed run lengths, in the pixels that pycocotools gives it.
+    """Convert a mask in any of COCO's formats to compressed run lengths, with the pixels that pycocotools gives it.
 
     Args:
         segmentation: a list of polygons [x1, y1, x2, y2, ...], which together are one object; or run lengths
             ``{"size": [height, width], "counts": ...}``, plain (a list) or compressed (a string).
         width: of the image, in pixels.
-        height: likewise.
+        height: of the image, in pixels.
 
     Raises:
-        Malformed: it is neither, or of another size than the image.
+        Malformed: it is neither, or its size differs from the image's.
         UserError: pycocotools is not installed.
     """
     tools = mask_tools()
@@ -77,12 +77,12 @@ def to_rle(segmentation: Any, width: int, height: int) -> Rle:
 
 
 def _polygons(segmentation: Sequence[Any], reach: int) -> list[list[float | int]]:
-    """Checked, without those of two corners or fewer, which cover nothing, and which pycocotools takes for boxes."""
+    """Checked polygons, without those of two corners or fewer, which pycocotools takes for boxes."""
     for polygon in segmentation:
         if not isinstance(polygon, list) or len(polygon) % 2:
-            raise Malformed("has a polygon that is no list of x and y in turn")
+            raise Malformed("has a polygon that is not a list of x and y in turn")
         if not all(isinstance(value, int | float) and math.isfinite(value) for value in polygon):
-            raise Malformed("has a polygon with a coordinate that is no number")
+            raise Malformed("has a polygon with a coordinate that is not a number")
         if any(abs(value) > reach for value in polygon):  # pycocotools takes memory for every pixel of an edge
             raise Malformed("has a polygon that reaches far beyond its image")
     polygons = [polygon for polygon in segmentation if len(polygon) >= 6]
@@ -92,10 +92,10 @@ def _polygons(segmentation: Sequence[Any], reach: int) -> list[list[float | int]
 
 
 def _decompress(counts: Any) -> list[int]:
-    """Run lengths from their compressed form, in which all from the fourth on are differences to the last but one."""
+    """Decompress run lengths, which from the fourth on are differences to the last but one."""
     codes = counts.encode() if isinstance(counts, str) else counts
     if not isinstance(codes, bytes) or not all(0 <= code - _ZERO <= _HIGHEST for code in codes):
-        raise Malformed("has compressed run lengths that are none")
+        raise Malformed("has compressed run lengths that are not valid")
     runs: list[int] = []
     value = shift = 0
     for code in codes:
@@ -114,7 +114,7 @@ def _decompress(counts: Any) -> list[int]:
 
 
 def decode_masks(masks: Sequence[Rle], width: int, height: int) -> UInt8[np.ndarray, "masks height width"]:
-    """Masks as pixels, 1 in the object and 0 elsewhere.
+    """Decode masks to pixels, 1 in the object and 0 elsewhere.
 
     Raises:
         UserError: pycocotools is not installed.
@@ -129,13 +129,13 @@ def decode_masks(masks: Sequence[Rle], width: int, height: int) -> UInt8[np.ndar
 def encode_mask(
     mask: Bool[np.ndarray, "rows columns"], left: int = 0, top: int = 0, size: tuple[int, int] | None = None
 ) -> Rle:
-    """A mask of pixels as compressed run lengths.
+    """Encode a mask of pixels as compressed run lengths.
 
     Args:
-        mask: of an image, or of a part of it outside of which nothing belongs to the object.
+        mask: of an image, or of a part of it that contains the object.
         left: the part's first column.
         top: its first row.
-        size: width and height of the image; unset: those of the mask.
+        size: width and height of the image; unset: the mask's.
 
     Raises:
         UserError: pycocotools is not installed.

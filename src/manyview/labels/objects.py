@@ -1,4 +1,4 @@
-"""Which objects are where in each image."""
+"""Labels for object detection: boxes, classes and masks of the objects in each image."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Objects:
     """The objects of one image, in the order of the label file.
 
     Attributes:
-        boxes: left, top, right, bottom in pixels, cut to the image; 0 is the left or upper edge of the first
+        boxes: left, top, right, bottom in pixels, clipped to the image; 0 is the left or upper edge of the first
             pixel, so that a box's width is right minus left.
-        labels: 1 for the first class, as detectors keep 0 for the ground.
+        labels: 1 for the first class, as detectors reserve 0 for the background.
         crowd: whether it is a crowd instead of one object (COCO's ``iscrowd``).
-        difficult: whether VOC, or a COCO file's ``difficult`` or ``ignore``, calls it difficult.
+        difficult: whether VOC's or COCO's ``difficult``, or COCO's ``ignore``, is set.
         area: in pixels, as the label file states it, else that of the mask or of the box as labeled.
-        labeled_boxes: left, top, width, height as labeled, perhaps beyond the image, which AP compares with.
-        segmentations: masks of the image's size, or None where none were asked for.
+        labeled_boxes: left, top, width, height as labeled, perhaps beyond the image; AP compares with these.
+        segmentations: masks of the image's size, or None if not requested.
     """
 
     boxes: Float32[np.ndarray, "objects 4"]
@@ -42,23 +42,23 @@ class Objects:
 
     @property
     def trained(self) -> Bool[np.ndarray, " objects"]:
-        """Which of them a detector learns from: single objects of some area, the difficult ones included."""
+        """Which objects a detector is trained on: single objects of positive area, difficult ones included."""
         return ~self.crowd & (self.boxes[:, 2:] - self.boxes[:, :2] >= _THINNEST).all(axis=1)
 
 
 @dataclass(frozen=True)
 class DetectionLabels:
-    """Which objects are where in some images.
+    """The labels of a detection data set.
 
     Attributes:
         names: images, relative to their folder, in the order of the file that names them.
         sizes: width and height of each image in pixels, upright.
         classes: names of the classes; class i has the label i + 1.
-        objects: those of each image, which may be none.
-        image_ids: of each image in COCO's files; 1, 2, ... for labels of another kind.
-        category_ids: of each class, likewise.
-        skipped: what was left out because of a problem, a sentence each.
-        notes: what else a reader of the results should know, a sentence each: boxes cut or without area.
+        objects: of each image, possibly none.
+        image_ids: of each image in COCO files; 1, 2, ... for other formats.
+        category_ids: of each class in COCO files; 1, 2, ... for other formats.
+        skipped: a sentence for each entry that was left out because of a problem.
+        notes: sentences on boxes that were clipped or have no area.
     """
 
     names: tuple[str, ...]
@@ -79,7 +79,7 @@ class DetectionLabels:
         return all(objects.segmentations is not None for objects in self.objects)
 
     def occupied(self) -> tuple[int, ...]:
-        """Indices of the images with objects to learn from: no others are wanted where empty ones are left out."""
+        """Indices of the images with objects to train on."""
         return tuple(index for index, objects in enumerate(self.objects) if objects.trained.any())
 
     def without_masks(self) -> DetectionLabels:

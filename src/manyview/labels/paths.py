@@ -1,4 +1,4 @@
-"""Label files below a folder, the lines of one, and the images that it names."""
+"""Finds the label files of a folder, their lines, and the images that they name."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _SHOWN = 40  # characters of a faulty line
 
 
 def find_files(folder: Path, ending: str, *, recursive: bool = True) -> list[str]:
-    """Names of the files of a folder that end so, upper or lower case, in the order of their bytes.
+    """Names of a folder's files with an extension in upper or lower case, in the order of their bytes.
 
-    Hidden files and folders do not count, and links to folders are not followed.
+    Hidden files and folders are skipped, and links to folders are not followed.
 
     Args:
         folder: where to search.
-        ending: with the dot, in lower case.
-        recursive: whether to search its folders, too.
+        ending: the extension with the dot, in lower case.
+        recursive: whether to search subfolders, too.
 
     Raises:
         UserError: a folder cannot be searched.
@@ -46,7 +46,7 @@ def find_files(folder: Path, ending: str, *, recursive: bool = True) -> list[str
 
 
 def stem(name: str) -> str:
-    """A name without its ending."""
+    """A name without its extension."""
     return posixpath.splitext(name)[0]
 
 
@@ -55,7 +55,7 @@ def numbered_lines(file: Path, errors: str = "strict") -> list[tuple[int, str]]:
 
     Args:
         file: the file.
-        errors: how bytes that are not UTF-8 are met, as in ``bytes.decode``.
+        errors: treatment of bytes that are not UTF-8, as in ``bytes.decode``.
 
     Raises:
         UserError: it cannot be read.
@@ -65,12 +65,12 @@ def numbered_lines(file: Path, errors: str = "strict") -> list[tuple[int, str]]:
 
 
 def quoted(line: str) -> str:
-    """A line as a message shows it, cut where it is long."""
+    """A line quoted for a message, cut if it is long."""
     return repr(line if len(line) <= _SHOWN else line[: _SHOWN - 3] + "...")
 
 
 def leads_outside(name: str) -> bool:
-    """Whether a relative name leads out of the folder to which it is relative, or to that folder itself."""
+    """Whether a relative name leads out of its folder, or to the folder itself."""
     plain = posixpath.normpath(name)
     return plain.startswith("/") or plain.split("/", 1)[0] in ("..", ".")
 
@@ -92,7 +92,7 @@ class ImageNames:
         self._listed = functools.cache(self._list)
 
     def located(self, entries: Sequence[AnyEntry], problems: list[Problem]) -> list[AnyEntry]:
-        """Entries with the names that their images have in the folder; problems of the others are added."""
+        """Entries with the names of their image files; for the others, problems are added."""
         found = []
         for entry in entries:
             name = self.find(entry)
@@ -103,7 +103,7 @@ class ImageNames:
         return found
 
     def find(self, entry: OfImage) -> str | Problem:
-        """The image of an entry: its name in plain relative form with extension, or why there is none."""
+        """The image of an entry as a normalized relative name with extension, or the problem with it."""
         name = posixpath.normpath(entry.image)
         if leads_outside(name):
             return Problem(

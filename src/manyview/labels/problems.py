@@ -1,4 +1,4 @@
-"""What is wrong with entries of a label file, and how that is told."""
+"""Problems of entries in a label file, and the message that reports them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from manyview.errors import UserError
 
-_TOLD = 3  # problems that a refusal quotes
+_QUOTED = 3  # problems that a refusal quotes
 
 
 class Problem(NamedTuple):
@@ -19,15 +19,15 @@ class Problem(NamedTuple):
 
 
 class Malformed(ValueError):  # noqa: N818 - it describes a part of a file, and never reaches a user
-    """What is wrong with a part of a label file, as a reader of such parts tells the reader of the file."""
+    """A defect of a part of a label file; the reader of the file turns it into a problem."""
 
 
 @dataclass(frozen=True, slots=True)
 class OfImage:
-    """An entry, whatever it says of its image.
+    """An entry of a label file.
 
     Attributes:
-        where: its place in the label file, such as "line 3".
+        where: its location in the label file, such as "line 3".
         image: the image's name, as the file gives it.
     """
 
@@ -39,15 +39,15 @@ AnyEntry = TypeVar("AnyEntry", bound=OfImage)
 
 
 def unique_entries(
-    entries: Sequence[AnyEntry], said: Callable[[AnyEntry], Any], problems: list[Problem], *, things: str
+    entries: Sequence[AnyEntry], said: Callable[[AnyEntry], Any], problems: list[Problem], *, content: str
 ) -> list[AnyEntry]:
-    """One entry an image. Where several do not agree, none can be trusted.
+    """One entry per image; images with contradictory entries are left out.
 
     Args:
         entries: of any images, in their order.
-        said: what an entry says of its image.
-        problems: to which those of the others are added.
-        things: what entries hold, as the user calls it.
+        said: returns what an entry says of its image.
+        problems: list to which problems of the other entries are added.
+        content: what entries hold, in the user's words.
     """
     by_image: dict[str, list[AnyEntry]] = {}
     for entry in entries:
@@ -61,21 +61,23 @@ def unique_entries(
             sentence = (
                 f"{entry.where} names {image} again, as {first.where} does"
                 if same
-                else f"{first.where} and {entry.where} give {image} different {things}"
+                else f"{first.where} and {entry.where} give {image} different {content}"
             )
-            problems.append(Problem(sentence, f"each image may be there only once, with all its {things}"))
+            problems.append(Problem(sentence, f"each image may be there only once, with all its {content}"))
     return unique
 
 
 def refusal(problems: Sequence[Problem], what: object, *, can_skip: bool) -> UserError:
-    """The error that tells the first problems of a label file.
+    """The error that reports the first problems of a label file.
 
     Args:
         problems: at least one.
         what: the file.
-        can_skip: whether enough is left without the entries that have one.
+        can_skip: whether entries remain without those that have a problem.
     """
     way = "; --label-problems skip leaves out whatever has a problem" if can_skip else ""
     count = f"{len(problems)} problems" if len(problems) > 1 else "a problem"
-    told = "; ".join(problem.sentence for problem in problems[:_TOLD]) + ("; ..." if len(problems) > _TOLD else "")
-    return UserError(f"{what} has {count} ({told}): {problems[0].advice}{way}")
+    quoted = "; ".join(problem.sentence for problem in problems[:_QUOTED]) + (
+        "; ..." if len(problems) > _QUOTED else ""
+    )
+    return UserError(f"{what} has {count} ({quoted}): {problems[0].advice}{way}")

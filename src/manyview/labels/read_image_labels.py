@@ -1,4 +1,4 @@
-"""Which classes each image shows, from a label file of any format, and what becomes of entries that cannot be used."""
+"""Reads multi-label image labels from a label file of any format, and reports entries that cannot be used."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ from manyview.options.shared import Difficult, Problems
 
 Table = UInt8[np.ndarray, "images classes"]
 
-_TOLD = 3  # classes that a refusal names
+_NAMED = 3  # classes that a refusal names
 
 
 @dataclass(frozen=True)
 class ImageLabels:
-    """Which classes each image shows.
+    """Multi-label targets of images.
 
     Attributes:
-        names: images, relative to their folder, in the order of the file they come from.
+        names: images, relative to their folder, in the order of the label file.
         classes: names of the classes, in the order of the columns.
         targets: 1 where the image shows the class, else 0.
-        ignored: 1 where the image shows nothing of the class but "difficult" objects, so that neither 1 nor 0 would be
-            right: to be left out of losses and metrics. Its target is 0 there. None if there is no such label.
-        skipped: what was left out because of a problem, a sentence each.
+        ignored: 1 where the image has only "difficult" objects of the class, so that neither 1 nor 0 would be right: to
+            be left out of losses and metrics. The target is 0 there. None if there is no such label.
+        skipped: a sentence for each entry that was left out because of a problem.
     """
 
     names: tuple[str, ...]
@@ -47,7 +47,7 @@ class ImageLabels:
     skipped: tuple[str, ...] = ()
 
     def fingerprint(self) -> str:
-        """SHA-256, in hexadecimal, over all but ``skipped``: the same labels give the same from every format."""
+        """SHA-256, in hexadecimal, over all but ``skipped``; equal for equal labels of any formats."""
         digest = hashlib.sha256(json.dumps([self.names, self.classes]).encode())
         digest.update(self.targets.tobytes())
         if self.ignored is not None:
@@ -63,7 +63,7 @@ def read_labels(
     difficult: Difficult = "ignore",
     problems: Problems = "refuse",
 ) -> ImageLabels:
-    """Read image-level labels of any of these kinds, recognized by ending and content.
+    """Read image-level labels of any of these formats, recognized by extension and content.
 
     - ``.csv``: the columns ``image`` and ``labels`` (joined by ``|``; none is allowed); further columns are ignored.
     - COCO instances ``.json``: every entry of its ``images``, also those without objects, and every object, crowds
@@ -73,25 +73,25 @@ def read_labels(
       class alone; or a folder with the ``CLASS_SPLIT.txt`` of a single split.
     - A folder of Pascal VOC's XML annotations.
     - A folder of YOLO's text files, with the names of the classes in ``classes.txt`` or ``data.yaml`` in it or above
-      its folder ``labels``; without them, the classes are called by their numbers.
+      its folder ``labels``; without them, the classes are named by their numbers.
 
     Images are those that the labels name, in their order or, for folders, in that of the files' names. VOC and YOLO
     name them without their extension, which is found in the folder of images. An image without a file of its own among
-    XML or YOLO files is not labeled at all, whereas a file without objects says that its image shows none.
+    XML or YOLO files is not labeled at all; a file without objects means an image without objects.
 
     Args:
         file: the label file or folder.
         images: folder to which the names of images are relative.
         classes: classes to use, in this order, e.g. those of the training labels. Unset: all categories of a COCO file
             or names of YOLO classes in the order of their numbers, else all labels in alphabetical order.
-        difficult: what becomes of a class of which an image shows nothing but objects that VOC calls difficult:
-            neither shown nor not shown ("ignore"), or shown ("positive").
-        problems: what becomes of images that are missing or outside of the folder, named twice, of a class that is not
+        difficult: treatment of a class of which an image has only objects that VOC flags as difficult: left out of
+            losses and metrics ("ignore"), or a positive label ("positive").
+        problems: treatment of images that are missing or outside of the folder, named twice, of a class that is not
             among ``classes``, and of malformed entries: a ``UserError`` ("refuse"), or such images are left out
             with all their labels and listed in ``skipped`` ("skip"). Of repeated entries that agree, the first stays.
 
     Raises:
-        UserError: the file is missing, of no known kind, malformed as a whole, or has a problem that is not to be
+        UserError: the file is missing, of no known format, malformed as a whole, or has a problem that is not to be
             skipped; or no image or no class is left.
     """
     _check_choice("difficult", difficult, get_args(Difficult))
@@ -100,7 +100,7 @@ def read_labels(
     contents = read_image_labels(file)
     found = list(contents.problems)
     located = ImageNames(images, contents.by_stem).located(contents.entries, found)
-    entries = unique_entries(located, lambda entry: (entry.shown, entry.difficult), found, things="labels")
+    entries = unique_entries(located, lambda entry: (entry.shown, entry.difficult), found, content="labels")
     if classes is None:
         used = occurring(entries)
         columns = tuple(name for name in contents.classes if contents.declares_classes or name in used)
@@ -129,9 +129,10 @@ def _check_classes(columns: Sequence[str], contents: Contents, file: Path) -> No
         raise UserError(f"the classes {', '.join(columns)} are not all different: name each once")
     lacking = [name for name in columns if name not in contents.classes]
     if lacking and not contents.covers_other_classes:
+        names = ", ".join(lacking[:_NAMED]) + (", ..." if len(lacking) > _NAMED else "")
         raise UserError(
-            f"{file} has no list of {', '.join(lacking[:_TOLD])}{', ...' if len(lacking) > _TOLD else ''}, so that it "
-            "does not say which images show these classes: give the lists of all classes"
+            f"{file} has no list of {names}, so that it does not say which images show these "
+            "classes: give the lists of all classes"
         )
 
 
@@ -148,14 +149,14 @@ def _known(entries: Sequence[Entry], columns: Sequence[str], problems: list[Prob
         unknown = sorted((entry.shown | entry.difficult) - set(columns))
         if unknown:
             sentence = f"{entry.where} gives {entry.image} the unknown class {unknown[0]!r}{hint(unknown[0])}"
-            problems.append(Problem(sentence, "mend the name or remove the label"))
+            problems.append(Problem(sentence, "correct the name or remove the label"))
         else:
             known.append(entry)
     return known
 
 
 def _tables(entries: Sequence[Entry], columns: Sequence[str], difficult: Difficult) -> tuple[Table, Table | None]:
-    """Targets, and which of them to ignore, if any."""
+    """Targets, and a mask of those to ignore, if any."""
     column = {name: index for index, name in enumerate(columns)}
     targets, ignored = np.zeros((2, len(entries), len(columns)), dtype=np.uint8)
     doubtful = targets if difficult == "positive" else ignored

@@ -1,4 +1,4 @@
-"""Reading objects of any kind, and what becomes of those that cannot be used."""
+"""Reads objects from a label file of any format, and reports those that cannot be used."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import get_args
 
 from manyview.errors import UserError
-from manyview.images import UnreadableImage, open_photograph
+from manyview.images import UnreadableImage, open_image
 from manyview.images.files import check_folder
 from manyview.images.unreadable import readable
-from manyview.labels.check_objects import Checking
+from manyview.labels.check_objects import ObjectChecker
 from manyview.labels.entries import DetectionContents, LabeledImage
 from manyview.labels.formats import read_objects
 from manyview.labels.objects import DetectionLabels
@@ -20,7 +20,7 @@ from manyview.labels.problems import Problem, refusal, unique_entries
 from manyview.options.shared import Problems
 
 _BEGINNING = 1 << 16  # bytes that hold the header of nearly every image
-_THREADS = 8  # that wait for the disk
+_THREADS = 8  # that read image headers
 
 
 def read_annotations(
@@ -31,38 +31,38 @@ def read_annotations(
     masks: bool = False,
     problems: Problems = "refuse",
 ) -> DetectionLabels:
-    """Read objects with their boxes, and perhaps masks, of any of these kinds.
+    """Read objects with their boxes, and optionally masks, of any of these formats.
 
     - COCO instances ``.json``: every entry of its ``images``, also those without objects, and all ``annotations``.
     - A folder of Pascal VOC's XML annotations.
     - A list of Pascal VOC's ``ImageSets/Main``, with the XML of its images in ``Annotations`` beside or up to two
       levels above it.
-    - A folder of YOLO's text files, each for the image of its name, with boxes or outlines in shares of the
+    - A folder of YOLO's text files, each for the image of its name, with boxes or outlines as fractions of the
       image's sides, and the names of the classes in ``classes.txt`` or ``data.yaml`` in it or above its folder
-      ``labels``; without them, classes are called by their numbers. The box of an outline is the smallest around it.
-      If ``data.yaml`` has ``kpt_shape``, boxes have key points behind them, which are left out.
+      ``labels``; without them, classes are named by their numbers. The box of an outline is the smallest around it.
+      If ``data.yaml`` has ``kpt_shape``, boxes are followed by key points, which are left out.
 
-    An image without a file of its own among XML or YOLO files is not labeled at all. Boxes are cut to their
+    An image without a file of its own among XML or YOLO files is not labeled at all. Boxes are clipped to their
     image, as annotators draw over the edge. Objects without area and crowds are kept, as AP knows them, but are
     not ``trained``. Categories and images without objects are kept, too.
 
     Args:
         file: the label file or folder.
-        images: folder to which the images' names are relative. All of them must be there: their sizes are read.
+        images: folder to which the images' names are relative. All of them must exist, as their sizes are read.
         classes: classes to use, in this order, e.g. those of the training labels. Unset: all categories of a COCO file
             or names of YOLO classes in the order of their numbers, else all names of objects in alphabetical order,
             numbers first.
-        masks: whether masks are wanted, which every object must have then: in YOLO files an outline.
-        problems: what becomes of images that are missing, unreadable, named twice, or not of the stated size; of
+        masks: whether to read masks, which every object must have then: in YOLO files an outline.
+        problems: treatment of images that are missing, unreadable, named twice, or not of the stated size; of
             objects that are malformed, of an unknown class, outside of their image, with an id that another one
             has, or of no listed image: a ``UserError`` ("refuse"), or such images and objects are left out,
             objects without the other ones of their image, and listed in ``skipped`` ("skip"). Of repeated entries
             that agree, the first stays.
 
     Raises:
-        UserError: the file is missing, of no known kind, malformed as a whole, or has a problem that is not to be
-            skipped; no image or no class is left; or masks are wanted, and the kind has none or pycocotools is not
-            installed.
+        UserError: the file is missing, of no known format, malformed as a whole, or has a problem that is not to be
+            skipped; no image or no class is left; or masks are requested, and the format has none or pycocotools is
+            not installed.
     """
     if problems not in get_args(Problems):
         raise UserError(f"problems must be 'refuse' or 'skip', not {problems!r}")
@@ -70,13 +70,13 @@ def read_annotations(
     contents = read_objects(file, masks=masks)
     found = list(contents.problems)
     named = ImageNames(images, contents.by_stem).located(contents.entries, found)
-    located = unique_entries(named, _content, found, things="objects")
+    located = unique_entries(named, _content, found, content="objects")
     sized = _sized(located, images, found)
     if contents.in_shares:
         sized = [(entry.in_pixels(*size), size) for entry, size in sized]
     columns = tuple(classes) if classes is not None else _classes(contents, sized)
-    checking = Checking(columns, masks, found)
-    objects = tuple(checking.objects(entry, size) for entry, size in sized)
+    checker = ObjectChecker(columns, masks, found)
+    objects = tuple(checker.objects(entry, size) for entry, size in sized)
     if found and (problems == "refuse" or not sized):
         raise refusal(found, file, can_skip=bool(sized))
     if not sized:
@@ -89,28 +89,31 @@ def read_annotations(
         sizes=tuple(size for _, size in sized),
         classes=columns,
         objects=objects,
-        image_ids=tuple(place if entry.number is None else entry.number for place, entry in enumerate(entries, 1)),
+        image_ids=tuple(order if entry.number is None else entry.number for order, entry in enumerate(entries, 1)),
         category_ids=_category_ids(columns, contents.category_ids),
         skipped=tuple(problem.sentence for problem in found),
-        notes=tuple(checking.notes()),
+        notes=tuple(checker.notes()),
     )
 
 
 def _content(entry: LabeledImage) -> list[tuple[object, ...]]:
-    """What the objects of an image are, wherever they stand."""
-    return [(thing.kind, thing.box, thing.crowd, thing.difficult, thing.segmentation) for thing in entry.objects]
+    """The objects of an image for comparison, without their locations in the file."""
+    return [
+        (labeled.class_name, labeled.box, labeled.crowd, labeled.difficult, labeled.segmentation)
+        for labeled in entry.objects
+    ]
 
 
 def _sized(
     entries: Sequence[LabeledImage], images: Path, problems: list[Problem]
 ) -> list[tuple[LabeledImage, tuple[int, int]]]:
-    """Images that are as large as the labels say, with their sizes."""
+    """Images whose size agrees with the labels, with that size."""
     sized = []
     sizes = _measure_all(images, [entry.image for entry in entries])
     for entry, size in zip(entries, sizes, strict=True):
         if isinstance(size, UnreadableImage):
             problems.append(
-                Problem(f"{entry.where} names {entry.image}, which cannot be read ({size.reason})", "mend it")
+                Problem(f"{entry.where} names {entry.image}, which cannot be read ({size.reason})", "repair it")
             )
         elif entry.size not in (None, size):
             problems.append(_disagreement(entry.where, entry.image, entry.size or size, size))
@@ -120,7 +123,7 @@ def _sized(
 
 
 def _measure_all(images: Path, names: Sequence[str]) -> Iterator[tuple[int, int] | UnreadableImage]:
-    """Width and height of each image in pixels, upright, or why it has none; in the order of the names."""
+    """Width and height of each upright image in pixels, or why it cannot be read, in the order of the names."""
     with ThreadPoolExecutor(_THREADS) as pool:
         yield from pool.map(lambda name: _measure(images / name), names)
 
@@ -129,12 +132,12 @@ def _measure(path: Path) -> tuple[int, int] | UnreadableImage:
     try:
         try:
             with readable(path), path.open("rb") as file:
-                photograph = open_photograph(file.read(_BEGINNING))
-        except UnreadableImage:  # perhaps for no other reason than what was not read
-            photograph = open_photograph(path)
+                image = open_image(file.read(_BEGINNING))
+        except UnreadableImage:  # perhaps only because the header is longer
+            image = open_image(path)
     except UnreadableImage as error:
         return error
-    return photograph.width, photograph.height
+    return image.width, image.height
 
 
 def _disagreement(where: str, name: str, stated: tuple[int, int], real: tuple[int, int]) -> Problem:
@@ -147,18 +150,18 @@ def _disagreement(where: str, name: str, stated: tuple[int, int], real: tuple[in
 
 
 def _classes(contents: DetectionContents, sized: Sequence[tuple[LabeledImage, tuple[int, int]]]) -> tuple[str, ...]:
-    """Those that the file declares, else those that occur in it."""
-    occurring = {thing.kind for entry, _ in sized for thing in entry.objects}
+    """Classes that the file declares, else those that occur in it."""
+    occurring = {labeled.class_name for entry, _ in sized for labeled in entry.objects}
     return tuple(contents.category_ids) or tuple(sorted(occurring, key=_alphabetical))
 
 
 def _alphabetical(name: str) -> tuple[bool, int, str]:
-    """What to sort by, so that 10 follows 9."""
+    """Sort key with which 10 follows 9."""
     return (False, int(name), name) if name.isdecimal() else (True, 0, name)
 
 
 def _category_ids(classes: Sequence[str], known: dict[str, int]) -> tuple[int, ...]:
-    """Those of the file, and new ones for classes that it does not have."""
+    """Ids of the file, and new ones for classes that it does not have."""
     following = max(known.values(), default=0)
     ids = []
     for name in classes:

@@ -1,4 +1,4 @@
-"""Pascal VOC's annotations, one XML file an image, and the lists of its ImageSets/Main: labels of images, and objects.
+"""Reads image labels and objects from Pascal VOC's XML annotations and the lists of its ImageSets/Main.
 
 A list names the images of a split, or gives for one class 1, 0 (difficult) or -1 to each. A box's corners are the
 numbers, from 1, of the first and the last pixel that it includes (VOC 2007 development kit,
@@ -49,19 +49,19 @@ _OBJECTS = (
 _LINE = "a line has an image and 1 where it shows the class, 0 where only as a difficult object, else -1"
 
 
-# XML files: which ones, and what is in them.
+# XML files.
 
 
 class _Source(NamedTuple):
-    """An annotation: its place in the label file, its image as named there, and the XML file."""
+    """An annotation: its location in the label file, its image as named there, and the XML file."""
 
     where: str
     image: str
     path: Path
 
     @property
-    def place(self) -> str:
-        """The place of a fault. That of a listed annotation is a line: say in which file the fault is."""
+    def location(self) -> str:
+        """Location of a fault; for a listed annotation, whose ``where`` is a line of the list, with the XML's name."""
         if self.where.endswith(self.path.name):
             return self.where
         return f"{self.where} names {self.image}, whose {self.path.name}"
@@ -78,12 +78,12 @@ def _listed(lines: Sequence[tuple[int, str]], folder: Path) -> list[_Source]:
 
 def _annotations_beside(file: Path) -> Path | None:
     """The folder ``Annotations`` beside a list or up to two levels above it."""
-    places = [parent / "Annotations" for parent in list(file.absolute().parents)[:3]]
-    return next((place for place in places if place.is_dir()), None)
+    folders = [parent / "Annotations" for parent in list(file.absolute().parents)[:3]]
+    return next((folder for folder in folders if folder.is_dir()), None)
 
 
 def _annotation_of(folder: Path, image: str) -> Path:
-    """Where the annotation of an image is, which some lists name with its extension."""
+    """Path of an image's annotation; some lists name images with their extension."""
     path = folder / f"{image}{_XML}"
     named_with_extension = posixpath.splitext(image)[1].lower() in EXTENSIONS and not path.exists()
     return folder / f"{stem(image)}{_XML}" if named_with_extension else path
@@ -95,16 +95,16 @@ def _read(
     problems: list[Problem],
     advice: str,
 ) -> list[AnyEntry]:
-    """What can be read of annotations; the rest becomes problems."""
+    """Converted annotations; those that cannot be read become problems."""
     entries = []
     for source in sources:
         try:
-            # An image that lies outside is told later with all others, and its annotation is not even opened.
+            # Images outside of the folder are reported later; their annotations are not opened.
             outside = leads_outside(source.image)
             root = ElementTree.Element("annotation") if outside else _read_xml(source.path)
             entries.append(convert(source, root))
         except Malformed as error:
-            problems.append(Problem(f"{source.place} {error}", advice))
+            problems.append(Problem(f"{source.location} {error}", advice))
     return entries
 
 
@@ -116,10 +116,10 @@ class _WithoutDoctype(ElementTree.TreeBuilder):
 
 
 def _read_xml(path: Path) -> ElementTree.Element:
-    """The root of an annotation.
+    """Root element of an annotation.
 
     Raises:
-        Malformed: there is no such file, or it is no annotation.
+        Malformed: the file does not exist, or is not an annotation.
     """
     try:
         content = path.read_bytes()
@@ -148,7 +148,7 @@ def _name_and_flag(element: ElementTree.Element) -> tuple[str, bool]:
     return name, _FLAGS[flag.lower()]
 
 
-# Labels of images, from XML files or from lists of classes.
+# Image labels, from XML files or from lists of classes.
 
 
 def _read_labels(sources: Iterable[_Source]) -> Contents:
@@ -167,7 +167,7 @@ def _entry(source: _Source, root: ElementTree.Element) -> Entry:
 
 
 def _read_list(files: LabelFiles) -> Contents:
-    """Read a list of one class or of the images of a split whose labels lie elsewhere, or a folder of lists."""
+    """Read a list of one class, a list of a split's images whose labels are elsewhere, or a folder of lists."""
     file = files.path
     if files.names is not None:
         return _read_class_lists(_lists_of_folder(file, _class_lists(files)))
@@ -190,19 +190,19 @@ def _read_list(files: LabelFiles) -> Contents:
 
 
 def _class_and_split(file: Path) -> tuple[str, str]:
-    """The parts of a name such as ``dog_train.txt``; the class is empty where the name has no such form."""
+    """Class and split of a name such as ``dog_train.txt``; the class is empty in other names."""
     name, _, split = file.stem.rpartition("_")
     return name, split
 
 
 def _split_value(line: str) -> tuple[str, int] | None:
-    """Image and value of a line of a list, or None if it has no such form."""
+    """Image and value of a list's line, or None if the line has another format."""
     name, *value = line.rsplit(None, 1)
     return (name, _VALUES[value[0]]) if value and value[0] in _VALUES else None
 
 
 def _class_lists(files: LabelFiles) -> list[str]:
-    """Names of a folder's lists of classes."""
+    """Names of the class lists in a folder."""
     return [
         name
         for name in files.names or ()
@@ -213,7 +213,7 @@ def _class_lists(files: LabelFiles) -> list[str]:
 
 
 def _lists_of_split(folder: Path, split: str) -> dict[str, Path]:
-    """All lists of one split in a folder, by class.
+    """Class lists of one split in a folder, by class.
 
     Raises:
         UserError: the folder cannot be searched.
@@ -224,11 +224,11 @@ def _lists_of_split(folder: Path, split: str) -> dict[str, Path]:
 
 
 def _lists_of_folder(folder: Path, files: Iterable[str]) -> dict[str, Path]:
-    """All lists of a folder, by class.
+    """Class lists of a folder, by class.
 
     Args:
         folder: such as ``ImageSets/Main``.
-        files: names of those that are lists of a class; there are some.
+        files: names of its class lists, at least one.
 
     Raises:
         UserError: they are of several splits.
@@ -242,7 +242,7 @@ def _lists_of_folder(folder: Path, files: Iterable[str]) -> dict[str, Path]:
 
 
 def _read_class_lists(lists: Mapping[str, Path]) -> Contents:
-    """Read the lists of one split.
+    """Read the class lists of one split.
 
     Args:
         lists: by class.
@@ -253,12 +253,12 @@ def _read_class_lists(lists: Mapping[str, Path]) -> Contents:
     problems: list[Problem] = []
     unusable: set[str] = set()
     values = {name: _read_class_list(file, problems, unusable) for name, file in lists.items()}
-    places: dict[str, str] = {}
+    locations: dict[str, str] = {}
     for name, file in lists.items():
         for image, (number, _) in values[name].items():
-            places.setdefault(image, f"line {number} of {file.name}")
+            locations.setdefault(image, f"line {number} of {file.name}")
     entries = []
-    for image, where in places.items():
+    for image, where in locations.items():
         lacking = [lists[name].name for name in lists if image not in values[name]]
         if image in unusable:
             continue
@@ -272,7 +272,7 @@ def _read_class_lists(lists: Mapping[str, Path]) -> Contents:
 
 
 def _read_class_list(file: Path, problems: list[Problem], unusable: set[str]) -> Values:
-    """Read one list; images about which it leaves doubts are added to ``unusable``."""
+    """Read one class list; images with malformed or contradictory lines are added to ``unusable``."""
     values: Values = {}
     for number, line in numbered_lines(file):
         where = f"line {number} of {file.name}"
@@ -358,15 +358,15 @@ def _box(element: ElementTree.Element) -> LabeledBox:
             raise Malformed(f"has no number for {corner}") from None
     left, top, right, bottom = corners
     if not all(math.isfinite(value) for value in corners) or right < left or bottom < top:
-        raise Malformed(f"reaches from {left:g}, {top:g} to {right:g}, {bottom:g}, which is no box")
+        raise Malformed(f"reaches from {left:g}, {top:g} to {right:g}, {bottom:g}, which is not a valid box")
     return left - 1, top - 1, right - left + 1, bottom - top + 1
 
 
-# What is what.
+# Recognition.
 
 
 def _is_list(files: LabelFiles) -> bool:
-    """Whether it is a text file other than one of YOLO's."""
+    """Whether it is a text file, but not one of YOLO's."""
     if files.names is not None or files.ending != _LIST:
         return False
     return not any(is_object(line) for _, line in numbered_lines(files.path))

@@ -1,7 +1,7 @@
-"""YOLO's text files: one file an image, found by its name, with one object a line.
+"""Reads image labels and objects from YOLO's text files, one per image with one object a line.
 
-A line has the number of a class and shares of the image's width and height: of a box its center, width and height
-(https://docs.ultralytics.com/datasets/detect/), perhaps with key points behind it (.../pose/), or x and y of an
+A line has the number of a class and fractions of the image's width and height: a box's center, width and height
+(https://docs.ultralytics.com/datasets/detect/), perhaps followed by key points (.../pose/), or x and y of an
 outline's corners (.../segment/, .../obb/). ``classes.txt`` or ``data.yaml`` give the names of classes, and the latter
 the shape of key points.
 """
@@ -41,8 +41,8 @@ _DATA_FILES = ("data.yaml", "data.yml")
 
 _LONGEST = 9  # digits of a class number; Python refuses to read very long ones
 _BOX = 4  # numbers of a box
-_OUTLINE = 6  # of an outline, at least
-_ROUNDING = 0.01  # beyond 0 and 1, which Ultralytics takes, too
+_OUTLINE = 6  # numbers of an outline, at least
+_ROUNDING = 0.01  # beyond 0 and 1, which Ultralytics accepts, too
 _LABELS = "a line has the number of a class and at least four coordinates, and a line of the names for each number"
 _OBJECTS = (
     "a line has the number of a class that has a name, and then a box's center, width and height or x and y of an "
@@ -54,14 +54,14 @@ _OBJECTS = (
 
 
 class _Line(NamedTuple):
-    """What a line says.
+    """A parsed line.
 
     Attributes:
-        kind: name of its class; its number, where classes have no names.
+        class_name: name of its class; its number, where classes have no names.
         coordinates: four of a box, or more of an outline or key points.
     """
 
-    kind: str
+    class_name: str
     coordinates: tuple[float, ...]
 
 
@@ -76,14 +76,14 @@ def is_object(line: str) -> bool:
 
 
 def _read_line(line: str, names: Mapping[int, str] | None) -> _Line:
-    """What a line says.
+    """Parse a line.
 
     Args:
-        line: it.
+        line: of a label file.
         names: of the classes by number, or None if there are none.
 
     Raises:
-        Malformed: it has no such form, or a class without a name.
+        Malformed: it has another format, or a class without a name.
     """
     if not is_object(line):
         raise Malformed(f"is {quoted(line)}")
@@ -95,7 +95,7 @@ def _read_line(line: str, names: Mapping[int, str] | None) -> _Line:
 
 
 def are_yolo(files: LabelFiles) -> bool:
-    """Whether a folder's text files are YOLO's: one has a line such as YOLO's files have, or all are blank.
+    """Whether a folder's text files are YOLO's: one has a line in YOLO's format, or all are blank.
 
     Raises:
         UserError: one cannot be read.
@@ -112,19 +112,19 @@ def are_yolo(files: LabelFiles) -> bool:
 
 
 def _readable(files: LabelFiles, problems: list[Problem]) -> Iterator[tuple[str, list[tuple[int, str]]]]:
-    """Name and numbered lines of each label file that can be read; of the others, problems are added."""
+    """Name and numbered lines of each label file that can be read; for the others, problems are added."""
     for name in files.names or ():
         try:
             yield name, numbered_lines(files.path / name)
         except UserError as error:
-            problems.append(Problem(str(error), "mend or remove it"))
+            problems.append(Problem(str(error), "repair or remove it"))
 
 
-# Labels of images.
+# Image labels.
 
 
 def _read_labels(files: LabelFiles) -> Contents:
-    """Read label files, each for the image of the same name and place; an empty one is for an image without objects.
+    """Read label files, each for the image of the same relative name; an empty one is for an image without objects.
 
     Classes are named by ``classes.txt`` or ``data.yaml`` (see ``_class_names``), or by their numbers.
 
@@ -136,11 +136,11 @@ def _read_labels(files: LabelFiles) -> Contents:
     problems: list[Problem] = []
     for name, lines in _readable(files, problems):
         shown = set()
-        for place, line in lines:
+        for number, line in lines:
             try:
-                shown.add(_read_line(line, names).kind)
+                shown.add(_read_line(line, names).class_name)
             except Malformed as error:
-                problems.append(Problem(f"line {place} of {name} {error}", _LABELS))
+                problems.append(Problem(f"line {number} of {name} {error}", _LABELS))
                 break
         else:
             entries.append(Entry(name, stem(name), frozenset(shown)))
@@ -153,11 +153,11 @@ def _read_labels(files: LabelFiles) -> Contents:
 
 
 def _read_objects(files: LabelFiles, masks: bool) -> DetectionContents:
-    """Read label files, each for the image of the same name and place.
+    """Read label files, each for the image of the same relative name.
 
     Args:
         files: the label files.
-        masks: whether to keep outlines, which each object must have then.
+        masks: whether to keep outlines, which are then required.
 
     Raises:
         UserError: the names of the classes or the shape of key points cannot be read.
@@ -167,20 +167,20 @@ def _read_objects(files: LabelFiles, masks: bool) -> DetectionContents:
     problems: list[Problem] = []
     for name, lines in _readable(files, problems):
         objects = []
-        for place, line in lines:
-            where = f"line {place} of {name}"
+        for number, line in lines:
+            where = f"line {number} of {name}"
             try:
                 objects.append(_object(where, _read_line(line, names), key_points, masks=masks))
             except Malformed as error:
                 problems.append(Problem(f"{where} {error}", _OBJECTS))
         entries.append(LabeledImage(name, stem(name), objects=tuple(objects)))
-    category_ids = {name: place for place, name in enumerate((names or {}).values(), start=1)}
+    category_ids = {name: order for order, name in enumerate((names or {}).values(), start=1)}
     return DetectionContents(entries, problems, category_ids, in_shares=True)
 
 
 def _object(where: str, line: _Line, key_points: int | None, *, masks: bool) -> LabeledObject:
-    """An object whose box and outline are in shares."""
-    kind, coordinates = line
+    """An object whose box and outline are fractions of the image's sides."""
+    class_name, coordinates = line
     if key_points is not None:
         if len(coordinates) != _BOX + key_points:
             raise Malformed(f"has {len(coordinates)} numbers instead of a box's 4 and {key_points} of key points")
@@ -191,10 +191,10 @@ def _object(where: str, line: _Line, key_points: int | None, *, masks: bool) -> 
     if len(coordinates) == _BOX:
         if masks:
             raise Malformed("has a box, but no outline, which masks are made of")
-        return LabeledObject(where, kind, _box(coordinates))
+        return LabeledObject(where, class_name, _box(coordinates))
     if len(coordinates) < _OUTLINE or len(coordinates) % 2:
         raise Malformed(f"has {len(coordinates)} numbers, where a box has 4 and an outline two for each corner")
-    return LabeledObject(where, kind, _around(coordinates), segmentation=[list(coordinates)] if masks else None)
+    return LabeledObject(where, class_name, _around(coordinates), segmentation=[list(coordinates)] if masks else None)
 
 
 def _box(coordinates: Sequence[float]) -> LabeledBox:
@@ -215,7 +215,7 @@ def _class_names(folder: Path) -> dict[int, str] | None:
 
     They are in a ``classes.txt`` (one name a line, from class 0 on) or under ``names`` in a ``data.yaml`` (a list, or
     names by number) in the folder of the label files, or, if this is ``labels``, ``SPLIT/labels`` or ``labels/SPLIT``,
-    above it as far as two levels. The nearest counts.
+    up to two levels above it. The nearest counts.
 
     Args:
         folder: of the label files.
@@ -223,8 +223,8 @@ def _class_names(folder: Path) -> dict[int, str] | None:
     Raises:
         UserError: such a file is malformed, or two in one folder differ.
     """
-    for place in _places(folder):
-        files = [place / name for name in (_LIST, *_DATA_FILES) if (place / name).is_file()]
+    for parent in _metadata_folders(folder):
+        files = [parent / name for name in (_LIST, *_DATA_FILES) if (parent / name).is_file()]
         if files:
             first, *others = [_read_names(file) for file in files]
             if any(other != first for other in others):
@@ -234,9 +234,9 @@ def _class_names(folder: Path) -> dict[int, str] | None:
 
 
 def _key_point_values(folder: Path) -> int | None:
-    """How many numbers for key points follow those of each box, or None if the labels have none.
+    """Numbers of key points that follow each box, or None if the labels have none.
 
-    It is the product of ``kpt_shape`` in the nearest ``data.yaml``, which is looked for where ``_class_names`` does.
+    This is the product of ``kpt_shape`` in the nearest ``data.yaml``, found as in ``_class_names``.
 
     Args:
         folder: of the label files.
@@ -244,7 +244,7 @@ def _key_point_values(folder: Path) -> int | None:
     Raises:
         UserError: such a file is malformed.
     """
-    files = (place / name for place in _places(folder) for name in _DATA_FILES)
+    files = (parent / name for parent in _metadata_folders(folder) for name in _DATA_FILES)
     nearest = next((file for file in files if file.is_file()), None)
     data = None if nearest is None else _load_yaml(nearest)
     if not isinstance(data, dict) or "kpt_shape" not in data:
@@ -260,8 +260,8 @@ def _key_point_values(folder: Path) -> int | None:
     return points * values
 
 
-def _places(folder: Path) -> list[Path]:
-    """Folders that may hold what is said of all label files, the nearest first."""
+def _metadata_folders(folder: Path) -> list[Path]:
+    """Folders that may hold ``classes.txt`` or ``data.yaml``, the nearest first."""
     here = Path(os.path.abspath(folder))  # noqa: PTH100 - resolve would follow links, away from the names
     return [here, *(list(here.parents)[:2] if "labels" in (here.name, here.parent.name) else [])]
 
@@ -283,7 +283,7 @@ def _listed_names(file: Path) -> dict[int, str]:
 def _load_yaml(file: Path) -> Any:
     text = read_text(file, "names")
     try:
-        # The base loader makes nothing but strings, lists and dictionaries: a class called "no" keeps its name.
+        # The base loader returns only strings, lists and dictionaries: a class named "no" keeps its name.
         return yaml.load(text, Loader=yaml.BaseLoader)
     except (yaml.YAMLError, RecursionError) as error:
         raise UserError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
@@ -302,7 +302,7 @@ def _named_in_data(file: Path) -> dict[int, str]:
     try:
         return {int(number): name.strip() for number, name in by_number.items()}
     except ValueError as error:
-        raise UserError(f"{file} has names by something else than the classes' numbers ({error})") from error
+        raise UserError(f"{file} has names by keys other than the classes' numbers ({error})") from error
 
 
 _ABOUT = "a folder of YOLO's .txt files"

@@ -1,4 +1,4 @@
-"""The equations, as pure functions of vectors and of the images they belong to."""
+"""Losses, as pure functions of vectors and of the images they belong to."""
 
 from manyview.losses.image_aware import FORMS, anchor_terms, image_aware_loss
 from manyview.losses.similarity import negative_cosine_similarity, symmetric_similarity

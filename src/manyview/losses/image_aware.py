@@ -23,12 +23,12 @@ FORMS = ("outside", "in", "out")
 def image_aware_loss(
     z: Float[Tensor, "vectors dim"], image_ids: Int[Tensor, " vectors"], temperature: float = 0.3, form: str = "outside"
 ) -> Float[Tensor, ""]:
-    """Pull together the views of one image, push apart those of different ones; the mean over anchors.
+    """Image-Aware Contrastive loss, averaged over anchors: attracts views of one image, repels those of others.
 
     Args:
-        z: vectors of any length other than 0; they are L2-normalized here. Half-precision input is computed in
-            float32, under autocast too; float64 stays float64.
-        image_ids: the image that each vector shows. Images may have different numbers of vectors.
+        z: nonzero vectors, which are L2-normalized here. Half precision is computed in float32, also under
+            autocast; float64 stays float64.
+        image_ids: image of each vector. Images may have different numbers of vectors.
         temperature: tau, above 0.
         form: "outside" is Eq. 1, which has 1/|P| and the sum over positives outside and inside the logarithm;
             "in" and "out" are SupCon's L_in and L_out.
@@ -48,13 +48,13 @@ def image_aware_loss(
 def anchor_terms(
     z: Float[Tensor, "vectors dim"], image_ids: Int[Tensor, " vectors"], temperature: float = 0.3, form: str = "outside"
 ) -> Float[Tensor, " vectors"]:
-    """L_i of each anchor i, of vectors that are normalized already and are taken as they are.
+    """L_i of each anchor i, for vectors that are already normalized.
 
-    The terms keep to log space throughout: at small tau, exp, sum and log one after another underflow to log(0).
+    Computed in log space, as exp, sum and log underflow to log(0) at small tau.
 
     Args:
         z: unit vectors.
-        image_ids: the image that each vector shows.
+        image_ids: image of each vector.
         temperature: tau, above 0.
         form: as for ``image_aware_loss``.
 

@@ -11,14 +11,14 @@ from torch.nn import functional as F
 def negative_cosine_similarity(p: Float[Tensor, "rows dim"], z: Float[Tensor, "rows dim"]) -> Float[Tensor, ""]:
     """D(p, z) = -(p/|p|) . (z/|z|), the mean over rows (arXiv 2011.10566, Eq. 1).
 
-    Gradient flows into both arguments: who wants SimSiam's stop-gradient gives ``z.detach()``.
+    Gradients flow into both arguments; pass ``z.detach()`` for SimSiam's stop-gradient.
 
     Args:
         p: predictions. Half-precision input is computed in float32.
-        z: projections, row by row the other view of the same pair.
+        z: projections of the other view of each pair.
 
     Returns:
-        a scalar from -1 (same directions) to 1, float32 or float64.
+        a scalar from -1 (equal directions) to 1, float32 or float64.
     """
     p, z = (x if x.dtype == torch.float64 else x.float() for x in (p, z))
     return -(F.normalize(p, dim=1) * F.normalize(z, dim=1)).sum(dim=1).mean()
@@ -36,10 +36,10 @@ def symmetric_similarity(
 
     Args:
         p1: predictions of the first view of each pair.
-        z1: its projections.
+        z1: projections of the first view of each pair.
         p2: predictions of the second view of each pair.
-        z2: its projections.
-        stop_gradient: whether ``sg`` stops the gradient or lets it pass.
+        z2: projections of the second view of each pair.
+        stop_gradient: whether ``sg`` stops the gradient; otherwise it is the identity.
 
     Returns:
         a scalar from -1 to 1, float32 or float64.

@@ -1,4 +1,4 @@
-"""Methods: one paper a file, each a module from a batch of views to its loss. Every file of the folder is found."""
+"""Pre-training methods: one file per method, a module from a batch of views to its loss. All files are registered."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ __all__ = ["METHODS", "Method", "MethodBatch", "build_method"]
 
 
 def _find() -> dict[str, type[Method]]:
-    """The methods of this folder's modules, by the default name of their section."""
+    """The ``Method`` subclasses in this folder's modules, by the default name of their section."""
     found: dict[str, type[Method]] = {}
     for file in pkgutil.iter_modules(__path__):
         module = importlib.import_module(f"{__name__}.{file.name}")
-        for thing in vars(module).values():
-            is_method = isinstance(thing, type) and issubclass(thing, Method) and thing is not Method
-            if is_method and thing.__module__ == module.__name__:
-                found[str(thing.section.model_fields["name"].default)] = thing
+        for member in vars(module).values():
+            is_method = isinstance(member, type) and issubclass(member, Method) and member is not Method
+            if is_method and member.__module__ == module.__name__:
+                found[str(member.section.model_fields["name"].default)] = member
     return found
 
 
@@ -29,5 +29,5 @@ METHODS = _find()
 
 
 def build_method(backbone: Backbone, config: PretrainConfig) -> Method:
-    """The method that ``method.name`` chooses, around a backbone; see ``Method.build``."""
+    """Build the method selected by ``method.name`` around a backbone; see ``Method.build``."""
     return METHODS[config.method.name].build(backbone, config)

@@ -1,6 +1,6 @@
-"""The seam between a method and the rest of the program: nothing outside of ``methods/`` knows more of one than this.
+"""Interface between methods and the rest of the program, which relies on nothing else of a method.
 
-A new method is a module of this folder with a subclass of ``Method``, a section in ``config/methods.py``, and a recipe.
+A new method is a file in this folder with a subclass of ``Method``, a section in ``config/methods.py``, and a recipe.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from manyview.heads import Head
 
 
 class MethodBatch(NamedTuple):
-    """What a method sees in one forward pass of one process; a named tuple, as Lightning Fabric wants to take it apart.
+    """Input of a method's forward pass in one process; a named tuple, so that Lightning Fabric can move its tensors.
 
     Attributes:
         groups: one tensor for each group of views, Float[Tensor, "images views channels height width"], normalized.
-            Views of a group are of one size. Which of them belong together is the method's business.
-        image_ids: Int[Tensor, " images"], which image each row of every group shows, over all processes.
-        permutation: of a count to Int[Tensor, " count"], a uniform permutation that is drawn for this batch, the same
-            on all processes and whenever it is asked for.
+            Views of a group have one size. The method decides which of them are positives.
+        image_ids: Int[Tensor, " images"], index of the image of each row of every group, unique over all processes.
+        permutation: function of a count that returns Int[Tensor, " count"], a uniform permutation for this batch, the
+            same on all processes and at each call.
     """
 
     groups: tuple[Tensor, ...]
@@ -32,14 +32,14 @@ class MethodBatch(NamedTuple):
 
 
 class Method(nn.Module):
-    """From a batch of views to its loss. Its state is its ``state_dict``: what a checkpoint keeps, queues included.
+    """A pre-training method: a module from a batch of views to its loss. Checkpoints save its ``state_dict``.
 
     Attributes:
-        section: the class of its settings, whose default ``name`` is the method's.
-        parts: names of the submodules that an evaluation may ask for, by what they are: "backbone", and of heads
-            "projector" and "predictor".
-        advice: what to try where the representation collapses.
-        backbone: what is exported; images to feature map.
+        section: class of the method's settings, whose default ``name`` is the method's.
+        parts: names of the submodules that evaluations may load, by role: "backbone", and the heads "projector" and
+            "predictor".
+        advice: what to try when the representation collapses.
+        backbone: the exported network, from images to feature maps.
     """
 
     section: ClassVar[type[MethodSection]]
@@ -49,46 +49,45 @@ class Method(nn.Module):
 
     @classmethod
     def build(cls, backbone: Backbone, config: PretrainConfig) -> Method:
-        """The method around a backbone, whose heads are drawn from PyTorch's generator.
+        """Build the method around a backbone; its heads are initialized from PyTorch's generator.
 
         Args:
-            backbone: with the weights that the run starts from.
-            config: settled, its ``method`` being of this class's section.
+            backbone: backbone with the run's initial weights.
+            config: settled configuration, whose ``method`` is an instance of ``section``.
         """
         raise NotImplementedError
 
     def forward(self, batch: MethodBatch) -> dict[str, Tensor]:
-        """Loss of one batch.
+        """Compute the loss of one batch.
 
         Returns:
-            ``loss``, from which gradients flow; ``z`` (vectors, dim), detached projections for the collapse monitor;
-            and detached scalars to log by their names.
+            ``loss``, with gradients; ``z`` (vectors, dim), detached projections for the collapse monitor; and detached
+            scalars to log, by name.
         """
         raise NotImplementedError
 
     def parameter_groups(self, config: PretrainConfig) -> list[dict[str, Any]]:
-        """What the optimizer is given: all that is trainable, as one group.
+        """Parameter groups for the optimizer; by default one group of all trainable parameters.
 
         Returns:
-            groups with their "params"; where "constant" is True, the group keeps the learning rate that others begin
-            with.
+            groups with "params"; where "constant" is True, the group keeps the initial learning rate.
         """
         return [{"params": [parameter for parameter in self.parameters() if parameter.requires_grad]}]
 
     def after_step(self) -> None:
-        """Called after each optimizer step, for momentum encoders, queues and centers."""
+        """Called after each optimizer step, to update momentum encoders, queues and centers."""
 
     def synchronize_norms(self) -> None:
-        """Let batch norms see the batch of all processes; called on several CUDA devices, before the first step."""
+        """Convert batch norms to SyncBatchNorm; called for several CUDA devices, before the first step."""
         for name, child in list(self.named_children()):
             setattr(self, name, nn.SyncBatchNorm.convert_sync_batchnorm(child))
 
     def remedies(self, config: PretrainConfig) -> list[str]:
-        """Settings that work against collapse and that the run does not use yet, the surest first."""
+        """Settings against collapse that the run does not use yet, the most reliable first."""
         return [f"a smaller training.base_learning_rate (it was {config.training.base_learning_rate:g})"]
 
     def describe(self, config: PretrainConfig) -> dict[str, Any]:
-        """Plain data for ``run.json``: all that an evaluation of the run may want to know of the method."""
+        """Plain data for ``run.json``: what evaluations of the run need to know about the method."""
         return {
             "name": config.method.name,
             "parts": {part: _describe(self, name) for part, name in self.parts.items()},
@@ -97,6 +96,6 @@ class Method(nn.Module):
 
 
 def _describe(method: Method, name: str) -> dict[str, Any]:
-    """Where a part's weights are in a checkpoint, and its layers if it is a head."""
+    """Module name of a part, which prefixes its weights in a checkpoint, and its layers if it is a head."""
     module = method.get_submodule(name)
     return {"module": name, **({"layers": module.describe()} if isinstance(module, Head) else {})}

@@ -1,16 +1,16 @@
 """MoCo v2: momentum contrast (arXiv 1911.05722) with an MLP head (arXiv 2003.04297).
 
-A query is told from its key, the same image seen otherwise, among the keys of the last batches, which a queue holds:
+Each query must be matched with its key, another view of the same image, among the keys of recent batches in a queue:
 
     L_q = -log( exp(q . k+ / tau) / sum_{i=0}^{K} exp(q . k_i / tau) )           (1911.05722, Eq. 1)
     theta_k <- m theta_k + (1 - m) theta_q                                        (1911.05722, Eq. 2)
 
-The order is that of the paper's Algorithm 1: loss, step of the query encoder, step of the key encoder, queue.
+The order is that of the paper's Algorithm 1: loss, step of the query encoder, update of the key encoder, queue.
 
-Shuffling BN (1911.05722, Section 3.3): batch norms must not tell a query which keys belong to it. There, each of eight
-devices normalizes its own eighth of the queries and of the shuffled keys. Here, on any number of processes, the
-queries are normalized over the whole batch, and the keys in ``method.shuffled_parts`` parts of the shuffled batch, each
-by itself; so one process gives what two give.
+Shuffling BN (1911.05722, Section 3.3): batch norms must not leak which key belongs to a query. In the paper, each of
+eight devices normalizes its own eighth of the queries and of the shuffled keys. Here, on any number of processes, the
+queries are normalized over the whole batch, and the keys separately in ``method.shuffled_parts`` parts of the shuffled
+batch; so one process and two give equal results.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ from manyview.pooling import pool
 
 
 class MoCo(Method):
-    """Query and key encoder, and the queue of keys.
+    """MoCo v2: query and key encoder, and the queue of keys.
 
     Views 2k and 2k+1 of a group are its k-th query and its key.
 
     Args:
-        backbone: images to feature map, of the query encoder; the key encoder begins as its copy.
-        options: widths, temperature, momentum and queue.
+        backbone: query backbone, from images to feature maps; the key encoder starts as a copy.
+        options: widths, temperature, momentum and queue size.
     """
 
     section = MoCoConfig
@@ -66,16 +66,16 @@ class MoCo(Method):
 
     @classmethod
     def build(cls, backbone: Backbone, config: PretrainConfig) -> Method:
-        """With the widths and the queue of a configuration."""
+        """Build MoCo with the widths and the queue of a configuration."""
         assert isinstance(config.method, MoCoConfig)
         return cls(backbone, config.method)
 
     def forward(self, batch: MethodBatch) -> dict[str, Tensor]:
-        """Loss of one batch; its keys join the queue after the step.
+        """Compute the loss of one batch; its keys are enqueued after the step.
 
         Returns:
-            ``loss`` (Eq. 1), ``accuracy`` (share of queries to which no key of the queue is nearer than their own),
-            float32 scalars, and ``z`` (pairs, dim), the queries' projections before they are normalized, detached.
+            ``loss`` (Eq. 1), ``accuracy`` (fraction of queries to which no key of the queue is nearer than their own),
+            float32 scalars, and ``z`` (pairs, dim), the queries' projections before normalization, detached.
         """
         z = torch.cat([self._project(group[:, 0::2].flatten(0, 1)) for group in batch.groups])
         with torch.no_grad():
@@ -85,24 +85,24 @@ class MoCo(Method):
             cosines = contrast(F.normalize(z, dim=1), torch.cat([own for own, _ in keys]), self.queue)
             loss = info_nce(cosines, self.options.temperature)
             accuracy = (cosines[:, 0] >= cosines.amax(dim=1)).to(z.dtype).mean()
-        self._new_keys += [everyones for _, everyones in keys]
+        self._new_keys += [all_keys for _, all_keys in keys]
         return {"loss": loss, "accuracy": accuracy, "z": z.detach()}
 
     @torch.no_grad()
     def after_step(self) -> None:
-        """Eq. 2, then the newest keys in the place of the oldest."""
+        """Update the key encoder (Eq. 2), then replace the oldest keys of the queue by the newest."""
         pairs = ((self.backbone, self.key_backbone), (self.projector, self.key_projector))
         for query, key in pairs:
             for new, slow in zip(query.parameters(), key.parameters(), strict=True):
                 slow.mul_(self.options.momentum).add_(new, alpha=1 - self.options.momentum)
         for keys in self._new_keys:
-            places = (self.oldest + torch.arange(len(keys), device=keys.device)) % len(self.queue)
-            self.queue[places] = keys.to(self.queue.dtype)
+            indices = (self.oldest + torch.arange(len(keys), device=keys.device)) % len(self.queue)
+            self.queue[indices] = keys.to(self.queue.dtype)
             self.oldest.add_(len(keys)).remainder_(len(self.queue))
         self._new_keys.clear()
 
     def synchronize_norms(self) -> None:
-        """Those of the queries see the batch of all processes; those of the keys a part of it, on one process."""
+        """Convert only the query backbone's batch norms; those of the keys normalize parts on one process."""
         self.backbone = nn.SyncBatchNorm.convert_sync_batchnorm(self.backbone)
 
     def _project(self, images: Float[Tensor, "rows channels height width"]) -> Float[Tensor, "rows dim"]:
@@ -112,9 +112,9 @@ class MoCo(Method):
     def _keys(
         self, images: Float[Tensor, "rows channels height width"], batch: MethodBatch
     ) -> tuple[Float[Tensor, "rows dim"], Float[Tensor, "all_rows dim"]]:
-        """Keys of this process's images, and those of all processes in order of rank, of length 1.
+        """Normalized keys of this process's images, and those of all processes in order of rank.
 
-        Each process encodes an equal share of the shuffled images of all, part by part.
+        Each process encodes an equal shard of the shuffled images of all processes, part by part.
         """
         rows, processes, own = len(images), world_size(), rank()
         order = batch.permutation(rows * processes)
@@ -122,8 +122,8 @@ class MoCo(Method):
         parts = shuffled.tensor_split(max(1, self.options.shuffled_parts // processes))
         keys = torch.cat([self.key_projector(pool(self.key_backbone(part), kind="avg")) for part in parts])
         keys = F.normalize(_at_least_float32(keys), dim=1)
-        everyones = gather(keys)[order.argsort()]
-        return everyones[own * rows : (own + 1) * rows], everyones
+        all_keys = gather(keys)[order.argsort()]
+        return all_keys[own * rows : (own + 1) * rows], all_keys
 
 
 def _at_least_float32(x: Tensor) -> Tensor:
@@ -133,10 +133,10 @@ def _at_least_float32(x: Tensor) -> Tensor:
 def contrast(
     queries: Float[Tensor, "rows dim"], keys: Float[Tensor, "rows dim"], queue: Float[Tensor, "queued dim"]
 ) -> Float[Tensor, "rows queued+1"]:
-    """Cosines of each query with its own key, then with every key of the queue; all vectors are of length 1."""
+    """Cosine similarity of each query with its own key, then with every key of the queue; all vectors have length 1."""
     return torch.cat([(queries * keys).sum(dim=1, keepdim=True), queries @ queue.T], dim=1)
 
 
 def info_nce(cosines: Float[Tensor, "rows keys"], temperature: float) -> Float[Tensor, ""]:
-    """The mean of Eq. 1 over queries, whose own key is the first of their keys."""
+    """Mean of Eq. 1 over queries, whose own key comes first."""
     return (cosines / temperature).logsumexp(dim=1).sub(cosines[:, 0] / temperature).mean()

@@ -1,8 +1,8 @@
-"""SimSiam (arXiv 2011.10566) with the Image-Aware Contrastive loss of arXiv 2506.23156 on top.
+"""SimSiam (arXiv 2011.10566), optionally with the Image-Aware Contrastive loss of arXiv 2506.23156.
 
     L = L_sim + lambda L_ia                                                     (Eq. 3)
 
-One module serves both papers: without the second term, and with two views of the whole image, it is SimSiam.
+Without the second term, and with two views of the whole image, it is plain SimSiam.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from manyview.pooling import pool
 
 
 class SimSiam(Method):
-    """Backbone, projector and predictor, and the loss over a batch of view pairs.
+    """SimSiam: backbone, projector and predictor, and the loss over a batch of view pairs.
 
     Views 2k and 2k+1 of a group are its k-th positive pair.
 
     Args:
-        backbone: images to feature map.
+        backbone: from images to feature maps.
         heads: widths of the heads.
-        losses: the terms of Eq. 3 and their options.
+        losses: options of the terms of Eq. 3.
     """
 
     section = SimSiamConfig
@@ -50,16 +50,16 @@ class SimSiam(Method):
 
     @classmethod
     def build(cls, backbone: Backbone, config: PretrainConfig) -> Method:
-        """With the heads and the losses of a configuration."""
+        """Build SimSiam with the heads and the losses of a configuration."""
         assert isinstance(config.method, SimSiamConfig)
         return cls(backbone, config.method, config.losses)
 
     def forward(self, batch: MethodBatch) -> dict[str, Tensor]:
-        """Loss of one batch.
+        """Compute the loss of one batch.
 
         Returns:
-            ``loss`` (Eq. 3), ``similarity`` (L_sim), ``image_aware`` (L_ia, if it has a weight), float32 scalars, and
-            ``z`` (pairs, dim), the first views' projections, detached, for the monitors.
+            ``loss`` (Eq. 3), ``similarity`` (L_sim), ``image_aware`` (L_ia, if its weight is above 0), float32 scalars,
+            and ``z`` (pairs, dim), the first views' projections, detached, for the collapse monitor.
         """
         z1, z2 = (self.project([group[:, first::2].flatten(0, 1) for group in batch.groups]) for first in (0, 1))
         p1, p2 = self.predictor(z1), self.predictor(z2)
@@ -76,7 +76,7 @@ class SimSiam(Method):
         return result
 
     def parameter_groups(self, config: PretrainConfig) -> list[dict[str, Any]]:
-        """The predictor last; it may keep its learning rate (arXiv 2011.10566, Section 4.2)."""
+        """Backbone and projector, then the predictor, whose rate may stay constant (arXiv 2011.10566, Section 4.2)."""
         rest = [*self.backbone.parameters(), *self.projector.parameters()]
         return [
             {"params": rest},
@@ -84,7 +84,7 @@ class SimSiam(Method):
         ]
 
     def remedies(self, config: PretrainConfig) -> list[str]:
-        """Settings that work against collapse and that the run does not use yet, the surest first."""
+        """Settings against collapse that the run does not use yet, the most reliable first."""
         remedies = []
         if not self.losses.similarity.stop_gradient:
             remedies.append("losses.similarity.stop_gradient=true")
@@ -93,7 +93,7 @@ class SimSiam(Method):
         return remedies + super().remedies(config)
 
     def project(self, groups: Sequence[Float[Tensor, "_ channels _ _"]]) -> Float[Tensor, "pairs dim"]:
-        """Projections z = projector(GAP(backbone(x))) of the images of all groups, a group after the other."""
+        """Projections z = projector(GAP(backbone(x))) of the images of all groups, concatenated by group."""
         return _join([self.projector(pool(self.backbone(x), kind="avg")) for x in groups])
 
 
@@ -110,14 +110,14 @@ def image_aware_term(
 ) -> Float[Tensor, ""]:
     """L_ia over the pairs of all processes, times its factor.
 
-    The loss may be computed on shards of the shuffled batch, as one does who computes it on each device apart: views
-    of an image that fall into another shard are then no positives.
+    With several shards, the loss is computed separately on parts of the shuffled batch, as if on separate devices:
+    views of an image in different shards are then no positives.
 
     Args:
         options: form, temperature, vectors, factor, shards.
         first: predictions p1 and projections z1 of the first view of each pair.
         second: p2 and z2 of the second.
-        pair_ids: the image of each pair.
+        pair_ids: image of each pair.
         order: permutation of the pairs of all processes.
     """
     (p1, z1), (p2, z2) = first, second
@@ -131,7 +131,7 @@ def image_aware_term(
         for shard in torch.arange(len(ids), device=ids.device).tensor_split(options.shards):
             z, z_ids = torch.cat((u[shard], v[shard])), ids[shard].repeat(2)
             loss = image_aware_loss(z, z_ids, temperature=options.temperature, form=options.form)
-            # Weighted by size, so that shards of unequal size still give the mean over all anchors.
+            # Weighted by size, so that unequal shards still give the mean over all anchors.
             total = total + loss * (len(shard) / len(ids)) / len(calls[options.vectors])
     factor = options.temperature / 0.07 if options.factor == "tau/0.07" else options.factor
     return total * factor

@@ -108,7 +108,8 @@ def verb(group: type) -> Callable[[Function], Function]:
 
         @functools.wraps(function)
         def call(*args: Any, **given: Any) -> Any:
-            for unknown in given.keys() - signature.parameters.keys():
+            unknown = next((option for option in given if option not in signature.parameters), None)
+            if unknown is not None:
                 near = difflib.get_close_matches(unknown, signature.parameters, n=1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise TypeError(f"{name}() got an unexpected keyword argument {unknown!r}{hint}")

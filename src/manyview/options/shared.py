@@ -61,7 +61,7 @@ class ComputingOptions(TypedDict, total=False):
         Option(
             "auto",
             "auto, cpu, cuda or mps.",
-            '"auto" (a CUDA accelerator if there is one), "cpu", "cuda", "cuda:1" or "mps".',
+            '"auto" (CUDA, Metal or CPU, the first there is), "cpu", "cuda", "cuda:1" or "mps".',
         ),
     ]
     precision: Annotated[

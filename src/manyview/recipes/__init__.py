@@ -1,4 +1,4 @@
-"""Complete named configurations, and the one call that runs them."""
+"""Named recipes, and ``pretrain``, which runs them."""
 
 from manyview.recipes.launch import pretrain, resolve_settings
 from manyview.recipes.named import RECIPES, recipe_settings

@@ -1,4 +1,4 @@
-"""``pretrain``: what the command and the Python call both are."""
+"""``pretrain``, which is both the command and the Python call."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from manyview.runs import RunFolder
 
-# The options that are settings of the configuration by another name.
+# Options that are shorthands of configuration keys.
 _KEYS = {
     "list": "data.list",
     "backbone": "backbone.name",
@@ -30,7 +30,7 @@ _KEYS = {
     "view_size": "views.size",
     "seed": "training.seed",
 }
-# What a resumed run may be given anew, because it does not change the weights that come out.
+# Settings that may change when a run is resumed, because the weights do not depend on them.
 _MAY_CHANGE = (
     *("data.images", "data.list", "data.workers", "data.max_bad_fraction"),
     *("monitor.on_collapse", "monitor.patience", "training.checkpoint_minutes"),
@@ -43,7 +43,7 @@ def pretrain(
 ) -> RunFolder:
     """Pre-train a backbone on a folder of unlabeled images.
 
-    Settings are laid over each other in this order: the recipe, the configuration file, the arguments by name, ``set``.
+    Later settings override earlier ones: the recipe, the configuration file, the named arguments, ``set``.
 
     Args:
         images: folder of images, searched recursively; with ``resume`` it may be left out.
@@ -51,7 +51,7 @@ def pretrain(
         **options: as ``PretrainOptions`` declares them.
 
     Returns:
-        the run's folder; it can be given wherever weights are asked for.
+        the run's folder; it can be passed wherever weights are expected.
 
     Raises:
         UserError: a ValueError whose message says what is wrong, where, and what to do.
@@ -68,7 +68,7 @@ def pretrain(
         network = _network_of(resolved.backbone.init)
         resolved = _resolve_new(recipe, [*user, Assignment("backbone.name", network, "--init")], problems)
 
-    # Only now the heavy imports: mistakes are told at once.
+    # Heavy imports come only now, so that mistakes are reported at once.
     from manyview.training.run import train
 
     module = backbone if backbone is not None and not isinstance(backbone, str) else None
@@ -79,7 +79,7 @@ def pretrain(
 
 @verb(SettingsOptions)
 def resolve_settings(images: StrPath | None = None, **options: Unpack[SettingsOptions]) -> PretrainConfig:
-    """The configuration that ``pretrain`` would run with these arguments, which mean the same there.
+    """The configuration that ``pretrain`` would run with the same arguments.
 
     Args:
         images: folder of images.
@@ -93,7 +93,7 @@ def resolve_settings(images: StrPath | None = None, **options: Unpack[SettingsOp
 
 
 def _check(folder: RunFolder, config: PretrainConfig, module: nn.Module | None, quiet: bool) -> None:
-    """Say in a sentence how the weights are; of several processes the first one does."""
+    """Print one sentence on the health of the weights, in the main process."""
     from rich.console import Console
 
     from manyview.distributed import rank
@@ -108,10 +108,10 @@ def _check(folder: RunFolder, config: PretrainConfig, module: nn.Module | None, 
 
 
 def read_config_file(path: Path) -> dict[str, Any]:
-    """Settings from a TOML or JSON file.
+    """Read settings from a TOML or JSON file.
 
     Raises:
-        UserError: it cannot be read, or holds something else.
+        UserError: it cannot be read or parsed, or does not hold settings.
     """
     try:
         text = path.read_text()
@@ -128,7 +128,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
 
 
 def _user_settings(images: StrPath | None, options: Mapping[str, Any]) -> tuple[list[Assignment], list[str]]:
-    """All that the user asked for, the strongest last, and what could not be understood of it."""
+    """The user's settings, later ones overriding earlier ones, and errors for those that cannot be parsed."""
     problems: list[str] = []
     user: list[Assignment] = []
     if options["config"] is not None:
@@ -168,7 +168,7 @@ def _resolve_new(recipe: str | None, user: list[Assignment], problems: list[str]
 
 
 def _network_of(weights: str) -> str:
-    """The network of the weights that a run starts from, which is the run's unless another is asked for."""
+    """Name of the network of the initial weights, which is the default backbone."""
     from manyview.backbones import network_of
 
     return network_of(weights)
@@ -177,14 +177,14 @@ def _network_of(weights: str) -> str:
 def _resolve_stored(
     folder: RunFolder, recipe: str | None, user: list[Assignment], problems: list[str]
 ) -> PretrainConfig:
-    """The stored configuration, unless the user asks for something else now."""
+    """The stored configuration of a run; refuses changed settings."""
     if not folder.holds_a_run:
         raise UserError(f"{folder.path} holds no run to resume; leave out --resume to start one there")
     stored = folder.read_json("run.json").get("asked", {})
     if recipe is not None:
         user = [Assignment("recipe", recipe, "--recipe"), *user]
     config = _resolve_all(stored, user, problems)
-    # Settings that are newer than the run had their defaults.
+    # Settings that were added after the run started had their defaults.
     before = {item.key: item.value for item in flatten(_resolve_all(stored, [], []).model_dump(mode="json"), "")}
     after = {item.key: item.value for item in flatten(config.model_dump(mode="json"), "")}
     changed = [
@@ -201,7 +201,7 @@ def _resolve_stored(
 
 
 def _resolve_all(base: Mapping[str, Any], user: list[Assignment], problems: list[str]) -> PretrainConfig:
-    """Resolve, and report the mistakes found before together with those found now."""
+    """Resolve the configuration, and report earlier problems together with new ones."""
     try:
         config = resolve(base, user)
     except ConfigError as error:
@@ -212,7 +212,7 @@ def _resolve_all(base: Mapping[str, Any], user: list[Assignment], problems: list
 
 
 def _unavailable(user: Iterable[Assignment]) -> Iterator[str]:
-    """What would only be found later, but belongs to the list once there is a list: paths and the backbone's name."""
+    """Further errors to report together with others: missing paths and unknown backbones."""
     last = {assignment.key: assignment.value for assignment in user}
     images, backbone, init = (last.get(key) for key in ("data.images", "backbone.name", "backbone.init"))
     if isinstance(images, str) and not Path(images).is_dir():
@@ -233,7 +233,7 @@ def _absolute(path: StrPath) -> str:
 
 
 def _name(backbone: str | nn.Module) -> str:
-    """A backbone's name; for one that was handed over as a module, the name under which a run remembers it."""
+    """Name of a backbone; for a module, the name that the run records."""
     if isinstance(backbone, str):
         return backbone
     return f"own:{type(backbone).__module__}.{type(backbone).__qualname__}"

@@ -1,4 +1,4 @@
-"""Complete configurations by name. What a recipe does not say is the schema's default, which is the paper's."""
+"""Named recipes. Settings that a recipe leaves out have the schema's defaults, which are the paper's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "losses": {"image_aware": {"weight": 4.0, "temperature": 0.3}},
         "training": {"epochs": 200, "batch_size": 128},
     },
-    # The paper at smaller views: 160 x 160 pixels are 51 % of 224 x 224, so a network does half the work for them.
+    # The paper at smaller views: 160 x 160 pixels are 51 % of 224 x 224, so a network does half the work.
     "paper-160": {"views": {"size": 160}},
     # The authors' research code where it differs from their text.
     "released": {
@@ -32,7 +32,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "losses": {"image_aware": {"weight": 0.0}},
         "training": {"epochs": 200, "batch_size": 512},
     },
-    # The control for blocks: as many pairs, each view as large a share of the image, but no blocks.
+    # Control for blocks: the same number of pairs and the same view area, but crops of the whole image.
     "simsiam-4pairs": {
         "views": {"kind": "whole", "pairs": 4, "scale": (0.098, 0.49)},
         "losses": {"image_aware": {"weight": 0.0}},
@@ -53,10 +53,10 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 def recipe_settings(name: str) -> dict[str, Any]:
-    """Nested settings of a recipe, with its name.
+    """Nested settings of a recipe, including its name.
 
     Raises:
-        UserError: there is no such recipe; the message names the nearest.
+        UserError: unknown recipe; the message suggests the nearest name.
     """
     if name not in RECIPES:
         raise UserError(f"unknown recipe {name!r}" + nearest_name(name, list(RECIPES)))

@@ -1,4 +1,4 @@
-"""Pictures and pages of what a run sees and what came out of it."""
+"""Pictures and pages of a run's views and results."""
 
 from manyview.report.shown import ShownImage, readable, show
 from manyview.report.views_page import views_page

@@ -1,4 +1,4 @@
-"""A page of pictures and words that is measured in inches."""
+"""A figure with images and text, placed in inches."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ LineStyle = str | tuple[int, tuple[int, int]]
 
 
 class Sheet:
-    """A white figure, places on which are inches to the right of and below its top left corner.
+    """A white figure, with positions in inches from its top left corner.
 
     Raises:
-        UserError: If it would be too large to draw.
+        UserError: it would be too large to draw.
     """
 
     def __init__(self, width: float, height: float) -> None:
@@ -37,28 +37,28 @@ class Sheet:
         self.figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")
 
     def panel(self, left: float, top: float, width: float, height: float) -> Axes:
-        """Bare axes at a place."""
-        place = (left / self.width, 1 - (top + height) / self.height, width / self.width, height / self.height)
-        axes = self.figure.add_axes(place)
+        """Bare axes at a position."""
+        bounds = (left / self.width, 1 - (top + height) / self.height, width / self.width, height / self.height)
+        axes = self.figure.add_axes(bounds)
         axes.set_xticks([])
         axes.set_yticks([])
         return axes
 
-    def text(self, left: float, top: float, text: str, size: float, colour: str = INK, weight: str = "normal") -> None:
-        """Text whose first line begins at a place; names may hold dollar signs, which are no formulas."""
+    def text(self, left: float, top: float, text: str, size: float, color: str = INK, weight: str = "normal") -> None:
+        """Text whose first line begins at a position; dollar signs are not parsed as formulas."""
         for number, line in enumerate(text.split("\n")):
             # By its baseline: the top of a line depends on whether it holds tall letters.
             baseline = top + (0.8 + 1.15 * number) * size / _POINTS
             x, y = left / self.width, 1 - baseline / self.height
-            self.figure.text(x, y, line, size=size, color=colour, weight=weight, va="baseline", parse_math=False)
+            self.figure.text(x, y, line, size=size, color=color, weight=weight, va="baseline", parse_math=False)
 
     def line(
-        self, start: tuple[float, float], end: tuple[float, float], style: str, thickness: float, colour: str = INK
+        self, start: tuple[float, float], end: tuple[float, float], style: str, thickness: float, color: str = INK
     ) -> None:
         """A straight line."""
         x = (start[0] / self.width, end[0] / self.width)
         y = (1 - start[1] / self.height, 1 - end[1] / self.height)
-        self.figure.add_artist(Line2D(x, y, color=colour, linestyle=style, linewidth=thickness))
+        self.figure.add_artist(Line2D(x, y, color=color, linestyle=style, linewidth=thickness))
 
     def png(self) -> bytes:
         """The figure as a PNG file."""
@@ -69,20 +69,20 @@ class Sheet:
         return out.getvalue()
 
 
-def outline(axes: Axes, box: Box, colour: str, thickness: float, style: LineStyle = "-", outset: float = 0.0) -> None:
-    """A box's outline over a wider white one, which keeps it visible on any ground.
+def outline(axes: Axes, box: Box, color: str, thickness: float, style: LineStyle = "-", outset: float = 0.0) -> None:
+    """Draw a box's outline over a wider white one, which keeps it visible on any background.
 
     Args:
-        axes: where, in the box's units.
+        axes: in the box's units.
         box: the box.
-        colour: of the outline.
+        color: of the outline.
         thickness: in points.
-        style: of the line, as matplotlib has it.
-        outset: by how much the outline is larger than the box on each side.
+        style: of the line, as in matplotlib.
+        outset: distance of the outline from the box on each side.
     """
     left, top, right, bottom = box
     corner, across, down = (left - outset, top - outset), right - left + 2 * outset, bottom - top + 2 * outset
-    for edge, width, its_style in (("white", thickness + 0.8, "-"), (colour, thickness, style)):
+    for edge, width, its_style in (("white", thickness + 0.8, "-"), (color, thickness, style)):
         rectangle = Rectangle(corner, across, down, fill=False, edgecolor=edge, clip_on=False)
         rectangle.set(linewidth=width, linestyle=its_style)
         axes.add_patch(rectangle)

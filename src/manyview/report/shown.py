@@ -1,4 +1,4 @@
-"""What a picture of views shows of each image, and the words for it."""
+"""Images with their views, prepared for pictures and pages, and the text that describes them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from manyview.views import ViewParameters, render_views, sample_groups
 _COLORS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999933", "#000000")
 _CORNERS = ("top left block", "top right block", "bottom left block", "bottom right block")
 _PERCENT = "\u00a0%"  # never at the beginning of a line
-_LONGEST = 1000  # pixels of the larger side of an image as it is shown
+_LONGEST = 1000  # pixels of the larger side of a displayed image
 _SAMPLE = 500  # rows and columns, at most, from which the contrast of bands is taken
 _DARK, _BRIGHT = 1, 99  # percentiles that become black and white
 
@@ -29,14 +29,14 @@ Positives = Sequence[Sequence[int]]
 
 
 @dataclass(frozen=True)
-class Display:
-    """Images of many bands, or of 16 bits, as something to look at: which bands are shown, and with which contrast.
+class BandDisplay:
+    """Conversion of images with many bands or 16 bits to 8-bit RGB for display.
 
     Attributes:
-        bands: how many the image has.
-        shown: those that are red, green and blue, or thrice the one that is gray.
-        low: the value that is shown as black.
-        high: the value that is shown as white.
+        bands: number of the image's bands.
+        shown: bands shown as red, green and blue, or thrice the one shown in gray.
+        low: value shown as black.
+        high: value shown as white.
     """
 
     bands: int
@@ -45,12 +45,12 @@ class Display:
     high: float
 
     @classmethod
-    def of(cls, image: Bands, rgb: tuple[int, int, int] | None) -> Display:
-        """For an image (height, width, bands), with one contrast for all bands that are shown.
+    def of(cls, image: Bands, rgb: tuple[int, int, int] | None) -> BandDisplay:
+        """Choose bands and contrast for an image (height, width, bands); the contrast is one for all bands shown.
 
         Args:
             image: the image.
-            rgb: which of its bands are red, green and blue, if any; else the first is shown in gray.
+            rgb: indices of its red, green and blue bands; None: the first band is shown in gray.
         """
         height, width, bands = image.shape
         shown = rgb or (0, 0, 0)
@@ -59,13 +59,13 @@ class Display:
         return cls(bands, shown, float(low), float(max(high, low + 1)))
 
     def __call__(self, pixels: BandViews) -> UInt8[np.ndarray, "*views height width 3"]:
-        """The image or its views as 8-bit RGB."""
+        """Convert the image or its views to 8-bit RGB."""
         shares = (pixels[..., list(self.shown)].astype(np.float32) - self.low) / (self.high - self.low)
         return (shares.clip(0, 1) * 255 + 0.5).astype(np.uint8)
 
     @property
     def words(self) -> str:
-        """What is shown, as the end of a sentence."""
+        """Bands shown and their contrast, as the end of a sentence."""
         red, green, blue = self.shown
         if red == green == blue:
             which = f"band {red} of {self.bands} is shown, in gray"
@@ -79,9 +79,9 @@ class Views:
     """Views of an image.
 
     Attributes:
-        parameters: what each of them is, in the order of their indices.
-        captions: what was done to each, in a few words.
-        pixels: of each in RGB; those of one group are of one size.
+        parameters: crop and augmentations of each view, in the order of their indices.
+        captions: augmentations of each view in a few words.
+        pixels: RGB pixels of each view; those of one group have one size.
     """
 
     parameters: tuple[ViewParameters, ...]
@@ -94,9 +94,9 @@ class Column:
     """One or two views that are positives of each other, shown one above the other.
 
     Attributes:
-        name: what they show; empty where they go on with what stands to their left.
-        positives: number of the set of positives that they are of, which decides their color.
-        views: their indices.
+        name: of the part of the image; empty where the column continues the one to its left.
+        positives: number of the views' set of positives, which determines their color.
+        views: indices of the views.
         outlined: whether they are the first of their block.
     """
 
@@ -111,13 +111,13 @@ class ShownImage:
     """One image with its views, small enough to keep many of them.
 
     Attributes:
-        name: as the user knows it.
-        bands: which of its bands are shown and how, if it is no ordinary RGB.
-        width: of the image itself in pixels, to which the views' boxes refer.
-        height: likewise.
-        picture: the image, reduced if it is large.
-        views: those of the run.
-        usual: for comparison, those of usual cropping, if wanted.
+        name: of the image.
+        bands: words on the bands shown and their contrast, if it is not ordinary RGB.
+        width: of the original image in pixels, to which the views' boxes refer.
+        height: of the original image in pixels.
+        picture: the image, downscaled if it is large.
+        views: of the run.
+        usual: views of usual cropping for comparison, if requested.
     """
 
     name: str
@@ -140,20 +140,20 @@ def show(
     index: int,
     rgb: Colors = (0, 1, 2),
 ) -> ShownImage:
-    """Sample and render what is shown of an image.
+    """Sample and render an image's views for display.
 
     Args:
         name: of the image.
-        image: its pixels; those that are not 8-bit RGB are shown with their contrast stretched.
+        image: pixels; those that are not 8-bit RGB are shown with stretched contrast.
         config: the run's views.
-        usual: views to set beside them.
+        usual: views of usual cropping, for comparison.
         seed: the run's seed.
         epoch: from 0.
         index: of the image in the run.
-        rgb: which bands are red, green and blue; None where none are, and the first is shown in gray.
+        rgb: indices of the red, green and blue bands; None: the first band is shown in gray.
     """
     height, width, bands = image.shape
-    display = None if image.dtype == np.uint8 and bands == 3 and rgb == (0, 1, 2) else Display.of(image, rgb)
+    display = None if image.dtype == np.uint8 and bands == 3 and rgb == (0, 1, 2) else BandDisplay.of(image, rgb)
 
     def views(of: ViewsConfig) -> Views:
         groups = sample_groups(of.layout, width, height, seed=seed, epoch=epoch, image=index)
@@ -162,7 +162,7 @@ def show(
             rendered = render_views(image, its_views, group.size, rgb=rgb).transpose(0, 2, 3, 1)
             pixels.extend(np.ascontiguousarray(rendered) if display is None else display(rendered))
         parameters = tuple(chain.from_iterable(groups))
-        captions = tuple(deeds(view, colours=rgb is not None) for view in parameters)
+        captions = tuple(deeds(view, colors=rgb is not None) for view in parameters)
         return Views(parameters, captions, tuple(pixels))
 
     return ShownImage(
@@ -177,19 +177,19 @@ def show(
 
 
 def _reduced(image: Pixels) -> Pixels:
-    """The image with a larger side of at most ``_LONGEST`` pixels."""
+    """The image downscaled to a larger side of at most ``_LONGEST`` pixels."""
     picture = Image.fromarray(image)
     picture.thumbnail((_LONGEST, _LONGEST), Image.Resampling.LANCZOS)
     return np.array(picture)
 
 
 def readable(name: str) -> str:
-    """A file's name as text; of bytes that are none, as other encodings leave them, the numbers."""
+    """A file's name as text; bytes in other encodings are written as numbers."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def colour(positives: int) -> str:
-    """In which a set of positives is drawn."""
+def color_of(positives: int) -> str:
+    """Color of a set of positives."""
     return _COLORS[positives % len(_COLORS)]
 
 
@@ -198,44 +198,44 @@ def columns(config: ViewsConfig, positives: Positives | None = None) -> tuple[Co
 
     Args:
         config: the views.
-        positives: indices of the views that are positives of each other, as the method has them; unset: pairs.
+        positives: sets of indices of views that are positives of each other in the method; unset: pairs.
     """
     sets = positives or in_pairs(config.layout)
     set_of = {view: number for number, views in enumerate(sets) for view in views}
     found: list[Column] = []
     first = 0
     for number, group in enumerate(config.layout):
-        for place, run in enumerate(group.runs):
-            region = _region(config.layout, number, place)
-            # Those of one block, or of the whole, that are positives of each other stand side by side.
+        for source, run in enumerate(group.runs):
+            part_name = _part_name(config.layout, number, source)
+            # Views of one block, or of the whole image, that are positives of each other stand side by side.
             parts = [tuple(part) for _, part in groupby(range(first, first + run), key=set_of.__getitem__)]
             for count, views in enumerate(parts):
                 positive = set_of[views[0]]
                 which = _which(len(sets[positive]), len(views), count, len(parts))
-                name = [region, which if len(parts) > 1 or not region else "", _group_name(config.layout, number)]
-                outlined = place < group.blocks and count == 0
+                name = [part_name, which if len(parts) > 1 or not part_name else "", _group_name(config.layout, number)]
+                outlined = source < group.blocks and count == 0
                 found += _in_twos(Column(", ".join(filter(None, name)), positive, views, outlined))
             first += run
     return tuple(found)
 
 
 def _in_twos(column: Column) -> Iterator[Column]:
-    """A column of any number of views as columns of two; the first has the name."""
+    """Split a column into columns of up to two views; the first keeps the name."""
     yield replace(column, views=column.views[:2])
     for start in range(2, len(column.views), 2):
         yield Column("", column.positives, column.views[start : start + 2], outlined=False)
 
 
-def _region(layout: Sequence[ViewGroup], number: int, place: int) -> str:
-    """What some views of a group are taken of, by its place in ``ViewGroup.runs``; empty where all are of the whole."""
+def _part_name(layout: Sequence[ViewGroup], number: int, source: int) -> str:
+    """Name of the part that a run of ``ViewGroup.runs`` is cropped from; empty if all are of the whole image."""
     group = layout[number]
-    if place < group.blocks:
-        return _block_name(group, place)
+    if source < group.blocks:
+        return _block_name(group, source)
     return "whole image" if any(other.blocks for other in layout) else ""
 
 
 def _which(positives: int, views: int, part: int, parts: int) -> str:
-    """Which set of positives of a block or of the whole some views are, or are part of."""
+    """Name of a set of positives within a block or the whole image."""
     if positives == 1:
         return "single view"
     if positives == 2:
@@ -244,7 +244,7 @@ def _which(positives: int, views: int, part: int, parts: int) -> str:
 
 
 def _group_name(layout: Sequence[ViewGroup], number: int) -> str:
-    """Which group some views are of, where there are several: its size, if no other has the same."""
+    """Name of a group where there are several: its view size, if no other group has the same."""
     sizes = [group.size for group in layout]
     if len(sizes) == 1:
         return ""
@@ -258,20 +258,20 @@ def _block_name(group: ViewGroup, block: int) -> str:
     return f"row {row + 1}, column {column + 1}"
 
 
-def deeds(parameters: ViewParameters, colours: bool = True) -> str:
-    """What was done to a view, in a few words; nothing to the colors where it has none."""
+def deeds(parameters: ViewParameters, colors: bool = True) -> str:
+    """Augmentations of a view in a few words; those of colors are left out unless ``colors``."""
     done = {
         "mirrored": parameters.flip,
-        "recoloured": colours and parameters.jitter is not None and not parameters.grayscale,
-        "grey": colours and parameters.grayscale,
+        "recolored": colors and parameters.jitter is not None and not parameters.grayscale,
+        "gray": colors and parameters.grayscale,
         f"blur\u00a0{parameters.blur_sigma or 0:.1f}": parameters.blur_sigma is not None,
-        "solarised": colours and parameters.solarize,
+        "solarized": colors and parameters.solarize,
     }
     return ", ".join(name for name, was_done in done.items() if was_done) or "only cropped"
 
 
 def title(config: ViewsConfig) -> str:
-    """Of the whole picture."""
+    """Title of the whole picture."""
     blocks = "Block-wise views" if any(group.blocks for group in config.layout) else ""
     if not any(group.of_whole for group in config.layout):
         return blocks
@@ -279,7 +279,7 @@ def title(config: ViewsConfig) -> str:
 
 
 def explanation(config: ViewsConfig, usual: ViewsConfig | None, positives: Positives | None = None) -> str:
-    """What the picture shows."""
+    """Text on what the picture shows."""
     first, *others = config.layout
     pairs = all(len(views) == 2 for views in positives or in_pairs(config.layout))
     if others or not pairs or (first.blocks and first.of_whole):
@@ -287,12 +287,12 @@ def explanation(config: ViewsConfig, usual: ViewsConfig | None, positives: Posit
     elif first.blocks:
         words = (
             f"Each image gives {_blocks(first)} (overlap {first.overlap:g}). Of each block two random crops are "
-            f"taken, {_percents(first)} of its area, and altered at random: the two views of a pair, which training "
+            f"taken, {_percents(first)} of its area, and augmented: the two views of a pair, which training "
             "pulls together."
         )
     else:
         words = (
-            f"Of each image random crops are taken, {_percents(first)} of its area, and altered at random. "
+            f"Of each image random crops are taken, {_percents(first)} of its area, and augmented. "
             "Two of them at a time are the views of a pair, which training pulls together."
         )
     if usual is not None:
@@ -304,7 +304,7 @@ def explanation(config: ViewsConfig, usual: ViewsConfig | None, positives: Posit
 
 
 def _explain_groups(layout: Sequence[ViewGroup], pairs: bool) -> str:
-    """Several sources or sizes, one after the other."""
+    """Text on views of several sources or sizes."""
     parts = []
     for group in layout:
         size = f" of {group.size} x {group.size} pixels" if len(layout) > 1 else ""
@@ -315,21 +315,21 @@ def _explain_groups(layout: Sequence[ViewGroup], pairs: bool) -> str:
             parts.append(f"{_views(group.of_whole)}{size} of the whole image, {_percents(group)} of its area")
     those = "the two views of a pair" if pairs else "positives of each other"
     return (
-        f"Each image gives random crops, altered at random: {'; '.join(parts)}. "
+        f"Each image gives random crops, which are augmented: {'; '.join(parts)}. "
         f"Views of one color are {those}, which training pulls together."
     )
 
 
-def settings(config: ViewsConfig, seed: int, epoch: int, photographs: Sequence[ShownImage]) -> str:
-    """The settings behind the picture."""
-    shown = dict.fromkeys(photograph.bands for photograph in photographs if photograph.bands)
+def settings(config: ViewsConfig, seed: int, epoch: int, images: Sequence[ShownImage]) -> str:
+    """Text on the settings behind the picture."""
+    shown = dict.fromkeys(image.bands for image in images if image.bands)
     bands = f" Of each image {' or '.join(shown)}." if shown else ""
     sizes = " and ".join(dict.fromkeys(f"{group.size} x {group.size}" for group in config.layout))
     return f"Views of {sizes} pixels, seed {seed}, epoch {epoch}.{bands}"
 
 
 def _blocks(group: ViewGroup) -> str:
-    """Number, place and size of the blocks."""
+    """Number, position and size of the blocks in words."""
     rows, columns = group.grid
     high, wide = (f"{100 * min(1, (1 + 2 * group.overlap) / cells):.3g}" for cells in group.grid)
     size = (

@@ -1,4 +1,4 @@
-"""The picture of the views as a page: one file with everything in it, which needs no network and no script."""
+"""The views as a self-contained HTML page, without network access or scripts."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from PIL import Image
 
 from manyview.config import ViewsConfig, in_pairs
 from manyview.report.common_objects import draw_curve
-from manyview.report.common_objects.table import notes, text_tables
+from manyview.report.common_objects.tables_and_curve import notes, text_tables
 from manyview.report.shown import (
     Column,
     Positives,
     ShownImage,
     Views,
-    colour,
+    color_of,
     columns,
     explanation,
     settings,
@@ -55,7 +55,7 @@ img.curve { max-width: 100%; }
 
 
 def views_page(
-    photographs: Sequence[ShownImage],
+    images: Sequence[ShownImage],
     config: ViewsConfig,
     usual: ViewsConfig | None = None,
     *,
@@ -67,13 +67,13 @@ def views_page(
     """The page as HTML; its images are JPEGs within it.
 
     Args:
-        photographs: What to show.
-        config: The run's views.
-        usual: Views of the usual kind, if the images were given any.
-        seed: The run's seed.
-        epoch: The epoch whose views are shown.
-        count: Common objects as ``metrics.json`` holds them, if they were counted.
-        positives: Indices of the views that are positives of each other, as the run's method has them; unset: pairs.
+        images: images with their views.
+        config: the run's views.
+        usual: views of usual cropping, if the images have any.
+        seed: the run's seed.
+        epoch: the epoch of the views.
+        count: the count of common objects as in ``metrics.json``, if there is one.
+        positives: sets of indices of views that are positives of each other in the run's method; unset: pairs.
     """
     its_columns = columns(config, positives)
     sets = positives or in_pairs(config.layout)
@@ -85,10 +85,10 @@ def views_page(
         f"<title>{escape(title(config))}</title><style>{_STYLE}{_highlights(len(sets))}</style></head><body>",
         f"<h1>{escape(title(config))}</h1>",
         f"<p>{escape(explanation(config, usual, positives))}</p>",
-        f'<p class="pale">{escape(settings(config, seed, epoch, photographs))} {escape(legend)}</p>',
+        f'<p class="pale">{escape(settings(config, seed, epoch, images))} {escape(legend)}</p>',
     ]
-    for photograph in photographs:
-        lines += _photograph(photograph, its_columns, _side_by_side(config, len(its_columns)))
+    for shown in images:
+        lines += _image_row(shown, its_columns, _side_by_side(config, len(its_columns)))
     if count is not None:
         lines += _count(count)
     return "\n".join([*lines, "</body></html>", ""])
@@ -101,56 +101,56 @@ def _legend(blocks: bool, pairs: bool) -> str:
 
 
 def _highlights(sets: int) -> str:
-    """A pair under the pointer fades the outlines of the others."""
+    """CSS with which a set of positives under the pointer fades the outlines of the others."""
     return "".join(
         f".row:has(.pair-{pair}:hover) .large rect:not(.of-{pair}) {{ opacity: .12; }}\n" for pair in range(sets)
     )
 
 
 def _side_by_side(config: ViewsConfig, count: int) -> int:
-    """Columns of views that stand side by side: those of a row of the grid, or four."""
+    """Columns of views in a row: those of a row of the grid, or four."""
     first = config.layout[0]
     return min(first.grid[1] if first.blocks and first.grid != (2, 2) else 4, count)
 
 
-def _photograph(photograph: ShownImage, columns: Sequence[Column], side_by_side: int) -> Iterator[str]:
+def _image_row(shown: ShownImage, columns: Sequence[Column], side_by_side: int) -> Iterator[str]:
     """An image and its views in a row that wraps on narrow screens."""
-    yield f"<h2>{escape(photograph.name)}</h2>"
+    yield f"<h2>{escape(shown.name)}</h2>"
     yield f'<div class="row{" many" if len(columns) > 4 else ""}">'
-    yield _outlined(photograph, photograph.views, columns, large=True)
+    yield _outlined(shown, shown.views, columns, large=True)
     yield f'<div class="pairs" style="grid-template-columns: repeat({side_by_side}, max-content)">'
     for column in columns:
-        yield _column(photograph.views, column, colour(column.positives))
+        yield _column(shown.views, column, color_of(column.positives))
     yield "</div>"
-    if photograph.usual is not None:
+    if shown.usual is not None:
         yield '<div class="usual"><figure><figcaption class="name">usual cropping, for comparison</figcaption>'
         pair = Column("\u00a0", positives=0, views=(0, 1), outlined=False)
-        yield _outlined(photograph, photograph.usual, [pair], large=False)
+        yield _outlined(shown, shown.usual, [pair], large=False)
         yield "</figure>"
-        yield _column(photograph.usual, pair, _INK)
+        yield _column(shown.usual, pair, _INK)
         yield "</div>"
     yield "</div>"
 
 
-def _outlined(photograph: ShownImage, views: Views, columns: Sequence[Column], large: bool) -> str:
-    """The image with the outlines of blocks and crops, in its own pixels as units."""
-    width, height = photograph.width, photograph.height
+def _outlined(shown: ShownImage, views: Views, columns: Sequence[Column], large: bool) -> str:
+    """SVG of the image with outlined blocks and crops, in units of its own pixels."""
+    width, height = shown.width, shown.height
     outset = _OUTSET * max(width, height)
     blocks = [column for column in columns if column.outlined]
     margin = 8.5 * outset if blocks else outset
     shapes = []
     for number, column in enumerate(blocks):
-        block, stroke = views.parameters[column.views[0]].block, colour(column.positives)
+        block, stroke = views.parameters[column.views[0]].block, color_of(column.positives)
         shapes.append(_outline(block, column.positives, stroke, 1.8, outset * (number % 8 + 0.5), dashed=True))
     for column in columns:
-        stroke, thickness = (colour(column.positives), 2.4) if large else (_INK, 1.8)
+        stroke, thickness = (color_of(column.positives), 2.4) if large else (_INK, 1.8)
         for view in column.views:
             shapes.append(_outline(views.parameters[view].crop, column.positives, stroke, thickness, 0.0))
     box = f"{-margin:g} {-margin:g} {width + 2 * margin:g} {height + 2 * margin:g}"
     return (
         f'<svg class="{"large" if large else "small"}" viewBox="{box}" preserveAspectRatio="xMinYMin" role="img" '
-        f'aria-label="{escape(photograph.name)} with its crops outlined">'
-        f'<image href="{_jpeg(photograph.picture)}" width="{width}" height="{height}" preserveAspectRatio="none"/>'
+        f'aria-label="{escape(shown.name)} with its crops outlined">'
+        f'<image href="{_jpeg(shown.picture)}" width="{width}" height="{height}" preserveAspectRatio="none"/>'
         f"{''.join(shapes)}</svg>"
     )
 
@@ -158,14 +158,14 @@ def _outlined(photograph: ShownImage, views: Views, columns: Sequence[Column], l
 def _outline(box: Box, pair: int, stroke: str, thickness: float, outset: float, dashed: bool = False) -> str:
     """A box's outline over a wider white one."""
     left, top, right, bottom = box
-    place = (
+    bounds = (
         f'class="of-{pair}" x="{left - outset:g}" y="{top - outset:g}" '
         f'width="{right - left + 2 * outset:g}" height="{bottom - top + 2 * outset:g}"'
     )
     dashes = ' stroke-dasharray="6 3"' if dashed else ""
     return (
-        f'<rect {place} stroke="#fff" stroke-width="{thickness + 1.2:g}"/>'
-        f'<rect {place} stroke="{stroke}" stroke-width="{thickness:g}"{dashes}/>'
+        f'<rect {bounds} stroke="#fff" stroke-width="{thickness + 1.2:g}"/>'
+        f'<rect {bounds} stroke="{stroke}" stroke-width="{thickness:g}"{dashes}/>'
     )
 
 

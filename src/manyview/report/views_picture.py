@@ -1,4 +1,4 @@
-"""A picture of the views that a run trains on, beside the images they come from."""
+"""A picture of a run's views beside the images they are cropped from."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from manyview.report.shown import (
     Positives,
     ShownImage,
     Views,
-    colour,
+    color_of,
     columns,
     explanation,
     settings,
@@ -27,7 +27,7 @@ from manyview.report.shown import (
     title,
 )
 from manyview.runs import atomic_write
-from manyview.runs.output import make_folder
+from manyview.runs.files import make_folder
 
 # Measures in inches.
 _MARGIN, _GAP = 0.3, 0.14
@@ -51,20 +51,20 @@ def draw_views(
     usual: ViewsConfig | None = None,
     positives: Positives | None = None,
 ) -> None:
-    """Write a PNG that shows images and, beside each, the very views that a run makes of it.
+    """Write a PNG of images with the exact views that a run makes of them.
 
     Args:
-        images: Names and pixels (RGB) of the images, one or more.
-        config: The run's views.
-        seed: The run's seed.
-        epoch: The epoch whose views are shown.
-        indices: Index of each image in the run.
-        out: The file to write; its folder is made if needed.
-        usual: Views of the usual kind to set beside them, for comparison.
-        positives: Indices of the views that are positives of each other, as the run's method has them; unset: pairs.
+        images: names and RGB pixels of the images, one or more.
+        config: the run's views.
+        seed: the run's seed.
+        epoch: the epoch of the views.
+        indices: index of each image in the run.
+        out: the file to write; its folder is made if needed.
+        usual: views of usual cropping, for comparison.
+        positives: sets of indices of views that are positives of each other in the run's method; unset: pairs.
 
     Raises:
-        UserError: If there is no image, or the file cannot be written.
+        UserError: there is no image, or the file cannot be written.
     """
     shown = [
         show(name, image, config, usual, seed=seed, epoch=epoch, index=index)
@@ -75,7 +75,7 @@ def draw_views(
 
 
 def views_picture(
-    photographs: Sequence[ShownImage],
+    images: Sequence[ShownImage],
     config: ViewsConfig,
     usual: ViewsConfig | None = None,
     *,
@@ -86,46 +86,46 @@ def views_picture(
     """The picture as a PNG file.
 
     Each row holds an image with its blocks dashed and its crops outlined, then its views two by two, one above the
-    other, framed in the color of their outlines. Below each view stands what was done to it. Views of the usual kind
-    follow on the right, beside a small copy of the image with their crops.
+    other, framed in the color of their outlines and captioned with their augmentations. Views of usual cropping follow
+    on the right, beside a small copy of the image with their crops.
 
     Args:
-        photographs: What to show, one or more.
-        config: The run's views.
-        usual: Views of the usual kind, if the images were given any.
-        seed: The run's seed.
-        epoch: The epoch whose views are shown.
-        positives: Indices of the views that are positives of each other, as the run's method has them; unset: pairs.
+        images: images with their views, one or more.
+        config: the run's views.
+        usual: views of usual cropping, if the images have any.
+        seed: the run's seed.
+        epoch: the epoch of the views.
+        positives: sets of indices of views that are positives of each other in the run's method; unset: pairs.
 
     Raises:
-        UserError: If there is no image, or they are more than one picture can hold.
+        UserError: there is no image, or there are more than one picture can hold.
     """
-    if not photographs:
+    if not images:
         raise UserError("there is no image to draw views of: name at least one")
     its_columns = columns(config, positives)
     layout = _Layout.of(config, len(its_columns), usual is not None)
     lines = textwrap.wrap(explanation(config, usual, positives), min(_LETTERS, int(layout.width * 14)))
-    lines.append(settings(config, seed, epoch, photographs))
+    lines.append(settings(config, seed, epoch, images))
     header = _MARGIN + _TITLE + len(lines) * _TEXT_LINE + _LEGEND
-    sheet = Sheet(layout.width, header + len(photographs) * layout.row_height - _GAP + _MARGIN)
+    sheet = Sheet(layout.width, header + len(images) * layout.row_height - _GAP + _MARGIN)
     pairs = all(len(views) == 2 for views in positives or in_pairs(config.layout))
     _draw_header(sheet, title(config), lines, _legend(any(column.outlined for column in its_columns), pairs))
-    for row, photograph in enumerate(photographs):
+    for row, shown in enumerate(images):
         top = header + row * layout.row_height
-        _draw_image(sheet, layout, top, photograph, its_columns)
-        _draw_columns(sheet, layout, top, photograph.views, its_columns)
-        if photograph.usual is not None:
-            _draw_usual(sheet, layout, top, photograph, photograph.usual)
+        _draw_image(sheet, layout, top, shown, its_columns)
+        _draw_columns(sheet, layout, top, shown.views, its_columns)
+        if shown.usual is not None:
+            _draw_usual(sheet, layout, top, shown, shown.usual)
     return sheet.png()
 
 
 @dataclass(frozen=True)
 class _Layout:
-    """Where things are, in inches.
+    """Positions and sizes in inches.
 
     Attributes:
         columns: of views side by side.
-        photo: width of the place for the image.
+        photo: largest width of the image.
         views_left: left edge of the views.
         usual_left: left edge of usual cropping.
         width: of the picture.
@@ -141,9 +141,9 @@ class _Layout:
 
     @classmethod
     def of(cls, config: ViewsConfig, count: int, with_usual: bool) -> _Layout:
-        """All of up to four columns side by side, else a row of the grid where it is neither short nor long.
+        """Up to four columns side by side, else a row of the grid if it has three to six.
 
-        Blocks and the whole image stand side by side while there is room for both.
+        Blocks and the whole image stand side by side if there are up to six columns.
         """
         columns, first = min(count, 4), config.layout[0]
         if 4 < count <= 6 and first.blocks and first.of_whole:
@@ -160,14 +160,14 @@ class _Layout:
 
 
 def _legend(blocks: bool, pairs: bool) -> list[tuple[str, float, str]]:
-    """Styles of lines, how thick they are, and what they mean."""
+    """Style, thickness and meaning of each line."""
     together = "one pair" if pairs else "one set of positives"
     crops = ("-", 1.6, f"crop, and frame of its view; one color, {together}")
     return [("--", 1.2, "block, drawn a little larger"), crops] if blocks else [crops]
 
 
 def _draw_header(sheet: Sheet, title: str, lines: Sequence[str], legend: Sequence[tuple[str, float, str]]) -> None:
-    """Title, explanation and legend."""
+    """Draw title, explanation and legend."""
     sheet.text(_MARGIN, _MARGIN, title, 17.0, weight="bold")
     top = _MARGIN + _TITLE
     for line in lines:
@@ -180,56 +180,56 @@ def _draw_header(sheet: Sheet, title: str, lines: Sequence[str], legend: Sequenc
         left += 2.7
 
 
-def _draw_image(sheet: Sheet, layout: _Layout, top: float, photograph: ShownImage, columns: Sequence[Column]) -> None:
-    """The image, as large as its place allows, with its blocks dashed and its crops outlined."""
-    sheet.text(_MARGIN, top, textwrap.shorten(photograph.name, _NAME_LETTERS, placeholder=" ..."), 9.0, weight="bold")
-    parameters = photograph.views.parameters
+def _draw_image(sheet: Sheet, layout: _Layout, top: float, shown: ShownImage, columns: Sequence[Column]) -> None:
+    """Draw the image, as large as fits, with its blocks dashed and its crops outlined."""
+    sheet.text(_MARGIN, top, textwrap.shorten(shown.name, _NAME_LETTERS, placeholder=" ..."), 9.0, weight="bold")
+    parameters = shown.views.parameters
     room = layout.row_height - _GAP - _NAME - _CAPTION
-    pixels_an_inch = max(photograph.width / layout.photo, photograph.height / room)
-    axes = _place(sheet, _MARGIN, top + _NAME, photograph, pixels_an_inch)
+    pixels_an_inch = max(shown.width / layout.photo, shown.height / room)
+    axes = _draw_pixels(sheet, _MARGIN, top + _NAME, shown, pixels_an_inch)
     for number, column in enumerate(column for column in columns if column.outlined):
         outset = (number % 8 + 0.5) * _OUTSET * pixels_an_inch
-        outline(axes, parameters[column.views[0]].block, colour(column.positives), 1.2, _DASHED, outset)
+        outline(axes, parameters[column.views[0]].block, color_of(column.positives), 1.2, _DASHED, outset)
     for column in columns:
         for view in column.views:
-            outline(axes, parameters[view].crop, colour(column.positives), 1.6)
+            outline(axes, parameters[view].crop, color_of(column.positives), 1.6)
 
 
-def _place(sheet: Sheet, left: float, top: float, photograph: ShownImage, pixels_an_inch: float) -> Axes:
-    """The image at a place, in axes that have the unit of its own pixels."""
-    width, height = photograph.width, photograph.height
+def _draw_pixels(sheet: Sheet, left: float, top: float, shown: ShownImage, pixels_an_inch: float) -> Axes:
+    """Draw the image, in axes with units of its own pixels."""
+    width, height = shown.width, shown.height
     axes = sheet.panel(left, top, width / pixels_an_inch, height / pixels_an_inch)
-    axes.imshow(photograph.picture, extent=(0, width, height, 0), aspect="auto")
+    axes.imshow(shown.picture, extent=(0, width, height, 0), aspect="auto")
     return axes
 
 
 def _draw_columns(sheet: Sheet, layout: _Layout, top: float, views: Views, columns: Sequence[Column]) -> None:
-    """A run's views, two in a column."""
+    """Draw a run's views, two in a column."""
     for number, column in enumerate(columns):
-        line, place = divmod(number, layout.columns)
-        left = layout.views_left + place * (_CELL + _GAP)
+        line, position = divmod(number, layout.columns)
+        left = layout.views_left + position * (_CELL + _GAP)
         column_top = top + line * (_PAIR + _GAP)
-        frame = colour(column.positives)
+        frame = color_of(column.positives)
         sheet.text(left, column_top, column.name, 8.5, frame, weight="bold")
         _draw_column(sheet, left, column_top + _NAME, views, column.views, frame)
 
 
-def _draw_usual(sheet: Sheet, layout: _Layout, top: float, photograph: ShownImage, views: Views) -> None:
-    """The pair that usual cropping gives, beside a copy of the image with its two crops."""
+def _draw_usual(sheet: Sheet, layout: _Layout, top: float, shown: ShownImage, views: Views) -> None:
+    """Draw the pair of usual cropping, beside a copy of the image with its two crops."""
     left = layout.usual_left
     sheet.line((left - _GUTTER / 2, top), (left - _GUTTER / 2, top + _PAIR - 0.1), "-", 0.8, "#c8c8c8")
     sheet.text(left, top, "usual cropping, for comparison", 8.5, weight="bold")
-    pixels_an_inch = max(photograph.width / _COPY, photograph.height / (_PAIR - _NAME - _CAPTION))
-    axes = _place(sheet, left, top + _NAME, photograph, pixels_an_inch)
+    pixels_an_inch = max(shown.width / _COPY, shown.height / (_PAIR - _NAME - _CAPTION))
+    axes = _draw_pixels(sheet, left, top + _NAME, shown, pixels_an_inch)
     for view in views.parameters[:2]:
         outline(axes, view.crop, INK, 1.2)
-    below = top + _NAME + photograph.height / pixels_an_inch + 0.05
+    below = top + _NAME + shown.height / pixels_an_inch + 0.05
     sheet.text(left, below, "two crops of the whole image", 6.5, PALE)
     _draw_column(sheet, left + _COPY + _GAP, top + _NAME, views, (0, 1), INK)
 
 
 def _draw_column(sheet: Sheet, left: float, top: float, views: Views, indices: Sequence[int], frame: str) -> None:
-    """One or two views, one above the other, each above what was done to it."""
+    """Draw one or two views, one above the other, each above its augmentations."""
     for member, view in enumerate(indices):
         view_top = top + member * (_CELL + _CAPTION)
         axes = sheet.panel(left, view_top, _CELL, _CELL)

@@ -1,8 +1,8 @@
-"""Checkpoints: tensors in safetensors, everything else in JSON with a checksum over both.
+"""Training checkpoints: tensors in safetensors, everything else in JSON with a checksum over both.
 
-A checkpoint exists from the moment its JSON does, which is renamed into place after the tensors are on the disk. So a
-crash at any point leaves the older checkpoints intact, and a damaged file is told by its checksum. Nothing in a
-checkpoint can execute code.
+The JSON is renamed into place after the tensors are on disk, and only then does the checkpoint exist. So a crash at any
+point leaves the older checkpoints intact, and the checksum detects a damaged file. Nothing in a checkpoint can execute
+code.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _MODEL, _MOMENTUM, _OPTIMIZER = "model.", "momentum.", "optimizer."
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class TrainingCheckpoint:
     """The state of training after a number of optimizer steps.
 
     Attributes:
         step: optimizer steps done.
-        healthy: whether nothing spoke of collapse when it was written.
+        healthy: whether the collapse monitor was healthy when it was written.
         state: plain data beside the tensors.
         tensors: by name, on the CPU.
     """
@@ -41,13 +41,13 @@ class Checkpoint:
 
 
 class CheckpointStore:
-    """The folder of one run's checkpoints: the newest, the one before it, and the newest healthy one."""
+    """Folder of one run's checkpoints, which keeps the newest, the one before it, and the newest healthy one."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def save(self, checkpoint: Checkpoint) -> Path:
-        """Write a checkpoint atomically and remove those no longer needed.
+    def save(self, checkpoint: TrainingCheckpoint) -> Path:
+        """Write a checkpoint atomically and remove superseded ones.
 
         Raises:
             UserError: it cannot be written; the older checkpoints are untouched.
@@ -57,7 +57,7 @@ class CheckpointStore:
         except OSError as error:
             raise write_error(self.folder, error) from error
         tensors, description = self._paths(checkpoint.step)
-        # A description that still stood for older tensors of the same step would vouch for the wrong bytes.
+        # An old JSON file of the same step would describe the wrong tensors if a crash left it beside the new ones.
         description.unlink(missing_ok=True)
         write_tensors(tensors, checkpoint.tensors)
         content = {"step": checkpoint.step, "healthy": checkpoint.healthy, "state": checkpoint.state}
@@ -65,11 +65,11 @@ class CheckpointStore:
         self._remove_superseded(checkpoint.step)
         return tensors
 
-    def load_newest(self) -> tuple[Checkpoint | None, list[str]]:
-        """The newest checkpoint that is whole.
+    def load_newest(self) -> tuple[TrainingCheckpoint | None, list[str]]:
+        """Load the newest intact checkpoint.
 
         Returns:
-            the checkpoint, or None where there is none at all, and a sentence for each damaged one passed over.
+            the checkpoint, or None if there is none at all, and a sentence for each damaged one that was skipped.
 
         Raises:
             UserError: there are checkpoints, but all of them are damaged.
@@ -84,7 +84,7 @@ class CheckpointStore:
             raise UserError("no usable checkpoint is left: " + "; ".join(complaints) + "; start a new run")
         return None, complaints
 
-    def _read(self, description: Path) -> Checkpoint:
+    def _read(self, description: Path) -> TrainingCheckpoint:
         from safetensors.torch import load_file
 
         tensors = description.with_suffix(".safetensors")
@@ -98,7 +98,7 @@ class CheckpointStore:
             raise _DamagedError("its tensors are missing")
         if _sha256(tensors, content) != expected:
             raise _DamagedError("its checksum differs")
-        return Checkpoint(step, healthy, state, load_file(str(tensors)))
+        return TrainingCheckpoint(step, healthy, state, load_file(str(tensors)))
 
     def _descriptions(self) -> list[Path]:
         return sorted(self.folder.glob("step-*.json"))
@@ -107,7 +107,7 @@ class CheckpointStore:
         return self.folder / f"step-{step:09d}.safetensors", self.folder / f"step-{step:09d}.json"
 
     def _remove_superseded(self, newest: int) -> None:
-        # Those of later steps are damaged, or the run would have been taken up from them.
+        # Later ones are damaged, or the run would have been resumed from them.
         limit = self._paths(newest)[1]
         descriptions = [description for description in self._descriptions() if description <= limit]
         keep = set(descriptions[-2:])
@@ -128,11 +128,11 @@ class CheckpointStore:
 
 
 class _DamagedError(Exception):
-    """Why a checkpoint cannot be used."""
+    """A checkpoint that cannot be used; the message says why."""
 
 
 def _sha256(tensors: Path, content: dict[str, Any]) -> str:
-    """Checksum of the tensors' file and of what the description says."""
+    """Checksum over the tensor file and the content of the JSON file."""
     with tensors.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256")
     digest.update(json.dumps(content, sort_keys=True).encode())
@@ -141,18 +141,18 @@ def _sha256(tensors: Path, content: dict[str, Any]) -> str:
 
 def capture(
     method: nn.Module, optimizer: torch.optim.Optimizer, step: int, healthy: bool, state: dict[str, Any]
-) -> Checkpoint:
-    """Everything that the rest of the run depends on; random draws are functions of the step and need no state.
+) -> TrainingCheckpoint:
+    """The complete training state; random draws are functions of the step and need no state.
 
     Args:
-        method: whose ``state_dict`` is kept.
-        optimizer: all that it keeps of each parameter is kept, under whatever name; its rates follow from the step.
+        method: module whose ``state_dict`` is saved.
+        optimizer: optimizer whose whole per-parameter state is saved; learning rates follow from the step.
         step: optimizer steps done.
-        healthy: whether nothing speaks of collapse.
-        state: plain data to keep beside.
+        healthy: whether the collapse monitor is healthy.
+        state: plain data to save beside the tensors.
 
     Raises:
-        UserError: a parameter is not finite; such a state is never written over a good one.
+        UserError: a parameter is not finite; such a state never replaces a good one.
     """
     tensors: dict[str, Tensor] = {}
     for name, value in method.state_dict().items():
@@ -166,14 +166,14 @@ def capture(
                 tensors[_prefix(key) + name] = _copy(value)
             elif value is not None:
                 plain.setdefault(name, {})[key] = value
-    return Checkpoint(step, healthy, {**state, "optimizer": plain} if plain else state, tensors)
+    return TrainingCheckpoint(step, healthy, {**state, "optimizer": plain} if plain else state, tensors)
 
 
-def restore(checkpoint: Checkpoint, method: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Put a checkpoint's tensors back; memory formats stay those of the module, as results depend on them.
+def restore(checkpoint: TrainingCheckpoint, method: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Load a checkpoint's tensors; memory formats stay those of the module, as results depend on them.
 
     Raises:
-        UserError: they are another network's or another optimizer's.
+        UserError: they do not fit the network.
     """
     model = {name.removeprefix(_MODEL): value for name, value in checkpoint.tensors.items() if name.startswith(_MODEL)}
     try:
@@ -190,12 +190,12 @@ def restore(checkpoint: Checkpoint, method: nn.Module, optimizer: torch.optim.Op
 
 
 def _prefix(key: str) -> str:
-    """What precedes a parameter's name where the optimizer's state of that key is kept."""
+    """Prefix of the names of tensors that hold the optimizer's state of that key."""
     return _MOMENTUM if key == "momentum_buffer" else f"{_OPTIMIZER}{key}."
 
 
 def _whose(name: str) -> tuple[str, str]:
-    """The optimizer's key and the parameter's name of a tensor."""
+    """Optimizer key and parameter name of a saved tensor."""
     if name.startswith(_MOMENTUM):
         return "momentum_buffer", name.removeprefix(_MOMENTUM)
     key, _, parameter = name.removeprefix(_OPTIMIZER).partition(".")
@@ -203,7 +203,7 @@ def _whose(name: str) -> tuple[str, str]:
 
 
 def _like(parameter: Tensor, key: str, value: Tensor) -> Tensor:
-    """On the parameter's device and in its memory format; but a count of steps stays on the CPU, as PyTorch has it."""
+    """Move to the parameter's device and memory format; a step count stays on the CPU, as in PyTorch."""
     if key == "step":
         return value
     return torch.empty_like(parameter, dtype=value.dtype).copy_(value).detach()

@@ -1,4 +1,4 @@
-"""Writing files so that a crash leaves either the old content or the new one, and results as JSON can hold them."""
+"""Atomic writing of files, checks that outputs can be written, and conversion of results to valid JSON."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _ADVICE = {
     errno.EPERM: "no permission to write there; choose another folder",
     errno.EROFS: "the file system is read-only; choose another folder",
 }
-_ALIGNMENT = 8  # safetensors' data begins at a multiple of so many bytes
+_ALIGNMENT = 8  # bytes; safetensors' data begins at a multiple of it
 
 
 def write_error(path: Path, error: OSError) -> UserError:
-    """The user's sentence for a failed write."""
+    """UserError for a failed write, with advice."""
     return UserError(f"cannot write {path}: {_ADVICE.get(error.errno or 0, error.strerror or str(error))}")
 
 
@@ -45,14 +45,16 @@ def sha256(path: Path) -> str:
 
 
 def atomic_write(path: Path, content: bytes | str | Callable[[Path], None]) -> None:
-    """Write a file beside ``path``, flush it to the disk, then rename it over ``path``.
+    """Write a temporary file beside ``path``, flush it to disk, then rename it to ``path``.
+
+    A crash leaves either the old content or the new.
 
     Args:
-        path: the file to make or to replace.
-        content: its bytes, its text, or a function that writes the file it is given.
+        path: the file to create or replace.
+        content: bytes, text, or a function that writes to the path that it is given.
 
     Raises:
-        UserError: the disk is full or the place not writable; ``path`` is then as it was.
+        UserError: the disk is full or the folder not writable; ``path`` is unchanged.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -71,7 +73,7 @@ def atomic_write(path: Path, content: bytes | str | Callable[[Path], None]) -> N
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what killed processes were writing in a folder; for whoever alone may write there."""
+    """Remove temporary files of killed processes; only for the process that holds the folder's lock."""
     for leftover in folder.glob(".*.tmp"):
         with contextlib.suppress(OSError):
             leftover.unlink()
@@ -80,15 +82,15 @@ def remove_leftovers(folder: Path) -> None:
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
     """Write a safetensors file atomically; equal content gives equal bytes.
 
-    The library's own writer puts metadata in random order, and hides why a write failed.
+    The library's own writer orders metadata randomly and hides why a write failed.
 
     Args:
-        path: the file.
+        path: output file.
         tensors: by name, contiguous, on the CPU.
-        metadata: text by name, for the file's header.
+        metadata: text by name, for the header.
 
     Raises:
-        UserError: the disk is full or the place not writable; ``path`` is then as it was.
+        UserError: the disk is full or the folder not writable; ``path`` is unchanged.
     """
     from safetensors.torch import save
 
@@ -109,7 +111,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
 
 
 def plain(value: Any) -> Any:
-    """The same, however nested, with None for nan, which JSON does not know: the AP of a class without positives."""
+    """Replace NaN by None in nested data, as JSON has no NaN, for example for the AP of a class without positives."""
     if isinstance(value, Mapping):
         return {key: plain(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):
@@ -118,7 +120,7 @@ def plain(value: Any) -> Any:
 
 
 def _flush_folder(folder: Path) -> None:
-    """Make the rename itself durable; some file systems cannot, and then nothing is lost but that."""
+    """Make the rename durable, on file systems that support it."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)
     except OSError:
@@ -129,3 +131,55 @@ def _flush_folder(folder: Path) -> None:
         pass
     finally:
         os.close(descriptor)
+
+
+def claim_folder(folder: Path, *names: str) -> None:
+    """Create the folder of a result, before any work is done.
+
+    Args:
+        folder: new, or with other files in it.
+        names: files that the result consists of.
+
+    Raises:
+        UserError: it already holds one of the files, or cannot be created or written.
+    """
+    for name in names:
+        if (folder / name).exists():
+            raise UserError(f"{folder} already holds a {name}: choose another folder")
+    make_folder(folder)
+
+
+def claim_files(out: Path, suffixes: tuple[str, ...], *beside: Path) -> None:
+    """Check that output files do not exist yet, and create their folder, before any work is done.
+
+    Args:
+        out: output file named by the user.
+        suffixes: allowed file name extensions.
+        beside: other output files in the same folder.
+
+    Raises:
+        UserError: another extension, one of the files exists, or the folder cannot be created or written.
+    """
+    if out.suffix.lower() not in suffixes:
+        raise UserError(f"{out} must end in {' or '.join(suffixes)}: choose another name for the output")
+    for file in (out, *beside):
+        if os.path.lexists(file):
+            what = "is a folder" if file.is_dir() else "already exists"
+            raise UserError(f"{file} {what}: choose another name for the output")
+    make_folder(out.parent)
+
+
+def make_folder(folder: Path) -> None:
+    """Create an output folder unless it exists.
+
+    Raises:
+        UserError: it cannot be created or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise UserError(f"{folder} is a file: choose a folder for the output") from None
+    except OSError as error:
+        raise UserError(f"cannot make the folder {folder}: {error.strerror or error}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise UserError(f"no permission to write into {folder}: choose another folder")

@@ -1,4 +1,4 @@
-"""The folder that a run owns: who may write there, and the small files in it."""
+"""Folder of a pre-training run: lock, JSON files and metrics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from manyview.runs.files import atomic_write, remove_leftovers, write_error
 
 WEIGHTS_FILE = "backbone.safetensors"
 _held: set[Path] = set()
-# A folder with nothing but these belongs to a run that was killed before it had begun.
+# A folder with only these belongs to a run that was killed before it began.
 _PRELIMINARY = frozenset({".lock", "run.json"})
 
 
@@ -33,25 +33,25 @@ class RunFolder:
         self._lock: IO[str] | None = None
 
     def __fspath__(self) -> str:
-        """The folder's path, so that a run can be given wherever weights are asked for."""
+        """The folder's path, so that a run can be passed wherever weights are expected."""
         return str(self.path)
 
     @property
     def holds_a_run(self) -> bool:
-        """Whether a run was started here."""
+        """Whether a run was started in this folder."""
         return (self.path / "config.json").is_file()
 
     def create(self) -> None:
-        """Make the folder for a new run, and lock it.
+        """Create the folder for a new run, and lock it.
 
         Raises:
-            UserError: it holds a run or anything else, or cannot be written.
+            UserError: it holds a run or other files, or cannot be written.
         """
         try:
             self.check_new()
             self.path.mkdir(parents=True, exist_ok=True)
             self.lock()
-            self.check_new()  # another process may have been here in the meantime
+            self.check_new()  # another process may have written in the meantime
         except OSError as error:
             raise write_error(self.path, error) from error
         except UserError:
@@ -59,10 +59,10 @@ class RunFolder:
             raise
 
     def check_new(self) -> None:
-        """Make sure that a new run can be started here.
+        """Check that a new run can be started in this folder.
 
         Raises:
-            UserError: it holds a run or anything else.
+            UserError: it holds a run or other files.
         """
         if self.holds_a_run:
             raise UserError(f"{self.path} already holds a run; continue it with --resume, or choose another folder")
@@ -73,21 +73,21 @@ class RunFolder:
             raise UserError(f"{self.path} is not empty; choose a new folder for the run")
 
     def lock(self) -> None:
-        """Keep other processes out until this one ends or ``unlock`` is called, and clear away their leftovers.
+        """Lock the folder until this process ends or ``unlock`` is called, and remove leftover temporary files.
 
-        A POSIX record lock belongs to the process alone: loader workers do not inherit it, and it dies with a
-        killed process.
+        A POSIX record lock belongs to one process: loader workers do not inherit it, and it ends with a killed
+        process.
 
         Raises:
-            UserError: another process works in the folder.
+            UserError: another process holds the lock.
         """
         try:
             import fcntl
-        except ImportError:  # Windows has no record locks; there the folder is not guarded.
+        except ImportError:  # Windows has no record locks; there the folder is not locked.
             return
         key = self.path.resolve()
         busy = UserError(f"another process is working in {self.path}; wait for it, or choose another folder")
-        # Asked before the file is opened: closing it anywhere in this process would give the lock away.
+        # Checked before the file is opened: closing it anywhere in this process would release the lock.
         if key in _held:
             raise busy
         try:
@@ -105,7 +105,7 @@ class RunFolder:
         remove_leftovers(self.checkpoints.folder)
 
     def unlock(self) -> None:
-        """Let other processes in again."""
+        """Release the lock."""
         if self._lock is not None:
             _held.discard(self.path.resolve())
             self._lock.close()
@@ -131,7 +131,7 @@ class RunFolder:
         return content
 
     def append_metrics(self, record: Mapping[str, Any]) -> None:
-        """Add one line to ``metrics.jsonl``."""
+        """Append one record to ``metrics.jsonl``."""
         try:
             with self.metrics_file.open("a") as file:
                 file.write(json.dumps(record) + "\n")
@@ -139,7 +139,7 @@ class RunFolder:
             raise write_error(self.metrics_file, error) from error
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The records of ``metrics.jsonl``; a last line that a crash cut short is left out."""
+        """The records of ``metrics.jsonl``; a last line truncated by a crash is ignored."""
         if not self.metrics_file.is_file():
             return []
         records = []
@@ -151,7 +151,7 @@ class RunFolder:
         return records
 
     def drop_metrics_after(self, step: int) -> None:
-        """Forget what was logged after a checkpoint: those steps will be done again."""
+        """Remove the records after a checkpoint, as those steps will be repeated."""
         records = [record for record in self.read_metrics() if record["step"] <= step]
         atomic_write(self.metrics_file, "".join(json.dumps(record) + "\n" for record in records))
 

@@ -1,54 +1,60 @@
-"""How work that takes long tells how far it is: a callback, the pace of the last steps, durations in words."""
+"""Progress of long work: a callback, the speed of recent steps, and durations as text."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from types import TracebackType
+from typing import TypeVar
 
-from rich.progress import ProgressColumn, Task
+from rich.console import Console
+from rich.progress import BarColumn, ProgressColumn, Task, TextColumn
+from rich.progress import Progress as Bars
 from rich.table import Column
 from rich.text import Text
 
 Progress = Callable[[int, int, str], None]
-"""Called as work goes on with how much is done, of how much, and of what; a new phase begins with nothing done."""
+"""Called with the amount done, the total and the name of the phase; a new phase begins at 0."""
 
-# Rates are taken over the last steps, so that they follow a change but do not flicker.
+Bar = TypeVar("Bar", bound="BarDisplay")
+
+# Number of recent steps that rates are averaged over: they follow changes but do not flicker.
 _WINDOW = 50
 
 
 def no_progress(done: int, total: int, phase: str) -> None:
-    """Report nothing."""
+    """Ignore progress."""
 
 
 class StepClock:
-    """Times of the last steps: the whole step, and its share spent waiting for data."""
+    """Duration of recent steps, and the time spent waiting for data."""
 
     def __init__(self) -> None:
         self._steps: deque[tuple[float, float]] = deque(maxlen=_WINDOW)
 
     def add(self, seconds: float, waited: float) -> None:
-        """Count one step of so many seconds, of which so many were spent waiting for the loader."""
+        """Record one step: its duration and the time spent waiting for the loader, in seconds."""
         self._steps.append((seconds, waited))
 
     @property
     def count(self) -> int:
-        """Steps in the window."""
+        """Number of steps in the window."""
         return len(self._steps)
 
     @property
     def seconds_per_step(self) -> float:
-        """Mean time of a step, in seconds."""
+        """Mean duration of a step, in seconds."""
         return sum(seconds for seconds, _ in self._steps) / max(len(self._steps), 1)
 
     @property
     def waiting(self) -> float:
-        """Share of the time spent waiting for data, 0 to 1."""
+        """Fraction of the time spent waiting for data, 0 to 1."""
         total = sum(seconds for seconds, _ in self._steps)
         return sum(waited for _, waited in self._steps) / total if total else 0.0
 
 
 def spell(seconds: float) -> str:
-    """A duration in words short enough for a bar: ``42 s``, ``7 min 05 s``, ``3 h 20 min``, ``2 d 4 h``."""
+    """A duration as short text for a progress bar: ``42 s``, ``7 min 05 s``, ``3 h 20 min``, ``2 d 4 h``."""
     whole = max(round(seconds), 0)
     if whole < 60:
         return f"{whole} s"
@@ -60,11 +66,53 @@ def spell(seconds: float) -> str:
 
 
 class StatusColumn(ProgressColumn):
-    """Words in the room that the other columns leave, cut where it ends: rich would else cut all columns alike."""
+    """Status text truncated to the width that other columns leave; otherwise rich would truncate all columns alike."""
 
     def __init__(self) -> None:
         super().__init__(Column(overflow="ellipsis"))
 
     def render(self, task: Task) -> Text:
-        """What the task's field ``status`` says."""
+        """The task's field ``status``."""
         return Text(task.fields["status"], no_wrap=True)
+
+
+def run_console(enabled: bool) -> Console:
+    """Console of a run on standard error; silent unless ``enabled``."""
+    return Console(stderr=True, quiet=not enabled, soft_wrap=True)
+
+
+class BarDisplay:
+    """Transient progress bars on a terminal with messages above them; a context manager.
+
+    Args:
+        console: output; without a terminal, only messages are printed.
+        label: format of the text before the bar, such as ``"{task.description}"``.
+        count: format of the text after the bar.
+        columns: further columns, before the status.
+    """
+
+    def __init__(self, console: Console, label: str, count: str, *columns: ProgressColumn) -> None:
+        self.console = console
+        self._progress = Bars(
+            TextColumn(label),
+            BarColumn(bar_width=12),
+            TextColumn(count),
+            *columns,
+            StatusColumn(),
+            console=console,
+            transient=True,
+            disable=console.quiet or not console.is_terminal,
+        )
+
+    def __enter__(self: Bar) -> Bar:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def say(self, text: str, style: str | None = None) -> None:
+        """Print a message above the bars."""
+        self.console.print(text, style=style, highlight=False, markup=False)

@@ -1,23 +1,28 @@
-"""Where a result comes from: command, versions, commit, machine."""
+"""Provenance of results (command, versions, commit, machine), and a check of the settings when one is resumed."""
 
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import platform
 import subprocess
 import sys
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from manyview.errors import UserError
 
 _PACKAGES = (
     *("manyview", "torch", "torchvision", "timm", "pytorch-lightning", "numpy", "pillow", "safetensors"),
     *("opencv-python-headless", "simplejpeg", "scikit-learn"),
 )
+_LONGEST = 40  # characters of a value in a message
 
 
 def provenance() -> dict[str, Any]:
-    """Plain data for a run folder or a result file: when, by which command, with which versions, on what."""
+    """Start time, command, package versions, commit and machine, as plain data for a run or a result file."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": [Path(sys.argv[0]).name.replace("__main__.py", "manyview"), *sys.argv[1:]],
@@ -35,7 +40,7 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """Commit of the package's own checkout, with ``+changes`` where it differs; None for an installed package."""
+    """Commit of the package's checkout, with ``+changes`` if it is modified; None for an installed package."""
     folder = Path(__file__).resolve().parents[1]
 
     def git(*arguments: str) -> str:
@@ -49,3 +54,42 @@ def _commit() -> str | None:
     except (OSError, subprocess.CalledProcessError):
         pass
     return None
+
+
+def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any], what: str, folder: Path) -> None:
+    """Check that work is resumed with the settings that it was started with.
+
+    Args:
+        before: the settings at the start, from a JSON file.
+        now: the current settings, as plain data.
+        what: what is resumed, for the message.
+        folder: its folder.
+
+    Raises:
+        UserError: entries differ; all of them are listed.
+    """
+    then, here = dict(_flat(before)), dict(_flat(json.loads(json.dumps(now))))  # turns tuples into lists
+    changed = [
+        f"{key} was {_short(then.get(key))}, now {_short(here.get(key))}"
+        for key in {**then, **here}
+        if then.get(key) != here.get(key)
+    ]
+    if changed:
+        raise UserError(
+            f"the {what} in {folder} was started with other settings: {'; '.join(changed)}; resume it with "
+            "the same, or choose another folder"
+        )
+
+
+def _flat(entries: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Entries by dotted key, such as "train.objects"."""
+    for key, value in entries.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."

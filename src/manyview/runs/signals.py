@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request to stop after the current step."""
+"""Handling of Ctrl-C and SIGTERM as a request to stop after the current step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class StopRequest:
-    """While entered, the first SIGINT or SIGTERM is noted; a second one acts as it always does."""
+    """Context manager that records the first SIGINT or SIGTERM; a second one has its usual effect."""
 
     def __init__(self) -> None:
         self.signal: signal.Signals | None = None
@@ -22,16 +22,16 @@ class StopRequest:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._put_back()
 
     def act(self) -> None:
-        """End the process's work the way the signal asked, now that everything is saved.
+        """Raise the exception of the recorded signal, once everything is saved.
 
         Raises:
             KeyboardInterrupt: the signal was SIGINT.
-            SystemExit: it was SIGTERM; the status is the shell's for that signal, 143.
+            SystemExit: the signal was SIGTERM; the exit status is 143, as in a shell.
         """
         if self.signal == signal.SIGINT:
             raise KeyboardInterrupt

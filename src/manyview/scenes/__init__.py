@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from manyview.scenes.render import KINDS, render_scene
+from manyview.scenes.render import CATEGORIES, render_scene
 from manyview.scenes.write import write_scenes
 
-__all__ = ["KINDS", "render_scene", "write_scenes"]
+__all__ = ["CATEGORIES", "render_scene", "write_scenes"]

@@ -1,8 +1,8 @@
-"""Synthetic scenes: rendered pictures of several known objects, for demonstrations and tests without images.
+"""Rendering of synthetic scenes: images of several known objects, for demonstrations and tests without real images.
 
-Several objects of ten kinds lie on a textured ground under one light; they overlap and reach over the border. Colors
-are drawn alike for all kinds, so that outline and pattern alone tell a kind. Figures measured on these scenes say
-nothing about images.
+Several objects of ten categories lie on a textured background under one light; they overlap and extend beyond the
+border. Colors are drawn from one distribution for all categories, so only outline and pattern identify a category.
+Figures measured on these scenes say nothing about real images.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from PIL import Image, ImageFilter
 
 from manyview.scenes.shapes import PAINTERS, Plane
 
-KINDS: tuple[str, ...] = tuple(PAINTERS)
-VISIBLE_SHARE = 0.5  # an object of which less can be seen gives neither label nor mask
-_COVERED = 0.5  # of a pixel, which then belongs to the object
+CATEGORIES: tuple[str, ...] = tuple(PAINTERS)
+VISIBLE_SHARE = 0.5  # an object with a smaller visible share has neither label nor mask
+_COVERED = 0.5  # coverage from which a pixel belongs to the object
 _SUPERSAMPLING = 2
-_SHADOW = 0.55  # light that a shadow takes away
+_SHADOW = 0.55  # share of the light that a shadow removes
 
 Mask = Bool[np.ndarray, "height width"]
 Pixels = Float32[np.ndarray, "rgb height width"]  # planes: NumPy is far slower over three interleaved channels
-Colour = Float32[np.ndarray, "rgb 1 1"]
+Color = Float32[np.ndarray, "rgb 1 1"]
 Window = tuple[EllipsisType, slice, slice]  # part of a plane, or of all planes at once
 
 
 @dataclass
-class _Thing:
-    """One object in place: ``alpha`` covers it wholly, at (left, top), perhaps beyond the frame."""
+class _Object:
+    """One object with its position; ``alpha`` contains all of it, perhaps extending beyond the image."""
 
-    kind: str
+    category: str
     center: tuple[float, float]
     radius: float
     alpha: Float32[np.ndarray, "side side"]
-    colour: Float32[np.ndarray, "rgb side side"]
+    color: Float32[np.ndarray, "rgb side side"]
 
     @property
     def corner(self) -> tuple[int, int]:
@@ -47,12 +47,12 @@ class _Thing:
 
 
 class Scene(NamedTuple):
-    """A rendered picture, and what can be seen in it.
+    """A rendered image and the masks of its visible objects.
 
     Attributes:
         pixels: RGB.
-        masks: of each kind that can be seen, the pixels that its object covers at least half, and that no object above
-            it covers so: no pixel belongs to two of them. The lowest object comes first.
+        masks: for each visible category the pixels that its object covers at least half and no object above it
+            does, so no pixel belongs to two masks. The lowest object comes first.
     """
 
     pixels: UInt8[np.ndarray, "height width 3"]
@@ -60,47 +60,47 @@ class Scene(NamedTuple):
 
 
 def render_scene(seed: int, size: tuple[int, int] = (128, 128)) -> Scene:
-    """Render one synthetic scene of two to five objects, each of another kind.
+    """Render one synthetic scene of two to five objects, each of another category.
 
     Args:
         seed: decides everything; equal seeds give equal scenes.
         size: width and height in pixels.
 
     Returns:
-        The pixels, and masks of those of ``KINDS`` of which at least ``VISIBLE_SHARE`` can be seen: not hidden by
-        others, not cut off by the border. The others, though a part of them shows, are ground as far as labels go.
+        The pixels, and masks of the ``CATEGORIES`` of which at least ``VISIBLE_SHARE`` is visible: neither hidden by
+        other objects nor cut off by the border. Less visible objects count as background.
     """
     rng = np.random.default_rng(seed)
     width, height = size
     angle = rng.uniform(0, 2 * np.pi)
     light = (math.cos(angle), math.sin(angle))  # unit vector towards the light, x right, y down
-    canvas = _ground(rng, width, height)
-    things = _things(rng, width, height, light)
-    for thing in things:
-        _cast_shadow(canvas, thing, light)
-        region, patch = _overlap(canvas, thing.alpha, thing.corner)
-        canvas[region] += thing.alpha[patch] * (thing.colour[patch] - canvas[region])
+    canvas = _background(rng, width, height)
+    objects = _objects(rng, width, height, light)
+    for item in objects:
+        _cast_shadow(canvas, item, light)
+        region, patch = _overlap(canvas, item.alpha, item.corner)
+        canvas[region] += item.alpha[patch] * (item.color[patch] - canvas[region])
     canvas *= _lighting(rng, width, height, light)
     canvas += rng.uniform(0.005, 0.02) * rng.standard_normal((height, width), dtype=np.float32)
     pixels = (np.clip(canvas, 0, 1, out=canvas) * 255 + 0.5).astype(np.uint8)
-    return Scene(np.ascontiguousarray(pixels.transpose(1, 2, 0)), _visible(things, canvas))
+    return Scene(np.ascontiguousarray(pixels.transpose(1, 2, 0)), _visible(objects, canvas))
 
 
-def _visible(things: list[_Thing], canvas: Pixels) -> dict[str, Mask]:
-    """Masks of the objects of which enough can be seen, the lowest first."""
-    free = np.ones(canvas.shape[1:], dtype=np.float32)  # share of each pixel that the objects above leave
+def _visible(objects: list[_Object], canvas: Pixels) -> dict[str, Mask]:
+    """Masks of the objects that are visible enough, the lowest first."""
+    free = np.ones(canvas.shape[1:], dtype=np.float32)  # share of each pixel not covered by the objects above
     taken = np.zeros(canvas.shape[1:], dtype=bool)  # pixels of the objects above
     masks = {}
-    for thing in reversed(things):
-        region, patch = _overlap(canvas, thing.alpha, thing.corner)
-        alpha = thing.alpha[patch]
+    for item in reversed(objects):
+        region, patch = _overlap(canvas, item.alpha, item.corner)
+        alpha = item.alpha[patch]
         shown, mask = (alpha * free[region]).sum(), np.zeros_like(taken)
         mask[region] = (alpha >= _COVERED) & ~taken[region]
         free[region] *= 1 - alpha
         taken |= mask
         # The smallest pictures have objects that are thinner than a pixel.
-        if shown >= VISIBLE_SHARE * thing.alpha.sum() and mask.any():
-            masks[thing.kind] = mask
+        if shown >= VISIBLE_SHARE * item.alpha.sum() and mask.any():
+            masks[item.category] = mask
     return dict(reversed(masks.items()))
 
 
@@ -113,21 +113,21 @@ def _overlap(canvas: Pixels, patch: np.ndarray, corner: tuple[int, int]) -> tupl
     return on_canvas, on_patch
 
 
-def _things(rng: np.random.Generator, width: int, height: int, light: tuple[float, float]) -> list[_Thing]:
-    kinds = rng.choice(len(KINDS), size=rng.integers(2, 6), replace=False)
-    things: list[_Thing] = []
-    for kind in kinds:
+def _objects(rng: np.random.Generator, width: int, height: int, light: tuple[float, float]) -> list[_Object]:
+    categories = rng.choice(len(CATEGORIES), size=rng.integers(2, 6), replace=False)
+    objects: list[_Object] = []
+    for category in categories:
         radius = min(width, height) * math.exp(rng.uniform(math.log(0.13), math.log(0.3)))
-        center = _place(rng, width, height, radius, things)
-        alpha, colour = _paint(rng, KINDS[kind], radius, light)
-        things.append(_Thing(KINDS[kind], center, radius, alpha, colour))
-    return things
+        center = _find_center(rng, width, height, radius, objects)
+        alpha, color = _paint(rng, CATEGORIES[category], radius, light)
+        objects.append(_Object(CATEGORIES[category], center, radius, alpha, color))
+    return objects
 
 
-def _place(
-    rng: np.random.Generator, width: int, height: int, radius: float, others: list[_Thing]
+def _find_center(
+    rng: np.random.Generator, width: int, height: int, radius: float, others: list[_Object]
 ) -> tuple[float, float]:
-    """A place that leaves most of the others to be seen, or the last one tried."""
+    """A center that leaves most of the other objects visible, or the last one tried."""
     margin = 0.6 * radius
     for _ in range(8):
         x, y = rng.uniform(margin, width - margin), rng.uniform(margin, height - margin)
@@ -138,28 +138,28 @@ def _place(
 
 
 def _paint(
-    rng: np.random.Generator, kind: str, radius: float, light: tuple[float, float]
+    rng: np.random.Generator, category: str, radius: float, light: tuple[float, float]
 ) -> tuple[Float32[np.ndarray, "side side"], Pixels]:
-    """An object's coverage (0 to 1) and colors (0 to 1), turned, squeezed and lit."""
+    """An object's coverage (0 to 1) and colors (0 to 1), rotated, squeezed and lit."""
     side = 2 * math.ceil(radius) + 2
     right, down = _grid(side, radius, _SUPERSAMPLING)
     turn, squeeze = rng.uniform(-0.9, 0.9), rng.uniform(0.78, 1.0)
     cos, sin, mirror = math.cos(turn), math.sin(turn), int(rng.choice((-1, 1)))
     x, y = mirror * (cos * right + sin * down), (cos * down - sin * right) / squeeze
-    inside, second = PAINTERS[kind](x, y, rng)
+    inside, second = PAINTERS[category](x, y, rng)
     alpha = _reduce(inside)
     share = _reduce(second & inside) / np.maximum(alpha, 1e-3)
     first_color, second_color = _two_colors(rng)
-    colour = first_color + share * (second_color - first_color)
-    # Rounded bodies: brighter towards the light, darker away from it and near the rim.
+    color = first_color + share * (second_color - first_color)
+    # Shading of a rounded body: brighter towards the light, darker away from it and near the rim.
     right, down = _grid(side, radius, 1)
     relief = 1 + 0.3 * (right * light[0] + down * light[1]) - 0.18 * (right**2 + down**2)
     grain = 1 + 0.04 * rng.standard_normal(alpha.shape, dtype=np.float32)
-    return alpha, colour * (relief * grain)
+    return alpha, color * (relief * grain)
 
 
 def _grid(side: int, radius: float, samples: int) -> tuple[Plane, Plane]:
-    """Coordinates of a square of ``side`` pixels round its center, in radii, at ``samples`` points a pixel each way."""
+    """Coordinates of a square of ``side`` pixels around its center, in radii, with ``samples`` per pixel and axis."""
     steps = ((np.arange(side * samples, dtype=np.float32) + 0.5) / samples - side / 2) / radius
     right, down = np.meshgrid(steps, steps)
     return right, down
@@ -174,31 +174,31 @@ def _reduce(mask: Bool[np.ndarray, "fine fine"]) -> Plane:
     return total / _SUPERSAMPLING**2
 
 
-def _two_colors(rng: np.random.Generator) -> tuple[Colour, Colour]:
+def _two_colors(rng: np.random.Generator) -> tuple[Color, Color]:
     """A light and a dark color of any hues, in either order."""
     light = _color(rng, rng.uniform(0.75, 1.0), rng.uniform(0.1, 0.75))
     dark = _color(rng, rng.uniform(0.15, 0.5), rng.uniform(0.2, 0.9))
     return (light, dark) if rng.random() < 0.5 else (dark, light)
 
 
-def _color(rng: np.random.Generator, value: float, saturation: float) -> Colour:
+def _color(rng: np.random.Generator, value: float, saturation: float) -> Color:
     hue = np.abs((rng.random() * 6 + np.array([0, 4, 2]).reshape(3, 1, 1)) % 6 - 3) - 1
-    colour: Colour = (value * (1 - saturation * (1 - np.clip(hue, 0, 1)))).astype(np.float32)
-    return colour
+    color: Color = (value * (1 - saturation * (1 - np.clip(hue, 0, 1)))).astype(np.float32)
+    return color
 
 
-def _cast_shadow(canvas: Pixels, thing: _Thing, light: tuple[float, float]) -> None:
-    margin = max(2, round(thing.radius / 3))
-    mask = Image.fromarray((np.pad(thing.alpha, margin) * 255).astype(np.uint8))
-    shadow = np.asarray(mask.filter(ImageFilter.GaussianBlur(thing.radius / 10)), dtype=np.float32) / 255
-    reach, (left, top) = 0.16 * thing.radius, thing.corner
+def _cast_shadow(canvas: Pixels, item: _Object, light: tuple[float, float]) -> None:
+    margin = max(2, round(item.radius / 3))
+    mask = Image.fromarray((np.pad(item.alpha, margin) * 255).astype(np.uint8))
+    shadow = np.asarray(mask.filter(ImageFilter.GaussianBlur(item.radius / 10)), dtype=np.float32) / 255
+    reach, (left, top) = 0.16 * item.radius, item.corner
     corner = (round(left - margin - reach * light[0]), round(top - margin - reach * light[1]))
     region, patch = _overlap(canvas, shadow, corner)
     canvas[region] *= 1 - _SHADOW * shadow[patch]
 
 
 def _lighting(rng: np.random.Generator, width: int, height: int, light: tuple[float, float]) -> Pixels:
-    """Factors by which the light falls off across the scene, with the tint of its color."""
+    """Brightness factors across the scene, with the tint of the light."""
     across = np.linspace(-1, 1, width, dtype=np.float32) * light[0]
     down = np.linspace(-1, 1, height, dtype=np.float32)[:, None] * light[1]
     strength, exposure = rng.uniform(0.05, 0.3), rng.uniform(0.8, 1.2)
@@ -213,8 +213,8 @@ def _noise(rng: np.random.Generator, width: int, height: int, columns: int, rows
     return np.asarray(knots.resize((width, height), Image.Resampling.BICUBIC))
 
 
-def _ground(rng: np.random.Generator, width: int, height: int) -> Pixels:
-    """Two colors mixed by one of five textures, with coarse patches over it."""
+def _background(rng: np.random.Generator, width: int, height: int) -> Pixels:
+    """A background: two colors mixed by one of five textures, with coarse patches over it."""
     turn, scale = rng.uniform(0, np.pi), rng.uniform(0.7, 1.4) * min(width, height)
     x, y = np.arange(width, dtype=np.float32)[None] / scale, np.arange(height, dtype=np.float32)[:, None] / scale
     cos, sin = math.cos(turn), math.sin(turn)

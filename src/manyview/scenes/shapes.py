@@ -1,4 +1,4 @@
-"""The ten kinds of object in synthetic scenes: an outline and a two-tone pattern each, in coordinates of their own."""
+"""The ten object categories of synthetic scenes: an outline and a two-color pattern each, in object coordinates."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ Plane = Float32[np.ndarray, "side side"]
 Painting = tuple[Bool[np.ndarray, "side side"], Bool[np.ndarray, "side side"]]
 Painter = Callable[[Plane, Plane, np.random.Generator], Painting]
 
-# Every painter takes x (to the right) and y (down) and gives two masks: where the object is, and where it bears the
-# second of its two colors. An object lies inside the unit circle. Numbers drawn make individuals of one kind differ.
+# Every painter takes x (to the right) and y (down) and returns two masks: the object, and the part in the second of its
+# two colors. An object lies inside the unit circle. Random numbers vary the objects of one category.
 
 
 def _ball(x: Plane, y: Plane, rng: np.random.Generator) -> Painting:
@@ -62,8 +62,8 @@ def _mushroom(x: Plane, y: Plane, rng: np.random.Generator) -> Painting:
     cap = (np.hypot(x / 0.9, (y - 0.1) / rng.uniform(0.8, 0.95)) < 1) & (y < 0.1)
     stem = (np.abs(x) < rng.uniform(0.17, 0.24) + 0.1 * y * y) & (y >= 0.1) & (y < 0.86)
     spots = np.zeros_like(cap)
-    for place in (-0.55, 0.0, 0.52):
-        spots |= np.hypot(x - place, y + rng.uniform(0.1, 0.5) - 0.4 * abs(place)) < rng.uniform(0.13, 0.18)
+    for center in (-0.55, 0.0, 0.52):
+        spots |= np.hypot(x - center, y + rng.uniform(0.1, 0.5) - 0.4 * abs(center)) < rng.uniform(0.13, 0.18)
     return cap | stem, (cap & spots) | stem
 
 

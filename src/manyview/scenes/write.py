@@ -1,38 +1,43 @@
-"""Synthetic scenes as a data set: pictures, and label files of each kind that is read here."""
+"""Synthetic scenes as a data set: images, CSV image labels, and COCO instances with boxes and masks."""
 
 from __future__ import annotations
 
 import csv
+import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from jaxtyping import Bool
 from PIL import Image
 
 from manyview.errors import UserError
-from manyview.scenes.coco_instances import Instances
-from manyview.scenes.render import KINDS, render_scene
+from manyview.scenes.render import CATEGORIES, render_scene
+
+Mask = Bool[np.ndarray, "height width"]
 
 
 def write_scenes(
     folder: Path, count: int, seed: int = 0, *, val_share: float = 0.2, size: tuple[int, int] = (128, 128)
 ) -> None:
-    """Write synthetic scenes (``images/synthetic-*.jpg``) and their labels, once as kinds and once as objects.
+    """Write synthetic scenes (``images/synthetic-*.jpg``), their image labels and their objects.
 
-    The pictures are rendered by this package and are no images. ``train.csv`` and ``val.csv`` have the columns
+    The images are rendered by this package; they are no photos. ``train.csv`` and ``val.csv`` have the columns
     ``image`` (name inside ``images``) and ``labels`` (joined by ``|``). ``instances_train.json`` and
-    ``instances_val.json`` are COCO instances files with a box and a mask, as plain run lengths, for each label; their
-    categories are ``KINDS``, numbered from 1. Scene i is the same whatever the count, and the same call writes the
+    ``instances_val.json`` are COCO instances files with a box and a mask, as uncompressed RLE, for each label; their
+    categories are ``CATEGORIES``, numbered from 1. Scene i does not depend on the count, and the same call writes the
     same files again.
 
     Args:
-        folder: where to write; created if missing.
-        count: scenes altogether.
-        seed: decides all scenes.
-        val_share: share of the scenes, the last ones, that is for validation.
+        folder: output folder; created if missing.
+        count: number of scenes.
+        seed: determines all scenes.
+        val_share: share of the scenes for validation, the last ones.
         size: width and height in pixels.
 
     Raises:
-        UserError: ``folder`` cannot be written, or its ``images`` hold files that are not of this set.
+        UserError: ``folder`` cannot be written, or its ``images`` holds other files.
     """
     names = [f"synthetic-{index:06d}.jpg" for index in range(count)]
     train = count - round(count * val_share)
@@ -44,8 +49,69 @@ def write_scenes(
         raise UserError(f"cannot write synthetic scenes to {folder}: {error.strerror or error}") from error
 
 
+class CocoInstances:
+    """A COCO instances file (https://cocodataset.org/#format-data): images and their objects, numbered from 1.
+
+    Args:
+        categories: names of the categories, which are numbered from 1 in this order.
+    """
+
+    def __init__(self, categories: Sequence[str]) -> None:
+        self._numbers = {category: number for number, category in enumerate(categories, start=1)}
+        self._images: list[dict[str, Any]] = []
+        self._annotations: list[dict[str, Any]] = []
+
+    def add(self, name: str, size: tuple[int, int], objects: Iterable[tuple[str, Mask]]) -> None:
+        """Add an image.
+
+        Args:
+            name: of its file.
+            size: width and height in pixels.
+            objects: category and mask of each; a mask has the image's size and is not empty. The box is the smallest
+                that contains the mask.
+        """
+        image = len(self._images) + 1
+        self._images.append({"id": image, "file_name": name, "width": size[0], "height": size[1]})
+        for category, mask in objects:
+            self._annotations.append(
+                {
+                    "id": len(self._annotations) + 1,
+                    "image_id": image,
+                    "category_id": self._numbers[category],
+                    "bbox": _box(mask),
+                    "area": int(mask.sum()),
+                    "iscrowd": 0,
+                    "segmentation": {"size": list(mask.shape), "counts": run_lengths(mask)},
+                }
+            )
+
+    def write(self, file: Path) -> None:
+        """Write the file.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        categories = [{"id": number, "name": category} for category, number in self._numbers.items()]
+        content = {"images": self._images, "annotations": self._annotations, "categories": categories}
+        file.write_text(json.dumps(content), encoding="utf-8")
+
+
+def run_lengths(mask: Mask) -> list[int]:
+    """COCO's uncompressed RLE of a mask: column by column, alternating runs outside and inside, outside first."""
+    changes = np.flatnonzero(np.diff(mask.T.ravel(), prepend=False))
+    lengths: list[int] = np.diff([0, *changes.tolist(), mask.size]).tolist()
+    return lengths
+
+
+def _box(mask: Mask) -> list[int]:
+    """Left, top, width and height."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    left, top = int(columns[0]), int(rows[0])
+    return [left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top]
+
+
 def _make(images: Path, names: list[str]) -> None:
-    """The folder of the pictures, in which there is nothing else."""
+    """Create the folder of the images, and check that it holds no other files."""
     images.mkdir(parents=True, exist_ok=True)
     strangers = {path.name for path in images.glob("[!.]*")}.difference(names)
     if strangers:
@@ -53,8 +119,8 @@ def _make(images: Path, names: list[str]) -> None:
 
 
 def _write_part(folder: Path, part: str, names: dict[int, str], seed: int, size: tuple[int, int]) -> None:
-    """Render scenes by number, and write them with their two label files."""
-    rows, instances = [("image", "labels")], Instances(KINDS)
+    """Render scenes by index, and write them with their two label files."""
+    rows, instances = [("image", "labels")], CocoInstances(CATEGORIES)
     for index, name in names.items():
         scene = render_scene(_scene_seed(seed, index), size)
         Image.fromarray(scene.pixels).save(folder / "images" / name, quality=90)

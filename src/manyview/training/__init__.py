@@ -1,1 +1,1 @@
-"""Pre-training: the loader, the step, the loop, its schedule, its monitors."""
+"""Pre-training: data loading, training loop, optimizers, schedules and collapse monitor."""

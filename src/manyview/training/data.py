@@ -1,4 +1,4 @@
-"""From files to batches of views: what runs in the loader's processes."""
+"""Data loading: dataset of augmented views, and collation of batches, which run in the loader workers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from manyview.config import PretrainConfig
-from manyview.images import ImageFiles, UnreadableImage, open_photograph
+from manyview.images import ImageFiles, UnreadableImage, open_image
 from manyview.images.bands import same_depth
 from manyview.images.jpeg_on_device import JpegHeader, read_jpeg
 from manyview.images.loader import Loading, load_in_workers
@@ -28,20 +28,20 @@ Views = UInt8[np.ndarray, "_views bands _size _size"] | UInt16[np.ndarray, "_vie
 ViewBatch = UInt8[Tensor, "decoded _views bands _size _size"] | UInt16[Tensor, "decoded _views bands _size _size"]
 Renderer = Literal["cpu", "device", "reference"]
 
-# So many unreadable stand-ins in a row happen only where most of the images are bad.
+# Replacements tried for an unreadable image; all fail only if most images are unreadable.
 _ATTEMPTS = 32
 
 
 @dataclass(frozen=True)
-class EncodedPhotograph:
+class EncodedSample:
     """An image that is decoded, cropped and resized on the training device.
 
     Attributes:
-        file: its bytes; empty in a batch, which holds them all in one.
-        length: how many they are.
-        header: its size and orientation.
-        crops: the part that each view shows, by group.
-        asked: epoch and index of the image in whose place it is shown.
+        file: bytes of the JPEG; empty in a batch, which holds those of all its images.
+        length: number of bytes.
+        header: size and orientation.
+        crops: crop box of each view, by group.
+        asked: epoch and index of the image that was requested, which it may replace.
     """
 
     file: bytes
@@ -52,37 +52,37 @@ class EncodedPhotograph:
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One image's views.
+class ViewSample:
+    """Views of one image.
 
     Attributes:
-        groups: for each group of views (views, bands, size, size) uint8 or uint16; or what they are made of on the
-            device; or None if neither the image nor any stand-in could be read.
-        tables: for each group, what the device is to do with its views; empty if nothing is left to do.
-        image: index of the image that is shown.
-        skipped: indices and reasons of those that could not be read.
+        groups: for each group of views (views, bands, size, size) uint8 or uint16; or an encoded image, to be decoded
+            on the device; or None if neither the image nor any replacement could be read.
+        tables: for each group, the augmentations left to the device; empty if there are none.
+        image: index of the image.
+        skipped: indices and reasons of unreadable images.
     """
 
-    groups: tuple[Views, ...] | EncodedPhotograph | None
+    groups: tuple[Views, ...] | EncodedSample | None
     tables: tuple[ViewTable, ...]
     image: int
     skipped: tuple[tuple[int, str], ...]
 
 
 @dataclass
-class Batch:
-    """What one forward pass of one process sees.
+class TrainingBatch:
+    """Batch for one forward pass of one process.
 
     Attributes:
-        groups: for each group of views (images, views, bands, size, size), uint16 where an image has 16 bits,
-            else uint8; without those that are still encoded, and empty where all are.
+        groups: for each group of views (images, views, bands, size, size), uint16 if an image has 16 bits, else
+            uint8; without the images that are still encoded, and empty if all are.
         image_ids: (images,) int64, indices into the list of files.
-        skipped: index and reason of each image that could not be read.
-        complete: False where an image found no stand-in.
-        tables: for each group, what the device is to do with its views: a row for each, those of one image
-            together; empty if nothing is left to do.
-        encoded: by its place among the images, what is still encoded.
-        files: the bytes of the encoded, one after the other.
+        skipped: index and reason of each unreadable image.
+        complete: False if no replacement was found for an image.
+        tables: for each group, the augmentations left to the device: one row per view, ordered by image; empty if
+            there are none.
+        encoded: images that are still encoded, by index in the batch.
+        files: concatenated bytes of the encoded images.
     """
 
     groups: tuple[ViewBatch, ...]
@@ -90,24 +90,24 @@ class Batch:
     skipped: list[tuple[int, str]]
     complete: bool
     tables: tuple[ViewTable, ...] = ()
-    encoded: dict[int, EncodedPhotograph] = field(default_factory=dict)
+    encoded: dict[int, EncodedSample] = field(default_factory=dict)
     files: UInt8[Tensor, " bytes"] | None = None
 
-    def pin_memory(self) -> Batch:
-        """Called by the loader where batches are copied to an accelerator."""
+    def pin_memory(self) -> TrainingBatch:
+        """Called by the loader if batches are copied to an accelerator."""
         self.groups, self.image_ids = tuple(views.pin_memory() for views in self.groups), self.image_ids.pin_memory()
         return self
 
 
-class ViewDataset(Dataset[Sample]):
-    """Images as views; an item is asked for by (epoch, image index), and is a pure function of these.
+class ViewDataset(Dataset[ViewSample]):
+    """Dataset of augmented views; an item is a pure function of its key (epoch, image index).
 
     Args:
         files: the images.
-        config: its data, its views and its seed.
-        renderer: who makes the views: OpenCV ("cpu") or Pillow ("reference") here, or with "device" they are only
-            cropped here, with a table of what is left to do.
-        decode: "workers" to decode here; "device" to leave JPEGs encoded, for the device to decode and crop.
+        config: configuration, of which data, views and seed are used.
+        renderer: "cpu" renders with OpenCV and "reference" with Pillow; "device" only crops, and adds a table of the
+            augmentations left to the device.
+        decode: "workers" decodes here; "device" leaves JPEGs encoded, for the device to decode and crop.
     """
 
     def __init__(
@@ -126,80 +126,80 @@ class ViewDataset(Dataset[Sample]):
         self.renderer = renderer
         self.decode = decode
 
-    def __getitem__(self, key: tuple[int, int]) -> Sample:
+    def __getitem__(self, key: tuple[int, int]) -> ViewSample:
         epoch, image = key
         skipped: list[tuple[int, str]] = []
-        stand_ins = replacements(self.seed, epoch, image, len(self.files), _ATTEMPTS)
-        for candidate in (image, *map(int, stand_ins)):
+        candidates = replacements(self.seed, epoch, image, len(self.files), _ATTEMPTS)
+        for candidate in (image, *map(int, candidates)):
             try:
                 encoded = self._encoded(key, candidate) if self.decode == "device" else None
                 groups, tables = encoded or self._groups(epoch, candidate)
-                return Sample(groups, tables, candidate, tuple(skipped))
+                return ViewSample(groups, tables, candidate, tuple(skipped))
             except UnreadableImage as error:
                 skipped.append((candidate, error.reason))
-        return Sample(None, (), image, tuple(skipped))
+        return ViewSample(None, (), image, tuple(skipped))
 
-    def _encoded(self, asked: tuple[int, int], image: int) -> tuple[EncodedPhotograph, tuple[ViewTable, ...]] | None:
-        """An image as it is to be sent to the device, if it can be decoded there."""
+    def _encoded(self, asked: tuple[int, int], image: int) -> tuple[EncodedSample, tuple[ViewTable, ...]] | None:
+        """The encoded image, if the device can decode it."""
         jpeg = read_jpeg(self.files.path(image), max_pixels=self.data.max_pixels)
         if jpeg is None:
             return None
         file, header = jpeg
         parameters = self._parameters(header.width, header.height, asked[0], image)
         crops = tuple(tuple(view.crop for view in views) for views in parameters)
-        return EncodedPhotograph(file, len(file), header, crops, asked), tuple(map(view_table, parameters))
+        return EncodedSample(file, len(file), header, crops, asked), tuple(map(view_table, parameters))
 
     def _groups(self, epoch: int, image: int) -> tuple[tuple[Views, ...], tuple[ViewTable, ...]]:
-        """An image's views in an epoch, decoded no larger than they need, and what the device is left to do.
+        """Views of an image in an epoch, decoded no larger than needed, and the augmentations left to the device.
 
         Raises:
-            UnreadableImage: it is none.
+            UnreadableImage: the file cannot be decoded.
         """
         data, sizes = self.data, [group.size for group in self.layout]
-        photograph = open_photograph(self.files.path(image), data.bands, max_pixels=data.max_pixels)
-        width, height = photograph.width, photograph.height
+        opened = open_image(self.files.path(image), data.bands, max_pixels=data.max_pixels)
+        width, height = opened.width, opened.height
         parameters = self._parameters(width, height, epoch, image)
         crops = ([view.crop for view in views] for views in parameters)
         shrink = min(map(largest_shrink, crops, sizes)) if data.bands == "rgb" else 1
-        pixels = photograph.decode(shrink)
+        pixels = opened.decode(shrink)
         decoded = pixels.shape[1], pixels.shape[0]
         parameters = tuple(shrink_crops(views, shrink, decoded) for views in parameters)
         if self.renderer == "device":
             cropped = tuple(crop_views(pixels, views, size) for views, size in zip(parameters, sizes, strict=True))
             return cropped, tuple(map(view_table, parameters))
-        render = partial(render_views, pixels, renderer=self.renderer, rgb=data.colours)
+        render = partial(render_views, pixels, renderer=self.renderer, rgb=data.color_channels)
         return tuple(map(render, parameters, sizes)), ()
 
     def _parameters(self, width: int, height: int, epoch: int, image: int) -> tuple[tuple[ViewParameters, ...], ...]:
         return sample_groups(self.layout, width, height, seed=self.seed, epoch=epoch, image=image)
 
 
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack the samples that have views, each group by itself."""
+def collate(samples: Sequence[ViewSample]) -> TrainingBatch:
+    """Stack the views of readable samples, by group."""
     readable = [sample for sample in samples if sample.groups is not None]
     decoded = [sample.groups for sample in readable if isinstance(sample.groups, tuple)]
-    encoded = {place: it.groups for place, it in enumerate(readable) if isinstance(it.groups, EncodedPhotograph)}
-    files = bytearray().join(photograph.file for photograph in encoded.values())
-    return Batch(
+    encoded = {index: it.groups for index, it in enumerate(readable) if isinstance(it.groups, EncodedSample)}
+    files = bytearray().join(image.file for image in encoded.values())
+    return TrainingBatch(
         groups=tuple(torch.from_numpy(np.stack(same_depth(views))) for views in zip(*decoded, strict=True)),
         image_ids=torch.tensor([sample.image for sample in readable], dtype=torch.int64),
         skipped=[entry for sample in samples for entry in sample.skipped],
         complete=len(readable) == len(samples),
         tables=tuple(map(join_tables, zip(*(sample.tables for sample in readable), strict=True))),
-        encoded={place: replace(photograph, file=b"") for place, photograph in encoded.items()},
+        encoded={index: replace(image, file=b"") for index, image in encoded.items()},
         files=torch.frombuffer(files, dtype=torch.uint8) if files else None,
     )
 
 
-def method_batch(batch: Batch, method: Method, seed: int, step: int, part: int) -> MethodBatch:
-    """What a method takes, of a batch that lies ready on the device.
+def method_batch(batch: TrainingBatch, method: Method, seed: int, step: int, part: int) -> MethodBatch:
+    """Convert a finished batch on the device to a method's input, with normalized views.
 
     Args:
-        batch: views that are neither encoded nor still to be altered.
-        method: whose backbone says how its images are normalized.
-        seed: the run's.
+        batch: decoded and augmented views.
+        method: method, whose backbone holds mean and standard deviation.
+        seed: seed of the run.
         step: optimizer steps done.
-        part: which of the step's batches this is, from 0.
+        part: index of the batch within the step, from 0.
     """
     mean, std = method.backbone.mean, method.backbone.std
     groups = tuple(normalize(views, mean, std) for views in batch.groups)
@@ -208,19 +208,19 @@ def method_batch(batch: Batch, method: Method, seed: int, step: int, part: int) 
 
 
 def _send(numbers: np.ndarray, device: torch.device) -> Tensor:
-    """Numbers on the device, without waiting for what it is at."""
+    """Copy numbers to the device without synchronizing."""
     tensor = torch.from_numpy(numbers)
     return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
 
 
 def start_loader(files: ImageFiles, config: PretrainConfig, batches: BatchPlan, pin: bool) -> Loading:
-    """All remaining batches of a run, in order, so that workers read ahead across epochs, too; they begin at once.
+    """Start loading all remaining batches of a run, in order; workers also read ahead across epochs.
 
     Args:
         files: the images.
-        config: a settled one, whose renderer is not "auto".
-        batches: which images each batch holds.
-        pin: whether they go to an accelerator.
+        config: settled configuration, whose renderer is not "auto".
+        batches: image indices of each batch.
+        pin: whether to pin memory, for an accelerator.
     """
     data, renderer = config.data, config.training.renderer
     assert renderer != "auto", "settle() chooses one"

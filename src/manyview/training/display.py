@@ -1,4 +1,4 @@
-"""What a run shows while it works: a progress bar or lines on the terminal, and curves for TensorBoard."""
+"""Progress of a run: a progress bar or log lines on the terminal, and TensorBoard curves."""
 
 from __future__ import annotations
 
@@ -6,64 +6,41 @@ import importlib.util
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.progress import ProgressColumn, Task
 from rich.text import Text
 
-from manyview.runs.progress import StatusColumn, StepClock, spell
-
-
-def run_console(enabled: bool) -> Console:
-    """Where a run speaks: standard error; nowhere unless ``enabled``."""
-    return Console(stderr=True, quiet=not enabled, soft_wrap=True)
+from manyview.runs.progress import BarDisplay, StepClock, spell
 
 
 class _TimeLeft(ProgressColumn):
-    """Time left of the whole run, from the last steps' pace."""
+    """Time left of the whole run, from the duration of recent steps."""
 
     def render(self, task: Task) -> Text:
         seconds = task.fields.get("left")
         return Text("left " + (spell(seconds) if seconds is not None else "…"), style="cyan")
 
 
-class Display:
-    """A progress bar on a terminal, a line an epoch elsewhere."""
+class TrainingDisplay(BarDisplay):
+    """A progress bar on a terminal; elsewhere one line per epoch."""
 
     def __init__(self, steps: int, epochs: int, *, console: Console, start: int = 0) -> None:
-        self.console = console
+        super().__init__(
+            console, "epoch {task.fields[epoch]}", "{task.completed:,.0f}/{task.total:,.0f} steps", _TimeLeft()
+        )
         self.steps = steps
         self.epochs = epochs
         self.start = start
-        self._progress = Progress(
-            TextColumn("epoch {task.fields[epoch]}"),
-            BarColumn(bar_width=12),
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f} steps"),
-            _TimeLeft(),
-            StatusColumn(),
-            console=self.console,
-            transient=True,
-            disable=console.quiet or not console.is_terminal,
-        )
 
-    def __enter__(self) -> Display:
-        self._progress.start()
+    def __enter__(self) -> TrainingDisplay:
+        super().__enter__()
         label = f"{1:,}/{self.epochs:,}"
         self._task = self._progress.add_task(
             "", total=self.steps, completed=self.start, epoch=label, status="measuring the first steps", left=None
         )
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._progress.stop()
-
-    def say(self, text: str, style: str | None = None) -> None:
-        """Print a sentence above the bar."""
-        self.console.print(text, style=style, highlight=False, markup=False)
 
     def update(self, step: int, epoch: int, loss: float, views_per_step: int, clock: StepClock) -> None:
         """Show the state after an optimizer step."""
@@ -77,9 +54,9 @@ class Display:
         )
 
     def epoch_done(self, epoch: int, loss: float, std: float | None, rank: float | None, left: float) -> None:
-        """On a terminal the bar says it all; in a log file each epoch leaves a line."""
+        """Print a line for the epoch, unless there is a progress bar."""
         if not self.console.is_terminal:
-            health = f"  deviation {std:.2f}  rank {rank:.1f}" if std is not None and rank is not None else ""
+            health = f"  std {std:.2f}  rank {rank:.1f}" if std is not None and rank is not None else ""
             clock = time.strftime("%H:%M:%S")
             self.say(f"{clock}  epoch {epoch + 1}/{self.epochs}  loss {loss:+.4f}{health}  left {spell(left)}")
 
@@ -91,7 +68,7 @@ class Curves:
 
     Args:
         folder: the run's folder.
-        step: optimizer steps done; curves beyond it, of a run that was killed, are discarded.
+        step: optimizer steps done; curves beyond it, from a killed run, are discarded.
         enabled: False on all processes but the first.
     """
 
@@ -103,7 +80,7 @@ class Curves:
             self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Add a record of ``metrics.jsonl``: its numbers, under its kind."""
+        """Add the numbers of a ``metrics.jsonl`` record, prefixed with its type."""
         if self._writer is None:
             return
         for name, value in record.items():
@@ -111,6 +88,6 @@ class Curves:
                 self._writer.add_scalar(f"{record['kind']}/{name}", value, record["step"])
 
     def close(self) -> None:
-        """Write out what is pending."""
+        """Flush and close the writer."""
         if self._writer is not None:
             self._writer.close()

@@ -1,4 +1,4 @@
-"""The weights that a run starts from, where they are not new: pre-training continued, perhaps on other images."""
+"""Initial weights of a run from a checkpoint, to continue pre-training, possibly on other images."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from manyview.training.normalization import Normalization
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """A file of weights that a run starts from.
+    """A file of initial weights.
 
     Attributes:
-        file: in a run's folder, its ``backbone.safetensors``.
+        file: the weights; for a run folder, its ``backbone.safetensors``.
         sha256: of the file's bytes.
-        normalization: mean and standard deviation of the images that the weights were trained on; None if the file
-            does not say.
+        normalization: mean and standard deviation that the weights were trained with; None if the file does not
+            store them.
     """
 
     file: Path
@@ -31,7 +31,7 @@ class InitialWeights:
     normalization: Normalization | None
 
     def sentence(self, report: LoadingReport) -> str:
-        """What is said to the user once they are loaded."""
+        """Message for the user after loading."""
         return f"Starting from {self.file}: {report}"
 
     def describe(self, report: LoadingReport) -> dict[str, Any]:
@@ -48,10 +48,10 @@ class InitialWeights:
 
 
 def find_initial(config: PretrainConfig) -> InitialWeights | None:
-    """The weights of ``config.backbone.init``, and what their file says of its images; None where it is unset.
+    """Find the weights of ``config.backbone.init`` and their normalization; None if it is unset.
 
     Raises:
-        UserError: no such file, damaged, or for images of other channels.
+        UserError: the file is missing, damaged, or for images with another number of channels.
     """
     if config.backbone.init is None:
         return None
@@ -66,18 +66,17 @@ def find_initial(config: PretrainConfig) -> InitialWeights | None:
 
 
 def load_initial(backbone: Backbone, initial: InitialWeights, config: PretrainConfig) -> LoadingReport:
-    """Fill a backbone with the weights; every one must match.
+    """Load the initial weights into a backbone; all of them must match.
 
-    How an untrained network of its kind starts stays what ``config.backbone.zero_init_residual`` says. No random
-    number is drawn.
+    The backbone keeps its ``zero_init_residual`` from the configuration. No random number is drawn.
 
     Args:
-        backbone: built or wrapped for the run; with running statistics and all, it then equals the file's.
+        backbone: built or wrapped for the run; running statistics are loaded too.
         initial: the weights.
-        config: the run's.
+        config: configuration of the run.
 
     Raises:
-        UserError: damaged, of another network or for images of other channels.
+        UserError: the file is damaged, of another network, or for images with another number of channels.
     """
     zero_init_residual, training = backbone.zero_init_residual, backbone.training
     own = backbone.name.startswith("own:")
@@ -105,15 +104,15 @@ def _other_channels(file: Path, found: int, config: PretrainConfig) -> str:
 
 
 def find_initial_again(config: PretrainConfig, folder: RunFolder) -> InitialWeights | None:
-    """The same for a run that was stopped before its first checkpoint: it has no other copy of these weights.
+    """Find the initial weights again, for a run that was stopped before its first checkpoint.
 
     Raises:
-        UserError: they are gone, or not those that the run was started from.
+        UserError: they are missing, or have changed since the run was started.
     """
     try:
         initial = find_initial(config)
     except UserError as error:
-        raise UserError(f"{folder.path} has no checkpoint yet and starts from its first weights: {error}") from error
+        raise UserError(f"{folder.path} has no checkpoint yet and starts from its initial weights: {error}") from error
     if initial and initial.sha256 != folder.read_json("run.json").get("init", {}).get("sha256"):
         raise UserError(
             f"{initial.file} has changed since {folder.path} was started from it, and no checkpoint was written yet; "

@@ -1,4 +1,4 @@
-"""The training loop: batches in, a trained backbone in the run folder out."""
+"""The training loop."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from manyview.backbones import save_backbone
-from manyview.distributed import gather
-from manyview.errors import UserError
+from manyview.distributed import any_process, gather
+from manyview.errors import NonFiniteLossError
 from manyview.images import ImageFiles
 from manyview.images.skipped import SkippedImages
 from manyview.measures import collapse_std, effective_rank
@@ -23,27 +23,22 @@ from manyview.runs import RunFolder, atomic_write
 from manyview.runs.checkpoints import capture
 from manyview.runs.progress import StepClock, spell
 from manyview.runs.signals import StopRequest
-from manyview.training.data import Batch, method_batch, start_loader
+from manyview.training.data import TrainingBatch, method_batch, start_loader
 from manyview.training.device_views import DeviceViews
-from manyview.training.display import Curves, Display
+from manyview.training.display import Curves, TrainingDisplay
 from manyview.training.monitor import CollapsedError, CollapseMonitor, Reading
-from manyview.training.optimizer import set_learning_rate
+from manyview.training.optimizer import learning_rate, set_learning_rate
 from manyview.training.plan import BatchPlan
-from manyview.training.schedule import learning_rate
 from manyview.training.settle import Settled
 
 _LOG_EVERY = 10
-# The first step pays for memory and kernels; the estimate of the whole run's time is taken from those after it.
+# The first step allocates memory and compiles kernels; the time of the run is estimated from the steps after it.
 _STEPS_MEASURED = 3
-
-
-class NonFiniteLossError(UserError):
-    """The loss became NaN or infinite."""
 
 
 @dataclass
 class Training:
-    """Everything the loop works on.
+    """State of the training loop.
 
     Attributes:
         step: optimizer steps done.
@@ -57,7 +52,7 @@ class Training:
     optimizer: torch.optim.Optimizer
     monitor: CollapseMonitor
     skipped: SkippedImages
-    display: Display
+    display: TrainingDisplay
     description: dict[str, str]
     curves: Curves | None = None
     step: int = 0
@@ -65,12 +60,12 @@ class Training:
 
     @property
     def fabric(self) -> Fabric:
-        """Device, processes and arithmetic."""
+        """Lightning Fabric: device, processes and precision."""
         return self.settled.hardware.fabric
 
     @property
     def epoch(self) -> int:
-        """The epoch that the next step belongs to, counted from 0."""
+        """Epoch of the next step, from 0."""
         return self.step // self.settled.plan.steps_per_epoch
 
     @property
@@ -79,11 +74,11 @@ class Training:
         return self.settled.hardware.is_main
 
     def save(self) -> None:
-        """Write a checkpoint of this very step, and the backbone's weights beside it."""
+        """Write a checkpoint and the backbone's weights."""
         if self.is_main:
             state = {"monitor": self.monitor.state(), "totals": self.totals}
             checkpoint = capture(self.method, self.optimizer, self.step, self.monitor.healthy, state)
-            # The weights first: a run killed between the two writes them again, as it resumes from the step before.
+            # Weights first: a run killed between the two resumes from the previous checkpoint and writes them again.
             metadata = {**self.description, "step": str(self.step)}
             save_backbone(self.method.backbone, self.folder.weights, metadata)
             self.folder.checkpoints.save(checkpoint)
@@ -98,7 +93,7 @@ class Training:
 
 
 def run_loop(training: Training) -> None:
-    """Train from the state in hand to the end of the run.
+    """Train from the current state to the end of the run.
 
     Raises:
         UserError: too many unreadable images, a loss that is not finite, a collapse, a full disk. What was
@@ -142,31 +137,31 @@ def run_loop(training: Training) -> None:
                 saved_at = time.monotonic()
             if collapse:
                 raise collapse
-            if _anywhere(training.fabric, stop.signal is not None) and training.step < plan.steps:
+            if any_process(stop.signal is not None) and training.step < plan.steps:
                 training.save()
                 training.display.say(f"Stopped and saved after step {training.step:,}; continue with --resume.")
                 stop.act()
 
 
 def train_step(
-    training: Training, module: Any, optimizer: Any, batches: Iterator[Batch]
+    training: Training, module: Any, optimizer: Any, batches: Iterator[TrainingBatch]
 ) -> tuple[dict[str, float], Tensor, float]:
-    """One optimizer step over ``accumulate`` batches, whose views lie ready on the device.
+    """One optimizer step over ``accumulate`` batches.
 
-    The host waits for the device once a batch, for the losses, and not for the backward pass: meanwhile the next
-    batch's views are made.
+    The host synchronizes with the device once per batch, for the losses, but not for the backward pass, during which
+    the next batch is prepared.
 
     Returns:
-        means of the losses, the last batch's z (pairs, dim), and the seconds spent waiting for the loader.
+        mean losses, the last batch's z (pairs, dim), and the seconds spent waiting for the loader.
 
     Raises:
-        NonFiniteLossError: the loss of a batch is NaN or infinite; the weights are as before the step.
+        NonFiniteLossError: the loss of a batch is NaN or infinite; the weights are unchanged by the step.
         UserError: too many images cannot be read.
     """
     config = training.settled.config
     accumulate, waited = config.training.accumulate, 0.0
     means: dict[str, float] = {}
-    # Networks that draw (dropout, stochastic depth) draw the same in a resumed run.
+    # Random layers (dropout, stochastic depth) draw the same numbers in a resumed run.
     torch.manual_seed(_step_seed(config.training.seed, training.step, training.fabric.global_rank))
     for part in range(accumulate):
         began = time.monotonic()
@@ -188,24 +183,24 @@ def train_step(
 
 
 def _read(result: Mapping[str, Tensor]) -> dict[str, float]:
-    """The losses as numbers, in one transfer."""
+    """Copy the losses to the host, in one transfer."""
     names = sorted(result.keys() - {"z"})
     return dict(zip(names, torch.stack([result[name].detach() for name in names]).tolist(), strict=True))
 
 
 def announcement(settled: Settled, steps_done: int, clock: StepClock) -> str:
-    """The line that says what the run will do and how long that will take."""
+    """Message with the size of the run and its estimated duration."""
     plan, config = settled.plan, settled.config
     seconds = (plan.steps - steps_done) * clock.seconds_per_step
     epochs = "1 epoch" if config.training.epochs == 1 else f"{config.training.epochs:,} epochs"
     return (
-        f"{plan.photographs:,} images, {epochs} of {plan.steps_per_epoch:,} steps "
+        f"{plan.images:,} images, {epochs} of {plan.steps_per_epoch:,} steps "
         f"= {plan.steps:,} steps of {plan.views_per_step:,} views; learning rate {config.learning_rate:.4g}; "
         f"about {spell(seconds)} left at the pace of the first steps"
     )
 
 
-def _refuse_non_finite(training: Training, loss: float, batch: Batch) -> None:
+def _refuse_non_finite(training: Training, loss: float, batch: TrainingBatch) -> None:
     if loss - loss == 0:
         return
     names = [training.files[int(image)] for image in batch.image_ids]
@@ -213,13 +208,13 @@ def _refuse_non_finite(training: Training, loss: float, batch: Batch) -> None:
     atomic_write(file, "\n".join(names) + "\n")
     raise NonFiniteLossError(
         f"the loss is {loss} at step {training.step + 1:,}; the images of that batch are listed in {file}, the "
-        "last good checkpoint is kept; look at them, or start anew with a smaller training.base_learning_rate"
+        "last good checkpoint is kept; check them, or restart with a smaller training.base_learning_rate"
         " or training.precision=float32"
     )
 
 
 def _watch(training: Training, z: Tensor) -> tuple[Reading | None, CollapsedError | None]:
-    """Measure for collapse when it is time, the same on all processes; a lasting one is handed back to be raised."""
+    """Check for collapse if due, equally on all processes; a persistent collapse is returned, to be raised later."""
     if not training.monitor.is_due(training.step):
         return None, None
     try:
@@ -232,7 +227,7 @@ def _watch(training: Training, z: Tensor) -> tuple[Reading | None, CollapsedErro
 
 
 def _end_epoch(training: Training, epoch: int, rate: float, z: Tensor, clock: StepClock) -> None:
-    """Mean losses and health of the epoch into the log; checkpoint and weights to the disk."""
+    """Log the epoch's mean losses and collapse measures; write checkpoint and weights."""
     means = {name: total / training.settled.plan.steps_per_epoch for name, total in training.totals.items()}
     training.totals = {}
     z = gather(z)
@@ -251,20 +246,13 @@ def _numbers(reading: Reading | None) -> dict[str, float]:
     return {"std": reading.std, "rank": reading.rank} if reading else {}
 
 
-def _skipped_anywhere(fabric: Fabric, batch: Batch) -> tuple[list[tuple[int, str]], bool]:
-    """Unreadable images of all processes' batches, and whether all of them found stand-ins."""
-    if fabric.world_size == 1 or not _anywhere(fabric, bool(batch.skipped)):
+def _skipped_anywhere(fabric: Fabric, batch: TrainingBatch) -> tuple[list[tuple[int, str]], bool]:
+    """Unreadable images in the batches of all processes, and whether all of them were replaced."""
+    if fabric.world_size == 1 or not any_process(bool(batch.skipped)):
         return batch.skipped, batch.complete
     parts: list[Any] = [None] * fabric.world_size
     torch.distributed.all_gather_object(parts, (batch.skipped, batch.complete))
     return [entry for skipped, _ in parts for entry in skipped], all(complete for _, complete in parts)
-
-
-def _anywhere(fabric: Fabric, flag: bool) -> bool:
-    """Whether the flag is up on any process; they must all stop at the same step."""
-    if fabric.world_size == 1:
-        return flag
-    return bool(fabric.all_reduce(torch.tensor(float(flag), device=fabric.device), reduce_op="sum") > 0)
 
 
 def _step_seed(seed: int, step: int, rank: int) -> int:

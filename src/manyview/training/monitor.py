@@ -1,8 +1,7 @@
-"""Watches a run for collapse: all images drifting to one representation, or to a few directions.
+"""Collapse monitor: detects representations that become constant or span only a few directions.
 
-Negative-free methods can reach the lowest loss by saying the same of every image (arXiv 2011.10566, Section 4.1),
-which the loss does not show. Two measures do: the standard deviation of z/|z| against 1/sqrt(d), and the effective
-rank.
+Methods without negatives can minimize the loss with a constant representation (arXiv 2011.10566, Section 4.1), which
+the loss does not show. Two measures do: the standard deviation of z/|z| relative to 1/sqrt(d), and the effective rank.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from manyview.measures import collapse_std, effective_rank
 
 
 class CollapsedError(UserError):
-    """The representation stayed collapsed for as long as the monitor was told to wait.
+    """The representation stayed collapsed for ``monitor.patience`` measurements.
 
     Attributes:
-        reading: the last measurement.
+        reading: last measurement.
     """
 
     def __init__(self, message: str, reading: Reading) -> None:
@@ -35,10 +34,10 @@ class Reading:
     """One measurement.
 
     Attributes:
-        std: mean over dimensions of the deviation of z/|z|, times sqrt(d): 1 where directions are spread evenly.
+        std: standard deviation of z/|z|, mean over dimensions, times sqrt(d); 1 for uniformly distributed directions.
         rank: effective rank (RankMe, arXiv 2210.02885), from 1 to min(vectors, d).
-        collapsed: both have fallen.
-        warning: a sentence for the user when that begins, else None.
+        collapsed: whether both are low.
+        warning: message for the user when collapse begins, else None.
     """
 
     std: float
@@ -48,11 +47,11 @@ class Reading:
 
 
 class CollapseMonitor:
-    """Judges the projections of a batch now and then, against thresholds and against the run's own best.
+    """Measures the projections of a batch regularly and compares them with thresholds and the run's own best.
 
     Args:
-        config: thresholds, and what a collapse leads to.
-        advice: what the method's users may try then.
+        config: thresholds, and the action on collapse.
+        advice: what to try on collapse.
     """
 
     def __init__(self, config: MonitorConfig, advice: str) -> None:
@@ -67,7 +66,7 @@ class CollapseMonitor:
         return self.in_a_row == 0
 
     def is_due(self, step: int) -> bool:
-        """Whether this optimizer step (counted from 1) is one to measure."""
+        """Whether to measure at this optimizer step (from 1)."""
         return step == 1 or step % self.config.every == 0
 
     def measure(self, z: Float[Tensor, "vectors dim"], step: int) -> Reading:
@@ -81,8 +80,8 @@ class CollapseMonitor:
         collapsed = std < self.config.min_std and rank < self.config.min_rank * self.peak_rank
         self.in_a_row = self.in_a_row + 1 if collapsed else 0
         sentence = (
-            f"at step {step:,} the representation is collapsing: the deviation of z/|z| is {std:.2f} of 1/sqrt(d) "
-            f"(healthy: near 1) and its effective rank is {rank:.1f} (it was {self.peak_rank:.1f})"
+            f"at step {step:,} the representation is collapsing: the standard deviation of z/|z| is {std:.2f} of "
+            f"1/sqrt(d) (healthy: near 1) and its effective rank is {rank:.1f} (it was {self.peak_rank:.1f})"
         )
         if collapsed and self.config.on_collapse == "stop" and self.in_a_row >= self.config.patience:
             raise CollapsedError(
@@ -96,5 +95,5 @@ class CollapseMonitor:
         return {"peak_rank": self.peak_rank, "in_a_row": self.in_a_row}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take up where ``state`` left off."""
+        """Restore what ``state`` returned."""
         self.peak_rank, self.in_a_row = state["peak_rank"], state["in_a_row"]

@@ -1,4 +1,4 @@
-"""Mean and standard deviation of a run's images: its initial weights', else ImageNet's for RGB, else measured once."""
+"""Mean and standard deviation of a run's images: from the initial weights, or ImageNet's for RGB, or measured."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from manyview.images.statistics import BandStatistics, measure_bands
 from manyview.runs import RunFolder
 
 Normalization = tuple[tuple[float, ...], tuple[float, ...]]
-"""Mean and standard deviation, a number a channel each, as shares of white."""
+"""Mean and standard deviation per channel, of values in 0 to 1."""
 
 
 def settle_normalization(
@@ -24,19 +24,19 @@ def settle_normalization(
     resumed: RunFolder | None = None,
     initial: Normalization | None = None,
 ) -> Normalization:
-    """``views.mean`` and ``views.std``, with what the user left unset filled in.
+    """Determine ``views.mean`` and ``views.std`` where they are unset.
 
-    Of several processes the first one measures.
+    With several processes, the first one measures.
 
     Args:
-        config: as the user asked for it.
-        files: the images that are measured where nothing else says their statistics.
-        console: where to say what was measured.
-        resumed: the folder of a run that goes on, which keeps the very numbers that it was started with.
-        initial: what the weights that the run starts from were trained with, if they say.
+        config: configuration as given by the user.
+        files: images, which are measured if their statistics are not known otherwise.
+        console: console for the measured values.
+        resumed: folder of a resumed run, which keeps its values.
+        initial: normalization of the initial weights, if known.
 
     Raises:
-        UserError: no image can be read, or the resumed run's record of its configuration.
+        UserError: no image, or the resumed run's configuration, can be read.
     """
     mean, std = config.views.mean, config.views.std
     if mean is None or std is None:
@@ -67,7 +67,7 @@ def _kept(folder: RunFolder) -> Normalization:
         return tuple(map(float, views["mean"])), tuple(map(float, views["std"]))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f"{folder.path / 'config.json'} does not say views.mean and views.std, without which the run cannot go on; "
+            f"{folder.path / 'config.json'} lacks views.mean and views.std, without which the run cannot be resumed; "
             "start a new one"
         ) from error
 
@@ -87,9 +87,9 @@ def _measured(config: PretrainConfig, files: ImageFiles, console: Console) -> No
     return statistics.mean, statistics.std
 
 
-def _sentence(statistics: BandStatistics, photographs: int) -> str:
+def _sentence(statistics: BandStatistics, images: int) -> str:
     mean, std = (" ".join(f"{value:.4f}" for value in values) for values in (statistics.mean, statistics.std))
     return (
-        f"Bands measured on {statistics.photographs:,} of {photographs:,} images, as shares of white: "
-        f"mean {mean}, deviation {std}."
+        f"Bands measured on {statistics.images:,} of {images:,} images (values from 0 to 1): "
+        f"mean {mean}, standard deviation {std}."
     )

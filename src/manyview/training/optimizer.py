@@ -1,22 +1,24 @@
-"""The optimizers, by the name of ``training.optimizer``."""
+"""Optimizers, by the name of ``training.optimizer``, and the learning rate of each step."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from manyview.config import AdamWConfig, LARSConfig, PretrainConfig, SGDConfig
+from manyview.config import AdamWConfig, LARSConfig, PretrainConfig, SGDConfig, TrainingConfig
+from manyview.errors import UserError
 from manyview.methods import Method
 
 
 def make_optimizer(method: Method, config: PretrainConfig) -> torch.optim.Optimizer:
-    """The optimizer of a settled configuration over the method's groups.
+    """Build the optimizer of a settled configuration for the method's parameter groups.
 
-    SGD decays every parameter, norms and biases too, as SimSiam has it (arXiv 2011.10566, Section 4 and appendix A).
-    AdamW and LARS leave these out, and LARS gives them no rate of their own.
+    SGD applies weight decay to all parameters, including norms and biases, as in SimSiam (arXiv 2011.10566, Section 4
+    and appendix A). AdamW and LARS exclude these, and LARS does not adapt their learning rate.
     """
     training, rate = config.training, config.learning_rate
     groups = [{"constant": False, **group} for group in method.parameter_groups(config)]
@@ -36,14 +38,14 @@ def make_optimizer(method: Method, config: PretrainConfig) -> torch.optim.Optimi
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give each group a learning rate, except those that keep theirs."""
+    """Set the learning rate of all groups but those with a constant one."""
     for group in optimizer.param_groups:
         if not group["constant"]:
             group["lr"] = rate
 
 
 def _norms_and_biases_apart(groups: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Each group as two: weights, then norms' scales and all biases, which are vectors and not decayed."""
+    """Split each group in two: weights, then norm scales and all biases, which are vectors and without weight decay."""
     return list(_split(groups))
 
 
@@ -64,11 +66,11 @@ class LARS(torch.optim.Optimizer):
         v <- m v + gamma lambda (g + beta w),    w <- w - v
 
     for each tensor w of weights with its gradient g; gamma is the learning rate, m the momentum, beta the weight decay
-    and eta the trust coefficient. Where |w| or the denominator is 0, lambda is 1. A group with "adapt" at False has
-    lambda = 1: that is how norms and biases are trained (as in SwAV and BYOL, with "weight_decay" at 0).
+    and eta the trust coefficient. Where |w| or the denominator is 0, lambda is 1. In a group with "adapt" False,
+    lambda is 1: norms and biases are trained like this (as in SwAV and BYOL, with "weight_decay" 0).
 
     Args:
-        params: as any optimizer takes them.
+        params: parameters or parameter groups.
         lr: gamma.
         momentum: m.
         weight_decay: beta.
@@ -94,7 +96,7 @@ class LARS(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """One step from the gradients in hand."""
+        """One optimizer step."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -116,3 +118,51 @@ class LARS(torch.optim.Optimizer):
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(weights)
         weights.sub_(state["momentum_buffer"].mul_(group["momentum"]).add_(direction, alpha=group["lr"]))
+
+
+def learning_rate(config: PretrainConfig, step: int, steps_per_epoch: int) -> float:
+    """Learning rate of one optimizer step; its maximum is eta0.
+
+    Warm-up, of W steps          eta(t) = eta0 (t + 1) / W
+    cosine, from there to T      eta(t) = eta0 (1 + cos(pi (t - W) / (T - W))) / 2
+    step, m milestones passed    eta(t) = eta0 factor^m
+
+    With ``schedule_by`` "epoch", t, W and T are in epochs after the warm-up, and t is an integer: the rate is constant
+    within an epoch. Warm-up always rises step by step.
+
+    Args:
+        config: settled configuration.
+        step: optimizer step, from 0, below ``epochs`` x ``steps_per_epoch``.
+        steps_per_epoch: optimizer steps per epoch.
+    """
+    training, top = config.training, config.learning_rate
+    warmup = warmup_steps(training, steps_per_epoch)
+    if step < warmup:
+        return top * (step + 1) / warmup
+    if training.schedule == "constant":
+        return top
+    by_step = training.schedule_by == "step"
+    if training.schedule == "step":
+        epoch = step / steps_per_epoch if by_step else step // steps_per_epoch
+        return top * training.milestone_factor ** sum(epoch >= milestone for milestone in training.lowered_at)
+    unit = 1 if by_step else steps_per_epoch
+    start, end = warmup / unit, training.epochs * steps_per_epoch // unit
+    done = max(step // unit - start, 0)
+    return top * 0.5 * (1 + math.cos(math.pi * done / (end - start)))
+
+
+def warmup_steps(training: TrainingConfig, steps_per_epoch: int) -> int:
+    """Number of warm-up steps."""
+    return training.warmup_steps or round(training.warmup_epochs * steps_per_epoch)
+
+
+def check_warmup(training: TrainingConfig, steps_per_epoch: int) -> None:
+    """Check that the warm-up is shorter than the run.
+
+    Raises:
+        UserError: it is not.
+    """
+    warmup, steps = warmup_steps(training, steps_per_epoch), training.epochs * steps_per_epoch
+    if warmup and warmup >= steps:
+        key = "warmup_steps" if training.warmup_steps else "warmup_epochs"
+        raise UserError(f"the warm-up takes {warmup:,} steps, but the whole run has {steps:,}; lower training.{key}")

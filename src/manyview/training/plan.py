@@ -1,4 +1,4 @@
-"""What a run will do, known before it starts: batches, steps, learning rate."""
+"""Plan of a run, known before it starts: batch size, steps, and the images of each batch."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from manyview.config import PretrainConfig, TrainingConfig
 from manyview.errors import UserError
 from manyview.views import views_per_image
 
-# The counter of Philox under which an epoch's order is drawn; views use counters of (image, view) far below it.
+# Philox counter of the order of an epoch; views use counters of (image, view) far below it.
 _ORDER_COUNTER = 2**63
 FEW_IMAGES = 1000
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """Sizes of a run, fitted to its data.
 
     Attributes:
-        photographs: how many there are.
-        batch_size: images a forward pass, over all processes.
-        accumulate: forward passes whose gradients make one step.
+        images: number of images.
+        batch_size: images per forward pass, over all processes.
+        accumulate: forward passes per optimizer step.
         epochs: passes over the images.
-        seed: of the order of the images.
-        views_per_step: views that one optimizer step sees.
-        remarks: sentences for the user.
+        seed: seed of the order of the images.
+        views_per_step: views per optimizer step.
+        remarks: messages for the user.
     """
 
-    photographs: int
+    images: int
     batch_size: int
     accumulate: int
     epochs: int
@@ -41,8 +41,8 @@ class Plan:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Optimizer steps; images left over by the last full step wait for the next epoch."""
-        return self.photographs // (self.batch_size * self.accumulate)
+        """Optimizer steps per epoch; images that do not fill a step are dropped from the epoch."""
+        return self.images // (self.batch_size * self.accumulate)
 
     @property
     def steps(self) -> int:
@@ -50,31 +50,29 @@ class Plan:
         return self.steps_per_epoch * self.epochs
 
 
-def make_plan(config: PretrainConfig, photographs: int, processes: int = 1) -> Plan:
-    """Fit the batch to the data and say in words what is unusual.
+def make_plan(config: PretrainConfig, images: int, processes: int = 1) -> TrainingPlan:
+    """Fit the batch size to the data, with remarks on anything unusual.
 
     Raises:
         UserError: fewer than two images, or a batch that the processes cannot share equally.
     """
     training = config.training
     batch, accumulate = training.batch_size, training.accumulate
-    if photographs < 2:
-        raise UserError(
-            f"{config.data.images} holds {photographs} image; contrasting needs at least 2, learning thousands"
-        )
+    if images < 2:
+        raise UserError(f"{config.data.images} holds {images} image; contrasting needs at least 2, learning thousands")
     remarks = []
-    if batch * accumulate > photographs:
-        batch, accumulate = _reduced(batch, accumulate, photographs, processes)
-        remarks.append(_reduction(training, batch, accumulate, photographs))
+    if batch * accumulate > images:
+        batch, accumulate = _reduced(batch, accumulate, images, processes)
+        remarks.append(_reduction(training, batch, accumulate, images))
     if batch % processes:
         raise UserError(
             f"training.batch_size {batch} does not divide among {processes} processes; "
             f"use {math.ceil(batch / processes) * processes}"
         )
-    if photographs < FEW_IMAGES:
+    if images < FEW_IMAGES:
         remarks.append(
-            f"{photographs:,} images are too few to learn much from: expect a backbone hardly better than random; "
-            f"some {FEW_IMAGES:,} are a beginning, a hundred thousand are what the method was made for."
+            f"{images:,} images are too few to learn much from: expect a backbone hardly better than random; "
+            f"some {FEW_IMAGES:,} are a minimum, and the method was designed for a hundred thousand."
         )
     if accumulate > 1:
         remarks.append(
@@ -82,18 +80,18 @@ def make_plan(config: PretrainConfig, photographs: int, processes: int = 1) -> P
             f"batch, and no samples to batch normalization: each batch is contrasted by itself."
         )
     views = batch * accumulate * views_per_image(config.views)
-    return Plan(photographs, batch, accumulate, training.epochs, training.seed, views, tuple(remarks))
+    return TrainingPlan(images, batch, accumulate, training.epochs, training.seed, views, tuple(remarks))
 
 
-def _reduced(batch: int, accumulate: int, photographs: int, processes: int) -> tuple[int, int]:
-    """Batch and accumulation of as many images a step as there are."""
-    batch = min(batch, photographs // processes * processes)
+def _reduced(batch: int, accumulate: int, images: int, processes: int) -> tuple[int, int]:
+    """Batch size and accumulation reduced to the number of images."""
+    batch = min(batch, images // processes * processes)
     if batch < 2:
-        raise UserError(f"{photographs} images cannot feed {processes} processes; use fewer")
-    return batch, max(min(accumulate, photographs // batch), 1)
+        raise UserError(f"{images} images cannot feed {processes} processes; use fewer")
+    return batch, max(min(accumulate, images // batch), 1)
 
 
-def _reduction(asked: TrainingConfig, batch: int, accumulate: int, photographs: int) -> str:
+def _reduction(asked: TrainingConfig, batch: int, accumulate: int, images: int) -> str:
     changed = [
         f"{name} is reduced to {now}"
         for name, before, now in (
@@ -103,19 +101,18 @@ def _reduction(asked: TrainingConfig, batch: int, accumulate: int, photographs: 
         if now != before
     ]
     return (
-        f"Only {photographs:,} images for {asked.batch_size * asked.accumulate:,} a step: "
+        f"Only {images:,} images for {asked.batch_size * asked.accumulate:,} per step: "
         f"{' and '.join(changed)}, and the learning rate with it."
     )
 
 
 class BatchPlan:
-    """Which images each batch of the run holds: a pure function of the seed, so it needs no stored state.
+    """Batch sampler of the loader: a pure function of the seed, so that resuming needs no stored state.
 
-    Iterating gives, from an optimizer step on, lists of (epoch, image index), one list for each forward pass of this
-    process. It is the batch sampler of the loader.
+    Yields, from an optimizer step on, one list of (epoch, image index) for each forward pass of this process.
     """
 
-    def __init__(self, plan: Plan, start_step: int = 0, rank: int = 0, processes: int = 1) -> None:
+    def __init__(self, plan: TrainingPlan, start_step: int = 0, rank: int = 0, processes: int = 1) -> None:
         self.plan = plan
         self.start_step = start_step
         self.rank = rank
@@ -129,26 +126,26 @@ class BatchPlan:
         share = batch // self.processes
         first_epoch, first_step = divmod(self.start_step, self.plan.steps_per_epoch)
         for epoch in range(first_epoch, self.plan.epochs):
-            order = epoch_order(self.plan.seed, epoch, self.plan.photographs)
+            order = epoch_order(self.plan.seed, epoch, self.plan.images)
             start = first_step if epoch == first_epoch else 0
             for index in range(start * accumulate, self.plan.steps_per_epoch * accumulate):
                 begin = index * batch + self.rank * share
                 yield [(epoch, int(image)) for image in order[begin : begin + share]]
 
 
-def epoch_order(seed: int, epoch: int, photographs: int) -> np.ndarray:
-    """The order of an epoch, a uniform permutation of the image indices, int64, a pure function of its arguments."""
-    return _generator(seed, epoch, 0).permutation(photographs)
+def epoch_order(seed: int, epoch: int, images: int) -> np.ndarray:
+    """Shuffled image indices of an epoch: a uniform permutation, int64, a pure function of the arguments."""
+    return _generator(seed, epoch, 0).permutation(images)
 
 
 def pair_order(seed: int, step: int, batch: int, pairs: int) -> np.ndarray:
-    """The shuffle of a batch's pairs (Section 3.1), or of what else it has; int64, the same on every process."""
+    """Uniform permutation for shuffling a batch's pairs (Section 3.1) or keys; int64, equal on all processes."""
     return _generator(seed, step, batch + 1).permutation(pairs)
 
 
-def replacements(seed: int, epoch: int, image: int, photographs: int, count: int) -> np.ndarray:
-    """Candidates, int64 (count,), that stand in for an image that cannot be read, in the order to try them."""
-    return _generator(seed, epoch, image, _ORDER_COUNTER + 1).integers(photographs, size=count)
+def replacements(seed: int, epoch: int, image: int, images: int, count: int) -> np.ndarray:
+    """Replacement candidates, int64 (count,), for an unreadable image, in the order to try them."""
+    return _generator(seed, epoch, image, _ORDER_COUNTER + 1).integers(images, size=count)
 
 
 def _generator(seed: int, number: int, stream: int, purpose: int = _ORDER_COUNTER) -> np.random.Generator:

@@ -1,4 +1,4 @@
-"""Who makes a run's views, chosen when it starts by what each part of a step costs on this machine."""
+"""Choice of the renderer of a run at its start, from the measured time of each part of a step."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from manyview.images.loader import worker_count
 from manyview.methods import Method
 from manyview.runs import RunFolder
 from manyview.runtime import core_count, single_thread
-from manyview.training.data import Batch, Renderer, Sample, ViewDataset, collate, method_batch
-from manyview.training.device_views import alter_groups
+from manyview.training.data import Renderer, TrainingBatch, ViewDataset, ViewSample, collate, method_batch
+from manyview.training.device_views import augment_groups
 from manyview.training.plan import epoch_order
 
-# Here the device's work takes the workers' cores, so nothing is gained by giving it to the slower of two renderers.
+# Devices that share the workers' cores, where the slower device renderer gains nothing.
 _SHARE_THE_CORES = ("cpu",)
-_IMAGES = 16  # on which the workers' part is measured
+_IMAGES = 16  # images on which the workers' part is measured
 _REPEATS = 3
 
 
@@ -39,21 +39,21 @@ def settle_renderer(
     *,
     resumed: RunFolder | None = None,
 ) -> Renderer:
-    """``training.renderer`` as asked, as the resumed run had it before, or as measured here and now.
+    """Resolve ``training.renderer``: as set, as in the resumed run, or as measured.
 
-    Auto is the workers' renderer on a CPU, so that a run is the same on any; on an accelerator it is the one with which
-    a step takes less time. All processes come to the same: the first one's figures count.
+    Auto is "cpu" on a CPU, so that a run is the same on any; on an accelerator it is the renderer with the shorter
+    step. All processes choose the same, from the measurements of the first.
 
     Args:
-        config: with everything else settled.
-        files: the run's images.
-        fabric: where it computes.
-        build: a method to measure a step of, thrown away afterwards.
-        console: where to say what was measured.
-        resumed: the folder of a run that goes on.
+        config: configuration with everything else settled.
+        files: images of the run.
+        fabric: device and processes.
+        build: builds a method for the measurement, which is discarded.
+        console: console for the measured times.
+        resumed: folder of a resumed run.
 
     Raises:
-        UserError: the device is to decode JPEGs, but cannot; or the resumed run's record of its configuration.
+        UserError: the device cannot decode JPEGs as set, or the resumed run's configuration cannot be read.
     """
     if config.data.decode == "device":
         check_device_decoding(fabric.device)
@@ -65,17 +65,17 @@ def settle_renderer(
         return _kept(resumed)
     if fabric.device.type in _SHARE_THE_CORES:
         return "cpu"
-    with console.status("Measuring where views are made fastest"):
+    with console.status("Measuring where views are rendered fastest"):
         costs = measure_costs(config, files, fabric, build(config))
     return _faster(costs, console)
 
 
 def _kept(folder: RunFolder) -> Renderer:
-    """The one that the resumed run was started with."""
+    """Renderer that the resumed run was started with."""
     renderer = folder.read_json("config.json").get("training", {}).get("renderer")
     if renderer not in ("cpu", "device", "reference"):
         raise UserError(
-            f"{folder.path / 'config.json'} does not say training.renderer, without which the run cannot go on; "
+            f"{folder.path / 'config.json'} lacks training.renderer, without which the run cannot be resumed; "
             "start a new one"
         )
     return renderer
@@ -94,73 +94,73 @@ class Costs:
     """Seconds for one batch of one process.
 
     Attributes:
-        render: until the workers have decoded, cropped and altered it.
-        crop: until they have only decoded and cropped it.
-        alter: for the rest of it on the device.
-        step: forward and backward on ready views.
-        photographs: in the batch.
-        workers: that share the work; with 0 the main process does it between the steps.
+        render: time of the workers to decode, crop and augment it.
+        crop: time of the workers to only decode and crop it.
+        augment: time of the device to augment the crops.
+        step: forward and backward pass.
+        images: number of images in the batch.
+        workers: number of loader workers; with 0 the main process loads between the steps.
     """
 
     render: float
     crop: float
-    alter: float
+    augment: float
     step: float
-    photographs: int
+    images: int
     workers: int
 
     @property
     def with_workers(self) -> float:
-        """A step's time where the workers make the views, beside the steps if there are workers."""
+        """Duration of a step if the workers render, in parallel with the steps if there are any."""
         return max(self.render, self.step) if self.workers else self.render + self.step
 
     @property
     def with_device(self) -> float:
-        """A step's time where the device alters what the workers crop."""
-        on_device = self.step + self.alter
+        """Duration of a step if the device augments what the workers crop."""
+        on_device = self.step + self.augment
         return max(self.crop, on_device) if self.workers else self.crop + on_device
 
     def __str__(self) -> str:
         who = f"with {self.workers} workers" if self.workers else "in the main process"
         return (
-            f"for {self.photographs:,} images, rendering takes {self.render:.3g} s and cropping {self.crop:.3g} s "
-            f"{who}, the rest {self.alter:.3g} s on the device, and a step {self.step:.3g} s"
+            f"for {self.images:,} images, rendering takes {self.render:.3g} s and cropping {self.crop:.3g} s "
+            f"{who}, the rest {self.augment:.3g} s on the device, and a step {self.step:.3g} s"
         )
 
 
 def measure_costs(config: PretrainConfig, files: ImageFiles, fabric: Fabric, method: Method) -> Costs | None:
-    """Do each part some times.
+    """Measure the time of each part.
 
-    Every process must call this at once, as the step of one takes part in those of the others.
+    All processes must call this together, as their steps communicate.
 
     Args:
-        config: with batch and normalization settled.
-        files: the run's images.
-        fabric: where it computes.
-        method: on the device; its running statistics are another's afterwards.
+        config: configuration with batch size and normalization settled.
+        files: images of the run.
+        fabric: device and processes.
+        method: method on the device; its running statistics change.
 
     Returns:
-        None where too few images can be read.
+        None if too few images can be read.
     """
     device, count = fabric.device, config.training.batch_size // fabric.world_size
     images = [int(image) for image in epoch_order(config.training.seed, 0, len(files))[:_IMAGES]]
     rendering, cropping = ViewDataset(files, config, renderer="cpu"), ViewDataset(files, config, renderer="device")
     render, _ = _time_worker(rendering, images)
     crop, samples = _time_worker(cropping, images)
-    batch = collate([samples[place % len(samples)] for place in range(count)])
+    batch = collate([samples[index % len(samples)] for index in range(count)])
     if not batch.complete or not batch.tables:
         return None
     groups, ids = tuple(views.to(device) for views in batch.groups), batch.image_ids.to(device)
-    alter = _time(device, lambda: alter_groups(groups, batch.tables, config.data.colours))
+    augment = _time(device, lambda: augment_groups(groups, batch.tables, config.data.color_channels))
     step = _time_step(config, fabric, method, replace(batch, groups=groups, image_ids=ids, tables=()))
     workers = worker_count(config.data.workers)
     local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", str(fabric.world_size)))
     at_once = max(1.0, min(workers, core_count() / local_processes))
-    return Costs(count * render / at_once, count * crop / at_once, alter, step, count, workers)
+    return Costs(count * render / at_once, count * crop / at_once, augment, step, count, workers)
 
 
-def _time_worker(dataset: ViewDataset, images: list[int]) -> tuple[float, list[Sample]]:
-    """Seconds for an image on one core, the files lying in the system's cache; and the images."""
+def _time_worker(dataset: ViewDataset, images: list[int]) -> tuple[float, list[ViewSample]]:
+    """Seconds per image on one core, with the files in the system's cache, and the samples."""
     with single_thread():
         samples = [dataset[0, image] for image in images]
         began = time.perf_counter()
@@ -169,8 +169,8 @@ def _time_worker(dataset: ViewDataset, images: list[int]) -> tuple[float, list[S
         return (time.perf_counter() - began) / len(images), samples
 
 
-def _time_step(config: PretrainConfig, fabric: Fabric, method: Method, batch: Batch) -> float:
-    """Seconds for normalization, forward and backward."""
+def _time_step(config: PretrainConfig, fabric: Fabric, method: Method, batch: TrainingBatch) -> float:
+    """Seconds for normalization, forward and backward pass."""
     method.train()
 
     def step() -> None:
@@ -184,7 +184,7 @@ def _time_step(config: PretrainConfig, fabric: Fabric, method: Method, batch: Ba
 
 
 def _time(device: torch.device, work: Callable[[], object]) -> float:
-    """Seconds that some work takes on a device, at best; the first time, which prepares kernels, does not count."""
+    """Minimum duration of some work on a device, in seconds, without the first, which compiles kernels."""
     seconds = []
     for _ in range(1 + _REPEATS):
         _synchronize(device)

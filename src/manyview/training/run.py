@@ -1,4 +1,4 @@
-"""Sets a run up, new or resumed, and trains it."""
+"""Setup of a new or resumed run, and its training."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from manyview.errors import UserError
 from manyview.images import ImageFiles, find_images
 from manyview.images.skipped import SkippedImages
 from manyview.methods import Method
-from manyview.runs import Checkpoint, RunFolder, provenance
+from manyview.runs import RunFolder, TrainingCheckpoint, provenance
 from manyview.runs.checkpoints import restore
-from manyview.training.display import Curves, Display, run_console
+from manyview.runs.progress import run_console
+from manyview.training.display import Curves, TrainingDisplay
 from manyview.training.init_weights import InitialWeights, find_initial, find_initial_again, load_initial
 from manyview.training.loop import Training, run_loop
 from manyview.training.monitor import CollapseMonitor
@@ -32,17 +33,17 @@ from manyview.training.settle import Hardware, Settled, settle, start_hardware
 def train(
     config: PretrainConfig, folder: RunFolder, *, resume: bool, module: nn.Module | None = None, quiet: bool = False
 ) -> None:
-    """Run a resolved configuration in a folder.
+    """Train with a resolved configuration in a run folder.
 
     Args:
-        config: what to do.
-        folder: where; a new or an empty folder, or with ``resume`` one that holds this very configuration's run.
-        resume: continue from the newest whole checkpoint.
-        module: a backbone of one's own instead of ``config.backbone.name``; images to feature map.
+        config: resolved configuration.
+        folder: a new or an empty folder, or with ``resume`` the folder of a run with this configuration.
+        resume: continue from the newest intact checkpoint.
+        module: custom backbone instead of ``config.backbone.name``, from images to feature maps.
         quiet: print nothing.
 
     Raises:
-        UserError: anything that the user can mend.
+        UserError: anything that the user can fix.
     """
     data = config.data
     files = find_images(Path(data.images), Path(data.list) if data.list else None, arrays=data.bands != "rgb")
@@ -65,7 +66,7 @@ def train(
         training = set_up(settled, files, folder, method, console)
         if resume:
             for complaint in complaints:
-                training.display.say(f"Warning: {complaint}; falling back to the one before", style="yellow")
+                training.display.say(f"Warning: {complaint}; using the previous one", style="yellow")
             _take_up(training, checkpoint)
         else:
             _announce(training, initial, report)
@@ -77,11 +78,11 @@ def train(
 
 def _claim(
     folder: RunFolder, files: ImageFiles, hardware: Hardware, *, resume: bool
-) -> tuple[Checkpoint | None, list[str]]:
-    """See to it that the folder is fit for the run, before anything that takes long.
+) -> tuple[TrainingCheckpoint | None, list[str]]:
+    """Check that the folder can hold the run, before anything slow, and lock that of a resumed run.
 
     Returns:
-        the newest whole checkpoint of a run that is resumed, if it has one, and what is said of damaged ones.
+        the newest intact checkpoint of a resumed run, if there is one, and messages about damaged ones.
     """
     if not resume:
         if hardware.is_main:
@@ -95,7 +96,7 @@ def _claim(
 
 
 def _check_backbone(config: PretrainConfig, module: nn.Module | None) -> None:
-    """Refuse early, before anything is measured, what could not be built."""
+    """Reject a backbone that cannot be built, before anything is measured."""
     name = config.backbone.name
     if module is None and name.startswith("own:"):
         raise UserError(
@@ -109,11 +110,11 @@ def _check_backbone(config: PretrainConfig, module: nn.Module | None) -> None:
 
 
 def build_backbone_of(config: PretrainConfig, module: nn.Module | None = None) -> Backbone:
-    """The backbone of a settled configuration, with its initial weights drawn from the run's seed.
+    """Build the backbone of a settled configuration, initialized from the run's seed.
 
     Args:
-        config: settled.
-        module: the user's own instead of a named one; nothing of it changes.
+        config: settled configuration.
+        module: custom backbone instead of a named one, which is wrapped as it is.
     """
     torch.manual_seed(config.training.seed)
     backbone = (
@@ -129,7 +130,7 @@ def build_backbone_of(config: PretrainConfig, module: nn.Module | None = None) -
 
 
 def build_method(backbone: Backbone, config: PretrainConfig, hardware: Hardware) -> Method:
-    """The method of a settled configuration around a backbone, on the device."""
+    """Build the method of a settled configuration around a backbone, on the device."""
     views = config.views
     assert views.mean is not None, "settle() fills it in"
     assert views.std is not None, "settle() fills it in"
@@ -144,19 +145,19 @@ def build_method(backbone: Backbone, config: PretrainConfig, hardware: Hardware)
 
 
 def build_trial(config: PretrainConfig, *, module: nn.Module | None, hardware: Hardware) -> Method:
-    """A method to measure, of which nothing is left; the user's own module stays as it is."""
+    """Build a method for measurements; a custom backbone is copied."""
     return build_method(build_backbone_of(config, copy.deepcopy(module)), config, hardware)
 
 
 def set_up(settled: Settled, files: ImageFiles, folder: RunFolder, method: Method, console: Console) -> Training:
-    """Everything that the loop works on, at its first step.
+    """Build the training state at the first step.
 
     Args:
-        settled: what the run is.
+        settled: settled run.
         files: its images.
         folder: its folder; nothing is written yet.
-        method: on the device.
-        console: where it speaks.
+        method: method on the device.
+        console: console for messages.
     """
     config = settled.config
     return Training(
@@ -174,13 +175,13 @@ def set_up(settled: Settled, files: ImageFiles, folder: RunFolder, method: Metho
             resume=True,
             writes=settled.hardware.is_main,
         ),
-        display=Display(settled.plan.steps, config.training.epochs, console=console),
+        display=TrainingDisplay(settled.plan.steps, config.training.epochs, console=console),
         description={"recipe": config.recipe, "method": config.method.name},
     )
 
 
 def _announce(training: Training, initial: InitialWeights | None, report: LoadingReport | None) -> None:
-    """Write what runs and where it comes from, and say what it starts from."""
+    """Write ``run.json`` and ``config.json``, and print the initial weights."""
     about = None
     if initial and report:
         training.display.say(initial.sentence(report))
@@ -190,7 +191,7 @@ def _announce(training: Training, initial: InitialWeights | None, report: Loadin
 
 
 def _describe(training: Training, initial: dict[str, Any] | None) -> None:
-    """``run.json``, then ``config.json``, which makes the folder a run."""
+    """Write ``run.json``, then ``config.json``, which marks the folder as a run."""
     settled, plan, folder = training.settled, training.settled.plan, training.folder
     folder.write_json(
         "run.json",
@@ -198,7 +199,7 @@ def _describe(training: Training, initial: dict[str, Any] | None) -> None:
             **provenance(),
             "asked": settled.asked.model_dump(mode="json"),
             "plan": {
-                "photographs": plan.photographs,
+                "photographs": plan.images,
                 "steps": plan.steps,
                 "views_per_step": plan.views_per_step,
                 "learning_rate": settled.config.learning_rate,
@@ -213,7 +214,7 @@ def _describe(training: Training, initial: dict[str, Any] | None) -> None:
 
 
 def _check_same_hardware(folder: RunFolder, hardware: Hardware) -> None:
-    """What ``auto`` stood for is part of the run: another device or precision would give other weights."""
+    """Check device and precision of a resumed run, which ``auto`` may resolve differently and weights depend on."""
     about = folder.read_json("run.json")
     now = hardware.describe()
     changed = [f"{key} was {about.get(key)}, now {value}" for key, value in now.items() if about.get(key) != value]
@@ -233,8 +234,8 @@ def _check_same_images(folder: RunFolder, fingerprint: str) -> None:
         )
 
 
-def _take_up(training: Training, checkpoint: Checkpoint | None) -> None:
-    """Go on from a checkpoint, or from the first step where none was written."""
+def _take_up(training: Training, checkpoint: TrainingCheckpoint | None) -> None:
+    """Restore a checkpoint, or start from the first step if none was written."""
     if checkpoint is None:
         training.display.say("No checkpoint was written yet; starting from the first step.")
     else:
@@ -260,7 +261,7 @@ def _run(training: Training) -> None:
 
 
 def _report(training: Training) -> None:
-    """Last words of a run that is done."""
+    """Print the summary of a finished run."""
     count = len(training.skipped.reasons)
     if count:
         training.display.say(
@@ -274,7 +275,7 @@ def _report(training: Training) -> None:
 
 
 def loading_lines(weights: Path, backbone: str, in_channels: int) -> str:
-    """The lines to paste for using the weights, filled in."""
+    """Python code that loads the weights, for the user to copy."""
     if backbone.startswith("own:"):
         return (
             "from safetensors.torch import load_file\n"

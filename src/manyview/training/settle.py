@@ -1,4 +1,4 @@
-"""What a run is, settled once and before anything is built: nothing changes it afterwards."""
+"""Settling of a run: all values left open by the configuration are determined once, before anything is built."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from manyview.runs import RunFolder
 from manyview.runtime import choose_precision, resolve_device, silenced
 from manyview.training.init_weights import InitialWeights
 from manyview.training.normalization import settle_normalization
-from manyview.training.plan import Plan, make_plan
+from manyview.training.optimizer import check_warmup
+from manyview.training.plan import TrainingPlan, make_plan
 from manyview.training.renderer import settle_renderer
-from manyview.training.schedule import check_warmup
 
 
 @dataclass(frozen=True)
 class Hardware:
-    """Where a run computes.
+    """Device, processes and precision of a run.
 
     Attributes:
-        fabric: device, processes and arithmetic, ready to compute.
+        fabric: Lightning Fabric, launched.
         precision: "float32" or "bf16".
     """
 
@@ -38,30 +38,30 @@ class Hardware:
 
     @property
     def device(self) -> torch.device:
-        """This process's."""
+        """Device of this process."""
         device: torch.device = self.fabric.device
         return device
 
     @property
     def processes(self) -> int:
-        """How many train together."""
+        """Number of processes."""
         return int(self.fabric.world_size)
 
     @property
     def is_main(self) -> bool:
-        """Whether this process writes files and speaks."""
+        """Whether this process writes files and prints."""
         return bool(self.fabric.global_rank == 0)
 
     def describe(self) -> dict[str, Any]:
-        """Plain data for ``run.json``: what a run's weights depend on."""
+        """Plain data for ``run.json``; a run's weights depend on it."""
         return {"device": self.device.type, "precision": self.precision, "processes": self.processes}
 
 
 def start_hardware(config: PretrainConfig) -> Hardware:
-    """Fabric on the chosen device; under torchrun, one process of its world, with DDP.
+    """Launch Lightning Fabric on the chosen device; under torchrun with DDP.
 
     Raises:
-        UserError: a device that this machine or this PyTorch lacks.
+        UserError: the device is not available.
     """
     device = resolve_device(config.training.device, "training.device")
     precision = choose_precision(config.training.precision, device)
@@ -70,7 +70,7 @@ def start_hardware(config: PretrainConfig) -> Hardware:
     world = int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
     devices: Any = local if world > 1 or device.type == "cpu" else ([device.index or 0] if device.type == "cuda" else 1)
-    # Fabric tells what was asked of it, and advises on hardware that the user has deliberately not chosen.
+    # Fabric logs its settings, and advises on hardware that the user deliberately did not choose.
     with silenced("lightning_fabric"):
         fabric = Fabric(
             accelerator=device.type,
@@ -86,19 +86,19 @@ def start_hardware(config: PretrainConfig) -> Hardware:
 
 @dataclass(frozen=True)
 class Settled:
-    """All that a run depends on.
+    """A settled run.
 
     Attributes:
-        asked: the configuration as the user asked for it.
-        config: what runs: the same with the batch that fits the data, the images' mean and standard deviation and the
+        asked: configuration as given by the user.
+        config: the same with the batch size that fits the data, mean and standard deviation of the images, and the
             renderer filled in.
-        plan: its batches and steps.
-        hardware: where it computes.
+        plan: batches and steps.
+        hardware: device, processes and precision.
     """
 
     asked: PretrainConfig
     config: PretrainConfig
-    plan: Plan
+    plan: TrainingPlan
     hardware: Hardware
 
 
@@ -112,21 +112,21 @@ def settle(
     console: Console,
     resumed: RunFolder | None = None,
 ) -> Settled:
-    """Fill in what the user left to the data, the initial weights and the machine.
+    """Determine the settings that depend on the data, the initial weights and the machine.
 
-    Every process must call this at once, as some of it is measured by the first one or by all together.
+    All processes must call this together, as some values are measured by the first one or by all.
 
     Args:
-        config: as the user asked for it.
-        files: the run's images.
-        initial: the weights that it starts from, if any.
-        hardware: where it is to compute.
-        build: a method for a configuration, to measure a step of it; it is thrown away.
-        console: where to say what was measured.
-        resumed: the folder of a run that goes on, which keeps what it was started with.
+        config: configuration as given by the user.
+        files: images of the run.
+        initial: initial weights, if any.
+        hardware: device, processes and precision.
+        build: builds a method to measure its step, which is discarded.
+        console: console for measured values.
+        resumed: folder of a resumed run, which keeps its values.
 
     Raises:
-        UserError: the images are too few or cannot be read, or the machine cannot do what was asked for.
+        UserError: too few images, unreadable images, or settings that the machine does not support.
     """
     plan = make_plan(config, len(files), hardware.processes)
     check_warmup(config.training, plan.steps_per_epoch)

@@ -1,6 +1,6 @@
-"""Views of images: where they lie, how they are drawn at random, and how they are rendered."""
+"""Random views of images: block geometry, sampling of parameters, rendering."""
 
-from manyview.views.geometry import Box, block_boxes
+from manyview.views.geometry import Box, block_boxes, largest_shrink
 from manyview.views.normalization import normalize, normalize_channels_last
 from manyview.views.render import crop_views, render_view, render_views
 from manyview.views.sampling import (
@@ -9,9 +9,9 @@ from manyview.views.sampling import (
     sample_groups,
     sample_view,
     sample_views,
+    shrink_crops,
     views_per_image,
 )
-from manyview.views.shrinking import largest_shrink, shrink_crops
 from manyview.views.transform import BlockViews
 
 __all__ = [

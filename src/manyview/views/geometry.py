@@ -1,14 +1,16 @@
-"""Where the blocks of an image lie (Block-wise Augmentation Module, Section 3.1)."""
+"""Boxes in images: overlapping blocks (Block-wise Augmentation Module, Section 3.1), and boxes at reduced sizes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from numbers import Integral
 
 from manyview.errors import UserError
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in whole pixels; right and bottom are exclusive, as in Pillow."""
+
+_SHRINKS = (8, 4, 2)  # factors at which JPEG decoders are fast
 
 
 def block_boxes(width: int, height: int, overlap: float | int = 0.2, grid: tuple[int, int] = (2, 2)) -> tuple[Box, ...]:
@@ -17,7 +19,7 @@ def block_boxes(width: int, height: int, overlap: float | int = 0.2, grid: tuple
     With the overlap \gamma, a block is (1 + 2 \gamma) times as wide and as high as a cell of the grid, rounded to whole
     pixels, at least one and at most the image's side. In each direction the blocks are spaced evenly from edge to
     edge. So each of the paper's 2 x 2 measures (0.5 + \gamma) of the image's sides: \gamma = 0 gives four
-    quarters, \gamma = 0.5 the whole image four times. Of n > 1 blocks side by side, neighbours share
+    quarters, \gamma = 0.5 the whole image four times. Of n > 1 blocks side by side, neighbors share
     2 \gamma / (n - 1) of the side. Together the blocks cover the image; where they hardly overlap, rounding may
     leave a line of one pixel between two of them.
 
@@ -52,3 +54,25 @@ def _spans(side: int, blocks: int, overlap: float | int) -> list[tuple[int, int]
     room, gaps = side - length, max(1, blocks - 1)
     starts = (round(room * block / gaps) for block in range(blocks))
     return [(start, start + length) for start in starts]
+
+
+def largest_shrink(crops: Iterable[Box], size: int) -> int:
+    """The largest of 1, 2, 4 and 8 by which an image's sides may be divided in decoding without loss in its views.
+
+    Every crop keeps at least 1.5 times as many pixels per side as its view, so no view is enlarged from fewer pixels
+    than it would have been. With only as many, the rounding of the crop's edges to whole pixels and the decoder's
+    averaging would show: by more than 2/255 on images full of detail.
+
+    Args:
+        crops: Crops to be shown, in the image's pixels.
+        size: Side of a view in pixels.
+    """
+    least = min(min(right - left, bottom - top) for left, top, right, bottom in crops)
+    return next((shrink for shrink in _SHRINKS if 2 * least >= 3 * shrink * size), 1)
+
+
+def shrink_box(box: Box, shrink: int, decoded: tuple[int, int]) -> Box:
+    """A box in the pixels of the image decoded at a reduced size (width, height)."""
+    width, height = decoded
+    left, top, right, bottom = (round(edge / shrink) for edge in box)
+    return left, top, min(right, width), min(bottom, height)

@@ -1,4 +1,4 @@
-"""From pixels to what a network takes."""
+"""Normalization of pixels to the inputs of a network."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ def normalize(
     mean: Sequence[float],
     std: Sequence[float],
 ) -> Float32[Tensor, "*batch channels height width"]:
-    """(x / white - mean) / std by channel, float32, on the device that holds the pixels.
+    """(x / white - mean) / std by channel, float32, on the device of the pixels.
 
     Args:
-        pixels: 8 or 16 bits, of which 255 or 65535 is white.
-        mean: one number a channel, as shares of white.
-        std: likewise, above 0.
+        pixels: 8 or 16 bits; white is 255 or 65535.
+        mean: of each channel, as shares of white.
+        std: standard deviation of each channel, as shares of white, above 0.
 
     Returns:
-        New memory; within 1e-6 of the exact value for the usual mean and std.
+        A new tensor; within 1e-6 of the exact value for the usual mean and std.
     """
     white = _WHITE[pixels.dtype]
-    # They stay on the host: single numbers reach any device with the operation, where a copy would wait for it.
+    # Kept on the host: scalars are passed with the operation, whereas a copy would wait for the device.
     shifts = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)])
     normalized = _to_float(pixels)
-    # A channel at a time: only where both are single numbers is x * scale + shift one fast loop on a CPU.
-    for channel, shift, deviation in zip(normalized.unbind(-3), shifts.unbind(), std, strict=True):
-        torch.add(shift, channel, alpha=1 / (white * deviation), out=channel)
+    # One channel at a time: x * scale + shift is a single fast loop on a CPU only where both are scalars.
+    for channel, shift, spread in zip(normalized.unbind(-3), shifts.unbind(), std, strict=True):
+        torch.add(shift, channel, alpha=1 / (white * spread), out=channel)
     return normalized
 
 
@@ -42,19 +42,19 @@ def normalize_channels_last(
     mean: Sequence[float],
     std: Sequence[float],
 ) -> Float32[Tensor, "batch channels height width"]:
-    """The same as ``normalize``, laid out in memory with the channels last, as convolutions prefer.
+    """``normalize`` with the result in channels-last layout, which convolutions prefer.
 
-    On a CPU it takes half the time of ``normalize`` and a change of layout.
+    On a CPU it takes half the time of ``normalize`` followed by a change of layout.
     """
     if pixels.device.type != "cpu":
         return normalize(pixels, mean, std).contiguous(memory_format=torch.channels_last)
     images, channels, height, width = pixels.shape
     white = _WHITE[pixels.dtype]
-    scale = torch.tensor([1 / (white * deviation) for deviation in std]).repeat(width)
+    scale = torch.tensor([1 / (white * s) for s in std]).repeat(width)
     shift = torch.tensor([-m / s for m, s in zip(mean, std, strict=True)]).repeat(width)
     rows = pixels.permute(0, 2, 3, 1).contiguous().view(images, height, width * channels)
     normalized = torch.from_numpy(np.empty(tuple(rows.shape), dtype=np.float32))
-    # An image at a time, so that its second pass finds it in the cache.
+    # One image at a time, so that the second pass finds it in the cache.
     for image, source in zip(normalized.unbind(), rows.unbind(), strict=True):
         torch.addcmul(shift, image.copy_(source), scale, out=image)
     return normalized.view(images, height, width, channels).permute(0, 3, 1, 2)
@@ -63,5 +63,5 @@ def normalize_channels_last(
 def _to_float(pixels: Tensor) -> Tensor:
     if pixels.device.type != "cpu":
         return pixels.float()
-    # NumPy asks the system for huge pages, PyTorch does not: taking small ones takes longer than all the arithmetic.
+    # NumPy requests huge pages, PyTorch does not: allocating small ones takes longer than the arithmetic.
     return torch.from_numpy(np.empty(tuple(pixels.shape), dtype=np.float32)).copy_(pixels)

@@ -1,8 +1,8 @@
-"""The parameters of a view, as a pure function of seed, epoch, image and view.
+"""Sampling of view parameters, as a pure function of seed, epoch, image and view.
 
-Each view owns a fixed stretch of one counter-based random stream, and each decision a fixed place in that stretch.
-So views can be sampled in any order and by any process, and changing one probability changes that decision only:
-all other parameters of a run stay as they were.
+Each view owns a fixed range of one counter-based random stream, and each decision a fixed index in that range. So
+views can be sampled in any order and by any process, and changing one probability changes that decision only: all
+other parameters of a run stay as they were.
 """
 
 from __future__ import annotations
@@ -10,35 +10,35 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 
 from manyview.config import Augmentation, ViewGroup, ViewsConfig
-from manyview.views.geometry import Box, block_boxes
+from manyview.views.geometry import Box, block_boxes, shrink_box
 
 _JITTER_ORDERS = tuple(itertools.permutations(("brightness", "contrast", "saturation", "hue")))
 _CROP_ATTEMPTS = 10
 
-# Places of the decisions among a view's uniform numbers. Places 13 to 15 are free; each attempt at a crop takes two.
+# Index of each decision among a view's uniform numbers. 13 to 15 are unused; each attempt at a crop takes two.
 _FLIP, _JITTER, _ORDER, _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE = range(7)
 _GRAYSCALE, _BLUR, _SIGMA, _SOLARIZE, _LEFT, _TOP = range(7, 13)
 _ATTEMPTS = 16
 _DRAWS = _ATTEMPTS + 2 * _CROP_ATTEMPTS
-_WORDS = 4  # numbers that Philox gives for each step of its counter
+_WORDS = 4  # numbers that Philox generates for each step of its counter
 assert _DRAWS % _WORDS == 0, "a view's draws must end where the next view's begin"
 
 
 @dataclass(frozen=True, slots=True)
 class ColorJitter:
-    """A change of colors, as in torchvision's ``ColorJitter``.
+    """Parameters of a color jitter, as in torchvision's ``ColorJitter``.
 
     Attributes:
         order: The operations in their order of application; one whose strength is 0 is left out.
-        brightness: Factor, 1 leaves the view as it is.
-        contrast: Factor, likewise.
-        saturation: Factor, likewise.
+        brightness: Factor; 1 changes nothing.
+        contrast: Factor; 1 changes nothing.
+        saturation: Factor; 1 changes nothing.
         hue: Shift of the hue in turns of the color circle, from -0.5 to 0.5.
     """
 
@@ -51,14 +51,14 @@ class ColorJitter:
 
 @dataclass(frozen=True, slots=True)
 class ViewParameters:
-    """All that decides how a view looks; a renderer draws nothing more.
+    """All parameters of one view; a renderer draws nothing at random.
 
     Attributes:
-        block: The part of the image that the crop was drawn from, in the image's pixels.
-        crop: The part of the image that the view shows, in the image's pixels.
-        flip: Whether the view is mirrored left to right.
-        jitter: The change of colors, if any.
-        grayscale: Whether the colors are taken away.
+        block: The block (or whole image) that the crop was drawn from, in the image's pixels.
+        crop: The crop that the view shows, in the image's pixels.
+        flip: Whether the view is flipped horizontally.
+        jitter: The color jitter, if any.
+        grayscale: Whether the view is converted to grayscale.
         blur_sigma: Standard deviation of the Gaussian blur in pixels of the view, if any.
         solarize: Whether channel values from 128 on are inverted.
     """
@@ -73,17 +73,17 @@ class ViewParameters:
 
 
 def views_per_image(config: ViewsConfig) -> int:
-    """Number of views that one image gives, over all groups of its layout."""
+    """Number of views of one image, over all groups of the layout."""
     return sum(group.count for group in config.layout)
 
 
 def sample_view(
     config: ViewsConfig, width: int, height: int, *, seed: int, epoch: int, image: int, view: int
 ) -> ViewParameters:
-    """Parameters of one view.
+    """Sample the parameters of one view.
 
     Args:
-        config: Which views, and the ranges and probabilities of the operations.
+        config: Layout of the views, and the ranges and probabilities of the augmentations.
         width: Width of the image in pixels, at least 1.
         height: Height of the image in pixels, at least 1.
         seed: Seed of the run, from 0 to 2**64 - 1.
@@ -104,14 +104,14 @@ def sample_view(
 def sample_views(
     config: ViewsConfig, width: int, height: int, *, seed: int, epoch: int, image: int
 ) -> tuple[ViewParameters, ...]:
-    """Parameters of all views of an image: those of ``sample_view`` for each view in turn, but faster."""
+    """Sample the parameters of all views of an image; equal to ``sample_view`` for each view, but faster."""
     return sum(sample_groups(config.layout, width, height, seed=seed, epoch=epoch, image=image), ())
 
 
 def sample_groups(
     layout: Sequence[ViewGroup], width: int, height: int, *, seed: int, epoch: int, image: int
 ) -> tuple[tuple[ViewParameters, ...], ...]:
-    """Parameters of all views of an image by group, one entry for each group of a configuration's ``layout``.
+    """Sample the parameters of all views of an image, one entry for each group of a configuration's ``layout``.
 
     The views are those of ``sample_views``; all views of a group have the size ``group.size``.
     """
@@ -121,8 +121,26 @@ def sample_groups(
     return tuple(tuple(itertools.islice(views, group.count)) for group in layout)
 
 
+def shrink_crops(
+    parameters: Sequence[ViewParameters], shrink: int, decoded: tuple[int, int]
+) -> tuple[ViewParameters, ...]:
+    """Adapt parameters to an image decoded at a reduced size; crops are rounded to its pixels.
+
+    Args:
+        parameters: Those sampled for the full image.
+        shrink: The factor by which each side was divided, rounded up.
+        decoded: Width and height of the decoded image in pixels.
+
+    Returns:
+        The same views, whose blocks stay in the full image's pixels; unchanged for ``shrink`` 1.
+    """
+    if shrink == 1:
+        return tuple(parameters)
+    return tuple(replace(view, crop=shrink_box(view.crop, shrink, decoded)) for view in parameters)
+
+
 def _uniforms(seed: int, epoch: int, image: int, first_view: int, views: int) -> list[float]:
-    """Uniform numbers in [0, 1) of some consecutive views, ``_DRAWS`` each.
+    """Uniform numbers in [0, 1) of consecutive views, ``_DRAWS`` each.
 
     The Philox key is (seed, epoch). Of the 256-bit counter, the image takes the third word; the first word runs
     through the draws of the image's views.
@@ -135,7 +153,7 @@ def _uniforms(seed: int, epoch: int, image: int, first_view: int, views: int) ->
 
 
 class _Origin(NamedTuple):
-    """What a view is drawn from: its part of the image, and how many views of that part come before it."""
+    """Where a view is drawn from: its block, and its index among the views of that block."""
 
     augmentation: Augmentation
     block: Box
@@ -143,7 +161,7 @@ class _Origin(NamedTuple):
 
 
 def _origins(layout: Sequence[ViewGroup], width: int, height: int) -> Iterator[_Origin]:
-    """Of each view in the order of their indices."""
+    """The origin of each view, in the order of their indices."""
     for group in layout:
         blocks = block_boxes(width, height, group.overlap, group.grid) if group.of_block else ()
         whole = ((0, 0, width, height),) if group.of_whole else ()
@@ -153,7 +171,7 @@ def _origins(layout: Sequence[ViewGroup], width: int, height: int) -> Iterator[_
 
 
 def _decide(origin: _Origin, uniforms: Sequence[float]) -> ViewParameters:
-    """Turn a view's uniform numbers into its parameters."""
+    """Convert a view's uniform numbers to its parameters."""
     augmentation, member = origin.augmentation, origin.member
     low, high = augmentation.blur_sigma
     blur = uniforms[_BLUR] < augmentation.blur[member % len(augmentation.blur)]
@@ -169,18 +187,18 @@ def _decide(origin: _Origin, uniforms: Sequence[float]) -> ViewParameters:
 
 
 def _crop(block: Box, scale: tuple[float, float], ratio: tuple[float, float], uniforms: Sequence[float]) -> Box:
-    """Random crop of a block, by the law of torchvision's ``RandomResizedCrop.get_params``.
+    """Random crop of a block, with the distribution of torchvision's ``RandomResizedCrop.get_params``.
 
-    The area is uniform in ``scale``, the aspect ratio log-uniform in ``ratio``, the place uniform. Where ten
-    attempts give no crop that fits in the block, it is the largest central one whose ratio is allowed.
+    The area is uniform in ``scale``, the aspect ratio log-uniform in ``ratio``, the position uniform. If no crop of ten
+    attempts fits in the block, it is the largest centered one whose ratio is allowed.
     """
     left, top, right, bottom = block
     width, height = right - left, bottom - top
     area = width * height
     log_low, log_high = math.log(ratio[0]), math.log(ratio[1])
-    for place in range(_ATTEMPTS, _DRAWS, 2):
-        target = area * (scale[0] + (scale[1] - scale[0]) * uniforms[place])
-        aspect = math.exp(log_low + (log_high - log_low) * uniforms[place + 1])
+    for start in range(_ATTEMPTS, _DRAWS, 2):
+        target = area * (scale[0] + (scale[1] - scale[0]) * uniforms[start])
+        aspect = math.exp(log_low + (log_high - log_low) * uniforms[start + 1])
         across, down = round(math.sqrt(target * aspect)), round(math.sqrt(target / aspect))
         if 0 < across <= width and 0 < down <= height:
             x = left + int(uniforms[_LEFT] * (width - across + 1))
@@ -192,7 +210,7 @@ def _crop(block: Box, scale: tuple[float, float], ratio: tuple[float, float], un
 
 
 def _largest_with_ratio(width: int, height: int, ratio: tuple[float, float]) -> tuple[int, int]:
-    """Width and height of the largest part of a block whose aspect ratio is allowed, at least one pixel each."""
+    """Width and height of the largest crop of a block with an allowed aspect ratio, at least one pixel each."""
     if width / height < ratio[0]:
         return width, max(1, round(width / ratio[0]))
     if width / height > ratio[1]:
@@ -201,7 +219,7 @@ def _largest_with_ratio(width: int, height: int, ratio: tuple[float, float]) -> 
 
 
 def _jitter(config: Augmentation, uniforms: Sequence[float]) -> ColorJitter | None:
-    """Random change of colors, by the law of torchvision's ``ColorJitter.get_params``."""
+    """Random color jitter, with the distribution of torchvision's ``ColorJitter.get_params``."""
     strengths = {
         "brightness": config.brightness,
         "contrast": config.contrast,

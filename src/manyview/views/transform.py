@@ -1,4 +1,4 @@
-"""The block-wise views as one callable, of whatever people hand over as an image, for a training loop of one's own."""
+"""Block-wise views as one transform of Pillow images, arrays, tensors or encoded bytes, for any training loop."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from manyview.config.resolve import nearest_name
 from manyview.errors import UserError
 from manyview.images import UnreadableImage, open_image
 from manyview.images.decode import to_rgb
+from manyview.views.geometry import largest_shrink
 from manyview.views.normalization import normalize
 from manyview.views.render import render_views
-from manyview.views.sampling import ViewParameters, sample_views
-from manyview.views.shrinking import largest_shrink, shrink_crops
+from manyview.views.sampling import ViewParameters, sample_views, shrink_crops
 
-Photograph = Image.Image | np.ndarray | Tensor | bytes
+AnyImage = Image.Image | np.ndarray | Tensor | bytes
 Pixels = UInt8[np.ndarray, "height width bands"] | UInt16[np.ndarray, "height width bands"]
 Views = (
     Float32[Tensor, "views bands size size"]
@@ -42,17 +42,17 @@ _COLORS = ("jitter", "brightness", "contrast", "saturation", "hue", "grayscale",
 class BlockViews:
     """Two random views of each of an image's overlapping blocks (Section 3.1).
 
-    Views 2k and 2k + 1 are a positive pair: both show parts of block k, where the blocks are counted row by row: top
+    Views 2k and 2k + 1 are a positive pair: both are crops of block k, where blocks are counted row by row: top
     left, top right, bottom left, bottom right. An image may be a Pillow image, a uint8 array (height, width, 3)
-    or a uint8 tensor (3, height, width) in RGB, or the bytes of an encoded file, which is the fastest for JPEG: a large
+    or a uint8 tensor (3, height, width) in RGB, or the bytes of an encoded file, which is fastest for JPEG: a large
     one is decoded no larger than its views need.
 
     Without a seed, a call draws from PyTorch's default generator: ``torch.manual_seed`` repeats it, and each worker of
     a ``DataLoader`` draws its own. With a seed, the calls of this object give a sequence that depends on the seed
     alone (in a loader's workers, on the worker's seed too), and ``at`` gives the views of a training run.
 
-    It is the transform of any torch ``Dataset``. Lightly and solo-learn want a list of views: say ``stacked=False``.
-    In solo-learn it stands where ``FullTransformPipeline`` does, in ``prepare_datasets``, with ``num_large_crops`` at
+    It serves as the transform of any torch ``Dataset``. Lightly and solo-learn need a list of views: ``stacked=False``.
+    In solo-learn it replaces ``FullTransformPipeline`` in ``prepare_datasets``, with ``num_large_crops`` set to
     2 x blocks; its SimSiam takes two views only, its SimCLR any number.
 
     Args:
@@ -60,19 +60,19 @@ class BlockViews:
         overlap: Overlap of the blocks from 0 to 0.5: a block is (1 + 2 overlap) times as wide and as high as a cell of
             the grid.
         grid: Rows and columns of blocks.
-        output: "normalized" for float32 with the mean taken off and divided by the deviation, ready for a model;
+        output: "normalized" for float32 minus the mean over the standard deviation, ready for a model;
             "uint8" for pixels as they are, from 0 to 255, or of 16-bit arrays uint16 from 0 to 65535.
         seed: Seed of the views, from 0 to 2**63 - 1.
         stacked: Whether the views come as one tensor, or as a list of them.
-        bands: Number of bands of images that are not RGB of 8 bits: arrays (height, width, bands) or tensors
+        bands: Number of bands of images that are not 8-bit RGB: arrays (height, width, bands) or tensors
             (bands, height, width), uint8 or uint16. Normalizing them takes ``mean`` and ``std``, a number a band.
-        rgb_bands: Which of those bands, from 0, are red, green and blue; colors are altered in those only, and not at
-            all if there are none.
+        rgb_bands: Which of those bands, from 0, are red, green and blue; colors are augmented in those only, and not
+            at all if there are none.
         **augmentation: Other fields of ``manyview.config.BlockViewsConfig``, such as ``scale`` or ``blur``; ``mean``
             and ``std`` are ImageNet's unless they are given.
 
     Raises:
-        ConfigError: If an option does not exist, a value is out of its range, or nothing would read it.
+        ConfigError: If an option does not exist, a value is out of its range, or an option has no effect.
 
     Example:
         >>> views = BlockViews(view_size=32)(Image.new("RGB", (160, 120)))
@@ -105,7 +105,7 @@ class BlockViews:
         self.rgb_bands = rgb_bands
         self._calls = 0
 
-    def __call__(self, photograph: Photograph) -> Views | list[Tensor]:
+    def __call__(self, image: AnyImage) -> Views | list[Tensor]:
         """Fresh views of an image.
 
         Returns:
@@ -113,30 +113,30 @@ class BlockViews:
             ``output`` says; if not ``stacked``, a list of 2 x blocks tensors (3 or ``bands``, view_size, view_size).
 
         Raises:
-            UserError: If the image is of a kind that is not understood, or cannot be decoded.
+            UserError: If the image has an unknown type, or cannot be decoded.
         """
         if self.seed is None:
-            return self._views(photograph, int(torch.randint(2**63 - 1, ())), epoch=0, index=0)
+            return self._views(image, int(torch.randint(2**63 - 1, ())), epoch=0, index=0)
         worker = get_worker_info()
         stream = worker.seed % 2**63 if worker else 0
         self._calls += 1
-        return self._views(photograph, self.seed, epoch=stream, index=self._calls - 1)
+        return self._views(image, self.seed, epoch=stream, index=self._calls - 1)
 
-    def at(self, photograph: Photograph, index: int, epoch: int = 0) -> Views | list[Tensor]:
+    def at(self, image: AnyImage, index: int, epoch: int = 0) -> Views | list[Tensor]:
         """The views that a run with this object's seed and settings makes of its image ``index`` in ``epoch``.
 
-        A run decodes an image that is far larger than its views need at a reduced size; of such a one, only the
+        A run decodes an image that is much larger than its views need at a reduced size; for such an image only the
         file's bytes give exactly the run's views, and its pixels nearly.
 
         Returns:
-            As a call does, and the same each time.
+            As for a call, but the same each time.
 
         Raises:
-            UserError: If this object has no seed, or the image is not understood or cannot be decoded.
+            UserError: If this object has no seed, or the image has an unknown type or cannot be decoded.
         """
         if self.seed is None:
             raise UserError("BlockViews.at needs the run's seed: make the object with BlockViews(..., seed=0)")
-        return self._views(photograph, self.seed, epoch=epoch, index=index)
+        return self._views(image, self.seed, epoch=epoch, index=index)
 
     def __repr__(self) -> str:
         config = self.config
@@ -147,40 +147,38 @@ class BlockViews:
         options |= {name: value for name, value in config if name in config.model_fields_set & _AUGMENTATION}
         return f"BlockViews({', '.join(f'{name}={value!r}' for name, value in options.items())})"
 
-    def _views(self, photograph: Photograph, seed: int, epoch: int, index: int) -> Views | list[Tensor]:
-        image, parameters = self._open(photograph, seed, epoch, index)
+    def _views(self, image: AnyImage, seed: int, epoch: int, index: int) -> Views | list[Tensor]:
+        pixels, parameters = self._open(image, seed, epoch, index)
         rgb = (0, 1, 2) if self.bands is None else self.rgb_bands
-        views = torch.from_numpy(render_views(image, parameters, self.config.size, rgb=rgb))
+        views = torch.from_numpy(render_views(pixels, parameters, self.config.size, rgb=rgb))
         if self.output == "normalized":
             views = normalize(views, self.config.mean or IMAGENET_MEAN, self.config.std or IMAGENET_STD)
         return views if self.stacked else list(views.unbind())
 
-    def _open(
-        self, photograph: Photograph, seed: int, epoch: int, index: int
-    ) -> tuple[Pixels, tuple[ViewParameters, ...]]:
+    def _open(self, image: AnyImage, seed: int, epoch: int, index: int) -> tuple[Pixels, tuple[ViewParameters, ...]]:
         """Pixels, and the parameters of their views."""
-        if self.bands is None and isinstance(photograph, bytes):
-            return self._decode(photograph, seed, epoch, index)
-        image = self._pixels(photograph)
-        height, width, _ = image.shape
-        return image, sample_views(self.config, width, height, seed=seed, epoch=epoch, image=index)
+        if self.bands is None and isinstance(image, bytes):
+            return self._decode(image, seed, epoch, index)
+        pixels = self._pixels(image)
+        height, width, _ = pixels.shape
+        return pixels, sample_views(self.config, width, height, seed=seed, epoch=epoch, image=index)
 
     def _decode(self, encoded: bytes, seed: int, epoch: int, index: int) -> tuple[Pixels, tuple[ViewParameters, ...]]:
         try:
-            photograph = open_image(encoded)
-            width, height = photograph.width, photograph.height
+            image = open_image(encoded)
+            width, height = image.width, image.height
             parameters = sample_views(self.config, width, height, seed=seed, epoch=epoch, image=index)
             shrink = largest_shrink((view.crop for view in parameters), self.config.size)
-            image = photograph.decode(shrink)
+            pixels = image.decode(shrink)
         except UnreadableImage as error:
             message = f"these {len(encoded)} bytes cannot be decoded as an image: {error.reason}"
             raise UserError(message) from None
-        return image, shrink_crops(parameters, shrink, (image.shape[1], image.shape[0]))
+        return pixels, shrink_crops(parameters, shrink, (pixels.shape[1], pixels.shape[0]))
 
-    def _pixels(self, photograph: Photograph) -> Pixels:
-        if isinstance(photograph, Image.Image) and self.bands is None:
-            return pillow_pixels(photograph)
-        return array_pixels(photograph, self.bands)
+    def _pixels(self, image: AnyImage) -> Pixels:
+        if isinstance(image, Image.Image) and self.bands is None:
+            return pillow_pixels(image)
+        return array_pixels(image, self.bands)
 
 
 def _configure(
@@ -190,7 +188,7 @@ def _configure(
     bands: int | None,
     rgb_bands: tuple[int, int, int] | None,
 ) -> BlockViewsConfig:
-    """The options as a configuration; mistakes are told in the names that the caller used."""
+    """The options as a configuration; errors use the names of the caller's arguments."""
     unknown = sorted(set(augmentation) - _AUGMENTATION)
     if unknown:
         raise ConfigError([f"BlockViews has no option {name!r}{nearest_name(name, _OPTIONS)}" for name in unknown])
@@ -209,7 +207,7 @@ def _configure(
 def _band_problems(
     config: BlockViewsConfig, bands: int | None, rgb_bands: tuple[int, int, int] | None
 ) -> Iterator[str]:
-    """What is wrong with the bands, and with the options that depend on them."""
+    """Problems with the bands and with the options that depend on them."""
     if bands is None:
         if rgb_bands is not None:
             yield "rgb_bands has no effect without bands, the number of bands of the images"
@@ -227,7 +225,7 @@ def _band_problems(
 
 
 def _sentence(detail: Any) -> str:
-    """One of pydantic's errors in our words."""
+    """A pydantic error as one sentence."""
     message = str(detail["msg"]).removeprefix("Value error, ").replace("Input should", "must")
     if not detail["loc"]:
         return message
@@ -236,10 +234,10 @@ def _sentence(detail: Any) -> str:
 
 
 def pillow_pixels(image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
-    """A Pillow image's pixels in RGB; what is transparent lies over white, and more than 8 bits are scaled.
+    """A Pillow image's pixels in RGB: transparency composited over white, more than 8 bits scaled.
 
     Raises:
-        UserError: If its colors cannot be told, as those of 32 bits without a known white.
+        UserError: If its colors are undefined, as with 32 bits and an unknown white.
     """
     try:
         return np.asarray(to_rgb(image))
@@ -247,32 +245,32 @@ def pillow_pixels(image: Image.Image) -> UInt8[np.ndarray, "height width 3"]:
         raise UserError(f"BlockViews cannot take this Pillow image of mode {image.mode!r}: {error.reason}") from None
 
 
-def array_pixels(photograph: Photograph, bands: int | None) -> Pixels:
-    """An array's pixels, or a tensor's with the bands moved last.
+def array_pixels(image: AnyImage, bands: int | None) -> Pixels:
+    """Check an array or a tensor, and return its pixels with the bands last.
 
     Args:
-        photograph: Array (height, width, bands) or tensor (bands, height, width).
-        bands: Their number, of 8 or 16 bits; None for RGB of 8 bits.
+        image: Array (height, width, bands) or tensor (bands, height, width).
+        bands: Number of bands, of 8 or 16 bits; None for 8-bit RGB.
 
     Raises:
-        UserError: If it is something else, or has another shape or type.
+        UserError: If it has another type, shape or dtype.
     """
-    if isinstance(photograph, Tensor):
-        dtype, place = str(photograph.dtype).removeprefix("torch."), 0
-    elif isinstance(photograph, np.ndarray):
-        dtype, place = photograph.dtype.name, -1
+    if isinstance(image, Tensor):
+        dtype, axis = str(image.dtype).removeprefix("torch."), 0
+    elif isinstance(image, np.ndarray):
+        dtype, axis = image.dtype.name, -1
     else:
-        kinds = "arrays and tensors, if bands are given" if bands else "Pillow images, arrays, tensors, encoded bytes"
-        raise UserError(f"BlockViews takes {kinds}, not {type(photograph).__name__}")
+        types = "arrays and tensors, if bands are given" if bands else "Pillow images, arrays, tensors, encoded bytes"
+        raise UserError(f"BlockViews takes {types}, not {type(image).__name__}")
     dtypes, count = (("uint8",), 3) if bands is None else (("uint8", "uint16"), bands)
-    shape = tuple(photograph.shape)
-    if dtype not in dtypes or len(shape) != 3 or shape[place] != count or 0 in shape:
-        kinds = " or ".join(dtypes)
+    shape = tuple(image.shape)
+    if dtype not in dtypes or len(shape) != 3 or shape[axis] != count or 0 in shape:
+        types = " or ".join(dtypes)
         raise UserError(
-            f"BlockViews takes {kinds} arrays (height, width, {count}) and {kinds} tensors ({count}, height, width), "
-            f"not {photograph.dtype} {shape}"
+            f"BlockViews takes {types} arrays (height, width, {count}) and {types} tensors ({count}, height, width), "
+            f"not {image.dtype} {shape}"
             + ("; for other bands or 16 bits give their number, as in bands=4" if bands is None else "")
         )
-    if isinstance(photograph, Tensor):
-        photograph = photograph.detach().cpu().movedim(0, -1).numpy()
-    return np.ascontiguousarray(photograph, dtype=dtype)
+    if isinstance(image, Tensor):
+        image = image.detach().cpu().movedim(0, -1).numpy()
+    return np.ascontiguousarray(image, dtype=dtype)

@@ -61,7 +61,7 @@ def test_every_format_gives_the_network_its_outputs(
     assert set(report.dropped) == layout.dropped
     first, *rest = str(report).split("\n")
     assert first == (
-        f"{name} (told by its shapes) from a checkpoint in the format of {layout.format}: "
+        f"{name} (inferred from its shapes) from a checkpoint in the format of {layout.format}: "
         f"{layers} of {layers} convolutions and {layers} of {layers} normalization layers match"
     )
     assert len(rest) == bool(layout.dropped)
@@ -152,7 +152,7 @@ def test_the_network_that_the_options_note_is_taken(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", RESNETS)
-def test_every_resnet_is_told_by_its_shapes(name: str) -> None:
+def test_every_resnet_is_recognized_by_its_shapes(name: str) -> None:
     from manyview.backbones.build import infer_resnet
 
     with torch.device("meta"):

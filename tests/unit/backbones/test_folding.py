@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from manyview.backbones import build_backbone
-from manyview.backbones.folding import folded
+from manyview.backbones.build import folded
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnext50_32x4d"])

@@ -102,7 +102,7 @@ def test_another_codec_is_refused() -> None:
 STATE = b"}(X\x01\x00\x00\x00aK\x01ub"  # {"a": 1}, given to the object before it as its state.
 
 
-@pytest.mark.parametrize("name", sorted(safe_pickle._STANDS))
+@pytest.mark.parametrize("name", sorted(safe_pickle._REPLACEMENTS))
 def test_what_a_name_stands_for_cannot_be_changed(name: str) -> None:
     module, _, function = name.rpartition(".")
     content = b"\x80\x02c" + f"{module}\n{function}\n".encode() + STATE + b"."

@@ -26,7 +26,7 @@ def test_extraction_is_held_against_the_bare_network(tmp_path: Path) -> None:
 
     result = json.loads((tmp_path / "out.json").read_text())
     assert result["command"].startswith("python -m benchmarks.extraction --backbone timm/resnet10t")
-    assert result["photographs"] == "synthetic scenes, no images, JPEG of 640 x 480"
+    assert result["photographs"] == "synthetic scenes, no photos, JPEG of 640 x 480"
     assert list(result["precisions"]) == ["bf16", "float32"]
     for found in result["precisions"].values():
         ratios = sorted(one["bare"]["seconds"] / one["extracted"]["seconds"] for one in found["rounds"])

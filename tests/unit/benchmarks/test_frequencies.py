@@ -36,12 +36,12 @@ def test_the_paper_s_views_are_drawn_as_often_as_they_should_be(views: list) -> 
     [
         ({"flip": 0.6}, "mirrored"),
         ({"jitter": 0.7}, "colors changed"),
-        ({"grayscale": 0.3}, "grey"),
+        ({"grayscale": 0.3}, "gray"),
         ({"blur": (0.5, 0.6)}, "blurred, second view"),
         ({"solarize": (0.1, 0.0)}, "solarized, first view"),
         ({"contrast": 0.5}, "factor of contrast, in its lowest tenth"),
         ({"hue": 0.05}, "shift of hue, out of its range"),
-        ({"blur_sigma": (0.1, 1.5)}, "deviation of the blur, mean"),
+        ({"blur_sigma": (0.1, 1.5)}, "standard deviation of the blur, mean"),
         ({"scale": (0.3, 1.0)}, "crop's share of its block"),
         ({"ratio": (0.5, 4 / 3)}, "logarithm of the crop's aspect ratio"),
     ],
@@ -85,8 +85,8 @@ def test_the_command_writes_json_and_a_table(tmp_path: Path) -> None:
     frequencies.main(["--samples", "1600", "--out", str(tmp_path / "out.json"), "--page", str(page)])
     result = json.loads((tmp_path / "out.json").read_text())
     assert list(result["recipes"]) == ["paper", "released"]
-    told = {figure["name"]: figure for figure in result["recipes"]["released"]}
-    assert told["solarized, second view"]["target"] == 0.2
+    shown = {figure["name"]: figure for figure in result["recipes"]["released"]}
+    assert shown["solarized, second view"]["target"] == 0.2
     [line] = [line for line in page.read_text().splitlines() if line.startswith("| solarized, second view |")]
-    assert f"| 0.2000 | {told['solarised, second view']['found']:.4f} |" in line
+    assert f"| 0.2000 | {shown['solarized, second view']['found']:.4f} |" in line
     assert "out of its range" not in page.read_text()

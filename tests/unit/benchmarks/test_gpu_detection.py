@@ -45,7 +45,7 @@ def test_images_boxes_weights_and_options_of_ones_own(own: list[str], tmp_path: 
     code, result = run(own, tmp_path, "--detection", "--iterations 3 --architecture fpn")
     assert code == 0, result
     assert "pretraining" not in result
-    assert result["settings"]["photographs"] == "photographs"
+    assert result["settings"]["photographs"] == "photos"
     for name in ("random-init", "own.safetensors"):
         protocol = result[name]["result"]["protocol"]
         assert (protocol["iterations"], protocol["architecture"]) == (3, "fpn")
@@ -57,11 +57,11 @@ def test_images_boxes_weights_and_options_of_ones_own(own: list[str], tmp_path: 
 def test_pretraining_sees_no_image_to_measure_on(own: list[str], tmp_path: Path) -> None:
     job = Job("detection", 60, ["--tiny", "--out", str(tmp_path), "--work", str(tmp_path / "work"), *own])
     boxes, train = job.options.boxes, job.options.train_boxes
-    root, names = detection.unlabelled(job, boxes, train)
+    root, names = detection.unlabeled(job, boxes, train)
     assert root == boxes
     assert sorted(names) == [f"{index:02d}.png" for index in range(4)]
     job.options.photos = boxes / "val"
-    root, names = detection.unlabelled(job, boxes, train)
+    root, names = detection.unlabeled(job, boxes, train)
     assert root == boxes / "val"
     assert list(names) == [f"{index:02d}.png" for index in range(3)]
 

@@ -147,7 +147,7 @@ def test_the_command_itself_needs_nothing_but_python(tmp_path: Path) -> None:
     [["speed"], ["--minutes", "speed=3"], ["--train-labels", "train.csv"], ["--boxes", "voc", "--val-boxes", "a.json"]],
     ids=["step", "limit", "labels", "boxes"],
 )
-def test_mistakes_are_told_at_once(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_mistakes_are_reported_at_once(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         parse(["--out", "results", *wrong])
     assert end.value.code == 2

@@ -9,11 +9,11 @@ import torch
 from PIL import Image
 
 from benchmarks import parity
-from benchmarks.photographs import photographs
+from benchmarks.images import load_images
 from manyview.config import BlockViewsConfig
 from manyview.views import render_views, sample_views
 
-OPERATIONS = ("mirroring", "brightness", "contrast", "saturation", "hue", "grey", "blur", "solarisation")
+OPERATIONS = ("mirroring", "brightness", "contrast", "saturation", "hue", "gray", "blur", "solarization")
 SIZE = 48
 
 
@@ -46,7 +46,7 @@ def test_every_operation_is_judged_for_every_renderer(result: dict[str, Any]) ->
 
 def test_crop_and_resize_is_off_by_as_much_as_pillow_says(result: dict[str, Any]) -> None:
     config, distances = BlockViewsConfig(size=SIZE, overlap=0.3), []
-    for index, image in enumerate(photographs(None, (240, 180), 3)):
+    for index, image in enumerate(load_images(None, (240, 180), 3)):
         for drawn in sample_views(config, 240, 180, seed=0, epoch=0, image=index):
             bare = type(drawn)(drawn.block, drawn.crop, False, None, False, None, False)
             [ours] = render_views(image, [bare], SIZE)
@@ -69,8 +69,8 @@ def test_differences_are_absolute_and_do_not_wrap_around() -> None:
 
 
 def test_a_renderer_that_leaves_an_operation_out_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parity, "alter_views", lambda views, table: views)
-    rows = parity.operations(photographs(None, (240, 180), 2), SIZE, torch.device("cpu"))
+    monkeypatch.setattr(parity, "augment_views", lambda views, table: views)
+    rows = parity.operations(load_images(None, (240, 180), 2), SIZE, torch.device("cpu"))
     assert min(rows[name]["device"]["mean"] for name in OPERATIONS) > 1
     assert max(rows[name]["cpu"]["mean"] for name in OPERATIONS) < 1
 

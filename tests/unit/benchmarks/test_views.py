@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from benchmarks import contestants, views
-from benchmarks.photographs import jpegs, write_jpegs
+from benchmarks.images import jpegs, write_jpegs
 
 # What other libraries warn of, or what their newest versions will, is not ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -83,7 +83,7 @@ def test_the_process_may_use_all_its_cores_and_threads_again(result: dict[str, A
 def test_each_makes_two_views_of_each_block_as_it_says(contestant: contestants.Contestant, tmp_path: Path) -> None:
     """The blocks of this image have a color each, which every view shows in the middle, however altered."""
     encoded = jpegs(None, (160, 120), 2)
-    task = contestants.Task(encoded, write_jpegs(tmp_path / "photographs", encoded), 32)
+    task = contestants.Task(encoded, write_jpegs(tmp_path / "images", encoded), 32)
     way = contestant.prepare(task)
     made = [np.asarray(view) for view in way(1)]
     assert len(made) == 8
@@ -107,7 +107,7 @@ def test_the_floor_decodes_at_the_scale_of_our_views(tmp_path: Path, monkeypatch
         return pixels
 
     monkeypatch.setattr(contestants.simplejpeg, "decode_jpeg", watched)
-    task = contestants.Task(encoded, write_jpegs(tmp_path / "photographs", encoded), 16)
+    task = contestants.Task(encoded, write_jpegs(tmp_path / "images", encoded), 16)
     assert [view.shape for view in contestants.floor(task)(0)] == [(16, 16, 3)] * 8
     assert sizes == [(120, 160, 3)]
-    assert Image.open(tmp_path / "photographs/00000.jpg").size == (1280, 960)
+    assert Image.open(tmp_path / "images/00000.jpg").size == (1280, 960)

@@ -9,7 +9,7 @@ import torch
 from manyview.backbones import build_backbone, save_backbone
 from manyview.cli.main import main
 from tests.helpers.commands import Command
-from tests.helpers.tiny import photographs
+from tests.helpers.tiny import photos as photographs
 
 __all__ = ["photographs"]
 

@@ -79,8 +79,8 @@ def test_all_may_be_optional() -> None:
 
 def test_the_help_has_the_order_of_the_declaration() -> None:
     _, output = call("--help")
-    told = ["--out", "--list", "--rate", "--seed", "--choice", "--off", "--on", "--count", "--extra"]
-    places = [output.index(word) for word in told]
+    shown = ["--out", "--list", "--rate", "--seed", "--choice", "--off", "--on", "--count", "--extra"]
+    places = [output.index(word) for word in shown]
     assert places == sorted(places)
     assert "[default: (0 and 1)]" in output
 

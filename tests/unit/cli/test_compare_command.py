@@ -1,4 +1,4 @@
-"""``manyview compare``: that options reach the comparison, and mistakes are told in one line."""
+"""``manyview compare``: that options reach the comparison, and mistakes are reported in one line."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_evaluations_without_groups(call: Call, folders: list[Path]) -> None:
         ([], "there are fewer than two evaluations to compare: give the --out folders of at least two"),
     ],
 )
-def test_mistakes_are_told_in_one_line(call: Call, words: list[str], message: str) -> None:
+def test_mistakes_are_reported_in_one_line(call: Call, words: list[str], message: str) -> None:
     assert call(*words) == (2, "", f"Error: {message}\n")
 
 

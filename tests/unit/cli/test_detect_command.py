@@ -1,4 +1,4 @@
-"""``manyview detect``: that options reach the library, and mistakes are told."""
+"""``manyview detect``: that options reach the library, and mistakes are reported."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def call(*words: object) -> Result:
     return CliRunner().invoke(app, [str(word) for word in words])
 
 
-def told(*words: object) -> str:
+def mistake(*words: object) -> str:
     """The sentence of a mistake."""
     result = call(*words)
     assert isinstance(result.exception, UserError), result.output
@@ -86,12 +86,12 @@ def test_what_is_missing(data: list[object], tmp_path: Path, left_out: int | Non
     words = [*data, *([] if left_out is None else ["--out", tmp_path / "run"])]
     if left_out is not None:
         del words[left_out : left_out + 2]
-    assert told("weights.pth", *words) == f"{name} is missing; see manyview detect --help"
+    assert mistake("weights.pth", *words) == f"{name} is missing; see manyview detect --help"
 
 
 def test_options_that_prediction_would_not_read_are_refused(data: list[object], tmp_path: Path) -> None:
     words = ["--predict", tmp_path, *data[:2], "--out", tmp_path / "found.json"]
-    assert "--iterations has no effect with --predict" in told(*words, "--iterations", 5)
-    assert "WEIGHTS has no effect with --predict" in told("weights.pth", *words)
-    assert "--masks has no effect with --predict" in told(*words, "--masks")
-    assert "there is no " in told(*words)
+    assert "--iterations has no effect with --predict" in mistake(*words, "--iterations", 5)
+    assert "WEIGHTS has no effect with --predict" in mistake("weights.pth", *words)
+    assert "--masks has no effect with --predict" in mistake(*words, "--masks")
+    assert "there is no " in mistake(*words)

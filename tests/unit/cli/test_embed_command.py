@@ -1,4 +1,4 @@
-"""``manyview embed``: what it prints and writes, and how it tells mistakes."""
+"""``manyview embed``: what it prints and writes, and how it reports mistakes."""
 
 from __future__ import annotations
 

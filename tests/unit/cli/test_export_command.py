@@ -1,4 +1,4 @@
-"""``manyview export``: what it prints and writes, and how it tells mistakes."""
+"""``manyview export``: what it prints and writes, and how it reports mistakes."""
 
 from __future__ import annotations
 

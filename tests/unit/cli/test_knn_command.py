@@ -1,4 +1,4 @@
-"""``manyview knn`` and ``manyview probe``: that options reach the evaluation, and mistakes are told in one line."""
+"""``manyview knn`` and ``manyview probe``: that options reach the evaluation, and mistakes are reported in one line."""
 
 from __future__ import annotations
 
@@ -135,5 +135,5 @@ def test_labels_that_cannot_be_used_are_refused_or_skipped(
         (["probe", "--classifier", "tree"], "classifier must be one of logistic, svm, not 'tree'"),
     ],
 )
-def test_mistakes_are_told_in_one_line(call: Call, words: list[object], message: str) -> None:
+def test_mistakes_are_reported_in_one_line(call: Call, words: list[object], message: str) -> None:
     assert call(*words) == (2, "", f"Error: {message}\n")

@@ -41,7 +41,7 @@ def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     return lambda: monkeypatch.setattr(linear_training, "train_head", train)
 
 
-def test_what_is_kept_when_it_is_stopped_is_told(
+def test_what_is_kept_when_it_is_stopped_is_reported(
     command: Command, words: list[object], interrupted: Callable[[], None], tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -58,15 +58,17 @@ def test_what_is_kept_when_it_is_stopped_is_told(
     assert json.loads((out / "metrics.json").read_text())["results"]["pretrained"]["epochs"] == 2
 
 
-def test_nothing_is_told_of_what_is_not_kept(
+def test_nothing_is_reported_of_what_is_not_kept(
     command: Command, words: list[object], interrupted: Callable[[], None]
 ) -> None:
     assert command(*words) == (130, "", "")
 
 
-def test_an_unknown_choice_is_told_with_the_known(command: Command, words: list[object]) -> None:
-    told = complaint(command(*words, "--average-precision", "coco"))
-    assert told.startswith("Invalid value for '--average-precision': 'coco' is not one of 'all_points', 'voc07'; see ")
+def test_an_unknown_choice_is_reported_with_the_known(command: Command, words: list[object]) -> None:
+    message = complaint(command(*words, "--average-precision", "coco"))
+    assert message.startswith(
+        "Invalid value for '--average-precision': 'coco' is not one of 'all_points', 'voc07'; see "
+    )
 
 
 def test_without_a_terminal_a_line_says_from_time_to_time_how_far_it_is(
@@ -98,5 +100,5 @@ def test_without_a_terminal_a_line_says_from_time_to_time_how_far_it_is(
 @pytest.mark.parametrize(
     ("speed", "words"), [(None, ""), (0.0, ""), (0.4, "2.5 s each"), (3.25, "3.2/s"), (1234.5, "1,234/s")]
 )
-def test_rates_are_told_in_words(speed: float | None, words: str) -> None:
+def test_rates_in_words(speed: float | None, words: str) -> None:
     assert rate_in_words(speed) == words

@@ -1,4 +1,4 @@
-"""``manyview neighbours``: the picture and the JSON beside it, and how it tells mistakes."""
+"""``manyview neighbours``: the picture and the JSON listing it, and how it reports mistakes."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def test_it_draws_a_picture_and_writes_what_it_shows(
     status, printed, err = command(weights, folder, "--out", out, *options, *SMALL)
 
     assert (status, err) == (0, "")
-    beside = tmp_path / "new" / "n.json"
+    listing = tmp_path / "new" / "n.json"
     lines = printed.splitlines()
-    assert lines[0] == (f"Neighbours among 15 images; left out: 1 that could not be read, named in {beside}")
-    assert lines[1] == f"Written: {out}, {beside}"
-    found = json.loads(beside.read_text())
+    assert lines[0] == (f"Neighbors among 15 images; left out: 1 that could not be read, listed in {listing}")
+    assert lines[1] == f"Written: {out}, {listing}"
+    found = json.loads(listing.read_text())
     assert [entry["image"] for entry in found["results"]] == ["03.jpg"] * 4 + ["01.jpg"] * 4
     assert all(len(entry["neighbours"]) == 2 for entry in found["results"])
     assert found["skipped"] == {"15.jpg": "not an image of a known format"}
@@ -48,7 +48,7 @@ def test_it_takes_features_from_a_file(command: Command, photographs: Path, weig
     status, printed, err = command(weights, photographs, "--out", out, *options)
 
     assert (status, err) == (0, "")
-    assert "Neighbours among 16 images\n" in printed
+    assert "Neighbors among 16 images\n" in printed
     found = json.loads((tmp_path / "n.json").read_text())
     assert (len(found["results"]), found["protocol"]["seed"], found["protocol"]["size"]) == (3, 5, 16)
 

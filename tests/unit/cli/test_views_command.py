@@ -1,4 +1,4 @@
-"""``manyview views``: that it shows a run's very views, counts, and tells mistakes in one line."""
+"""``manyview views``: that it shows a run's very views, counts, and reports mistakes in one line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image
 
 from manyview.config import PretrainConfig
 from manyview.images import find_images
-from manyview.training.data import Sample, ViewDataset
+from manyview.training.data import ViewDataset, ViewSample
 from tests.helpers.commands import Command, complaint
 from tests.helpers.tiny import train_tiny, write_images
 
@@ -40,7 +40,7 @@ def assert_alike(shown: list[np.ndarray], expected: list[np.ndarray]) -> None:
         assert np.abs(view - pixels).mean() < 10
 
 
-def views_of(sample: Sample) -> list[np.ndarray]:
+def views_of(sample: ViewSample) -> list[np.ndarray]:
     """A run's views of an image, group by group."""
     assert isinstance(sample.groups, tuple)
     return [view.transpose(1, 2, 0) for group in sample.groups for view in group]

@@ -21,7 +21,7 @@ def problems(*texts: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize(
-    ("texts", "bands", "channels", "colours"),
+    ("texts", "bands", "channels", "colors"),
     [
         ((), "rgb", 3, (0, 1, 2)),
         (("data.bands=rgb",), "rgb", 3, (0, 1, 2)),
@@ -31,11 +31,11 @@ def problems(*texts: str) -> tuple[str, ...]:
     ],
 )
 def test_channels_and_colors(
-    texts: tuple[str, ...], bands: str | int, channels: int, colours: tuple[int, int, int] | None
+    texts: tuple[str, ...], bands: str | int, channels: int, colors: tuple[int, int, int] | None
 ) -> None:
     data = configured(*texts).data
 
-    assert (data.bands, data.channels, data.colours) == (bands, channels, colours)
+    assert (data.bands, data.channels, data.color_channels) == (bands, channels, colors)
 
 
 @pytest.mark.parametrize(

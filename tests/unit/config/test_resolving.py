@@ -1,4 +1,4 @@
-"""Every mistake is told, all of them at once, each with what to write instead."""
+"""All mistakes are reported at once, each with what to write instead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Views in groups as settings: from --set and from files, with mistakes told by the group's place."""
+"""Views in groups as settings: from --set and from files, with mistakes reported by the group's index."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Both architectures in training and in test, on small images of every awkward kind."""
+"""Both architectures in training and at test time, on small images of every awkward size."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def build(architecture: str, **changes: object) -> Detector:
     return build_detector(architecture, backbone, **{**settings, **changes})
 
 
-def photograph(height: int, width: int, boxes: list[list[float]], labels: list[int]) -> tuple[Tensor, Target]:
+def labeled_image(height: int, width: int, boxes: list[list[float]], labels: list[int]) -> tuple[Tensor, Target]:
     """Bright rectangles, of another color for each class, on dark noise."""
     image = torch.rand(3, height, width) * 0.2
     masks = torch.zeros(len(boxes), height, width, dtype=torch.uint8)
@@ -45,7 +45,7 @@ def test_gradients_reach_every_weight_and_every_norm_counts(architecture: str) -
     norms = {name: m for name, m in detector.named_modules() if isinstance(m, nn.BatchNorm2d)}
     before = {name: (norm.running_mean.clone(), norm.running_var.clone()) for name, norm in norms.items()}
     images, targets = zip(
-        photograph(70, 101, [[3, 4, 40, 50]], [1]), photograph(97, 64, [[10, 10, 60, 60]], [2]), strict=True
+        labeled_image(70, 101, [[3, 4, 40, 50]], [1]), labeled_image(97, 64, [[10, 10, 60, 60]], [2]), strict=True
     )
     losses = detector(list(images), list(targets))
     names = {"loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg", "loss_mask"}
@@ -64,10 +64,10 @@ def test_gradients_reach_every_weight_and_every_norm_counts(architecture: str) -
 def test_odd_sizes_no_objects_and_boxes_of_one_pixel(architecture: str, masks: bool) -> None:
     detector = build(architecture, masks=masks, max_side=100)
     given = [
-        photograph(33, 47, [], []),
-        photograph(61, 200, [[199, 60, 200, 61], [0, 0, 200, 61]], [1, 2]),
-        photograph(90, 17, [[16.5, 3, 16.75, 90]], [2]),
-        photograph(20, 20, [[2, 2, 18, 18]] * 40, [1, 2] * 20),
+        labeled_image(33, 47, [], []),
+        labeled_image(61, 200, [[199, 60, 200, 61], [0, 0, 200, 61]], [1, 2]),
+        labeled_image(90, 17, [[16.5, 3, 16.75, 90]], [2]),
+        labeled_image(20, 20, [[2, 2, 18, 18]] * 40, [1, 2] * 20),
     ]
     kept = [{key: value.clone() for key, value in target.items()} for _, target in given]
     images, targets = ([one[k] for one in given] for k in (0, 1))
@@ -82,7 +82,7 @@ def test_odd_sizes_no_objects_and_boxes_of_one_pixel(architecture: str, masks: b
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_batch_without_objects_has_losses_of_background_alone(architecture: str) -> None:
     detector = build(architecture, masks=True)
-    images, targets = zip(photograph(64, 80, [], []), photograph(64, 64, [], []), strict=True)
+    images, targets = zip(labeled_image(64, 80, [], []), labeled_image(64, 64, [], []), strict=True)
     losses = detector(list(images), list(targets))
     assert losses["loss_classifier"] > 0
     assert losses["loss_objectness"] > 0
@@ -95,7 +95,7 @@ def test_a_batch_without_objects_has_losses_of_background_alone(architecture: st
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_detections_lie_in_the_image_in_falling_order(architecture: str) -> None:
     detector = build(architecture, masks=True).eval()
-    images = [photograph(*size, [], [])[0] for size in ((50, 75), (130, 41), (1, 9))]
+    images = [labeled_image(*size, [], [])[0] for size in ((50, 75), (130, 41), (1, 9))]
     with torch.no_grad():
         found = detector(images)
     assert len(found) == 3
@@ -117,7 +117,7 @@ def test_detections_lie_in_the_image_in_falling_order(architecture: str) -> None
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_each_detection_has_the_mask_of_its_own_class(architecture: str) -> None:
-    """Masks of the first class are full and those of the second empty, whatever the region."""
+    """Masks of the first class are full and those of the second empty, whatever the RoI."""
     detector = build(architecture, masks=True).eval()
     last = detector.roi_heads.mask_predictor[2]
     with torch.no_grad():
@@ -147,7 +147,7 @@ def test_no_detection_is_an_empty_answer(architecture: str) -> None:
 def test_a_few_steps_learn_two_images(architecture: str) -> None:
     detector = build(architecture, masks=True)
     images, targets = zip(
-        photograph(64, 80, [[8, 8, 56, 48]], [1]), photograph(80, 64, [[4, 20, 60, 70]], [2]), strict=True
+        labeled_image(64, 80, [[8, 8, 56, 48]], [1]), labeled_image(80, 64, [[4, 20, 60, 70]], [2]), strict=True
     )
     optimizer = torch.optim.SGD(detector.parameters(), lr=0.02, momentum=0.9)
     totals = []
@@ -164,7 +164,7 @@ def test_a_few_steps_learn_two_images(architecture: str) -> None:
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_coordinates_and_losses_keep_their_digits_under_autocast(architecture: str) -> None:
     detector = build(architecture, masks=True)
-    image, target = photograph(64, 80, [[8, 8, 56, 48]], [1])
+    image, target = labeled_image(64, 80, [[8, 8, 56, 48]], [1])
     proposals: list[Tensor] = []
     detector.rpn.register_forward_hook(lambda _, given, result: proposals.extend(result[0]))
     with torch.autocast("cpu", torch.bfloat16):
@@ -178,7 +178,7 @@ def test_coordinates_and_losses_keep_their_digits_under_autocast(architecture: s
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_bands_are_taken_as_the_backbone_takes_them(architecture: str) -> None:
+def test_channels_are_taken_as_the_backbone_takes_them(architecture: str) -> None:
     detector = build(architecture, in_channels=5).eval()
     assert detector.transform.image_mean == [0.0] * 5
     with torch.no_grad():
@@ -189,12 +189,12 @@ def test_bands_are_taken_as_the_backbone_takes_them(architecture: str) -> None:
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_fewer_regions_and_proposals_are_heeded(architecture: str) -> None:
+def test_fewer_rois_and_proposals_are_heeded(architecture: str) -> None:
     detector = build(architecture, regions=6, test_proposals=9)
     seen: list[int] = []
     detector.roi_heads.box_head.register_forward_hook(lambda _, given, maps: seen.append(len(given[0])))
     images, targets = zip(
-        photograph(64, 80, [[8, 8, 56, 48]], [1]), photograph(80, 64, [[4, 20, 60, 70]], [2]), strict=True
+        labeled_image(64, 80, [[8, 8, 56, 48]], [1]), labeled_image(80, 64, [[4, 20, 60, 70]], [2]), strict=True
     )
     detector(list(images), list(targets))
     with torch.no_grad():

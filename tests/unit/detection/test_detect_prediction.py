@@ -27,14 +27,14 @@ def run(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def photographs(shapes: Path, tmp_path: Path) -> Path:
+def images(shapes: Path, tmp_path: Path) -> Path:
     """Three images in two folders, and a file that is none."""
     folder = tmp_path / "new"
     (folder / "more").mkdir(parents=True)
     shutil.copy(shapes.parent / "01.png", folder / "b.png")
     shutil.copy(shapes.parent / "02.png", folder / "more" / "c.png")
-    Image.fromarray(np.zeros((40, 70), dtype=np.uint8)).save(folder / "grey.jpg")
-    (folder / "a.jpg").write_bytes(b"no photograph")
+    Image.fromarray(np.zeros((40, 70), dtype=np.uint8)).save(folder / "gray.jpg")
+    (folder / "a.jpg").write_bytes(b"no image")
     return folder
 
 
@@ -42,16 +42,16 @@ def detect(run: Path, images: Path, out: Path, **options: Any) -> dict[str, Any]
     return predict(run, images=images, out=out, device="cpu", **{"workers": 0, **options})
 
 
-def test_the_files_fit_together(run: Path, photographs: Path, tmp_path: Path) -> None:
-    result = detect(run, photographs, tmp_path / "found" / "new.json", draw=2)
+def test_the_files_fit_together(run: Path, images: Path, tmp_path: Path) -> None:
+    result = detect(run, images, tmp_path / "found" / "new.json", draw=2)
     about = json.loads((tmp_path / "found" / "new-images.json").read_text())
     named = {entry["id"]: entry["file_name"] for entry in about["images"]}
-    assert sorted(named.values()) == ["b.png", "grey.jpg", "more/c.png"]
+    assert sorted(named.values()) == ["b.png", "gray.jpg", "more/c.png"]
     sizes = {entry["file_name"]: (entry["width"], entry["height"]) for entry in about["images"]}
-    assert sizes["grey.jpg"] == (70, 40)
+    assert sizes["gray.jpg"] == (70, 40)
     assert [entry["name"] for entry in about["categories"]] == ["disc", "square", "triangle"]
-    [told] = result["skipped"]
-    assert told.startswith("a.jpg: ")
+    [skipped] = result["skipped"]
+    assert skipped.startswith("a.jpg: ")
     found = json.loads((tmp_path / "found" / "new.json").read_text())
     assert result["objects"] == len(found) > 0
     assert {entry["image_id"] for entry in found} <= set(named)
@@ -61,8 +61,8 @@ def test_the_files_fit_together(run: Path, photographs: Path, tmp_path: Path) ->
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools itself
-def test_pycocotools_takes_them(run: Path, photographs: Path, tmp_path: Path) -> None:
-    result = detect(run, photographs, tmp_path / "new.json")
+def test_pycocotools_takes_them(run: Path, images: Path, tmp_path: Path) -> None:
+    result = detect(run, images, tmp_path / "new.json")
     coco = COCO(result["images"])
     loaded = coco.loadRes(result["results"])
     for annotation in loaded.loadAnns(loaded.getAnnIds()):
@@ -71,13 +71,13 @@ def test_pycocotools_takes_them(run: Path, photographs: Path, tmp_path: Path) ->
         assert 0.05 <= annotation["score"] <= 1
 
 
-def test_workers_and_company_change_nothing(run: Path, photographs: Path, shapes: Path, tmp_path: Path) -> None:
-    detect(run, photographs, tmp_path / "none.json")
-    detect(run / "detector.safetensors", photographs, tmp_path / "two.json", workers=2)
+def test_workers_and_company_change_nothing(run: Path, images: Path, shapes: Path, tmp_path: Path) -> None:
+    detect(run, images, tmp_path / "none.json")
+    detect(run / "detector.safetensors", images, tmp_path / "two.json", workers=2)
     assert (tmp_path / "none.json").read_bytes() == (tmp_path / "two.json").read_bytes()
     alone = tmp_path / "alone"
     alone.mkdir()
-    shutil.copy(photographs / "b.png", alone)
+    shutil.copy(images / "b.png", alone)
     detect(run, alone, tmp_path / "alone.json")
     number = {
         entry["file_name"]: entry["id"] for entry in json.loads((tmp_path / "none-images.json").read_text())["images"]
@@ -88,46 +88,46 @@ def test_workers_and_company_change_nothing(run: Path, photographs: Path, shapes
     ]
 
 
-def test_another_side_gives_other_boxes(run: Path, photographs: Path, tmp_path: Path) -> None:
-    detect(run, photographs, tmp_path / "own.json")
-    detect(run, photographs, tmp_path / "larger.json", test_short_side=64)
+def test_another_side_gives_other_boxes(run: Path, images: Path, tmp_path: Path) -> None:
+    detect(run, images, tmp_path / "own.json")
+    detect(run, images, tmp_path / "larger.json", test_short_side=64)
     assert (tmp_path / "own.json").read_text() != (tmp_path / "larger.json").read_text()
 
 
-def test_outputs_that_are_there_stay(run: Path, photographs: Path, tmp_path: Path) -> None:
+def test_outputs_that_are_there_stay(run: Path, images: Path, tmp_path: Path) -> None:
     (tmp_path / "found.png").write_text("mine")
     with pytest.raises(UserError, match=r"found\.png is already there"):
-        detect(run, photographs, tmp_path / "found.json", draw=1)
-    detect(run, photographs, tmp_path / "found.json")
+        detect(run, images, tmp_path / "found.json", draw=1)
+    detect(run, images, tmp_path / "found.json")
     assert (tmp_path / "found.png").read_text() == "mine"
     with pytest.raises(UserError, match=r"found\.json is already there: choose another name"):
-        detect(run, photographs, tmp_path / "found.json")
+        detect(run, images, tmp_path / "found.json")
 
 
-def test_mistakes(run: Path, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mistakes(run: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "found.json"
     with pytest.raises(UserError, match=r"must name a \.json file"):
-        detect(run, photographs, tmp_path / "found")
+        detect(run, images, tmp_path / "found")
     with pytest.raises(UserError, match=r"there is no .*nowhere"):
-        detect(tmp_path / "nowhere", photographs, out)
+        detect(tmp_path / "nowhere", images, out)
     for side in (0, 100_000):
         with pytest.raises(UserError, match="test_short_side must be from 32 to"):
-            detect(run, photographs, out, test_short_side=side)
+            detect(run, images, out, test_short_side=side)
     with monkeypatch.context() as patch:
         patch.setenv("WORLD_SIZE", "2")
         with pytest.raises(UserError, match="made by one process"):
-            detect(run, photographs, out)
+            detect(run, images, out)
     with pytest.raises(UserError, match="draw must be at least 0"):
-        detect(run, photographs, out, draw=-1)
+        detect(run, images, out, draw=-1)
     (tmp_path / "other.safetensors").write_bytes(b"other")
     with pytest.raises(UserError, match="is no safetensors file, or damaged"):
-        detect(tmp_path / "other.safetensors", photographs, out)
+        detect(tmp_path / "other.safetensors", images, out)
     write_tensors(tmp_path / "backbone.safetensors", {})
     with pytest.raises(UserError, match="holds no detector"):
-        detect(tmp_path / "backbone.safetensors", photographs, out)
+        detect(tmp_path / "backbone.safetensors", images, out)
     bad = tmp_path / "bad"
     bad.mkdir()
-    (bad / "a.png").write_bytes(b"no photograph")
+    (bad / "a.png").write_bytes(b"no image")
     with pytest.raises(UserError, match="none of the 1 images"):
         detect(run, bad, out)
     assert not list(tmp_path.glob("found*"))

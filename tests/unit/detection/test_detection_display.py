@@ -1,4 +1,4 @@
-"""What a fine-tuning shows: a bar that fits its terminal, and lines where there is none."""
+"""Progress of fine-tuning: a bar that fits its terminal, and lines where there is none."""
 
 from __future__ import annotations
 
@@ -67,8 +67,8 @@ def test_in_a_file_lines_come_now_and_then_and_are_whole(width: int, monkeypatch
             display.measuring(done, 75, "measuring")
             now += 2
         display.update(100, LOSSES, clock())
-    told = [line.split("  ", 1)[1] for line in target.getvalue().splitlines()]
-    assert [line.split("  ")[:2] for line in told] == [
+    lines = [line.split("  ", 1)[1] for line in target.getvalue().splitlines()]
+    assert [line.split("  ")[:2] for line in lines] == [
         ["iteration 1/100", "left 50 s"],
         ["iteration 31/100", "left 34 s"],
         ["measuring 6/75", "left 2 min 18 s"],

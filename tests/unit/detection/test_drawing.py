@@ -19,7 +19,7 @@ CLASSES = ("cat", "owl", "Ölkäfer")
 SIZE = 640  # of the longer side as it is drawn
 
 
-def grey(width: int, height: int) -> np.ndarray:
+def gray(width: int, height: int) -> np.ndarray:
     return np.full((height, width, 3), 128, dtype=np.uint8)
 
 
@@ -45,7 +45,7 @@ def extent(flags: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def test_a_box_is_drawn_where_it_is() -> None:
-    picture = draw_predictions(grey(160, 120), outputs(([40, 30, 120, 90], 2, 0.9)), CLASSES)
+    picture = draw_predictions(gray(160, 120), outputs(([40, 30, 120, 90], 2, 0.9)), CLASSES)
     title = picture.height - SIZE * 3 // 4
     assert picture.width == SIZE
     drawn = has(picture, 2)
@@ -59,16 +59,16 @@ def test_a_box_is_drawn_where_it_is() -> None:
 
 def test_results_that_score_less_are_not_drawn() -> None:
     both = outputs(([10, 10, 60, 60], 1, 0.5), ([80, 10, 150, 60], 2, 0.49))
-    assert has(draw_predictions(grey(160, 120), both, CLASSES), 1).any()
-    assert not has(draw_predictions(grey(160, 120), both, CLASSES), 2).any()
-    assert has(draw_predictions(grey(160, 120), both, CLASSES, threshold=0.4), 2).any()
+    assert has(draw_predictions(gray(160, 120), both, CLASSES), 1).any()
+    assert not has(draw_predictions(gray(160, 120), both, CLASSES), 2).any()
+    assert has(draw_predictions(gray(160, 120), both, CLASSES, threshold=0.4), 2).any()
 
 
 def test_the_best_is_on_top() -> None:
     box = [10.0, 40, 60, 100]
     for order in ([0, 1], [1, 0]):
         found = [(box, 1, 0.9), (box, 2, 0.8)]
-        picture = draw_predictions(grey(160, 120), outputs(*(found[place] for place in order)), CLASSES)
+        picture = draw_predictions(gray(160, 120), outputs(*(found[place] for place in order)), CLASSES)
         row = np.array(picture)[picture.height - SIZE * 3 // 4 + 300]
         assert (row[42] == class_color(1)).all()
 
@@ -77,7 +77,7 @@ def test_a_mask_tints_its_pixels_only() -> None:
     masks = torch.full((2, 5, 5), 0.9)
     masks[:, 4] = 0.4
     found = outputs(([50, 40, 100, 90], 1, 0.9), ([0, 0, 160, 120], 2, 0.4), masks=masks)
-    picture = np.array(draw_predictions(grey(160, 120), found, CLASSES))
+    picture = np.array(draw_predictions(gray(160, 120), found, CLASSES))
     picture = picture[-SIZE * 3 // 4 :]
     tint = 128 + 0.45 * (np.array(class_color(1)) - 128)
     assert np.abs(picture[4 * 60, 4 * 75] - tint).max() <= 1
@@ -91,7 +91,7 @@ def test_labels_stand_beside_the_detections() -> None:
     pixels[40:60, 50:90] = True
     truth = replace(labels.objects[0], segmentations=(encode_mask(pixels), encode_mask(~pixels)))
     found = outputs(([40, 30, 120, 90], 1, 0.9))
-    picture = draw_predictions(grey(160, 120), found, CLASSES, labels.objects[0], name="c/\udcff.jpg")
+    picture = draw_predictions(gray(160, 120), found, CLASSES, labels.objects[0], name="c/\udcff.jpg")
     assert picture.width == 2 * SIZE + 12
     left, right = picture.crop((0, 0, SIZE, picture.height)), picture.crop((SIZE + 12, 0, *picture.size))
     assert has(left, 2).any()
@@ -99,8 +99,8 @@ def test_labels_stand_beside_the_detections() -> None:
     assert has(right, 1).any()
     assert not has(right, 2).any()
     assert 0.2 < has(left, 3)[:, 4:-4].any(axis=0).mean() < 0.9  # dashed, as it is a crowd
-    with_masks = np.array(draw_predictions(grey(160, 120), found, CLASSES, truth))
-    changed = (with_masks != np.array(draw_predictions(grey(160, 120), found, CLASSES, labels.objects[0]))).any(axis=2)
+    with_masks = np.array(draw_predictions(gray(160, 120), found, CLASSES, truth))
+    changed = (with_masks != np.array(draw_predictions(gray(160, 120), found, CLASSES, labels.objects[0]))).any(axis=2)
     assert changed[:, :SIZE].mean() > 0.3
     assert not changed[:, SIZE + 12 :].any()
 
@@ -112,13 +112,13 @@ def test_odd_images_and_boxes_are_drawn(size: tuple[int, int]) -> None:
     speck = [width - 0.1, height - 0.1, width, height]
     found = outputs((whole, 1, 1), (speck, 3, 0.9), ([-5, -5, width + 5, height + 5], 2, 0.8))
     labels = labels_of([[[0, 0, width, 0], [0, 0, width, height]]], [[1, 2]], size=size, difficult=[[True, True]])
-    picture = draw_predictions(grey(width, height), found, CLASSES, labels.objects[0], name="x" * 300)
+    picture = draw_predictions(gray(width, height), found, CLASSES, labels.objects[0], name="x" * 300)
     assert max(picture.size) <= 2 * SIZE + 40
     assert picture.mode == "RGB"
 
 
 def test_nothing_found_leaves_the_image_as_it_is() -> None:
-    picture = np.array(draw_predictions(grey(160, 120), outputs(), CLASSES))
+    picture = np.array(draw_predictions(gray(160, 120), outputs(), CLASSES))
     assert (picture[-SIZE * 3 // 4 :] == 128).all()
     assert (picture[: -SIZE * 3 // 4] < 100).any()  # the title
 
@@ -126,9 +126,9 @@ def test_nothing_found_leaves_the_image_as_it_is() -> None:
 def test_words_of_neighbours_do_not_cover_each_other() -> None:
     box = [60.0, 40, 100, 80]
     found = [(box, label, 0.9 - 0.1 * label) for label in (1, 2, 3)]
-    picture = draw_predictions(grey(160, 120), outputs(*found), CLASSES)
+    picture = draw_predictions(gray(160, 120), outputs(*found), CLASSES)
     # Each patch of words is a field of its class's color, far more than the lines of its box.
-    alone = [has(draw_predictions(grey(160, 120), outputs(one), CLASSES), one[1]).sum() for one in found]
+    alone = [has(draw_predictions(gray(160, 120), outputs(one), CLASSES), one[1]).sum() for one in found]
     assert has(picture, 1).sum() >= 0.75 * alone[0]  # other words cover some of its lines
     patches = [has(picture, label).sum() for label in (2, 3)]
     lines = 3 * 4 * 2 * (40 + 40)
@@ -136,10 +136,10 @@ def test_words_of_neighbours_do_not_cover_each_other() -> None:
 
 
 def test_classes_differ_in_color() -> None:
-    colours = np.array([class_color(label) for label in range(1, 81)]) / 255
-    assert len({tuple(colour) for colour in colours}) == 80
-    assert min(np.abs(one - other).max() for one, other in itertools.pairwise(colours)) > 0.3
-    assert min(np.abs(one - other).max() for one, other in itertools.combinations(colours[:20], 2)) > 0.05
+    colors = np.array([class_color(label) for label in range(1, 81)]) / 255
+    assert len({tuple(color) for color in colors}) == 80
+    assert min(np.abs(one - other).max() for one, other in itertools.pairwise(colors)) > 0.3
+    assert min(np.abs(one - other).max() for one, other in itertools.combinations(colors[:20], 2)) > 0.05
 
 
 def test_a_sheet_holds_every_picture() -> None:

@@ -19,7 +19,7 @@ from manyview.detection.checkpoint import load_detector
 from manyview.detection.metrics import coco_average_precision, read_results, voc_average_precision
 from manyview.detection.schedule import learning_rate
 from manyview.errors import UserError
-from manyview.images import open_photograph
+from manyview.images import open_image
 from manyview.labels import read_annotations
 from tests.helpers.shapes import tune_tiny
 
@@ -101,7 +101,7 @@ def test_the_file_holds_the_detector_that_was_measured(shapes: Path, whole: Path
     assert description.iteration == 6
     assert not detector.training
     found = json.loads((whole / "results.json").read_text())
-    pixels = open_photograph(shapes.parent / "02.png").decode()
+    pixels = open_image(shapes.parent / "02.png").decode()
     with torch.no_grad():
         [output] = detector([torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float() / 255])
     assert output["scores"].double().tolist() == [entry["score"] for entry in found if entry["image_id"] == 3]
@@ -199,10 +199,10 @@ def test_a_run_is_not_resumed_in_another_way(shapes: Path, stopped: Path) -> Non
     other = shapes.parent.parent / "other.json"
     other.write_text(json.dumps(labels))
     count = len(labels["annotations"])
-    told = (
+    message = (
         rf'way: train\.objects was {count + 1}, now {count}; train\.fingerprint was "\w+\.\.\., now "\w+\.\.\.; resume'
     )
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         tune_tiny(shapes, stopped, resume=True, train_labels=other)
 
 

@@ -15,8 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from manyview.backbones import build_backbone, save_backbone
-from manyview.detection.loop import NonFiniteLossError
-from manyview.errors import UserError
+from manyview.errors import NonFiniteLossError, UserError
 from tests.helpers.shapes import tune_tiny
 
 
@@ -63,7 +62,7 @@ def bands(folder: Path) -> dict[str, Any]:
     [
         (lambda _: {"random_init": False}, "WEIGHTS is missing"),
         (lambda _: {"backbone": None}, "WEIGHTS is missing"),
-        (bands, r"is for images of 4 bands, but detectors are trained on RGB"),
+        (bands, r"is for images of 4 channels, but detectors are trained on RGB"),
         (lambda _: {"draw": -1}, "draw must be at least 0"),
         (lambda _: {"checkpoint_minutes": 0}, "checkpoint_minutes must be over 0"),
         (lambda folder: {"train_labels": folder / "none.json"}, r"none\.json does not exist"),
@@ -71,7 +70,7 @@ def bands(folder: Path) -> dict[str, Any]:
         (lambda _: {"backbone": "timm/resnet10t"}, "a detector needs a torchvision ResNet"),
     ],
 )
-def test_mistakes_are_told_before_any_work(
+def test_mistakes_are_reported_before_any_work(
     shapes: Path, tmp_path: Path, wrong: Callable[[Path], dict[str, Any]], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
@@ -79,7 +78,7 @@ def test_mistakes_are_told_before_any_work(
     assert not (tmp_path / "run").exists()
 
 
-def test_a_folder_of_something_else_is_told_before_labels_are_read(tmp_path: Path) -> None:
+def test_a_folder_of_something_else_is_reported_before_labels_are_read(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").touch()
     with pytest.raises(UserError, match="is not empty; choose a new folder"):
         tune_tiny(tmp_path / "none.json", tmp_path)
@@ -92,7 +91,7 @@ def test_pycocotools_is_missed_before_any_work(shapes: Path, tmp_path: Path, mon
     assert not (tmp_path / "run").exists()
 
 
-def test_images_without_objects_are_measured_but_not_learned_from(shapes: Path, tmp_path: Path) -> None:
+def test_images_without_objects_are_measured_but_not_trained_on(shapes: Path, tmp_path: Path) -> None:
     labels = json.loads(shapes.read_text())
     labels["annotations"] = [entry for entry in labels["annotations"] if entry["image_id"] > 2]
     (tmp_path / "some.json").write_text(json.dumps(labels))
@@ -103,7 +102,7 @@ def test_images_without_objects_are_measured_but_not_learned_from(shapes: Path, 
     assert all(math.isfinite(result["results"]["box"][key]) for key in ("AP", "AP50", "AP75"))
 
 
-def test_what_is_odd_about_the_labels_is_told(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_oddities_of_the_labels_are_reported(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     labels = json.loads(shapes.read_text())
     first, second, *_, last = labels["annotations"]
     first["bbox"], second["bbox"], last["category_id"] = [-5, -5, 40, 40], [3, 3, 0, 8], 9

@@ -10,12 +10,14 @@ import pytest
 from manyview.detection.schedule import (
     learning_rate,
     sampling_seed,
-    statistics_places,
+    statistics_indices,
     statistics_seed,
-    training_places,
+    training_indices,
 )
-from manyview.detection.settings import RECIPES, read_sides
+from manyview.detection.settings import RECIPES, DetectionSettings, read_sides, settle
 from manyview.errors import UserError
+from manyview.options.base import defaults
+from manyview.options.detection import FineTuneOptions
 
 
 def settled(recipe: str, **options: Any) -> DetectionSettings:
@@ -64,7 +66,7 @@ def test_sides_are_read(text: Any, sides: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "a", "64-", "128-64", []])
-def test_sides_that_are_none_are_told(text: Any) -> None:
+def test_sides_that_are_none_are_reported(text: Any) -> None:
     with pytest.raises(UserError, match=r"the short side .* cannot be read"):
         read_sides(text)
 
@@ -101,73 +103,73 @@ def shapes(count: int, first: int = 0) -> dict[int, bool]:
 def test_all_images_are_taken_once_in_each_pass_in_orders_of_their_own() -> None:
     settings = settled("voc-24k", iterations=35, batch_size=4)
     chosen = dict.fromkeys(range(100, 114), True)
-    taken = [place for batch in training_places(settings, chosen, 0) for place in batch]
+    taken = [place for batch in training_indices(settings, chosen, 0) for place in batch]
     assert len(taken) == 140
     orders = [[index for epoch, index in taken if epoch == number] for number in range(10)]
     assert all(sorted(order) == list(chosen) for order in orders)
     assert len({tuple(order) for order in orders}) == 10
     other = settled("voc-24k", iterations=35, batch_size=4, seed=1)
-    assert taken != [place for batch in training_places(other, chosen, 0) for place in batch]
+    assert taken != [place for batch in training_indices(other, chosen, 0) for place in batch]
 
 
 def test_a_batch_is_of_one_orientation_and_none_is_left_behind() -> None:
     settings = settled("voc-24k", iterations=300, batch_size=4)
-    photographs = shapes(15)
-    batches = list(training_places(settings, photographs, 0))
-    assert all(len({photographs[index] for _, index in batch}) == 1 for batch in batches)
+    images = shapes(15)
+    batches = list(training_indices(settings, images, 0))
+    assert all(len({images[index] for _, index in batch}) == 1 for batch in batches)
     taken = [place for batch in batches for place in batch]
     assert len(set(taken)) == len(taken) == 1200
-    for kind in (True, False):
-        of_kind = [place for place in taken if photographs[place[1]] == kind]
+    for wide in (True, False):
+        of_shape = [place for place in taken if images[place[1]] == wide]
         # In passes, one after the other, each whole: only the batch that the run did not come to lacks some.
-        assert [epoch for epoch, _ in of_kind] == sorted(epoch for epoch, _ in of_kind)
-        size = sum(shape == kind for shape in photographs.values())
-        for start in range(0, len(of_kind) - size, size):
-            assert len(set(of_kind[start : start + size])) == size
-            assert len({epoch for epoch, _ in of_kind[start : start + size]}) == 1
-    assert sum(photographs[index] for _, index in taken) / len(taken) == pytest.approx(2 / 3, abs=4 / 1200)
+        assert [epoch for epoch, _ in of_shape] == sorted(epoch for epoch, _ in of_shape)
+        size = sum(shape == wide for shape in images.values())
+        for start in range(0, len(of_shape) - size, size):
+            assert len(set(of_shape[start : start + size])) == size
+            assert len({epoch for epoch, _ in of_shape[start : start + size]}) == 1
+    assert sum(images[index] for _, index in taken) / len(taken) == pytest.approx(2 / 3, abs=4 / 1200)
 
 
 def test_too_few_of_one_orientation_are_mixed_with_the_others() -> None:
-    """A batch of one kind would hold the same image several times."""
+    """A batch of one orientation would hold the same image several times."""
     settings = settled("voc-24k", iterations=100, batch_size=4, precise_batches=9)
-    photographs = {index: index > 0 for index in range(8)}
-    batches = list(training_places(settings, photographs, 0))
+    images = {index: index > 0 for index in range(8)}
+    batches = list(training_indices(settings, images, 0))
     assert all(len({index for _, index in batch}) == 4 for batch in batches)
     assert sum(index == 0 for batch in batches for _, index in batch) == 50
-    measured = statistics_places(settings, photographs, 5)
+    measured = statistics_indices(settings, images, 5)
     assert sorted(index for batch in measured for _, index in batch) == list(range(8))
 
 
 def test_a_later_start_and_several_processes_change_nothing() -> None:
     settings = settled("voc-24k", iterations=20, batch_size=4)
-    whole = list(training_places(settings, shapes(7), 0))
-    assert list(training_places(settings, shapes(7), 11)) == whole[11:]
-    parts = [list(training_places(settings, shapes(7), 0, rank, 2)) for rank in range(2)]
+    whole = list(training_indices(settings, shapes(7), 0))
+    assert list(training_indices(settings, shapes(7), 11)) == whole[11:]
+    parts = [list(training_indices(settings, shapes(7), 0, rank, 2)) for rank in range(2)]
     assert [first + second for first, second in zip(*parts, strict=True)] == whole
 
 
 def test_statistics_are_measured_on_whole_batches_of_different_images() -> None:
     settings = settled("voc-24k", batch_size=4, precise_batches=3)
-    photographs = shapes(19, first=50)
-    batches = statistics_places(settings, photographs, 500)
+    images = shapes(19, first=50)
+    batches = statistics_indices(settings, images, 500)
     taken = [index for batch in batches for _, index in batch]
     assert [len(batch) for batch in batches] == [4, 4, 4]
-    assert all(len({photographs[index] for _, index in batch}) == 1 for batch in batches)
+    assert all(len({images[index] for _, index in batch}) == 1 for batch in batches)
     assert len(set(taken)) == 12
-    assert set(taken) <= set(photographs)
-    assert batches != statistics_places(settings, photographs, 600)
-    parts = [statistics_places(settings, photographs, 500, rank, 2) for rank in range(2)]
+    assert set(taken) <= set(images)
+    assert batches != statistics_indices(settings, images, 600)
+    parts = [statistics_indices(settings, images, 500, rank, 2) for rank in range(2)]
     assert [first + second for first, second in zip(*parts, strict=True)] == batches
 
 
 def test_statistics_of_few_images() -> None:
     settings = settled("voc-24k", batch_size=4)
-    assert len(statistics_places(settings, shapes(19), 5)) == 4  # of 12 wide and 7 high
-    [batch] = statistics_places(settings, shapes(3), 5)
+    assert len(statistics_indices(settings, shapes(19), 5)) == 4  # of 12 wide and 7 high
+    [batch] = statistics_indices(settings, shapes(3), 5)
     assert {index for _, index in batch} == {0, 1, 2}
     assert len(batch) == 4
-    assert statistics_places(settled("voc-24k", precise_batches=0), shapes(19), 5) == []
+    assert statistics_indices(settled("voc-24k", precise_batches=0), shapes(19), 5) == []
 
 
 def test_no_two_draws_share_a_seed() -> None:

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from manyview.backbones import Backbone
 from manyview.errors import UserError
 from manyview.export import FORMATS, export_backbone
-from manyview.export.base import Format
+from manyview.export.base import ExportFormat
 from manyview.export.detectron2 import require_arrival
 from manyview.export.resnet_layouts import detectron2_layout
 
@@ -55,7 +55,7 @@ def rewrite(path: Path, change: Change) -> None:
         torch.save(content, path)
 
 
-def damaged(form: Format, change: Change) -> Format:
+def damaged(form: ExportFormat, change: Change) -> ExportFormat:
     """The same format with a fault in the writer alone: what is written changes on the disk."""
 
     class Damaged(type(form)):  # type: ignore[misc]
@@ -110,7 +110,7 @@ def test_a_fault_in_the_writer(
 ) -> None:
     monkeypatch.setitem(FORMATS, to, damaged(FORMATS[to], fault))
     left = 118 if fault is swap else 119
-    with pytest.raises(UserError, match=rf"did not come back whole.*only {left} of 120 weights match: {FAULTS[fault]}"):
+    with pytest.raises(UserError, match=rf"differs when read back.*only {left} of 120 weights match: {FAULTS[fault]}"):
         export_backbone(network("resnet18"), to=to, out=folder / OUT[to])
     assert list(folder.iterdir()) == []
 
@@ -145,7 +145,7 @@ def test_a_compiled_network_of_other_weights(
 
     monkeypatch.setitem(FORMATS, to, Other())
     reason = "the feature maps differ by up to" if to == "onnx" else "1 of other values"
-    with pytest.raises(UserError, match=f"did not come back whole.*{reason}"):
+    with pytest.raises(UserError, match=f"differs when read back.*{reason}"):
         export_backbone(small, to=to, out=folder / out)
     assert list(folder.iterdir()) == []
 

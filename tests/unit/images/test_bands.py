@@ -76,11 +76,11 @@ def picture(values: np.ndarray | Image.Image, format: str, **options: Any) -> by
     return stream.getvalue()
 
 
-def deep_png(values: np.ndarray, colour: int) -> bytes:
+def deep_png(values: np.ndarray, color: int) -> bytes:
     """A PNG of 16 bits written from its specification."""
     height, width = values.shape[:2]
     rows = b"".join(b"\0" + row.tobytes() for row in values.astype(">u2"))
-    header = struct.pack(">IIBBBBB", width, height, 16, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, 16, color, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
@@ -229,10 +229,10 @@ def test_black_and_white_become_0_and_255() -> None:
         (picture(SHALLOW[..., :3], "PNG"), SHALLOW[..., :3]),
         (picture(SHALLOW[..., :3], "BMP"), SHALLOW[..., :3]),
         (picture(SHALLOW[..., :4], "PNG"), SHALLOW[..., :4]),
-        (deep_png(DEEP[..., :3], colour=2), DEEP[..., :3]),
-        (deep_png(DEEP[..., :4], colour=6), DEEP[..., :4]),
+        (deep_png(DEEP[..., :3], color=2), DEEP[..., :3]),
+        (deep_png(DEEP[..., :4], color=6), DEEP[..., :4]),
     ],
-    ids=["grey", "gray 16", "gray TIFF 16", "gray, alpha", "RGB", "BMP", "RGBA", "RGB 16", "RGBA 16"],
+    ids=["gray", "gray 16", "gray TIFF 16", "gray, alpha", "RGB", "BMP", "RGBA", "RGB 16", "RGBA 16"],
 )
 def test_pictures_with_just_so_many_bands(encoded: bytes, expected: np.ndarray) -> None:
     assert_same(decode_bands(encoded, expected.shape[2]), expected)
@@ -266,8 +266,8 @@ def test_palette_is_three_bands() -> None:
         (written(DEEP.astype(np.int16), photometric="minisblack", planarconfig="contig"),
          "values of type int16, whose white is unknown"),
         (picture(SHALLOW[..., :3], "JPEG"), "3 bands instead of 5"),
-        (picture(Image.new("CMYK", (8, 6)), "JPEG"), "colors of the kind CMYK, which are no bands"),
-        (picture(Image.new("LAB", (8, 6)), "TIFF"), "colors of the kind LAB, which are no bands"),
+        (picture(Image.new("CMYK", (8, 6)), "JPEG"), "the color model CMYK, whose channels are no bands"),
+        (picture(Image.new("LAB", (8, 6)), "TIFF"), "the color model LAB, whose channels are no bands"),
     ],
 )  # fmt: skip
 def test_what_is_no_such_image_says_why(encoded: bytes, words: str) -> None:

@@ -28,12 +28,12 @@ def encode(pixels: np.ndarray | Image.Image, format: str, **options: Any) -> byt
     return stream.getvalue()
 
 
-def png(values: np.ndarray, colour: int, bits: int, size: tuple[int, int] | None = None) -> bytes:
+def png(values: np.ndarray, color: int, bits: int, size: tuple[int, int] | None = None) -> bytes:
     """A PNG written from its specification, for what Pillow cannot write; ``size`` may lie about the pixels."""
     height, width = values.shape[:2]
     rows = values.astype(">u2" if bits == 16 else "u1")
     data = b"".join(b"\0" + row.tobytes() for row in rows)
-    header = struct.pack(">IIBBBBB", *(size or (width, height)), bits, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", *(size or (width, height)), bits, color, 0, 0, 0)
     chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(data)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
@@ -53,7 +53,7 @@ def tiff(
     return head + data + struct.pack(f"{order}H", len(entries)) + ifd + bytes(4)
 
 
-def grey(values: np.ndarray) -> np.ndarray:
+def gray(values: np.ndarray) -> np.ndarray:
     return np.repeat(values[..., None], 3, axis=2)
 
 
@@ -94,12 +94,12 @@ def test_content_decides_not_the_extension(tmp_path: Path) -> None:
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "TIFF"])
 def test_gray_fills_three_channels(format: str) -> None:
     level = np.full((16, 16), 77, dtype=np.uint8)
-    np.testing.assert_array_equal(decode_image(encode(level, format)), grey(level))
+    np.testing.assert_array_equal(decode_image(encode(level, format)), gray(level))
 
 
 def test_one_bit_becomes_black_and_white() -> None:
     bits = RNG.random((9, 13)) < 0.5
-    np.testing.assert_array_equal(decode_image(encode(bits, "PNG")), grey(bits * np.uint8(255)))
+    np.testing.assert_array_equal(decode_image(encode(bits, "PNG")), gray(bits * np.uint8(255)))
 
 
 @pytest.mark.parametrize("format", ["PNG", "GIF", "BMP", "TIFF"])
@@ -111,15 +111,15 @@ def test_palette_is_looked_up(format: str) -> None:
 
 
 def test_first_frame_of_an_animation() -> None:
-    frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "blue")]
+    frames = [Image.new("RGB", (8, 6), color) for color in ("red", "blue")]
     for format, options in (("GIF", {}), ("WEBP", {"lossless": True}), ("TIFF", {}), ("PNG", {})):
         decoded = decode_image(encode(frames[0], format, save_all=True, append_images=frames[1:], **options))
         assert (decoded == (255, 0, 0)).all(), format
 
 
-def over_white(colour: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+def over_white(color: np.ndarray, alpha: np.ndarray) -> np.ndarray:
     share = alpha[..., None].astype(np.float64) / 255
-    return share * colour + (1 - share) * 255
+    return share * color + (1 - share) * 255
 
 
 @pytest.mark.parametrize("format", ["PNG", "TIFF", "WEBP"])
@@ -132,7 +132,7 @@ def test_alpha_is_laid_over_white(format: str) -> None:
 def test_gray_alpha_and_transparent_palette_are_laid_over_white() -> None:
     pixels = RNG.integers(0, 256, (20, 30, 2), dtype=np.uint8)
     decoded = decode_image(encode(Image.fromarray(pixels, "LA"), "PNG"))
-    assert np.abs(decoded - over_white(grey(pixels[..., 0]), pixels[..., 1])).max() <= 1
+    assert np.abs(decoded - over_white(gray(pixels[..., 0]), pixels[..., 1])).max() <= 1
     for format in ("PNG", "GIF"):
         indices = np.array([[0, 1], [1, 0]], dtype=np.uint8)
         image = Image.fromarray(indices)
@@ -169,8 +169,8 @@ def test_cmyk_tiff_is_not_inverted() -> None:
 def test_16_bit_gray_is_scaled_not_clipped() -> None:
     values = np.arange(0, 65536, 7, dtype=np.uint16)[: 90 * 100].reshape(90, 100)
     values[0, :3] = 0, 65535, 256
-    expected = grey(np.round(values / 257.0).astype(np.uint8))
-    np.testing.assert_array_equal(decode_image(png(values, colour=0, bits=16)), expected)
+    expected = gray(np.round(values / 257.0).astype(np.uint8))
+    np.testing.assert_array_equal(decode_image(png(values, color=0, bits=16)), expected)
     for order, dtype in (("<", "<u2"), (">", ">u2")):
         data = tiff(values.astype(dtype).tobytes(), (100, 90), 16, order=order)
         np.testing.assert_array_equal(decode_image(data), expected)
@@ -178,25 +178,25 @@ def test_16_bit_gray_is_scaled_not_clipped() -> None:
 
 def test_16_bit_color_is_scaled_within_one_level() -> None:
     values = RNG.integers(0, 65536, (20, 30, 3), dtype=np.uint16)
-    assert np.abs(decode_image(png(values, colour=2, bits=16)) - values / 257.0).max() <= 1
+    assert np.abs(decode_image(png(values, color=2, bits=16)) - values / 257.0).max() <= 1
     opaque = np.dstack([values, np.full((20, 30), 65535, dtype=np.uint16)])
-    assert np.abs(decode_image(png(opaque, colour=6, bits=16)) - values / 257.0).max() <= 1
+    assert np.abs(decode_image(png(opaque, color=6, bits=16)) - values / 257.0).max() <= 1
 
 
 def test_12_bit_and_white_is_zero_tiffs() -> None:
     values = RNG.integers(0, 4096, (6, 8), dtype=np.uint16)
     pairs = values.reshape(-1, 2).astype(np.uint32)
     packed = b"".join(int(a << 12 | b).to_bytes(3, "big") for a, b in pairs)
-    expected = grey(np.round(values / 4095.0 * 255).astype(np.uint8))
+    expected = gray(np.round(values / 4095.0 * 255).astype(np.uint8))
     np.testing.assert_array_equal(decode_image(tiff(packed, (8, 6), 12)), expected)
     wide = RNG.integers(0, 65536, (6, 8), dtype=np.uint16)
-    expected = grey(np.round((65535 - wide) / 257.0).astype(np.uint8))
+    expected = gray(np.round((65535 - wide) / 257.0).astype(np.uint8))
     np.testing.assert_array_equal(decode_image(tiff(wide.tobytes(), (8, 6), 16, photometric=0)), expected)
 
 
 def test_floating_point_gray() -> None:
     shares = RNG.random((6, 8), dtype=np.float32)
-    expected = grey(np.round(shares * 255.0).astype(np.uint8))
+    expected = gray(np.round(shares * 255.0).astype(np.uint8))
     np.testing.assert_array_equal(decode_image(encode(shares, "TIFF")), expected)
     np.testing.assert_array_equal(decode_image(encode(np.round(shares * 255), "TIFF")), expected)
     for bad in (-0.5, 300.0, np.nan):
@@ -206,7 +206,7 @@ def test_floating_point_gray() -> None:
 
 def test_32_bit_integers_count_as_16_bit() -> None:
     values = RNG.integers(0, 65536, (6, 8), dtype=np.int32)
-    expected = grey(np.round(values / 257.0).astype(np.uint8))
+    expected = gray(np.round(values / 257.0).astype(np.uint8))
     np.testing.assert_array_equal(decode_image(encode(values, "TIFF")), expected)
     assert "white is unknown" in reason(encode(values * 70000, "TIFF"))
 
@@ -282,7 +282,7 @@ def test_what_is_no_image(tmp_path: Path) -> None:
 
 
 def test_bomb_is_refused_from_its_header() -> None:
-    bomb = png(np.zeros((1, 1)), colour=2, bits=8, size=(30000, 30000))
+    bomb = png(np.zeros((1, 1)), color=2, bits=8, size=(30000, 30000))
     assert reason(bomb) == "too large: 30000 x 30000 pixels"
     assert reason(encode(NOISE, "PNG"), max_pixels=449) == "too large: 25 x 18 pixels"
     assert decode_image(encode(NOISE, "PNG"), max_pixels=450).shape == (18, 25, 3)

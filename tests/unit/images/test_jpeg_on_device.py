@@ -63,11 +63,11 @@ def other_files() -> dict[str, bytes]:
         "without its last byte": whole[:-1],
         "followed by something": whole + b"more",
         "PNG": png.getvalue(),
-        "grey": jpeg(picture().convert("L")),
+        "gray": jpeg(picture().convert("L")),
         "CMYK": jpeg(picture().convert("CMYK")),
         "stored as RGB": jpeg(keep_rgb=True),
         "damaged header": whole[:6] + b"\xff\xff" * 20 + b"\xff\xd9",
-        "text": b"not a photograph\n" * 20,
+        "text": b"not an image\n" * 20,
         "nothing": b"",
     }
 

@@ -28,10 +28,10 @@ def encode(pixels: np.ndarray, format: str, mode: str = "RGB", **options: Any) -
 def test_the_size_is_known_before_decoding(format: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    photograph = open_image(encode(SMOOTH[:, :43], format, exif=exif))
-    size = (photograph.height, photograph.width)
+    opened = open_image(encode(SMOOTH[:, :43], format, exif=exif))
+    size = (opened.height, opened.width)
     assert size == ((60, 43) if orientation <= 4 else (43, 60))
-    assert photograph.decode().shape[:2] == size
+    assert opened.decode().shape[:2] == size
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
@@ -61,9 +61,9 @@ def test_plain_jpegs_do_not_go_through_pillow(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
 def test_a_jpeg_decoded_smaller_is_the_mean_of_its_pixels(mode: str, shrink: int) -> None:
     whole = np.kron(SMOOTH, np.ones((4, 4, 1), dtype=np.uint8))  # 240 x 320
-    photograph = open_image(encode(whole, "JPEG", mode, quality=95))
-    assert (photograph.width, photograph.height) == (320, 240)
-    decoded = photograph.decode(shrink)
+    opened = open_image(encode(whole, "JPEG", mode, quality=95))
+    assert (opened.width, opened.height) == (320, 240)
+    decoded = opened.decode(shrink)
     assert decoded.shape == (240 // shrink, 320 // shrink, 3)
     expected = decode_image(encode(whole, "JPEG", mode, quality=95)).astype(float)
     expected = expected.reshape(240 // shrink, shrink, 320 // shrink, shrink, 3).mean(axis=(1, 3))
@@ -76,9 +76,9 @@ def test_odd_sides_are_rounded_up(mode: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     for shrink in (2, 4, 8):
-        photograph = open_image(encode(SMOOTH[:57, :75], "JPEG", mode, exif=exif))
+        opened = open_image(encode(SMOOTH[:57, :75], "JPEG", mode, exif=exif))
         down, across = -(-57 // shrink), -(-75 // shrink)
-        assert photograph.decode(shrink).shape == ((across, down, 3) if orientation == 6 else (down, across, 3))
+        assert opened.decode(shrink).shape == ((across, down, 3) if orientation == 6 else (down, across, 3))
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L"])
@@ -107,10 +107,10 @@ def test_a_huge_image_takes_bounded_memory(format: str, times: float, tmp_path: 
 def test_a_jpeg_cut_off_is_refused_at_every_size(mode: str, shrink: int) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
     data = encode(noise, "JPEG", mode)
-    photograph = open_image(data[: len(data) // 2])
-    assert photograph.width == 200
+    opened = open_image(data[: len(data) // 2])
+    assert opened.width == 200
     with pytest.raises(UnreadableImage, match="truncated"):
-        photograph.decode(shrink)
+        opened.decode(shrink)
 
 
 def test_remarks_of_the_decoder_refuse_no_sound_image() -> None:

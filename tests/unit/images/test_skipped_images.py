@@ -47,7 +47,7 @@ def test_they_are_listed_as_they_are_found_and_count_once(files: ImageFiles, tmp
     with pytest.raises(
         UserError,
         match=r"3 of 8 images cannot be read, 37\.5%, above the limit of 25%: 0\.jpg \(empty file\), 2\.jpg .*; "
-        r"those found so far are listed in .*a\.csv; remove or mend them, or raise data\.limit",
+        r"those found so far are listed in .*a\.csv; remove or repair them, or raise data\.limit",
     ):
         again.add([(0, "empty file")])
     assert len(read_skipped(tmp_path / "a.csv")) == 3

@@ -44,7 +44,7 @@ def test_mean_and_deviation_of_all_pixels(folder: Path) -> None:
     mean, std = expected(list(range(12)))
     np.testing.assert_allclose(measured.mean, mean, rtol=1e-9)
     np.testing.assert_allclose(measured.std, std, rtol=1e-9)
-    assert measured.photographs == 12
+    assert measured.images == 12
 
 
 def test_8_bits_and_16_bits_are_shares_of_their_own_white(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_unreadable_images_are_left_out(folder: Path, tmp_path: Path) -> None:
 
     measured = measure_bands(listed(tmp_path), 3, seed=0)
 
-    assert measured.photographs == 3
+    assert measured.images == 3
     np.testing.assert_allclose(measured.mean, expected([0, 1, 2])[0], rtol=1e-9)
 
 
@@ -143,9 +143,9 @@ def test_larger_images_than_allowed_are_left_out(folder: Path) -> None:
         measure_bands(listed(folder), 3, seed=0, max_pixels=599)
 
 
-def test_progress_is_told(folder: Path) -> None:
-    told: list[tuple[int, int]] = []
+def test_progress_is_reported(folder: Path) -> None:
+    reported: list[tuple[int, int]] = []
 
-    measure_bands(listed(folder), 3, seed=0, sample=4, progress=lambda done, total: told.append((done, total)))
+    measure_bands(listed(folder), 3, seed=0, sample=4, progress=lambda done, total: reported.append((done, total)))
 
-    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert reported == [(1, 4), (2, 4), (3, 4), (4, 4)]

@@ -1,4 +1,4 @@
-"""Objects from COCO files: as they stand there, cut to their images, and every mistake told."""
+"""Objects from COCO files: as they stand there, cut to their images, and every mistake reported."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ COCO: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_images(tmp_path_factory.mktemp("photographs"))
+    return write_images(tmp_path_factory.mktemp("images"))
 
 
 def read(folder: Path, content: Any, images: Path, **how: Any) -> DetectionLabels:
@@ -63,7 +63,7 @@ def test_objects_are_read_as_the_file_has_them(tmp_path: Path, images: Path) -> 
     assert not labels.has_masks
 
 
-def test_what_is_cut_or_cannot_be_learned_from_is_noted(tmp_path: Path, images: Path) -> None:
+def test_what_is_cut_or_cannot_be_trained_on_is_noted(tmp_path: Path, images: Path) -> None:
     notes = read(tmp_path, COCO, images).notes
     assert notes == (
         "cut to the image for training: the box of annotation 13 in c/d.png",
@@ -73,7 +73,7 @@ def test_what_is_cut_or_cannot_be_learned_from_is_noted(tmp_path: Path, images: 
     assert len(read(tmp_path, rounding, images).notes) == 1
 
 
-def test_images_without_objects_to_learn_from_can_be_left_out(tmp_path: Path, images: Path) -> None:
+def test_images_without_objects_to_train_on_can_be_left_out(tmp_path: Path, images: Path) -> None:
     crowds_only = changed(COCO, ["annotations", 0, "iscrowd"], 1)
     assert read(tmp_path, crowds_only, images).occupied() == (0,)
 
@@ -100,7 +100,7 @@ PROBLEMS = [
     (["annotations", 0, "bbox"], "1 2 3 4", r"\(its bbox is '1 2 3 4'\)\): .* bbox: left, top, width, height\); --", 4),
     (["annotations", 0, "bbox"], [1, 2, 3, "4 px"], "could not convert string to float: '4 px'", 4),
     (["annotations", 0, "bbox"], [1, 2, float("nan"), 4], r"annotation 0 in a.jpg has the box \[1, 2, nan, 4\]", 4),
-    (["annotations", 0, "bbox"], [1, 2, -3, 4], "which is none", 4),
+    (["annotations", 0, "bbox"], [1, 2, -3, 4], "which is not valid", 4),
     (["annotations", 0, "bbox"], [20, 2, 3, 4], "lies outside of its 20 x 11 pixels", 4),
     (["annotations", 0, "bbox"], [1, -4, 3, 4], "lies outside of its 20 x 11 pixels", 4),
     (["annotations", 0, "area"], -1, "has the area -1", 4),
@@ -179,7 +179,7 @@ def test_a_header_behind_much_else_is_found(tmp_path: Path) -> None:
 
 
 def test_an_unreadable_image_is_a_problem(tmp_path: Path) -> None:
-    (tmp_path / "a.jpg").write_bytes(b"no photograph")
+    (tmp_path / "a.jpg").write_bytes(b"no image")
     content = {**COCO, "images": [{"id": 3, "file_name": "a.jpg"}], "annotations": []}
     with pytest.raises(UserError, match=r"a.jpg, which cannot be read \(not an image of a known format\)"):
         read(tmp_path, content, tmp_path)

@@ -74,7 +74,7 @@ def test_every_form_in_a_file_is_as_pycocotools_has_it(tmp_path: Path) -> None:
         ],
     }
     file = write_json(tmp_path / "masks.json", content)
-    labels = read_annotations(file, write_images(tmp_path / "photographs"), masks=True)
+    labels = read_annotations(file, write_images(tmp_path / "images"), masks=True)
     assert labels.has_masks
     objects = labels.objects[0]
     coco = COCO(str(file))
@@ -87,7 +87,7 @@ def test_every_form_in_a_file_is_as_pycocotools_has_it(tmp_path: Path) -> None:
     assert not boxes.has_masks
     assert (boxes.names, boxes.objects[0].area.tolist()) == (labels.names, objects.area.tolist())
     changed = write_json(tmp_path / "changed.json", {**content, "annotations": content["annotations"][1:]})
-    assert read_annotations(changed, tmp_path / "photographs", masks=True).fingerprint() != labels.fingerprint()
+    assert read_annotations(changed, tmp_path / "images", masks=True).fingerprint() != labels.fingerprint()
 
 
 def test_a_polygon_covers_the_pixels_inside_of_it() -> None:
@@ -104,10 +104,10 @@ def test_a_polygon_covers_the_pixels_inside_of_it() -> None:
         ({"counts": [3]}, "neither polygons nor run lengths"),
         ([], "no polygon of at least three corners"),
         ([[1, 1, 3, 3]], "no polygon of at least three corners"),
-        ([1, 1, 3, 3, 5, 1], "no list of x and y"),
-        ([[1, 1, 3, 3, 5]], "no list of x and y"),
-        ([[1, 1, 3, 3, 5, "a"]], "no number"),
-        ([[1, 1, 3, 3, 5, float("inf")]], "no number"),
+        ([1, 1, 3, 3, 5, 1], "not a list of x and y"),
+        ([[1, 1, 3, 3, 5]], "not a list of x and y"),
+        ([[1, 1, 3, 3, 5, "a"]], "not a number"),
+        ([[1, 1, 3, 3, 5, float("inf")]], "not a number"),
         ([[0, 0, 1e12, 1, 2, 2]], "reaches far beyond its image"),
         ({"size": [4, 5], "counts": [20]}, r"height and width \[4, 5\], where the image has \[5, 4\]"),
         ({"size": [5, 4], "counts": [3, 4]}, "do not add up to 4 x 5 pixels"),
@@ -116,11 +116,11 @@ def test_a_polygon_covers_the_pixels_inside_of_it() -> None:
         ({"size": [5, 4], "counts": ""}, "do not add up"),
         ({"size": [5, 4], "counts": "11"}, "do not add up"),
         ({"size": [5, 4], "counts": "d"}, "break off"),
-        ({"size": [5, 4], "counts": "é"}, "compressed run lengths that are none"),
-        ({"size": [5, 4], "counts": 20}, "compressed run lengths that are none"),
+        ({"size": [5, 4], "counts": "é"}, "compressed run lengths that are not valid"),
+        ({"size": [5, 4], "counts": 20}, "compressed run lengths that are not valid"),
     ],
 )
-def test_what_is_no_mask_is_told_before_pycocotools_reads_it(form: Any, message: str) -> None:
+def test_what_is_not_a_mask_is_reported_before_pycocotools_reads_it(form: Any, message: str) -> None:
     with pytest.raises(Malformed, match=message):
         to_rle(form, 4, 5)
 
@@ -132,10 +132,10 @@ def test_a_wanted_mask_must_be_there(tmp_path: Path) -> None:
         "images": [{"id": 3, "file_name": "c/d.png"}],
         "annotations": [annotation],
     }
-    images = write_images(tmp_path / "photographs")
+    images = write_images(tmp_path / "images")
     assert not read_annotations(write_json(tmp_path / "a.json", content), images).has_masks
-    told = r"number 1 of its annotations lacks 'segmentation'\): .* without --masks boxes alone are learned"
-    with pytest.raises(UserError, match=told):
+    expected = r"number 1 of its annotations lacks 'segmentation'\): .* without --masks boxes alone are used"
+    with pytest.raises(UserError, match=expected):
         read_annotations(tmp_path / "a.json", images, masks=True)
     annotation["segmentation"] = {"size": [30, 40], "counts": [1200]}
     with pytest.raises(UserError, match=r"annotation 5 in c/d.png has a mask of height and width \[30, 40\]"):

@@ -1,4 +1,4 @@
-"""Objects from Pascal VOC's annotations: corners that include their pixels, difficult flags, and every mistake told."""
+"""Objects from Pascal VOC annotations: inclusive corners, difficult flags, and every mistake reported."""
 
 from __future__ import annotations
 
@@ -89,9 +89,13 @@ def test_the_same_objects_from_coco_give_the_same_boxes(voc: Path) -> None:
         ('<!DOCTYPE a [<!ENTITY b "c">]><annotation/>', "DOCTYPE", 2),
         (xml(OWL, size=(20, 12)), "gives a.jpg 20 x 12 pixels, but the image has 20 x 11", 2),
         (xml(OWL).replace("<annotation>", "<annotation><size><width>x</width></size>"), "has the size x x 0", 2),
-        (xml(("owl", "5", "3", "4", "5", "0")), "object 1 of a.xml reaches from 5, 3 to 4, 5, which is no box", 2),
+        (
+            xml(("owl", "5", "3", "4", "5", "0")),
+            "object 1 of a.xml reaches from 5, 3 to 4, 5, which is not a valid box",
+            2,
+        ),
         (xml(("owl", "", "3", "4", "5", "0")), "object 1 of a.xml has no number for xmin", 2),
-        (xml(("owl", "1", "3", "nan", "5", "0")), "which is no box", 2),
+        (xml(("owl", "1", "3", "nan", "5", "0")), "which is not a valid box", 2),
         (xml(("", "1", "3", "4", "5", "0")), "object 1 of a.xml has no name", 2),
         (xml(("owl", "1", "3", "4", "5", "no")), "object 1 of a.xml is difficult 'no'", 2),
         (xml(("owl", "21", "3", "24", "5", "0"), OWL), "object 1 in a.jpg has the box .* outside of its 20 x 11", 3),
@@ -115,7 +119,7 @@ def test_problems_are_refused_in_one_line_or_skipped(voc: Path, content: str, me
         ("b\nb", "line 2 names b.png again, as line 1 does"),
     ],
 )
-def test_problems_of_a_list_are_told(voc: Path, line: str, message: str) -> None:
+def test_problems_of_a_list_are_reported(voc: Path, line: str, message: str) -> None:
     file = write_json(voc / "ImageSets/Main/odd.txt", line)
     with pytest.raises(UserError, match=message):
         read_annotations(file, voc / "JPEGImages", classes=["owl"])

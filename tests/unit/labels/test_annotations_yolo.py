@@ -1,4 +1,4 @@
-"""Objects from YOLO's text files: shares become pixels, outlines boxes and masks, and every mistake is told."""
+"""Objects from YOLO's text files: shares become pixels, outlines boxes and masks, and every mistake is reported."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Thing = tuple[int, list[float]]
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_images(tmp_path_factory.mktemp("photographs"), SIZES)
+    return write_images(tmp_path_factory.mktemp("images"), SIZES)
 
 
 def scenes(*, outlines: bool) -> dict[str, list[Thing]]:
@@ -163,7 +163,7 @@ PROBLEMS = [
     ("0 32 16 8 8", "has 32, which is not from 0 to 1"),
     ("0 .5 1.02 .1 .1", "has 1.02, which is not from 0 to 1"),
     ("0 .5 .5 -.1 .1", "has -0.1, which is not from 0 to 1"),
-    ("0 .5 .5 -.001 .1", r"in a\.jpg has the box \[.*\], which is none"),
+    ("0 .5 .5 -.001 .1", r"in a\.jpg has the box \[.*\], which is not valid"),
     ("0 .5 .5 .1 .1 .9", "has 5 numbers, where a box has 4 and an outline two for each corner"),
     ("0 .1 .1 .2 .1 .2 .2 .3", "has 7 numbers"),
     ("0 .1 .1 .2 .1 .2 -.2", "has -0.2, which is not from 0 to 1"),
@@ -178,8 +178,8 @@ def test_bad_lines_are_refused_in_one_line_or_skipped(tmp_path: Path, images: Pa
     assert "\n" not in str(refusal.value)
     labels = read_annotations(folder, images, problems="skip")
     assert [objects.labels.tolist() for objects in labels.objects] == [[1, 3], [2]]
-    [told] = labels.skipped
-    assert told.startswith("line 2 of a.txt ")
+    [sentence] = labels.skipped
+    assert sentence.startswith("line 2 of a.txt ")
 
 
 def test_what_rounding_brings_over_the_edge_is_cut(tmp_path: Path, images: Path) -> None:
@@ -205,7 +205,7 @@ def test_classes_of_the_training_labels_keep_their_order(tmp_path: Path, images:
         read_annotations(folder, images, classes=["ant", "cat", "wolf"])
 
 
-def test_images_are_found_by_name_or_told(tmp_path: Path) -> None:
+def test_images_are_found_by_name_or_reported(tmp_path: Path) -> None:
     images = write_images(tmp_path / "images", {"a.jpg": (64, 32), "c/d.png": (64, 32)})
     folder = one(tmp_path, f"0 {BOX}\n")
     (folder / "e.txt").write_text(f"0 {BOX}\n")
@@ -216,7 +216,7 @@ def test_images_are_found_by_name_or_told(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"e\.txt may belong to any of e\.jpg, e\.png"):
         read_annotations(folder, images)
     (images / "e.png").unlink()
-    (images / "e.jpg").write_bytes(b"no photograph")
+    (images / "e.jpg").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"e\.txt names e\.jpg, which cannot be read"):
         read_annotations(folder, images)
     (folder / "e.txt").write_bytes(b"\xff\xfe0")

@@ -1,4 +1,4 @@
-"""Boxes from COCO files: as they stand there, cut to their images, and every mistake told."""
+"""Boxes from COCO files: as they stand there, cut to their images, and every mistake reported."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_sizes_that_nobody_knows(tmp_path: Path) -> None:
     [
         (["images"], None, "lacks 'images'"),
         (["annotations"], None, "lacks 'annotations'"),
-        (["annotations"], 3, "has annotations that are no list"),
+        (["annotations"], 3, "has annotations that are not a list"),
         (["annotations", 0], [1, 2], "is malformed"),
         (["images", 0, "id"], None, "lacks 'id'"),
         (["images", 0, "id"], "x", "is malformed"),
@@ -108,9 +108,13 @@ def test_sizes_that_nobody_knows(tmp_path: Path) -> None:
         (["annotations", 1, "bbox"], {"x": 1}, "is malformed"),
         (["annotations", 1, "image_id"], None, "lacks 'image_id'"),
         (["annotations", 1, "image_id"], 8, "has an annotation of image 8, which it does not define"),
-        (["annotations", 1, "bbox"], [1, 2, -3, 4], r"has the bbox \[1, 2, -3, 4\], which is no box"),
-        (["annotations", 1, "bbox"], [1, float("nan"), 3, 4], r"has the bbox \[1, nan, 3, 4\], which is no box"),
-        (["annotations", 1, "bbox"], [1, 2, float("inf"), 4], "which is no box"),
+        (["annotations", 1, "bbox"], [1, 2, -3, 4], r"has the bbox \[1, 2, -3, 4\], which is not a valid box"),
+        (
+            ["annotations", 1, "bbox"],
+            [1, float("nan"), 3, 4],
+            r"has the bbox \[1, nan, 3, 4\], which is not a valid box",
+        ),
+        (["annotations", 1, "bbox"], [1, 2, float("inf"), 4], "which is not a valid box"),
         (["annotations", 0, "bbox"], [20, 2, 5, 5], r"\[20, 2, 5, 5\], which lies outside of its image of 20 x 10 pix"),
         (["annotations", 0, "bbox"], [2, -9, 5, 5], "which lies outside of its image"),
         (["images", 0, "width"], 0, "gives c/d.png 0 x 30 pixels: width and height must be whole numbers from 1"),

@@ -65,7 +65,7 @@ def test_a_category_beyond_the_classes_given_may_be_defined_but_not_shown(write:
         ("[" * 100_000, "not a JSON file"),
         ("[1]", "malformed"),
         (json.dumps({part: COCO[part] for part in ("images", "categories")}), "lacks 'annotations'"),
-        (changed("images", None), "has images that are no list"),
+        (changed("images", None), "has images that are not a list"),
         (changed("images", []), "annotations but is not among the images"),
         (changed("categories", [{"id": 1}]), "has a category that lacks 'name'"),
         (more("categories", {"id": 5, "name": "dog"}), "has the category dog more than once"),

@@ -73,8 +73,8 @@ def test_another_format_is_read_and_listed(write: Write, images: Path, tmp_path:
     folder = write("labels/c/d.own", "").parents[1]
     labels = read_labels(folder, images)
     assert (labels.names, labels.classes, labels.targets.tolist()) == (("c/d.png",), ("cat",), [[1]])
-    photographs = write_images(tmp_path / "photographs")
-    objects = read_annotations(folder, photographs)
+    images = write_images(tmp_path / "images")
+    objects = read_annotations(folder, images)
     assert (objects.names, objects.category_ids) == (("c/d.png",), (7,))
     assert objects.objects[0].boxes.tolist() == [[1, 1, 4, 5]]
     with pytest.raises(UserError, match=r"labels may be .* YOLO's \.txt files, or a folder of \.own files$"):
@@ -103,6 +103,6 @@ def test_another_format_may_have_no_masks_and_is_not_mixed_with_others(
 @pytest.mark.parametrize(("verb", "part"), [("linear", "labels"), ("knn", "labels"), ("detect", "objects")])
 def test_help_names_every_format(verb: str, part: str) -> None:
     command = typer.main.get_command(app).commands[verb]  # type: ignore[attr-defined]
-    told = next(option.help for option in command.params if option.name == "train_labels")
+    help_text = next(option.help for option in command.params if option.name == "train_labels")
     for form in formats.FORMATS:
-        assert (form.title in told) == bool(getattr(form, part)), form.name
+        assert (form.title in help_text) == bool(getattr(form, part)), form.name

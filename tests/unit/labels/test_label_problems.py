@@ -155,7 +155,7 @@ def test_when_nothing_is_left(write: Write, images: Path, problems: str) -> None
     assert str(refused.value).endswith("with their extension")
 
 
-def test_several_kinds_of_problem_are_told_together(write: Write, images: Path) -> None:
+def test_several_kinds_of_problem_are_reported_together(write: Write, images: Path) -> None:
     file = as_csv(write, [("x.jpg", ["cat"]), ("a.jpg", ["cow"]), ("b.jpg", ["cat"]), ("a.jpg", ["cow"]), ("", [])])
     labels = read_labels(file, images, ["cat"], problems="skip")
     assert labels.names == ("b.jpg",)

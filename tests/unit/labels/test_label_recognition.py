@@ -28,18 +28,18 @@ def test_files_of_no_known_kind(write: Write, images: Path, name: str, content: 
     with pytest.raises(UserError) as refused:
         read_labels(write(name, content), images)
     message = str(refused.value)
-    assert f"{name} is no label file of a known kind: labels may be a .csv" in message
+    assert f"{name} is no label file of a known format: labels may be a .csv" in message
     assert all(kind in message for kind in ("COCO", "ImageSets/Main", ".xml annotations", "YOLO"))
 
 
 def test_folders_of_no_known_kind(write: Write, images: Path) -> None:
-    with pytest.raises(UserError, match="images is no label file of a known kind"):
+    with pytest.raises(UserError, match="images is no label file of a known format"):
         read_labels(images, images)
-    with pytest.raises(UserError, match="of a known kind"):
+    with pytest.raises(UserError, match="of a known format"):
         read_labels(write("prose/read_me.txt", "Labels are elsewhere.").parent, images)
-    with pytest.raises(UserError, match="of a known kind"):
+    with pytest.raises(UserError, match="of a known format"):
         read_labels(write("names/classes.txt", "a\nb\n").parent, images)
-    with pytest.raises(UserError, match="ImageSets is no label file of a known kind"):
+    with pytest.raises(UserError, match="ImageSets is no label file of a known format"):
         read_labels(write("ImageSets/Main/dog_val.txt", "a 1\n").parents[1], images)
 
 

@@ -98,7 +98,7 @@ def test_the_nearest_names_count_and_two_in_one_place_must_agree(
         ("data.yaml", "names: [[a], b]\n", "must have names: a list"),
         ("data.yaml", "names: a\n", "must have names: a list"),
         ("data.yaml", "names:\n", "must have names: a list"),
-        ("data.yaml", "names: {zero: a}\n", "names by something else than the classes' numbers"),
+        ("data.yaml", "names: {zero: a}\n", "names by keys other than the classes' numbers"),
         ("data.yaml", "names: [a\n", r"data\.yaml is not YAML: .*"),
         ("data.yaml", "names: !!python/object/apply:os.getcwd []\n", "must have names: a list"),
     ],

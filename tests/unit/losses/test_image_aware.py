@@ -57,7 +57,7 @@ def test_gradient_of_an_anchors_own_term_is_the_second_form_of_eq_2(seed: int) -
     z, ids = batch(seed + 20)
     z = contrastive.unit(z)
     i, temperature = seed % len(z), 0.3
-    # Anchor i's own term has z_i in one place only: the others' terms, which hold it too, are left out.
+    # Only anchor i's own term: the terms of other anchors, which also contain z_i, are left out.
     variable = torch.from_numpy(z).requires_grad_()
     anchor_terms(variable, torch.from_numpy(ids), temperature)[i].backward()
     assert variable.grad is not None

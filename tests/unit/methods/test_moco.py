@@ -18,9 +18,9 @@ from manyview.errors import UserError
 from manyview.methods import METHODS, MethodBatch
 from manyview.methods.moco import MoCo, contrast, info_nce
 from manyview.recipes import recipe_settings
-from tests.helpers.tiny import photographs, train_tiny
+from tests.helpers.tiny import photos, train_tiny
 
-__all__ = ["photographs"]
+__all__ = ["photos"]
 
 IMAGES, PAIRS, QUEUE, DIM, HIDDEN = 3, 2, 12, 5, 7
 ROWS = IMAGES * PAIRS
@@ -127,7 +127,7 @@ def test_the_key_encoder_begins_as_a_copy_and_gets_no_gradient() -> None:
 
 
 def test_the_newest_keys_take_the_place_of_the_oldest() -> None:
-    """Of a queue of 12, by steps of 6: after each, the last twelve keys are there, whatever their places."""
+    """Of a queue of 12, by steps of 6: after each, the last twelve keys are there, in any order."""
     method = build()
     keys: list[Tensor] = []
     for number in range(5):
@@ -272,11 +272,9 @@ def test_settings_that_nothing_would_read(texts: list[str], sentence: str) -> No
         ),
     ],
 )
-def test_what_does_not_fit_the_images(
-    photographs: Path, tmp_path: Path, settings: dict[str, Any], sentence: str
-) -> None:
+def test_what_does_not_fit_the_images(photos: Path, tmp_path: Path, settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UserError) as caught:
-        train_tiny(photographs, tmp_path / "run", recipe="mocov2", settings=settings)
+        train_tiny(photos, tmp_path / "run", recipe="mocov2", settings=settings)
     assert str(caught.value) == sentence
     assert not (tmp_path / "run").exists()
 
@@ -284,8 +282,8 @@ def test_what_does_not_fit_the_images(
 # --- runs
 
 
-def test_a_run_logs_what_moco_is_watched_by_and_keeps_its_queue(photographs: Path, tmp_path: Path) -> None:
-    run = train_tiny(photographs, tmp_path / "run", recipe="mocov2", settings={"method.queue": 8})
+def test_a_run_logs_what_moco_is_watched_by_and_keeps_its_queue(photos: Path, tmp_path: Path) -> None:
+    run = train_tiny(photos, tmp_path / "run", recipe="mocov2", settings={"method.queue": 8})
 
     epochs = [record for record in run.read_metrics() if record["kind"] == "epoch"]
     assert all(0 <= record["accuracy"] <= 1 and record["loss"] > 0 for record in epochs)
@@ -298,19 +296,19 @@ def test_a_run_logs_what_moco_is_watched_by_and_keeps_its_queue(photographs: Pat
     }
 
 
-def test_blocks_give_a_query_and_a_key_each(photographs: Path, tmp_path: Path) -> None:
-    run = train_tiny(photographs, tmp_path / "run", recipe="mocov2", settings={"views.kind": "blocks"}, epochs=1)
+def test_blocks_give_a_query_and_a_key_each(photos: Path, tmp_path: Path) -> None:
+    run = train_tiny(photos, tmp_path / "run", recipe="mocov2", settings={"views.kind": "blocks"}, epochs=1)
 
     assert run.read_json("run.json")["plan"]["views_per_step"] == 4 * 2 * 4
     assert run.read_json("run.json")["plan"]["learning_rate"] == pytest.approx(0.03 * 16 / 256)
 
 
-def test_initial_weights_fill_both_encoders_of_a_run_that_has_no_checkpoint(photographs: Path, tmp_path: Path) -> None:
+def test_initial_weights_fill_both_encoders_of_a_run_that_has_no_checkpoint(photos: Path, tmp_path: Path) -> None:
     """Or a run stopped before its first checkpoint would go on with another key encoder."""
     settings = {"backbone.zero_init_residual": True}
     named = {"backbone": "timm/test_resnet", "view_size": 32, "recipe": "mocov2"}
-    first = train_tiny(photographs, tmp_path / "first", settings=settings, epochs=1, **named)
-    whole = train_tiny(photographs, tmp_path / "whole", settings=settings, init=first.path, **named)
+    first = train_tiny(photos, tmp_path / "first", settings=settings, epochs=1, **named)
+    whole = train_tiny(photos, tmp_path / "whole", settings=settings, init=first.path, **named)
     again = shutil.copytree(whole.path, tmp_path / "again")
     shutil.rmtree(again / "checkpoints")
     resumed = train_tiny(None, again, backbone="timm/test_resnet", view_size=32, resume=True)

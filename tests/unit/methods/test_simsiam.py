@@ -50,10 +50,10 @@ def seen(*groups: Tensor, order: Tensor = ORDER) -> MethodBatch:
 def outputs(module: SimSiam, views: Tensor) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """p1, z1, p2, z2 and the image of each pair, one pair after another."""
     first, second, ids = [], [], []
-    for photograph, own_id in zip(views, IDS.tolist(), strict=True):
+    for image, own_id in zip(views, IDS.tolist(), strict=True):
         for pair in range(PAIRS):
-            first.append(photograph[2 * pair])
-            second.append(photograph[2 * pair + 1])
+            first.append(image[2 * pair])
+            second.append(image[2 * pair + 1])
             ids.append(own_id)
     results = []
     for x in (torch.stack(first), torch.stack(second)):

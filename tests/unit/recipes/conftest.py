@@ -1,5 +1,5 @@
 from __future__ import annotations
 
-from tests.helpers.tiny import photographs
+from tests.helpers.tiny import photos
 
-__all__ = ["photographs"]
+__all__ = ["photos"]

@@ -69,17 +69,17 @@ def read(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     return keys
 
 
-def test_every_setting_is_read(photographs: Path, tmp_path: Path, read: set[str]) -> None:
-    train_tiny(photographs, tmp_path / "a", backbone="timm/test_resnet", view_size=32, epochs=1)
-    train_tiny(photographs, tmp_path / "b", recipe="simsiam", epochs=1)
-    train_tiny(photographs, tmp_path / "moco", recipe="mocov2", epochs=1)
+def test_every_setting_is_read(photos: Path, tmp_path: Path, read: set[str]) -> None:
+    train_tiny(photos, tmp_path / "a", backbone="timm/test_resnet", view_size=32, epochs=1)
+    train_tiny(photos, tmp_path / "b", recipe="simsiam", epochs=1)
+    train_tiny(photos, tmp_path / "moco", recipe="mocov2", epochs=1)
     bands = {"data.bands": 3, "data.rgb_bands": [2, 1, 0]}
-    train_tiny(photographs, tmp_path / "c", settings=bands, epochs=1)
+    train_tiny(photos, tmp_path / "c", settings=bands, epochs=1)
     for name in ("adamw", "lars"):
         settings = {"training.optimizer": name, "training.schedule": "step"}
-        train_tiny(photographs, tmp_path / name, settings=settings, epochs=1)
+        train_tiny(photos, tmp_path / name, settings=settings, epochs=1)
     groups = {"views.kind": "groups", "views.groups": [{"size": 24}, {"count": 4}]}
-    train_tiny(photographs, tmp_path / "d", settings=groups, epochs=1)
+    train_tiny(photos, tmp_path / "d", settings=groups, epochs=1)
     watcher = CollapseMonitor(MonitorConfig(patience=1), "")
     watcher.measure(torch.randn(64, 32, generator=torch.Generator().manual_seed(0)), 1)
     with contextlib.suppress(CollapsedError):
@@ -89,8 +89,8 @@ def test_every_setting_is_read(photographs: Path, tmp_path: Path, read: set[str]
     assert sorted(set(valid_keys()) - read - {choice.key for choice in CHOICES.values()}) == []
 
 
-def test_the_record_knows_what_is_not_read(photographs: Path, tmp_path: Path, read: set[str]) -> None:
-    train_tiny(photographs, tmp_path / "a", epochs=1)
+def test_the_record_knows_what_is_not_read(photos: Path, tmp_path: Path, read: set[str]) -> None:
+    train_tiny(photos, tmp_path / "a", epochs=1)
 
     assert "views.overlap" in read
     assert "views.pairs" not in read

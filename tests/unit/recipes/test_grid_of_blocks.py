@@ -19,7 +19,7 @@ from tests.helpers.tiny import train_tiny
 
 @pytest.mark.parametrize(("grid", "blocks"), [((3, 2), 6), ((1, 3), 3), ((1, 1), 1)])
 def test_eq_1_sees_every_view_of_every_block(
-    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grid: tuple[int, int], blocks: int
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grid: tuple[int, int], blocks: int
 ) -> None:
     seen: list[tuple[Tensor, Tensor, float]] = []
     image_aware_loss = simsiam.image_aware_loss
@@ -31,7 +31,7 @@ def test_eq_1_sees_every_view_of_every_block(
 
     monkeypatch.setattr(simsiam, "image_aware_loss", record)
 
-    run = train_tiny(photographs, tmp_path / "run", settings={"views.grid": grid}, epochs=1, batch_size=4)
+    run = train_tiny(photos, tmp_path / "run", settings={"views.grid": grid}, epochs=1, batch_size=4)
 
     plan = run.read_json("run.json")["plan"]
     assert plan["views_per_step"] == 4 * 2 * blocks
@@ -44,11 +44,11 @@ def test_eq_1_sees_every_view_of_every_block(
         assert loss == pytest.approx(expected, rel=1e-4)
 
 
-def test_learning_rate_follows_the_blocks(photographs: Path, tmp_path: Path) -> None:
+def test_learning_rate_follows_the_blocks(photos: Path, tmp_path: Path) -> None:
     rates = {}
     for rows, columns in [(2, 2), (3, 4)]:
         settings = {"views.grid": [rows, columns], "training.schedule": "constant"}
-        run = train_tiny(photographs, tmp_path / f"{rows}{columns}", settings=settings, epochs=1)
+        run = train_tiny(photos, tmp_path / f"{rows}{columns}", settings=settings, epochs=1)
         rates[rows * columns] = run.read_metrics()[-1]["learning_rate"]
     assert rates[12] == pytest.approx(3 * rates[4])
     assert rates[4] == pytest.approx(0.05 * 4 * 4 / 256)
@@ -65,9 +65,9 @@ def test_learning_rate_follows_the_blocks(photographs: Path, tmp_path: Path) -> 
         (["views.kind=whole", "views.grid=[3,3]"], r"views\.grid .*is read only with views\.kind=blocks"),
     ],
 )
-def test_grid_that_is_none(photographs: Path, tmp_path: Path, settings: list[str], sentence: str) -> None:
+def test_grid_that_is_none(photos: Path, tmp_path: Path, settings: list[str], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
-        pretrain(photographs, tmp_path / "run", set=settings, quiet=True)
+        pretrain(photos, tmp_path / "run", set=settings, quiet=True)
     assert not (tmp_path / "run").exists()
 
 

@@ -17,8 +17,8 @@ from tests.helpers.tiny import SETTINGS, TinyNet, train_tiny
 
 
 @pytest.mark.parametrize("recipe", list(RECIPES))
-def test_each_recipe_trains(photographs: Path, tmp_path: Path, recipe: str) -> None:
-    run = train_tiny(photographs, tmp_path / "run", recipe=recipe, epochs=1)
+def test_each_recipe_trains(photos: Path, tmp_path: Path, recipe: str) -> None:
+    run = train_tiny(photos, tmp_path / "run", recipe=recipe, epochs=1)
 
     pairs = {"simsiam": 1, "mocov2": 1}.get(recipe, 4)
     assert run.read_json("config.json")["recipe"] == recipe
@@ -27,10 +27,8 @@ def test_each_recipe_trains(photographs: Path, tmp_path: Path, recipe: str) -> N
     assert all(("image_aware" in record) == with_contrast for record in run.read_metrics())
 
 
-def test_configuration_of_a_run_repeats_it(photographs: Path, tmp_path: Path) -> None:
-    first = train_tiny(
-        photographs, tmp_path / "a", recipe="released", seed=3, settings={"losses.image_aware.weight": 0.0}
-    )
+def test_configuration_of_a_run_repeats_it(photos: Path, tmp_path: Path) -> None:
+    first = train_tiny(photos, tmp_path / "a", recipe="released", seed=3, settings={"losses.image_aware.weight": 0.0})
 
     second = pretrain(out=tmp_path / "b", config=first.path / "config.json", backbone=TinyNet(), quiet=True)
 
@@ -38,14 +36,14 @@ def test_configuration_of_a_run_repeats_it(photographs: Path, tmp_path: Path) ->
     assert second.read_json("config.json") == first.read_json("config.json")
 
 
-def test_file_gives_settings_and_arguments_win_over_it(photographs: Path, tmp_path: Path) -> None:
+def test_file_gives_settings_and_arguments_win_over_it(photos: Path, tmp_path: Path) -> None:
     toml = tmp_path / "a.toml"
     toml.write_text('recipe = "simsiam"\n[training]\nepochs = 7\nseed = 5\n[views]\npairs = 2\n')
     as_json = tmp_path / "a.json"
     as_json.write_text(json.dumps({"recipe": "simsiam", "training": {"epochs": 7, "seed": 5}, "views": {"pairs": 2}}))
 
     for number, file in enumerate((toml, as_json)):
-        run = train_tiny(photographs, tmp_path / str(number), config=file, epochs=1)
+        run = train_tiny(photos, tmp_path / str(number), config=file, epochs=1)
         config = run.read_json("config.json")
         assert (config["recipe"], config["training"]["epochs"], config["training"]["seed"]) == ("simsiam", 1, 5)
         assert config["views"]["pairs"] == 2
@@ -68,12 +66,12 @@ def test_file_that_holds_no_settings(tmp_path: Path, name: str, content: str | N
         read_config_file(tmp_path / name)
 
 
-def test_mistakes_of_all_sources_come_together(photographs: Path, tmp_path: Path) -> None:
+def test_mistakes_of_all_sources_come_together(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "a.toml").write_text("[training]\nepoch = 3\n")
 
     with pytest.raises(ConfigError) as caught:
         pretrain(
-            photographs,
+            photos,
             tmp_path / "run",
             recipe="papr",
             config=tmp_path / "a.toml",
@@ -94,35 +92,33 @@ def test_mistakes_of_all_sources_come_together(photographs: Path, tmp_path: Path
     assert not (tmp_path / "run").exists()
 
 
-def test_out_is_needed(photographs: Path) -> None:
+def test_out_is_needed(photos: Path) -> None:
     with pytest.raises(UserError, match="out is missing"):
-        pretrain(photographs)
+        pretrain(photos)
 
 
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"training.device": "cuda"}, "PyTorch sees no CUDA device here; use auto or cpu"),
-        ({"training.device": "tpv"}, "'tpv' is no device; choose auto, cpu, cuda"),
+        ({"training.device": "cuda"}, 'the training.device \'cuda\' is not available here: use "auto" or "cpu"'),
+        ({"training.device": "tpv"}, 'unknown training.device \'tpv\': use "auto", "cpu"'),
         ({"backbone.name": "resnet81"}, "unknown backbone 'resnet81'; did you mean resnet"),
     ],
 )
-def test_what_only_the_machine_can_tell(
-    photographs: Path, tmp_path: Path, settings: dict[str, Any], sentence: str
-) -> None:
+def test_what_only_the_machine_can_tell(photos: Path, tmp_path: Path, settings: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
-        pretrain(photographs, tmp_path / "run", set={**SETTINGS, **settings}, quiet=True)
+        pretrain(photos, tmp_path / "run", set={**SETTINGS, **settings}, quiet=True)
 
     assert not (tmp_path / "run").exists()
 
 
-def test_backbone_that_gives_no_map(photographs: Path, tmp_path: Path) -> None:
+def test_backbone_that_gives_no_map(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="feature map"):
-        train_tiny(photographs, tmp_path / "run", backbone=nn.Sequential(nn.Flatten(), nn.Linear(768, 4)))
+        train_tiny(photos, tmp_path / "run", backbone=nn.Sequential(nn.Flatten(), nn.Linear(768, 4)))
 
 
-def test_weights_load_as_a_plain_module(photographs: Path, tmp_path: Path) -> None:
-    run = train_tiny(photographs, tmp_path / "run", backbone="timm/test_resnet", view_size=32, epochs=1)
+def test_weights_load_as_a_plain_module(photos: Path, tmp_path: Path) -> None:
+    run = train_tiny(photos, tmp_path / "run", backbone="timm/test_resnet", view_size=32, epochs=1)
 
     backbone = manyview.load_backbone(tmp_path / "run")
     again = manyview.load_backbone(run.weights)
@@ -133,31 +129,31 @@ def test_weights_load_as_a_plain_module(photographs: Path, tmp_path: Path) -> No
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in backbone.state_dict().items())
 
 
-def test_same_seed_same_weights_other_seed_others(photographs: Path, tmp_path: Path) -> None:
+def test_same_seed_same_weights_other_seed_others(photos: Path, tmp_path: Path) -> None:
     first, second, other = (
-        train_tiny(photographs, tmp_path / str(number), seed=seed, epochs=1).weights.read_bytes()
+        train_tiny(photos, tmp_path / str(number), seed=seed, epochs=1).weights.read_bytes()
         for number, seed in enumerate((4, 4, 5))
     )
 
     assert first == second != other
 
 
-def test_a_list_restricts_the_images(photographs: Path, tmp_path: Path) -> None:
+def test_a_list_restricts_the_images(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("".join(f"{index:02d}.jpg\n" for index in range(0, 16, 2)))
 
-    run = train_tiny(photographs, tmp_path / "run", list=tmp_path / "list.txt", epochs=1)
+    run = train_tiny(photos, tmp_path / "run", list=tmp_path / "list.txt", epochs=1)
 
     assert run.read_json("run.json")["data"]["photographs"] == 8
 
 
-def test_a_recipe_that_contradicts_the_file_is_refused(photographs: Path, tmp_path: Path) -> None:
+def test_a_recipe_that_contradicts_the_file_is_refused(photos: Path, tmp_path: Path) -> None:
     file = tmp_path / "config.json"
     file.write_text('{"recipe": "paper"}')
 
     with pytest.raises(UserError, match=r"the recipe is released, but paper in .*config\.json; name one"):
-        manyview.pretrain(photographs, tmp_path / "run", recipe="released", config=file)
+        manyview.pretrain(photos, tmp_path / "run", recipe="released", config=file)
 
 
-def test_a_module_of_ones_own_must_be_handed_over(photographs: Path, tmp_path: Path) -> None:
+def test_a_module_of_ones_own_must_be_handed_over(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"the backbone is here\.Net, a module of your own: call manyview.pretrain"):
-        manyview.pretrain(photographs, tmp_path / "run", backbone="own:here.Net")
+        manyview.pretrain(photos, tmp_path / "run", backbone="own:here.Net")

@@ -93,7 +93,7 @@ def test_images_in_several_chunks_count_as_in_one(monkeypatch: pytest.MonkeyPatc
     boxes = images(
         [(20, 20 + number) for number in range(7)], [[(2, 2, 9.5, 18)], [], [(0, 0, 4, 4), (5, 5, 20, 9)]] * 2 + [[]]
     )
-    told: list[tuple[int, int]] = []
+    calls: list[tuple[int, int]] = []
 
     def count(**options: Any) -> PairMeasures:
         kinds = [Cropping("usual", None, WHOLE), Cropping("blocks", 0.2, BlockViewsConfig())]
@@ -101,11 +101,11 @@ def test_images_in_several_chunks_count_as_in_one(monkeypatch: pytest.MonkeyPatc
 
     at_once = count()
     monkeypatch.setattr(measures, "_CHUNK", 3)
-    in_parts = count(progress=lambda done, total: told.append((done, total)))
+    in_parts = count(progress=lambda done, total: calls.append((done, total)))
     np.testing.assert_array_equal(in_parts.per_pair, at_once.per_pair)
     np.testing.assert_array_equal(in_parts.per_share, at_once.per_share)
     assert at_once.per_share.shape == (2, 2, 3, 7)
-    assert told == [(done, 6) for done in range(1, 7)]
+    assert calls == [(done, 6) for done in range(1, 7)]
 
 
 QUARTERS = [(0, 0, 50, 50), (50, 0, 100, 50), (0, 50, 50, 100), (50, 50, 100, 100)]
@@ -164,16 +164,16 @@ def test_shares_out_of_range(share: float) -> None:
         measure(images([(9, 9)], [[]]), WHOLE, (0.5, share))
 
 
-def test_kinds_of_cropping() -> None:
+def test_types_of_cropping() -> None:
     usual, blocks = WholeViewsConfig(), BlockViewsConfig(scale=(0.1, 0.9), ratio=(0.5, 2.0), size=32)
-    kinds = croppings(blocks, usual, (0.0, 0.35))
-    assert [(kind.kind, kind.overlap) for kind in kinds] == [
+    found = croppings(blocks, usual, (0.0, 0.35))
+    assert [(each.name, each.overlap) for each in found] == [
         ("usual", None),
-        *[(kind, overlap) for overlap in (0.0, 0.35) for kind in ("blocks", "control", "moved")],
+        *[(name, overlap) for overlap in (0.0, 0.35) for name in ("blocks", "control", "moved")],
     ]
-    assert kinds[0].views is usual
-    assert kinds[4].views == blocks.model_copy(update={"overlap": 0.35})
-    control = kinds[5].views
+    assert found[0].views is usual
+    assert found[4].views == blocks.model_copy(update={"overlap": 0.35})
+    control = found[5].views
     assert isinstance(control, WholeViewsConfig)
     assert control.scale == pytest.approx((0.1 * 0.85**2, 0.9 * 0.85**2), rel=1e-5)
     assert (control.pairs, control.ratio) == (4, (0.5, 2.0))

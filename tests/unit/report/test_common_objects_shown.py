@@ -35,7 +35,7 @@ def row(kind: str, overlap: float | None, common: float) -> dict[str, Any]:
     return {"cropping": kind, "overlap": overlap, "pairs": 4, "with_objects": means, "all": everything}
 
 
-def result(photographs: int = 10) -> dict[str, Any]:
+def result(images: int = 10) -> dict[str, Any]:
     """As metrics.json holds it: blocks above one control, below the other."""
     heights = {"blocks": (0.4, 0.6), "control": (0.5, 0.7), "moved": (0.3, 0.5)}
     rows = [row("usual", None, 0.9)]
@@ -53,7 +53,7 @@ def result(photographs: int = 10) -> dict[str, Any]:
         for share in (0.25, 0.5)
     ]
     protocol = {
-        "photographs": photographs,
+        "photographs": images,
         "with_objects": 10,
         "objects": 1234,
         "crowds_left_out": 0,
@@ -93,7 +93,7 @@ def test_no_cell_is_cut_on_a_narrow_terminal() -> None:
     assert not [line for line in printed(result(12), 80) if "…" in line]
 
 
-def test_images_without_objects_and_crowds_are_told() -> None:
+def test_images_without_objects_and_crowds_are_reported() -> None:
     assert "of all" not in " ".join(printed(result()))
     count = result(12)
     count["protocol"]["crowds_left_out"] = 5
@@ -104,9 +104,9 @@ def test_images_without_objects_and_crowds_are_told() -> None:
     assert "1,234 objects, without 5 crowds" in text
 
 
-def rows_of(picture: np.ndarray, colour: tuple[int, int, int]) -> float:
-    rows, _ = np.nonzero(np.abs(picture.astype(int) - colour).max(axis=2) <= 3)
-    assert len(rows), f"nothing is drawn in {colour}"
+def rows_of(picture: np.ndarray, color: tuple[int, int, int]) -> float:
+    rows, _ = np.nonzero(np.abs(picture.astype(int) - color).max(axis=2) <= 3)
+    assert len(rows), f"nothing is drawn in {color}"
     return float(rows[rows < 0.85 * len(picture)].mean())  # above the legend
 
 

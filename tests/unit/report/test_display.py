@@ -7,7 +7,7 @@ import pytest
 
 from manyview.config import BlockViewsConfig
 from manyview.report import show
-from manyview.report.shown import Display
+from manyview.report.shown import BandDisplay
 
 
 def ramp(bands: int, dtype: type = np.uint16) -> np.ndarray:
@@ -17,7 +17,7 @@ def ramp(bands: int, dtype: type = np.uint16) -> np.ndarray:
 
 def test_three_bands_of_many_with_one_contrast() -> None:
     image = ramp(5)
-    display = Display.of(image, (3, 1, 0))
+    display = BandDisplay.of(image, (3, 1, 0))
     shown = image[..., [3, 1, 0]].astype(np.float64)
     low, high = np.percentile(shown, (1, 99))
     expected = np.clip((shown - low) / (high - low), 0, 1) * 255
@@ -28,7 +28,7 @@ def test_three_bands_of_many_with_one_contrast() -> None:
 
 def test_the_first_band_in_gray_where_none_has_a_color() -> None:
     image = ramp(4)
-    display = Display.of(image, None)
+    display = BandDisplay.of(image, None)
     shown = display(image)
     assert (shown == shown[..., :1]).all()
     assert shown[..., 0].min() == 0
@@ -39,14 +39,14 @@ def test_the_first_band_in_gray_where_none_has_a_color() -> None:
 
 def test_views_have_the_contrast_of_their_image() -> None:
     image = ramp(2)
-    display = Display.of(image, None)
+    display = BandDisplay.of(image, None)
     np.testing.assert_array_equal(display(image[None, :10, 50:60])[0], display(image)[:10, 50:60])
 
 
 @pytest.mark.parametrize("value", [0, 77, 65535])
 def test_an_image_of_one_value_is_shown_without_contrast(value: int) -> None:
     image = np.full((9, 7, 3), value, dtype=np.uint16)
-    assert len(np.unique(Display.of(image, (0, 1, 2))(image))) == 1
+    assert len(np.unique(BandDisplay.of(image, (0, 1, 2))(image))) == 1
 
 
 def test_ordinary_images_are_shown_as_they_are() -> None:

@@ -1,4 +1,4 @@
-"""The picture of neighbours: that images, outlines and words stand where they belong."""
+"""The picture of neighbors: images, outlines and words are at their positions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from manyview.errors import UserError
 from manyview.report.neighbours_picture import _short, check_size, neighbours_picture, write_neighbours
 from manyview.views import block_boxes
 
-PHOTOGRAPHS = {"query.png": (200, 60, 60), "first.png": (60, 200, 60), "sub/second.png": (60, 60, 200)}
+IMAGES = {"query.png": (200, 60, 60), "first.png": (60, 200, 60), "sub/second.png": (60, 60, 200)}
 SIZE = (240, 160)
 SHADES = [(0xD5, 0x5E, 0x00), (0x00, 0x72, 0xB2), (0x00, 0x9E, 0x73), (0xCC, 0x79, 0xA7)]
 CORNERS = ["top left", "top right", "bottom left", "bottom right"]
@@ -26,9 +26,9 @@ CORNERS = ["top left", "top right", "bottom left", "bottom right"]
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Images of one color each."""
     folder = tmp_path_factory.mktemp("photos")
-    for name, colour in PHOTOGRAPHS.items():
+    for name, color in IMAGES.items():
         (folder / name).parent.mkdir(exist_ok=True)
-        Image.new("RGB", SIZE, colour).save(folder / name)
+        Image.new("RGB", SIZE, color).save(folder / name)
     return folder
 
 
@@ -58,15 +58,15 @@ def pixels(png: bytes) -> np.ndarray:
         return np.asarray(picture.convert("RGB")).astype(int)
 
 
-def place(picture: np.ndarray, colour: tuple[int, int, int]) -> tuple[int, int, int, int]:
+def place(picture: np.ndarray, color: tuple[int, int, int]) -> tuple[int, int, int, int]:
     """Left, top, right, bottom of all pixels of a color."""
-    rows, columns = np.nonzero(np.abs(picture - colour).max(axis=2) <= 3)
+    rows, columns = np.nonzero(np.abs(picture - color).max(axis=2) <= 3)
     return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
 
 
 def test_the_query_stands_on_the_left_and_its_neighbours_follow_in_order(photos: Path) -> None:
     picture = pixels(neighbours_picture(photos, whole()))
-    places = [place(picture, colour) for colour in PHOTOGRAPHS.values()]
+    places = [place(picture, color) for color in IMAGES.values()]
     for before, after in itertools.pairwise(places):
         assert before[2] < after[0]
         assert abs(before[1] - after[1]) <= 2, "all begin at the same height"
@@ -90,10 +90,10 @@ def test_blocks_are_outlined_where_they_lie(photos: Path) -> None:
     picture = pixels(neighbours_picture(photos, blocks()))
     boxes = block_boxes(*SIZE)
     for name, order in (("query.png", (0, 1, 2, 3)), ("first.png", (3, 2, 1, 0))):
-        mine = np.abs(picture - PHOTOGRAPHS[name]).max(axis=2) <= 3
+        mine = np.abs(picture - IMAGES[name]).max(axis=2) <= 3
         rows = runs(mine.sum(axis=1) > 50)
         assert len(rows) == 4
-        left, _, right, _ = place(picture, PHOTOGRAPHS[name])
+        left, _, right, _ = place(picture, IMAGES[name])
         for (top, bottom), shade, number in zip(rows, SHADES, order, strict=True):
             outline = np.abs(picture[top - 6 : bottom + 6, left - 6 : right + 6] - shade).max(axis=2) <= 3
             across, down = np.nonzero(outline.sum(axis=0) > 60)[0], np.nonzero(outline.sum(axis=1) > 60)[0]
@@ -132,8 +132,8 @@ def test_images_of_many_bands_are_drawn_in_gray(tmp_path: Path) -> None:
     found = result([{"image": "a.npy", "neighbours": [{"image": "b.npy", "cosine": 1.0}]}])
     found["protocol"]["bands"] = 5
     picture = pixels(neighbours_picture(tmp_path, found))
-    grey = (np.ptp(picture, axis=2) == 0) & (picture[..., 0] > 40) & (picture[..., 0] < 215)
-    assert grey.sum() > 2 * 150 * 100
+    gray = (np.ptp(picture, axis=2) == 0) & (picture[..., 0] > 40) & (picture[..., 0] < 215)
+    assert gray.sum() > 2 * 150 * 100
 
 
 def test_too_large_a_picture_is_refused_before_the_work() -> None:

@@ -54,7 +54,7 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.words).replace("\u00a0", " ").split())
 
 
-def photograph(size: tuple[int, int] = (80, 60), name: str = "a.jpg", index: int = 3) -> ShownImage:
+def shown(size: tuple[int, int] = (80, 60), name: str = "a.jpg", index: int = 3) -> ShownImage:
     return show(name, smooth(*size), BLOCKS, USUAL, seed=1, epoch=2, index=index)
 
 
@@ -70,12 +70,12 @@ def picture_in(source: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
 
 
-def page(*photographs: ShownImage, **options: Any) -> Page:
-    return Page(views_page(photographs, BLOCKS, USUAL, seed=1, epoch=2, **options))
+def page(*images: ShownImage, **options: Any) -> Page:
+    return Page(views_page(images, BLOCKS, USUAL, seed=1, epoch=2, **options))
 
 
 def test_everything_is_within_the_file_and_nothing_runs() -> None:
-    found = page(photograph(), photograph(name="b.jpg"))
+    found = page(shown(), shown(name="b.jpg"))
     assert {"script", "link", "iframe", "object", "base"} & {tag for tag, _ in found.elements} == set()
     for _, attributes in found.elements:
         for key, value in attributes.items():
@@ -89,7 +89,7 @@ def test_everything_is_within_the_file_and_nothing_runs() -> None:
 
 
 def test_views_are_those_of_the_run_in_the_order_of_the_blocks() -> None:
-    found = page(photograph())
+    found = page(shown())
     expected = [
         render_view(smooth(80, 60), view, 32)
         for config in (BLOCKS, USUAL)
@@ -105,8 +105,8 @@ def test_views_are_those_of_the_run_in_the_order_of_the_blocks() -> None:
 
 
 def test_outlines_are_the_crops_and_blocks() -> None:
-    large, small = page(photograph()).all("svg")
-    elements = page(photograph()).elements
+    large, small = page(shown()).all("svg")
+    elements = page(shown()).elements
     boundary = [number for number, (tag, _) in enumerate(elements) if tag == "svg"][1]
     parameters = sample_views(BLOCKS, 80, 60, seed=1, epoch=2, image=3)
     usual = sample_views(USUAL, 80, 60, seed=1, epoch=2, image=3)
@@ -118,7 +118,7 @@ def test_outlines_are_the_crops_and_blocks() -> None:
         ]
         crops = [view.crop for view in views]
         assert solid == [(left, top, right - left, bottom - top) for left, top, right, bottom in crops]
-    dashed = [rect for rect in page(photograph()).all("rect") if "stroke-dasharray" in rect]
+    dashed = [rect for rect in page(shown()).all("rect") if "stroke-dasharray" in rect]
     assert len(dashed) == 4
     for rect, view in zip(dashed, parameters[::2], strict=True):
         left, top, right, bottom = view.block
@@ -132,10 +132,10 @@ def test_outlines_are_the_crops_and_blocks() -> None:
 @pytest.mark.parametrize("size", [(1, 1), (400, 20), (20, 400)])
 def test_odd_images_and_names(size: tuple[int, int]) -> None:
     name = "<b>&\"quoted'\udcff 写真.jpg"
-    found = page(photograph(size, name))
+    found = page(shown(size, name))
     assert "b" not in {tag for tag, _ in found.elements}
     assert "<b>&\"quoted'\\udcff 写真.jpg" in found.text
-    views_page([photograph(size, name)], BLOCKS, USUAL, seed=1, epoch=2).encode()
+    views_page([shown(size, name)], BLOCKS, USUAL, seed=1, epoch=2).encode()
 
 
 def test_other_grids_and_views_of_the_whole() -> None:

@@ -43,8 +43,8 @@ def unaltered(overlap: float = 0.0, size: int = 64) -> BlockViewsConfig:
     return BlockViewsConfig(overlap=overlap, size=size, flip=0, jitter=0, grayscale=0, blur=(0, 0))
 
 
-def where(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
-    return np.abs(picture.astype(int) - colour).max(axis=2) <= 2
+def where(picture: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
+    return np.abs(picture.astype(int) - color).max(axis=2) <= 2
 
 
 def test_each_pair_stands_in_its_column_and_its_color(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_row_of_the_grid_stands_in_a_line(tmp_path: Path) -> None:
     draw_views([("a.png", image)], config, seed=0, epoch=0, indices=[0], out=out)
     picture = pixels(out)
     right = picture[:, int(0.55 * picture.shape[1]) :]
-    places = [np.argwhere(where(right, (int(grey),) * 3)).mean(axis=0) for grey in grays.ravel()]
+    places = [np.argwhere(where(right, (int(gray),) * 3)).mean(axis=0) for gray in grays.ravel()]
     rows, columns = np.array(places).reshape(2, 3, 2).transpose(2, 0, 1)
     assert np.ptp(rows, axis=1).max() < 30, "the blocks of a row of the grid are in one line"
     assert np.ptp(columns, axis=0).max() < 30, "those of a column below each other"
@@ -263,9 +263,9 @@ def test_words_below_a_view() -> None:
     certain = BlockViewsConfig(flip=1, jitter=1, grayscale=0, blur=(1, 1), blur_sigma=(1.25, 1.25), solarize=(1, 1))
     view = sample_view(certain, 80, 60, seed=0, epoch=0, image=0, view=0)
     assert deeds(view).replace("\u00a0", " ") == "mirrored, recolored, blur 1.2, solarized"
-    assert deeds(view, colours=False).replace("\u00a0", " ") == "mirrored, blur 1.2"
-    grey = certain.model_copy(update={"grayscale": 1.0, "flip": 0.0})
-    assert deeds(sample_view(grey, 80, 60, seed=0, epoch=0, image=0, view=0)).startswith("gray, blur")
+    assert deeds(view, colors=False).replace("\u00a0", " ") == "mirrored, blur 1.2"
+    gray = certain.model_copy(update={"grayscale": 1.0, "flip": 0.0})
+    assert deeds(sample_view(gray, 80, 60, seed=0, epoch=0, image=0, view=0)).startswith("gray, blur")
     assert deeds(sample_view(unaltered(), 80, 60, seed=0, epoch=0, image=0, view=0)) == "only cropped"
 
 

@@ -10,12 +10,12 @@ import torch
 from safetensors.torch import load_file
 
 from manyview.errors import UserError
-from manyview.runs import Checkpoint, CheckpointStore
+from manyview.runs import CheckpointStore, TrainingCheckpoint
 
 
-def checkpoint(step: int, healthy: bool = True) -> Checkpoint:
+def checkpoint(step: int, healthy: bool = True) -> TrainingCheckpoint:
     tensors = {"model.a": torch.full((3, 2), float(step)), "model.b": torch.tensor(step)}
-    return Checkpoint(step, healthy, {"totals": {"loss": 0.1 * step}, "monitor": {"in_a_row": 0}}, tensors)
+    return TrainingCheckpoint(step, healthy, {"totals": {"loss": 0.1 * step}, "monitor": {"in_a_row": 0}}, tensors)
 
 
 @pytest.fixture
@@ -188,7 +188,7 @@ def test_damaged_later_ones_do_not_displace_good_ones(store: CheckpointStore) ->
 
 def test_saving_a_step_again_replaces_it(store: CheckpointStore) -> None:
     saved(store, 1, 2)
-    store.save(Checkpoint(2, False, {}, {"x": torch.ones(1)}))
+    store.save(TrainingCheckpoint(2, False, {}, {"x": torch.ones(1)}))
 
     loaded, _ = store.load_newest()
 

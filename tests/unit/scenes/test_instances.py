@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from manyview.scenes.coco_instances import Instances, run_lengths
+from manyview.scenes.write import CocoInstances, run_lengths
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_a_file_as_written_by_hand(tmp_path: Path) -> None:
     one, other = (np.zeros((4, 6), dtype=bool) for _ in range(2))
     one[1:3, 2] = one[2, 3] = True
     other[0, 0] = other[3, 5] = True
-    instances = Instances(["cat", "dog"])
+    instances = CocoInstances(["cat", "dog"])
     instances.add("a.png", (6, 4), [("dog", one), ("cat", other)])
     instances.add("b.png", (3, 3), [])
     instances.add("c.png", (6, 4), [("dog", other)])

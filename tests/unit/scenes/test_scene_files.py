@@ -9,7 +9,7 @@ from PIL import Image
 from manyview.errors import UserError
 from manyview.images import find_images
 from manyview.labels import DetectionLabels, decode_masks, read_annotations, read_labels
-from manyview.scenes import KINDS, render_scene, write_scenes
+from manyview.scenes import CATEGORIES, render_scene, write_scenes
 from manyview.scenes.write import _scene_seed
 
 SIZE = (48, 40)
@@ -28,8 +28,8 @@ def objects(scenes: Path, part: str) -> DetectionLabels:
 
 
 def test_written_scenes_can_be_read_back(scenes: Path) -> None:
-    train = read_labels(scenes / "train.csv", scenes / "images", KINDS)
-    val = read_labels(scenes / "val.csv", scenes / "images", KINDS)
+    train = read_labels(scenes / "train.csv", scenes / "images", CATEGORIES)
+    val = read_labels(scenes / "val.csv", scenes / "images", CATEGORIES)
     assert (len(train.names), len(val.names)) == (15, 5)
     assert [*train.names, *val.names] == list(find_images(scenes / "images"))
     assert all(name.startswith("synthetic-") for name in train.names)
@@ -41,13 +41,13 @@ def test_written_scenes_can_be_read_back(scenes: Path) -> None:
 @pytest.mark.parametrize("part", PARTS)
 def test_masks_and_boxes_are_those_that_were_rendered(scenes: Path, part: str) -> None:
     labels = objects(scenes, part)
-    assert labels.classes == KINDS
+    assert labels.classes == CATEGORIES
     assert labels.category_ids == tuple(range(1, 11))
     assert labels.notes == labels.skipped == ()
     assert sum(map(len, labels.objects)) > 2 * len(labels)
     for index, found in zip(PARTS[part], labels.objects, strict=True):
         masks = render_scene(_scene_seed(4, index), SIZE).masks
-        assert [KINDS[label - 1] for label in found.labels] == list(masks)
+        assert [CATEGORIES[label - 1] for label in found.labels] == list(masks)
         np.testing.assert_array_equal(decode_masks(found.segmentations, *SIZE), np.stack([*masks.values()]))
         assert found.trained.all()
         for mask, box, area in zip(masks.values(), found.boxes, found.area, strict=True):
@@ -74,15 +74,16 @@ def test_pycocotools_sees_the_same(scenes: Path, part: str, capsys: pytest.Captu
 
 @pytest.mark.parametrize("part", PARTS)
 def test_labels_and_objects_agree(scenes: Path, part: str) -> None:
-    kinds = read_labels(scenes / f"{part}.csv", scenes / "images", KINDS)
+    image_labels = read_labels(scenes / f"{part}.csv", scenes / "images", CATEGORIES)
     found = objects(scenes, part)
-    assert kinds.names == found.names
-    assert [[KINDS.index(kind) + 1 for kind in KINDS if row[KINDS.index(kind)]] for row in kinds.targets] == [
-        sorted(each.labels.tolist()) for each in found.objects
-    ]
-    # Read as labels of the whole picture, the objects' file says the same.
-    of_objects = read_labels(scenes / f"instances_{part}.json", scenes / "images", KINDS)
-    np.testing.assert_array_equal(of_objects.targets, kinds.targets)
+    assert image_labels.names == found.names
+    assert [
+        [CATEGORIES.index(category) + 1 for category in CATEGORIES if row[CATEGORIES.index(category)]]
+        for row in image_labels.targets
+    ] == [sorted(each.labels.tolist()) for each in found.objects]
+    # Read as labels of the whole image, the objects' file says the same.
+    of_objects = read_labels(scenes / f"instances_{part}.json", scenes / "images", CATEGORIES)
+    np.testing.assert_array_equal(of_objects.targets, image_labels.targets)
 
 
 def test_the_same_call_writes_the_same_and_another_seed_another_set(tmp_path: Path) -> None:
@@ -95,9 +96,9 @@ def test_the_same_call_writes_the_same_and_another_seed_another_set(tmp_path: Pa
     write_scenes(tmp_path / "a", 6, 0, size=(32, 32))
     assert contents(tmp_path / "a") == first
     more, other = contents(tmp_path / "more"), contents(tmp_path / "other")
-    pictures = [name for name in first if name.endswith(".jpg")]
-    assert len(pictures) == 6
-    assert all(more[name] == first[name] != other[name] for name in pictures)
+    images = [name for name in first if name.endswith(".jpg")]
+    assert len(images) == 6
+    assert all(more[name] == first[name] != other[name] for name in images)
 
 
 def test_scenes_are_not_mixed_with_other_files(tmp_path: Path) -> None:

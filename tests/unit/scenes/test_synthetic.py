@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from manyview.scenes import KINDS, render_scene
+from manyview.scenes import CATEGORIES, render_scene
 from manyview.scenes import render as synthetic
 from manyview.scenes.shapes import PAINTERS
 
@@ -18,40 +18,40 @@ def plane(side: int = 96) -> tuple[np.ndarray, np.ndarray]:
     return x, y
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_kind_fills_its_circle_and_bears_two_tones(kind: str) -> None:
+@pytest.mark.parametrize("category", CATEGORIES)
+def test_a_category_fills_its_circle_and_has_two_colors(category: str) -> None:
     x, y = plane()
     for seed in range(5):
-        inside, second = PAINTERS[kind](x, y, np.random.default_rng(seed))
+        inside, second = PAINTERS[category](x, y, np.random.default_rng(seed))
         assert not inside[np.hypot(x, y) > 1.02].any()
         assert 0.15 < inside.sum() / (np.hypot(x, y) < 1).sum() < 0.95
         assert 0.08 < second[inside].mean() < 0.8
 
 
-def test_kinds_differ_by_outline_or_pattern() -> None:
+def test_categories_differ_by_outline_or_pattern() -> None:
     x, y = plane()
     drawn = {}
-    for kind, painter in PAINTERS.items():
+    for category, painter in PAINTERS.items():
         inside, second = painter(x, y, np.random.default_rng(0))
-        drawn[kind] = np.where(inside, np.where(second, 1, -1), 0)
-    for a in KINDS:
-        for b in KINDS:
+        drawn[category] = np.where(inside, np.where(second, 1, -1), 0)
+    for a in CATEGORIES:
+        for b in CATEGORIES:
             same = (drawn[a] == drawn[b])[(drawn[a] != 0) | (drawn[b] != 0)].mean()
             assert same < 0.75 or a == b, (a, b)
 
 
-def test_color_says_nothing_about_the_kind() -> None:
+def test_color_says_nothing_about_the_category() -> None:
     rng = np.random.default_rng(0)
-    means = {kind: [] for kind in KINDS}
-    for kind in KINDS:
+    means = {category: [] for category in CATEGORIES}
+    for category in CATEGORIES:
         for _ in range(150):
-            alpha, colour = synthetic._paint(rng, kind, 8.0, (0.6, -0.8))
-            means[kind].append((alpha * colour).sum((1, 2)) / alpha.sum())
+            alpha, color = synthetic._paint(rng, category, 8.0, (0.6, -0.8))
+            means[category].append((alpha * color).sum((1, 2)) / alpha.sum())
     overall = np.mean([np.mean(values, axis=0) for values in means.values()], axis=0)
-    for kind, values in means.items():
+    for category, values in means.items():
         spread = np.std(values, axis=0)
         assert (spread > 0.08).all()
-        assert (np.abs(np.mean(values, axis=0) - overall) < 4.5 * spread / np.sqrt(150)).all(), kind
+        assert (np.abs(np.mean(values, axis=0) - overall) < 4.5 * spread / np.sqrt(150)).all(), category
 
 
 def test_a_scene_is_decided_by_its_seed() -> None:
@@ -65,26 +65,26 @@ def test_a_scene_is_decided_by_its_seed() -> None:
     assert (render_scene(6, (96, 64)).pixels != pixels).mean() > 0.9
 
 
-def test_scenes_hold_several_kinds_each_as_often() -> None:
+def test_scenes_hold_several_categories_each_as_often() -> None:
     scenes = [render_scene(seed, (48, 48)) for seed in range(300)]
     placed = Counter(len(masks) for _, masks in scenes)
     assert set(placed) <= {0, 1, 2, 3, 4, 5}
     assert sum(count for number, count in placed.items() if number >= 2) > 0.85 * len(scenes)
-    share = Counter(kind for _, masks in scenes for kind in masks)
-    assert set(share) == set(KINDS)
+    share = Counter(category for _, masks in scenes for category in masks)
+    assert set(share) == set(CATEGORIES)
     assert all(0.22 < count / len(scenes) < 0.45 for count in share.values())
     brightness = [pixels.mean() for pixels, _ in scenes]
     assert 60 < np.mean(brightness) < 180
     assert np.std(brightness) > 15
 
 
-def square(kind: str, left: int, top: int, side: int = 20) -> synthetic._Thing:
+def square(category: str, left: int, top: int, side: int = 20) -> synthetic._Object:
     ones = np.ones((side, side), dtype=np.float32)
-    return synthetic._Thing(kind, (left + side / 2, top + side / 2), side / 2, ones, np.stack([ones] * 3))
+    return synthetic._Object(category, (left + side / 2, top + side / 2), side / 2, ones, np.stack([ones] * 3))
 
 
 @pytest.mark.parametrize(
-    ("things", "seen"),
+    ("objects", "seen"),
     [
         ([square("ball", 10, 10), square("star", 40, 40)], {"ball", "star"}),
         ([square("ball", 10, 10), square("star", 19, 10)], {"star"}),  # 9 of 20 columns left
@@ -97,27 +97,27 @@ def square(kind: str, left: int, top: int, side: int = 20) -> synthetic._Thing:
     ],
 )
 def test_labels_are_what_can_be_seen(
-    things: list[synthetic._Thing], seen: set[str], monkeypatch: pytest.MonkeyPatch
+    objects: list[synthetic._Object], seen: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(synthetic, "_things", lambda *arguments: things)
+    monkeypatch.setattr(synthetic, "_objects", lambda *arguments: objects)
     assert render_scene(0, (64, 64)).masks.keys() == seen
 
 
 def test_a_mask_is_what_can_be_seen_of_an_object(monkeypatch: pytest.MonkeyPatch) -> None:
     """The star lies over a part of the ball, and so does the leaf, which itself is mostly beyond the border."""
-    things = [square("ball", 10, 10), square("star", 22, 15), square("leaf", 12, -11)]
+    objects = [square("ball", 10, 10), square("star", 22, 15), square("leaf", 12, -11)]
     ball, star = (np.zeros((64, 64), dtype=bool) for _ in range(2))
     star[15:35, 22:42] = True
     ball[10:30, 10:30] = True
     ball[0:9, 12:32] = False
     ball[star] = False
     leaf = ball.copy()
-    check_masks(monkeypatch, things, {"ball": ball, "star": star})
-    things[2] = square("leaf", 12, -8)  # 12 of 20 rows
+    check_masks(monkeypatch, objects, {"ball": ball, "star": star})
+    objects[2] = square("leaf", 12, -8)  # 12 of 20 rows
     ball[10:12, 12:32] = False
     leaf = np.zeros((64, 64), dtype=bool)
     leaf[0:12, 12:32] = True
-    check_masks(monkeypatch, things, {"ball": ball, "star": star, "leaf": leaf})
+    check_masks(monkeypatch, objects, {"ball": ball, "star": star, "leaf": leaf})
 
 
 def test_a_pixel_belongs_to_the_uppermost_object_that_covers_half_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,38 +130,38 @@ def test_a_pixel_belongs_to_the_uppermost_object_that_covers_half_of_it(monkeypa
 
 
 def check_masks(
-    monkeypatch: pytest.MonkeyPatch, things: list[synthetic._Thing], expected: dict[str, np.ndarray]
+    monkeypatch: pytest.MonkeyPatch, objects: list[synthetic._Object], expected: dict[str, np.ndarray]
 ) -> None:
-    monkeypatch.setattr(synthetic, "_things", lambda *arguments: things)
+    monkeypatch.setattr(synthetic, "_objects", lambda *arguments: objects)
     masks = render_scene(0, (64, 64)).masks
     assert list(masks) == list(expected)
-    for kind, mask in expected.items():
-        np.testing.assert_array_equal(masks[kind], mask, err_msg=kind)
+    for category, mask in expected.items():
+        np.testing.assert_array_equal(masks[category], mask, err_msg=category)
 
 
 @pytest.mark.parametrize("seed", range(12))
 def test_masks_are_where_an_objects_color_is_seen(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     size = (96, 80)
-    things = synthetic._things(np.random.default_rng(seed), *size, (0.6, -0.8))
-    masks = rendered(monkeypatch, things, seed, size).masks
+    objects = synthetic._objects(np.random.default_rng(seed), *size, (0.6, -0.8))
+    masks = rendered(monkeypatch, objects, seed, size).masks
     assert sum(mask.astype(int) for mask in masks.values()).max() == 1
-    for place, thing in enumerate(things):
-        if thing.kind not in masks:
+    for place, item in enumerate(objects):
+        if item.category not in masks:
             continue
         dark, light = (
-            rendered(monkeypatch, [*things[:place], replace(thing, colour=colour), *things[place + 1 :]], seed, size)
-            for colour in (np.zeros_like(thing.colour), np.ones_like(thing.colour))
+            rendered(monkeypatch, [*objects[:place], replace(item, color=color), *objects[place + 1 :]], seed, size)
+            for color in (np.zeros_like(item.color), np.ones_like(item.color))
         )
-        mask, changed = masks[thing.kind], (light.pixels > dark.pixels).any(axis=2)
+        mask, changed = masks[item.category], (light.pixels > dark.pixels).any(axis=2)
         assert changed[mask].all()
         grown = Image.fromarray(mask).convert("L").filter(ImageFilter.MaxFilter(5))  # by pixels covered in part
         assert not changed[np.asarray(grown) == 0].any()
 
 
 def rendered(
-    monkeypatch: pytest.MonkeyPatch, things: list[synthetic._Thing], seed: int, size: tuple[int, int]
+    monkeypatch: pytest.MonkeyPatch, objects: list[synthetic._Object], seed: int, size: tuple[int, int]
 ) -> synthetic.Scene:
-    monkeypatch.setattr(synthetic, "_things", lambda *arguments: things)
+    monkeypatch.setattr(synthetic, "_objects", lambda *arguments: objects)
     return render_scene(seed, size)
 
 

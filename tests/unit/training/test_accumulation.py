@@ -22,10 +22,10 @@ MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_a_step_follows_the_mean_gradient_of_its_batches(photographs: Path, tmp_path: Path, accumulate: int) -> None:
+def test_a_step_follows_the_mean_gradient_of_its_batches(photos: Path, tmp_path: Path, accumulate: int) -> None:
     batch = 16 // accumulate
     run = train_tiny(
-        photographs,
+        photos,
         tmp_path / "run",
         backbone=TinyNet(dropout=0),
         epochs=1,
@@ -38,7 +38,7 @@ def test_a_step_follows_the_mean_gradient_of_its_batches(photographs: Path, tmp_
     backbone = wrap_backbone(TinyNet(dropout=0), 16)
     torch.manual_seed(0)
     method = build_method(backbone, config).train()
-    views = ViewDataset(find_images(photographs), config, renderer="cpu")
+    views = ViewDataset(find_images(photos), config, renderer="cpu")
     order = epoch_order(0, 0, 16)
     losses = []
     for part in range(accumulate):

@@ -115,7 +115,7 @@ def test_a_folder_that_lost_its_figures_is_not_resumed(tiffs: Path, tmp_path: Pa
     config["views"]["std"] = None
     (out / "config.json").write_text(json.dumps(config))
 
-    with pytest.raises(UserError, match=r"config.json does not say views\.mean and views\.std"):
+    with pytest.raises(UserError, match=r"config.json lacks views\.mean and views\.std"):
         train_tiny(None, out, backbone=five_bands(99), settings=SETTINGS, resume=True)
 
 
@@ -163,8 +163,8 @@ def test_a_run_can_be_repeated_from_its_own_file(whole: RunFolder, tmp_path: Pat
     assert run.weights.read_bytes() == whole.weights.read_bytes()
 
 
-def test_rgb_runs_keep_imagenets_figures(photographs: Path, tmp_path: Path) -> None:
-    run = train_tiny(photographs, tmp_path / "run", epochs=1)
+def test_rgb_runs_keep_imagenets_figures(photos: Path, tmp_path: Path) -> None:
+    run = train_tiny(photos, tmp_path / "run", epochs=1)
 
     assert read_config(run)["views"]["mean"] == list(IMAGENET_MEAN)
     assert read_config(run)["views"]["std"] == list(IMAGENET_STD)
@@ -186,7 +186,7 @@ def test_one_line_says_what_was_measured(tiffs: Path, tmp_path: Path, capsys: py
     (line,) = [line for line in printed.splitlines() if line.startswith("Bands measured")]
     figures = read_config(RunFolder(tmp_path / "run"))["views"]
     mean, std = (" ".join(f"{number:.4f}" for number in figures[key]) for key in ("mean", "std"))
-    assert line == f"Bands measured on 16 of 16 images, as shares of white: mean {mean}, deviation {std}."
+    assert line == f"Bands measured on 16 of 16 images (values from 0 to 1): mean {mean}, standard deviation {std}."
 
 
 def test_a_wrong_number_of_bands_says_so_before_the_run(tiffs: Path, tmp_path: Path) -> None:

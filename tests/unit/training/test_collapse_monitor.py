@@ -15,17 +15,17 @@ from tests.helpers.tiny import train_tiny
 
 
 def spread(seed: int = 0) -> Tensor:
-    """Directions spread evenly: deviation 1, rank near the dimension's."""
+    """Uniformly distributed directions: standard deviation 1, rank near the dimension's."""
     return torch.randn(256, 32, generator=torch.Generator().manual_seed(seed))
 
 
 def collapsed() -> Tensor:
-    """All but the same direction: deviation .02, rank near 1."""
+    """Almost equal directions: standard deviation .02, rank near 1."""
     return torch.ones(256, 32) + 0.001 * spread()
 
 
 def few_directions() -> Tensor:
-    """Two opposite directions: the rank has fallen, the deviation has not."""
+    """Two opposite directions: the rank is low, the standard deviation is not."""
     return torch.where(torch.arange(256) % 2 == 0, 1.0, -1.0)[:, None] * torch.ones(256, 32)
 
 
@@ -53,7 +53,9 @@ def test_warning_in_plain_words_when_both_fall() -> None:
     assert reading.std < 0.1
     assert reading.rank < 3
     assert reading.warning is not None
-    assert reading.warning.startswith("at step 50 the representation is collapsing: the deviation of z/|z| is 0.0")
+    assert reading.warning.startswith(
+        "at step 50 the representation is collapsing: the standard deviation of z/|z| is 0.0"
+    )
     assert "effective rank is" in reading.warning
     assert "try a larger batch" in reading.warning
     assert not watcher.healthy
@@ -126,9 +128,9 @@ def test_state_survives() -> None:
 ALWAYS = {"monitor.min_std": 100.0, "monitor.min_rank": 2.0, "monitor.every": 1}
 
 
-def test_run_stops_after_patience_with_advice(photographs: Path, tmp_path: Path) -> None:
+def test_run_stops_after_patience_with_advice(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"at step 6 the representation is collapsing.* 6 times in a row; try a larger"):
-        train_tiny(photographs, tmp_path / "run", settings={**ALWAYS, "monitor.patience": 6})
+        train_tiny(photos, tmp_path / "run", settings={**ALWAYS, "monitor.patience": 6})
 
     # Stopped with a checkpoint, and going on regardless is possible.
     assert RunFolder(tmp_path / "run").read_metrics()[-1]["step"] == 6
@@ -136,23 +138,23 @@ def test_run_stops_after_patience_with_advice(photographs: Path, tmp_path: Path)
     assert run.read_metrics()[-1]["step"] == 8
 
 
-def test_collapse_at_the_end_of_an_epoch_leaves_the_epoch_whole(photographs: Path, tmp_path: Path) -> None:
+def test_collapse_at_the_end_of_an_epoch_leaves_the_epoch_whole(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="at step 4 the representation is collapsing"):
-        train_tiny(photographs, tmp_path / "run", settings={**ALWAYS, "monitor.patience": 4})
+        train_tiny(photos, tmp_path / "run", settings={**ALWAYS, "monitor.patience": 4})
     stopped = RunFolder(tmp_path / "run").read_metrics()
 
     run = train_tiny(None, tmp_path / "run", settings={"monitor.on_collapse": "warn"}, resume=True)
 
-    whole = train_tiny(photographs, tmp_path / "whole", settings={**ALWAYS, "monitor.on_collapse": "warn"})
+    whole = train_tiny(photos, tmp_path / "whole", settings={**ALWAYS, "monitor.on_collapse": "warn"})
     assert [record["kind"] for record in stopped if record["step"] == 4] == ["step", "epoch"]
     losses = [[record["loss"] for record in each.read_metrics() if record["kind"] == "epoch"] for each in (run, whole)]
     assert losses[0] == losses[1]
 
 
 def test_run_that_warns_goes_on_and_says_it_once(
-    photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    run = train_tiny(photographs, tmp_path / "run", settings={**ALWAYS, "monitor.on_collapse": "warn"}, quiet=False)
+    run = train_tiny(photos, tmp_path / "run", settings={**ALWAYS, "monitor.on_collapse": "warn"}, quiet=False)
 
     assert run.read_metrics()[-1]["step"] == 8
     assert capsys.readouterr().err.count("Warning: at step 1 the representation is collapsing") == 1

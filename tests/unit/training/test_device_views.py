@@ -14,7 +14,7 @@ from torch import Tensor
 
 from manyview.config import PretrainConfig
 from manyview.images import find_images, jpeg_on_device
-from manyview.training.data import Batch, start_loader
+from manyview.training.data import TrainingBatch, start_loader
 from manyview.training.device_views import DeviceViews
 from manyview.training.plan import BatchPlan, make_plan
 
@@ -30,10 +30,10 @@ def scene(seed: int, width: int = 110, height: int = 90) -> Image.Image:
     random = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width] / 90
     waves = [128 + 110 * np.sin(random.uniform(1, 7) * x + random.uniform(1, 7) * y + 2 * phase) for phase in range(3)]
-    colours = np.stack(waves, axis=-1)
+    colors = np.stack(waves, axis=-1)
     left, top = random.integers(0, 60, 2)
-    colours[top : top + 25, left : left + 40] = random.uniform(0, 255, 3)
-    return Image.fromarray(colours.astype(np.uint8))
+    colors[top : top + 25, left : left + 40] = random.uniform(0, 255, 3)
+    return Image.fromarray(colors.astype(np.uint8))
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +47,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         exif[0x0112] = orientation
         scene(20 + orientation).save(root / f"lying{orientation}.jpg", exif=exif, quality=95)
     scene(30).save(root / "progressive.jpg", progressive=True, quality=95)
-    scene(31).convert("L").save(root / "grey.jpg", quality=95)
+    scene(31).convert("L").save(root / "gray.jpg", quality=95)
     scene(32).save(root / "other.png")
     return root
 
 
-def batches(root: Path, *, workers: int = 0, arrays: bool = False, **settings: Any) -> Iterator[Batch]:
+def batches(root: Path, *, workers: int = 0, arrays: bool = False, **settings: Any) -> Iterator[TrainingBatch]:
     """All batches of a run of two epochs, four images each."""
     values: dict[str, Any] = {
         "data": {"images": str(root), "workers": workers},
@@ -114,7 +114,7 @@ def test_jpegs_alone_reach_the_device_encoded(folder: Path, monkeypatch: pytest.
     shown = [int(image) for batch in batches(folder, **DECODING) for image in batch.image_ids]
     names = find_images(folder)
     assert len(shown) == 32
-    assert sent == sum(names[image] not in ("grey.jpg", "other.png") for image in shown) < 32
+    assert sent == sum(names[image] not in ("gray.jpg", "other.png") for image in shown) < 32
 
 
 @pytest.mark.parametrize("bits", [8, 16])

@@ -50,7 +50,7 @@ def layout(request: pytest.FixtureRequest) -> Layout:
 def test_a_run_begins_with_the_very_weights_of_every_layout(
     layout: Layout,
     resnet: nn.Module,
-    photographs: Path,
+    photos: Path,
     tmp_path: Path,
     begun: list[State],
     capsys: pytest.CaptureFixture[str],
@@ -60,7 +60,7 @@ def test_a_run_begins_with_the_very_weights_of_every_layout(
 
     # No backbone is named: that of the weights is taken, not the recipe's ResNet-50.
     with pytest.raises(Begun):
-        go_on(photographs, tmp_path / "run", file, quiet=False)
+        go_on(photos, tmp_path / "run", file, quiet=False)
 
     assert equal(begun[0], body(state))
     run = RunFolder(tmp_path / "run")
@@ -103,14 +103,14 @@ def test_a_run_trains_on_from_there(resnet: nn.Module, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("named", [None, "timm/test_resnet"])
 def test_a_run_begins_with_the_weights_of_timms_training(
-    named: str | None, photographs: Path, tmp_path: Path, begun: list[State]
+    named: str | None, photos: Path, tmp_path: Path, begun: list[State]
 ) -> None:
     state = build_backbone("timm/test_resnet").state_dict()
     classifier = {"fc.weight": torch.ones(10, 96), "fc.bias": torch.ones(10)}
     torch.save(timm(state | classifier, "test_resnet"), tmp_path / "w.pth.tar")
 
     with pytest.raises(Begun):
-        go_on(photographs, tmp_path / "run", tmp_path / "w.pth.tar", named)
+        go_on(photos, tmp_path / "run", tmp_path / "w.pth.tar", named)
 
     assert equal(begun[0], state)
     assert RunFolder(tmp_path / "run").read_json("run.json")["init"]["left_out"] == {"the classifier": 2}

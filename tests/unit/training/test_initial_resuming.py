@@ -15,8 +15,8 @@ from tests.helpers.tiny import TinyNet
 
 
 @pytest.fixture
-def uninterrupted(weights: Path, photographs: Path, tmp_path: Path) -> RunFolder:
-    return own_run(photographs, tmp_path / "whole", weights)
+def uninterrupted(weights: Path, photos: Path, tmp_path: Path) -> RunFolder:
+    return own_run(photos, tmp_path / "whole", weights)
 
 
 def interrupted(images: Path, out: Path, init: Path, step: int = 3) -> Path:
@@ -31,9 +31,9 @@ def ends(run: RunFolder) -> list[bytes]:
 
 
 def test_a_stopped_run_resumes_to_the_bit_without_the_weights(
-    weights: Path, photographs: Path, tmp_path: Path, uninterrupted: RunFolder
+    weights: Path, photos: Path, tmp_path: Path, uninterrupted: RunFolder
 ) -> None:
-    out = interrupted(photographs, tmp_path / "run", weights)
+    out = interrupted(photos, tmp_path / "run", weights)
     weights.unlink()
 
     run = own_run(None, out, None, resume=True)
@@ -42,11 +42,9 @@ def test_a_stopped_run_resumes_to_the_bit_without_the_weights(
     assert run.read_json("config.json")["backbone"]["init"] == str(weights)
 
 
-def test_a_resumed_run_keeps_the_normalization_of_its_first_weights(
-    small: Path, photographs: Path, tmp_path: Path
-) -> None:
+def test_a_resumed_run_keeps_the_normalization_of_its_first_weights(small: Path, photos: Path, tmp_path: Path) -> None:
     init = Path(shutil.copytree(small, tmp_path / "small"))
-    run = go_on(photographs, tmp_path / "run", init)
+    run = go_on(photos, tmp_path / "run", init)
     shutil.rmtree(init)
 
     resumed = go_on(None, run.path, resume=True)
@@ -55,32 +53,32 @@ def test_a_resumed_run_keeps_the_normalization_of_its_first_weights(
 
 
 def test_the_same_weights_may_be_stated_again_and_no_others(
-    weights: Path, photographs: Path, tmp_path: Path, uninterrupted: RunFolder
+    weights: Path, photos: Path, tmp_path: Path, uninterrupted: RunFolder
 ) -> None:
-    out = interrupted(photographs, tmp_path / "run", weights)
+    out = interrupted(photos, tmp_path / "run", weights)
     with pytest.raises(UserError, match=r"was started with other settings: backbone\.init was '.*own.*', now '.*other"):
         own_run(None, out, tmp_path / "other.pth", resume=True)
 
     assert ends(own_run(None, out, weights, resume=True)) == ends(uninterrupted)
 
 
-def test_a_run_without_weights_is_not_resumed_from_some(weights: Path, photographs: Path, tmp_path: Path) -> None:
+def test_a_run_without_weights_is_not_resumed_from_some(weights: Path, photos: Path, tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        own_run(photographs, tmp_path / "run", None, 3)
+        own_run(photos, tmp_path / "run", None, 3)
     with pytest.raises(UserError, match=r"backbone\.init was None, now '.*own\.safetensors'"):
         own_run(None, tmp_path / "run", weights, resume=True)
 
 
 def test_stopped_before_the_first_checkpoint(
-    weights: Path, photographs: Path, tmp_path: Path, uninterrupted: RunFolder
+    weights: Path, photos: Path, tmp_path: Path, uninterrupted: RunFolder
 ) -> None:
-    out = interrupted(photographs, tmp_path / "run", weights)
+    out = interrupted(photos, tmp_path / "run", weights)
     shutil.rmtree(out / "checkpoints")
     (out / "backbone.safetensors").unlink()
     whole = weights.read_bytes()
 
     weights.unlink()
-    with pytest.raises(UserError, match=r"no checkpoint yet and starts from its first weights: there is no"):
+    with pytest.raises(UserError, match=r"no checkpoint yet and starts from its initial weights: there is no"):
         own_run(None, out, None, resume=True)
     network = wrap_backbone(TinyNet(), 16)
     save_backbone(network, weights, {})

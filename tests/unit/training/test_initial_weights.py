@@ -17,9 +17,9 @@ from tests.helpers.tiny import train_tiny
 
 
 def test_a_run_goes_on_from_a_runs_folder_and_its_normalization(
-    small: Path, photographs: Path, tmp_path: Path, first: list[State]
+    small: Path, photos: Path, tmp_path: Path, first: list[State]
 ) -> None:
-    run = go_on(photographs, tmp_path / "run", small)
+    run = go_on(photos, tmp_path / "run", small)
 
     assert equal(first[0], load_file(str(small / "backbone.safetensors")))
     config = run.read_json("config.json")
@@ -29,25 +29,25 @@ def test_a_run_goes_on_from_a_runs_folder_and_its_normalization(
     assert run.read_json("run.json")["init"]["file"] == str(small / "backbone.safetensors")
 
 
-def test_normalization_that_the_user_sets_is_taken(small: Path, photographs: Path, tmp_path: Path) -> None:
-    run = go_on(photographs, tmp_path / "run", small, settings={"views.mean": [0.7, 0.7, 0.7]})
+def test_normalization_that_the_user_sets_is_taken(small: Path, photos: Path, tmp_path: Path) -> None:
+    run = go_on(photos, tmp_path / "run", small, settings={"views.mean": [0.7, 0.7, 0.7]})
 
     assert run.read_json("config.json")["views"]["mean"] == [0.7, 0.7, 0.7]
     assert run.read_json("config.json")["views"]["std"] == [0.4, 0.5, 0.6]
 
 
 def test_how_an_untrained_network_starts_is_the_runs_own_setting(
-    small: Path, photographs: Path, tmp_path: Path, first: list[State]
+    small: Path, photos: Path, tmp_path: Path, first: list[State]
 ) -> None:
-    run = go_on(photographs, tmp_path / "run", small, settings={"backbone.zero_init_residual": False})
+    run = go_on(photos, tmp_path / "run", small, settings={"backbone.zero_init_residual": False})
 
     assert equal(first[0], load_file(str(small / "backbone.safetensors")))
     assert load_backbone(run).zero_init_residual is False
     assert load_backbone(small).zero_init_residual is True
 
 
-def test_a_run_can_be_repeated_from_its_own_file(small: Path, photographs: Path, tmp_path: Path) -> None:
-    run = go_on(photographs, tmp_path / "run", small)
+def test_a_run_can_be_repeated_from_its_own_file(small: Path, photos: Path, tmp_path: Path) -> None:
+    run = go_on(photos, tmp_path / "run", small)
     again = go_on(None, tmp_path / "again", config=run.path / "config.json")
 
     assert again.weights.read_bytes() == run.weights.read_bytes()
@@ -79,14 +79,14 @@ def test_weights_that_do_not_say_leave_bands_to_be_measured(tiles: Path, tmp_pat
     assert run.read_json("config.json")["views"]["mean"] == pytest.approx(pixels.mean((0, 1, 2)), abs=1e-6)
 
 
-def test_a_module_of_ones_own_is_filled(weights: Path, photographs: Path, tmp_path: Path, first: list[State]) -> None:
-    own_run(photographs, tmp_path / "run", weights, epochs=1)
+def test_a_module_of_ones_own_is_filled(weights: Path, photos: Path, tmp_path: Path, first: list[State]) -> None:
+    own_run(photos, tmp_path / "run", weights, epochs=1)
 
     assert equal(first[0], load_file(str(weights)))
 
 
-def test_runs_without_initial_weights_say_nothing_of_them(photographs: Path, tmp_path: Path) -> None:
-    run = train_tiny(photographs, tmp_path / "run", epochs=1)
+def test_runs_without_initial_weights_say_nothing_of_them(photos: Path, tmp_path: Path) -> None:
+    run = train_tiny(photos, tmp_path / "run", epochs=1)
 
     assert "init" not in run.read_json("run.json")
     assert json.loads((run.path / "config.json").read_text())["backbone"]["init"] is None

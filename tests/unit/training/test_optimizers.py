@@ -201,13 +201,13 @@ def test_plain_numbers_of_an_optimizer_are_kept_too() -> None:
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_an_interrupted_run_resumes_to_the_bit(photographs: Path, tmp_path: Path, name: str) -> None:
+def test_an_interrupted_run_resumes_to_the_bit(photos: Path, tmp_path: Path, name: str) -> None:
     settings = {"training.optimizer": name, "training.warmup_steps": 3, "training.schedule_by": "step"}
-    whole = train_tiny(photographs, tmp_path / "whole", backbone=Interrupting(999), settings=settings)
+    whole = train_tiny(photos, tmp_path / "whole", backbone=Interrupting(999), settings=settings)
     for step in (2, 6):
         out = tmp_path / str(step)
         with pytest.raises(KeyboardInterrupt):
-            train_tiny(photographs, out, backbone=Interrupting(step), settings=settings)
+            train_tiny(photos, out, backbone=Interrupting(step), settings=settings)
         run = train_tiny(None, out, backbone=Interrupting(999), resume=True)
         for file in (
             "backbone.safetensors",
@@ -217,10 +217,8 @@ def test_an_interrupted_run_resumes_to_the_bit(photographs: Path, tmp_path: Path
             assert (run.path / file).read_bytes() == (whole.path / file).read_bytes(), (step, file)
 
 
-def test_each_optimizer_leads_elsewhere(photographs: Path, tmp_path: Path) -> None:
-    runs = [
-        train_tiny(photographs, tmp_path / name, settings={"training.optimizer": name}, epochs=1) for name in OPTIMIZERS
-    ]
+def test_each_optimizer_leads_elsewhere(photos: Path, tmp_path: Path) -> None:
+    runs = [train_tiny(photos, tmp_path / name, settings={"training.optimizer": name}, epochs=1) for name in OPTIMIZERS]
     weights: list[Tensor] = [load_file(str(run.weights))["layers.0.weight"] for run in runs]
     assert all(not torch.equal(one, other) for one, other in itertools.combinations(weights, 2))
 

@@ -11,7 +11,7 @@ import pytest
 from manyview.config import PretrainConfig, resolve
 from manyview.config.resolve import Assignment
 from manyview.errors import UserError
-from manyview.training.plan import BatchPlan, Plan, epoch_order, make_plan, pair_order, replacements
+from manyview.training.plan import BatchPlan, TrainingPlan, epoch_order, make_plan, pair_order, replacements
 
 
 def config(**settings: Any) -> PretrainConfig:
@@ -19,8 +19,8 @@ def config(**settings: Any) -> PretrainConfig:
     return resolve({"data": {"images": "photos"}}, user)
 
 
-def plan(photographs: int, processes: int = 1, **settings: Any) -> Plan:
-    return make_plan(config(**settings), photographs, processes)
+def plan(images: int, processes: int = 1, **settings: Any) -> TrainingPlan:
+    return make_plan(config(**settings), images, processes)
 
 
 @pytest.mark.parametrize("draw", [lambda s, n: epoch_order(s, n, 1000), lambda s, n: pair_order(s, n, 0, 1000)])
@@ -37,7 +37,7 @@ def test_the_batches_of_a_step_are_shuffled_apart() -> None:
 
 
 def test_orders_are_uniform() -> None:
-    """Each image comes first equally often: 6,000 epochs of 6, within 5 deviations of 1,000 each."""
+    """Each image comes first equally often: 6,000 epochs of 6, within 5 standard deviations of 1,000 each."""
     first = np.bincount([epoch_order(7, epoch, 6)[0] for epoch in range(6000)], minlength=6)
 
     assert np.all(np.abs(first - 1000) < 5 * math.sqrt(6000 * 1 / 6 * 5 / 6))
@@ -100,7 +100,7 @@ def test_batch_larger_than_the_images_is_reduced_and_said() -> None:
     assert made.batch_size == 100
     assert (made.steps_per_epoch, made.views_per_step) == (1, 800)
     assert made.remarks[0] == (
-        "Only 100 images for 128 a step: the batch is reduced to 100, and the learning rate with it."
+        "Only 100 images for 128 per step: the batch is reduced to 100, and the learning rate with it."
     )
 
 
@@ -108,7 +108,7 @@ def test_accumulated_batch_larger_than_the_images() -> None:
     made = plan(100, training__batch_size=64, training__accumulate=4)
 
     assert (made.batch_size, made.accumulate, made.steps_per_epoch) == (64, 1, 1)
-    assert "Only 100 images for 256 a step: training.accumulate is reduced to 1" in made.remarks[0]
+    assert "Only 100 images for 256 per step: training.accumulate is reduced to 1" in made.remarks[0]
     assert plan(500, training__batch_size=128, training__accumulate=4).accumulate == 3
 
 
@@ -128,13 +128,13 @@ def test_accumulation_is_said_to_add_no_positives_or_negatives() -> None:
 
 
 @pytest.mark.parametrize(
-    ("photographs", "processes", "batch", "sentence"),
+    ("images", "processes", "batch", "sentence"),
     [
         (1, 1, 128, "holds 1 image; contrasting needs at least 2"),
         (5000, 3, 128, r"training.batch_size 128 does not divide among 3 processes; use 129"),
         (3, 4, 128, "3 images cannot feed 4 processes; use fewer"),
     ],
 )
-def test_impossible_plans(photographs: int, processes: int, batch: int, sentence: str) -> None:
+def test_impossible_plans(images: int, processes: int, batch: int, sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
-        plan(photographs, processes, training__batch_size=batch)
+        plan(images, processes, training__batch_size=batch)

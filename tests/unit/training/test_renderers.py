@@ -36,7 +36,7 @@ def settled(run: RunFolder) -> str:
 
 
 def costs(**seconds: float) -> Costs:
-    return Costs(**{"render": 1.0, "crop": 0.2, "alter": 0.1, "step": 0.5, "photographs": 4, "workers": 2} | seconds)
+    return Costs(**{"render": 1.0, "crop": 0.2, "augment": 0.1, "step": 0.5, "images": 4, "workers": 2} | seconds)
 
 
 @pytest.fixture
@@ -59,17 +59,17 @@ def accelerator(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_the_run_keeps_what_auto_stood_for(
-    photographs: Path, tmp_path: Path, settings: Mapping[str, Any], name: str
+    photos: Path, tmp_path: Path, settings: Mapping[str, Any], name: str
 ) -> None:
-    run = train_tiny(photographs, tmp_path / "run", settings=settings)
+    run = train_tiny(photos, tmp_path / "run", settings=settings)
     assert settled(run) == name
     asked = run.read_json("run.json")["asked"]["training"]["renderer"]
     assert asked == settings.get("training.renderer", "auto")
 
 
-def test_auto_on_a_cpu_is_the_workers_renderer(photographs: Path, tmp_path: Path) -> None:
+def test_auto_on_a_cpu_is_the_workers_renderer(photos: Path, tmp_path: Path) -> None:
     runs = [
-        train_tiny(photographs, tmp_path / name, settings={"training.renderer": name})
+        train_tiny(photos, tmp_path / name, settings={"training.renderer": name})
         for name in ("auto", "cpu", "device", "reference")
     ]
     assert weights(runs[0]) == weights(runs[1])
@@ -79,22 +79,20 @@ def test_auto_on_a_cpu_is_the_workers_renderer(photographs: Path, tmp_path: Path
 
 
 @pytest.mark.parametrize("settings", [DEVICE, DECODING], ids=["device renderer", "device decoding"])
-def test_resumed_run_ends_like_the_uninterrupted(
-    photographs: Path, tmp_path: Path, settings: Mapping[str, Any]
-) -> None:
-    whole = train_tiny(photographs, tmp_path / "whole", settings=settings, backbone=Interrupting(999))
+def test_resumed_run_ends_like_the_uninterrupted(photos: Path, tmp_path: Path, settings: Mapping[str, Any]) -> None:
+    whole = train_tiny(photos, tmp_path / "whole", settings=settings, backbone=Interrupting(999))
     with pytest.raises(KeyboardInterrupt):
-        train_tiny(photographs, tmp_path / "run", settings=settings, backbone=Interrupting(6))
+        train_tiny(photos, tmp_path / "run", settings=settings, backbone=Interrupting(6))
     run = train_tiny(None, tmp_path / "run", backbone=Interrupting(999), resume=True, settings={"data.workers": 1})
     assert weights(run) == weights(whole)
 
 
-def test_accumulated_batches_are_finished_too(photographs: Path, tmp_path: Path) -> None:
-    run = train_tiny(photographs, tmp_path / "run", settings={**DEVICE, "training.accumulate": 2})
+def test_accumulated_batches_are_finished_too(photos: Path, tmp_path: Path) -> None:
+    run = train_tiny(photos, tmp_path / "run", settings={**DEVICE, "training.accumulate": 2})
     assert run.read_metrics()[-1]["step"] == 4
 
 
-def test_the_loaders_processes_end_with_a_run_that_fails(photographs: Path, tmp_path: Path) -> None:
+def test_the_loaders_processes_end_with_a_run_that_fails(photos: Path, tmp_path: Path) -> None:
     """While the error's traceback is kept, as Python keeps the last one until its end."""
 
     class Spoiling(TinyNet):
@@ -102,7 +100,7 @@ def test_the_loaders_processes_end_with_a_run_that_fails(photographs: Path, tmp_
             return super().forward(x) * float("nan")
 
     with pytest.raises(UserError, match="the loss is nan") as caught:
-        train_tiny(photographs, tmp_path / "run", backbone=Spoiling(), settings={"data.workers": 2})
+        train_tiny(photos, tmp_path / "run", backbone=Spoiling(), settings={"data.workers": 2})
     assert caught.tb is not None
     assert multiprocessing.active_children() == []
 
@@ -128,7 +126,7 @@ def test_what_a_step_takes(seconds: dict[str, Any], with_workers: float, with_de
 @pytest.mark.usefixtures("accelerator")
 @pytest.mark.parametrize(("render", "name"), [(1.0, "device"), (0.55, "cpu"), (0.6, "cpu")])
 def test_auto_takes_the_shorter_step_and_says_why(
-    photographs: Path,
+    photos: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -136,7 +134,7 @@ def test_auto_takes_the_shorter_step_and_says_why(
     name: str,
 ) -> None:
     monkeypatch.setattr(choice, "measure_costs", lambda *_: costs(render=render))
-    run = train_tiny(photographs, tmp_path / "run", quiet=False)
+    run = train_tiny(photos, tmp_path / "run", quiet=False)
     assert settled(run) == name
     assert capsys.readouterr().err.splitlines()[0] == (
         f"Renderer {name}: for 4 images, rendering takes {render:.3g} s and cropping 0.2 s with 2 workers, "
@@ -147,28 +145,28 @@ def test_auto_takes_the_shorter_step_and_says_why(
 @pytest.mark.usefixtures("accelerator")
 @pytest.mark.parametrize("render", [0.1, 1.0])
 def test_a_resumed_run_measures_nothing(
-    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, render: float
+    photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, render: float
 ) -> None:
     monkeypatch.setattr(choice, "measure_costs", lambda *_: costs(render=render))
-    whole = train_tiny(photographs, tmp_path / "whole", backbone=Interrupting(999))
+    whole = train_tiny(photos, tmp_path / "whole", backbone=Interrupting(999))
     with pytest.raises(KeyboardInterrupt):
-        train_tiny(photographs, tmp_path / "run", backbone=Interrupting(6))
+        train_tiny(photos, tmp_path / "run", backbone=Interrupting(6))
     monkeypatch.delattr(choice, "measure_costs")
     run = train_tiny(None, tmp_path / "run", backbone=Interrupting(999), resume=True)
     assert weights(run) == weights(whole)
 
 
-def test_a_run_that_lost_its_renderer_is_refused(photographs: Path, tmp_path: Path) -> None:
-    run = train_tiny(photographs, tmp_path / "run")
+def test_a_run_that_lost_its_renderer_is_refused(photos: Path, tmp_path: Path) -> None:
+    run = train_tiny(photos, tmp_path / "run")
     values = run.read_json("config.json")
     del values["training"]["renderer"]
     run.write_json("config.json", values)
-    with pytest.raises(UserError, match=r"config\.json does not say training\.renderer, without which"):
+    with pytest.raises(UserError, match=r"config\.json lacks training\.renderer, without which"):
         train_tiny(None, tmp_path / "run", resume=True)
 
 
 @pytest.mark.usefixtures("accelerator")
-def test_measuring_leaves_the_run_as_it_is(photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measuring_leaves_the_run_as_it_is(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Running statistics, gradients, random draws: a trace in any of them would change the weights."""
     measured: list[Costs] = []
 
@@ -179,12 +177,12 @@ def test_measuring_leaves_the_run_as_it_is(photographs: Path, tmp_path: Path, mo
         return costs(render=9.0)
 
     monkeypatch.setattr(choice, "measure_costs", measure)
-    run = train_tiny(photographs, tmp_path / "measured")
+    run = train_tiny(photos, tmp_path / "measured")
     assert settled(run) == "device"
-    assert weights(run) == weights(train_tiny(photographs, tmp_path / "plain", settings=DEVICE))
+    assert weights(run) == weights(train_tiny(photos, tmp_path / "plain", settings=DEVICE))
     (found,) = measured
-    assert min(found.render, found.crop, found.alter, found.step) > 0
-    assert (found.photographs, found.workers) == (4, 0)
+    assert min(found.render, found.crop, found.augment, found.step) > 0
+    assert (found.images, found.workers) == (4, 0)
 
 
 @pytest.mark.usefixtures("accelerator")
@@ -221,24 +219,22 @@ def test_where_nothing_can_be_measured_the_run_says_what_is_wrong(tmp_path: Path
         ),
     ],
 )
-def test_contradictions_are_refused(
-    photographs: Path, tmp_path: Path, settings: Mapping[str, Any], sentence: str
-) -> None:
+def test_contradictions_are_refused(photos: Path, tmp_path: Path, settings: Mapping[str, Any], sentence: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        train_tiny(photographs, tmp_path / "run", settings=settings)
+        train_tiny(photos, tmp_path / "run", settings=settings)
     assert str(caught.value) == sentence
     assert not (tmp_path / "run").exists()
 
 
-def test_a_misspelt_renderer_is_refused_with_the_nearest(photographs: Path, tmp_path: Path) -> None:
+def test_a_misspelt_renderer_is_refused_with_the_nearest(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"training\.renderer .*; did you mean device\?"):
-        train_tiny(photographs, tmp_path / "run", settings={"training.renderer": "devise"})
+        train_tiny(photos, tmp_path / "run", settings={"training.renderer": "devise"})
 
 
-def test_unreadable_images_are_skipped_counted_and_listed(photographs: Path, tmp_path: Path) -> None:
+def test_unreadable_images_are_skipped_counted_and_listed(photos: Path, tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
-    for file in photographs.iterdir():
+    for file in photos.iterdir():
         (folder / file.name).write_bytes(file.read_bytes())
     cut = (folder / "03.jpg").read_bytes()
     (folder / "03.jpg").write_bytes(cut[: len(cut) // 2])

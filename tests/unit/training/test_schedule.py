@@ -11,7 +11,7 @@ import pytest
 from manyview.config import ConfigError, PretrainConfig, resolve
 from manyview.config.resolve import Assignment
 from manyview.errors import UserError
-from manyview.training.schedule import learning_rate
+from manyview.training.optimizer import learning_rate
 from tests.helpers.tiny import train_tiny
 
 EPOCHS, SPE = 10, 7
@@ -90,19 +90,19 @@ def test_a_constant_rate_of_the_predictor_matters_while_others_warm_up() -> None
     assert config(schedule="constant", constant_predictor_lr=True, warmup_steps=3).training.constant_predictor_lr
 
 
-def test_a_warm_up_longer_than_the_run_is_refused(photographs: Path, tmp_path: Path) -> None:
+def test_a_warm_up_longer_than_the_run_is_refused(photos: Path, tmp_path: Path) -> None:
     for settings, key in (
         ({"training.warmup_steps": 8}, "warmup_steps"),
         ({"training.warmup_epochs": 2}, "warmup_epochs"),
     ):
         with pytest.raises(UserError, match=rf"takes 8 steps, but the whole run has 8; lower training\.{key}"):
-            train_tiny(photographs, tmp_path / "run", settings=settings)
+            train_tiny(photos, tmp_path / "run", settings=settings)
     assert not (tmp_path / "run").exists()
 
 
-def test_the_run_has_the_rates_and_logs_them(photographs: Path, tmp_path: Path) -> None:
+def test_the_run_has_the_rates_and_logs_them(photos: Path, tmp_path: Path) -> None:
     settings = {"training.warmup_steps": 3, "training.schedule_by": "step", "monitor.every": 1}
-    run = train_tiny(photographs, tmp_path / "run", settings=settings)
+    run = train_tiny(photos, tmp_path / "run", settings=settings)
 
     shown = [record["learning_rate"] for record in run.read_metrics() if record["kind"] == "step"]
     top = 0.05 * 16 / 256

@@ -1,4 +1,4 @@
-"""What a run is, from what was asked for, its images, its first weights and the machine."""
+"""Settling of a run from its configuration, its images, its initial weights and the machine."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from manyview.config import IMAGENET_MEAN, IMAGENET_STD, resolve
 from manyview.config.resolve import Assignment
 from manyview.errors import UserError
 from manyview.images import find_images
-from manyview.training.display import run_console
+from manyview.runs.progress import run_console
 from manyview.training.init_weights import InitialWeights
 from manyview.training.settle import Settled, settle, start_hardware
 
 ON_CPU = {"training.device": "cpu", "training.precision": "float32", "training.threads": 1}
 
 
-def settled(photographs: Path, initial: InitialWeights | None = None, **settings: Any) -> Settled:
+def settled(photos: Path, initial: InitialWeights | None = None, **settings: Any) -> Settled:
     """Of the sixteen images; nothing may be built for it."""
-    values = {"data.images": str(photographs), **ON_CPU} | {key.replace("__", "."): v for key, v in settings.items()}
+    values = {"data.images": str(photos), **ON_CPU} | {key.replace("__", "."): v for key, v in settings.items()}
     config = resolve({}, [Assignment(key, value, "set") for key, value in values.items()])
     build = lambda _: pytest.fail("a method was built")  # noqa: E731
     hardware, console = start_hardware(config), run_console(enabled=False)
-    return settle(config, find_images(photographs), initial, hardware, build=build, console=console)
+    return settle(config, find_images(photos), initial, hardware, build=build, console=console)
 
 
 def differences(found: Settled) -> dict[str, Any]:
@@ -39,8 +39,8 @@ def differences(found: Settled) -> dict[str, Any]:
     }
 
 
-def test_only_what_was_left_open_is_filled_in(photographs: Path) -> None:
-    found = settled(photographs, training__batch_size=8)
+def test_only_what_was_left_open_is_filled_in(photos: Path) -> None:
+    found = settled(photos, training__batch_size=8)
 
     assert differences(found) == {
         "views.mean": IMAGENET_MEAN,
@@ -51,36 +51,36 @@ def test_only_what_was_left_open_is_filled_in(photographs: Path) -> None:
     assert found.hardware.describe() == {"device": "cpu", "precision": "float32", "processes": 1}
 
 
-def test_what_was_asked_for_stays(photographs: Path) -> None:
+def test_what_was_asked_for_stays(photos: Path) -> None:
     given = {"views__mean": (0.1, 0.2, 0.3), "views__std": (0.4, 0.5, 0.6), "training__renderer": "reference"}
 
-    assert differences(settled(photographs, training__batch_size=16, **given)) == {}
+    assert differences(settled(photos, training__batch_size=16, **given)) == {}
 
 
-def test_half_of_the_normalization_may_be_given(photographs: Path) -> None:
-    found = settled(photographs, training__batch_size=16, views__mean=(0.1, 0.2, 0.3))
+def test_half_of_the_normalization_may_be_given(photos: Path) -> None:
+    found = settled(photos, training__batch_size=16, views__mean=(0.1, 0.2, 0.3))
 
     assert differences(found) == {"views.std": IMAGENET_STD, "training.renderer": "cpu"}
 
 
-def test_the_batch_and_the_learning_rate_fit_the_images(photographs: Path) -> None:
-    found = settled(photographs, training__batch_size=64, training__accumulate=3)
+def test_the_batch_and_the_learning_rate_fit_the_images(photos: Path) -> None:
+    found = settled(photos, training__batch_size=64, training__accumulate=3)
 
     assert (found.config.training.batch_size, found.config.training.accumulate) == (16, 1)
     assert math.isclose(found.config.learning_rate, 0.05 * 16 * 4 / 256)
     assert found.asked.training.batch_size == 64
 
 
-def test_initial_weights_say_how_their_images_were_normalized(photographs: Path) -> None:
-    initial = InitialWeights(photographs, "", ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6)))
+def test_initial_weights_say_how_their_images_were_normalized(photos: Path) -> None:
+    initial = InitialWeights(photos, "", ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6)))
 
-    found = settled(photographs, initial, training__batch_size=16, backbone__init="w.pth")
+    found = settled(photos, initial, training__batch_size=16, backbone__init="w.pth")
 
     assert (found.config.views.mean, found.config.views.std) == initial.normalization
 
 
-def test_a_decoding_device_renders(photographs: Path) -> None:
-    found = settled(photographs, training__batch_size=16, data__decode="device")
+def test_a_decoding_device_renders(photos: Path) -> None:
+    found = settled(photos, training__batch_size=16, data__decode="device")
 
     assert found.config.training.renderer == "device"
 

@@ -23,16 +23,16 @@ LAST = "step-000000008"
 
 
 @pytest.fixture(scope="module")
-def uninterrupted(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    return train_tiny(photographs, tmp_path_factory.mktemp("runs") / "whole", backbone=Interrupting(999))
+def uninterrupted(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return train_tiny(photos, tmp_path_factory.mktemp("runs") / "whole", backbone=Interrupting(999))
 
 
 @pytest.fixture(scope="module")
-def template(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def template(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run stopped after step 6, amid its second epoch."""
     out = tmp_path_factory.mktemp("runs") / "stopped"
     with pytest.raises(KeyboardInterrupt):
-        train_tiny(photographs, out, backbone=Interrupting(6))
+        train_tiny(photos, out, backbone=Interrupting(6))
     return out
 
 
@@ -66,18 +66,18 @@ def test_resumed_run_ends_like_the_uninterrupted(stopped: Path, uninterrupted: R
     assert same_weights(resume(stopped), uninterrupted)
 
 
-def test_termination_exits_143(photographs: Path, tmp_path: Path, uninterrupted: RunFolder) -> None:
+def test_termination_exits_143(photos: Path, tmp_path: Path, uninterrupted: RunFolder) -> None:
     with pytest.raises(SystemExit) as caught:
-        train_tiny(photographs, tmp_path / "run", backbone=Interrupting(1, signal.SIGTERM))
+        train_tiny(photos, tmp_path / "run", backbone=Interrupting(1, signal.SIGTERM))
 
     assert caught.value.code == 143
     assert same_weights(resume(tmp_path / "run"), uninterrupted)
 
 
-def test_handlers_are_put_back(photographs: Path, tmp_path: Path) -> None:
+def test_handlers_are_put_back(photos: Path, tmp_path: Path) -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
 
-    train_tiny(photographs, tmp_path / "run", epochs=1)
+    train_tiny(photos, tmp_path / "run", epochs=1)
 
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
@@ -86,8 +86,8 @@ def test_number_of_workers_may_change(stopped: Path, uninterrupted: RunFolder) -
     assert same_weights(resume(stopped, data__workers=1), uninterrupted)
 
 
-def test_the_same_settings_may_be_stated_again(stopped: Path, photographs: Path, uninterrupted: RunFolder) -> None:
-    run = train_tiny(photographs, stopped, backbone=Interrupting(999), seed=0, resume=True, recipe="paper")
+def test_the_same_settings_may_be_stated_again(stopped: Path, photos: Path, uninterrupted: RunFolder) -> None:
+    run = train_tiny(photos, stopped, backbone=Interrupting(999), seed=0, resume=True, recipe="paper")
 
     assert same_weights(run, uninterrupted)
 
@@ -121,11 +121,11 @@ def test_nothing_to_resume(tmp_path: Path) -> None:
         resume(tmp_path)
 
 
-def test_run_is_never_overwritten(stopped: Path, photographs: Path) -> None:
+def test_run_is_never_overwritten(stopped: Path, photos: Path) -> None:
     before = tree(stopped)
 
     with pytest.raises(UserError, match="already holds a run; continue it with --resume"):
-        train_tiny(photographs, stopped)
+        train_tiny(photos, stopped)
 
     assert tree(stopped) == before
 
@@ -140,18 +140,16 @@ def test_folder_in_use_is_refused(stopped: Path) -> None:
         holder.unlock()
 
 
-def test_failed_start_leaves_the_folder_free(
-    photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_start_leaves_the_folder_free(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:
         raise UserError("the disk is full")
 
     with monkeypatch.context() as patch:
         patch.setattr(RunFolder, "write_json", refuse)
         with pytest.raises(UserError, match="the disk is full"):
-            train_tiny(photographs, tmp_path / "run")
+            train_tiny(photos, tmp_path / "run")
 
-    train_tiny(photographs, tmp_path / "run", epochs=1)
+    train_tiny(photos, tmp_path / "run", epochs=1)
 
 
 def test_finished_run_is_left_as_it_is(uninterrupted: RunFolder, tmp_path: Path) -> None:
@@ -181,9 +179,7 @@ def test_damaged_newest_checkpoint_falls_back_and_says_so(
     run = resume(stopped, quiet=False)
 
     words = capsys.readouterr().err
-    assert re.search(
-        r"Warning: checkpoint .*step-000000006\.safetensors is damaged .*; falling back to the one before", words
-    )
+    assert re.search(r"Warning: checkpoint .*step-000000006\.safetensors is damaged .*; using the previous one", words)
     assert "Resumed after step 4 of 8." in words
     assert same_weights(run, uninterrupted)
 
@@ -251,10 +247,10 @@ class Spoiling(TinyNet):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_loss_that_is_not_finite_stops_the_run(photographs: Path, tmp_path: Path, value: float) -> None:
+def test_loss_that_is_not_finite_stops_the_run(photos: Path, tmp_path: Path, value: float) -> None:
     out = tmp_path / "run"
     with pytest.raises(UserError, match=r"the loss is nan at step 6; .* last good checkpoint is kept") as caught:
-        train_tiny(photographs, out, backbone=Spoiling(6, value))
+        train_tiny(photos, out, backbone=Spoiling(6, value))
 
     assert str(out / "nonfinite_batch.txt") in str(caught.value)
     order = epoch_order(0, 1, 16)
@@ -264,7 +260,7 @@ def test_loss_that_is_not_finite_stops_the_run(photographs: Path, tmp_path: Path
         assert all(value.isfinite().all() for value in load_file(str(file)).values() if value.is_floating_point())
 
 
-def test_weights_that_are_not_finite_are_never_saved(photographs: Path, tmp_path: Path) -> None:
+def test_weights_that_are_not_finite_are_never_saved(photos: Path, tmp_path: Path) -> None:
     class Infinite(TinyNet):
         """Its loss is always finite; a running statistic is not, in the end."""
 
@@ -279,17 +275,17 @@ def test_weights_that_are_not_finite_are_never_saved(photographs: Path, tmp_path
             return super().forward(x)
 
     with pytest.raises(UserError, match=r"statistic is not finite after step 8; the last good checkpoint is kept"):
-        train_tiny(photographs, tmp_path / "run", backbone=Infinite())
+        train_tiny(photos, tmp_path / "run", backbone=Infinite())
 
     assert [path.stem for path in (tmp_path / "run" / "checkpoints").glob("*.json")] == ["step-000000004"]
     weights = load_file(str(tmp_path / "run" / "backbone.safetensors"))
     assert all(value.isfinite().all() for value in weights.values() if value.is_floating_point())
 
 
-def test_monitor_counts_on_after_resuming(photographs: Path, tmp_path: Path) -> None:
+def test_monitor_counts_on_after_resuming(photos: Path, tmp_path: Path) -> None:
     always = {"monitor.min_std": 100.0, "monitor.min_rank": 2.0, "monitor.every": 1, "monitor.patience": 6}
     with pytest.raises(KeyboardInterrupt):
-        train_tiny(photographs, tmp_path / "run", backbone=Interrupting(3), settings=always)
+        train_tiny(photos, tmp_path / "run", backbone=Interrupting(3), settings=always)
 
     description = json.loads((tmp_path / "run" / "checkpoints" / "step-000000003.json").read_text())
     assert description["healthy"] is False
@@ -298,9 +294,9 @@ def test_monitor_counts_on_after_resuming(photographs: Path, tmp_path: Path) -> 
         train_tiny(None, tmp_path / "run", backbone=Interrupting(999), settings=always, resume=True)
 
 
-def test_weights_are_refreshed_every_epoch(photographs: Path, tmp_path: Path) -> None:
+def test_weights_are_refreshed_every_epoch(photos: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the loss is nan at step 5"):
-        train_tiny(photographs, tmp_path / "run", backbone=Spoiling(5, math.nan))
+        train_tiny(photos, tmp_path / "run", backbone=Spoiling(5, math.nan))
 
     weights = load_file(str(tmp_path / "run" / "backbone.safetensors"))
     checkpoint = load_file(str(tmp_path / "run" / "checkpoints" / "step-000000004.safetensors"))
@@ -308,8 +304,8 @@ def test_weights_are_refreshed_every_epoch(photographs: Path, tmp_path: Path) ->
     assert all(torch.equal(value, checkpoint["model.backbone." + name]) for name, value in weights.items())
 
 
-def test_metrics_and_curves(photographs: Path, tmp_path: Path) -> None:
-    run = train_tiny(photographs, tmp_path / "run", epochs=3)
+def test_metrics_and_curves(photos: Path, tmp_path: Path) -> None:
+    run = train_tiny(photos, tmp_path / "run", epochs=3)
 
     records = run.read_metrics()
     assert [(record["kind"], record["step"]) for record in records] == [
@@ -327,14 +323,14 @@ def test_metrics_and_curves(photographs: Path, tmp_path: Path) -> None:
     assert [path.name for path in (run.path / "tensorboard").iterdir()] != []
 
 
-def test_one_epoch_is_announced_as_one(photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    train_tiny(photographs, tmp_path / "run", quiet=False, epochs=1)
+def test_one_epoch_is_announced_as_one(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train_tiny(photos, tmp_path / "run", quiet=False, epochs=1)
 
     assert "16 images, 1 epoch of 4 steps = 4 steps of 32 views; " in capsys.readouterr().err
 
 
-def test_announcement_and_lines_to_paste(photographs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = train_tiny(photographs, tmp_path / "run", backbone="timm/test_resnet", view_size=32, quiet=False, epochs=2)
+def test_announcement_and_lines_to_paste(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = train_tiny(photos, tmp_path / "run", backbone="timm/test_resnet", view_size=32, quiet=False, epochs=2)
 
     words = capsys.readouterr().err
     assert re.search(
@@ -351,8 +347,8 @@ def test_announcement_and_lines_to_paste(photographs: Path, tmp_path: Path, caps
     assert str(run.path) in lines
 
 
-def test_quiet_prints_nothing(photographs: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    train_tiny(photographs, tmp_path / "run", epochs=1)
+def test_quiet_prints_nothing(photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    train_tiny(photos, tmp_path / "run", epochs=1)
 
     assert capfd.readouterr() == ("", "")
 

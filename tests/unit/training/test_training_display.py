@@ -6,14 +6,14 @@ import pytest
 from rich.console import Console
 
 from manyview.runs.progress import StepClock
-from manyview.training.display import Display
+from manyview.training.display import TrainingDisplay
 from tests.helpers.terminal import bars
 
 
-def midway(console: Console) -> Display:
+def midway(console: Console) -> TrainingDisplay:
     clock = StepClock()
     clock.add(0.5, 0.05)
-    display = Display(18_000, 200, console=console).__enter__()
+    display = TrainingDisplay(18_000, 200, console=console).__enter__()
     display.update(1_200, 13, -0.5, 512, clock)
     return display
 

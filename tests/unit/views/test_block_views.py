@@ -67,12 +67,12 @@ def test_images_of_odd_sizes(size: tuple[int, int], grid: tuple[int, int]) -> No
 
 def test_a_list_of_views_for_those_who_collate_lists() -> None:
     stacked, listed = (BlockViews(16, seed=3, stacked=value) for value in (True, False))
-    photographs = [IMAGE, IMAGE[::-1].copy(), IMAGE[:, ::-1].copy()]
-    lists = [listed.at(photograph, index) for index, photograph in enumerate(photographs)]
+    images = [IMAGE, IMAGE[::-1].copy(), IMAGE[:, ::-1].copy()]
+    lists = [listed.at(image, index) for index, image in enumerate(images)]
     assert all(type(views) is list and len(views) == 8 for views in lists)
     batch = default_collate(lists)
     assert [views.shape for views in batch] == [(3, 3, 16, 16)] * 8
-    expected = torch.stack([stacked.at(photograph, index) for index, photograph in enumerate(photographs)])
+    expected = torch.stack([stacked.at(image, index) for index, image in enumerate(images)])
     assert torch.equal(torch.stack(batch, dim=1), expected)
     assert type(listed(IMAGE)) is list
 

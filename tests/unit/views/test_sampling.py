@@ -57,8 +57,8 @@ def test_crop_has_the_law_of_torchvision(case: str) -> None:
     config = WholeViewsConfig(scale=scale, ratio=ratio)
     ours = np.array([view.crop for view in sample(config, 3000, width, height)])
     torch.manual_seed(0)
-    photograph = torch.empty(3, height, width)
-    theirs = np.array([RandomResizedCrop.get_params(photograph, list(scale), list(ratio)) for _ in range(3000)])
+    image = torch.empty(3, height, width)
+    theirs = np.array([RandomResizedCrop.get_params(image, list(scale), list(ratio)) for _ in range(3000)])
     left, top, right, bottom = ours.T
     their_top, their_left, their_height, their_width = theirs.T
     for mine, yours in [

@@ -12,27 +12,27 @@ import numpy as np
 from manyview.errors import UserError
 from manyview.labels import DetectionLabels
 
-Kind = Literal["bbox", "segm"]
+ResultType = Literal["bbox", "segm"]
 
-_NAMES: dict[Kind, str] = {"bbox": "box", "segm": "mask"}
+_NAMES: dict[ResultType, str] = {"bbox": "box", "segm": "mask"}
 _SUMMARY = ("AP", "AP50", "AP75", "APs", "APm", "APl")  # the first of what pycocotools sums up
 _UNDEFINED = -1
 
 
 def coco_average_precision(
-    labels: DetectionLabels, results: Sequence[Mapping[str, Any]], kinds: Sequence[Kind] = ("bbox", "segm")
+    labels: DetectionLabels, results: Sequence[Mapping[str, Any]], kinds: Sequence[ResultType] = ("bbox", "segm")
 ) -> dict[str, dict[str, Any]]:
     """COCO's average precision: over IoU .5 to .95, at .5 and at .75, and of small, medium and large objects.
 
-    The figures are pycocotools' own for the label file as it stands. Boxes are compared as labeled, beyond the
+    The numbers are pycocotools' own for the label file as it stands. Boxes are compared as labeled, beyond the
     image or without area as they may be. Crowds are ignored; VOC's difficult objects are not, as COCO knows none.
     At most the 100 best results of each class in an image count. For masks, the size of a result is that of its
     mask, not of its box.
 
     Args:
-        labels: the truth.
+        labels: the ground truth.
         results: entries of COCO's result format, with ``bbox`` or ``segmentation`` or both, as ``to_coco_results``
-            makes and ``read_results`` reads them. They are not changed.
+            and ``read_results`` return them; not modified.
         kinds: "bbox" for boxes, "segm" for masks.
 
     Returns:
@@ -43,19 +43,19 @@ def coco_average_precision(
         UserError: pycocotools is not installed.
     """
     assert "segm" not in kinds or labels.has_masks, "masks are compared with masks: read the labels with masks=True"
-    return {_NAMES[kind]: _measure(labels, results, kind) for kind in kinds}
+    return {_NAMES[result_type]: _measure(labels, results, result_type) for result_type in kinds}
 
 
-def _measure(labels: DetectionLabels, results: Sequence[Mapping[str, Any]], kind: Kind) -> dict[str, Any]:
+def _measure(labels: DetectionLabels, results: Sequence[Mapping[str, Any]], result_type: ResultType) -> dict[str, Any]:
     try:
         from pycocotools.cocoeval import COCOeval
     except ImportError as error:
         raise UserError("COCO's average precision needs pycocotools: pip install 'manyview[detect]'") from error
-    with contextlib.redirect_stdout(io.StringIO()):  # it tells of its progress
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
         truth = _indexed(labels, _objects(labels))
-        entries = _of_kind(results, kind)
+        entries = _of_type(results, result_type)
         found = truth.loadRes(entries) if entries else _indexed(labels, [])  # it cannot load none
-        evaluation = COCOeval(truth, found, kind)
+        evaluation = COCOeval(truth, found, result_type)
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
@@ -68,7 +68,7 @@ def _measure(labels: DetectionLabels, results: Sequence[Mapping[str, Any]], kind
 
 
 def _indexed(labels: DetectionLabels, annotations: Iterable[dict[str, Any]]) -> Any:
-    """Annotations as pycocotools looks them up."""
+    """A pycocotools index of annotations."""
     from pycocotools.coco import COCO
 
     coco = COCO()
@@ -90,24 +90,24 @@ def _objects(labels: DetectionLabels) -> list[dict[str, Any]]:
     """All objects as COCO's annotations. Their ids count from 1, as pycocotools takes 0 for "matched with none"."""
     annotations: list[dict[str, Any]] = []
     for image, objects in zip(labels.image_ids, labels.objects, strict=True):
-        for place in range(len(objects)):
+        for index in range(len(objects)):
             annotation = {
                 "id": len(annotations) + 1,
                 "image_id": image,
-                "category_id": labels.category_ids[objects.labels[place] - 1],
-                "bbox": objects.labeled_boxes[place].tolist(),
-                "area": float(objects.area[place]),
-                "iscrowd": int(objects.crowd[place]),
+                "category_id": labels.category_ids[objects.labels[index] - 1],
+                "bbox": objects.labeled_boxes[index].tolist(),
+                "area": float(objects.area[index]),
+                "iscrowd": int(objects.crowd[index]),
             }
             if objects.segmentations is not None:
-                annotation["segmentation"] = objects.segmentations[place]
+                annotation["segmentation"] = objects.segmentations[index]
             annotations.append(annotation)
     return annotations
 
 
-def _of_kind(results: Sequence[Mapping[str, Any]], kind: Kind) -> list[dict[str, Any]]:
-    """Copies with the box or the mask only: pycocotools would take the size of a mask from the box beside it."""
-    content = "bbox" if kind == "bbox" else "segmentation"
+def _of_type(results: Sequence[Mapping[str, Any]], result_type: ResultType) -> list[dict[str, Any]]:
+    """Copies with the box or the mask only: pycocotools would take a mask's size from its box."""
+    content = "bbox" if result_type == "bbox" else "segmentation"
     keys = ("image_id", "category_id", content, "score")
     return [{key: result[key] for key in keys} for result in results if content in result]
 

@@ -1,4 +1,4 @@
-"""Masks of detections: from the small one that fills a box to the pixels of the image."""
+"""Pastes predicted masks, which cover their boxes, into the pixels of the image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from manyview.labels import Rle, encode_mask
 
 
 class Window(NamedTuple):
-    """A part of an image.
+    """A rectangular part of an image.
 
     Attributes:
         left: its first column.
@@ -28,16 +28,16 @@ class Window(NamedTuple):
 
 
 def paste(mask: Float[Tensor, "side side"], box: Float[Tensor, " 4"], width: int, height: int) -> Window:
-    """A mask stretched over its box and sampled at the centers of the image's pixels, as Detectron2 does it.
+    """Resample a mask over its box at the centers of the image's pixels, as in Detectron2.
 
     Args:
         mask: probabilities.
         box: left, top, right, bottom in pixels; right over left, and bottom over top.
         width: of the image, in pixels.
-        height: likewise.
+        height: of the image, in pixels.
 
     Returns:
-        The pixels that the mask reaches; the others are zero. There may be none.
+        The pixels that the mask reaches, possibly none; all others are zero.
     """
     left, top, right, bottom = box.tolist()
     # Bilinear sampling fades to zero over half a cell beyond the box.
@@ -60,13 +60,13 @@ def encode_box_masks(
     height: int,
     threshold: float = 0.5,
 ) -> list[Rle]:
-    """Masks of a detector as compressed run lengths of the image's size, one after the other.
+    """Predicted masks as compressed run lengths of the image's size, encoded one at a time.
 
     Args:
         masks: probabilities, each over its box: "box_masks" of a detector.
         boxes: left, top, right, bottom in pixels.
         width: of the image, in pixels.
-        height: likewise.
+        height: of the image, in pixels.
         threshold: pixels with at least this probability belong to the object.
 
     Raises:

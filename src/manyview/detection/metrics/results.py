@@ -1,4 +1,4 @@
-"""Detections as COCO's result files hold them (https://cocodataset.org/#format-results)."""
+"""Detections in COCO's result format (https://cocodataset.org/#format-results)."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ def to_coco_results(
     *,
     mask_threshold: float = 0.5,
 ) -> list[dict[str, Any]]:
-    """What a detector found, as entries of COCO's result format.
+    """Convert a detector's outputs to entries of COCO's result format.
 
     Args:
-        outputs: of each image, as ``Detector`` gives them: "boxes" (n, 4: left, top, right, bottom in the
+        outputs: of each image, as ``Detector`` returns them: "boxes" (n, 4: left, top, right, bottom in the
             image's pixels), "labels" (n, from 1), "scores" (n), and perhaps "box_masks" (n, side, side).
         image_ids: of the images.
         category_ids: of the classes; the label i + 1 stands for the i-th.
@@ -54,7 +54,7 @@ def to_coco_results(
     for output, image, size in zip(outputs, image_ids, sizes, strict=True):
         boxes = output["boxes"].double()
         extents = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], dim=1).tolist()
-        # "labels" and the rest are brought to the CPU as a whole: one transfer instead of one for each entry.
+        # One transfer of each tensor to the CPU instead of one for each entry.
         labels, scores = output["labels"].tolist(), output["scores"].double().tolist()
         entries = [
             {"image_id": int(image), "category_id": int(category_ids[label - 1]), "bbox": box, "score": score}
@@ -72,18 +72,18 @@ def write_results(file: Path, results: Sequence[Mapping[str, Any]]) -> None:
     """Write a result file atomically, one entry a line.
 
     Raises:
-        UserError: the disk is full or the place not writable.
+        UserError: the disk is full or the folder not writable.
     """
     lines = ",\n".join(json.dumps(result, allow_nan=False) for result in results)
     atomic_write(file, f"[\n{lines}\n]\n" if results else "[]\n")
 
 
 def read_results(file: Path, labels: DetectionLabels) -> list[dict[str, Any]]:
-    """Read a result file, whoever wrote it, for the images and classes of some labels.
+    """Read a COCO result file of any origin, for the images and classes of some labels.
 
     Args:
         file: the ``.json``.
-        labels: those that it is to be compared with.
+        labels: the ground truth to compare with.
 
     Returns:
         Its entries, masks as compressed run lengths. Entries of other categories are left out, as pycocotools does.

@@ -1,4 +1,4 @@
-"""Average precision as Pascal VOC measures it (VOC 2007 development kit, section 3.4.1, and Detectron2's means of it).
+"""Pascal VOC's average precision (VOC 2007 development kit, section 3.4.1), with Detectron2's means over IoUs.
 
 http://host.robots.ox.ac.uk/pascal/VOC/voc2007/devkit_doc_07-Jun-2007.pdf
 """
@@ -31,16 +31,16 @@ class _Truth(NamedTuple):
 def voc_average_precision(
     labels: DetectionLabels, results: Sequence[Mapping[str, Any]], points: Points = "11"
 ) -> dict[str, Any]:
-    """VOC's average precision at an IoU of .5, and as Detectron2 has it at .75 and over .5 to .95.
+    """VOC's average precision at an IoU of .5, and as in Detectron2 at .75 and over .5 to .95.
 
-    From the best result of a class to the worst: it belongs to the object of its image with which its IoU is
-    highest. It is right if that IoU is at least the one asked for and no better result was right by the same object,
-    and is left out if it belongs so to a difficult object or to a crowd. VOC's boxes include their last pixel; here
-    they end at its edge, which gives the same IoU. Results of equal scores count in the order given. Detectron2 asks
-    for more than that IoU, and rounds scores to three digits and boxes to a tenth of a pixel, which is not done here.
+    Results of a class are matched in descending order of score, each to the object of its image with which its IoU is
+    highest. A result is a true positive if that IoU reaches the threshold and no better result was one with the same
+    object, and is ignored if it matches a difficult object or a crowd. VOC's boxes include their last pixel; here they
+    end at its edge, which gives the same IoU. Results of equal scores count in the order given. Detectron2 requires
+    more than the threshold, and rounds scores to three digits and boxes to a tenth of a pixel, which is not done here.
 
     Args:
-        labels: the truth.
+        labels: the ground truth.
         results: entries with ``image_id``, ``category_id``, ``bbox`` and ``score``, as COCO's result files have them.
         points: "11" for the mean of the best precision at recall of at least 0, .1, ..., 1 (VOC 2007), "all" for the
             area under the best precision at each recall (VOC 2010 and later).
@@ -68,7 +68,7 @@ def voc_average_precision(
 
 
 def _truths(labels: DetectionLabels) -> dict[int, dict[int, _Truth]]:
-    """The objects by category and image."""
+    """Ground truth by category and image."""
     truths: dict[int, dict[int, _Truth]] = {category: {} for category in labels.category_ids}
     for image, objects in zip(labels.image_ids, labels.objects, strict=True):
         corners = objects.labeled_boxes.copy()
@@ -81,7 +81,7 @@ def _truths(labels: DetectionLabels) -> dict[int, dict[int, _Truth]]:
 
 
 def _found(labels: DetectionLabels, results: Sequence[Mapping[str, Any]]) -> dict[int, list[Mapping[str, Any]]]:
-    """The results by category, best first."""
+    """Results by category, in descending order of score."""
     found: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
     known = set(labels.image_ids)
     for result in results:
@@ -93,7 +93,7 @@ def _found(labels: DetectionLabels, results: Sequence[Mapping[str, Any]]) -> dic
 
 
 def _of_class(truths: Mapping[int, _Truth], found: Sequence[Mapping[str, Any]], points: Points) -> list[float]:
-    """AP of one class at each IoU."""
+    """AP of one class at each IoU threshold."""
     total = sum(int((~truth.ignored).sum()) for truth in truths.values())
     if total == 0:
         return [float("nan")] * len(_PERCENTS)
@@ -107,7 +107,7 @@ def _of_class(truths: Mapping[int, _Truth], found: Sequence[Mapping[str, Any]], 
 
 
 def _best(truth: _Truth | None, box: Sequence[float | int]) -> tuple[int, float]:
-    """Which object of its image a result overlaps most, the first of equal ones, and with what IoU."""
+    """Index of the object that a result overlaps most, the first of equal ones, and their IoU."""
     if truth is None:
         return -1, -1.0
     left, top, width, height = box
@@ -116,24 +116,27 @@ def _best(truth: _Truth | None, box: Sequence[float | int]) -> tuple[int, float]
     shared = np.maximum(end - start, 0).prod(axis=1)
     union = (truth.boxes[:, 2:] - truth.boxes[:, :2]).prod(axis=1) + width * height - shared
     overlap = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-    place = int(np.argmax(overlap))
-    return place, float(overlap[place])
+    index = int(np.argmax(overlap))
+    return index, float(overlap[index])
 
 
 def _judged(
-    truths: Mapping[int, _Truth], found: Sequence[Mapping[str, Any]], best: Sequence[tuple[int, float]], least: float
+    truths: Mapping[int, _Truth],
+    found: Sequence[Mapping[str, Any]],
+    best: Sequence[tuple[int, float]],
+    threshold: float,
 ) -> tuple[Bool[np.ndarray, " results"], Bool[np.ndarray, " results"]]:
-    """Which results are right, and which count."""
+    """Which results are true positives, and which count at all."""
     right, counted = np.zeros(len(found), dtype=bool), np.ones(len(found), dtype=bool)
     taken: set[tuple[int, int]] = set()
-    for index, (result, (place, overlap)) in enumerate(zip(found, best, strict=True)):
-        if overlap < least:
+    for index, (result, (matched, overlap)) in enumerate(zip(found, best, strict=True)):
+        if overlap < threshold:
             continue
         image = result["image_id"]
-        if truths[image].ignored[place]:
+        if truths[image].ignored[matched]:
             counted[index] = False
-        elif (image, place) not in taken:
-            taken.add((image, place))
+        elif (image, matched) not in taken:
+            taken.add((image, matched))
             right[index] = True
     return right, counted
 
@@ -154,6 +157,6 @@ def _all_points(hits: Int64[np.ndarray, " results"], total: int) -> float:
 
 
 def _mean_over_classes(table: Float64[np.ndarray, "classes overlaps"]) -> Float64[np.ndarray, " overlaps"]:
-    """Over the classes that have an AP, nan if none has."""
+    """Mean over the classes that have an AP, nan if none has."""
     with_objects = table[~np.isnan(table).any(axis=1)]
     return with_objects.mean(axis=0) if len(with_objects) else np.full(table.shape[1], np.nan)

@@ -1,4 +1,4 @@
-"""The detector as a module: images and targets to losses, or images to detections; and what it is made of."""
+"""The detector as a module, its parts, and the resizing of its images."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from torch.nn import functional as F
 from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
 from torchvision.models.detection.transform import GeneralizedRCNNTransform, resize_boxes
 
-from manyview.detection.models.roi_heads import RegionHeads
+from manyview.detection.models.roi_heads import DetectorHeads
 from manyview.detection.models.rpn import ProposalNetwork
 from manyview.errors import UserError
 
 
 @dataclass(frozen=True)
 class HeadSizes:
-    """Numbers of the heads.
+    """Sizes of the heads.
 
     Args:
         classes: without the background.
         masks: whether to predict masks.
-        regions: sampled for training, of an image; 512 in the protocols.
-        test_proposals: kept of an image in test; 1,000 in the protocols.
+        regions: RoIs per image sampled for training; 512 in the protocols.
+        test_proposals: proposals per image kept at test time; 1,000 in the protocols.
 
     Raises:
         UserError: a number under 1.
@@ -43,19 +43,19 @@ class HeadSizes:
 
 
 class Parts(NamedTuple):
-    """Body, proposal network and heads; the sides of a batch of images are to be multiples of ``multiple``."""
+    """Body, proposal network and heads; a batch's sides must be multiples of ``multiple``."""
 
     body: nn.Module
     proposals: ProposalNetwork
-    heads: RegionHeads
+    heads: DetectorHeads
     multiple: int
 
 
 class Detector(GeneralizedRCNN):  # type: ignore[misc]
     """torchvision's Faster or Mask R-CNN around a backbone; ``build_detector`` makes it.
 
-    It is called as torchvision's are and answers as they do, but for the masks that it finds: each is that of its box,
-    as a hundred masks of an image of 12 megapixels would take 5 GB.
+    Its inputs and outputs are torchvision's, except for predicted masks: each covers its box alone, as a hundred masks
+    of an image of 12 megapixels would take 5 GB.
 
     Attributes:
         architecture: "c4" or "fpn".
@@ -76,19 +76,19 @@ class Detector(GeneralizedRCNN):  # type: ignore[misc]
         """Losses in training mode, detections in eval mode.
 
         Args:
-            images: pixels from 0 to 1, not normalized, each of its own size, channels as the backbone's.
+            images: pixels in [0, 1], not normalized, each of its own size, channels as the backbone's.
             targets: of each image, in training: "boxes" (N, 4) float (left, top, right, bottom) in pixels, of positive
                 width and height; "labels" (N,) int64 from 1 to ``classes``; with masks, "masks" (N, height, width)
                 uint8 or bool. N may be 0.
 
         Returns:
-            in training: "loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg" and, with masks,
+            In training: "loss_objectness", "loss_rpn_box_reg", "loss_classifier", "loss_box_reg" and, with masks,
             "loss_mask", whose sum is to be minimized. In eval mode, of each image: "boxes" (N, 4) in its pixels,
-            "labels" (N,), "scores" (N,) from .05 to 1 in falling order, N at most 100, and, with masks, "box_masks"
-            (N, side, side), probabilities in equal cells of the box, which ``encode_box_masks`` takes to pixels.
+            "labels" (N,), "scores" (N,) from .05 to 1 in descending order, N at most 100, and, with masks, "box_masks"
+            (N, side, side), probabilities in equal cells of the box, which ``encode_box_masks`` maps to pixels.
 
         Raises:
-            UserError: images of other channels than the backbone's.
+            UserError: images with another number of channels than the backbone's.
             AssertionError: a box without width or height; no targets in training.
         """
         wanted = len(self.transform.image_mean)
@@ -105,15 +105,15 @@ class Detector(GeneralizedRCNN):  # type: ignore[misc]
 class Resizing(GeneralizedRCNNTransform):  # type: ignore[misc]
     """torchvision's normalization and batching; sizes and filters are Detectron2's.
 
-    torchvision shrinks without a low-pass filter, and pastes masks into canvases of the image's size, which large
-    images have no memory for; here they stay those of the boxes.
+    torchvision downscales without a low-pass filter, and pastes masks into canvases of the image's size, which take too
+    much memory for large images; here masks stay in their boxes.
 
     Args:
-        short_sides: of which one is drawn for each image in training, in pixels.
-        test_short_side: in test.
-        max_side: the long side is no longer than that; the short side gives way.
-        mean: of each channel, of pixels from 0 to 1.
-        std: of each channel.
+        short_sides: short sides in pixels, of which one is drawn for each training image.
+        test_short_side: short side at test time.
+        max_side: the long side is at most that; the short side shrinks accordingly.
+        mean: of each channel, for pixels in [0, 1].
+        std: standard deviation of each channel.
         multiple: the batch is padded with zeros to multiples of that.
     """
 
@@ -132,7 +132,7 @@ class Resizing(GeneralizedRCNNTransform):  # type: ignore[misc]
     def resize(
         self, image: Float[Tensor, "channels height width"], target: dict[str, Tensor] | None = None
     ) -> tuple[Float[Tensor, "channels rows columns"], dict[str, Tensor] | None]:
-        """Image, boxes and masks at a short side of this mode."""
+        """Image, boxes and masks resized to the short side of this mode."""
         old = (image.shape[1], image.shape[2])
         new = resized(*old, self.torch_choice(self.min_size) if self.training else self.test_short_side, self.max_size)
         if new == old:
@@ -151,7 +151,7 @@ class Resizing(GeneralizedRCNNTransform):  # type: ignore[misc]
         image_shapes: list[tuple[int, int]],
         original_image_sizes: list[tuple[int, int]],
     ) -> list[dict[str, Tensor]]:
-        """Detections with boxes in the pixels of the images as they were given."""
+        """Detections with boxes in pixels of the original images."""
         if self.training:
             return result
         for found, network_size, size in zip(result, image_shapes, original_image_sizes, strict=True):
@@ -160,7 +160,7 @@ class Resizing(GeneralizedRCNNTransform):  # type: ignore[misc]
 
 
 def resized(height: int, width: int, short_side: int, max_side: int) -> tuple[int, int]:
-    """Height and width with that short side, or with that long side if it would be longer; at least one pixel."""
+    """Height and width scaled to the short side, or to ``max_side`` if the long side exceeds it; at least one pixel."""
     scale = short_side / min(height, width)
     if scale * max(height, width) > max_side:
         scale = max_side / max(height, width)

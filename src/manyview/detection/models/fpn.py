@@ -1,7 +1,8 @@
 """Faster and Mask R-CNN on a feature pyramid (FPN, arXiv 1612.03144), with Detectron2's defaults.
 
-All four stages are the body, as in Detectron2's ``Base-RCNN-FPN``; three anchors at each place of P2 to P6, one size a
-level; 2,000 and 1,000 proposals a level before suppression in training and test, 1,000 an image after it; RoIAlign to
+All four stages are the body, as in Detectron2's ``Base-RCNN-FPN``; three anchors at each cell of P2 to P6, one size a
+level; 2,000 and 1,000 proposals a level before suppression in training and at test time, 1,000 an image
+after it; RoIAlign to
 7 x 7 for boxes and 14 x 14 for masks; two fully connected layers as box head, four convolutions as mask head; boxes for
 each class and L1 losses. As MoCo fine-tunes (arXiv 1911.05722, Section 4.2), every norm is in training mode, nothing is
 frozen, and the pyramid's convolutions have norms too. The differences that ``c4`` names hold here as well.
@@ -17,7 +18,7 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads
 
 from manyview.backbones import Backbone
 from manyview.detection.models.detector import HeadSizes, Parts
-from manyview.detection.models.roi_heads import AlignedPool, BoxPredictor, Features, MaskPredictor, RegionHeads
+from manyview.detection.models.roi_heads import AlignedPool, BoxPredictor, DetectorHeads, Features, MaskPredictor
 from manyview.detection.models.rpn import proposal_network
 
 STRIDES = (4, 8, 16, 32, 64)
@@ -31,7 +32,7 @@ LEVELS = ("0", "1", "2", "3")
 
 
 class BoxHead(TwoMLPHead):  # type: ignore[misc]
-    """torchvision's two fully connected layers, with Detectron2's law of initial weights."""
+    """torchvision's two fully connected layers, with Detectron2's initialization."""
 
     def __init__(self) -> None:
         super().__init__(CHANNELS * BOX_POOL_SIZE**2, BOX_FEATURES)
@@ -40,19 +41,19 @@ class BoxHead(TwoMLPHead):  # type: ignore[misc]
             nn.init.zeros_(layer.bias)
 
 
-class PyramidHeads(RegionHeads):
-    """Box head, and a mask head with a pool of its own."""
+class PyramidHeads(DetectorHeads):
+    """Box head, and a mask head with its own RoI pooling."""
 
     def mask_maps(
         self, features: Features, boxes: list[Float[Tensor, "_ 4"]], sizes: list[tuple[int, int]]
-    ) -> Float[Tensor, "regions 256 14 14"]:
-        """Maps of any boxes."""
+    ) -> Float[Tensor, "rois 256 14 14"]:
+        """Feature maps of boxes for the mask predictor."""
         maps: Tensor = self.mask_head(self.mask_roi_pool(features, boxes, sizes))
         return maps
 
 
 def fpn_parts(backbone: Backbone, sizes: HeadSizes, pyramid_norm: bool) -> Parts:
-    """A detector's parts, made of the backbone's own layers.
+    """Parts of an FPN detector, made of the backbone's own layers.
 
     Args:
         backbone: a torchvision ResNet, whose layers become the detector's.

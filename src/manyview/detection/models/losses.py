@@ -20,15 +20,15 @@ def proposal_losses(
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
     """Losses of the proposal network: binary cross-entropy, and L1 on the boxes of positive anchors.
 
-    Both are sums over the anchors divided by ``quota``, the number that was to be sampled, so that a small image with
+    Both are sums over the anchors divided by ``quota``, the number to be sampled, so that a small image with
     few anchors weighs less (Detectron2; torchvision divides by the number found, and takes smooth L1 with beta 1/9).
 
     Args:
         objectness: logits.
         deltas: (dx, dy, log dw, log dh) from anchor to box.
         labels: 1 object, 0 background, -1 not sampled.
-        targets: the deltas that would meet the object's box; read for positive anchors only.
-        quota: anchors to sample an image, times the images.
+        targets: deltas from anchor to the object's box; read for positive anchors only.
+        quota: anchors to sample per image, times the number of images.
     """
     sampled, positive = labels >= 0, labels > 0
     classification = F.binary_cross_entropy_with_logits(objectness[sampled], labels[sampled], reduction="sum")
@@ -36,25 +36,25 @@ def proposal_losses(
     return classification / quota, boxes / quota
 
 
-def region_losses(
-    logits: Float[Tensor, "regions outcomes"],
-    deltas: Float[Tensor, "regions four_outcomes"],
-    labels: Int[Tensor, " regions"],
-    targets: Float[Tensor, "regions 4"],
+def box_losses(
+    logits: Float[Tensor, "rois outcomes"],
+    deltas: Float[Tensor, "rois four_outcomes"],
+    labels: Int[Tensor, " rois"],
+    targets: Float[Tensor, "rois 4"],
 ) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
-    """Losses of the box head: mean cross-entropy, and L1 on the boxes of foreground regions.
+    """Losses of the box head: mean cross-entropy, and L1 on the boxes of foreground RoIs.
 
-    The L1 of a region is that of its own class's box alone. Its sum is divided by the number of all the regions, so
-    that each foreground region has the same influence however many there are (Detectron2).
+    The L1 of an RoI is that of its own class's box alone. The sum is divided by the number of all RoIs, so that each
+    foreground RoI has the same influence however many there are (Detectron2).
 
     Args:
         logits: of the background, then of each class.
         deltas: four numbers for each of these outcomes, in their order.
         labels: 0 background, else the class.
-        targets: the deltas that would meet the object's box; read for foreground regions only.
+        targets: deltas from RoI to the object's box; read for foreground RoIs only.
 
     Returns:
-        two losses; both are 0, with gradients of 0, if there is no region.
+        Two losses; both are 0, with gradients of 0, if there is no RoI.
     """
     if len(labels) == 0:
         return logits.sum() * 0, deltas.sum() * 0
@@ -65,19 +65,19 @@ def region_losses(
 
 
 def mask_loss(
-    logits: Float[Tensor, "regions classes side side"],
-    labels: Int[Tensor, " regions"],
-    targets: Bool[Tensor, "regions side side"],
+    logits: Float[Tensor, "rois classes side side"],
+    labels: Int[Tensor, " rois"],
+    targets: Bool[Tensor, "rois side side"],
 ) -> Float[Tensor, ""]:
-    """Mean binary cross-entropy over all places of each region's own class's mask (Mask R-CNN, arXiv 1703.06870).
+    """Mean binary cross-entropy over all cells of the mask of each RoI's own class (Mask R-CNN, arXiv 1703.06870).
 
     Args:
         logits: one mask for each class.
         labels: classes from 1 on.
-        targets: what ``mask_targets`` gives.
+        targets: as ``mask_targets`` returns them.
 
     Returns:
-        the loss; 0, with gradients of 0, if there is no region.
+        The loss; 0, with gradients of 0, if there is no RoI.
     """
     if len(labels) == 0:
         return logits.sum() * 0
@@ -87,20 +87,20 @@ def mask_loss(
 
 def mask_targets(
     masks: UInt8[Tensor, "objects height width"] | Bool[Tensor, "objects height width"],
-    boxes: Float[Tensor, "regions 4"],
-    matched: Int[Tensor, " regions"],
+    boxes: Float[Tensor, "rois 4"],
+    matched: Int[Tensor, " rois"],
     side: int,
-) -> Bool[Tensor, "regions side side"]:
-    """The part of its object's mask that lies in each region, sampled on a grid of ``side`` x ``side``.
+) -> Bool[Tensor, "rois side side"]:
+    """Masks of the RoIs' objects, each cropped to its RoI and sampled on a grid of ``side`` x ``side``.
 
-    A place belongs to the object where the average over its share of the region is at least a half, by RoIAlign with
-    the half-pixel offset, as Detectron2 does with masks of pixels.
+    A cell belongs to the object where the mask's average over it is at least a half, by RoIAlign with the half-pixel
+    offset, as in Detectron2 for masks of pixels.
 
     Args:
         masks: 0 or 1 for each pixel of the image.
-        boxes: regions (left, top, right, bottom), in pixels.
-        matched: each region's object.
-        side: places of a row and of a column.
+        boxes: RoIs (left, top, right, bottom), in pixels.
+        matched: index of each RoI's object.
+        side: cells in a row and in a column.
     """
     rois = torch.cat((matched[:, None].to(boxes.dtype), boxes), dim=1)
     shares = roi_align(masks[:, None].to(boxes.dtype), rois, side, sampling_ratio=0, aligned=True)

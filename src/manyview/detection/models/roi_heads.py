@@ -1,4 +1,4 @@
-"""Regions of interest: pooled features, predictors, and the heads' way through training and test."""
+"""RoI heads: RoIAlign, box and mask predictors, losses and detections."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from torchvision.models.detection.roi_heads import RoIHeads, maskrcnn_inference
 from torchvision.ops import roi_align
 from torchvision.ops.poolers import LevelMapper
 
-from manyview.detection.models.losses import mask_loss, mask_targets, region_losses
+from manyview.detection.models.losses import box_losses, mask_loss, mask_targets
 
 FOREGROUND_IOU = 0.5
-FOREGROUND_REGIONS = 0.25
+FOREGROUND_SHARE = 0.25
 DELTA_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 SCORE_THRESHOLD = 0.05
 NMS_IOU = 0.5
@@ -27,15 +27,15 @@ Features = dict[str, Float[Tensor, "batch channels _ _"]]
 
 
 class AlignedPool(nn.Module):
-    """RoIAlign with the half-pixel offset and as many samples as the region's size asks for.
+    """RoIAlign with the half-pixel offset and adaptive sampling.
 
     torchvision's ``MultiScaleRoIAlign`` has no such offset (its ``roi_align`` has), and guesses the strides.
 
     Args:
         names: of the feature maps, from the finest on.
-        strides: theirs, each twice the one before. A region goes to the map that its size asks for: a region of
+        strides: of the feature maps, each twice the one before. An RoI is assigned to a map by its size: an RoI of
             224 x 224 pixels to the one of stride 16 (feature pyramids, arXiv 1612.03144, Eq. 1).
-        size: rows and columns of what is given for a region.
+        size: rows and columns of the output for an RoI.
     """
 
     def __init__(self, names: tuple[str, ...], strides: tuple[int, ...], size: int) -> None:
@@ -49,8 +49,8 @@ class AlignedPool(nn.Module):
         features: Features,
         boxes: list[Float[Tensor, "_ 4"]],
         image_shapes: list[tuple[int, int]],
-    ) -> Float[Tensor, "regions channels size size"]:
-        """Features of each image's boxes; the sizes of the images are not needed."""
+    ) -> Float[Tensor, "rois channels size size"]:
+        """Pooled features of each image's boxes; ``image_shapes`` is ignored."""
         rois = torch.cat([F.pad(of_image, (1, 0), value=index) for index, of_image in enumerate(boxes)])
         if len(self.names) == 1:
             return self._pool(features[self.names[0]], rois, self.strides[0])
@@ -68,9 +68,9 @@ class AlignedPool(nn.Module):
 
 
 class BoxPredictor(nn.Module):
-    """Logits and boxes of a region's features; maps are averaged over their places first.
+    """Class logits and box deltas of RoIs; feature maps are averaged over space first.
 
-    Background has a logit and no box, as in Detectron2; the zeros given for it let torchvision's code count from 0.
+    Background has a logit and no box, as in Detectron2; its deltas are zeros, as torchvision's code counts from 0.
 
     Args:
         channels: of the features.
@@ -81,13 +81,13 @@ class BoxPredictor(nn.Module):
         super().__init__()
         self.cls_score = nn.Linear(channels, classes + 1)
         self.bbox_pred = nn.Linear(channels, 4 * classes)
-        for layer, deviation in ((self.cls_score, 0.01), (self.bbox_pred, 0.001)):
-            nn.init.normal_(layer.weight, std=deviation)
+        for layer, std in ((self.cls_score, 0.01), (self.bbox_pred, 0.001)):
+            nn.init.normal_(layer.weight, std=std)
             nn.init.zeros_(layer.bias)
 
     def forward(
-        self, x: Float[Tensor, "regions channels"] | Float[Tensor, "regions channels _ _"]
-    ) -> tuple[Float[Tensor, "regions outcomes"], Float[Tensor, "regions four_outcomes"]]:
+        self, x: Float[Tensor, "rois channels"] | Float[Tensor, "rois channels _ _"]
+    ) -> tuple[Float[Tensor, "rois outcomes"], Float[Tensor, "rois four_outcomes"]]:
         """Logits of background and classes, and four deltas of each, float32."""
         x = x.mean(dim=(2, 3)) if x.ndim == 4 else x
         return self.cls_score(x).float(), F.pad(self.bbox_pred(x).float(), (4, 0))
@@ -97,7 +97,7 @@ class MaskPredictor(nn.Sequential):
     """Transposed convolution that doubles the resolution, then one mask for each class.
 
     Args:
-        channels: of the regions' maps.
+        channels: of the RoIs' feature maps.
         classes: without the background, which has no mask.
     """
 
@@ -111,21 +111,21 @@ class MaskPredictor(nn.Sequential):
             nn.init.zeros_(layer.bias)
         super().__init__(deconvolution, nn.ReLU(inplace=True), predictor)
 
-    def forward(self, input: Float[Tensor, "regions channels _ _"]) -> Float[Tensor, "regions classes side side"]:
+    def forward(self, input: Float[Tensor, "rois channels _ _"]) -> Float[Tensor, "rois classes side side"]:
         """Logits, float32."""
         logits: Tensor = super().forward(input)
         return logits.float()
 
 
-class RegionHeads(RoIHeads):  # type: ignore[misc]
-    """torchvision's heads with the losses of ``region_losses`` and ``mask_loss``, and masks from maps of any source.
+class DetectorHeads(RoIHeads):  # type: ignore[misc]
+    """torchvision's RoI heads with the losses ``box_losses`` and ``mask_loss``; subclasses define the masks' input.
 
     Args:
-        pool: features and boxes to regions.
-        head: regions to what ``predictor`` takes.
-        predictor: to logits and deltas of each outcome.
-        regions: regions sampled for training, of an image.
-        mask_predictor: maps of regions to masks of each class; None without masks.
+        pool: RoI pooling of features.
+        head: maps pooled features to the input of ``predictor``.
+        predictor: gives logits and deltas of each outcome.
+        regions: RoIs per image sampled for training.
+        mask_predictor: maps the RoIs' feature maps to masks of each class; None without masks.
     """
 
     def __init__(
@@ -138,7 +138,7 @@ class RegionHeads(RoIHeads):  # type: ignore[misc]
             FOREGROUND_IOU,
             FOREGROUND_IOU,
             regions,
-            FOREGROUND_REGIONS,
+            FOREGROUND_SHARE,
             DELTA_WEIGHTS,
             SCORE_THRESHOLD,
             NMS_IOU,
@@ -147,17 +147,17 @@ class RegionHeads(RoIHeads):  # type: ignore[misc]
         )
 
     def has_mask(self) -> bool:
-        """Whether there are masks; torchvision would ask for a pool and a head of their own."""
+        """Whether masks are predicted; torchvision's own method would require a mask pool and head."""
         return self.mask_predictor is not None
 
     def mask_maps(self, features: Features, boxes: list[Tensor], sizes: list[tuple[int, int]]) -> Tensor:
-        """What the mask predictor takes, for boxes of each image."""
+        """Input of the mask predictor for each image's boxes."""
         raise NotImplementedError
 
     def mask_maps_in_training(
         self, features: Features, boxes: list[Tensor], sizes: list[tuple[int, int]], shared: Tensor, foreground: Tensor
     ) -> Tensor:
-        """The same for foreground boxes, with what the box head gave for all of them."""
+        """Input of the mask predictor for foreground boxes; ``shared`` is the box head's output for all boxes."""
         return self.mask_maps(features, boxes, sizes)
 
     def forward(
@@ -167,7 +167,7 @@ class RegionHeads(RoIHeads):  # type: ignore[misc]
         image_shapes: list[tuple[int, int]],
         targets: list[dict[str, Tensor]] | None = None,
     ) -> tuple[list[dict[str, Tensor]], dict[str, Float[Tensor, ""]]]:
-        """Detections of each image, in test; losses, in training."""
+        """Detections of each image in eval mode; losses in training mode."""
         if self.training:
             return [], self._losses(features, proposals, image_shapes, targets)
         return self._detections(features, proposals, image_shapes), {}
@@ -179,7 +179,7 @@ class RegionHeads(RoIHeads):  # type: ignore[misc]
         shared = self.box_head(self.box_roi_pool(features, boxes, sizes))
         classes = torch.cat(labels)
         logits, predicted = self.box_predictor(shared)
-        classifier, regression = region_losses(logits, predicted, classes, torch.cat(deltas))
+        classifier, regression = box_losses(logits, predicted, classes, torch.cat(deltas))
         losses = {"loss_classifier": classifier, "loss_box_reg": regression}
         if self.has_mask():
             kept = [of_image > 0 for of_image in labels]

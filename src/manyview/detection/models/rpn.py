@@ -1,4 +1,4 @@
-"""Anchors and the proposal network, with what Detectron2 does and torchvision's own do not."""
+"""Anchors and the region proposal network, as in Detectron2 where torchvision differs."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ NMS_IOU = 0.7
 
 
 class GridAnchors(AnchorGenerator):  # type: ignore[misc]
-    """Anchors around the top-left corner of each cell, of exact sizes, at strides that are given.
+    """Anchors around the top-left corner of each cell, with exact sizes and strides.
 
     torchvision rounds the anchors' corners to whole pixels (32 x 32 at 1:2 becomes 46 x 22 instead of 45.25 x 22.63),
-    takes the stride for the image's size over the map's (which is wrong where the size is no multiple of it), and
-    gives them in the features' precision, so that bfloat16 would move them by pixels.
+    infers the stride from the sizes of image and map (which is wrong where the size is no multiple of it), and
+    computes anchors in the features' precision, so that bfloat16 would shift them by pixels.
 
     Args:
-        sizes: for each feature map, the square roots of its anchors' areas, in pixels.
+        sizes: square roots of the anchors' areas for each feature map, in pixels.
         strides: of each feature map, in pixels.
     """
 
@@ -44,7 +44,7 @@ class GridAnchors(AnchorGenerator):  # type: ignore[misc]
         dtype: torch.dtype = torch.float32,
         device: torch.device = torch.device("cpu"),  # noqa: B008
     ) -> Float[Tensor, "anchors 4"]:
-        """Anchors around the origin: each size in turn with each ratio of height to width."""
+        """Anchors around the origin, for each size and ratio of height to width."""
         halves = [
             (size / math.sqrt(ratio) / 2, size * math.sqrt(ratio) / 2)
             for size, ratio in itertools.product(scales, aspect_ratios)
@@ -62,7 +62,7 @@ class GridAnchors(AnchorGenerator):  # type: ignore[misc]
 
 
 class ProposalHead(RPNHead):  # type: ignore[misc]
-    """torchvision's head, whose outputs are float32 under autocast too: box coordinates need the digits."""
+    """torchvision's head with float32 outputs even under autocast, as box coordinates need the precision."""
 
     def forward(
         self, x: list[Float[Tensor, "batch _ _ _"]]
@@ -103,8 +103,8 @@ def proposal_network(
         channels: of the feature maps, and of the network's convolution.
         sizes: as in ``GridAnchors``.
         strides: as in ``GridAnchors``.
-        before_nms: proposals of each map that enter non-maximum suppression, in training and in test.
-        after_nms: proposals of an image that leave it, in training and in test.
+        before_nms: proposals per map before non-maximum suppression, in training and at test time.
+        after_nms: proposals per image after it, in training and at test time.
     """
     anchors = GridAnchors(sizes, strides)
     return ProposalNetwork(

@@ -16,8 +16,7 @@ from manyview.evaluation.session import RESULT_FILE, write_result
 from manyview.options.base import StrPath, verb
 from manyview.options.labeled import CompareOptions
 from manyview.runs import atomic_write, provenance
-from manyview.runs.files import plain
-from manyview.runs.output import claim_folder
+from manyview.runs.files import claim_folder, plain
 
 TABLE_FILE, CSV_FILE, PICTURE_FILE = "comparison.md", "comparison.csv", "comparison.png"
 KIND = "comparison of evaluations"

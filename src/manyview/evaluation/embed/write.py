@@ -30,7 +30,7 @@ from manyview.options.base import StrPath, recorded, select, verb
 from manyview.options.unlabeled import EmbedOptions
 from manyview.pooling import pool as pool_maps
 from manyview.runs import atomic_write, provenance
-from manyview.runs.output import claim_files
+from manyview.runs.files import claim_files
 from manyview.runs.progress import Progress, no_progress
 from manyview.runs.signals import StopRequest
 from manyview.runtime import resolve_device, resolve_precision

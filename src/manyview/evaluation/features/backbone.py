@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from manyview.backbones import Backbone
-from manyview.backbones.folding import folded
+from manyview.backbones.build import folded
 from manyview.config import IMAGENET_MEAN, IMAGENET_STD
 from manyview.errors import UserError
 from manyview.runtime import single_threads

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset
 from manyview.config import ViewsConfig, WholeViewsConfig, in_pairs
 from manyview.errors import UserError
 from manyview.evaluation.features.backbone import Pixels
-from manyview.images import ImageFiles, Unreadable, UnreadableImage, open_photograph
+from manyview.images import ImageFiles, Unreadable, UnreadableImage, open_image
 from manyview.images.bands import same_depth
 from manyview.images.loader import load_in_workers
 from manyview.views import Box, ViewParameters, block_boxes, render_views, sample_view
@@ -81,7 +81,7 @@ class ImageDataset(Dataset[tuple[Views, ImageEntry] | Unreadable]):
         epoch, index = item
         path = self.files.path(index)
         try:
-            image = open_photograph(path, self.bands, max_pixels=self.max_pixels).decode()
+            image = open_image(path, self.bands, max_pixels=self.max_pixels).decode()
         except UnreadableImage as error:
             return Unreadable(index, path, error.reason)
         height, width = image.shape[:2]

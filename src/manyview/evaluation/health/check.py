@@ -32,7 +32,7 @@ from manyview.measures import ALPHA_REQ_RANKS, alignment, alpha_req, collapse_st
 from manyview.options.base import StrPath, recorded, verb
 from manyview.options.unlabeled import CheckWeightsOptions
 from manyview.runs import RunFolder, provenance
-from manyview.runs.output import claim_folder
+from manyview.runs.files import claim_folder
 from manyview.runs.progress import Progress, no_progress
 from manyview.runtime import resolve_device, resolve_precision
 

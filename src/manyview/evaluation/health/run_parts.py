@@ -14,7 +14,7 @@ from manyview.backbones import Backbone
 from manyview.config import PretrainConfig
 from manyview.errors import UserError
 from manyview.heads import Head, Projector, build_head
-from manyview.runs import Checkpoint, RunFolder
+from manyview.runs import RunFolder, TrainingCheckpoint
 
 # The parts of runs that do not record them.
 _USUAL_PARTS: dict[str, Any] = {"backbone": {"module": "backbone"}, "projector": {"module": "projector"}}
@@ -98,7 +98,7 @@ def _head(tensors: dict[str, Tensor], layers: list[dict[str, Any]] | None) -> He
     return head.eval()
 
 
-def _part(checkpoint: Checkpoint, part: dict[str, Any]) -> dict[str, Tensor]:
+def _part(checkpoint: TrainingCheckpoint, part: dict[str, Any]) -> dict[str, Tensor]:
     prefix = f"model.{part['module']}."
     return {key.removeprefix(prefix): value for key, value in checkpoint.tensors.items() if key.startswith(prefix)}
 

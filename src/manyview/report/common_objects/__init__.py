@@ -1,10 +1,9 @@
-"""The two views of a positive pair: how often they show a common object, by kind of cropping (Figure 1, counted)."""
+"""Share of positive pairs whose views show a common object, by type of cropping (Figure 1, counted)."""
 
 from manyview.report.common_objects.croppings import OVERLAPS, Cropping, croppings
-from manyview.report.common_objects.curve import draw_curve
 from manyview.report.common_objects.measures import PairMeasures, measure_pairs
 from manyview.report.common_objects.summary import summarize
-from manyview.report.common_objects.table import format_count
+from manyview.report.common_objects.tables_and_curve import draw_curve, format_count
 
 __all__ = [
     "OVERLAPS",

@@ -1,4 +1,4 @@
-"""Kinds of cropping to compare, and the crops that each of them takes."""
+"""Types of cropping to compare, and their crops."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from manyview.views import block_boxes, sample_views, views_per_image
 OVERLAPS = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5)
 _CANVAS = 10**6  # side in pixels of an image so large that rounding to whole pixels does not matter
 
-Kind = Literal["usual", "blocks", "control", "moved"]
+CroppingType = Literal["usual", "blocks", "control", "moved"]
 Crops = Int64[np.ndarray, "images pairs 2 4"]
 
 
 @dataclass(frozen=True)
 class Cropping:
-    """A kind of cropping whose pairs are counted.
+    """A type of cropping whose pairs are counted.
 
     Attributes:
-        kind: "usual", crops of the whole image; "blocks"; "control", crops of the whole image in as many
-            pairs as blocks and at their scale; "moved", the blocks' own crops, each moved to a random place.
-        overlap: of the blocks, or of those that the control is for.
+        name: "usual", crops of the whole image; "blocks"; "control", crops of the whole image in as many
+            pairs as blocks and at their scale; "moved", the blocks' own crops, each moved to a random position.
+        overlap: of the blocks, or of the blocks that it is a control for.
         views: how its views are sampled.
     """
 
-    kind: Kind
+    name: CroppingType
     overlap: float | None
     views: BlockViewsConfig | WholeViewsConfig
 
@@ -38,29 +38,29 @@ class Cropping:
 def croppings(
     blocks: BlockViewsConfig, usual: WholeViewsConfig, overlaps: Sequence[float] = OVERLAPS
 ) -> tuple[Cropping, ...]:
-    """The kinds to compare: the usual one, then at each overlap blocks and their two controls.
+    """Croppings to compare: the usual one, then at each overlap blocks and their two controls.
 
-    The scales of blocks and control match, the areas of their crops do not: a crop nearly as large as its block seldom
-    fits in it, and is drawn again. So there is a second control whose crops are exactly as large.
+    The scales of blocks and control match, but the areas of their crops do not: a crop nearly as large as its block
+    seldom fits in it, and is drawn again. So there is a second control whose crops have exactly the same sizes.
 
     Args:
         blocks: block-wise views; their overlap is replaced by each of ``overlaps``.
-        usual: views of the usual kind.
+        usual: views of usual cropping.
         overlaps: from 0 to 0.5.
     """
-    kinds = [Cropping("usual", None, usual)]
+    compared = [Cropping("usual", None, usual)]
     for overlap in overlaps:
         views = blocks.model_copy(update={"overlap": overlap})
-        kinds += [
+        compared += [
             Cropping("blocks", overlap, views),
             Cropping("control", overlap, matched_control(views)),
             Cropping("moved", overlap, views),
         ]
-    return tuple(kinds)
+    return tuple(compared)
 
 
 def matched_control(blocks: BlockViewsConfig) -> WholeViewsConfig:
-    """Crops of the whole image in as many pairs as blocks, at the scale that the blocks' crops have of it.
+    """Crops of the whole image in as many pairs as blocks, with the areas of the blocks' crops.
 
     For the paper's four blocks of overlap .2 these are the views of the recipe ``simsiam-4pairs``.
     """
@@ -73,10 +73,10 @@ def matched_control(blocks: BlockViewsConfig) -> WholeViewsConfig:
 def sample_crops(
     cropping: Cropping, sizes: Int64[np.ndarray, "images 2"], *, seed: int, epoch: int, indices: Sequence[int]
 ) -> Crops:
-    """The crops of each image's pairs in an epoch, those that a run's views show.
+    """Sample the crops of each image's pairs in an epoch, exactly as a run does.
 
     Args:
-        cropping: their kind.
+        cropping: type of cropping and settings of its views.
         sizes: width and height of each image in pixels.
         seed: the run's seed.
         epoch: from 0.
@@ -85,7 +85,7 @@ def sample_crops(
     Returns:
         Left, top, right and bottom of the two crops of each pair, in pixels of the image.
     """
-    # Each decision about a view has random numbers of its own: without the other operations its crop is the same.
+    # Each augmentation has random numbers of its own: without the others the crop is the same.
     idle = {"flip": 0.0, "jitter": 0.0, "grayscale": 0.0, "blur": (0.0, 0.0), "solarize": (0.0, 0.0)}
     views = cropping.views.model_copy(update=idle)
     nested = [
@@ -94,12 +94,12 @@ def sample_crops(
     ]
     crops = np.array(nested, dtype=np.int64).reshape(len(nested), views_per_image(views) // 2, 2, 4)
     return (
-        _move(crops, sizes, np.random.default_rng((seed, epoch, *indices[:1]))) if cropping.kind == "moved" else crops
+        _move(crops, sizes, np.random.default_rng((seed, epoch, *indices[:1]))) if cropping.name == "moved" else crops
     )
 
 
 def _move(crops: Crops, sizes: Int64[np.ndarray, "images 2"], rng: np.random.Generator) -> Crops:
-    """Crops of the same widths and heights, each at a place of uniform probability within its image."""
+    """Crops of the same widths and heights, each at a uniformly random position within its image."""
     extents = crops[..., 2:] - crops[..., :2]
     starts = rng.integers(sizes[:, None, None] - extents, endpoint=True)
     return np.concatenate([starts, starts + extents], axis=-1)

@@ -1,4 +1,4 @@
-"""What the two crops of a positive pair share, from their boxes and the objects' alone: no pixel is read."""
+"""Overlap and common objects of the two crops of a positive pair, from boxes alone, without reading pixels."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class PairMeasures:
-    """Each image's measures, as means over its positive pairs and over epochs.
+    """Measures of each image, as means over its positive pairs and over epochs.
 
     Attributes:
-        croppings: kinds of cropping.
+        croppings: types of cropping.
         shares: least shares of a box's area that must lie inside a crop for the crop to show the object.
         per_pair: by cropping, measure (``PER_PAIR``) and image: area of a crop as a share of the image's;
             intersection over union of the two crops.
         per_share: by cropping, share, measure (``PER_SHARE``) and image: whether the two views have an object in
-            common; how many they have; whether each of them shows an object, but none in common.
-        has_object: whether the image has an object at all.
+            common; the number of common objects; whether each of them shows an object, but none in common.
+        has_object: whether the image has any object.
     """
 
     croppings: tuple[Cropping, ...]
@@ -53,16 +53,16 @@ def measure_pairs(
     """Sample the crops of every positive pair and measure which objects they show.
 
     A crop shows an object if at least a given share of its box's area lies inside; the object is common to a pair if
-    both crops show it. Crowds count like all others here.
+    both crops show it. Crowds count like other objects here.
 
     Args:
         boxes: the images and their objects.
-        croppings: kinds of cropping. All draw from the same random numbers, so they differ by their kind alone.
+        croppings: types of cropping, all with the same random numbers, so that they differ by their type alone.
         shares: least shares of a box's area, above 0, at most 1.
         seed: the run's seed.
         epochs: the epochs whose views are sampled.
         indices: index of each image in the run.
-        progress: is told how many of all rounds of sampling are done.
+        progress: called with the rounds of sampling done and their number.
 
     Raises:
         UserError: a share is out of range.
@@ -74,16 +74,16 @@ def measure_pairs(
     per_pair = np.zeros((len(croppings), len(PER_PAIR), images))
     per_share = np.zeros((len(croppings), len(shares), len(PER_SHARE), images))
     chunks = [slice(start, min(start + _CHUNK, images)) for start in range(0, images, _CHUNK)]
-    rounds = [(part, kind) for part in chunks for kind in range(len(croppings))]
-    for done, (part, kind) in enumerate(rounds, start=1):
+    rounds = [(part, number) for part in chunks for number in range(len(croppings))]
+    for done, (part, number) in enumerate(rounds, start=1):
         objects, owners = _objects_of(boxes, part)
         sizes = boxes.sizes[part]
         for epoch in epochs:
-            crops = sample_crops(croppings[kind], sizes, seed=seed, epoch=epoch, indices=indices[part])
-            per_pair[kind, :, part] += _geometry(crops, sizes)
+            crops = sample_crops(croppings[number], sizes, seed=seed, epoch=epoch, indices=indices[part])
+            per_pair[number, :, part] += _geometry(crops, sizes)
             inside = _shares_inside(objects, crops[owners])
             for level, share in enumerate(shares):
-                per_share[kind, level, :, part] += _shown(inside >= share, owners, len(crops))
+                per_share[number, level, :, part] += _shown(inside >= share, owners, len(crops))
         progress(done, len(rounds))
     has_object = np.bincount(boxes.owners, minlength=images) > 0
     epoch_count = len(epochs)
@@ -93,7 +93,7 @@ def measure_pairs(
 def _objects_of(
     boxes: ImageBoxes, part: slice
 ) -> tuple[Float64[np.ndarray, "objects 4"], Int64[np.ndarray, " objects"]]:
-    """Boxes of some consecutive images, and the images they are in, counted from the first of these."""
+    """Boxes of consecutive images, and the index of each box's image, counted from the first of them."""
     first, last = np.searchsorted(boxes.owners, (part.start, part.stop))
     return boxes.boxes[first:last], boxes.owners[first:last] - part.start
 
@@ -126,7 +126,7 @@ def _shown(
 
 
 def _intersection(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """The box that two boxes (..., 4) share; a side of it is negative where they share none."""
+    """Intersection of boxes (..., 4); it has a negative side where they do not overlap."""
     return np.concatenate([np.maximum(a[..., :2], b[..., :2]), np.minimum(a[..., 2:], b[..., 2:])], axis=-1)
 
 

@@ -1,4 +1,4 @@
-"""Means over images and their 95 % intervals, as plain data for ``metrics.json``, table and curve."""
+"""Means over images with 95 % bootstrap intervals, as plain data for ``metrics.json``, tables and curve."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def summarize(measures: PairMeasures, seed: int) -> dict[str, Any]:
     numbers.
 
     Args:
-        measures: of each image, one or more of which have an object.
+        measures: of each image; at least one image has an object.
         seed: of the bootstrap.
 
     Returns:
-        ``results``: for each cropping its kind, overlap, pairs, scale, and the measures over ``with_objects`` and over
+        ``results``: for each cropping its type, overlap, pairs, scale, and the measures over ``with_objects`` and over
         ``all`` images; ``differences``: blocks minus each control, at each overlap and share, over images
         with an object. Shares, areas and differences are fractions of 1.
     """
@@ -54,7 +54,7 @@ def summarize(measures: PairMeasures, seed: int) -> dict[str, Any]:
 def _describe(cropping: Cropping) -> dict[str, Any]:
     views = cropping.views
     return {
-        "cropping": cropping.kind,
+        "cropping": cropping.name,
         "overlap": cropping.overlap,
         "pairs": views_per_image(views) // 2,
         "scale": list(views.scale),
@@ -77,18 +77,18 @@ def _means(
 
 def _differences(measures: PairMeasures, draws: Float64[np.ndarray, "draws croppings shares"]) -> list[dict[str, Any]]:
     """Blocks minus controls: how many more pairs show a common object."""
-    place = {(cropping.kind, cropping.overlap): number for number, cropping in enumerate(measures.croppings)}
+    numbers = {(cropping.name, cropping.overlap): number for number, cropping in enumerate(measures.croppings)}
     common = measures.per_share[:, :, _COMMON, measures.has_object].mean(axis=2)
     rows = []
-    for (kind, overlap), number in place.items():
-        if kind not in ("control", "moved"):
+    for (name, overlap), number in numbers.items():
+        if name not in ("control", "moved"):
             continue
-        blocks = place["blocks", overlap]
+        blocks = numbers["blocks", overlap]
         for level, share in enumerate(measures.shares):
             rows.append(
                 {
                     "overlap": overlap,
-                    "minus": kind,
+                    "minus": name,
                     "share": share,
                     "common": float(common[blocks, level] - common[number, level]),
                     "common_interval": _interval(draws[:, blocks, level] - draws[:, number, level]),
@@ -100,7 +100,7 @@ def _differences(measures: PairMeasures, draws: Float64[np.ndarray, "draws cropp
 def _bootstrap(
     measures: PairMeasures, chosen: Bool[np.ndarray, " images"], seed: int
 ) -> Float64[np.ndarray, "draws croppings shares"]:
-    """Mean of "common" over as many images drawn with replacement, again and again."""
+    """Bootstrap means of "common" over images drawn with replacement."""
     values = measures.per_share[:, :, _COMMON, chosen]
     count = values.shape[-1]
     rng = np.random.default_rng(seed)
@@ -112,5 +112,5 @@ def _bootstrap(
 
 
 def _interval(draws: Float64[np.ndarray, " draws"]) -> list[float]:
-    """From the 2.5th to the 97.5th percentile."""
+    """The 2.5th and the 97.5th percentile."""
     return [float(end) for end in np.percentile(draws, (2.5, 97.5))]

@@ -1,4 +1,4 @@
-"""Rendering of views on the CPU, by whichever renderer suits the image."""
+"""Rendering of views on the CPU, by the renderer for the image's type."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def render_view(
     renderer: Renderer = "cpu",
     rgb: tuple[int, int, int] | None = RGB,
 ) -> View:
-    """One view of an image, channels last; see ``render_views``."""
+    """Render one view of an image, channels last; see ``render_views``."""
     views = render_views(image, [parameters], size, renderer=renderer, rgb=rgb)
     return np.ascontiguousarray(views[0].transpose(1, 2, 0))
 
@@ -41,15 +41,15 @@ def render_views(
     renderer: Renderer = "cpu",
     rgb: tuple[int, int, int] | None = RGB,
 ) -> Views:
-    """Several views of an image, channels first.
+    """Render several views of an image, channels first.
 
     Args:
-        image: The image: RGB of 8 bits, or any number of bands of 8 or 16 bits.
+        image: 8-bit RGB, or any number of bands of 8 or 16 bits.
         parameters: One entry a view.
         size: Side of a view in pixels.
-        renderer: For RGB of 8 bits: "cpu" for OpenCV, several times as fast and within 2/255 of "reference", which is
-            Pillow. There is but one renderer for other images.
-        rgb: Which channels, from 0, are red, green and blue; None where none are, and nothing changes colors.
+        renderer: For 8-bit RGB: "cpu" for OpenCV, several times as fast and within 2/255 of "reference", which is
+            Pillow. Other images have one renderer only.
+        rgb: Which channels, from 0, are red, green and blue; None if none are, then colors are not augmented.
 
     Returns:
         The views in the image's dtype, in a fresh array.
@@ -60,6 +60,6 @@ def render_views(
 
 
 def crop_views(image: Pixels, parameters: Sequence[ViewParameters], size: int) -> Views:
-    """The crops of several views, resized and not altered further; arguments as for ``render_views``."""
+    """Crop and resize several views without further augmentation; arguments as for ``render_views``."""
     plain = image.dtype == np.uint8 and image.shape[2] == 3
     return (opencv if plain else bands).crop_views(image, parameters, size)

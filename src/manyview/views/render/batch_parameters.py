@@ -1,4 +1,4 @@
-"""The parameters of many views as arrays: what a worker sends along where another device is to do the rest."""
+"""Parameters of many views as arrays, which workers send to the device that augments the views."""
 
 from __future__ import annotations
 
@@ -16,19 +16,18 @@ NO_OPERATION = -1
 
 @dataclass(frozen=True, slots=True)
 class ViewTable:
-    """What happens to n views once they are cropped and resized.
+    """Augmentation parameters of n views after cropping and resizing.
 
-    The arrays stay in the host's memory. There it is known without asking the device which views an operation takes,
-    and a few hundred bytes cross a loader's queue faster as they are than as tensors in shared memory.
+    The arrays stay in host memory, where the views of each operation are known without querying the device; and a few
+    hundred bytes pass a loader's queue faster as arrays than as tensors in shared memory.
 
     Attributes:
-        order: what is done first, second, third and fourth to the colors, as an index into ``COLOR_OPERATIONS``, or
-            ``NO_OPERATION``.
+        order: the first to fourth color operation, as an index into ``COLOR_OPERATIONS``, or ``NO_OPERATION``.
         strength: by operation in the order of ``COLOR_OPERATIONS``: three factors, and the shift of the hue in turns.
-        grayscale: whether the colors are taken away.
-        blur_sigma: deviation of the Gaussian blur in pixels of the view, or 0 for none.
+        grayscale: whether the view is converted to grayscale.
+        blur_sigma: standard deviation of the Gaussian blur in pixels of the view, or 0 for none.
         solarize: whether the upper half of the values is inverted.
-        flip: whether the view is mirrored left to right.
+        flip: whether the view is flipped horizontally.
     """
 
     order: Int8[np.ndarray, "views 4"]
@@ -46,7 +45,7 @@ class ViewTable:
 
 
 def view_table(parameters: Sequence[ViewParameters]) -> ViewTable:
-    """The parameters of some views as a table, one row a view; their crops are left out."""
+    """The parameters of views as a table, one row a view, without their crops."""
     return ViewTable(
         order=np.array([_order(view) for view in parameters], dtype=np.int8).reshape(-1, 4),
         strength=np.array([_strength(view) for view in parameters], dtype=np.float64).reshape(-1, 4),
@@ -58,7 +57,7 @@ def view_table(parameters: Sequence[ViewParameters]) -> ViewTable:
 
 
 def join_tables(tables: Sequence[ViewTable]) -> ViewTable:
-    """At least one table, and the rows of all others below."""
+    """Concatenate the rows of at least one table."""
     columns = [field.name for field in fields(ViewTable)]
     return ViewTable(**{name: np.concatenate([getattr(table, name) for table in tables]) for name in columns})
 

@@ -1,7 +1,7 @@
-"""Rendering of views of 8-bit RGB images with OpenCV: the fast way on a CPU.
+"""Rendering of views of 8-bit RGB images with OpenCV, the fast renderer on a CPU.
 
-Each operation follows Pillow's definition of it, down to whether a result is rounded or cut off; what differs from
-``pillow.py`` is the rounding in between. Nothing here is random.
+Each operation follows Pillow's definition, including whether results are rounded or truncated; only intermediate
+rounding differs from ``pillow.py``. Nothing here is random.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from manyview.views.geometry import Box
 from manyview.views.render.blur_kernels import blur_kernels, box_radii
 from manyview.views.sampling import ColorJitter, ViewParameters
 
-# Pillow's blend cuts off where OpenCV rounds. A hair under one half, as OpenCV rounds whole numbers and a half to even.
-_CUT_OFF = -0.499
+# Pillow's blend truncates, OpenCV rounds. Slightly less than one half, since OpenCV rounds halves to even.
+_TRUNCATE = -0.499
 
-_NEGLIGIBLE = 1 / 1024  # at either end of a kernel: together half of one level of 255
-_SIGMA_STEPS = 64  # deviations are rounded to so many parts of a pixel, so that kernels are made once
+_NEGLIGIBLE = 1 / 1024  # weight at either end of a kernel: together half of one level of 255
+_SIGMA_STEPS = 64  # standard deviations are rounded to 1/64 pixel, so that kernels can be cached
 _GRAY = (0.299, 0.587, 0.114)  # ITU-R 601-2, as Pillow's mode L
 
 
 def render_views(
     image: UInt8[np.ndarray, "height width 3"], parameters: Sequence[ViewParameters], size: int
 ) -> UInt8[np.ndarray, "views 3 {size} {size}"]:
-    """Several views of an image, channels first.
+    """Render several views of an image, channels first.
 
     Args:
         image: The image in RGB.
@@ -42,7 +42,7 @@ def render_views(
     """
     views = np.empty((len(parameters), 3, size, size), dtype=np.uint8)
     for planes, its_parameters in zip(views, parameters, strict=True):
-        view = _alter(_crop(image, its_parameters.crop, size), its_parameters)
+        view = _augment(_crop(image, its_parameters.crop, size), its_parameters)
         if view.ndim == 2:
             planes[...] = view
         else:
@@ -53,7 +53,7 @@ def render_views(
 def crop_views(
     image: UInt8[np.ndarray, "height width 3"], parameters: Sequence[ViewParameters], size: int
 ) -> UInt8[np.ndarray, "views 3 {size} {size}"]:
-    """The crops of several views, resized and not altered further; arguments as for ``render_views``."""
+    """Crop and resize several views without further augmentation; arguments as for ``render_views``."""
     views = np.empty((len(parameters), 3, size, size), dtype=np.uint8)
     for planes, its_parameters in zip(views, parameters, strict=True):
         cv2.split(_crop(image, its_parameters.crop, size), [planes[0], planes[1], planes[2]])
@@ -68,20 +68,20 @@ def _crop(image: UInt8[np.ndarray, "height width 3"], crop: Box, size: int) -> U
     assert 0 <= top < bottom <= height, f"an image of {width} x {height} pixels has no part {crop}"
     part = image[top:bottom, left:right]
     if right - left <= size and bottom - top <= size:
-        # Nothing is made smaller, so there is nothing to antialias, and OpenCV takes half of PyTorch's time.
+        # Enlarging needs no antialiasing, and OpenCV takes half of PyTorch's time.
         return cv2.resize(part, (size, size), interpolation=cv2.INTER_LINEAR)
-    # Of the antialiased resizes PyTorch's equals Pillow's, in a fifth of its time where the colors lie interleaved.
+    # PyTorch's antialiased resize equals Pillow's and takes a fifth of its time on channels-last pixels.
     pixels = torch.from_numpy(part[None].copy()).permute(0, 3, 1, 2)
     resized = F.interpolate(pixels, (size, size), mode="bilinear", antialias=True)
     return resized[0].permute(1, 2, 0).numpy()
 
 
-def _alter(view: UInt8[np.ndarray, "size size 3"], parameters: ViewParameters) -> UInt8[np.ndarray, "size size *3"]:
-    """Change colors, take them away, blur, solarize, mirror; a gray view comes out with its channel alone."""
+def _augment(view: UInt8[np.ndarray, "size size 3"], parameters: ViewParameters) -> UInt8[np.ndarray, "size size *3"]:
+    """Jitter colors, convert to grayscale, blur, solarize, flip; a grayscale view has one channel."""
     if parameters.jitter is not None:
         view = _jitter(view, parameters.jitter)
     if parameters.grayscale:
-        # One channel until the end: what follows treats the channels alike and separately.
+        # One channel from here on: all further operations treat channels equally and separately.
         view = cv2.cvtColor(view, cv2.COLOR_RGB2GRAY)
     if parameters.blur_sigma is not None:
         view = _blur(view, parameters.blur_sigma)
@@ -93,7 +93,7 @@ def _alter(view: UInt8[np.ndarray, "size size 3"], parameters: ViewParameters) -
 
 
 def _jitter(view: UInt8[np.ndarray, "size size 3"], jitter: ColorJitter) -> UInt8[np.ndarray, "size size 3"]:
-    """Change brightness, contrast, saturation and hue in the sampled order, clipping after each."""
+    """Jitter brightness, contrast, saturation and hue in the sampled order, clipping after each."""
     for operation in jitter.order:
         match operation:
             case "brightness":
@@ -112,20 +112,20 @@ def _jitter(view: UInt8[np.ndarray, "size size 3"], jitter: ColorJitter) -> UInt
 def _blend(
     view: UInt8[np.ndarray, "size size 3"], own: float, *, gray: float = 0.0, shift: float = 0.0
 ) -> UInt8[np.ndarray, "size size 3"]:
-    """Each color times ``own``, plus its pixel's gray level times ``gray``, plus ``shift``, cut off and clipped."""
+    """Each color times ``own``, plus its pixel's gray level times ``gray``, plus ``shift``, truncated and clipped."""
     red, green, blue = (gray * weight for weight in _GRAY)
-    shift += _CUT_OFF
+    shift += _TRUNCATE
     rows = ((own + red, green, blue, shift), (red, own + green, blue, shift), (red, green, own + blue, shift))
     return cv2.transform(view, np.array(rows))
 
 
 def _gray_mean(view: UInt8[np.ndarray, "size size 3"]) -> int:
-    """The mean gray level, rounded as Pillow does."""
+    """Mean gray level, rounded as in Pillow."""
     return int(sum(weight * mean for weight, mean in zip(_GRAY, cv2.mean(view)[:3], strict=True)) + 0.5)
 
 
 def _shift_hue(view: UInt8[np.ndarray, "size size 3"], shift: float) -> UInt8[np.ndarray, "size size 3"]:
-    """Turn the hue by a share of the color circle, in steps of 1/256 (Pillow's are of 1/255)."""
+    """Rotate the hue by a share of the color circle, in steps of 1/256 (Pillow's are of 1/255)."""
     hsv = cv2.cvtColor(view, cv2.COLOR_RGB2HSV_FULL)
     rows = hsv.reshape(len(hsv), -1)
     np.add(rows, _hue_step(int(shift * 255) % 256, view.shape[1]), out=rows)  # bytes wrap around, as the hue does
@@ -134,19 +134,19 @@ def _shift_hue(view: UInt8[np.ndarray, "size size 3"], shift: float) -> UInt8[np
 
 @functools.lru_cache(maxsize=1024)
 def _hue_step(step: int, width: int) -> UInt8[np.ndarray, " values"]:
-    """What turns the hues of a row of pixels and leaves saturation and value."""
+    """A row of pixels to add: the step to each hue, 0 to saturation and value."""
     return np.tile(np.array((step, 0, 0), dtype=np.uint8), width)
 
 
 def _blur(view: UInt8[np.ndarray, "size size *3"], sigma: float) -> UInt8[np.ndarray, "size size *3"]:
-    """Pillow's Gaussian blur; beyond the edge, the pixels at the edge go on."""
+    """Pillow's Gaussian blur, with edge pixels replicated beyond the edge."""
     kernel = _kernel(round(sigma * _SIGMA_STEPS))
     return cv2.sepFilter2D(view, -1, kernel, kernel, borderType=cv2.BORDER_REPLICATE)
 
 
 @functools.lru_cache(maxsize=4096)
 def _kernel(steps: int) -> Float64[np.ndarray, " taps"]:
-    """The kernel of a deviation in steps, without the weights at its ends that move no value by half a level."""
+    """Kernel of a standard deviation in steps, without end weights too small to change a value by half a level."""
     kernel = blur_kernels(box_radii(np.array([steps / _SIGMA_STEPS])))[0]
     while kernel[0] < _NEGLIGIBLE:
         kernel = kernel[1:-1]

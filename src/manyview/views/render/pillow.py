@@ -1,6 +1,6 @@
-"""Rendering of views with Pillow: the reference against which faster renderers are held.
+"""Rendering of views with Pillow, the reference for faster renderers.
 
-Every operation equals, to the bit, torchvision's on a Pillow image with the same parameters. Nothing here is random.
+Every operation equals torchvision's on a Pillow image with the same parameters to the bit. Nothing here is random.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _LEVELS_TWICE = [*range(256), *range(256)]
 def render_view(
     image: UInt8[np.ndarray, "height width 3"], parameters: ViewParameters, size: int
 ) -> UInt8[np.ndarray, "{size} {size} 3"]:
-    """One view of an image.
+    """Render one view of an image.
 
-    The operations follow each other as in SimSiam and BYOL: crop and bilinear resize with antialiasing, change of
-    colors, grayscale, Gaussian blur, solarization, mirroring.
+    The operations follow the order of SimSiam and BYOL: crop and bilinear resize with antialiasing, color jitter,
+    grayscale, Gaussian blur, solarization, horizontal flip.
 
     Args:
         image: The image in RGB.
-        parameters: What to do with it; the crop lies within the image.
+        parameters: Parameters of the view; the crop lies within the image.
         size: Side of the view in pixels.
 
     Returns:
@@ -38,7 +38,7 @@ def render_view(
 def render_views(
     image: UInt8[np.ndarray, "height width 3"], parameters: Sequence[ViewParameters], size: int
 ) -> UInt8[np.ndarray, "views 3 {size} {size}"]:
-    """Several views of an image, channels first: those of ``render_view`` in turn.
+    """Render several views of an image, channels first, each as ``render_view`` does.
 
     Args:
         image: The image in RGB.
@@ -57,18 +57,18 @@ def render_views(
 def _render(
     image: UInt8[np.ndarray, "height width 3"], parameters: ViewParameters, size: int
 ) -> UInt8[np.ndarray, "{size} {size} 3"]:
-    """A view that may be read-only, mirrored in memory or broadcast; the callers copy it."""
+    """A view that may be read-only, or have negative or zero strides; the callers copy it."""
     left, top, right, bottom = parameters.crop
     height, width, _ = image.shape
     assert 0 <= left < right <= width, f"an image of {width} x {height} pixels has no part {parameters.crop}"
     assert 0 <= top < bottom <= height, f"an image of {width} x {height} pixels has no part {parameters.crop}"
-    # Cropped before it is resized: Pillow's resize(box=...) would mix in pixels from outside of the crop.
+    # Cropped before it is resized: Pillow's resize(box=...) would include pixels from outside the crop.
     crop = Image.fromarray(np.ascontiguousarray(image[top:bottom, left:right]))
     view = crop.resize((size, size), Image.Resampling.BILINEAR)
     if parameters.jitter is not None:
         view = _jitter(view, parameters.jitter)
     if parameters.grayscale:
-        # One channel until the end: what follows treats the channels alike and separately.
+        # One channel from here on: all further operations treat channels equally and separately.
         view = view.convert("L")
     if parameters.blur_sigma is not None:
         view = view.filter(ImageFilter.GaussianBlur(parameters.blur_sigma))
@@ -83,7 +83,7 @@ def _render(
 
 
 def _jitter(view: Image.Image, jitter: ColorJitter) -> Image.Image:
-    """Change brightness, contrast, saturation and hue in the sampled order."""
+    """Jitter brightness, contrast, saturation and hue in the sampled order."""
     for operation in jitter.order:
         match operation:
             case "brightness":
@@ -100,15 +100,15 @@ def _jitter(view: Image.Image, jitter: ColorJitter) -> Image.Image:
 
 
 def _change_contrast(view: Image.Image, factor: float) -> Image.Image:
-    """Blend with the mean gray level; Pillow's ``ImageEnhance.Contrast`` without its slow way to the mean."""
+    """Blend with the mean gray level; Pillow's ``ImageEnhance.Contrast`` with a faster mean."""
     mean = int(np.asarray(view.convert("L")).mean() + 0.5)
     return Image.blend(Image.new("RGB", view.size, (mean, mean, mean)), view, factor)
 
 
 def _shift_hue(view: Image.Image, shift: float) -> Image.Image:
-    """Turn the hue by a share of the color circle, in steps of 1/255, as torchvision does.
+    """Rotate the hue by a share of the color circle, in steps of 1/255, as torchvision does.
 
-    A shift of 0 is no identity: the way through HSV rounds.
+    A shift of 0 is not the identity: the conversion to HSV and back rounds.
     """
     hue, saturation, value = view.convert("HSV").split()
     step = int(shift * 255) % 256

@@ -1,12 +1,12 @@
 """Rendering of batches of views with PyTorch on any device.
 
-The operations, their order and their roundings are those of the Pillow reference. Which views an operation takes is
-worked out on the host beforehand, so that nothing waits for the device, and no view undergoes what is not its own.
+The operations, their order and their rounding are those of the Pillow reference. The views of each operation are
+determined on the host beforehand, so that nothing waits for the device.
 
-Every change of color takes float32 values that are whole numbers from 0 to ``full`` (255 or 65535) and returns values
-of that range, which ``alter_views`` stores as integers by cutting the fraction off, as Pillow does. For 8 bits the
-arithmetic gives Pillow's own integers, but for about 3 of 1,000 hues: there the quotient is a whole number, which
-Pillow's floats miss. For 16 bits, where Pillow has no colors, it is the same arithmetic on the finer scale.
+Every color operation takes float32 values that are whole numbers from 0 to ``full`` (255 or 65535) and returns values
+in that range, which ``augment_views`` truncates to integers, as Pillow does. For 8 bits the arithmetic gives Pillow's
+integers, except for about 3 in 1,000 hues: there the quotient is a whole number, which Pillow's floats miss. For 16
+bits, where Pillow has no colors, it is the same arithmetic on the finer scale.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from manyview.views.render.batch_parameters import COLOR_OPERATIONS, ViewTable
 from manyview.views.render.blur_kernels import blur_kernels, box_radii
 
 Views = UInt8[Tensor, "views channels height width"] | UInt16[Tensor, "views channels height width"]
-Change = Callable[[Tensor, Tensor, int], Tensor]  # of some views, by so much each, in values up to so high
+Change = Callable[[Tensor, Tensor, int], Tensor]  # (views, amount for each view, full scale) to views
 
 RGBValues = Float32[Tensor, "views 3 height width"]
 PerView = Float32[Tensor, "views 1 1 1"]
@@ -34,8 +34,8 @@ Plane = Float32[Tensor, "views height width"]
 
 # ITU-R 601-2 luma as Pillow has it, in 1/65536: sums of 8-bit values by these are exact in float32.
 _LUMA = (19595 / 65536, 38470 / 65536, 7471 / 65536)
-# Values that one operation takes at a time. On an accelerator this bounds the memory, to some 0.5 GB; on a CPU, what
-# passes between the parts of an operation stays in the caches.
+# Values that one operation processes at a time. On an accelerator this limits memory to about 0.5 GB; on a CPU it
+# keeps intermediate results in the caches.
 _VALUES_AT_A_TIME = {"cpu": 2**20}
 _VALUES_ELSEWHERE = 2**24
 
@@ -44,13 +44,13 @@ _VALUES_ELSEWHERE = 2**24
 def crop_resize(
     image: UInt8[Tensor, "channels height width"], crops: Sequence[Box], size: int
 ) -> UInt8[Tensor, "crops channels {size} {size}"]:
-    """Each crop cut out, then resized, bilinear with antialiasing, as Pillow does.
+    """Crop, then resize bilinearly with antialiasing, as Pillow does.
 
-    Pillow rounds to 8 bits between the two sides too; here it is done once, at the end.
+    Pillow also rounds to 8 bits between the two axes; here values are rounded once, at the end.
 
     Args:
-        image: An image on the device that is to do the work.
-        crops: Parts that lie within the image.
+        image: An image on the device that renders.
+        crops: Boxes within the image.
         size: Side of a view in pixels.
 
     Returns:
@@ -68,73 +68,73 @@ def crop_resize(
 
 
 @torch.no_grad()
-def alter_views(views: Views, table: ViewTable, rgb: tuple[int, int, int] | None = (0, 1, 2)) -> Views:
-    """Change the colors, take them away, blur, solarize and mirror, each view as its row of the table says.
+def augment_views(views: Views, table: ViewTable, rgb: tuple[int, int, int] | None = (0, 1, 2)) -> Views:
+    """Augment views: color jitter, grayscale, blur, solarization and flip by each view's row of the table.
 
-    Every operation ends in whole numbers, as the reference's do. Automatic mixed precision does not reach in here.
+    Every operation ends in whole numbers, as in the reference. Automatic mixed precision is disabled.
 
     Args:
-        views: Cropped and resized, of full scale 255 or 65535, on the device that is to do the work.
+        views: Cropped and resized, of full scale 255 or 65535, on the device that renders.
         table: One row a view.
-        rgb: Which channels are red, green and blue. Where none are, views are only blurred and mirrored.
+        rgb: Which channels are red, green and blue. If none are, views are only blurred and flipped.
 
     Returns:
-        The views in a fresh tensor of the same type, on the same device.
+        The views in a new tensor of the same type, on the same device.
     """
     assert len(views) == len(table), f"{len(views)} views, but parameters of {len(table)}"
     full = torch.iinfo(views.dtype).max
-    altered = views.clone(memory_format=torch.contiguous_format)
-    stored = altered.view(torch.int16) if views.dtype == torch.uint16 else altered  # uint16 has no index_copy_
+    augmented = views.clone(memory_format=torch.contiguous_format)
+    stored = augmented.view(torch.int16) if views.dtype == torch.uint16 else augmented  # uint16 has no index_copy_
     most = max(1, _VALUES_AT_A_TIME.get(views.device.type, _VALUES_ELSEWHERE) // max(1, views[:1].numel()))
     with torch.autocast(views.device.type, enabled=False):
-        for change, places, amounts in _send(_steps(table, full, rgb), views.device):
-            for some, their_amounts in zip(places.split(most), amounts.split(most), strict=True):
+        for change, indices, amounts in _send(_steps(table, full, rgb), views.device):
+            for some, their_amounts in zip(indices.split(most), amounts.split(most), strict=True):
                 chosen = stored.index_select(0, some).view(views.dtype)
                 changed = change(chosen, their_amounts, full).to(views.dtype)
                 stored.index_copy_(0, some, changed.view(stored.dtype))
-    return altered
+    return augmented
 
 
 def _steps(
     table: ViewTable, full: int, rgb: tuple[int, int, int] | None
-) -> Iterator[tuple[Change, Int64[np.ndarray, " places"], Float[np.ndarray, "places amounts"]]]:
-    """All operations in their order: what is done, to which views, and how strongly to each."""
+) -> Iterator[tuple[Change, Int64[np.ndarray, " indices"], Float[np.ndarray, "indices amounts"]]]:
+    """All operations in their order: the function, the indices of its views, and the amount for each."""
     if rgb is not None:
-        for place_in_order in range(len(COLOR_OPERATIONS)):
+        for position in range(len(COLOR_OPERATIONS)):
             for operation, name in enumerate(COLOR_OPERATIONS):
-                places = np.flatnonzero(table.order[:, place_in_order] == operation)
-                strength = table.strength[places, operation, None]
+                indices = np.flatnonzero(table.order[:, position] == operation)
+                strength = table.strength[indices, operation, None]
                 if name == "hue":
                     strength = np.trunc(strength * full) % (full + 1)
-                yield partial(_change_colors, _COLOR_CHANGES[name], rgb), places, strength
+                yield partial(_change_colors, _COLOR_CHANGES[name], rgb), indices, strength
         gray = np.flatnonzero(table.grayscale)
-        yield partial(_change_colors, _take_colors_away, rgb), gray, np.empty((len(gray), 0))
+        yield partial(_change_colors, _to_grayscale, rgb), gray, np.empty((len(gray), 0))
     radii = box_radii(table.blur_sigma)
-    for radius in np.unique(np.floor(radii[table.blur_sigma > 0])):  # as many taps for each as its own kernel has
-        places = np.flatnonzero((np.floor(radii) == radius) & (table.blur_sigma > 0))
-        yield _blur, places, blur_kernels(radii[places])
+    for radius in np.unique(np.floor(radii[table.blur_sigma > 0])):  # kernels of one width together
+        indices = np.flatnonzero((np.floor(radii) == radius) & (table.blur_sigma > 0))
+        yield _blur, indices, blur_kernels(radii[indices])
     if rgb is not None:
         bright = np.flatnonzero(table.solarize)
         yield partial(_change_colors, _solarize, rgb), bright, np.empty((len(bright), 0))
-    mirrored = np.flatnonzero(table.flip)
-    yield _mirror, mirrored, np.empty((len(mirrored), 0))
+    flipped = np.flatnonzero(table.flip)
+    yield _flip, flipped, np.empty((len(flipped), 0))
 
 
 def _send(
     steps: Iterable[tuple[Change, np.ndarray, np.ndarray]], device: torch.device
-) -> Iterator[tuple[Change, Int64[Tensor, " places"], Float32[Tensor, "places amounts"]]]:
-    """The steps that have any views, with their numbers on the device: two copies in all, which nothing waits for."""
+) -> Iterator[tuple[Change, Int64[Tensor, " indices"], Float32[Tensor, "indices amounts"]]]:
+    """The steps that have any views, with their numbers on the device: two non-blocking copies in all."""
     steps = [step for step in steps if len(step[1])]
     if not steps:
         return
-    places = torch.from_numpy(np.concatenate([places for _, places, _ in steps]))
+    indices = torch.from_numpy(np.concatenate([indices for _, indices, _ in steps]))
     amounts = torch.from_numpy(np.concatenate([amounts.ravel() for _, _, amounts in steps]).astype(np.float32))
     if device.type == "cuda":
-        places, amounts = places.pin_memory(), amounts.pin_memory()
-    places, amounts = places.to(device, non_blocking=True), amounts.to(device, non_blocking=True)
-    sizes = [len(places) for _, places, _ in steps]
+        indices, amounts = indices.pin_memory(), amounts.pin_memory()
+    indices, amounts = indices.to(device, non_blocking=True), amounts.to(device, non_blocking=True)
+    sizes = [len(indices) for _, indices, _ in steps]
     lengths = [amounts.size for _, _, amounts in steps]
-    for (change, _, like), some, theirs in zip(steps, places.split(sizes), amounts.split(lengths), strict=True):
+    for (change, _, like), some, theirs in zip(steps, indices.split(sizes), amounts.split(lengths), strict=True):
         yield change, some, theirs.view(like.shape)
 
 
@@ -149,7 +149,7 @@ def _change_colors(change: Change, rgb: tuple[int, int, int], views: Tensor, amo
 
 
 def _change_brightness(views: RGBValues, factor: PerView, full: int) -> RGBValues:
-    """Blend with black; a factor above 1 leads away from it."""
+    """Blend with black; a factor above 1 extrapolates."""
     return views.mul_(factor).clamp_(0, full)
 
 
@@ -164,8 +164,8 @@ def _change_saturation(views: RGBValues, factor: PerView, full: int) -> RGBValue
     return _blend(_gray(views).unsqueeze(1), views, factor, full)
 
 
-def _take_colors_away(views: RGBValues, _: Nothing, full: int) -> RGBValues:
-    """Each pixel's gray level in all three channels."""
+def _to_grayscale(views: RGBValues, _: Nothing, full: int) -> RGBValues:
+    """Replace all three channels by each pixel's gray level."""
     return _gray(views).unsqueeze(1).expand_as(views)
 
 
@@ -175,14 +175,14 @@ def _solarize(views: RGBValues, _: Nothing, full: int) -> RGBValues:
 
 
 def _shift_hue(views: RGBValues, steps: PerView, full: int) -> RGBValues:
-    """Turn the hue by whole steps on a circle of ``full`` + 1, through HSV of Pillow's precision."""
+    """Rotate the hue by whole steps on a circle of ``full`` + 1, in HSV of Pillow's precision."""
     hue, saturation, value = _to_hsv(views, full)
     hue = (hue + steps.view(-1, 1, 1)).remainder_(full + 1)
     return _to_rgb(hue, saturation, value, full)
 
 
 def _blend(base: Tensor, views: RGBValues, factor: PerView, full: int) -> RGBValues:
-    """``base + factor (views - base)`` within the range."""
+    """``base + factor (views - base)``, clipped."""
     return torch.addcmul(base * (1 - factor), views, factor).clamp_(0, full)
 
 
@@ -200,19 +200,19 @@ def _to_hsv(views: RGBValues, full: int) -> tuple[Plane, Plane, Plane]:
     # The hue in sixths of the circle, times the chroma.
     from_green, from_blue = (blue - red).add_(chroma, alpha=2), (red - green).add_(chroma, alpha=4)
     sixths = torch.where(red == value, green - blue, torch.where(green == value, from_green, from_blue))
-    # Multiplied before it is divided: for 8 bits the quotient is then rounded once, never across a whole number.
+    # Multiplied before dividing: for 8 bits the quotient is then rounded once, never across a whole number.
     hue = sixths.mul_(full / 3).div_((2 * chroma).clamp_min_(1)).floor_().remainder_(full)
     return hue, chroma.mul_(full).div_(value.clamp_min(1)).floor_(), value
 
 
 def _to_rgb(hue: Plane, saturation: Plane, value: Plane, full: int) -> RGBValues:
-    """The way back: each channel is the value, less a share of the chroma that its place on the circle decides."""
+    """The inverse of ``_to_hsv``: each channel is the value minus a share of the chroma that depends on the hue."""
     chroma = saturation.mul_(value).div_(full)
     sixths = hue.mul_(6 / full)
     channels = []
     for offset in (5, 3, 1):
-        place = (sixths + offset).remainder_(6)
-        share = torch.minimum(place, 4 - place).clamp_(0, 1)
+        position = (sixths + offset).remainder_(6)
+        share = torch.minimum(position, 4 - position).clamp_(0, 1)
         channels.append(torch.addcmul(value, share, chroma, value=-1).add_(0.5))
     return torch.stack(channels, dim=1)
 
@@ -226,13 +226,13 @@ _COLOR_CHANGES: dict[str, Change] = {
 
 
 def _blur(views: Tensor, kernels: Tensor, full: int) -> Float32[Tensor, "views channels height width"]:
-    return _convolve(views.float(), kernels).add_(0.5)  # the fraction is cut off
+    return _convolve(views.float(), kernels).add_(0.5)  # truncated when stored
 
 
 def _convolve(
     views: Float32[Tensor, "views channels height width"], kernels: Float32[Tensor, "views taps"]
 ) -> Float32[Tensor, "views channels height width"]:
-    """Each view convolved with its own kernel along both sides; beyond an edge, the edge's pixels go on.
+    """Convolve each view with its own kernel along both axes, with edge pixels replicated.
 
     Args:
         views: Any values.
@@ -241,14 +241,14 @@ def _convolve(
     count, channels, height, _ = views.shape
     reach = kernels.shape[1] // 2
     kernels = kernels.repeat_interleave(channels, dim=0)
-    # All channels of all views as the channels of one image: a depthwise convolution has a kernel for each of them.
+    # All channels of all views as the channels of one image, so that a depthwise convolution has a kernel for each.
     padded = F.pad(views, (reach, reach, 0, 0), mode="replicate").view(1, count * channels, height, -1)
     rows = F.conv2d(padded, kernels[:, None, None, :], groups=count * channels)
     padded = F.pad(rows, (0, 0, reach, reach), mode="replicate")
     return F.conv2d(padded, kernels[:, None, :, None], groups=count * channels).view_as(views)
 
 
-def _mirror(views: Tensor, amounts: Tensor, full: int) -> Tensor:
+def _flip(views: Tensor, amounts: Tensor, full: int) -> Tensor:
     if views.dtype == torch.uint16:  # which PyTorch 2.11 cannot flip
         return views.view(torch.int16).flip(-1).view(torch.uint16)
     return views.flip(-1)

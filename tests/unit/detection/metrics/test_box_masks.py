@@ -12,8 +12,8 @@ from pycocotools import mask as tools
 from torch import Tensor
 
 from manyview.backbones import build_backbone
-from manyview.detection import dataset as photographs
-from manyview.detection.detect import Computing, find_objects
+from manyview.detection import dataset
+from manyview.detection.detect import DetectionRuntime, find_objects
 from manyview.detection.metrics.paste_masks import encode_box_masks, paste
 from manyview.detection.models import build_detector
 from manyview.labels import decode_masks, encode_mask, read_annotations
@@ -95,12 +95,12 @@ def test_a_part_is_encoded_as_pycocotools_encodes_the_whole(seed: int) -> None:
 
 def test_measuring_decodes_no_labeled_mask(shapes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     labels = read_annotations(shapes, shapes.parent, masks=True)
-    monkeypatch.setattr(photographs, "decode_masks", None)
+    monkeypatch.setattr(dataset, "decode_masks", None)
     detector = build_detector(
         "fpn", build_backbone("resnet18"), classes=3, short_sides=(32,), test_short_side=32, test_proposals=2
     )
-    computing = Computing(torch.device("cpu"), "float32", workers=0)
-    found = find_objects(detector.eval(), labels, shapes.parent, computing)
+    runtime = DetectionRuntime(torch.device("cpu"), "float32", workers=0)
+    found = find_objects(detector.eval(), labels, shapes.parent, runtime)
     assert {entry["image_id"] for entry in found} <= {1, 2, 3, 4, 5}
 
 

@@ -114,7 +114,7 @@ def by_pycocotools(labels: Path, results: Path, kind: str) -> tuple[list[float],
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_images(tmp_path_factory.mktemp("photographs"), SIZES)
+    return write_images(tmp_path_factory.mktemp("images"), SIZES)
 
 
 @pytest.mark.parametrize("seed", range(4))

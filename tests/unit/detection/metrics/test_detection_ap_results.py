@@ -1,4 +1,4 @@
-"""COCO's result files: written and read again, and every mistake told."""
+"""COCO's result files: written and read again, and every mistake reported."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def test_nothing_found_and_nothing_to_find() -> None:
     assert math.isnan(voc_average_precision(labels_of([[]], [[]]), [])["AP"])
 
 
-def test_an_unknown_kind_is_refused() -> None:
+def test_an_unknown_number_of_points_is_refused() -> None:
     unchecked: Any = inspect.unwrap(voc_average_precision)
     with pytest.raises(UserError, match="points must be '11' or 'all', not '10'"):
         unchecked(HAND, FOUND, points="10")
@@ -129,14 +129,14 @@ def development_kit(
 @pytest.mark.parametrize("seed", range(12))
 def test_figures_are_those_of_the_development_kit(seed: int, points: Any) -> None:
     rng = np.random.default_rng(seed)
-    photographs, classes = int(rng.integers(2, 9)), 3
+    images, classes = int(rng.integers(2, 9)), 3
     boxes: list[list[list[float]]] = []
     labels: list[list[int]] = []
     difficult: list[list[bool]] = []
     truth: list[dict[int, list[tuple[Corners, bool]]]] = [{} for _ in range(classes)]
     found: list[list[tuple[int, Corners, float]]] = [[] for _ in range(classes)]
     results = []
-    for photograph in range(photographs):
+    for number in range(images):
         boxes.append([])
         labels.append([])
         difficult.append([])
@@ -146,7 +146,7 @@ def test_figures_are_those_of_the_development_kit(seed: int, points: Any) -> Non
             boxes[-1].append([left, top, width, height])
             labels[-1].append(label)
             difficult[-1].append(hard)
-            image = 100 + 3 * photograph
+            image = 100 + 3 * number
             corners = (left + 1, top + 1, left + width, top + height)
             truth[label - 1].setdefault(image, []).append((corners, hard))
             for _ in range(rng.integers(0, 4)):

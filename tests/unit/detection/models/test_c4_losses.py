@@ -10,7 +10,7 @@ import torch
 
 from manyview.backbones import build_backbone
 from manyview.detection.models import Detector, build_detector
-from manyview.detection.models.losses import mask_loss, mask_targets, proposal_losses, region_losses
+from manyview.detection.models.losses import box_losses, mask_loss, mask_targets, proposal_losses
 
 Array = np.ndarray
 
@@ -52,7 +52,7 @@ def test_proposal_losses_by_definition() -> None:
     assert [value.item() for value in found] == pytest.approx([classification / quota, boxes / quota], rel=1e-12)
 
 
-def test_region_losses_by_definition() -> None:
+def test_box_losses_by_definition() -> None:
     generator = np.random.default_rng(1)
     logits, deltas = generator.normal(size=(7, 4)), generator.normal(size=(7, 16))
     targets, labels = generator.normal(size=(7, 4)), np.array([0, 2, 0, 3, 1, 0, 2])
@@ -63,7 +63,7 @@ def test_region_losses_by_definition() -> None:
     boxes = sum(abs(deltas[i, 4 * labels[i] + k] - targets[i, k]) for i in range(7) if labels[i] for k in range(4))
     tensors = [torch.from_numpy(values) for values in (logits, deltas, labels, targets)]
     tensors[1].requires_grad_()
-    found = region_losses(*tensors)
+    found = box_losses(*tensors)
     assert [value.item() for value in found] == pytest.approx([classification, boxes / 7], rel=1e-12)
     # Only the box of a region's own class is moved, by the sign alone: the loss is L1, not smooth.
     found[1].backward()
@@ -90,12 +90,12 @@ def test_mask_loss_by_definition() -> None:
     assert found.item() == pytest.approx(expected, rel=1e-12)
 
 
-def test_nothing_to_learn_from_is_no_loss_and_no_gradient() -> None:
+def test_nothing_to_train_on_is_no_loss_and_no_gradient() -> None:
     logits, deltas = torch.zeros(0, 4, requires_grad=True), torch.zeros(0, 16, requires_grad=True)
     none = torch.zeros(0, dtype=torch.int64)
     masks = torch.zeros(0, 3, 14, 14, requires_grad=True)
     losses = (
-        *region_losses(logits, deltas, none, torch.zeros(0, 4)),
+        *box_losses(logits, deltas, none, torch.zeros(0, 4)),
         mask_loss(masks, none, torch.zeros(0, 14, 14, dtype=torch.bool)),
         *proposal_losses(torch.zeros(5), torch.zeros(5, 4), -torch.ones(5), torch.zeros(5, 4), 256),
     )
@@ -104,7 +104,7 @@ def test_nothing_to_learn_from_is_no_loss_and_no_gradient() -> None:
     assert all(values.grad is not None for values in (logits, deltas, masks))
 
 
-def test_mask_targets_are_the_objects_part_in_each_region() -> None:
+def test_mask_targets_are_the_objects_part_in_each_roi() -> None:
     masks = torch.zeros(2, 40, 60, dtype=torch.uint8)
     masks[0, 10:30, 20:50] = 1
     masks[1, :, :30] = 1
@@ -149,7 +149,7 @@ def test_the_proposal_networks_losses_count_what_was_to_be_sampled(detector: Det
     assert [loss.item() for loss in found] == pytest.approx([classification / 512, regression / 512], rel=1e-4)
 
 
-def test_the_heads_losses_on_regions_made_by_hand(detector: Detector) -> None:
+def test_the_heads_losses_on_rois_made_by_hand(detector: Detector) -> None:
     """From proposals to losses, by the weights of this network and the definitions alone."""
     heads = detector.roi_heads.train()
     target = {
@@ -217,7 +217,7 @@ def bilinear(grid: Array, x: float, y: float) -> float:
     return float((1 - v) * ((1 - u) * a + u * b) + v * ((1 - u) * c + u * d))
 
 
-def test_regions_are_sampled_half_a_pixel_off_and_as_finely_as_they_are_large(detector: Detector) -> None:
+def test_rois_are_sampled_half_a_pixel_off_and_as_finely_as_they_are_large(detector: Detector) -> None:
     """RoIAlign with the offset of arXiv 1703.06870's later implementations, in maps of stride 16, point by point."""
     feature_map = torch.randn(1, 1, 6, 8, dtype=torch.float64)
     boxes = np.array([[3.0, 5, 100, 90], [40, 30, 41, 31], [-20, 60, 140, 100], [0, 0, 128, 96]])
@@ -232,7 +232,7 @@ def test_regions_are_sampled_half_a_pixel_off_and_as_finely_as_they_are_large(de
         np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
 
 
-def test_a_large_region_takes_several_samples_a_cell(detector: Detector) -> None:
+def test_a_large_roi_takes_several_samples_a_cell(detector: Detector) -> None:
     """Of 20 x 20 places in 14 x 14 cells, each cell averages 2 x 2 points."""
     feature_map = torch.randn(1, 1, 40, 40, dtype=torch.float64)
     box = torch.tensor([[16.0, 32, 336, 352]], dtype=torch.float64)

@@ -11,7 +11,7 @@ from torch import nn
 from torchvision.models.detection.image_list import ImageList
 
 from manyview.backbones import Backbone, build_backbone, wrap_backbone
-from manyview.detection.models import Detector, build, build_detector, landed
+from manyview.detection.models import Detector, build, build_detector, match_weights
 from manyview.errors import UserError
 
 CLASSES = 20
@@ -48,14 +48,14 @@ def test_every_convolution_and_norm_lands_bit_for_bit(backbone: Backbone, detect
             assert other.state_dict().keys() == layer.state_dict().keys()
             for key, value in layer.state_dict().items():
                 assert torch.equal(other.state_dict()[key], value), f"{name}.{key}"
-    landing = landed(detector, backbone)
-    assert landing.convolutions == landing.norms == (53, 53)
-    assert landing.absent == ()
-    assert str(landing) == "53 of 53 convolutions and 53 of 53 normalization layers of resnet50 are in the c4 detector"
+    match = match_weights(detector, backbone)
+    assert match.convolutions == match.norms == (53, 53)
+    assert match.absent == ()
+    assert str(match) == "53 of 53 convolutions and 53 of 53 normalization layers of resnet50 are in the c4 detector"
 
 
 def test_body_and_head_compute_what_the_backbone_computes(backbone: Backbone, detector: Detector) -> None:
-    """Landing under a name is not enough: the weights must be where the features go through."""
+    """A match by name is not enough: the weights must be where the features go through."""
     images = torch.randn(1, 3, 75, 98)
     detector.eval()
     with torch.no_grad():
@@ -168,7 +168,7 @@ def test_anchors_are_labeled_by_overlap_and_sampled_by_halves(detector: Detector
         assert tuple(chosen) == expected
 
 
-def test_regions_are_pooled_to_fourteen_and_scored_for_each_class(detector: Detector) -> None:
+def test_rois_are_pooled_to_fourteen_and_scored_for_each_class(detector: Detector) -> None:
     heads = detector.roi_heads.eval()
     features = {"0": torch.randn(1, 1024, 6, 8)}
     pooled = heads.box_roi_pool(features, [torch.tensor([[3.0, 5, 100, 70]])], [(96, 128)])
@@ -201,7 +201,7 @@ def test_the_mask_head_is_a_deconvolution_and_a_one_by_one(detector: Detector) -
     assert detector.roi_heads.mask_head is None
 
 
-def test_heads_start_by_detectron2s_laws(detector: Detector) -> None:
+def test_heads_start_by_detectron2s_initialization(detector: Detector) -> None:
     heads = detector.roi_heads
     # fan_out of the deconvolution as PyTorch counts it: 2,048 x 2 x 2.
     for layer, deviation in (
@@ -214,7 +214,7 @@ def test_heads_start_by_detectron2s_laws(detector: Detector) -> None:
         assert not layer.bias.any()
 
 
-def test_512_regions_a_quarter_foreground_and_objects_among_the_proposals(detector: Detector) -> None:
+def test_512_rois_a_quarter_foreground_and_objects_among_the_proposals(detector: Detector) -> None:
     heads = detector.roi_heads
     objects = torch.tensor([[0.0, 0, 100, 100], [300, 300, 340, 350]])
     near = objects[:1] + torch.rand(400, 4)
@@ -248,7 +248,7 @@ def test_detections_are_thresholded_suppressed_and_counted(detector: Detector) -
 
 
 def test_each_class_has_its_own_box(detector: Detector) -> None:
-    """A region's second class moves right by a tenth of its weighted width, and its first stays."""
+    """An RoI's second class moves right by a tenth of its weighted width, and its first stays."""
     heads = detector.roi_heads
     logits = torch.full((1, CLASSES + 1), -30.0)
     logits[0, 1:3] = torch.tensor([1.0, 0.5])
@@ -281,7 +281,7 @@ def test_images_are_normalized_as_the_backbones_and_padded_to_the_largest(backbo
 def test_other_depths_land_too_and_set_the_widths(name: str, count: int, width: int) -> None:
     backbone = build_backbone(name)
     detector = build_detector("c4", backbone, classes=2, **SIDES)
-    assert landed(detector, backbone).convolutions == (count, count)
+    assert match_weights(detector, backbone).convolutions == (count, count)
     assert detector.rpn.head.cls_logits.in_channels == width // 2
     assert detector.roi_heads.box_head.norm.num_features == width
     assert detector.roi_heads.box_predictor.cls_score.in_features == width
@@ -295,10 +295,10 @@ def test_one_bit_amiss_is_found_and_named(architecture: str) -> None:
     inside = detector.roi_heads.box_head if architecture == "c4" else detector.backbone.body
     weight = inside.get_parameter(name).data.view(torch.int32)
     weight[0, 0, 0, 0] ^= 1
-    landing = landed(detector, backbone)
-    assert (landing.convolutions, landing.norms) == ((19, 20), (20, 20))
-    assert landing.absent == (name,)
-    assert str(landing).endswith(f"are in the {architecture} detector; not {name}")
+    match = match_weights(detector, backbone)
+    assert (match.convolutions, match.norms) == ((19, 20), (20, 20))
+    assert match.absent == (name,)
+    assert str(match).endswith(f"are in the {architecture} detector; not {name}")
 
 
 def test_a_last_stage_left_random_never_leaves_the_builder(monkeypatch: pytest.MonkeyPatch) -> None:

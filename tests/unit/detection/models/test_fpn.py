@@ -12,7 +12,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import roi_align
 
 from manyview.backbones import Backbone, build_backbone
-from manyview.detection.models import Detector, build_detector, landed
+from manyview.detection.models import Detector, build_detector, match_weights
 
 CLASSES = 4
 SIDES = {"short_sides": (64,), "test_short_side": 64}
@@ -37,8 +37,8 @@ def test_every_convolution_and_norm_lands_bit_for_bit(backbone: Backbone, detect
         for name, layer in layers.items():
             for key, value in layer.state_dict().items():
                 assert torch.equal(body.get_submodule(name).state_dict()[key], value), f"{name}.{key}"
-    landing = landed(detector, backbone)
-    assert (landing.convolutions, landing.norms, landing.absent) == ((53, 53), (53, 53), ())
+    match = match_weights(detector, backbone)
+    assert (match.convolutions, match.norms, match.absent) == ((53, 53), (53, 53), ())
     images = torch.randn(1, 3, 64, 96)
     detector.eval()
     with torch.no_grad():
@@ -70,7 +70,7 @@ def test_the_pyramids_convolutions_have_norms_unless_asked_not_to(backbone: Back
         assert sum(isinstance(layer, nn.BatchNorm2d) for layer in layers) == norms
 
 
-def test_three_anchors_at_each_place_of_each_level(detector: Detector) -> None:
+def test_three_anchors_at_each_cell_of_each_level(detector: Detector) -> None:
     sizes = [(24, 32), (12, 16), (6, 8), (3, 4), (2, 2)]
     images = ImageList(torch.zeros(1, 3, 96, 128), [(96, 128)])
     anchors = detector.rpn.anchor_generator(images, [torch.zeros(1, 256, *size) for size in sizes])[0]
@@ -101,7 +101,7 @@ def test_each_level_brings_its_best_and_a_thousand_stay(detector: Detector, trai
     network.train()
 
 
-def test_regions_are_pooled_from_the_level_of_their_size(detector: Detector) -> None:
+def test_rois_are_pooled_from_the_level_of_their_size(detector: Detector) -> None:
     """224 pixels to P4, and a level up or down for each doubling (arXiv 1612.03144, Eq. 1), with the aligned offset."""
     features = {name: torch.randn(2, 256, 256 // 2**level, 256 // 2**level) for level, name in enumerate("0123")}
     sides = {20: 0, 111: 0, 113: 1, 223: 1, 225: 2, 447: 2, 449: 3, 1000: 3}

@@ -23,7 +23,7 @@ from manyview.evaluation.health.check import check_run, check_weights
 from manyview.evaluation.health.diagnosis import Diagnosis, Measures, diagnose
 from manyview.evaluation.health.run_parts import remedies_of
 from manyview.evaluation.tables import format_check
-from manyview.images import find_images, open_photograph
+from manyview.images import find_images, open_image
 from manyview.methods import build_method
 from manyview.runs import RunFolder
 from manyview.views import normalize, render_views, sample_views
@@ -120,7 +120,7 @@ def expected_alignment(backbone: nn.Module, config: Any, images: Path, head: nn.
     files = find_images(images)
     distances = []
     for index in range(len(files)):
-        pixels = open_photograph(files.path(index)).decode()
+        pixels = open_image(files.path(index)).decode()
         height, width = pixels.shape[:2]
         views = sample_views(config, width, height, seed=0, epoch=0, image=index)
         block = index % (len(views) // 2)

@@ -68,7 +68,9 @@ def test_an_unfinished_evaluation_is_not_begun_over(scenes: Any, tmp_path: Path)
         evaluate(scenes, cached=True, out=tmp_path, progress=stop_at(HEAD, 1))
     with pytest.raises(UserError, match=r"holds an unfinished evaluation: continue it with --resume, delete .*unfin"):
         evaluate(scenes, cached=True, out=tmp_path)
-    with pytest.raises(UserError, match=r"begun in another way: epochs was 5, now 6; .*seed was 0, now 1; resume it"):
+    with pytest.raises(
+        UserError, match=r"started with other settings: epochs was 5, now 6; .*seed was 0, now 1; resume it"
+    ):
         evaluate(scenes, cached=True, out=tmp_path, resume=True, epochs=6, seed=1)
     assert evaluate(scenes, cached=True, out=tmp_path, resume=True)["results"]
 

@@ -20,7 +20,7 @@ from tests.references.torchvision_views import ONE_OPERATION, PLAIN, jitter
 RGB = (0, 1, 2)
 
 
-def photograph(width: int = 90, height: int = 70, bands: int = 3, seed: int = 0) -> np.ndarray:
+def sample_image(width: int = 90, height: int = 70, bands: int = 3, seed: int = 0) -> np.ndarray:
     """Shares of white: smooth colors with noise and saturated patches."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[0:height, 0:width] / max(width, height)
@@ -29,11 +29,11 @@ def photograph(width: int = 90, height: int = 70, bands: int = 3, seed: int = 0)
 
 
 def shallow(**shape: int) -> np.ndarray:
-    return (photograph(**shape) * 255).astype(np.uint8)
+    return (sample_image(**shape) * 255).astype(np.uint8)
 
 
 def deep(**shape: int) -> np.ndarray:
-    return (photograph(**shape) * 65535).astype(np.uint16)
+    return (sample_image(**shape) * 65535).astype(np.uint16)
 
 
 OPERATIONS: dict[str, dict[str, Any]] = {
@@ -77,7 +77,7 @@ def blurring(length: int, sigma: float) -> np.ndarray:
     return matrix
 
 
-def grey(view: np.ndarray) -> np.ndarray:
+def gray(view: np.ndarray) -> np.ndarray:
     return (view @ np.array([0.299, 0.587, 0.114]))[..., None]
 
 
@@ -94,23 +94,23 @@ def defined(image: np.ndarray, parameters: ViewParameters, size: int, rgb: tuple
     left, top, right, bottom = parameters.crop
     crop = image[top:bottom, left:right].astype(np.float64) / np.iinfo(image.dtype).max
     view = np.einsum("yi,xj,ijc->yxc", triangle(bottom - top, size), triangle(right - left, size), crop)
-    colours = view[..., list(rgb or ())]
+    colors = view[..., list(rgb or ())]
     if rgb is not None and parameters.jitter is not None:
         for name in parameters.jitter.order:
             factor = getattr(parameters.jitter, name)
-            bases = {"brightness": 0.0, "contrast": grey(colours).mean(), "saturation": grey(colours)}
+            bases = {"brightness": 0.0, "contrast": gray(colors).mean(), "saturation": gray(colors)}
             if name == "hue":
-                colours = turned(colours, factor)
+                colors = turned(colors, factor)
             else:
-                colours = np.clip(bases[name] + factor * (colours - bases[name]), 0, 1)
+                colors = np.clip(bases[name] + factor * (colors - bases[name]), 0, 1)
     if rgb is not None:
-        view[..., list(rgb)] = grey(colours) if parameters.grayscale else colours
+        view[..., list(rgb)] = gray(colors) if parameters.grayscale else colors
     if parameters.blur_sigma is not None:
         blur = blurring(size, parameters.blur_sigma)
         view = np.einsum("yi,xj,ijc->yxc", blur, blur, view)
     if rgb is not None and parameters.solarize:
-        colours = view[..., list(rgb)]
-        view[..., list(rgb)] = np.where(colours < 0.5, colours, 1 - colours)
+        colors = view[..., list(rgb)]
+        view[..., list(rgb)] = np.where(colors < 0.5, colors, 1 - colors)
     return (view[:, ::-1] if parameters.flip else view).transpose(2, 0, 1)
 
 

@@ -10,7 +10,7 @@ from manyview.views.render.torch import crop_resize
 CROPS = [(0, 0, 130, 90), (10, 5, 40, 75), (60, 20, 124, 84), (3, 88, 130, 90), (7, 7, 8, 8), (100, 0, 130, 12)]
 
 
-def photograph(bands: int = 3) -> np.ndarray:
+def sample_image(bands: int = 3) -> np.ndarray:
     random = np.random.default_rng(0)
     y, x = np.mgrid[0:90, 0:130] / 90
     waves = [128 + 120 * np.sin(random.uniform(5, 40) * x + random.uniform(5, 40) * y) for _ in range(bands)]
@@ -20,7 +20,7 @@ def photograph(bands: int = 3) -> np.ndarray:
 @pytest.mark.parametrize("size", [8, 64, 97])
 @pytest.mark.parametrize("bands", [1, 3, 5])
 def test_crops_are_pillows_but_for_a_rounding(size: int, bands: int) -> None:
-    image = photograph(bands)
+    image = sample_image(bands)
     views = crop_resize(torch.from_numpy(image), CROPS, size).numpy()
     assert views.shape == (len(CROPS), bands, size, size)
     for view, (left, top, right, bottom) in zip(views, CROPS, strict=True):
@@ -32,10 +32,10 @@ def test_crops_are_pillows_but_for_a_rounding(size: int, bands: int) -> None:
 
 
 def test_a_crop_of_the_views_size_is_copied() -> None:
-    image = torch.from_numpy(photograph())
+    image = torch.from_numpy(sample_image())
     assert torch.equal(crop_resize(image, [(10, 20, 42, 52)], 32)[0], image[:, 20:52, 10:42])
 
 
-def test_crop_outside_of_the_photograph_is_our_mistake() -> None:
+def test_crop_outside_of_the_image_is_our_mistake() -> None:
     with pytest.raises(AssertionError, match="130 x 90 pixels have no part"):
-        crop_resize(torch.from_numpy(photograph()), [(50, 5, 131, 58)], 16)
+        crop_resize(torch.from_numpy(sample_image()), [(50, 5, 131, 58)], 16)

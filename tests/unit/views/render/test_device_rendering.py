@@ -20,7 +20,7 @@ from manyview.views import ColorJitter, ViewParameters, sample_views
 from manyview.views.render import torch as device_rendering
 from manyview.views.render.batch_parameters import COLOR_OPERATIONS, view_table
 from manyview.views.render.pillow import render_views
-from manyview.views.render.torch import alter_views
+from manyview.views.render.torch import augment_views
 from tests.references.torchvision_views import PLAIN as USUAL
 from tests.references.torchvision_views import jitter
 
@@ -29,20 +29,20 @@ PLAIN = replace(USUAL, block=(0, 0, SIZE, SIZE), crop=(0, 0, SIZE, SIZE))
 HARD = BlockViewsConfig(jitter=1.0, hue=0.5, grayscale=0.3, blur=(0.6, 0.6), solarize=(0.4, 0.4), brightness=0.9)
 
 
-def photograph(seed: int = 0, size: int = SIZE) -> np.ndarray:
+def sample_image(seed: int = 0, size: int = SIZE) -> np.ndarray:
     """Smooth colors, edges and a little noise, some of it beyond black and white."""
     random = np.random.default_rng(seed)
     y, x = np.mgrid[0:size, 0:size] / size
     waves = [np.sin(random.uniform(2, 9) * x + random.uniform(2, 9) * y + 2 * phase) for phase in range(3)]
-    colours = 128 + 110 * np.stack(waves, axis=-1) + random.normal(0, 6, (size, size, 3))
+    colors = 128 + 110 * np.stack(waves, axis=-1) + random.normal(0, 6, (size, size, 3))
     for _ in range(4):
         left, top = random.integers(0, size - 8, 2)
-        colours[top : top + size // 4, left : left + size // 3] = random.uniform(-20, 275, 3)
-    return np.clip(colours, 0, 255).astype(np.uint8)
+        colors[top : top + size // 4, left : left + size // 3] = random.uniform(-20, 275, 3)
+    return np.clip(colors, 0, 255).astype(np.uint8)
 
 
 def batch(count: int, size: int = SIZE) -> Tensor:
-    return torch.from_numpy(np.stack([photograph(seed, size).transpose(2, 0, 1) for seed in range(count)]))
+    return torch.from_numpy(np.stack([sample_image(seed, size).transpose(2, 0, 1) for seed in range(count)]))
 
 
 def reference(views: Tensor, parameters: Sequence[ViewParameters]) -> np.ndarray:
@@ -55,7 +55,7 @@ def reference(views: Tensor, parameters: Sequence[ViewParameters]) -> np.ndarray
 
 def difference(views: Tensor, parameters: Sequence[ViewParameters]) -> np.ndarray:
     """Mean absolute difference to Pillow's, in levels, by view."""
-    altered = alter_views(views, view_table(parameters))
+    altered = augment_views(views, view_table(parameters))
     assert altered.dtype == torch.uint8
     return np.abs(altered.numpy().astype(int) - reference(views, parameters)).mean(axis=(1, 2, 3))
 
@@ -86,7 +86,7 @@ EXACT: dict[str, dict[str, Any]] = {
 def test_operation_equals_pillows_to_the_bit(name: str, size: int) -> None:
     views = batch(3, size)
     parameters = [replace(PLAIN, **EXACT[name])] * 3
-    altered = alter_views(views, view_table(parameters))
+    altered = augment_views(views, view_table(parameters))
     np.testing.assert_array_equal(altered.numpy(), reference(views, parameters))
     assert torch.equal(altered, views) == (name == "nothing")
 
@@ -94,10 +94,10 @@ def test_operation_equals_pillows_to_the_bit(name: str, size: int) -> None:
 @pytest.mark.parametrize("shift", [-0.5, -0.1, -0.003, 0.0, 0.0999, 0.31, 0.5])
 def test_hue_is_pillows_for_every_color(shift: float) -> None:
     levels = np.arange(0, 256, 3, dtype=np.uint8)  # 636,056 colors, black, white and grays among them
-    colours = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(len(levels), -1, 3)
+    colors = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(len(levels), -1, 3)
     parameters = [replace(PLAIN, jitter=jitter(hue=shift))]
-    altered = alter_views(torch.from_numpy(colours.transpose(2, 0, 1).copy())[None], view_table(parameters))
-    hsv = np.array(Image.fromarray(colours).convert("HSV"))
+    altered = augment_views(torch.from_numpy(colors.transpose(2, 0, 1).copy())[None], view_table(parameters))
+    hsv = np.array(Image.fromarray(colors).convert("HSV"))
     hsv[..., 0] += np.uint8(int(shift * 255) % 256)
     expected = np.asarray(
         Image.merge("HSV", [Image.fromarray(plane) for plane in np.moveaxis(hsv, 2, 0)]).convert("RGB")
@@ -112,7 +112,7 @@ def test_blur_is_pillows_but_for_its_roundings(sigma: float) -> None:
     """Pillow extends the edges anew before each of its three boxes: they are looked at apart from the inside."""
     views, parameters = batch(4, 96), [replace(PLAIN, blur_sigma=sigma)] * 4
     expected = reference(views, parameters)
-    apart = np.abs(alter_views(views, view_table(parameters)).numpy().astype(int) - expected)
+    apart = np.abs(augment_views(views, view_table(parameters)).numpy().astype(int) - expected)
     inside = slice(int(3 * sigma) + 1, -int(3 * sigma) - 1)
     assert apart[..., inside, inside].mean(axis=(1, 2, 3)).max() < 0.75
     assert apart.mean() < 1.1
@@ -148,41 +148,41 @@ def test_sampled_views_are_pillows(size: int) -> None:
 
 def test_how_many_at_a_time_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     views, parameters = batch(48), view_table(sampled(HARD, 48))
-    expected = alter_views(views, parameters)
+    expected = augment_views(views, parameters)
     for values in (1, 5 * views[0].numel(), 2**40):
         monkeypatch.setitem(device_rendering._VALUES_AT_A_TIME, "cpu", values)
-        assert torch.equal(alter_views(views, parameters), expected)
+        assert torch.equal(augment_views(views, parameters), expected)
 
 
 def test_a_view_does_not_depend_on_its_neighbours() -> None:
     views, parameters = batch(48), sampled(HARD, 48)
-    expected = alter_views(views, view_table(parameters))
+    expected = augment_views(views, view_table(parameters))
     order = np.random.default_rng(0).permutation(48)
-    mixed = alter_views(views[order], view_table([parameters[place] for place in order]))
+    mixed = augment_views(views[order], view_table([parameters[place] for place in order]))
     assert torch.equal(mixed, expected[order])
-    assert torch.equal(alter_views(views[7:8], view_table(parameters[7:8])), expected[7:8])
+    assert torch.equal(augment_views(views[7:8], view_table(parameters[7:8])), expected[7:8])
 
 
 def test_nothing_waits_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """On the meta device there is nothing to be read back."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())  # which it does not know
-    altered = alter_views(batch(48).to("meta"), view_table(sampled(HARD, 48)))
+    altered = augment_views(batch(48).to("meta"), view_table(sampled(HARD, 48)))
     assert (altered.device.type, altered.shape, altered.dtype) == ("meta", (48, 3, SIZE, SIZE), torch.uint8)
 
 
 def test_mixed_precision_does_not_reach_in() -> None:
     views, parameters = batch(16), view_table(sampled(HARD, 16))
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        inside = alter_views(views, parameters)
-    assert torch.equal(inside, alter_views(views, parameters))
+        inside = augment_views(views, parameters)
+    assert torch.equal(inside, augment_views(views, parameters))
 
 
 def test_the_views_given_are_left_alone() -> None:
     views = batch(16)
     before = views.clone()
-    altered = alter_views(views, view_table(sampled(HARD, 16)))
+    altered = augment_views(views, view_table(sampled(HARD, 16)))
     assert torch.equal(views, before)
-    untouched = alter_views(views, view_table([PLAIN] * 16))
+    untouched = augment_views(views, view_table([PLAIN] * 16))
     assert torch.equal(untouched, views)
     assert len({views.data_ptr(), altered.data_ptr(), untouched.data_ptr()}) == 3
 
@@ -190,16 +190,16 @@ def test_the_views_given_are_left_alone() -> None:
 def test_memory_layout_does_not_matter() -> None:
     views, parameters = batch(16), view_table(sampled(HARD, 16))
     laid_otherwise = views.to(memory_format=torch.channels_last)
-    assert torch.equal(alter_views(laid_otherwise, parameters), alter_views(views, parameters))
+    assert torch.equal(augment_views(laid_otherwise, parameters), augment_views(views, parameters))
 
 
 def test_no_views_are_no_mistake() -> None:
-    assert alter_views(batch(1)[:0], view_table([])).shape == (0, 3, SIZE, SIZE)
+    assert augment_views(batch(1)[:0], view_table([])).shape == (0, 3, SIZE, SIZE)
 
 
 def test_a_table_of_another_length_is_our_mistake() -> None:
     with pytest.raises(AssertionError, match="2 views, but parameters of 3"):
-        alter_views(batch(2), view_table([PLAIN] * 3))
+        augment_views(batch(2), view_table([PLAIN] * 3))
 
 
 # --- bands and 16 bits
@@ -207,21 +207,23 @@ def test_a_table_of_another_length_is_our_mistake() -> None:
 
 def test_colors_change_on_their_bands_only() -> None:
     parameters = view_table(sampled(HARD, 32))
-    colours, others = batch(32), batch(34)[2:, :2]
-    views = torch.stack([colours[:, 2], others[:, 0], colours[:, 0], others[:, 1], colours[:, 1]], dim=1)
-    altered = alter_views(views, parameters, rgb=(2, 4, 0))
-    assert torch.equal(altered[:, (2, 4, 0)], alter_views(colours, parameters))
-    assert torch.equal(altered[:, (1, 3)], alter_views(others, parameters, rgb=None))
+    colors, others = batch(32), batch(34)[2:, :2]
+    views = torch.stack([colors[:, 2], others[:, 0], colors[:, 0], others[:, 1], colors[:, 1]], dim=1)
+    altered = augment_views(views, parameters, rgb=(2, 4, 0))
+    assert torch.equal(altered[:, (2, 4, 0)], augment_views(colors, parameters))
+    assert torch.equal(altered[:, (1, 3)], augment_views(others, parameters, rgb=None))
 
 
 def test_without_colors_views_are_blurred_and_mirrored_only() -> None:
     parameters = sampled(HARD, 32)
     geometry = [replace(view, jitter=None, grayscale=False, solarize=False) for view in parameters]
     for views in (batch(32), batch(32)[:, :1]):
-        altered = alter_views(views, view_table(parameters), rgb=None)
-        assert torch.equal(altered, alter_views(views, view_table(geometry), rgb=None))
+        altered = augment_views(views, view_table(parameters), rgb=None)
+        assert torch.equal(altered, augment_views(views, view_table(geometry), rgb=None))
         assert not torch.equal(altered, views)
-    assert torch.equal(alter_views(batch(32), view_table(geometry)), alter_views(batch(32), view_table(geometry), None))
+    assert torch.equal(
+        augment_views(batch(32), view_table(geometry)), augment_views(batch(32), view_table(geometry), None)
+    )
 
 
 def sixteen_bits(count: int) -> np.ndarray:
@@ -263,7 +265,7 @@ def test_sixteen_bits_follow_the_definitions(name: str) -> None:
     change, definition = DEFINITIONS[name]
     values = sixteen_bits(2)
     views = torch.from_numpy(values.astype(np.uint16))
-    altered = alter_views(views, view_table([replace(PLAIN, **change)] * 2))
+    altered = augment_views(views, view_table([replace(PLAIN, **change)] * 2))
     assert altered.dtype == torch.uint16
     expected = np.stack([definition(view) for view in values])
     assert np.abs(altered.numpy().astype(np.float64) - expected).max() < 15, "in levels of 65535"
@@ -272,5 +274,5 @@ def test_sixteen_bits_follow_the_definitions(name: str) -> None:
 
 def test_sixteen_bits_are_blurred_as_eight_are() -> None:
     views, parameters = batch(8), view_table([replace(PLAIN, blur_sigma=0.3 + 0.4 * index) for index in range(8)])
-    fine = alter_views((views.int() * 257).to(torch.uint16), parameters).numpy() / 257
-    assert np.abs(fine - alter_views(views, parameters).numpy()).max() < 0.51, "what 8 bits are rounded by"
+    fine = augment_views((views.int() * 257).to(torch.uint16), parameters).numpy() / 257
+    assert np.abs(fine - augment_views(views, parameters).numpy()).max() < 0.51, "what 8 bits are rounded by"

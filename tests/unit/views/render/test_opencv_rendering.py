@@ -78,7 +78,7 @@ def test_the_order_of_the_jitter_matters() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 20), (20, 1), (400, 20), (3, 5), (12, 12)])
-def test_extreme_photographs(shape: tuple[int, int]) -> None:
+def test_extreme_images(shape: tuple[int, int]) -> None:
     width, height = shape
     image = photograph(width, height)
     parameters = sample_views(BlockViewsConfig(solarize=(0.5, 0.5)), width, height, seed=0, epoch=0, image=0)
@@ -146,7 +146,7 @@ def test_views_are_fresh_and_the_image_is_left_alone() -> None:
     np.testing.assert_array_equal(image, before)
 
 
-def test_memory_layout_of_the_photograph_does_not_matter() -> None:
+def test_memory_layout_of_the_image_does_not_matter() -> None:
     image = photograph()
     for crop in (PLAIN.crop, (0, 0, 90, 70)):
         parameters = replace(PLAIN, crop=crop, jitter=jitter(hue=0.1), blur_sigma=1.0)
@@ -180,7 +180,7 @@ def test_results_do_not_depend_on_opencvs_threads() -> None:
     np.testing.assert_array_equal(views[0], views[1])
 
 
-def test_crop_outside_of_the_photograph_is_our_mistake() -> None:
+def test_crop_outside_of_the_image_is_our_mistake() -> None:
     with pytest.raises(AssertionError, match="90 x 70 pixels has no part"):
         render(photograph(), replace(PLAIN, crop=(50, 5, 91, 58)), 16)
 

@@ -99,14 +99,14 @@ def test_image_is_left_alone_and_the_view_is_its_own() -> None:
     assert views.flags.c_contiguous
 
 
-def test_memory_layout_of_the_photograph_does_not_matter() -> None:
+def test_memory_layout_of_the_image_does_not_matter() -> None:
     image = photograph()
     expected = render_view(image, PLAIN, 24)
     np.testing.assert_array_equal(render_view(np.asfortranarray(image), PLAIN, 24), expected)
     np.testing.assert_array_equal(render_view(image[::-1].copy()[::-1], PLAIN, 24), expected)
 
 
-def test_crop_outside_of_the_photograph_is_our_mistake() -> None:
+def test_crop_outside_of_the_image_is_our_mistake() -> None:
     with pytest.raises(AssertionError, match="90 x 70 pixels has no part"):
         render_view(photograph(), replace(PLAIN, crop=(50, 5, 91, 58)), 16)
     with pytest.raises(AssertionError, match="has no part"):

@@ -1,4 +1,4 @@
-"""The images that the benchmarks work on: somebody's own, or scenes rendered by the package."""
+"""Images for the benchmarks: from a folder, or rendered scenes."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ Pixels = UInt8[np.ndarray, "height width 3"]
 
 
 def jpegs(folder: Path | None, size: tuple[int, int], count: int, *, enlarge: bool = False) -> list[bytes]:
-    """Encoded images; arguments as for ``photographs``."""
-    return [encode(pixels) for pixels in photographs(folder, size, count, enlarge=enlarge)]
+    """Encoded images; arguments as for ``load_images``."""
+    return [encode(pixels) for pixels in load_images(folder, size, count, enlarge=enlarge)]
 
 
-def photographs(folder: Path | None, size: tuple[int, int], count: int, *, enlarge: bool = False) -> list[Pixels]:
+def load_images(folder: Path | None, size: tuple[int, int], count: int, *, enlarge: bool = False) -> list[Pixels]:
     """Images of a size (width, height), from a folder or, without one, synthetic.
 
-    They are cut to the size's aspect ratio. One that is too small is enlarged or, as that makes it smoother than a
-    image of that size would be, laid in a mosaic with as many others as it takes.
+    They are cropped to the size's aspect ratio. One that is too small is enlarged or, since that makes it smoother than
+    an image of that size would be, combined in a mosaic with as many others as needed.
     """
     sources = _sources(folder, size)
     return [_one(sources, size, enlarge) for _ in range(count)]
 
 
 def encode(pixels: Pixels) -> bytes:
-    """As JPEG, quality 90, colors at half resolution."""
+    """Encode as JPEG of quality 90, colors at half resolution."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "JPEG", quality=QUALITY)
     return file.getvalue()
 
 
 def write_jpegs(folder: Path, encoded: Iterable[bytes]) -> Path:
-    """One file each, in a new folder, which is there only once it is complete."""
+    """Write one file for each image to a new folder, which exists only once it is complete."""
     unfinished = folder.with_name(folder.name + "-unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
@@ -56,12 +56,12 @@ def write_jpegs(folder: Path, encoded: Iterable[bytes]) -> Path:
 
 
 def describe(folder: Path | None) -> str:
-    """What the images are, in a result's words."""
-    return "photographs" if folder else "synthetic scenes, no images"
+    """Description of the images for a result."""
+    return "photos" if folder else "synthetic scenes, no photos"
 
 
 def _sources(folder: Path | None, size: tuple[int, int]) -> Iterator[Image.Image]:
-    """Without end."""
+    """Endless images."""
     return _scenes(size if size[0] * size[1] <= _RENDERED_WHOLE else _TILE) if folder is None else _files(folder)
 
 

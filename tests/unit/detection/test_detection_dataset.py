@@ -61,7 +61,7 @@ def draw(folder: Path) -> DetectionLabels:
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("photographs")
+    return tmp_path_factory.mktemp("images")
 
 
 @pytest.fixture(scope="module")
@@ -69,14 +69,14 @@ def labels(images: Path) -> DetectionLabels:
     return draw(images)
 
 
-def item(photographs: DetectionImages, epoch: int, index: int) -> tuple[Tensor, Target]:
-    found = photographs[epoch, index]
+def item(dataset: DetectionImages, epoch: int, index: int) -> tuple[Tensor, Target]:
+    found = dataset[epoch, index]
     assert isinstance(found, tuple)
     return found
 
 
 @pytest.mark.parametrize("index", range(len(SIZES)))
-def test_an_item_is_the_image_with_what_is_to_be_learned(labels: DetectionLabels, images: Path, index: int) -> None:
+def test_an_item_is_the_image_with_its_target(labels: DetectionLabels, images: Path, index: int) -> None:
     pixels, target = item(DetectionImages(labels, images), 0, index)
     assert pixels.dtype == torch.uint8
     assert np.array_equal(pixels.permute(1, 2, 0), np.array(Image.open(images / f"{index}.png")))
@@ -91,13 +91,13 @@ def test_an_item_is_the_image_with_what_is_to_be_learned(labels: DetectionLabels
 
 
 def test_boxes_and_masks_are_mirrored_with_the_image(labels: DetectionLabels, images: Path) -> None:
-    photographs, plain = DetectionImages(labels, images, flip=True), DetectionImages(labels, images)
+    dataset, plain = DetectionImages(labels, images, flip=True), DetectionImages(labels, images)
     flips = 0
     for index in range(len(SIZES)):
         width = SIZES[index][0]
         pixels, target = item(plain, 0, index)
         for epoch in range(6):
-            mirrored, other = item(photographs, epoch, index)
+            mirrored, other = item(dataset, epoch, index)
             if torch.equal(mirrored, pixels) and width > 1:
                 assert all(torch.equal(other[key], target[key]) for key in target)
                 continue
@@ -117,8 +117,8 @@ def test_one_half_is_mirrored_by_seed_epoch_and_image(labels: DetectionLabels, i
     whole, _ = item(DetectionImages(labels, images), 0, 2)
 
     def flipped(seed: int) -> list[bool]:
-        photographs = DetectionImages(labels, images, flip=True, seed=seed)
-        return [not torch.equal(item(photographs, epoch, 2)[0], whole) for epoch in range(400)]
+        dataset = DetectionImages(labels, images, flip=True, seed=seed)
+        return [not torch.equal(item(dataset, epoch, 2)[0], whole) for epoch in range(400)]
 
     first = flipped(3)
     assert first == flipped(3)
@@ -133,14 +133,14 @@ def test_one_half_is_mirrored_by_seed_epoch_and_image(labels: DetectionLabels, i
 def test_batches_are_the_same_with_any_number_of_workers(labels: DetectionLabels, images: Path, masks: bool) -> None:
     if not masks:
         labels = replace(labels, objects=tuple(replace(objects, segmentations=None) for objects in labels.objects))
-    photographs = DetectionImages(labels, images, flip=True, seed=1)
+    dataset = DetectionImages(labels, images, flip=True, seed=1)
     places = [[(0, 3), (0, 0), (0, 4)], [(0, 4)], [(1, 1), (1, 2)]]
     for workers in (0, 1, 2):
-        batches = list(detection_batches(photographs, places, workers))
+        batches = list(detection_batches(dataset, places, workers))
         assert [len(pixels) for pixels, _ in batches] == [3, 1, 2]
         for batch, wanted in zip(batches, places, strict=True):
             for pixels, target, place in zip(*batch, wanted, strict=True):
-                expected, expected_target = item(photographs, *place)
+                expected, expected_target = item(dataset, *place)
                 assert torch.equal(pixels, expected)
                 assert target.keys() == expected_target.keys()
                 assert ("masks" in target) is masks
@@ -163,12 +163,12 @@ def test_images_are_upright(labels: DetectionLabels, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_image_that_went_bad_is_told_in_one_line(labels: DetectionLabels, tmp_path: Path, workers: int) -> None:
+def test_a_damaged_image_is_reported_in_one_line(labels: DetectionLabels, tmp_path: Path, workers: int) -> None:
     draw(tmp_path)
     (tmp_path / "1.png").write_bytes(b"rubbish")
     batches = detection_batches(DetectionImages(labels, tmp_path), [[(0, 0)], [(0, 2), (0, 1)]], workers)
     next(batches)
-    with pytest.raises(UserError, match=r"cannot read .*1.png \(not an image of a known format\): mend this file"):
+    with pytest.raises(UserError, match=r"cannot read .*1.png \(not an image of a known format\): repair this file"):
         next(batches)
     Image.new("RGB", (5, 5)).save(tmp_path / "1.png")
     with pytest.raises(UserError, match="it changed its size after its labels were read"):
@@ -183,7 +183,7 @@ def test_the_users_random_numbers_stay_as_they_are(labels: DetectionLabels, imag
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_the_thinnest_box_that_is_learned_keeps_its_area_in_the_mirror(tmp_path: Path) -> None:
+def test_the_thinnest_box_that_is_trained_on_keeps_its_area_in_the_mirror(tmp_path: Path) -> None:
     """Detectors refuse boxes without area, in the midst of training."""
     width = 60_000
     Image.new("RGB", (width, 1)).save(tmp_path / "0.png")
@@ -194,9 +194,9 @@ def test_the_thinnest_box_that_is_learned_keeps_its_area_in_the_mirror(tmp_path:
     labels = read_annotations(write_json(tmp_path / "labels.json", content), tmp_path)
     assert labels.objects[0].trained.tolist() == [True, True] + [False] * 6
     assert labels.notes[0].startswith("left out of training for having no area: 6 boxes, the first being")
-    photographs = DetectionImages(labels, tmp_path, flip=True)
+    dataset = DetectionImages(labels, tmp_path, flip=True)
     for epoch in range(6):
-        boxes_of = item(photographs, epoch, 0)[1]["boxes"]
+        boxes_of = item(dataset, epoch, 0)[1]["boxes"]
         assert (boxes_of[:, 2:] > boxes_of[:, :2]).all()
 
 

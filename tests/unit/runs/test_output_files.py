@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from manyview.errors import UserError
-from manyview.runs.output import claim_files, claim_folder, make_folder
+from manyview.runs.files import claim_files, claim_folder, make_folder
 
 
 def test_folders_are_made_and_may_hold_other_files(tmp_path: Path) -> None:

@@ -1,14 +1,19 @@
-"""The count as tables: for a terminal, and row by row for a page."""
+"""Tables of the count, for a terminal and row by row for a page, and its curve as a picture."""
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
 from typing import Any
 
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from rich.box import SIMPLE
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
+
+from manyview.report.sheet import INK, PALE
 
 NAMES = {
     "usual": "usual",
@@ -16,14 +21,20 @@ NAMES = {
     "control": "same scale",
     "moved": "same size",
 }
+_STYLES = {  # color, line, marker, label
+    "blocks": ("#D55E00", "-", "o", NAMES["blocks"]),
+    "control": ("#0072B2", "--", "s", f"control: {NAMES['control']}"),
+    "moved": ("#009E73", "-.", "^", f"control: {NAMES['moved']}"),
+}
+_PANEL, _HEIGHT, _DPI = 3.6, 4.1, 150  # inches, inches, dots an inch
 
 
 @dataclass(frozen=True)
-class TextTable:
-    """A table of words.
+class CountTable:
+    """A table of formatted cells.
 
     Attributes:
-        title: what it shows.
+        title: of the table.
         header: names of the columns; the first holds words, the others numbers.
         sections: rows in groups.
     """
@@ -34,8 +45,8 @@ class TextTable:
 
 
 def format_count(result: dict[str, Any]) -> Group:
-    """What ``metrics.json`` holds, for ``rich.console.Console.print``."""
-    # Lines of their own: as a table's title and caption they would be broken to its width.
+    """The count of ``metrics.json`` as tables for ``rich.console.Console.print``."""
+    # Separate lines, as a table's title and caption would be wrapped to its width.
     lines: list[Text | Table] = []
     for text_table in text_tables(result):
         table = Table(box=SIMPLE, pad_edge=False, collapse_padding=True)
@@ -49,8 +60,8 @@ def format_count(result: dict[str, Any]) -> Group:
     return Group(*lines, *map(Text, notes(result)))
 
 
-def text_tables(result: dict[str, Any]) -> tuple[TextTable, TextTable]:
-    """The table of all kinds of cropping, and that of the differences, in percent."""
+def text_tables(result: dict[str, Any]) -> tuple[CountTable, CountTable]:
+    """Tables of all croppings and of their differences, in percent."""
     share = result["protocol"]["share"]
     some_without = result["protocol"]["photographs"] > result["protocol"]["with_objects"]
     header = ("cropping", "overlap", "area", "IoU", "common", "95 %", "objects", "different")
@@ -59,12 +70,12 @@ def text_tables(result: dict[str, Any]) -> tuple[TextTable, TextTable]:
         sections.setdefault(row["overlap"], []).append(_cropping_row(row, share, some_without))
     common = f"at least {100 * share:g} % of an object's box inside both crops"
     return (
-        TextTable(
+        CountTable(
             f"Positive pairs that show a common object: {common}",
             (*header, "of all") if some_without else header,
             tuple(map(tuple, sections.values())),
         ),
-        TextTable(
+        CountTable(
             "Blocks minus controls: pairs that show a common object (points)",
             ("overlap", f"minus {NAMES['control']}", f"minus {NAMES['moved']}"),
             (tuple(_difference_rows(result, share)),),
@@ -73,9 +84,9 @@ def text_tables(result: dict[str, Any]) -> tuple[TextTable, TextTable]:
 
 
 def notes(result: dict[str, Any]) -> list[str]:
-    """What the columns mean, and over what the means are."""
+    """Sentences on the columns, and on the images that the means are over."""
     protocol = result["protocol"]
-    photographs, with_objects = protocol["photographs"], protocol["with_objects"]
+    images, with_objects = protocol["photographs"], protocol["with_objects"]
     crowds = f", without {protocol['crowds_left_out']:,} crowds" if protocol["crowds_left_out"] else ""
     epochs = protocol["epochs"]
     lines = [
@@ -83,13 +94,13 @@ def notes(result: dict[str, Any]) -> list[str]:
         f"{protocol['seed']}, epochs {epochs[0]} to {epochs[-1]}. Intervals: 95 %, bootstrap over images.",
         "usual: crops of the whole image. Controls for blocks: same scale, crops of the whole image, in as "
         "many pairs and drawn from the range of areas that the blocks' crops are drawn from; same size, the blocks' "
-        "own crops, each moved to a random place in the image.",
+        "own crops, each moved to a random position in the image.",
         "area: of a crop, as a share of the image's (%). IoU: of the two crops (%). common: pairs that show a "
         "common object (%). objects: common objects a pair. different: pairs each of whose views shows an object, but "
         "none in common (%).",
     ]
-    if photographs > with_objects:
-        lines.append(f"of all: common, over all {photographs:,} images, those without an object included.")
+    if images > with_objects:
+        lines.append(f"of all: common, over all {images:,} images, those without an object included.")
     return lines
 
 
@@ -125,3 +136,53 @@ def _at(shares: list[dict[str, Any]], share: float) -> dict[str, Any]:
 
 def _percent(fraction: float) -> str:
     return f"{100 * fraction:.1f}"
+
+
+def draw_curve(result: dict[str, Any]) -> bytes:
+    """Plot the share of pairs with a common object against the overlap, as a PNG with a panel per share of a box.
+
+    Args:
+        result: the content of ``metrics.json``.
+    """
+    shares = sorted(result["protocol"]["shares"])
+    figure = Figure(figsize=(0.6 + _PANEL * len(shares), _HEIGHT), dpi=_DPI, layout="constrained")
+    panels = figure.subplots(1, len(shares), sharey=True, squeeze=False)[0]
+    for axes, share in zip(panels, shares, strict=True):
+        _draw_share(axes, result, share)
+    panels[0].set_ylabel("pairs that show a common object (%)", color=INK)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=9)
+    figure.suptitle(
+        f"Positive pairs with a common object, {result['protocol']['with_objects']:,} images",
+        fontsize=12,
+        fontweight="bold",
+        color=INK,
+    )
+    out = io.BytesIO()
+    figure.savefig(out, format="png")
+    return out.getvalue()
+
+
+def _draw_share(axes: Axes, result: dict[str, Any], share: float) -> None:
+    """Draw a panel: a line for each type of cropping with overlaps, a level for the usual one."""
+    for name, (color, line, marker, label) in _STYLES.items():
+        points = [
+            (row["overlap"], entry["common"], *entry["common_interval"])
+            for row in result["results"]
+            for entry in row["with_objects"]["shares"]
+            if row["cropping"] == name and entry["share"] == share
+        ]
+        overlaps, *heights = zip(*sorted(points), strict=True)
+        means, lows, highs = ([100 * height for height in column] for column in heights)
+        axes.plot(overlaps, means, color=color, linestyle=line, marker=marker, markersize=4, label=label)
+        axes.fill_between(overlaps, lows, highs, color=color, alpha=0.15, linewidth=0)
+    usual = next(row for row in result["results"] if row["cropping"] == "usual")
+    level = next(entry["common"] for entry in usual["with_objects"]["shares"] if entry["share"] == share)
+    axes.axhline(100 * level, color=INK, linewidth=1.2, linestyle=":", label=NAMES["usual"])
+    axes.set_title(f"at least {100 * share:g} % of a box in both crops", fontsize=9.5, color=INK)
+    axes.set_xlabel("overlap of the blocks", color=INK)
+    axes.set_ylim(0, 100)
+    axes.grid(axis="y", color="#e4e4e4", linewidth=0.8)
+    axes.tick_params(colors=PALE)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#b0b0b0")

@@ -16,8 +16,8 @@ HALF = {"data.max_bad_fraction": 0.5}
 def bomb() -> bytes:
     """A PNG whose header promises 30000 x 30000 pixels."""
 
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    def chunk(tag: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + tag + data + struct.pack(">I", zlib.crc32(tag + data))
 
     header = struct.pack(">IIBBBBB", 30000, 30000, 8, 2, 0, 0, 0)
     return (
@@ -27,7 +27,7 @@ def bomb() -> bytes:
 
 @pytest.fixture
 def spoilt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Sixteen good images, and one bad file of each kind."""
+    """Sixteen good images, and one bad file of each type."""
     folder = write_images(tmp_path / "photos")
     jpeg = (folder / "00.jpg").read_bytes()
     (folder / "truncated.jpg").write_bytes(jpeg[: len(jpeg) // 2])
@@ -82,7 +82,7 @@ def test_bad_files_are_replaced_the_same_with_any_number_of_workers(spoilt: Path
 
 
 def test_batches_stay_whole(spoilt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bad image's place is taken by another: as many views enter each step as without it."""
+    """A bad image is replaced by another: each step has as many views as without it."""
     import manyview.training.data as data
 
     sizes: list[int] = []
@@ -135,7 +135,7 @@ def test_no_limit_lets_a_few_good_ones_do_all_the_work(tmp_path: Path) -> None:
     assert len(skipped_reasons(run.path)) == 8
 
 
-def test_good_images_leave_no_list(photographs: Path, tmp_path: Path) -> None:
-    run = train_tiny(photographs, tmp_path / "run", epochs=1)
+def test_good_images_leave_no_list(photos: Path, tmp_path: Path) -> None:
+    run = train_tiny(photos, tmp_path / "run", epochs=1)
 
     assert not (run.path / "skipped.csv").exists()

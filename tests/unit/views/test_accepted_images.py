@@ -34,12 +34,12 @@ def smooth(width: int, height: int) -> Image.Image:
     return Image.fromarray(RANDOM.integers(0, 256, (6, 8, 3), dtype=np.uint8)).resize((width, height))
 
 
-def at_zero(photograph: Any, **options: Any) -> torch.Tensor:
-    return BlockViews(view_size=16, seed=5, output="uint8", **options).at(photograph, 0)
+def at_zero(image: Any, **options: Any) -> torch.Tensor:
+    return BlockViews(view_size=16, seed=5, output="uint8", **options).at(image, 0)
 
 
 @pytest.mark.parametrize(
-    "photograph",
+    "image",
     [
         Image.fromarray(IMAGE),
         torch.from_numpy(IMAGE).permute(2, 0, 1),
@@ -51,8 +51,8 @@ def at_zero(photograph: Any, **options: Any) -> torch.Tensor:
     ],
     ids=["Pillow", "tensor", "contiguous tensor", "PNG", "BMP", "column-major", "upside-down"],
 )
-def test_every_kind_of_image_gives_the_same_views(photograph: Any) -> None:
-    assert torch.equal(at_zero(photograph), at_zero(IMAGE))
+def test_every_kind_of_image_gives_the_same_views(image: Any) -> None:
+    assert torch.equal(at_zero(image), at_zero(IMAGE))
 
 
 def test_modes_of_pillow_images() -> None:
@@ -75,9 +75,9 @@ def test_files_are_turned_upright(orientation: int, kind: str) -> None:
     file = encoded(Image.fromarray(IMAGE), kind, exif=exif)
     with Image.open(io.BytesIO(file)) as image:
         upright = np.asarray(ImageOps.exif_transpose(image))
-    photograph = open_image(file)
-    assert (photograph.height, photograph.width) == upright.shape[:2]
-    np.testing.assert_array_equal(photograph.decode(), upright)
+    image = open_image(file)
+    assert (image.height, image.width) == upright.shape[:2]
+    np.testing.assert_array_equal(image.decode(), upright)
     assert torch.equal(at_zero(file), at_zero(upright))
 
 
@@ -110,9 +110,9 @@ def test_a_large_jpeg_gives_the_views_that_its_pixels_give(monkeypatch: pytest.M
     shrinks: list[int] = []
     decode = EncodedImage.decode
 
-    def record(photograph: EncodedImage, shrink: int = 1) -> np.ndarray:
+    def record(image: EncodedImage, shrink: int = 1) -> np.ndarray:
         shrinks.append(shrink)
-        return decode(photograph, shrink)
+        return decode(image, shrink)
 
     monkeypatch.setattr(EncodedImage, "decode", record)
     for kind in ("JPEG", "PNG"):
@@ -138,14 +138,14 @@ def test_a_file_gives_the_views_that_a_run_makes_of_it(kind: str, size: tuple[in
 
 def test_deep_gray_is_scaled() -> None:
     deep = np.arange(40 * 56, dtype=np.uint16).reshape(40, 56) * 29
-    grey = np.round(deep / 257).astype(np.uint8)
-    expected = at_zero(np.dstack([grey] * 3))
+    gray = np.round(deep / 257).astype(np.uint8)
+    expected = at_zero(np.dstack([gray] * 3))
     assert torch.equal(at_zero(Image.fromarray(deep)), expected)
     assert torch.equal(at_zero(encoded(Image.fromarray(deep), "PNG")), expected)
 
 
 @pytest.mark.parametrize(
-    ("photograph", "message"),
+    ("image", "message"),
     [
         (IMAGE.astype(np.float32), r"uint8 arrays .* not float32 \(40, 56, 3\)"),
         (IMAGE.astype(np.uint16), r"not uint16 \(40, 56, 3\); for other bands or 16 bits give their number"),
@@ -163,13 +163,13 @@ def test_deep_gray_is_scaled() -> None:
         (b"", "0 bytes cannot be decoded"),
     ],
 )
-def test_images_that_are_not_understood(photograph: Any, message: str) -> None:
+def test_images_that_are_not_understood(image: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        BlockViews(view_size=16)(photograph)
+        BlockViews(view_size=16)(image)
 
 
 @pytest.mark.parametrize(
-    ("photograph", "message"),
+    ("image", "message"),
     [
         (IMAGE, r"uint8 or uint16 arrays \(height, width, 4\) .* not uint8 \(40, 56, 3\)"),
         (np.zeros((4, 5, 4), np.int16), r"not int16 \(4, 5, 4\)"),
@@ -178,9 +178,9 @@ def test_images_that_are_not_understood(photograph: Any, message: str) -> None:
         (b"bytes", "takes arrays and tensors, if bands are given, not bytes"),
     ],
 )
-def test_images_of_other_bands_than_said(photograph: Any, message: str) -> None:
+def test_images_of_other_bands_than_said(image: Any, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        BlockViews(view_size=16, bands=4, output="uint8")(photograph)
+        BlockViews(view_size=16, bands=4, output="uint8")(image)
 
 
 def test_a_wrong_type_of_image() -> None:

@@ -107,7 +107,7 @@ class Unfinished:
         CheckpointStore(self.folder / name).save(TrainingCheckpoint(step, True, dict(state), dict(tensors)))
         self._saved = time.monotonic()
 
-    def load(self, name: str) -> Checkpoint | None:
+    def load(self, name: str) -> TrainingCheckpoint | None:
         """The last checkpoint of a training, or None."""
         if self.folder is None:
             return None

@@ -275,9 +275,7 @@ def test_the_file_in_a_run_is_the_run(run: RunFolder, image_folder: Path, tmp_pa
     assert bare["protocol"]["weights"] == str(tmp_path / "bare" / "backbone.safetensors")
 
 
-def test_projections_need_a_checkpoint_of_these_weights(
-    run: RunFolder, image_folder: Path, tmp_path: Path
-) -> None:
+def test_projections_need_a_checkpoint_of_these_weights(run: RunFolder, image_folder: Path, tmp_path: Path) -> None:
     copy = RunFolder(tmp_path / "copy")
     copy.path.mkdir()
     for name in ("config.json", "run.json", "backbone.safetensors"):

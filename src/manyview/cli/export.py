@@ -8,8 +8,8 @@ from typing import Annotated, Unpack
 import typer
 
 from manyview.cli.command import command
-from manyview.options.export import ExportOptions
 from manyview.options.shared import Weights
+from manyview.options.unlabeled import ExportOptions
 
 
 def _show_formats(wanted: bool) -> bool:

@@ -32,7 +32,7 @@ def views(**options: Unpack[ViewsOptions]) -> None:
     if options["out"] is None:
         raise UserError("--out is missing: name the picture to write, as in: manyview views photos --out views.png")
     resolved = resolve_settings(options["images"], **among(SettingsOptions, options))
-    drawing = Drawing(Path(options["out"]), options["photographs"], tuple(options["only"]), options["epoch"])
+    drawing = Drawing(Path(options["out"]), options["drawn"], tuple(options["only"]), options["epoch"])
     labels = tuple(map(Path, options["labels"]))
     counting = Counting(labels, options["share"], options["count_epochs"]) if labels else None
     run_views(resolved, drawing, counting, Console())

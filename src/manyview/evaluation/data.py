@@ -1,4 +1,4 @@
-"""The labeled images of an evaluation: some to learn from, others to measure on."""
+"""Labeled training and validation images of an evaluation."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import Any
 from manyview.errors import UserError
 from manyview.labels import Difficult, ImageLabels, Problems, read_labels
 
-# Of what was left out of a label file, how much the record lists.
+# Skipped entries of a label file that the record lists.
 _LISTED = 100
 
 
 @dataclass(frozen=True, slots=True)
-class LabelledPhotographs:
-    """A label file, what it says, and the folder its names are relative to.
+class LabeledSplit:
+    """A label file as read, with the folder of its images.
 
     Attributes:
         file: the label file or folder.
         folder: of the images.
         labels: as read.
-        difficult: what became of labels of difficult objects: "ignore" or "positive".
+        difficult: how labels of difficult objects were read: "ignore" or "positive".
     """
 
     file: Path
@@ -32,7 +32,7 @@ class LabelledPhotographs:
     difficult: Difficult = "ignore"
 
     def describe(self) -> dict[str, Any]:
-        """File, fingerprint of the labels, counts (those by class in lists), and what was left out, as plain data."""
+        """File, fingerprint of the labels, counts (by class in lists) and skipped entries, as plain data."""
         labels = self.labels
         ignored = [0] * len(labels.classes) if labels.ignored is None else labels.ignored.sum(0, dtype=int).tolist()
         return {
@@ -49,10 +49,10 @@ class LabelledPhotographs:
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Images to learn from and images to measure on, with the same classes."""
+    """Training and validation split, with the same classes."""
 
-    train: LabelledPhotographs
-    val: LabelledPhotographs
+    train: LabeledSplit
+    val: LabeledSplit
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -60,23 +60,22 @@ class Data:
         return self.train.labels.classes
 
     def images_in_both(self) -> int:
-        """Images that are both learned from and measured on: above 0, the figures flatter."""
+        """Number of images in both splits: above 0, the figures flatter."""
         train, val = ({(part.folder / name).resolve() for name in part.labels.names} for part in (self.train, self.val))
         return len(train & val)
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where the images and labels of an evaluation are, and how its labels are read.
+    """Folders and label files of an evaluation, and how labels are read.
 
     Attributes:
         images: folder that the label files' names are relative to.
-        train_labels: labels to learn from, in any layout that ``manyview.labels.read_labels`` takes; their classes are
-            those of both.
-        val_labels: the same to measure on.
+        train_labels: training labels in any format of ``manyview.labels.read_labels``, which define the classes.
+        val_labels: validation labels.
         val_images: folder of the validation images; None: ``images``.
-        difficult: what becomes of labels of difficult objects, as ``manyview.labels.read_labels`` says.
-        label_problems: what becomes of entries that cannot be used, likewise.
+        difficult: handling of difficult objects, as for ``read_labels``.
+        label_problems: handling of entries that cannot be used, as for ``read_labels``.
     """
 
     images: str | os.PathLike[str]
@@ -90,8 +89,8 @@ class Sources:
         """Read both label files.
 
         Raises:
-            UserError: if one cannot be used, or no validation image shows anything; or, unless problems are
-                skipped, an entry of one cannot, such as one of a class that the training labels lack.
+            UserError: if a file cannot be used, or no validation image shows any class; or, unless problems are
+                skipped, if an entry cannot be used, such as one of a class that the training labels lack.
         """
         train = self._part(self.train_labels, self.images)
         val_images = self.images if self.val_images is None else self.val_images
@@ -102,13 +101,13 @@ class Sources:
 
     def _part(
         self, file: str | os.PathLike[str], folder: str | os.PathLike[str], classes: Sequence[str] | None = None
-    ) -> LabelledPhotographs:
+    ) -> LabeledSplit:
         labels = read_labels(
             Path(file), Path(folder), classes=classes, difficult=self.difficult, problems=self.label_problems
         )
-        return LabelledPhotographs(Path(file), Path(folder), labels, self.difficult)
+        return LabeledSplit(Path(file), Path(folder), labels, self.difficult)
 
 
 def bounded(entries: Sequence[str], limit: int) -> dict[str, Any]:
-    """How many entries there are ("count"), and the first of them ("first"), no more than ``limit``, as plain data."""
+    """Number of entries ("count") and the first ``limit`` of them ("first"), as plain data."""
     return {"count": len(entries), "first": list(entries[:limit])}

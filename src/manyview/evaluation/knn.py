@@ -1,4 +1,4 @@
-"""Multi-label classification by the nearest training images: a measure of features that trains nothing."""
+"""Multi-label kNN classification with frozen features."""
 
 from __future__ import annotations
 
@@ -13,26 +13,19 @@ from torch.nn import functional as F
 
 from manyview.errors import require
 from manyview.evaluation.data import Data
-from manyview.evaluation.session import Features, LabeledEvaluation, report
+from manyview.evaluation.session import LabeledEvaluation, SplitFeatures, report
 from manyview.evaluation.settings import EXTRACTED_ONCE, MetricSettings, describe_report
 from manyview.options.base import StrPath, recorded, select, verb
 from manyview.options.labeled import KnnOptions
 from manyview.runs.progress import Progress, no_progress
 
-# Similarities held at a time: 32 MB of them, whatever the numbers of images.
+# Similarities held at a time: 32 MB, for any number of images.
 CHUNK_NUMBERS = 2**22
 
 
 @dataclass(frozen=True, slots=True)
 class KnnSettings:
-    """How neighbours vote and how the votes are measured; checked when made.
-
-    Attributes:
-        neighbours: k.
-        temperature: T.
-        metrics: how the shares of the votes are measured.
-        resamples: of the bootstrap.
-        seed: of the bootstrap.
+    """Settings of the vote (k is ``neighbours``) and of its metrics and bootstrap; checked when made.
 
     Raises:
         UserError: if a value is out of range.
@@ -55,10 +48,10 @@ class KnnSettings:
 def knn_evaluation(
     weights: StrPath, *, progress: Progress = no_progress, **options: Unpack[KnnOptions]
 ) -> dict[str, Any]:
-    """Measure a frozen backbone by the labels of the nearest training images (see ``knn_scores``).
+    """Evaluate a frozen backbone by multi-label kNN classification (see ``knn_scores``).
 
-    An image that both label files name never votes for itself. The thresholds of the rule "best F1 on train" are
-    found on the training images, each scored by the others.
+    An image that both label files name never votes for itself. The thresholds of the rule "best F1 on train" are found
+    on the training images, each scored by the others.
 
     Args:
         weights: run folder or checkpoint file.
@@ -66,9 +59,9 @@ def knn_evaluation(
         **options: as ``KnnOptions`` declares them.
 
     Returns:
-        Plain data, as in metrics.json: "protocol" (all that the figures depend on), "results" (for "pretrained" and,
-        if asked, "random_init": what ``multilabel_report`` gives, with None for what is undefined), "provenance",
-        which holds "seconds", the time that all took.
+        Plain data, as in metrics.json: "protocol" (all that the figures depend on), "results" (for "pretrained" and, if
+        asked, "random_init": what ``multilabel_report`` gives, with None for what is undefined), "provenance" with
+        "seconds", the total time.
 
     Raises:
         UserError: if a setting is out of range, a file is missing, malformed or unreadable, or ``out`` already holds a
@@ -96,12 +89,12 @@ def knn_scores(
     progress: Progress = no_progress,
     phase: str = "nearest neighbors",
 ) -> Float64[Tensor, "queries classes"]:
-    """Share of the weighted votes of the k nearest images that each class gets.
+    """Share of the weighted votes of the k nearest images for each class.
 
     The score of a class is the sum of exp(cos / T) over those of the k images of the highest cosine that show the
-    class, divided by the sum over all k; exactly 1 where all of them show it. (Wu et al., CVPR 2018, for one label an
-    image; here each class is voted on by itself.) Of images that are equally near, the first in order of ``keys`` are
-    taken. A vector of zeros has the cosine 0 with all others. Memory is bounded: some queries at a time.
+    class, divided by the sum over all k; exactly 1 if all of them show it (Wu et al., CVPR 2018, for one label an
+    image; here each class is voted on separately). Of equally near images, the first in order of ``keys`` are taken. A
+    vector of zeros has the cosine 0 with all others. Memory is bounded: queries are processed in chunks.
 
     Args:
         queries: features of the images to classify.
@@ -109,13 +102,13 @@ def knn_scores(
         targets: 1 where an image that votes shows the class, else 0.
         neighbours: k, from 1 to the number of keys.
         temperature: T, above 0.
-        itself: for each query the place among keys that is the same image, which then has no vote; -1 for none.
-        ignored: 1 where a label is left out: that image has no vote on that class. None if nowhere.
+        itself: for each query the index of the same image among the keys, which then has no vote; -1 for none.
+        ignored: 1 where a label is left out: that image has no vote on that class. None for no such label.
         progress: called with the queries done.
-        phase: what progress is told is being done.
+        phase: the description for progress.
 
     Returns:
-        shares in [0, 1]; 0 where nobody votes.
+        shares in [0, 1]; 0 without votes.
     """
     assert 1 <= neighbours <= len(keys)
     assert temperature > 0
@@ -131,7 +124,7 @@ def knn_scores(
             (known,) = torch.where(same >= 0)
             cosines[known, same[known]] = -torch.inf
         votes = _votes(cosines, neighbours, temperature)
-        # So unanimous votes are exactly 1, and tie; two sums over all who vote may be rounded differently.
+        # So unanimous votes are exactly 1, and tie; sums over all voters may be rounded differently.
         cast, against = votes @ (labels * counted), votes @ ((1 - labels) * counted)
         parts.append(torch.where(cast > 0, cast / (cast + against), 0))
         progress(start + len(cosines), len(queries), phase)
@@ -141,18 +134,20 @@ def knn_scores(
 def _votes(
     cosines: Float64[Tensor, "queries images"], neighbours: int, temperature: float | int
 ) -> Float64[Tensor, "queries images"]:
-    """The weight of each image for each query: 0 but for the k nearest, of equally near ones the first."""
+    """Weight of each image for each query: 0 but for the k nearest; of equally near ones the first."""
     best = cosines.topk(neighbours, dim=1).values
     last = best[:, -1:]
     nearer, tied = cosines > last, cosines == last
     room = neighbours - nearer.sum(dim=1, keepdim=True)
     chosen = nearer | (tied & (tied.cumsum(dim=1) <= room))
-    # Relative to the nearest, whose weight is 1: exp overflows otherwise at a small temperature.
+    # Relative to the nearest, whose weight is 1: otherwise exp overflows at a small temperature.
     return torch.exp((cosines - best[:, :1].clamp(min=-1)) / temperature) * chosen
 
 
-def _measure(name: str, features: Features, data: Data, settings: KnnSettings, progress: Progress) -> Mapping[str, Any]:
-    """The report on one backbone's features."""
+def _measure(
+    name: str, features: SplitFeatures, data: Data, settings: KnnSettings, progress: Progress
+) -> Mapping[str, Any]:
+    """The report for one backbone's features."""
     targets = torch.from_numpy(data.train.labels.targets)
     left_out = data.train.labels.ignored
     ignored = None if left_out is None else torch.from_numpy(left_out)
@@ -167,7 +162,7 @@ def _measure(name: str, features: Features, data: Data, settings: KnnSettings, p
             itself=itself,
             ignored=ignored,
             progress=progress,
-            phase=f"{name}: neighbours of the {of} images",
+            phase=f"{name}: neighbors of the {of} images",
         )
 
     val = scores(features.val, _same_images(data), "validation")
@@ -183,19 +178,20 @@ def _measure(name: str, features: Features, data: Data, settings: KnnSettings, p
 
 
 def _same_images(data: Data) -> Int64[Tensor, " others"]:
-    """The place of each validation image among the training ones, -1 if it is not among them."""
-    places = {(data.train.folder / name).resolve(): place for place, name in enumerate(data.train.labels.names)}
-    return torch.tensor([places.get((data.val.folder / name).resolve(), -1) for name in data.val.labels.names])
+    """Index of each validation image among the training images, -1 if it is not among them."""
+    indices = {(data.train.folder / name).resolve(): index for index, name in enumerate(data.train.labels.names)}
+    return torch.tensor([indices.get((data.val.folder / name).resolve(), -1) for name in data.val.labels.names])
 
 
 def _describe(options: KnnOptions) -> dict[str, Any]:
+    """The protocol, in words that are compared with those of earlier results."""
     return {
-        "evaluation": "multi-label classification by the nearest neighbors of a frozen backbone's features",
+        "evaluation": "multi-label classification by the nearest neighbours of a frozen backbone's features",
         **recorded(KnnOptions, options),
         "similarity": "cosine, in float64",
         "score": "share of the votes for the class, each weighing exp(cosine / temperature)",
-        "ties": "of equally near images the first in order of the training labels",
-        "itself": "an image that is also among the training ones does not vote for itself",
+        "ties": "of equally near photographs the first in order of the training labels",
+        "itself": "a photograph that is also among the training ones does not vote for itself",
         "train_transform": EXTRACTED_ONCE,
-        **describe_report(options["resamples"], "of each training image by the others"),
+        **describe_report(options["resamples"], "of each training photograph by the others"),
     }

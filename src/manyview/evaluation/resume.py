@@ -1,4 +1,4 @@
-"""What an evaluation that is under way keeps in its folder, so that it can be taken up again."""
+"""Intermediate state of an evaluation in its folder, from which it resumes."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from manyview.runs.provenance import refuse_changes
 FOLDER = "unfinished"
 PROTOCOL_FILE = "protocol.json"
 
-# Each costs a flush to the disk, which a head on cached features would do many times a second.
+# Each save flushes to the disk, which a head on cached features would do many times a second.
 _SECONDS_BETWEEN = 10.0
 
 
 @contextlib.contextmanager
 def unfinished(out: Path | None, protocol: Mapping[str, Any], resume: bool) -> Iterator[Unfinished]:
-    """Begin the evaluation of this protocol in its folder, or take up the one that was begun there.
+    """Begin the evaluation of this protocol in its folder, or resume the one begun there.
 
-    What is kept outlives an error; ``Unfinished.remove`` ends it when the result is written.
+    The state survives an error; ``Unfinished.remove`` deletes it when the result is written.
 
     Args:
-        out: the evaluation's folder; None for an evaluation that keeps nothing.
+        out: the evaluation's folder; None to keep nothing.
         protocol: all that its figures depend on, as plain data.
-        resume: whether to take up what is there.
+        resume: whether to resume.
 
     Raises:
-        UserError: an unfinished evaluation is there and ``resume`` is not asked, or none is there though it is, or it
-            has another protocol, or another process works on it.
+        UserError: there is an unfinished evaluation but no ``resume``, or none to resume, or it has another protocol,
+            or another process works on it.
     """
     if out is None:
         if resume:
@@ -63,12 +63,12 @@ def unfinished(out: Path | None, protocol: Mapping[str, Any], resume: bool) -> I
 
 
 class Unfinished:
-    """The folder ``unfinished`` in an evaluation's own, gone when the evaluation is done.
+    """The folder ``unfinished`` within an evaluation's folder, deleted when the evaluation is done.
 
-    Of several processes, the first alone writes; all read.
+    Of several processes, only the first writes; all read.
 
     Args:
-        folder: None for an evaluation that keeps nothing.
+        folder: None to keep nothing.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -77,13 +77,13 @@ class Unfinished:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is kept that took time to make."""
+        """Whether it holds neither tensors nor checkpoints."""
         return self.folder is None or not any(
             entry.is_dir() or entry.suffix == ".safetensors" for entry in self.folder.iterdir()
         )
 
     def tensors(self, name: str, make: Callable[[], dict[str, Tensor]]) -> dict[str, Tensor]:
-        """What was kept under a name, or what ``make`` gives, which is then kept."""
+        """The tensors kept under a name, or those that ``make`` returns, which are then kept."""
         if self.folder is None:
             return make()
         from safetensors import SafetensorError
@@ -101,32 +101,32 @@ class Unfinished:
         return made
 
     def save(self, name: str, step: int, tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> None:
-        """Keep how far a training is, if the last time was a while ago."""
+        """Save a checkpoint of a training, unless the last one is recent."""
         if self.folder is None or distributed.rank() or time.monotonic() - self._saved < _SECONDS_BETWEEN:
             return
         CheckpointStore(self.folder / name).save(TrainingCheckpoint(step, True, dict(state), dict(tensors)))
         self._saved = time.monotonic()
 
     def load(self, name: str) -> TrainingCheckpoint | None:
-        """How far a training was, or None at its beginning."""
+        """The last checkpoint of a training, or None."""
         if self.folder is None:
             return None
         checkpoint, _ = CheckpointStore(self.folder / name).load_newest()
-        # The first process would otherwise go on, and remove what another is about to read.
+        # Otherwise the first process would go on, and remove files that another is about to read.
         distributed.wait_for_all()
         return checkpoint
 
     def remove(self) -> None:
-        """Keep nothing any longer; for after the result is written."""
+        """Delete the folder; called after the result is written."""
         if self.folder is None:
             return
-        distributed.wait_for_all()  # one may still have to read what is kept
+        distributed.wait_for_all()  # another process may still have to read
         if distributed.rank() == 0:
             shutil.rmtree(self.folder)
 
 
 def _check_begun(folder: Path, protocol: Mapping[str, Any], resume: bool) -> None:
-    """Refuse to begin over an unfinished evaluation, and to take up one that is not there or was another."""
+    """Refuse to overwrite an unfinished evaluation, and to resume one that is missing or has another protocol."""
     file = folder / PROTOCOL_FILE
     if not resume and file.is_file():
         raise UserError(

@@ -1,4 +1,4 @@
-"""What the evaluations on labeled images begin and end with, whatever each makes of the features."""
+"""Common beginning and end of the evaluations on labeled images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from manyview import distributed
 from manyview.backbones import Backbone, load_backbone
 from manyview.backbones.build import untrained
-from manyview.evaluation.data import Data, LabelledPhotographs, Sources
+from manyview.evaluation.data import Data, LabeledSplit, Sources
 from manyview.evaluation.features.extract import FeatureSettings, Pooled, combine, extract
 from manyview.evaluation.metrics.multilabel import multilabel_report
 from manyview.evaluation.settings import MetricSettings, describe_features
@@ -30,8 +30,8 @@ RESULT_FILE = "metrics.json"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Features:
-    """Pooled features of the training and the validation images, in the order of their labels."""
+class SplitFeatures:
+    """Pooled features of the training and validation images, in the order of their labels."""
 
     train: Float64[Tensor, "images dim"]
     val: Float64[Tensor, "others dim"]
@@ -39,16 +39,16 @@ class Features:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabeledEvaluation:
-    """An evaluation that has begun: its folder is claimed, labels and weights are read.
+    """A running evaluation: its folder is claimed, labels and weights are read.
 
     Attributes:
-        out: folder for the result; None if nothing is to be written.
+        out: folder for the result; None to write nothing.
         data: images and labels.
         networks: the backbone as "pretrained" and, if asked, an untrained one of its architecture as "random_init".
         extraction: how features are extracted.
         protocol: all that features and labels depend on, as plain data.
-        origin: where the result comes from, as plain data.
-        start: of ``time.perf_counter``.
+        origin: provenance, as plain data.
+        start: time on ``time.perf_counter``.
     """
 
     out: Path | None
@@ -61,11 +61,11 @@ class LabeledEvaluation:
 
     @classmethod
     def begin(cls, weights: StrPath, options: LabeledOptions, seed: int) -> LabeledEvaluation:
-        """Claim the folder, read the labels, and load the weights; the processes of torchrun meet.
+        """Join the processes of torchrun, claim the folder, read the labels and load the weights.
 
         Args:
             weights: run folder or checkpoint file.
-            options: all of them.
+            options: of the evaluation.
             seed: of the untrained backbone.
 
         Raises:
@@ -79,15 +79,13 @@ class LabeledEvaluation:
             claim_folder(out, RESULT_FILE)
         data = select(Sources, options).read()
         pretrained = load_backbone(weights, options["backbone"])
-        beside = {"random_init": untrained(pretrained, seed)} if options["random_init"] else {}
-        # At once: a run that is still training replaces its weights every epoch.
+        others = {"random_init": untrained(pretrained, seed)} if options["random_init"] else {}
+        # Hashed at once: a run that is still training replaces its weights every epoch.
         protocol = describe_features(extraction, data, Path(weights), pretrained)
-        return cls(out, data, {"pretrained": pretrained, **beside}, extraction, protocol, origin, start)
+        return cls(out, data, {"pretrained": pretrained, **others}, extraction, protocol, origin, start)
 
-    def features(self, progress: Progress) -> Iterator[tuple[str, Features]]:
-        """The name of each network with its features of both parts, extracted one network after the other.
-
-        They are in main memory and in float64, in which what follows computes.
+    def features(self, progress: Progress) -> Iterator[tuple[str, SplitFeatures]]:
+        """Yield each network's name and its features of both splits, in main memory and in float64.
 
         Raises:
             UserError: an image cannot be read, or the features are not finite.
@@ -100,19 +98,19 @@ class LabeledEvaluation:
                 ).double()
                 for part, phase in ((self.data.train, "training"), (self.data.val, "validation"))
             )
-            yield name, Features(train, val)
+            yield name, SplitFeatures(train, val)
 
     def finish(self, evaluation: str, protocol: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
-        """The evaluation as plain data, which is also written to metrics.json if anything is to be written.
+        """The result as plain data, also written to metrics.json if there is a folder.
 
         Args:
-            evaluation: its tag, by which others tell what the results are.
+            evaluation: tag of the type of evaluation.
             protocol: all that the figures depend on.
             results: by the names of the networks.
 
         Returns:
-            "evaluation", "protocol", "results", with None for what is undefined, and "provenance", whose "seconds" are
-            the time since the beginning.
+            "evaluation", "protocol", "results", with None for undefined figures, and "provenance" with "seconds" since
+            the beginning.
 
         Raises:
             UserError: if it cannot be written.
@@ -130,13 +128,13 @@ class LabeledEvaluation:
 
 def extract_part(
     network: nn.Module,
-    part: LabelledPhotographs,
+    part: LabeledSplit,
     settings: FeatureSettings,
     progress: Progress,
     phase: str,
     flip: bool = False,
 ) -> Pooled:
-    """What ``extract`` makes of some labeled images."""
+    """Extract features of one split (see ``extract``)."""
     return extract(
         network,
         part.folder,
@@ -163,7 +161,7 @@ def report(
     seed: int,
     progress: Progress,
 ) -> dict[str, Any]:
-    """What ``multilabel_report`` makes of the scores of both parts."""
+    """The ``multilabel_report`` of the scores of both splits."""
     train, val = data.train.labels, data.val.labels
     return multilabel_report(
         val_scores,
@@ -182,7 +180,7 @@ def report(
 
 
 def write_result(folder: Path, result: dict[str, Any]) -> None:
-    """Write metrics.json atomically; of several processes, the first alone.
+    """Write metrics.json atomically; of several processes, only the first does.
 
     Raises:
         UserError: if it cannot be written.

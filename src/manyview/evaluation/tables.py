@@ -1,4 +1,7 @@
-"""The results of evaluations as tables for a terminal, in percent."""
+"""Tables of evaluations for a terminal, in percent.
+
+Each takes the result of the Python function, or one read from metrics.json, and is for ``rich.console.Console.print``.
+"""
 
 from __future__ import annotations
 
@@ -12,25 +15,25 @@ from rich.text import Text
 
 METRICS = ("mAP", "OP", "OR", "OF1", "CP", "CR", "CF1")
 CLASSIFIERS = {"logistic": "logistic regression", "svm": "linear SVM"}
-"""What the classifiers of ``low_label_evaluation`` are called in titles."""
+"""Names of the classifiers of ``low_label_evaluation`` in titles."""
 
-# The first in tables, which are to fit a terminal of 80 columns.
+# The short names are for tables, which fit a terminal of 80 columns.
 _SHORT = {"pretrained": "trained", "random_init": "random"}
 _LONG = {"pretrained": "pre-trained", "random_init": "random init"}
 
-_TOLD = 3  # of what was left out; metrics.json has more
+_NAMED = 3  # skipped entries that are named; metrics.json has more
 _AVERAGE_PRECISIONS = {"voc07": "AP is that of VOC 2007: the mean of the best precision at 11 points of recall."}
 _COMPATIBILITIES = {
     "ml-gcn": "OP is that of ML-GCN's code: each class never predicted adds 1 to what it is divided by."
 }
 
-# Of each measure its name, its format, and its best value; RankMe's is the number of images or of dimensions.
+# Name, format and best value of each measure; RankMe's best is the number of images or of dimensions.
 _MEASURES = {
     "dim": ("dimensions", "{}", ""),
     "rankme": ("RankMe", "{:.1f}", ""),
     "rankme_share": ("RankMe, of the most possible", "{:.1%}", "100 %"),
     "alpha_req": ("alpha-ReQ", "{:.2f}", "near 1"),
-    "std": ("deviation, of 1/sqrt(d)", "{:.2f}", "1"),
+    "std": ("std, of 1/sqrt(d)", "{:.2f}", "1"),
     "uniformity": ("uniformity", "{:.2f}", "about -4"),
     "alignment": ("alignment", "{:.2f}", "0"),
 }
@@ -44,15 +47,7 @@ Shares = Sequence[float | None]
 
 
 def format_table(result: dict[str, Any]) -> Group:
-    """What ``linear_evaluation`` returns (or metrics.json holds), in percent.
-
-    Args:
-        result: with "protocol" and "results".
-
-    Returns:
-        For ``rich.console.Console.print``: how the weights were loaded, the figures of each backbone under each rule,
-        and the average precision of each class beside the numbers of images that show it.
-    """
+    """Format a linear evaluation: loading of the weights, metrics by backbone and rule, average precision by class."""
     protocol, results = result["protocol"], result["results"]
     features = "augmented images"
     if protocol["cached"]:
@@ -69,16 +64,9 @@ def format_table(result: dict[str, Any]) -> Group:
 
 
 def format_knn(result: dict[str, Any]) -> Group:
-    """What ``knn_evaluation`` returns (or metrics.json holds), in percent.
-
-    Args:
-        result: with "protocol" and "results".
-
-    Returns:
-        For ``rich.console.Console.print``: the same as of ``format_table``.
-    """
+    """Format a kNN evaluation, in the layout of ``format_table``."""
     protocol, results = result["protocol"], result["results"]
-    votes = f"{protocol['neighbours']} neighbours, temperature {protocol['temperature']:g}"
+    votes = f"{protocol['neighbours']} neighbors, temperature {protocol['temperature']:g}"
     notes = _intervals(results)
     if protocol["images_in_both"]:
         notes.append(f"{protocol['images_in_both']} images are in both label files: none votes for itself.")
@@ -93,26 +81,21 @@ def format_knn(result: dict[str, Any]) -> Group:
 
 
 def format_low_label(result: dict[str, Any]) -> Group:
-    """What ``low_label_evaluation`` returns (or metrics.json holds), in percent.
+    """Format a low-label evaluation: loading of the weights, means over seeds by backbone and fraction, AP by class.
 
-    Args:
-        result: with "protocol" and "results".
-
-    Returns:
-        For ``rich.console.Console.print``: how the weights were loaded, the means over seeds for each backbone and
-        fraction, with the standard deviation of mAP, and the average precision of each class with the largest fraction.
+    mAP is shown with its standard deviation; the AP of classes is that of the largest fraction.
     """
     protocol, results = result["protocol"], result["results"]
     costs = " or ".join(f"{cost:g}" for cost in protocol["costs"])
     classifier = CLASSIFIERS[protocol["classifier"]]
     title = f"One-vs-rest {classifier} (%): {_inputs(protocol)}, {protocol['scaling']}, C {costs}"
-    table = _figures_table("backbone", "labelled", *METRICS)
+    table = _figures_table("backbone", "labeled", *METRICS)
     for name, entries in results.items():
         for entry in entries:
-            labelled = f"{entry['images']:,} ({100 * entry['fraction']:g} %)"
+            labeled = f"{entry['images']:,} ({100 * entry['fraction']:g} %)"
             summary = entry["summary"]
             numbers = (_percent(summary[metric]["mean"]) for metric in METRICS if metric != "mAP")
-            table.add_row(_SHORT[name], labelled, _mean_and_std(summary["mAP"]), *numbers)
+            table.add_row(_SHORT[name], labeled, _mean_and_std(summary["mAP"]), *numbers)
         table.add_section()
     seeds = len(protocol["seeds"])
     notes = [f"±: standard deviation over {seeds} draws."] if seeds > 1 else []
@@ -123,17 +106,9 @@ def format_low_label(result: dict[str, Any]) -> Group:
 
 
 def format_check(result: dict[str, Any]) -> Group:
-    """What ``check_weights`` returns (or metrics.json holds).
-
-    Args:
-        result: with "protocol", "results" and "diagnosis".
-
-    Returns:
-        For ``rich.console.Console.print``: how the weights were loaded, a table with a column for each kind of vectors,
-        and the diagnosis.
-    """
+    """Format a label-free check: loading of the weights, measures of features and projections, diagnosis."""
     protocol, results = result["protocol"], result["results"]
-    columns = {title: results.get(name, {}).get(kind) for (name, kind), title in _VECTORS.items()}
+    columns = {title: results.get(name, {}).get(vectors) for (name, vectors), title in _VECTORS.items()}
     shown = {title: measures for title, measures in columns.items() if measures is not None}
     table = Table()
     table.add_column("measure", no_wrap=True)
@@ -151,7 +126,7 @@ def format_check(result: dict[str, Any]) -> Group:
 
 
 def _by_rule(results: dict[str, Any]) -> Table:
-    """A row for each backbone and rule, that of the user's threshold first."""
+    """A row for each backbone and rule, the user's threshold first."""
     table = _figures_table("backbone", "rule", *METRICS)
     for name, report in results.items():
         for rule, figures in report["rules"].items():
@@ -175,11 +150,11 @@ def _intervals(results: dict[str, Any]) -> list[str]:
 
 
 def _epoch(result: dict[str, Any]) -> str:
-    """Which epoch's head the figures are of."""
+    """The epoch whose head was evaluated."""
     if result["protocol"]["measured"] == "last":
-        return f"Measured after the last epoch ({result['protocol']['epochs']})."
+        return f"Evaluated after the last epoch ({result['protocol']['epochs']})."
     epochs = (f"{_LONG[name]}: {report['measured_epoch']}" for name, report in result["results"].items())
-    return f"Measured after the epoch of the best validation mAP ({', '.join(epochs)}): these figures flatter."
+    return f"Evaluated after the epoch of the best validation mAP ({', '.join(epochs)}): these figures flatter."
 
 
 def _unconverged(results: dict[str, Any]) -> list[str]:
@@ -193,7 +168,7 @@ def _mean_and_std(summary: dict[str, Any]) -> str:
 
 
 def _weights_line(protocol: dict[str, Any]) -> list[Text]:
-    """How the weights were loaded; nothing of weights that are not from a file."""
+    """Loading of the weights; nothing for weights that are not from a file."""
     loading = protocol["loading"]
     return [] if loading is None else [Text(loading["summary"], style="dim")]
 
@@ -201,23 +176,16 @@ def _weights_line(protocol: dict[str, Any]) -> list[Text]:
 def _sheet(
     title: str, protocol: dict[str, Any], figures: Table, notes: Sequence[str], classes: Sequence[Text | Table]
 ) -> Group:
-    """An evaluation's tables, one below the other.
+    """An evaluation's tables and notes, one below the other.
 
-    The lines are not the tables' titles and captions, which would be broken to the tables' width.
-
-    Args:
-        title: above the figures.
-        protocol: of the evaluation.
-        figures: the table of the overall figures.
-        notes: below it, with what every evaluation has to note.
-        classes: the title and the table of the classes.
+    The lines are not the tables' titles and captions, which would be wrapped to the tables' width.
     """
     below = [*notes, *_notes(protocol)]
     return Group(*_weights_line(protocol), Text(title, style="bold"), figures, *map(Text, below), *classes)
 
 
 def _figures_table(*columns: str) -> Table:
-    """An empty table of figures, each row of which is named by the columns "backbone" and "rule"."""
+    """An empty table of metrics, whose rows are named by the columns "backbone" and "rule"."""
     table = Table(pad_edge=False)
     for column in columns:
         table.add_column(column, justify="left" if column in ("backbone", "rule") else "right", no_wrap=True)
@@ -225,13 +193,7 @@ def _figures_table(*columns: str) -> Table:
 
 
 def _by_class(protocol: dict[str, Any], aps: Mapping[str, Shares], of: str = "") -> list[Text | Table]:
-    """The average precision of each class, beside the numbers of images that show it.
-
-    Args:
-        protocol: of the evaluation.
-        aps: for each network, of each class.
-        of: what the title ends with.
-    """
+    """Average precision of each class, with the numbers of images that show it; ``of`` ends the title."""
     table = Table()
     table.add_column("class")
     for column in ("train", "val", *(_LONG[name] for name in aps)):
@@ -243,24 +205,24 @@ def _by_class(protocol: dict[str, Any], aps: Mapping[str, Shares], of: str = "")
 
 
 def _inputs(protocol: dict[str, Any]) -> str:
-    """Pooling and size of the inputs, for a title."""
+    """Pooling and input size, for a title."""
     crop = ", center crop" if protocol["crop"] == "center" else ""
     return f"{protocol['pool']} at {protocol['size']} px{crop}"
 
 
 def _flattering(protocol: dict[str, Any]) -> list[str]:
-    """A warning where images were both learned from and measured on."""
+    """A warning if images are in both splits."""
     both = protocol["images_in_both"]
     return [f"{both} images are in both label files: these figures flatter."] if both else []
 
 
 def _percent(fraction: float | None) -> str:
-    """A share in percent, at most four characters, so that tables fit 80 columns; a dash for what is undefined."""
+    """A share in percent, at most four characters, so that tables fit 80 columns; a dash if undefined."""
     return "-" if fraction is None else f"{100 * fraction:.1f}".replace("100.0", "100")
 
 
 def _notes(protocol: dict[str, Any]) -> list[str]:
-    """What the reader of any evaluation's figures must know."""
+    """Notes on the figures of any evaluation."""
     notes = [_skipped(protocol[part]) for part in ("train", "val")]
     absent = sum(count == 0 for count in protocol["val"]["positives"])
     if absent:
@@ -274,8 +236,8 @@ def _notes(protocol: dict[str, Any]) -> list[str]:
 
 
 def _skipped(part: dict[str, Any]) -> str:
-    """What was left out of a label file, if anything."""
-    count, first = part["skipped"]["count"], part["skipped"]["first"][:_TOLD]
+    """Skipped entries of a label file, if any."""
+    count, first = part["skipped"]["count"], part["skipped"]["first"][:_NAMED]
     if not count:
         return ""
     what = "1 label row was" if count == 1 else f"{count} label rows were"

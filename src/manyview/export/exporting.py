@@ -19,7 +19,7 @@ from manyview.export.card import CARD, describe, dump, find_source
 from manyview.export.checking import Check
 from manyview.export.registry import FORMATS, find_format
 from manyview.options.base import StrPath, verb
-from manyview.options.export import ExportOptions
+from manyview.options.unlabeled import ExportOptions
 from manyview.runs import atomic_write
 from manyview.runs.files import make_folder, write_error
 from manyview.runs.progress import Progress, no_progress

@@ -6,7 +6,7 @@ from manyview.labels.masks import Rle, decode_masks, encode_mask
 from manyview.labels.objects import DetectionLabels, Objects
 from manyview.labels.read_image_labels import ImageLabels, read_labels
 from manyview.labels.read_objects import read_annotations
-from manyview.options.labeled import Difficult, Problems
+from manyview.options.shared import Difficult, Problems
 
 __all__ = [
     "DetectionLabels",

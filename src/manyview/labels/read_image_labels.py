@@ -20,7 +20,7 @@ from manyview.labels.entries import Contents, Entry, occurring
 from manyview.labels.formats import read_image_labels
 from manyview.labels.paths import ImageNames
 from manyview.labels.problems import Problem, refusal, unique_entries
-from manyview.options.labeled import Difficult, Problems
+from manyview.options.shared import Difficult, Problems
 
 Table = UInt8[np.ndarray, "images classes"]
 

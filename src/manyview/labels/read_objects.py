@@ -17,7 +17,7 @@ from manyview.labels.formats import read_objects
 from manyview.labels.objects import DetectionLabels
 from manyview.labels.paths import ImageNames
 from manyview.labels.problems import Problem, refusal, unique_entries
-from manyview.options.labeled import Problems
+from manyview.options.shared import Problems
 
 _BEGINNING = 1 << 16  # bytes that hold the header of nearly every image
 _THREADS = 8  # that read image headers

@@ -1,6 +1,5 @@
 """The options of every verb, each declared once.
 
-From the declaration follow the signature of the Python function, the flags of the command with their help, the
-defaults, and the record in metrics.json. Nothing here imports what carries a verb out, so that the command can show
-its help at once.
+The Python signature, the flags of the command with their help, the defaults and the record in metrics.json follow from
+the declaration. Nothing here imports an implementation, so that the command shows its help at once.
 """

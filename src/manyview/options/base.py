@@ -1,4 +1,4 @@
-"""How options are declared, and what follows from a declaration: signature, defaults, docstring and record.
+"""Declarations of options, and the signature, defaults, docstring and record that follow from them.
 
 The options of a verb are the keys of a ``TypedDict``, each annotated with its type and an ``Option``:
 
@@ -36,19 +36,19 @@ Options = TypeVar("Options")
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """All about an option but its name and its type.
+    """Default, help and command-line form of an option.
 
     Attributes:
-        default: its value where it is not given, or ``REQUIRED``.
-        help: what it is, on the command line; and in Python, where ``doc`` does not say more.
-        doc: what it is, in Python; "" for ``help``.
-        recorded: whether it stands in the record of a result (``recorded``).
-        argument: the name under which the command takes it by position; "" for an option with flags.
-        flags: of the command; () for what the name gives.
-        metavar: what stands for its value in the command's help; None for its type.
-        shown: whether the command's help shows the default, or what it shows instead.
-        minimum: the least value that the command takes; None for any.
-        parsed: the type that the command reads, where it does not follow from the Python one.
+        default: value if the option is not given, or ``REQUIRED``.
+        help: description on the command line, and in Python where there is no ``doc``.
+        doc: description in Python; "" for ``help``.
+        recorded: whether the record of a result contains it (``recorded``).
+        argument: name of the command's positional argument; "" for an option with flags.
+        flags: of the command; () for those derived from the name.
+        metavar: placeholder of the value in the command's help; None for its type.
+        shown: whether the command's help shows the default, or the text it shows instead.
+        minimum: smallest value that the command accepts; None for any.
+        parsed: type that the command parses, where it does not follow from the Python type.
     """
 
     default: Any
@@ -65,7 +65,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """An option as it stands in a declaration: its name, its type, and the rest."""
+    """A declared option: name, type and ``Option``."""
 
     name: str
     type: Any
@@ -73,7 +73,7 @@ class Declared:
 
 
 def declared(*groups: type) -> dict[str, Declared]:
-    """The options of some groups by name, in the order of their declaration; the first of a name counts."""
+    """The options of some groups by name, in order of declaration; the first of each name counts."""
     found: dict[str, Declared] = {}
     for group in groups:
         for name, annotation in group.__annotations__.items():
@@ -86,17 +86,17 @@ def declared(*groups: type) -> dict[str, Declared]:
 
 
 def defaults(*groups: type) -> dict[str, Any]:
-    """The values of the options that have a default, by name."""
+    """The default values by name, of the options that have one."""
     return {
         name: each.option.default for name, each in declared(*groups).items() if each.option.default is not REQUIRED
     }
 
 
 def verb(group: type) -> Callable[[Function], Function]:
-    """Make a function with ``**options: Unpack[group]`` one that has the options for parameters.
+    """Decorator that turns ``**options: Unpack[group]`` into keyword parameters, one for each option.
 
-    The function is called with every option, the defaults filled in; a name that is no option, and a missing one that
-    is required, are a TypeError as for any function. Signature and docstring show the options one by one.
+    The function is called with every option, defaults filled in. Unknown names and missing required options raise a
+    TypeError, as for any function. Signature and docstring list the options.
     """
     options = declared(group)
     usual = defaults(group)
@@ -129,20 +129,20 @@ def verb(group: type) -> Callable[[Function], Function]:
 
 
 def select(settings: type[Settings], options: Mapping[str, Any], **others: Any) -> Settings:
-    """A dataclass of settings, made of the options that its fields are named after, and of ``others``."""
+    """Make a dataclass of settings from the options that are named like its fields, and from ``others``."""
     names = {field.name for field in fields(settings)}  # type: ignore[arg-type]
     return settings(**{**{name: value for name, value in options.items() if name in names}, **others})
 
 
 def among(group: type[Options], options: Mapping[str, Any]) -> Options:
-    """Those of some options that a group declares."""
+    """The subset of options that a group declares."""
     chosen: Any = {name: options[name] for name in declared(group) if name in options}
     found: Options = chosen
     return found
 
 
 def recorded(group: type, options: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of the options that belong in the record of a result, by name, as plain data."""
+    """The values of the recorded options by name, as plain data."""
     return {name: _plain(options[name]) for name, each in declared(group).items() if each.option.recorded}
 
 
@@ -169,7 +169,7 @@ def _signature(function: Callable[..., Any], options: Mapping[str, Declared]) ->
 
 
 def _annotation(of_type: Any) -> Any:
-    """A type as other annotations stand in a signature: a name that is only known to type checkers stays a string."""
+    """A type as a signature shows it: a name that only type checkers know stays a string."""
     return getattr(of_type, "__forward_arg__", of_type)
 
 

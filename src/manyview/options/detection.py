@@ -1,12 +1,11 @@
-"""Options of ``detect``, in Python ``fine_tune`` and ``predict``."""
+"""Options of ``detect``; in Python, of ``fine_tune`` and ``predict``."""
 
-# The types are read when the program runs: no annotation here may be put off by ``from __future__``.
+# The annotations are evaluated at run time: no ``from __future__ import annotations`` here.
 from collections.abc import Sequence
 from typing import Annotated, Literal, Required, TypedDict
 
 from manyview.options.base import REQUIRED, Option, StrPath
-from manyview.options.labeled import Images, LabelProblems, ValImages
-from manyview.options.shared import Architecture, ComputingOptions
+from manyview.options.shared import Architecture, ComputingOptions, Images, LabelProblems, ValImages
 
 BATCH_SIZE, MAX_SIDE, REGIONS, TEST_PROPOSALS = 8, 1333, 512, 1000
 
@@ -15,7 +14,7 @@ DetectorArchitecture = Literal["c4", "fpn"]
 
 
 class FineTunedOn(TypedDict, total=False):
-    """What a detector learns from, what it is measured on, and where it goes."""
+    """Training data, validation data and output folder of a detector."""
 
     images: Required[Images]
     train_labels: Required[
@@ -23,8 +22,8 @@ class FineTunedOn(TypedDict, total=False):
             StrPath,
             Option(
                 REQUIRED,
-                "Objects to learn from: COCO JSON, Pascal VOC's XML or list, or a folder of YOLO's files.",
-                "objects to learn from: COCO JSON, Pascal VOC or YOLO, as ``read_annotations`` takes them.",
+                "Training objects: COCO JSON, Pascal VOC's XML or list, or a folder of YOLO's files.",
+                "training objects: COCO JSON, Pascal VOC or YOLO, as ``read_annotations`` takes them.",
             ),
         ]
     ]
@@ -33,8 +32,8 @@ class FineTunedOn(TypedDict, total=False):
             StrPath,
             Option(
                 REQUIRED,
-                "The same, to measure on.",
-                "the same to measure on; its classes must be among those of ``train_labels``.",
+                "Validation objects, in the same formats.",
+                "validation objects, in the same formats; their classes must be among those of ``train_labels``.",
             ),
         ]
     ]
@@ -52,25 +51,25 @@ class FineTunedOn(TypedDict, total=False):
 
 
 class StartWeights(TypedDict, total=False):
-    """What a detector starts with; in Python the first argument."""
+    """Initial weights of the backbone; in Python the first argument."""
 
     weights: Annotated[
         StrPath | None,
-        Option(None, "A run's folder or a checkpoint file, other people's too.", argument="weights", shown=False),
+        Option(None, "A run's folder or a checkpoint file, also of other projects.", argument="weights", shown=False),
     ]
 
 
 class PredictedWith(TypedDict, total=False):
-    """What only the command takes: the detector to detect with, instead of training one."""
+    """Option of the command alone: predict with a trained detector instead of training one."""
 
     predict: Annotated[
         StrPath | None,
-        Option(None, "Instead of training, detect in --images with that run.", metavar="RUN", shown=False),
+        Option(None, "Instead of training, detect objects in --images with this run.", metavar="RUN", shown=False),
     ]
 
 
 class TuningOptions(TypedDict, total=False):
-    """How a detector is fine-tuned and measured."""
+    """Training schedule, input sizes and evaluation of a detector."""
 
     val_images: ValImages
     label_problems: LabelProblems
@@ -82,8 +81,8 @@ class TuningOptions(TypedDict, total=False):
         bool,
         Option(
             False,
-            "Learn and measure masks, too.",
-            "learn and measure masks, which the labels must have.",
+            "Also train and evaluate masks.",
+            "train and evaluate masks, which the labels must have.",
             recorded=True,
         ),
     ]
@@ -106,35 +105,41 @@ class TuningOptions(TypedDict, total=False):
         str | int | Sequence[int] | None,
         Option(
             None,
-            "Of the images in training, in pixels: 480, 480,512,640, or 480-800 in steps of 32; unset: the recipe's.",
-            "in training, in pixels, as ``read_sides`` takes it; unset: the recipe's.",
+            "Short side in training, in pixels: 480, 480,512,640, or 480-800 in steps of 32; unset: the recipe's.",
+            "short side of the training images in pixels, as ``read_sides`` takes it; unset: the recipe's.",
             shown=False,
             parsed=str | None,
         ),
     ]
     test_short_side: Annotated[
-        int | None, Option(None, "Of the others; unset: the longest in training.", recorded=True, shown=False)
+        int | None,
+        Option(
+            None, "Short side of the validation images; unset: the longest in training.", recorded=True, shown=False
+        ),
     ]
-    max_side: Annotated[int, Option(MAX_SIDE, "The long side is at most that.", recorded=True)]
-    regions: Annotated[int, Option(REGIONS, "Regions of an image that train the heads.", recorded=True)]
-    test_proposals: Annotated[int, Option(TEST_PROPOSALS, "Proposals of an image that are looked into.", recorded=True)]
+    max_side: Annotated[int, Option(MAX_SIDE, "Maximum of the long side in pixels.", recorded=True)]
+    regions: Annotated[int, Option(REGIONS, "RoIs per image that train the heads.", recorded=True)]
+    test_proposals: Annotated[int, Option(TEST_PROPOSALS, "Proposals per image at test time.", recorded=True)]
     precise_batches: Annotated[
-        int, Option(200, "Batches that set the norms' statistics before measuring; 0: running averages.", recorded=True)
+        int,
+        Option(
+            200, "Batches that recompute batch-norm statistics before evaluation; 0: running averages.", recorded=True
+        ),
     ]
     eval_every: Annotated[
         int | None,
-        Option(None, "Iterations between two measurements; unset: one at the end.", recorded=True, shown=False),
+        Option(None, "Iterations between two evaluations; unset: one at the end.", recorded=True, shown=False),
     ]
     draw: Annotated[int, Option(0, "Images to draw predictions on.")]
     random_init: Annotated[bool, Option(False, "Start from random weights instead: the baseline.")]
-    seed: Annotated[int, Option(0, "Everything random follows from it.", recorded=True)]
+    seed: Annotated[int, Option(0, "Seed of everything random.", recorded=True)]
 
 
 class FineTuneOptions(FineTunedOn, TuningOptions, ComputingOptions, total=False):
     """Options of ``fine_tune`` and ``manyview detect``."""
 
     backbone: Architecture
-    checkpoint_minutes: Annotated[float | int, Option(10.0, "Between two checkpoints.")]
+    checkpoint_minutes: Annotated[float | int, Option(10.0, "Minutes between two checkpoints.")]
     resume: Annotated[
         bool,
         Option(
@@ -149,8 +154,8 @@ class PredictOptions(ComputingOptions, total=False):
     """Options of ``predict`` and ``manyview detect --predict``, of which the command shows those of ``fine_tune``."""
 
     images: Required[Annotated[StrPath, Option(REQUIRED, "Folder of images, searched recursively.")]]
-    out: Required[Annotated[StrPath, Option(REQUIRED, "The .json file to make.")]]
-    draw: Annotated[int, Option(0, "Images to draw, spread over all.")]
+    out: Required[Annotated[StrPath, Option(REQUIRED, "The .json file to write.")]]
+    draw: Annotated[int, Option(0, "Images to draw, spread evenly.")]
     test_short_side: Annotated[
-        int | None, Option(None, "Of the images, in pixels; unset: as the detector was measured.")
+        int | None, Option(None, "Short side of the images in pixels; unset: as in the detector's evaluation.")
     ]

@@ -1,36 +1,31 @@
 """Options of the evaluations on labeled images, ``linear``, ``knn`` and ``probe``, and of ``compare``."""
 
-# The types are read when the program runs: no annotation here may be put off by ``from __future__``.
+# The annotations are evaluated at run time: no ``from __future__ import annotations`` here.
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Required, TypedDict
 
 from manyview.options.base import REQUIRED, Option, StrPath
-from manyview.options.shared import Architecture, ComputingOptions, Pool, Result, Size
+from manyview.options.shared import (
+    Architecture,
+    ComputingOptions,
+    Difficult,
+    Images,
+    LabelProblems,
+    Pool,
+    Result,
+    Size,
+    ValImages,
+)
 
-Difficult = Literal["ignore", "positive"]
-Problems = Literal["refuse", "skip"]
 AveragePrecision = Literal["all_points", "voc07"]
 Compatibility = Literal["ml-gcn"]
 
-RandomInit = Annotated[bool, Option(False, "Evaluate an untrained backbone of the same kind beside it.")]
-Images = Annotated[StrPath, Option(REQUIRED, "Folder that the labels' file names are relative to.")]
-ValImages = Annotated[StrPath | None, Option(None, "Folder of the validation images, if another.")]
-LabelProblems = Annotated[
-    Problems,
-    Option(
-        "refuse",
-        "Labels that name missing images, unknown classes, ...: an error, or left out and listed.",
-        'what becomes of entries of the label files that cannot be used: "refuse" ends with the first; "skip" leaves '
-        "such out, and the protocol lists them.",
-    ),
-]
-
-
-Resamples = Annotated[int, Option(1000, "Of the bootstrap for the intervals; 0: none.", recorded=True)]
+RandomInit = Annotated[bool, Option(False, "Also evaluate an untrained backbone of the same architecture.")]
+Resamples = Annotated[int, Option(1000, "Bootstrap resamples for the intervals; 0: none.", recorded=True)]
 
 
 class ResultFolder(TypedDict, total=False):
-    """Where the result goes."""
+    """Output folder of the result."""
 
     out: Result
 
@@ -40,17 +35,15 @@ class LabeledImages(TypedDict, total=False):
 
     images: Required[Images]
     train_labels: Required[
-        Annotated[
-            StrPath, Option(REQUIRED, "Labels to learn from: CSV, COCO JSON, Pascal VOC or YOLO, a file or a folder.")
-        ]
+        Annotated[StrPath, Option(REQUIRED, "Training labels: CSV, COCO JSON, Pascal VOC or YOLO, a file or a folder.")]
     ]
     val_labels: Required[
         Annotated[
             StrPath,
             Option(
                 REQUIRED,
-                "The same, to measure on.",
-                "the same to measure on; its classes must be among those of ``train_labels``.",
+                "Validation labels, in the same formats.",
+                "validation labels, in the same formats; their classes must be among those of ``train_labels``.",
             ),
         ]
     ]
@@ -73,7 +66,7 @@ class ReadLabels(TypedDict, total=False):
 
 
 class FeatureOptions(TypedDict, total=False):
-    """Which features of labeled images are taken."""
+    """Pooling and input transform of the features."""
 
     pool: Pool
     size: Size
@@ -89,10 +82,11 @@ class FeatureOptions(TypedDict, total=False):
 
 
 class Figures(TypedDict, total=False):
-    """How multi-label predictions are measured."""
+    """Definitions of the multi-label metrics."""
 
     average_precision: Annotated[
-        AveragePrecision, Option("all_points", "Over all ranks, or VOC 2007's 11 points of recall.", recorded=True)
+        AveragePrecision,
+        Option("all_points", "Average precision over all ranks, or VOC 2007's at 11 points of recall.", recorded=True),
     ]
     compatibility: Annotated[
         Compatibility | None,
@@ -101,22 +95,22 @@ class Figures(TypedDict, total=False):
 
 
 class LabeledOptions(LabeledImages, ResultFolder, ReadLabels, FeatureOptions, ComputingOptions, total=False):
-    """What every evaluation on labeled images takes."""
+    """Options of every evaluation on labeled images."""
 
     random_init: RandomInit
     backbone: Architecture
 
 
 class LinearProtocol(TypedDict, total=False):
-    """Whether linear evaluation is a new one, and whose protocol it follows."""
+    """Resuming and recipe of a linear evaluation."""
 
     resume: Annotated[
         bool,
         Option(
             False,
             "Continue an evaluation that was stopped, in --out.",
-            "take up an evaluation that was stopped, in ``out``; the figures are those of one that was not, to the bit "
-            "on a CPU.",
+            "continue an evaluation that was stopped, in ``out``; on a CPU the figures equal those of an uninterrupted "
+            "one to the bit.",
         ),
     ]
     recipe: Annotated[
@@ -125,14 +119,14 @@ class LinearProtocol(TypedDict, total=False):
 
 
 class HeadOptions(TypedDict, total=False):
-    """How the linear head is trained."""
+    """Training of the linear head."""
 
     epochs: Annotated[int, Option(100, "Passes over the training images.", recorded=True)]
     measured: Annotated[
         str,
         Option(
             "last",
-            "Whose head is measured: last, or best by validation mAP, which flatters.",
+            "Epoch whose head is evaluated: last, or best by validation mAP, which flatters.",
             recorded=True,
             flags=("--epoch",),
         ),
@@ -151,7 +145,7 @@ class HeadOptions(TypedDict, total=False):
             None,
             "Probability from which a class counts as predicted; unset: the recipe's.",
             "probability from which a class counts as predicted, at the top level of the results; unset: the recipe's. "
-            'Other rules stand under "rules".',
+            'Other rules are under "rules".',
             recorded=True,
             shown=False,
         ),
@@ -170,19 +164,19 @@ class HeadOptions(TypedDict, total=False):
         bool,
         Option(
             False,
-            "With --cached: those of the mirrored images, too.",
-            "with ``cached``, extract those of the mirrored images too, and take either with probability .5.",
+            "With --cached: also features of the mirrored images.",
+            "with ``cached``, also extract features of the mirrored images, and take either with probability .5.",
             recorded=True,
         ),
     ]
 
 
 class LinearDraws(TypedDict, total=False):
-    """What is random in linear evaluation."""
+    """Bootstrap, untrained baseline and seed of linear evaluation."""
 
     resamples: Resamples
     random_init: RandomInit
-    seed: Annotated[int, Option(0, "Of the head's first weights, order and crops.", recorded=True)]
+    seed: Annotated[int, Option(0, "Seed of the head's initial weights, order and crops.", recorded=True)]
 
 
 class LinearOptions(
@@ -203,7 +197,7 @@ class LinearOptions(
 
 
 class Voting(TypedDict, total=False):
-    """How the nearest images vote."""
+    """Voting of the nearest images."""
 
     neighbours: Annotated[
         int,
@@ -230,10 +224,10 @@ class Voting(TypedDict, total=False):
 
 
 class KnnDraws(TypedDict, total=False):
-    """What is random in the evaluation by nearest neighbors."""
+    """Untrained baseline and seed of the kNN evaluation."""
 
     random_init: RandomInit
-    seed: Annotated[int, Option(0, "Of the bootstrap and the untrained backbone.", recorded=True)]
+    seed: Annotated[int, Option(0, "Seed of the bootstrap and the untrained backbone.", recorded=True)]
 
 
 class KnnOptions(
@@ -245,13 +239,13 @@ class KnnOptions(
 
 
 class ProbeFolder(TypedDict, total=False):
-    """Where the low-label curve goes."""
+    """Output folder of the low-label curve."""
 
     out: Annotated[StrPath | None, Option(None, "Folder for metrics.json and curve.png.")]
 
 
 class Probing(TypedDict, total=False):
-    """Which classifiers are fitted on how many labels."""
+    """Classifiers and amounts of labels."""
 
     fractions: Annotated[
         Sequence[float | int],
@@ -268,7 +262,7 @@ class Probing(TypedDict, total=False):
         Sequence[int],
         Option(
             (0, 1, 2),
-            "Of a draw; repeat for several. The first also of the untrained backbone.",
+            "Seed of a draw; repeat for several. The first is also that of the untrained backbone.",
             recorded=True,
             flags=("--seed",),
             shown="0, 1 and 2",
@@ -287,12 +281,14 @@ class Probing(TypedDict, total=False):
     ]
     scaling: Annotated[
         str | None,
-        Option(None, "Of the features: standardised or unit; unset: unit for svm only.", recorded=True, shown=False),
+        Option(
+            None, "Scaling of the features: standardised or unit; unset: unit for svm only.", recorded=True, shown=False
+        ),
     ]
 
 
 class Untrained(TypedDict, total=False):
-    """What the weights are compared with."""
+    """Untrained baseline."""
 
     random_init: RandomInit
 
@@ -306,7 +302,7 @@ class ProbeOptions(
 
 
 class Evaluations(TypedDict, total=False):
-    """What is compared: in Python, the first argument."""
+    """The evaluations to compare; in Python the first argument."""
 
     evaluations: Annotated[
         Sequence[StrPath],
@@ -327,7 +323,7 @@ class CompareOptions(TypedDict, total=False):
         Option(
             None,
             "Evaluations that differ in seeds alone, or a pattern; repeat for several.",
-            "the same as groups by name, which are joined by nothing else. A group of one evaluation stands alone.",
+            "evaluations in groups by name, used as given. A group may hold one evaluation.",
             flags=("--group",),
             metavar="NAME=A,B,...",
             parsed=list[str],

@@ -1,6 +1,6 @@
-"""Options of ``pretrain``, and of ``views``, which draws what a run sees."""
+"""Options of ``pretrain``, ``views`` (which draws the views of a run) and ``demo``."""
 
-# The types are read when the program runs: no annotation here may be put off by ``from __future__``.
+# The annotations are evaluated at run time: no ``from __future__ import annotations`` here.
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
@@ -29,8 +29,8 @@ Seed = Annotated[
     int | None,
     Option(
         None,
-        "Everything random follows from it.",
-        "everything random follows from it; the same seed gives the same weights to the bit on the same CPU.",
+        "Seed of everything random.",
+        "seed of everything random; the same seed gives the same weights to the bit on the same CPU.",
     ),
 ]
 ConfigFile = Annotated[
@@ -53,14 +53,14 @@ SingleSettings = Annotated[
 
 
 class PretrainFolders(TypedDict, total=False):
-    """What a run learns from and where it is written: in Python, the first two arguments."""
+    """Training images and output folder; in Python the first two arguments."""
 
     images: Photos
     out: Annotated[StrPath | None, Option(None, "Folder for the run; new, unless --resume.")]
 
 
 class PretrainOptions(TypedDict, total=False):
-    """How a backbone is pre-trained."""
+    """Recipe, backbone, schedule and settings of pre-training."""
 
     list: Names
     recipe: Recipe
@@ -81,8 +81,8 @@ class PretrainOptions(TypedDict, total=False):
             "Weights to start from: a run's folder or any checkpoint.",
             "weights to start from, all of which must match: a run's folder, or a checkpoint in any format that "
             "``load_backbone`` reads. They also say the backbone, where nothing else does, and if they are manyview's "
-            "the mean and deviation of the images, where ``views.mean`` and ``views.std`` are unset. A module of one's "
-            "own is filled with them. Resuming does not need them.",
+            "the mean and standard deviation of the images, where ``views.mean`` and ``views.std`` are "
+            "unset. A module of one's own is filled with them. Resuming does not need them.",
             shown=False,
         ),
     ]
@@ -99,7 +99,7 @@ class PretrainOptions(TypedDict, total=False):
 
 
 class SettingsOptions(TypedDict, total=False):
-    """Those of ``PretrainOptions`` that a configuration follows from without a look at a network."""
+    """Options of ``PretrainOptions`` that determine a configuration without building a network."""
 
     recipe: Recipe
     list: Names
@@ -110,11 +110,11 @@ class SettingsOptions(TypedDict, total=False):
 
 
 class ViewsOptions(TypedDict, total=False):
-    """What ``manyview views`` draws and counts."""
+    """Options of ``manyview views``: images to draw and objects to count."""
 
     images: Photos
     out: Annotated[StrPath | None, Option(None, "Picture (.png) or page (.html) to write.", shown=False)]
-    photographs: Annotated[int, Option(6, "Images to draw, from the first.", flags=("--photos",), minimum=1)]
+    drawn: Annotated[int, Option(6, "Images to draw, from the first.", flags=("--photos",), minimum=1)]
     only: Annotated[Sequence[str], Option((), "Draw this image of PHOTOS; may be given several times.")]
     recipe: Recipe
     view_size: ViewSize
@@ -126,18 +126,18 @@ class ViewsOptions(TypedDict, total=False):
     ]
     set: SingleSettings
     labels: Annotated[
-        Sequence[StrPath], Option((), "COCO JSON with boxes: count common objects, too; may be given several times.")
+        Sequence[StrPath], Option((), "COCO JSON with boxes: also count common objects; may be given several times.")
     ]
-    share: Annotated[float, Option(0.5, "Share of its box that both views must hold for an object to be common.")]
+    share: Annotated[float, Option(0.5, "Share of an object's box that both views must contain for it to be common.")]
     count_epochs: Annotated[int, Option(5, "Epochs whose views are counted, from --epoch on.", minimum=1)]
 
 
 class DemoOptions(TypedDict, total=False):
-    """How large the demonstration is."""
+    """Data and size of the demonstration."""
 
     photos: Annotated[StrPath | None, Option(None, "Your own folder of images; unset: synthetic scenes.", shown=False)]
-    out: Annotated[StrPath, Option(Path("demo"), "Folder for everything that the demonstration makes.")]
-    images: Annotated[int, Option(2000, "Images to learn from; a quarter as many scenes are measured on.")]
+    out: Annotated[StrPath, Option(Path("demo"), "Output folder of the demonstration.")]
+    images: Annotated[int, Option(2000, "Training images; a quarter as many scenes are for validation.")]
     view_size: Annotated[int, Option(48, "Side of a view in pixels.")]
     batch_size: Annotated[int, Option(50, "Images a step.")]
     epochs: Annotated[int, Option(2, "Passes over the images.")]

@@ -1,17 +1,21 @@
 """Options that verbs of several areas share."""
 
-# The types are read when the program runs: no annotation here may be put off by ``from __future__``.
-from typing import Annotated, Required, TypedDict
+# The annotations are evaluated at run time: no ``from __future__ import annotations`` here.
+from typing import Annotated, Literal, Required, TypedDict
 
 from manyview.options.base import REQUIRED, Option, StrPath
 
+Difficult = Literal["ignore", "positive"]
+Problems = Literal["refuse", "skip"]
+
 
 class Weights(TypedDict, total=False):
-    """What a command evaluates, embeds or exports."""
+    """The weights that a command evaluates, embeds or exports."""
 
     weights: Required[
         Annotated[
-            StrPath, Option(REQUIRED, "A run's folder or a checkpoint file, other people's too.", argument="weights")
+            StrPath,
+            Option(REQUIRED, "A run's folder or a checkpoint file, also of other projects.", argument="weights"),
         ]
     ]
 
@@ -28,11 +32,23 @@ Size = Annotated[int, Option(224, "Side of the inputs in pixels.", "S, the side 
 Result = Annotated[
     StrPath | None, Option(None, "Folder for metrics.json.", "folder for metrics.json; unset: nothing is written.")
 ]
-Architecture = Annotated[str | None, Option(None, "Architecture, where the weights do not say it themselves.")]
+Architecture = Annotated[str | None, Option(None, "Architecture, if the weights do not name it.")]
+
+Images = Annotated[StrPath, Option(REQUIRED, "Folder that the labels' file names are relative to.")]
+ValImages = Annotated[StrPath | None, Option(None, "Folder of the validation images, if another.")]
+LabelProblems = Annotated[
+    Problems,
+    Option(
+        "refuse",
+        "Labels that name missing images, unknown classes, ...: an error, or skipped and listed.",
+        'handling of entries of the label files that cannot be used: "refuse" raises an error at the first; "skip" '
+        "skips them, and the protocol lists them.",
+    ),
+]
 
 
 class ComputingOptions(TypedDict, total=False):
-    """Where and how a backbone computes."""
+    """Device, precision and loader processes."""
 
     workers: Annotated[
         int | None,
@@ -52,7 +68,7 @@ class ComputingOptions(TypedDict, total=False):
         str,
         Option(
             "auto",
-            "Of the network: auto, float32 or bf16.",
-            'of the backbone: "float32" (which "auto" means) or "bf16", slow on CPUs without instructions for it.',
+            "Precision of the network: auto, float32 or bf16.",
+            'precision of the backbone: "float32" (which "auto" means) or "bf16", slow on CPUs without support for it.',
         ),
     ]

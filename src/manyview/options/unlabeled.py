@@ -1,6 +1,6 @@
-"""Options of ``embed``, ``neighbours`` and ``check-weights``, which take images without labels."""
+"""Options of the verbs that take no labels: ``embed``, ``neighbours``, ``check-weights`` and ``export``."""
 
-# The types are read when the program runs: no annotation here may be put off by ``from __future__``.
+# The annotations are evaluated at run time: no ``from __future__ import annotations`` here.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Required, TypedDict
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class ImageFolder(TypedDict, total=False):
-    """Of which images."""
+    """The images to process."""
 
     images: Required[
         Annotated[
@@ -23,7 +23,7 @@ class ImageFolder(TypedDict, total=False):
 
 
 class Embedding(TypedDict, total=False):
-    """Which features of which images are written, and how."""
+    """Features to extract and the file to write."""
 
     out: Required[
         Annotated[
@@ -37,9 +37,9 @@ class Embedding(TypedDict, total=False):
     ]
     pool: Pool
     size: Size
-    patches: Annotated[bool, Option(False, "Write the feature maps too: the features of each place.")]
+    patches: Annotated[bool, Option(False, "Also write the feature maps before pooling.")]
     list: Annotated[StrPath | None, Option(None, "Text or CSV file that names the images to take.", recorded=True)]
-    dtype: Annotated[str, Option("float32", "Of what is written: float32 or float16.", recorded=True)]
+    dtype: Annotated[str, Option("float32", "Type of the features: float32 or float16.", recorded=True)]
     batch_size: Annotated[int, Option(64, "Images at a time.")]
     max_bad_fraction: Annotated[
         float | int,
@@ -58,15 +58,13 @@ class EmbedOptions(ImageFolder, Embedding, ComputingOptions, total=False):
 
 
 class Picture(TypedDict, total=False):
-    """What only the command takes: it draws what the Python function finds."""
+    """Option of the command alone, which draws the result of the Python function."""
 
-    out: Required[
-        Annotated[StrPath, Option(REQUIRED, "Picture to write (.png); what it shows lies beside it as .json.")]
-    ]
+    out: Required[Annotated[StrPath, Option(REQUIRED, "Picture to write (.png), with a .json of its content.")]]
 
 
 class Search(TypedDict, total=False):
-    """What is searched for, and among which features."""
+    """Queries, number of neighbors and features to search."""
 
     query: Annotated[
         Sequence[str],
@@ -82,8 +80,8 @@ class Search(TypedDict, total=False):
         int,
         Option(
             6,
-            "Neighbours of each query.",
-            "neighbours of each query, at least 1; fewer if there are fewer others.",
+            "Neighbors of each query.",
+            "neighbors of each query, at least 1; fewer if there are fewer others.",
             recorded=True,
             flags=("--k",),
         ),
@@ -92,9 +90,9 @@ class Search(TypedDict, total=False):
         StrPath | None,
         Option(
             None,
-            "File that manyview embed wrote with these weights, to take features from.",
-            "a file that ``embed`` wrote with these weights: its features are taken instead of making them again, and "
-            "its images are those that are searched. Not with ``blocks`` or ``list``.",
+            "File that manyview embed wrote with these weights, whose features are searched.",
+            "a file that ``embed`` wrote with these weights: its features and images are searched, and nothing "
+            "is extracted. Not with ``blocks`` or ``list``.",
         ),
     ]
     list: Annotated[StrPath | None, Option(None, "Text or CSV file that names the images to search.", recorded=True)]
@@ -111,7 +109,7 @@ class Search(TypedDict, total=False):
         int | None,
         Option(None, "Side of the inputs in pixels; unset: 224.", "S, at least 8; unset: 224, or as in the file."),
     ]
-    seed: Annotated[int, Option(0, "Of the draw of queries.", recorded=True)]
+    seed: Annotated[int, Option(0, "Seed of the draw of queries.", recorded=True)]
     batch_size: Annotated[int, Option(64, "Images, or blocks, at a time.")]
 
 
@@ -122,7 +120,7 @@ class NeighboursOptions(ImageFolder, Search, ComputingOptions, total=False):
 
 
 class SampleOptions(TypedDict, total=False):
-    """Of which images weights are checked."""
+    """Images to measure the weights on."""
 
     images: Required[
         Annotated[
@@ -130,7 +128,7 @@ class SampleOptions(TypedDict, total=False):
             Option(
                 REQUIRED,
                 "Folder of images, searched recursively.",
-                "folder of images, searched recursively; any will do, those trained on too.",
+                "folder of images, searched recursively; the training images will do.",
             ),
         ]
     ]
@@ -141,8 +139,8 @@ class SampleOptions(TypedDict, total=False):
         Option(
             1000,
             "Images to measure.",
-            "images to measure, drawn by the seed; fewer if there are fewer. Those that cannot be read are left "
-            "out and counted. Ranks grow with their number: compare only figures of equally many.",
+            "images to measure, drawn by the seed; fewer if there are fewer. Unreadable ones are left out and "
+            "counted. Ranks grow with the number of images: compare only figures of equally many.",
         ),
     ]
     size: Annotated[
@@ -156,28 +154,28 @@ class SampleOptions(TypedDict, total=False):
 
 
 class CheckedViews(TypedDict, total=False):
-    """What only the command takes; the Python function takes the views themselves."""
+    """Option of the command alone; the Python function takes a ``ViewsConfig``."""
 
     recipe: Annotated[
         str | None,
-        Option(None, "Whose views alignment is measured on; unset: the run's own, or simsiam's.", shown=False),
+        Option(None, "Recipe whose views alignment is measured on; unset: the run's own, or simsiam's.", shown=False),
     ]
 
 
 class CheckDraws(TypedDict, total=False):
-    """What weights are compared with, and what is random."""
+    """Untrained baseline and seed."""
 
     random_init: Annotated[
         bool,
         Option(
             True,
-            "Measure an untrained backbone of the same kind beside it.",
-            "measure an untrained network of the same architecture beside it, without which the diagnosis can say "
-            "little. A module of one's own has none. Its batch norms, which have kept no statistics yet, normalize by "
+            "Also measure an untrained backbone of the same architecture.",
+            "also measure an untrained network of the same architecture, without which the diagnosis can say little. "
+            "A module of one's own has none. Its batch norms, which have kept no statistics yet, normalize by "
             "each batch, as in training.",
         ),
     ]
-    seed: Annotated[int, Option(0, "Of the sample, the views and the untrained backbone.", recorded=True)]
+    seed: Annotated[int, Option(0, "Seed of the sample, the views and the untrained backbone.", recorded=True)]
 
 
 class CheckWeightsOptions(SampleOptions, CheckDraws, ComputingOptions, total=False):
@@ -187,9 +185,47 @@ class CheckWeightsOptions(SampleOptions, CheckDraws, ComputingOptions, total=Fal
         "str | nn.Module | None",
         Option(
             None,
-            "Architecture, where the weights do not say it themselves.",
-            "architecture, where the weights do not say it themselves; for a module of one's own that module, of which "
+            "Architecture, if the weights do not name it.",
+            "architecture, if the weights do not name it; for a module of one's own that module, of which "
             "a copy is measured.",
             parsed=str | None,
+        ),
+    ]
+
+
+class ExportOptions(TypedDict, total=False):
+    """Format and output file of an exported backbone."""
+
+    to: Required[
+        Annotated[
+            str,
+            Option(
+                REQUIRED,
+                "torchvision, timm, detectron2, mmdet, mmpretrain, ultralytics, huggingface, onnx or torch-export.",
+                shown=False,
+            ),
+        ]
+    ]
+    out: Required[
+        Annotated[
+            StrPath,
+            Option(
+                REQUIRED,
+                "The file to write, or for huggingface and ultralytics the folder.",
+                'the file to write, with the format\'s ending, or for "ultralytics" and "huggingface" the folder. It '
+                "must not exist. Beside a file, the same name with ``.json`` after it describes it; in a folder, "
+                "manyview.json.",
+                shown=False,
+            ),
+        ]
+    ]
+    backbone: Architecture
+    size: Annotated[
+        int | None,
+        Option(
+            None,
+            "Side of the images in pixels to fix, for onnx and torch-export; unset: any.",
+            'for "onnx" and "torch-export", the side in pixels to fix; unset: any size, or the network\'s own where it '
+            "takes no other.",
         ),
     ]

@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 from manyview.cli.command import command, flag, parsed_type
 from manyview.export import FORMATS
 from manyview.options.base import REQUIRED, Option, StrPath, declared
-from manyview.options.export import ExportOptions
 from manyview.options.pretrain import PretrainOptions
+from manyview.options.unlabeled import ExportOptions
 from manyview.recipes import RECIPES
 
 

@@ -14,7 +14,7 @@ from manyview.cli.compare import compare as verb
 from manyview.cli.main import app, main
 from manyview.evaluation.compare import compare
 
-KNN = "multi-label classification by the nearest neighbors of a frozen backbone's features"
+KNN = "multi-label classification by the nearest neighbours of a frozen backbone's features"
 Call = Callable[..., tuple[int, str, str]]
 
 

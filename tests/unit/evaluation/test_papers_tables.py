@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from manyview.evaluation.metrics.precision_recall import f1
+from manyview.evaluation.metrics.decisions import f1
 
 # mAP OP OR OF1 CP CR CF1 of each row, in percent.
 TABLES = {

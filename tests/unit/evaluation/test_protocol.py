@@ -82,7 +82,7 @@ def test_it_says_all_that_features_and_labels_depend_on(scenes: Any, moco: Path)
     assert (found["train"]["count"], found["val"]["count"]) == (24, 12)
     center = described(scenes, moco, crop="center", precision="float32")
     assert center["crop"] == "center"
-    assert "cropped at the center" in center["val_transform"]
+    assert "cropped at the centre" in center["val_transform"]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The tables of evaluations: every figure in its place, how the weights were loaded, and what a reader must know."""
+"""The tables of evaluations: every figure in its cell, loading of the weights, and notes."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_intervals_stand_below_where_there_are_any() -> None:
 def test_the_title_and_the_epoch_of_linear_evaluation(changes: dict[str, Any], title: str, epoch: str) -> None:
     text = printed(format_table(result(**changes)), 140)
     assert f"Multi-label linear evaluation (%): {title}\n" in text
-    assert f"Measured {epoch}." in text
+    assert f"Evaluated {epoch}." in text
 
 
 @pytest.mark.parametrize(

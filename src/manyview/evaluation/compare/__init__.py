@@ -1,4 +1,4 @@
-"""Evaluations side by side: mean and deviation over seeds, differences by class, tables and a picture."""
+"""Comparison of evaluations: mean and standard deviation over seeds, differences by class, tables and a figure."""
 
 from manyview.evaluation.compare.compare import compare
 from manyview.evaluation.compare.tables import format_comparison

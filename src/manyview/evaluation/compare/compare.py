@@ -1,4 +1,4 @@
-"""Evaluations side by side."""
+"""Comparison of evaluations over seeds and classes."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any, Unpack
 from manyview.errors import UserError
 from manyview.evaluation.compare.group import Group, make_groups
 from manyview.evaluation.compare.protocols import compared, differing, sentence
+from manyview.evaluation.compare.read import Evaluation
 from manyview.evaluation.compare.summary import PRETRAINED, common_fraction, summary_rows
 from manyview.evaluation.compare.tables import as_csv, as_markdown
 from manyview.evaluation.session import RESULT_FILE, write_result
@@ -23,14 +24,14 @@ KIND = "comparison of evaluations"
 
 @verb(CompareOptions)
 def compare(evaluations: Iterable[StrPath] = (), **options: Unpack[CompareOptions]) -> dict[str, Any]:
-    """Set evaluations of one kind side by side: mean and deviation over seeds, and differences by class.
+    """Compare evaluations of one type: mean and standard deviation over seeds, and differences by class.
 
-    Evaluations that repeat one another with another seed are joined to a group, whose mean and sample standard
-    deviation are compared: those whose protocols are the same but for seeds and weights, if the weights are the same,
-    or those of pre-training runs whose config.json is the same but for ``training.seed``. Within one folder they are
-    also joined if the runs' folders are gone. Evaluations of the same weights with the same figures count once.
+    Evaluations that differ only in seeds form a group, whose mean and sample standard deviation are compared. Their
+    protocols are the same but for seeds and weights, and the weights are the same, or those of pre-training runs whose
+    config.json is the same but for ``training.seed``. Within one folder they also form a group if the runs' folders are
+    gone. Evaluations of the same weights with the same figures count once.
 
-    Whatever else differs between protocols is told in "warnings". Evaluations of different kinds, or with different
+    Other differences between protocols are reported in "warnings". Evaluations of different types, or with different
     classes, are refused.
 
     Args:
@@ -39,14 +40,14 @@ def compare(evaluations: Iterable[StrPath] = (), **options: Unpack[CompareOption
         **options: as ``CompareOptions`` declares them.
 
     Returns:
-        Plain data, as in metrics.json: "protocol" ("kind" of evaluation, "baseline", "classes", "val" (counts),
-        "shared" (entries of the evaluations' protocols that are the same in all), "differing" (those that are not, by
-        group), "per_class_fraction" (of the labels, at which classes are compared)), "groups" (the members of each:
-        "file", "weights", "weights_sha256" and "seed"), "warnings", "results" (what ``summary_rows`` gives: figures
-        as fractions of 1) and "provenance". None stands for what is undefined.
+        Plain data, as in metrics.json: "protocol" ("kind" (type of evaluation), "baseline", "classes", "val" (counts),
+        "shared" (protocol entries that are the same in all evaluations), "differing" (the others, by group),
+        "per_class_fraction" (of the labels, at which classes are compared)), "groups" (the members of each: "file",
+        "weights", "weights_sha256" and "seed"), "warnings", "results" (what ``summary_rows`` gives: figures as
+        fractions of 1) and "provenance". None stands for what is undefined.
 
     Raises:
-        UserError: if there is nothing to compare, an evaluation is missing, damaged, given twice, or not to be compared
+        UserError: if there is nothing to compare, an evaluation is missing, damaged, given twice, or not comparable
             with the others, there is no such baseline, or ``out`` holds results already or cannot be written.
     """
     groups, baseline, out, classes = options["groups"], options["baseline"], options["out"], options["classes"]
@@ -73,9 +74,9 @@ def _result(groups: Sequence[Group], baseline: str) -> dict[str, Any]:
     shared = {key: value for key, value in compared(first.protocol).items() if key not in different}
     protocol = {
         "evaluation": KIND,
-        "kind": first.kind.tag,
-        "title": first.kind.title,
-        "headline": [key for key in first.kind.headline if key in shared],
+        "kind": first.type.tag,
+        "title": first.type.title,
+        "headline": [key for key in first.type.headline if key in shared],
         "baseline": baseline,
         "deviation": "sample standard deviation (n - 1) over a group's evaluations; of one evaluation, over its draws",
         "classes": first.classes,
@@ -87,7 +88,7 @@ def _result(groups: Sequence[Group], baseline: str) -> dict[str, Any]:
     result = {
         "evaluation": "compare",
         "protocol": protocol,
-        "groups": {group.name: [_member(group, place) for place in range(len(group.members))] for group in groups},
+        "groups": {group.name: [_describe(member) for member in group.members] for group in groups},
         "warnings": [sentence(*item) for item in different.items()]
         + _counted_once(groups, rows)
         + [warning for group in groups for warning in group.warnings],
@@ -98,15 +99,14 @@ def _result(groups: Sequence[Group], baseline: str) -> dict[str, Any]:
     return finite
 
 
-def _member(group: Group, place: int) -> dict[str, Any]:
-    member = group.members[place]
+def _describe(member: Evaluation) -> dict[str, Any]:
     seed = member.protocol.get("seed", member.protocol.get("seeds"))
     weights = {key: member.protocol[key] for key in ("weights", "weights_sha256")}
     return {"file": str(member.file), **weights, "seed": seed}
 
 
 def _counted_once(groups: Sequence[Group], rows: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Groups of which some evaluations gave the very figures of others."""
+    """Warnings about groups in which evaluations with equal figures count once."""
     counted = {
         row["group"]: row["summary"]["mAP"]["n"] if row["over"] == "evaluations" else 1
         for row in rows
@@ -114,14 +114,14 @@ def _counted_once(groups: Sequence[Group], rows: Iterable[Mapping[str, Any]]) ->
     }
     return [
         f"{group.name} has {len(group.members)} evaluations, but only {counted[group.name]} different: where the same "
-        "weights gave the same figures, no seed bears on these, and they count once"
+        "weights gave the same figures, these do not depend on the seed, and they count once"
         for group in groups
         if counted[group.name] < len(group.members)
     ]
 
 
 def _write(out: Path, result: dict[str, Any], classes: int | None) -> None:
-    """All files, metrics.json last: where it is, the others are."""
+    """Write all files, metrics.json last: where it exists, the others do too."""
     atomic_write(out / TABLE_FILE, as_markdown(result))
     atomic_write(out / CSV_FILE, as_csv(result))
     from manyview.evaluation.compare.figure import draw_comparison

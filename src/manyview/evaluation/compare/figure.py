@@ -1,4 +1,4 @@
-"""A comparison as a picture: the figures of each group above, the differences by class below."""
+"""Figure of a comparison: the metrics of each group above, the differences by class below."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from manyview.evaluation.compare.tables import label, percent
 from manyview.evaluation.probe.figure import chance
 
 _INK, _PALE, _GRID, _GRAY = "#222222", "#6b6b6b", "#e4e4e4", "#9a9a9a"
-# Okabe and Ito's, told apart by the color-blind too; the baseline has the first.
+# Okabe and Ito's, which color-blind readers can distinguish; the baseline has the first.
 _COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A4B00", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _WIDTH, _DPI = 9.0, 150  # inches, dots an inch
@@ -34,11 +34,11 @@ _SHOWN = ("mAP", "CF1")
 
 
 def draw_comparison(result: dict[str, Any], classes: int | None = 20) -> bytes:
-    """A PNG of mAP and CF1 of each group, or of its low-label curve, above the differences in average precision.
+    """Draw mAP and CF1 of each group, or its low-label curve, above the differences in average precision, as PNG.
 
     Args:
-        result: what ``compare`` returns, or metrics.json holds.
-        classes: how many are drawn, those of the largest mean difference; None for as many as fit.
+        result: of ``compare``, or read from metrics.json.
+        classes: number of classes drawn, those of the largest mean difference; None for as many as fit.
     """
     with rc_context({"text.parse_math": False}):  # names may hold dollars
         return _draw(result, classes)
@@ -47,8 +47,8 @@ def draw_comparison(result: dict[str, Any], classes: int | None = 20) -> bytes:
 def _draw(result: dict[str, Any], classes: int | None) -> bytes:
     curves = result["protocol"]["per_class_fraction"] is not None
     others = other_groups(result)
-    most = int((_HIGHEST / _DPI - 30) / _LINE)
-    entries = class_differences(result, min(most, classes or most)) if others else []
+    limit = int((_HIGHEST / _DPI - 30) / _LINE)
+    entries = class_differences(result, min(limit, classes or limit)) if others else []
     legend = 2 * _LINE * (len(others) + 2)
     upper = max(_CURVES, legend) if curves else 0.6 + _ROW * len(result["results"])
     lower = 0.6 + max(_class_height(len(others)) * len(entries), legend) if entries else 0.0
@@ -74,12 +74,12 @@ def _class_height(others: int) -> float:
 
 
 def _styles(result: dict[str, Any]) -> dict[str, tuple[str, str]]:
-    """The color and the mark of each group, the baseline's first; no two have both in common."""
+    """Color and marker of each group, the baseline first; no two groups share both."""
     names = [result["protocol"]["baseline"], *other_groups(result)]
     count = len(_COLORS)
     return {
-        name: (_COLORS[place % count], _MARKERS[(place + place // count) % len(_MARKERS)])
-        for place, name in enumerate(names)
+        name: (_COLORS[index % count], _MARKERS[(index + index // count) % len(_MARKERS)])
+        for index, name in enumerate(names)
     }
 
 
@@ -88,33 +88,35 @@ def _color(row: dict[str, Any], result: dict[str, Any]) -> str:
 
 
 def _elided(name: str, longest: int) -> str:
-    """A name without its middle, if it is longer than that."""
+    """A name shortened in the middle to ``longest`` characters."""
     return name if len(name) <= longest else f"{name[: longest // 2]}…{name[-longest // 2 + 1 :]}"
 
 
 def _wrapped(name: str) -> str:
-    """A name of a group that fits beside an axis or in a legend."""
+    """A group's name wrapped for an axis or a legend."""
     return "\n".join(textwrap.wrap(_elided(name, _LONGEST), _WRAPPED)) or " "
 
 
 def _draw_bars(part: Any, result: dict[str, Any]) -> None:
-    """A panel for each of two metrics with a bar for each group, the first at the top."""
+    """Draw a panel for each of two metrics with a bar for each group, the first at the top."""
     rows = result["results"]
     panels = part.subplots(1, len(_SHOWN), sharey=True)
     for axes, metric in zip(panels, _SHOWN, strict=True):
         means, stds = (_numbers(row["summary"][metric][key] for row in rows) for key in ("mean", "std"))
-        places = np.arange(len(rows))
+        positions = np.arange(len(rows))
         errors = np.nan_to_num(stds)
-        axes.barh(places, np.nan_to_num(means), height=0.62, color=[_color(row, result) for row in rows])
+        axes.barh(positions, np.nan_to_num(means), height=0.62, color=[_color(row, result) for row in rows])
         known = np.isfinite(stds)  # a single figure has no whisker, not one of length 0
-        axes.errorbar(means[known], places[known], xerr=errors[known], fmt="none", color=_INK, capsize=2.5, linewidth=1)
-        for place, (mean, error, std) in enumerate(zip(means, errors, stds, strict=True)):
+        axes.errorbar(
+            means[known], positions[known], xerr=errors[known], fmt="none", color=_INK, capsize=2.5, linewidth=1
+        )
+        for index, (mean, error, std) in enumerate(zip(means, errors, stds, strict=True)):
             words = "-" if math.isnan(mean) else f"{mean:.1f}" + ("" if math.isnan(std) else f" ±{std:.1f}")
             start = (0.0 if math.isnan(mean) else mean) + error
             axes.annotate(
-                words, (start, place), (4, 0), textcoords="offset points", va="center", fontsize=8, color=_INK
+                words, (start, index), (4, 0), textcoords="offset points", va="center", fontsize=8, color=_INK
             )
-        axes.set_yticks(places, [_wrapped(label(row)) for row in rows])
+        axes.set_yticks(positions, [_wrapped(label(row)) for row in rows])
         axes.set_xlim(0, 1.25 * max(1.0, float(np.nanmax([0.0, *(means + errors)]))))
         axes.set_title(f"{metric} (%)", fontsize=10, color=_INK)
         _tidy(axes, "x")
@@ -125,7 +127,7 @@ def _draw_bars(part: Any, result: dict[str, Any]) -> None:
 
 
 def _draw_curves(part: Any, result: dict[str, Any]) -> None:
-    """A line of mAP for each group against the number of labeled images."""
+    """Draw mAP of each group against the number of labeled images."""
     styles = _styles(result)
     axes = part.subplots()
     lines: dict[str, list[dict[str, Any]]] = {}
@@ -162,21 +164,21 @@ def _draw_curves(part: Any, result: dict[str, Any]) -> None:
 
 
 def _draw_classes(part: Any, result: dict[str, Any], entries: Sequence[ClassDifferences]) -> None:
-    """A line for each class with the difference of each group to the baseline."""
+    """Draw a row for each class with the difference of each group to the baseline."""
     names, styles = other_groups(result), _styles(result)
     axes = part.subplots()
-    places = np.arange(len(entries))
+    positions = np.arange(len(entries))
     for column, name in enumerate(names):
         values = _numbers(entry.others[column] for entry in entries)
         if len(names) > _BARS:
-            colour, marker = styles[name]
-            axes.plot(values, places, marker, color=colour, markersize=5, label=_wrapped(name), alpha=0.9)
+            color, marker = styles[name]
+            axes.plot(values, positions, marker, color=color, markersize=5, label=_wrapped(name), alpha=0.9)
         else:
             height = 0.76 / len(names)
             offset = (column - (len(names) - 1) / 2) * height
-            axes.barh(places + offset, np.nan_to_num(values), height, color=styles[name][0], label=_wrapped(name))
+            axes.barh(positions + offset, np.nan_to_num(values), height, color=styles[name][0], label=_wrapped(name))
     labels = [f"{_elided(entry.name, _WRAPPED)} ({percent(entry.baseline)})" for entry in entries]
-    axes.set_yticks(places, labels)
+    axes.set_yticks(positions, labels)
     axes.set_ylim(len(entries) - 0.4, -0.6)
     axes.axvline(0, color=_INK, linewidth=1)
     ends = [0.0, *(100 * value for entry in entries for value in entry.others if value is not None)]
@@ -200,7 +202,7 @@ def _class_title(result: dict[str, Any], shown: int) -> str:
 
 
 def _legend(axes: Axes, handles: Sequence[Any], labels: Sequence[str]) -> None:
-    """To the right of the axes, from the top."""
+    """Legend to the right of the axes, from the top."""
     axes.legend(handles, labels, loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, fontsize=8.5)
 
 

@@ -1,10 +1,9 @@
-"""Which evaluations are repetitions of one another, with other seeds.
+"""Groups of evaluations that repeat one another with other seeds.
 
 Two evaluations repeat each other if their protocols are the same but for seeds and weights, and the weights are the
-same, or those of two pre-training runs whose config.json is the same but for ``training.seed``. Where the runs'
-folders are no longer there, nobody can tell: then only those that stand in one folder or group count as repetitions.
-Those may also have run on another device, with other versions or with the images in another place. The same
-weights with the same seed are never a repetition.
+same, or those of two pre-training runs whose config.json is the same but for ``training.seed``. If the runs' folders
+are gone, only evaluations in one folder or group count as repetitions; these may also differ in device, versions and
+folder of images. The same weights with the same seed are never a repetition.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from manyview.evaluation.compare.protocols import SEEDS, compared, differing, fl
 from manyview.evaluation.compare.read import Evaluation, find, read
 from manyview.runs import RunFolder
 
-# What is left of names such as a-seed0 and a-seed1 when only their common beginning is kept.
+# The ending of the common prefix of names such as a-seed0 and a-seed1.
 _SEED_ENDING = re.compile(r"[-_. ]*(seed|(?<=[-_. ])s)?[-_. ]*$", re.IGNORECASE)
 
 
@@ -32,7 +31,7 @@ class Group:
     Attributes:
         name: unique among those compared.
         members: at least one.
-        warnings: what makes it doubtful that they do.
+        warnings: reasons to doubt that they do.
     """
 
     name: str
@@ -41,29 +40,29 @@ class Group:
 
 
 @dataclass(slots=True)
-class _Found:
-    """A group without a name yet: ``folder`` where all evaluations of a folder are in it."""
+class _UnnamedGroup:
+    """A group before it is named; ``folder`` if it holds all evaluations of a folder."""
 
     members: list[Evaluation] = field(default_factory=list)
     folder: Path | None = None
 
 
 def make_groups(evaluations: Iterable[Path], named: Mapping[str, Iterable[Path]]) -> list[Group]:
-    """Read evaluations and join those that repeat one another.
+    """Read evaluations and group those that repeat one another.
 
     Args:
         evaluations: files or folders, as ``find`` takes them.
-        named: the same for groups that the user has made.
+        named: the same for the user's own groups.
 
     Returns:
-        in the order given, those that the user has made last.
+        in the order given, the user's own groups last.
 
     Raises:
-        UserError: if one cannot be read or is given twice, a group's members differ in more than a repetition may,
-            the evaluations are of different kinds or classes, or there are fewer than two.
+        UserError: if one cannot be read or is given twice, a group's members differ in more than a repetition may, the
+            evaluations are of different types or classes, or there are fewer than two.
     """
-    singles: list[_Found] = []
-    found: list[_Found] = []
+    singles: list[_UnnamedGroup] = []
+    found: list[_UnnamedGroup] = []
     for given in evaluations:
         members = [read(file) for file in find(given)]
         if len(members) == 1 and given.resolve() in (members[0].file.resolve(), members[0].file.resolve().parent):
@@ -75,7 +74,7 @@ def make_groups(evaluations: Iterable[Path], named: Mapping[str, Iterable[Path]]
                 new[0].folder = given
         found += new
     made = {name: tuple(read(file) for path in paths for file in find(path)) for name, paths in named.items()}
-    automatic = unique_names([[group.folder] if group.folder else _places(group.members) for group in found])
+    automatic = unique_names([[group.folder] if group.folder else _paths(group.members) for group in found])
     if taken := set(automatic) & set(made):
         raise UserError(f"there are two groups called {min(taken)}: give the one of --group another name")
     groups = [Group(name, tuple(group.members)) for name, group in zip(automatic, found, strict=True)]
@@ -84,27 +83,27 @@ def make_groups(evaluations: Iterable[Path], named: Mapping[str, Iterable[Path]]
     return groups
 
 
-def _places(members: Sequence[Evaluation]) -> list[Path]:
-    return [member.place for member in members]
+def _paths(members: Sequence[Evaluation]) -> list[Path]:
+    return [member.path for member in members]
 
 
-def _join(members: Iterable[Evaluation], groups: Sequence[_Found], *, together: bool) -> list[_Found]:
-    """Put evaluations into the groups that they repeat; those that repeat none make new ones, which are returned."""
-    new: list[_Found] = []
+def _join(members: Iterable[Evaluation], groups: Sequence[_UnnamedGroup], *, together: bool) -> list[_UnnamedGroup]:
+    """Add evaluations to the groups that they repeat; return new groups of those that repeat none."""
+    new: list[_UnnamedGroup] = []
     for member in members:
-        fitting = (group for group in (*groups, *new) if _belongs(member, group.members, together))
-        home = next(fitting, None)
-        if home is None:
-            home = _Found()
-            new.append(home)
-        home.members.append(member)
+        matching = (group for group in (*groups, *new) if _belongs(member, group.members, together))
+        own = next(matching, None)
+        if own is None:
+            own = _UnnamedGroup()
+            new.append(own)
+        own.members.append(member)
     return new
 
 
 def _belongs(one: Evaluation, members: Sequence[Evaluation], together: bool) -> bool:
-    """Whether an evaluation repeats all of a group; ``together`` if they stand in one folder."""
+    """Whether an evaluation repeats all of a group; ``together`` if they are in one folder."""
     first = members[0]
-    if one.kind is not first.kind or any(_draw_of(one) == _draw_of(member) for member in members):
+    if one.type is not first.type or any(_draw_of(one) == _draw_of(member) for member in members):
         return False
     if material(one.protocol, circumstances=not together) != material(first.protocol, circumstances=not together):
         return False
@@ -117,13 +116,13 @@ def _belongs(one: Evaluation, members: Sequence[Evaluation], together: bool) -> 
 
 
 def _draw_of(evaluation: Evaluation) -> tuple[Any, ...]:
-    """What one repetition has and no other: weights and seeds."""
+    """Weights and seeds, which distinguish repetitions."""
     protocol = evaluation.protocol
     return protocol["weights_sha256"], *(repr(protocol.get(key)) for key in sorted(SEEDS))
 
 
 def _run_settings(evaluation: Evaluation) -> dict[str, Any] | None:
-    """The settings of the run whose weights were evaluated, but for its seed; None where there is no such run."""
+    """The run's settings without its seed; None if the weights' run is not there."""
     weights = Path(evaluation.protocol["weights"])
     run = RunFolder(weights.parent)
     if run.weights != weights or not run.holds_a_run:
@@ -136,19 +135,19 @@ def _run_settings(evaluation: Evaluation) -> dict[str, Any] | None:
 
 
 def _made(name: str, members: tuple[Evaluation, ...]) -> Group:
-    """A group of the user's, if its members can be repetitions of one another."""
+    """Make one of the user's groups, or raise an error if its members do not repeat one another."""
     if not members:
         raise UserError(f"the group {name} has no evaluation: name at least one")
-    for place, member in enumerate(members):
-        if place and member.kind is members[0].kind:
+    for index, member in enumerate(members):
+        if index and member.type is members[0].type:
             _refuse_other_protocol(name, members[0], member)
-        twin = next((other for other in members[:place] if _draw_of(other) == _draw_of(member)), None)
+        twin = next((other for other in members[:index] if _draw_of(other) == _draw_of(member)), None)
         if twin is not None:
             raise UserError(
-                f"{twin.place} and {member.place}, of the group {name}, have the same weights and the same seed: "
+                f"{twin.path} and {member.path}, of the group {name}, have the same weights and the same seed: "
                 "neither repeats the other"
             )
-    configs = {str(member.place): [config] for member in members if (config := _run_settings(member))}
+    configs = {str(member.path): [config] for member in members if (config := _run_settings(member))}
     runs = [f"{name} joins runs of different settings: {sentence(*item)}" for item in differing(configs).items()]
     return Group(name, members, tuple(runs))
 
@@ -157,7 +156,7 @@ def _refuse_other_protocol(name: str, one: Evaluation, other: Evaluation) -> Non
     settings, others = material(one.protocol), material(other.protocol)
     for key in {**settings, **others}:
         if settings.get(key) != others.get(key):
-            values = {str(one.place): [settings.get(key)], str(other.place): [others.get(key)]}
+            values = {str(one.path): [settings.get(key)], str(other.path): [others.get(key)]}
             raise UserError(
                 f"the evaluations of the group {name} do not repeat one another: {sentence(key, values)}; "
                 "compare them as groups of their own"
@@ -165,42 +164,42 @@ def _refuse_other_protocol(name: str, one: Evaluation, other: Evaluation) -> Non
 
 
 def _check(groups: Sequence[Group]) -> None:
-    """Refuse what cannot be compared."""
+    """Refuse evaluations that cannot be compared."""
     members = [member for group in groups for member in group.members]
     if len(members) < 2:
         raise UserError("there are fewer than two evaluations to compare: give the --out folders of at least two")
     first = members[0]
     seen: dict[str, Evaluation] = {}
     for member in members:
-        if member.kind is not first.kind:
+        if member.type is not first.type:
             raise UserError(
-                f"{first.place} is of manyview {first.kind.tag} and {member.place} of manyview {member.kind.tag}: "
-                "compare one kind of evaluation at a time"
+                f"{first.path} is of manyview {first.type.tag} and {member.path} of manyview {member.type.tag}: "
+                "compare one type of evaluation at a time"
             )
         if member.classes != first.classes:
             raise UserError(
-                f"{first.place} and {member.place} have different classes ({_classes(first, member)}): their figures "
+                f"{first.path} and {member.path} have different classes ({_classes(first, member)}): their figures "
                 "cannot be compared"
             )
         twin = seen.setdefault(_identity(member), member)
         if twin.file.resolve() == member.file.resolve() and twin is not member:
-            raise UserError(f"{member.place} is given twice: give each evaluation once")
+            raise UserError(f"{member.path} is given twice: give each evaluation once")
         if twin is not member:
             raise UserError(
-                f"{twin.place} and {member.place} are the same evaluation, of the same weights with the same seed: "
+                f"{twin.path} and {member.path} are the same evaluation, of the same weights with the same seed: "
                 "give one of them"
             )
 
 
 def _identity(evaluation: Evaluation) -> str:
-    """All that tells one evaluation from another."""
+    """Protocol, seed and weights, which identify an evaluation."""
     protocol = evaluation.protocol
     own = {**compared(protocol), "seed": protocol.get("seed"), "weights_sha256": protocol["weights_sha256"]}
     return repr(sorted(own.items()))
 
 
 def _classes(one: Evaluation, other: Evaluation) -> str:
-    """In what two lists of classes differ, in a few words."""
+    """How two lists of classes differ, in a few words."""
     missing, added = (
         [name for name in left.classes if name not in right.classes] for left, right in ((one, other), (other, one))
     )
@@ -214,13 +213,13 @@ def _classes(one: Evaluation, other: Evaluation) -> str:
     return "; ".join(parts)
 
 
-def unique_names(places: Sequence[Sequence[Path]]) -> list[str]:
-    """A name for each group, by the folders of its evaluations: as short as tells them apart.
+def unique_names(paths: Sequence[Sequence[Path]]) -> list[str]:
+    """The shortest distinct names of groups, from the folders of their evaluations.
 
-    That of one evaluation is its folder's; that of several is what their folders' names share at the beginning,
-    without "seed". Where two groups would have the same name, the folders above are named too.
+    One evaluation is named after its folder, several after the common prefix of their folders' names, without "seed".
+    Parent folders are added where two groups would have the same name.
     """
-    parts = [_shared(group) for group in places]
+    parts = [_shared(group) for group in paths]
     lengths = [1] * len(parts)
     while True:
         names = ["/".join(own[-length:]) for own, length in zip(parts, lengths, strict=True)]
@@ -235,13 +234,13 @@ def unique_names(places: Sequence[Sequence[Path]]) -> list[str]:
 
 
 def _shared(group: Sequence[Path]) -> list[str]:
-    """The parts of a path that stands for a group."""
-    paths = [place.resolve() for place in group]
+    """The parts of the path that a group is named after."""
+    paths = [path.resolve() for path in group]
     if len(paths) == 1:
         return list(paths[0].parts[1:]) or ["/"]
     *folders, last = [list(parts) for parts in zip(*(path.parts[1:] for path in paths), strict=False)] or [[""]]
     if len(set(last)) == 1:
-        # Such as seed0/a and seed1/a: what differs stands above, and says nothing about the group.
+        # Such as seed0/a and seed1/a: the differing parent says nothing about the group.
         return [*(level[0] for level in folders if len(set(level)) == 1), last[0]]
     name = _SEED_ENDING.sub("", _common_beginning(last))
     above = [level[0] for level in folders if len(set(level)) == 1]
@@ -250,11 +249,11 @@ def _shared(group: Sequence[Path]) -> list[str]:
 
 def _common_beginning(names: Sequence[str]) -> str:
     first, last = min(names), max(names)
-    return first[: next((place for place, letter in enumerate(first) if last[place] != letter), len(first))]
+    return first[: next((index for index, letter in enumerate(first) if last[index] != letter), len(first))]
 
 
 def _numbered(names: Sequence[str]) -> list[str]:
-    """The same, with a number after those that occur twice even so."""
+    """Names with a number after those that still occur twice."""
     seen: Counter[str] = Counter()
     numbered = []
     for name in names:

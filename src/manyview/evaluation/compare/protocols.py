@@ -1,4 +1,4 @@
-"""In what the protocols of evaluations differ."""
+"""Differences between the protocols of evaluations."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import PurePath
 from typing import Any
 
 SEEDS = frozenset({"seed", "seeds"})
-"""What one repetition of an evaluation and another differ in, besides the weights."""
+"""Keys that differ between repetitions of an evaluation, besides the weights."""
 
 _WEIGHTS = frozenset({"weights", "weights_sha256", "loading"})
 
-# Where and with what an evaluation ran: worth a warning, but no other protocol.
+# Where an evaluation ran, and with which versions: differences give a warning, but the protocol is the same.
 _CIRCUMSTANCES = frozenset({"device", "scikit_learn", "resamples", "intervals", "train.images", "val.images"})
-# What follows from other entries, or says the same in words.
+# Keys that follow from other entries, or repeat them in words.
 _DERIVED = frozenset(
     {"evaluation", "feature_dim", "learning_rate", "train_transform", "val_transform"}
     | {"classifier_is", "scaling_is", "cost_chosen"}
@@ -25,7 +25,7 @@ _SHA = 8  # of a checksum
 
 
 def flatten(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every entry of nested settings with its dotted key; lists as tuples, paths without detours."""
+    """Nested settings as dotted keys and values; lists as tuples, normalized paths."""
     for key, value in content.items():
         if isinstance(value, Mapping):
             yield from flatten(value, f"{prefix}{key}.")
@@ -37,14 +37,14 @@ def flatten(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 
 
 def compared(protocol: Mapping[str, Any]) -> dict[str, Any]:
-    """What groups of evaluations should share: all but weights, seed, classes, and what follows from other entries."""
+    """The entries that groups of evaluations should share: all but weights, seed, classes and derived ones."""
     left_out = _WEIGHTS | _DERIVED | {"seed", "classes"}
     kept = {key: value for key, value in protocol.items() if key not in left_out}
     return {key: value for key, value in flatten(kept) if key not in left_out}
 
 
 def material(protocol: Mapping[str, Any], *, circumstances: bool = False) -> dict[str, Any]:
-    """What repetitions of an evaluation share: the same but seeds and, unless asked for, where and with what it ran."""
+    """The entries that repetitions share: ``compared`` without seeds and, unless asked for, device and versions."""
     left_out = SEEDS if circumstances else SEEDS | _CIRCUMSTANCES
     return {
         key: value
@@ -54,20 +54,20 @@ def material(protocol: Mapping[str, Any], *, circumstances: bool = False) -> dic
 
 
 def differing(protocols: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, dict[str, list[Any]]]:
-    """The keys whose value is not the same everywhere.
+    """The keys whose values differ.
 
     Args:
-        protocols: those of the members of each group, by its name.
+        protocols: of the members of each group, by its name.
 
     Returns:
-        for each key, the values that occur in each group; None where an evaluation has no such entry.
+        for each key, the values in each group; None where an evaluation has no such entry.
     """
     flat = {name: [compared(protocol) for protocol in members] for name, members in protocols.items()}
     keys = dict.fromkeys(key for members in flat.values() for member in members for key in member)
     found = {}
     for key in keys:
         values = {name: list(dict.fromkeys(member.get(key) for member in members)) for name, members in flat.items()}
-        # The members of a group may well have draws of their own.
+        # Seeds may differ within a group.
         distinct = (
             [frozenset(own) for own in values.values()] if key in SEEDS else list(chain.from_iterable(values.values()))
         )
@@ -77,7 +77,7 @@ def differing(protocols: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str,
 
 
 def sentence(key: str, values: Mapping[str, Sequence[Any]]) -> str:
-    """A difference in one line; groups with the same values stand together."""
+    """A difference in one line; groups with the same values are listed together."""
     by_value: dict[str, list[str]] = {}
     for name, own in values.items():
         by_value.setdefault(" or ".join(short(key, value) for value in own), []).append(name)
@@ -85,7 +85,7 @@ def sentence(key: str, values: Mapping[str, Sequence[Any]]) -> str:
 
 
 def short(key: str, value: Any) -> str:
-    """A setting's value in few characters."""
+    """A setting's value, abbreviated."""
     if value is None:
         return "unset"
     if key.endswith("sha256"):

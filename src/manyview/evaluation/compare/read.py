@@ -1,7 +1,6 @@
-"""Finding evaluations on the disk and reading them.
+"""Find and read the evaluations to compare.
 
-Another evaluation that can be compared is an entry of ``KINDS``: its tag, the shape of its results, and how those
-become points.
+``TYPES`` lists the comparable evaluations: tag, shape of the results, and their conversion to points.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 
 from manyview.errors import UserError
-from manyview.evaluation.metrics.precision_recall import OVERALL, PER_CLASS
+from manyview.evaluation.metrics.decisions import OVERALL, PER_CLASS
 from manyview.evaluation.session import RESULT_FILE
 from manyview.runs import RunFolder
 
@@ -35,7 +34,7 @@ Report: type[BaseModel] = create_model("Report", __config__=_STRICT, **_REPORT_F
 
 
 class Drawn(BaseModel):
-    """Figures of classifiers fitted on a part of the labels, by draw."""
+    """Metrics of classifiers fitted on a part of the labels, for each draw."""
 
     model_config = _STRICT
     fraction: float
@@ -45,12 +44,12 @@ class Drawn(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What one backbone gave with one amount of labels.
+    """Metrics of one backbone with one amount of labels.
 
     Attributes:
-        fraction: of the training images; None where an evaluation has but one amount.
-        images: how many those are; None likewise.
-        runs: the figures of each draw of the images; one where nothing is drawn.
+        fraction: of the training images; None if all are always used.
+        images: their number; None if all are always used.
+        runs: metrics of each draw of the images; one if nothing is drawn.
     """
 
     fraction: float | None
@@ -70,15 +69,15 @@ def _curve(entries: list[Drawn]) -> tuple[Point, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
-    """An evaluation that can be compared.
+class EvaluationType:
+    """A type of evaluation that can be compared.
 
     Attributes:
-        tag: what "evaluation" says in its files, and the verb of the command that makes it.
+        tag: value of "evaluation" in its files, and the command's verb.
         title: of its tables.
-        headline: keys of the protocol that stand above its tables.
-        parse: checks "results" of its files; raises pydantic's ``ValidationError``.
-        points: those of one backbone, from what ``parse`` gives for it.
+        headline: keys of the protocol shown above its tables.
+        parse: validates "results" of its files; raises pydantic's ``ValidationError``.
+        points: converts the parsed results of one backbone.
     """
 
     tag: str
@@ -88,10 +87,10 @@ class Kind:
     points: Callable[[Any], tuple[Point, ...]] = _single
 
 
-KINDS = (
-    Kind("linear", "Multi-label linear evaluation", ("pool", "size", "cached", "epochs", "threshold")),
-    Kind("knn", "Multi-label kNN", ("pool", "size", "neighbours", "temperature", "threshold")),
-    Kind(
+TYPES = (
+    EvaluationType("linear", "Multi-label linear evaluation", ("pool", "size", "cached", "epochs", "threshold")),
+    EvaluationType("knn", "Multi-label kNN", ("pool", "size", "neighbours", "temperature", "threshold")),
+    EvaluationType(
         "probe",
         "One-vs-rest linear classification on a part of the labels",
         ("pool", "size", "classifier", "scaling", "costs"),
@@ -102,13 +101,13 @@ KINDS = (
 
 _OLDER_TAGS = {
     "multi-label linear classification on a frozen backbone": "linear",
-    "multi-label classification by the nearest neighbors of a frozen backbone's features": "knn",
-    "one-vs-rest linear classification on a frozen backbone's features of some training images": "probe",
+    "multi-label classification by the nearest neighbours of a frozen backbone's features": "knn",
+    "one-vs-rest linear classification on a frozen backbone's features of some training photographs": "probe",
 }
-"""Of files without a tag, which earlier versions wrote: what "evaluation" says in their protocols."""
+"""Tags by "evaluation" in the protocol, for files without a tag that earlier versions wrote."""
 
 _VERBS = "linear, knn or probe"
-_NAMED = 3  # evaluations that a message names at most
+_NAMED = 3  # most evaluations that a message names
 
 
 class _Split(BaseModel):
@@ -128,28 +127,28 @@ class _Protocol(BaseModel):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """One evaluation, as its file has it.
+    """One evaluation, read from its file.
 
     Attributes:
         file: its metrics.json.
-        kind: what it is.
+        type: of the evaluation.
         protocol: all that its figures depend on.
-        points: what each backbone ("pretrained", perhaps "random_init") gave.
+        points: metrics of each backbone ("pretrained", perhaps "random_init").
     """
 
     file: Path
-    kind: Kind
+    type: EvaluationType
     protocol: Mapping[str, Any]
     points: Mapping[str, tuple[Point, ...]]
 
     @property
-    def place(self) -> Path:
-        """The folder that the evaluation was written to, or the file where it bears a name of its own."""
+    def path(self) -> Path:
+        """The evaluation's folder, or its file without ending if that is not called metrics.json."""
         return self.file.parent if self.file.name == RESULT_FILE else self.file.with_suffix("")
 
     @property
     def val(self) -> dict[str, Any]:
-        """Validation images: "count", and by class "positives" and "ignored" (labels that do not count)."""
+        """Validation images: "count", and by class "positives" and "ignored" (labels left out)."""
         val = self.protocol["val"]
         # Older files have no count of the ignored labels.
         ignored = val.get("ignored") or [0] * len(self.classes)
@@ -162,7 +161,7 @@ class Evaluation:
 
 
 def find(given: Path) -> list[Path]:
-    """The files of the evaluations that a path stands for.
+    """The files of the evaluations under a path.
 
     Args:
         given: a metrics.json, a folder that holds one, or a folder of such folders.
@@ -194,27 +193,27 @@ def read(file: Path) -> Evaluation:
     """Read one evaluation's file.
 
     Raises:
-        UserError: if it cannot be read, is damaged, or is of no kind that can be compared.
+        UserError: if it cannot be read, is damaged, or is of another type.
     """
     content = _load(file)
     protocol = content.get("protocol") if isinstance(content, dict) else None
     if not isinstance(protocol, dict):
         raise UserError(f"{file} is not the result of an evaluation: give that of manyview {_VERBS}")
     tag = content.get("evaluation", _OLDER_TAGS.get(str(protocol.get("evaluation"))))
-    kind = next((kind for kind in KINDS if kind.tag == tag), None)
-    if kind is None:
+    found = next((each for each in TYPES if each.tag == tag), None)
+    if found is None:
         what = next((f" ({protocol[key]})" for key in ("evaluation", "kind") if key in protocol), "")
-        raise UserError(f"{file} is of another kind{what}: compare takes results of manyview {_VERBS}")
+        raise UserError(f"{file} is of another type{what}: compare takes results of manyview {_VERBS}")
     try:
         _Protocol.model_validate(protocol)
-        results = kind.parse(content.get("results"))
+        results = found.parse(content.get("results"))
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"])) or "results"
         raise UserError(f"{file} is damaged: {where}: {problem['msg']}; evaluate the weights again") from error
     if "pretrained" not in results:
         raise UserError(f"{file} is damaged: it has no results for the pretrained backbone; evaluate the weights again")
-    evaluation = Evaluation(file, kind, protocol, {name: kind.points(entry) for name, entry in results.items()})
+    evaluation = Evaluation(file, found, protocol, {name: found.points(entry) for name, entry in results.items()})
     _check_points(evaluation)
     return evaluation
 
@@ -229,7 +228,7 @@ def _load(file: Path) -> Any:
 
 
 def _check_points(evaluation: Evaluation) -> None:
-    """Refuse a file whose figures are not those of its classes."""
+    """Refuse a file whose figures do not fit its number of classes."""
     classes = len(evaluation.classes)
     for key in ("positives", "ignored"):
         if len(evaluation.val[key]) != classes:
@@ -246,7 +245,7 @@ def _check_points(evaluation: Evaluation) -> None:
 
 
 def _names(files: Iterator[Path]) -> str:
-    """The folders of some files, the first few by name."""
+    """The folders of some files; the first few are named."""
     shown = [str(file.parent) for file in itertools.islice(files, _NAMED)]
     rest = sum(1 for _ in files)
     return ", ".join(shown) + (f" and {rest} more" if rest else "")

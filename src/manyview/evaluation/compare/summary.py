@@ -1,4 +1,4 @@
-"""The figures of each group: mean and deviation over its evaluations, and the differences to the baseline's."""
+"""Mean and standard deviation of each group's metrics, and differences to the baseline."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from manyview.errors import UserError
 from manyview.evaluation.compare.group import Group
 from manyview.evaluation.compare.read import Evaluation, Point
-from manyview.evaluation.metrics.bootstrap import summarise
+from manyview.evaluation.metrics.bootstrap import summarize
 
 PRETRAINED, RANDOM_INIT = "pretrained", "random_init"
 
@@ -19,18 +19,18 @@ _Curve = tuple[Point, ...]
 
 
 def summary_rows(groups: Sequence[Group], baseline: str) -> list[dict[str, Any]]:
-    """A row for each group and amount of labels, and for untrained backbones.
+    """Rows of metrics, one for each group and amount of labels, and for untrained backbones.
 
-    Figures that the same weights gave with another seed are often the same to the last digit, as no seed bears on them
-    (kNN); such ones count once, as do those of the same untrained backbone in several evaluations.
+    Figures of the same weights with other seeds are often equal to the last digit, as with kNN no seed matters; they
+    count once, and so do those of one untrained backbone in several evaluations.
 
     Returns:
-        rows with "group" (its name; for untrained backbones of the groups that share them, None for all), "network"
-        ("pretrained" or "random_init"), "fraction" and "images" (None but for kinds of evaluation that vary the number
-        of labels), "over" (what "std" is the deviation over: "evaluations"; "draws" of the labeled images, where
-        a group is one evaluation; None for a single figure), "summary" (what ``summarise`` gives), "intervals" (over
-        images, of a single figure that has them, else None) and "difference" (of means to the baseline's, by metric;
-        None for the baseline itself, and where it has no such fraction).
+        rows with "group" (name; for untrained backbones the names of the groups that share them, None for all),
+        "network" ("pretrained" or "random_init"), "fraction" and "images" (None unless the evaluation varies the number
+        of labels), "over" (what "std" is taken over: "evaluations"; "draws" of the labeled images, if a group is one
+        evaluation; None for a single figure), "summary" (what ``summarize`` returns), "intervals" (over images, of a
+        single figure that has them, else None) and "difference" (of means to the baseline's, by metric; None for the
+        baseline itself, and if it lacks the fraction).
     """
     rows = [row for group in groups for row in _rows(group.name, PRETRAINED, _pretrained(group))]
     for name, curves in _untrained(groups).items():
@@ -46,7 +46,7 @@ def summary_rows(groups: Sequence[Group], baseline: str) -> list[dict[str, Any]]
 
 
 def common_fraction(rows: Iterable[Mapping[str, Any]]) -> float | None:
-    """The largest share of the labels that every group has figures for; None where there is but one amount.
+    """The largest share of the labels that all groups have; None if labels do not vary.
 
     Raises:
         UserError: if no share is common to all.
@@ -64,7 +64,7 @@ def common_fraction(rows: Iterable[Mapping[str, Any]]) -> float | None:
 
 
 def _pretrained(group: Group) -> list[_Curve]:
-    """What the members of a group gave, equal figures of the same weights once."""
+    """Metrics of the members of a group; equal figures of the same weights once."""
     distinct: list[Evaluation] = []
     for member in group.members:
         if not any(
@@ -81,7 +81,7 @@ def _weights(evaluation: Evaluation) -> str:
 
 
 def _untrained(groups: Sequence[Group]) -> dict[str | None, list[_Curve]]:
-    """What untrained backbones gave, by the groups they stand beside; None where all groups share the same ones."""
+    """Metrics of untrained backbones by the groups that share them; key None if all groups do."""
     shared: list[tuple[list[str], list[_Curve]]] = []
     for group in groups:
         curves: list[_Curve] = []
@@ -100,13 +100,13 @@ def _untrained(groups: Sequence[Group]) -> dict[str | None, list[_Curve]]:
 
 
 def _same(curves: Sequence[_Curve], others: Sequence[_Curve]) -> bool:
-    """Whether two sets of curves hold the same figures, in whatever order."""
+    """Whether two sets of curves hold the same figures, in any order."""
     figures = [[_figures(curve) for curve in side] for side in (curves, others)]
     return len(figures[0]) == len(figures[1]) and all(own in figures[1] for own in figures[0])
 
 
 def _figures(curve: _Curve) -> list[Any]:
-    """Everything measured but the intervals, which depend on the bootstrap's seed."""
+    """All metrics but the intervals, which depend on the bootstrap's seed."""
     return [
         (point.fraction, [{key: run[key] for key in run if key != "intervals"} for run in point.runs])
         for point in curve
@@ -114,24 +114,24 @@ def _figures(curve: _Curve) -> list[Any]:
 
 
 def _rows(name: str | None, network: str, curves: Sequence[_Curve]) -> list[dict[str, Any]]:
-    """A row for each amount of labels; all curves have the same ones."""
+    """A row for each amount of labels, which are the same in all curves."""
     rows = []
     for points in zip(*curves, strict=True):
         runs = [_mean(point) for point in points] if len(points) > 1 else points[0].runs
         over = "evaluations" if len(points) > 1 else "draws" if len(runs) > 1 else None
         row = {"group": name, "network": network, "fraction": points[0].fraction, "images": points[0].images}
         intervals = runs[0].get("intervals") if over is None else None
-        rows.append({**row, "over": over, "summary": summarise(runs), "intervals": intervals})
+        rows.append({**row, "over": over, "summary": summarize(runs), "intervals": intervals})
     return rows
 
 
 def _mean(point: Point) -> Mapping[str, Any]:
-    """The figures of one evaluation: means over its draws, if it has several."""
-    return {metric: entry["mean"] for metric, entry in summarise(point.runs).items()}
+    """Metrics of one evaluation, averaged over its draws."""
+    return {metric: entry["mean"] for metric, entry in summarize(point.runs).items()}
 
 
 def _difference(summary: Mapping[str, Any], to: Mapping[str, Any]) -> dict[str, Any]:
-    """Means minus means, of the metrics that both have."""
+    """Differences of the means of the metrics that both have."""
     return {
         metric: (np.asarray(entry["mean"]) - np.asarray(to[metric]["mean"])).tolist()
         for metric, entry in summary.items()
@@ -141,13 +141,13 @@ def _difference(summary: Mapping[str, Any], to: Mapping[str, Any]) -> dict[str, 
 
 @dataclass(frozen=True, slots=True)
 class ClassDifferences:
-    """Average precision of one class.
+    """Average precision of one class and its differences.
 
     Attributes:
         name: of the class.
         positives: validation images that show it.
-        baseline: the baseline's mean average precision; None where undefined.
-        others: of the other groups, in their order, the difference to it; None where undefined.
+        baseline: mean average precision of the baseline; None if undefined.
+        others: difference of each other group to it; None if undefined.
     """
 
     name: str
@@ -157,18 +157,18 @@ class ClassDifferences:
 
     @property
     def mean(self) -> float:
-        """Mean difference over the other groups; nan where none is defined."""
+        """Mean difference over the other groups; nan if none is defined."""
         defined = [value for value in self.others if value is not None]
         return float(np.mean(defined)) if defined else float("nan")
 
 
 def other_groups(result: dict[str, Any]) -> list[str]:
-    """Names of the groups of trained backbones but the baseline."""
+    """Names of the groups other than the baseline."""
     return [name for name in result["groups"] if name != result["protocol"]["baseline"]]
 
 
 def class_differences(result: dict[str, Any], count: int | None = None) -> list[ClassDifferences]:
-    """Those of ``count`` classes, of the largest mean difference either way; None for all.
+    """The ``count`` classes of the largest absolute mean difference; None for all.
 
     Returns:
         from the largest gain to the largest loss; classes without any difference at the end.
@@ -182,8 +182,8 @@ def class_differences(result: dict[str, Any], count: int | None = None) -> list[
     baseline = at[protocol["baseline"]]["summary"]["AP"]["mean"]
     others = [at[name]["difference"]["AP"] for name in other_groups(result)]
     entries = [
-        ClassDifferences(name, positives, baseline[place], tuple(column[place] for column in others))
-        for place, (name, positives) in enumerate(zip(protocol["classes"], protocol["val"]["positives"], strict=True))
+        ClassDifferences(name, positives, baseline[index], tuple(column[index] for column in others))
+        for index, (name, positives) in enumerate(zip(protocol["classes"], protocol["val"]["positives"], strict=True))
     ]
     largest = sorted(entries, key=lambda entry: -np.nan_to_num(abs(entry.mean), nan=-1.0))
     kept = largest[:count]

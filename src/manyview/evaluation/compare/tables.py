@@ -1,4 +1,4 @@
-"""A comparison as tables: for a terminal, as Markdown and as CSV."""
+"""Tables of a comparison: for a terminal, as Markdown and as CSV."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SHORT = 9  # characters of a name that stays in one line
 
 
 class Cell(NamedTuple):
-    """Words in a table, with a deviation where there is one; the best of a column in bold."""
+    """A table's cell, with a standard deviation if there is one; the best of a column in bold."""
 
     text: str
     deviation: str = ""
@@ -30,13 +30,13 @@ class Cell(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class TextTable:
-    """A table of words.
+class ComparisonTable:
+    """A table of a comparison, independent of the output format.
 
     Attributes:
-        title: what it shows.
+        title: of the table.
         header: names of the columns.
-        words: how many columns hold words, from the left; the others hold numbers.
+        words: number of columns of words, from the left; the others hold numbers.
         sections: rows in groups.
         above: lines between title and table.
         below: lines after it.
@@ -51,15 +51,14 @@ class TextTable:
 
 
 def format_comparison(result: dict[str, Any], classes: int | None = 20) -> Group:
-    """What ``compare`` returns (or metrics.json holds), in percent.
+    """Format a result of ``compare`` for ``rich.console.Console.print``, in percent.
 
     Args:
-        result: with "protocol", "groups", "warnings" and "results".
-        classes: how many are shown, those of the largest mean difference; None for all.
+        result: of ``compare``, or read from metrics.json.
+        classes: number of classes shown, those of the largest mean difference; None for all.
 
     Returns:
-        For ``rich.console.Console.print``: warnings, the figures of each group, their differences to the baseline's,
-        and those of the classes.
+        warnings, the figures of each group, their differences to the baseline, and those of the classes.
     """
     lines: list[Text | Table] = [Text(f"Warning: {warning}", style="yellow") for warning in result["warnings"]]
     for table in _tables(result, classes, numbered=len(result["groups"]) > _NAMED):
@@ -69,7 +68,7 @@ def format_comparison(result: dict[str, Any], classes: int | None = 20) -> Group
 
 
 def as_markdown(result: dict[str, Any]) -> str:
-    """The same, with all classes and the evaluations that stand behind each group."""
+    """A result of ``compare`` as Markdown, with all classes and the evaluations of each group."""
     parts = ["# Comparison"]
     if result["warnings"]:
         parts.append("\n".join(f"- **Warning:** {_escaped(warning)}" for warning in result["warnings"]))
@@ -80,10 +79,10 @@ def as_markdown(result: dict[str, Any]) -> str:
 
 
 def as_csv(result: dict[str, Any]) -> str:
-    """What ``compare`` returns, a line for each group, metric and class.
+    """A result of ``compare`` as CSV, a line for each group, metric and class.
 
-    Figures are fractions of 1 in all digits. Empty are "class" for figures over all classes, "fraction" and "images"
-    where labels do not vary, and what is undefined: "std" of a single figure, "difference" of the baseline.
+    Figures are fractions of 1 in full precision. "class" is empty for figures over all classes, "fraction" and "images"
+    where labels do not vary, "std" for a single figure, and "difference" for the baseline.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -108,18 +107,18 @@ def _lines(result: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
 
 
 def label(row: Mapping[str, Any]) -> str:
-    """What a row of the results is called."""
+    """The label of a row of the results."""
     if row["network"] == RANDOM_INIT:
         return "untrained" if row["group"] is None else f"untrained ({row['group']})"
     return str(row["group"])
 
 
 def percent(fraction: float | None, sign: str = "") -> str:
-    """A fraction of 1 in percent, a dash where it is undefined; ``sign`` "+" for differences."""
+    """A fraction of 1 in percent, a dash if undefined; ``sign`` is "+" for differences."""
     return "-" if fraction is None else f"{round(100 * fraction, 1) + 0.0:{sign}.1f}"  # + 0.0: never -0.0
 
 
-def _tables(result: dict[str, Any], classes: int | None, *, numbered: bool) -> list[TextTable]:
+def _tables(result: dict[str, Any], classes: int | None, *, numbered: bool) -> list[ComparisonTable]:
     tables = [_overall(result)]
     if any(row["difference"] is not None for row in result["results"]):
         tables.append(_differences(result))
@@ -128,8 +127,8 @@ def _tables(result: dict[str, Any], classes: int | None, *, numbered: bool) -> l
     return tables
 
 
-def _overall(result: dict[str, Any]) -> TextTable:
-    """Mean and deviation of each metric."""
+def _overall(result: dict[str, Any]) -> ComparisonTable:
+    """Mean and standard deviation of each metric."""
     rows = result["results"]
     best = _best(rows)
 
@@ -144,11 +143,11 @@ def _overall(result: dict[str, Any]) -> TextTable:
     header = (*_head_columns(rows), *METRICS, "n")
     title = f"{result['protocol']['title']} (%)"
     words, sections = len(_head_columns(rows)), _sections(rows, cells)
-    return TextTable(title, header, words, sections, (_settings(result),), tuple(_notes(result)))
+    return ComparisonTable(title, header, words, sections, (_settings(result),), tuple(_notes(result)))
 
 
 def _best(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[float | None, str], float]:
-    """The highest mean of each metric with each amount of labels, where there is more than one."""
+    """The highest mean of each metric and amount of labels, if there are several."""
     means: dict[tuple[float | None, str], list[float]] = {}
     for row in rows:
         for metric in METRICS:
@@ -157,7 +156,7 @@ def _best(rows: Iterable[Mapping[str, Any]]) -> dict[tuple[float | None, str], f
     return {key: max(values) for key, values in means.items() if len(values) > 1}
 
 
-def _differences(result: dict[str, Any]) -> TextTable:
+def _differences(result: dict[str, Any]) -> ComparisonTable:
     """The differences of the means to the baseline's."""
     rows = [row for row in result["results"] if row["difference"] is not None]
 
@@ -166,10 +165,10 @@ def _differences(result: dict[str, Any]) -> TextTable:
 
     header = (*_head_columns(rows), *METRICS)
     title = f"Difference to {result['protocol']['baseline']} (points)"
-    return TextTable(title, header, len(_head_columns(rows)), _sections(rows, cells))
+    return ComparisonTable(title, header, len(_head_columns(rows)), _sections(rows, cells))
 
 
-def _classes(result: dict[str, Any], count: int | None, numbered: bool) -> TextTable:
+def _classes(result: dict[str, Any], count: int | None, numbered: bool) -> ComparisonTable:
     """Average precision of each class; with numbers above the columns where names would not fit."""
     protocol, others = result["protocol"], other_groups(result)
     entries = class_differences(result, count)
@@ -189,22 +188,22 @@ def _classes(result: dict[str, Any], count: int | None, numbered: bool) -> TextT
         for entry in entries
     )
     if not numbered:
-        return TextTable(title, ("class", "val", protocol["baseline"], *others), 1, (rows,))
+        return ComparisonTable(title, ("class", "val", protocol["baseline"], *others), 1, (rows,))
     numbers = tuple(map(str, range(1, len(others) + 1)))
     names = tuple(f"{number}: {name}" for number, name in zip(numbers, others, strict=True))
-    return TextTable(title, ("class", "val", "base", *numbers), 1, (rows,), names)
+    return ComparisonTable(title, ("class", "val", "base", *numbers), 1, (rows,), names)
 
 
-def _evaluations(result: dict[str, Any]) -> TextTable:
+def _evaluations(result: dict[str, Any]) -> ComparisonTable:
     sections = tuple(
         tuple((Cell(name), *(Cell(str(member[key])) for key in ("file", "weights", "seed"))) for member in members)
         for name, members in result["groups"].items()
     )
-    return TextTable("Evaluations", ("group", "file", "weights", "seed"), 4, sections)
+    return ComparisonTable("Evaluations", ("group", "file", "weights", "seed"), 4, sections)
 
 
 def _head_columns(rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    return ("group",) if rows[0]["fraction"] is None else ("group", "labelled")
+    return ("group",) if rows[0]["fraction"] is None else ("group", "labeled")
 
 
 def _head(row: Mapping[str, Any]) -> tuple[Cell, ...]:
@@ -214,7 +213,7 @@ def _head(row: Mapping[str, Any]) -> tuple[Cell, ...]:
 
 
 def _sections(rows: Sequence[Mapping[str, Any]], cells: Any) -> tuple[tuple[tuple[Cell, ...], ...], ...]:
-    """Rows of one group stand together; rows without fractions in one section."""
+    """A section for each group; a single one for rows without fractions."""
     if rows[0]["fraction"] is None:
         return (tuple(cells(row) for row in rows),)
     sections: dict[str, list[tuple[Cell, ...]]] = {}
@@ -224,13 +223,13 @@ def _sections(rows: Sequence[Mapping[str, Any]], cells: Any) -> tuple[tuple[tupl
 
 
 def _settings(result: dict[str, Any]) -> str:
-    """The main ones, if all evaluations share them."""
+    """The main settings, if all evaluations share them."""
     protocol = result["protocol"]
     return ", ".join(f"{key} {short(key, protocol['shared'][key])}" for key in protocol["headline"])
 
 
 def _notes(result: dict[str, Any]) -> list[str]:
-    """What stands behind the figures."""
+    """Notes on the figures."""
     rows = result["results"]
     notes = []
     if any(row["over"] == "evaluations" for row in rows):
@@ -265,18 +264,18 @@ def _overlap(one: Sequence[float], other: Sequence[float]) -> bool:
     return one[0] <= other[1] and other[0] <= one[1]
 
 
-def _rich(table: TextTable) -> Table:
+def _rich(table: ComparisonTable) -> Table:
     drawn = Table(pad_edge=False)
-    for place, name in enumerate(table.header):
-        number = place >= table.words
+    for index, name in enumerate(table.header):
+        number = index >= table.words
         # Names of groups may take several lines; figures stay whole.
-        whole = place > 0 and len(name) <= _SHORT
+        whole = index > 0 and len(name) <= _SHORT
         drawn.add_column(Text(name), justify="right" if number else "left", overflow="fold", no_wrap=whole)
     for section in table.sections:
-        for place, row in enumerate(section):
-            # What several rows are about is said once.
-            said = table.words > 1 and place > 0 and row[0] == section[place - 1][0]
-            drawn.add_row("" if said else _rich_cell(row[0]), *(_rich_cell(cell) for cell in row[1:]))
+        for index, row in enumerate(section):
+            # A group with several rows is named once.
+            named = table.words > 1 and index > 0 and row[0] == section[index - 1][0]
+            drawn.add_row("" if named else _rich_cell(row[0]), *(_rich_cell(cell) for cell in row[1:]))
         drawn.add_section()
     return drawn
 
@@ -288,7 +287,7 @@ def _rich_cell(cell: Cell) -> Text:
     return text
 
 
-def _markdown(table: TextTable) -> str:
+def _markdown(table: ComparisonTable) -> str:
     rules = ["---"] * table.words + ["---:"] * (len(table.header) - table.words)
     rows = [[_markdown_cell(cell) for cell in row] for section in table.sections for row in section]
     return "\n".join("| " + " | ".join(row) + " |" for row in [[_escaped(name) for name in table.header], rules, *rows])
@@ -301,7 +300,7 @@ def _markdown_cell(cell: Cell) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Words that Markdown takes for nothing but words."""
+    """Text with Markdown's special characters escaped."""
     for special in "\\|*_`<[":
         text = text.replace(special, f"\\{special}")
     return " ".join(text.split())

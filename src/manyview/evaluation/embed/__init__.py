@@ -1,4 +1,4 @@
-"""Features of any number of images as a file, written and read a part at a time."""
+"""Files of features of any number of images, written and read in chunks."""
 
 from manyview.evaluation.embed.read import StoredFeatures, read_features
 from manyview.evaluation.embed.write import embed, format_written

@@ -1,4 +1,4 @@
-"""What a file of features holds: a row an image, and the record of how they were made."""
+"""Content of a file of features: one row per image, and the record of their extraction."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from jaxtyping import Float, Int
 
 KIND = "features of a frozen backbone"
 CHUNK_BYTES = 2**24
-"""About so many bytes of rows are held at a time, in writing and in reading."""
+"""Approximate bytes of rows held at a time, in writing and in reading."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """Some images, in the order of the file.
+    """A chunk of images, in the order of the file.
 
     Attributes:
         images: relative names, as text (see ``as_text``).
         sizes: width and height of each in pixels, upright.
         features: pooled features, float32 or float16.
-        patches: the feature maps before pooling, places first, if they were asked for.
+        patches: the feature maps before pooling, channels last, if requested.
     """
 
     images: list[str]
@@ -38,9 +38,9 @@ class Rows:
 
 
 class Writer(ABC):
-    """Takes rows as they are made and writes them to a stream, in memory that does not grow with their number.
+    """Writes rows to a stream as they come, in constant memory.
 
-    It is to be closed, whether the file was finished or not, before the stream is.
+    It must be closed before the stream, whether or not the file was finished.
     """
 
     @abstractmethod
@@ -49,18 +49,18 @@ class Writer(ABC):
 
     @abstractmethod
     def finish(self, record: Mapping[str, Any]) -> None:
-        """Write what remains, and the record; after at least one call of ``write``."""
+        """Write the remaining rows and the record; after at least one call of ``write``."""
 
     @abstractmethod
     def close(self) -> None:
-        """Let go of what is held."""
+        """Release all resources."""
 
 
 class FeaturesFile(ABC):
-    """A file of features, of which a part is read at a time.
+    """A file of features, read in chunks.
 
     Attributes:
-        record: how the features were made, as ``embed`` returns it.
+        record: of the extraction, as ``embed`` returns it.
         count: images.
     """
 
@@ -69,11 +69,7 @@ class FeaturesFile(ABC):
 
     @abstractmethod
     def rows(self, *, patches: bool = False) -> Iterator[Rows]:
-        """All rows in order, some at a time.
-
-        Args:
-            patches: read the feature maps too; None where the file has none.
-        """
+        """All rows in order, in chunks; with the feature maps, if requested and in the file."""
 
     @abstractmethod
     def images(self) -> Iterator[str]:
@@ -81,5 +77,5 @@ class FeaturesFile(ABC):
 
 
 def as_text(name: str) -> str:
-    r"""A file's name as text that every format can hold; bytes of it that are no UTF-8 become ``\udcXX``."""
+    r"""A file's name as text that every format can hold; bytes that are no UTF-8 become ``\udcXX``."""
     return name.encode("utf-8", "backslashreplace").decode()

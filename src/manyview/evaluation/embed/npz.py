@@ -26,16 +26,16 @@ _COPIED_AT_ONCE = 2**20
 
 
 class NpzRows(Writer):
-    """Writes ``images``, ``sizes``, ``features``, where rows have them ``patches``, and ``record``, which is JSON.
+    """Writes ``images``, ``sizes``, ``features``, ``patches`` if rows have them, and ``record``, which is JSON.
 
-    How many images can be read is known only at the end, but an array's shape stands at its beginning. So the
-    arrays' bytes are gathered in nameless files on the same disk, which the system removes whatever happens, and are
-    copied into the archive in the end.
+    An array begins with its shape, but the number of readable images is known only at the end. So the arrays are
+    collected in unnamed temporary files on the same disk, which the system always removes, and then copied into the
+    archive.
 
     Args:
-        stream: where to; it stays open.
-        folder: where the nameless files lie.
-        longest_name: letters of the longest name that may come.
+        stream: destination, which stays open.
+        folder: of the temporary files.
+        longest_name: characters of the longest name.
     """
 
     def __init__(self, stream: IO[bytes], folder: Path, longest_name: int) -> None:
@@ -58,23 +58,23 @@ class NpzRows(Writer):
                 self._parts[name].add(values)
 
     def finish(self, record: Mapping[str, Any]) -> None:
-        """Put the archive together."""
+        """Assemble the archive."""
         with zipfile.ZipFile(self._stream, "w") as archive:
             for name, part in self._parts.items():
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                     part.copy_to(member)
-                part.close()  # which frees its room on the disk
+                part.close()  # frees its space on the disk
             with archive.open(f"{RECORD}.npy", "w") as member:
                 npy.write_array(member, np.array(json.dumps(record, allow_nan=False)), allow_pickle=False)
 
     def close(self) -> None:
-        """Remove the nameless files."""
+        """Remove the temporary files."""
         for part in self._parts.values():
             part.close()
 
 
 class _Part:
-    """An array that grows along its first axis, on the disk."""
+    """An array on the disk that grows along its first axis."""
 
     def __init__(self, folder: Path, like: np.ndarray) -> None:
         self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - it outlives this call
@@ -100,12 +100,12 @@ class NpzFeatures(FeaturesFile):
     """An NPZ file that ``NpzRows`` wrote.
 
     Raises:
-        UserError: it is damaged, or another program's.
+        UserError: it is damaged, or written by another program.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with self._told(), zipfile.ZipFile(path) as archive:
+        with self._readable(), zipfile.ZipFile(path) as archive:
             if f"{RECORD}.npy" not in archive.namelist():
                 raise UserError(f"{path} is an NPZ file, but not one that manyview embed wrote")
             with archive.open(f"{RECORD}.npy") as member:
@@ -114,7 +114,7 @@ class NpzFeatures(FeaturesFile):
                 (self.count, *_), _ = _header(member)
 
     def rows(self, *, patches: bool = False) -> Iterator[Rows]:
-        """All rows in order, some at a time."""
+        """All rows in order, in chunks."""
         patches = patches and self.record["protocol"]["patches"] is not None
         names = ["images", "sizes", "features"] + (["patches"] if patches else [])
         for images, sizes, features, *maps in self._chunks(names):
@@ -126,8 +126,8 @@ class NpzFeatures(FeaturesFile):
             yield from images.tolist()
 
     def _chunks(self, names: list[str]) -> Iterator[tuple[np.ndarray, ...]]:
-        """The same rows of several arrays, some at a time."""
-        with self._told(), zipfile.ZipFile(self.path) as archive, contextlib.ExitStack() as members:
+        """The same rows of several arrays, in chunks."""
+        with self._readable(), zipfile.ZipFile(self.path) as archive, contextlib.ExitStack() as members:
             streams = [members.enter_context(archive.open(f"{name}.npy")) for name in names]
             headers = [_header(stream) for stream in streams]
             widths = [int(np.prod(shape[1:])) * dtype.itemsize for shape, dtype in headers]
@@ -140,8 +140,8 @@ class NpzFeatures(FeaturesFile):
                 )
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        """Say in words that the file cannot be read."""
+    def _readable(self) -> Iterator[None]:
+        """Turn errors of reading into a ``UserError``."""
         try:
             yield
         except UserError:
@@ -151,7 +151,7 @@ class NpzFeatures(FeaturesFile):
 
 
 def _header(member: Member) -> tuple[tuple[int, ...], np.dtype]:
-    """Shape and dtype of an array, whose bytes follow in the stream."""
+    """Shape and dtype of the array whose bytes follow in the stream."""
     version = npy.read_magic(member)
     if version != (1, 0):
         raise ValueError(f"an array of format {version}")

@@ -1,4 +1,4 @@
-"""Features as Parquet: one row an image, row groups written as they are made."""
+"""Features as Parquet: one row per image, written in row groups."""
 
 from __future__ import annotations
 
@@ -15,15 +15,11 @@ from manyview.errors import UserError
 from manyview.evaluation.embed.files import CHUNK_BYTES, FeaturesFile, Rows, Writer
 
 KEY = "manyview"
-"""The key of the file's metadata under which the record lies, as JSON."""
+"""The key of the record in the file's metadata, as JSON."""
 
 
 def require_pyarrow() -> None:
-    """Make sure that Parquet can be written and read.
-
-    Raises:
-        UserError: pyarrow is not installed.
-    """
+    """Raise a ``UserError`` if pyarrow is not installed."""
     try:
         import pyarrow.parquet  # noqa: F401
     except ImportError:
@@ -33,36 +29,36 @@ def require_pyarrow() -> None:
 
 
 class ParquetRows(Writer):
-    """Writes ``image``, ``width``, ``height``, ``features`` and, where rows have them, ``patches``.
+    """Writes ``image``, ``width``, ``height``, ``features`` and, if rows have them, ``patches``.
 
-    Both kinds of features are lists of fixed size; patches are flat, places first (row, column, dimension).
+    Features and patches are lists of fixed size; patches are flattened (row, column, dimension).
 
     Args:
-        stream: where to; it stays open.
-        group_bytes: least size of a row group but the last, uncompressed.
+        stream: destination, which stays open.
+        group_bytes: minimum uncompressed size of all row groups but the last.
     """
 
     def __init__(self, stream: IO[bytes], group_bytes: int = CHUNK_BYTES) -> None:
         require_pyarrow()
         self._stream, self._group_bytes = stream, group_bytes
-        self._waiting: list[Rows] = []
+        self._buffered: list[Rows] = []
         self._writer: Any = None
 
     def write(self, rows: Rows) -> None:
-        """Add rows; a row group is written when enough of them wait."""
-        self._waiting.append(rows)
-        if sum(waiting.nbytes for waiting in self._waiting) >= self._group_bytes:
+        """Add rows; writes a row group when enough are buffered."""
+        self._buffered.append(rows)
+        if sum(each.nbytes for each in self._buffered) >= self._group_bytes:
             self._write_group()
 
     def finish(self, record: Mapping[str, Any]) -> None:
         """Write the last row group, and the file's footer with the record."""
-        if self._waiting:
+        if self._buffered:
             self._write_group()
         self._writer.add_key_value_metadata({KEY: json.dumps(record, allow_nan=False)})
         self._writer.close()
 
     def close(self) -> None:
-        """Let go of pyarrow's writer while the stream is open: else it would write its footer at any later time."""
+        """Close pyarrow's writer while the stream is open: else it might write its footer later."""
         if self._writer is not None and self._writer.is_open:
             with contextlib.suppress(OSError):
                 self._writer.close()
@@ -71,7 +67,7 @@ class ParquetRows(Writer):
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        parts, self._waiting = self._waiting, []
+        parts, self._buffered = self._buffered, []
         sizes = np.concatenate([rows.sizes for rows in parts]).astype(np.int32)
         columns = {
             "image": pa.array([name for rows in parts for name in rows.images], pa.string()),
@@ -84,7 +80,7 @@ class ParquetRows(Writer):
             columns["patches"] = _lists(np.concatenate(patches).reshape(len(sizes), -1))
         table = pa.table(columns)
         if self._writer is None:
-            # Dictionaries of floating-point numbers that hardly ever repeat would cost memory and save nothing.
+            # Dictionaries of floating-point numbers, which rarely repeat, would cost memory and save nothing.
             self._writer = pq.ParquetWriter(self._stream, table.schema, compression="zstd", use_dictionary=False)
         self._writer.write_table(table, row_group_size=len(sizes))
 
@@ -93,13 +89,13 @@ class ParquetFeatures(FeaturesFile):
     """A Parquet file that ``ParquetRows`` wrote.
 
     Raises:
-        UserError: it is damaged, or another program's.
+        UserError: it is damaged, or written by another program.
     """
 
     def __init__(self, path: Path) -> None:
         require_pyarrow()
         self.path = path
-        with self._told(), self._opened() as file:
+        with self._readable(), self._opened() as file:
             about = file.metadata.metadata or {}
             if KEY.encode() not in about:
                 raise UserError(f"{path} is a Parquet file, but not one that manyview embed wrote")
@@ -107,7 +103,7 @@ class ParquetFeatures(FeaturesFile):
             self.count = file.metadata.num_rows
 
     def rows(self, *, patches: bool = False) -> Iterator[Rows]:
-        """All rows in order, some at a time."""
+        """All rows in order, in chunks."""
         shape = self.record["protocol"]["patches"] if patches else None
         wanted = ["image", "width", "height", "features"] + (["patches"] if shape else [])
         for batch in self._batches(wanted):
@@ -127,7 +123,7 @@ class ParquetFeatures(FeaturesFile):
     def _batches(self, columns: list[str]) -> Iterator[Any]:
         protocol = self.record["protocol"]
         numbers = protocol["feature_dim"] + (np.prod(_shape(protocol["patches"])) if "patches" in columns else 0)
-        with self._told(), self._opened() as file:
+        with self._readable(), self._opened() as file:
             yield from file.iter_batches(max(1, CHUNK_BYTES // int(4 * numbers)), columns=columns)
 
     def _opened(self) -> Any:
@@ -136,8 +132,8 @@ class ParquetFeatures(FeaturesFile):
         return pq.ParquetFile(self.path)
 
     @contextlib.contextmanager
-    def _told(self) -> Iterator[None]:
-        """Say in words that the file cannot be read."""
+    def _readable(self) -> Iterator[None]:
+        """Turn errors of reading into a ``UserError``."""
         import pyarrow as pa
 
         try:
@@ -154,7 +150,7 @@ def _lists(numbers: Float[np.ndarray, "images numbers"]) -> Any:
 
 
 def _numbers(column: Any) -> Float[np.ndarray, "images numbers"]:
-    """The same back."""
+    """A column of lists as an array."""
     return column.flatten().to_numpy(zero_copy_only=False).reshape(len(column), -1)
 
 

@@ -1,4 +1,4 @@
-"""Files of features that were written before, as arrays."""
+"""Reading files of features."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ FORMATS = {".parquet": ParquetFeatures, ".npz": NpzFeatures}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StoredFeatures:
-    r"""What a file of features holds.
+    r"""Content of a file of features.
 
     Attributes:
         images: names relative to the folder of images; bytes that are no UTF-8 are written ``\udcXX``.
         sizes: width and height of each image in pixels.
         features: pooled features, float32 or float16.
-        patches: feature maps, places first; None if the file has none, or they were not asked for.
-        record: how they were made: "protocol", "results", "provenance".
+        patches: feature maps, channels last; None if the file has none, or they were not requested.
+        record: of the extraction: "protocol", "results", "provenance".
     """
 
     images: tuple[str, ...]
@@ -38,25 +38,25 @@ class StoredFeatures:
 
 
 def open_features(path: Path) -> FeaturesFile:
-    """A file of features, to be read a part at a time.
+    """Open a file of features, which is read in chunks.
 
     Raises:
-        UserError: it is missing, damaged, of another kind, or needs a library that is not installed.
+        UserError: it is missing, damaged, of another format, or needs a library that is not installed.
     """
-    kind = FORMATS.get(path.suffix.lower())
-    if kind is None:
+    format_ = FORMATS.get(path.suffix.lower())
+    if format_ is None:
         raise UserError(f"{path} must end in .parquet or .npz, as the files that manyview embed writes")
     if not path.is_file():
         raise UserError(f"there is no file {path}")
-    return kind(path)
+    return format_(path)
 
 
 def read_features(path: str | os.PathLike[str], *, patches: bool = False) -> StoredFeatures:
-    """Features that ``embed`` wrote, in main memory.
+    """Read features that ``embed`` wrote into main memory.
 
     Args:
         path: a Parquet or an NPZ file of ``embed``.
-        patches: read the feature maps too, if the file has them.
+        patches: also read the feature maps, if the file has them.
 
     Raises:
         UserError: the file is missing, damaged or not one of ``embed``, or pyarrow is not installed.
@@ -68,7 +68,7 @@ def read_features(path: str | os.PathLike[str], *, patches: bool = False) -> Sto
         for name in ("sizes", "features", "patches"):
             values = getattr(rows, name)
             if values is not None:
-                # Filled piece by piece, so that memory never holds everything twice.
+                # Filled in chunks, so that memory never holds everything twice.
                 whole = arrays.setdefault(name, np.empty((file.count, *values.shape[1:]), values.dtype))
                 whole[len(images) : len(images) + len(values)] = values
         images += rows.images

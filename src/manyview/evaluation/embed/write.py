@@ -1,4 +1,4 @@
-"""Features of a folder of images, pooled and by place, to a file."""
+"""Writing the pooled features and feature maps of a folder of images to a file."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ from manyview.runtime import resolve_device, resolve_precision
 
 DTYPES = ("float32", "float16")
 RECORD_SUFFIX, SKIPPED_SUFFIX = ".json", ".skipped.csv"
-"""Endings of the files beside a file of features, in place of its own."""
+"""Endings of the files beside a file of features, which replace its own."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileSettings:
-    """What is written of each image; checked when made.
+    """What is written for each image; checked when made.
 
     Raises:
         UserError: if a value is out of range.
@@ -63,15 +63,15 @@ class FileSettings:
 def embed(weights: StrPath, *, progress: Progress = no_progress, **options: Unpack[EmbedOptions]) -> dict[str, Any]:
     """Write the features of a folder's images to one file, which ``read_features`` reads.
 
-    Each image is warped to S x S and normalized as the backbone's own images were. Batches are written as they
-    are made: memory does not grow with the number of images. The file appears when it is whole; beside it lie
-    its record (``.json``) and, where images could not be read, their names with the reasons (``.skipped.csv``).
+    Each image is warped to S x S and normalized as the backbone's own images were. Batches are written as they come:
+    memory does not grow with the number of images. The file appears when it is complete, with its record (``.json``)
+    and, if images could not be read, their names with the reasons (``.skipped.csv``) beside it.
 
-    In Parquet a row is an image: "image" (name relative to the folder), "width", "height" (pixels), "features"
-    (D numbers) and, if asked for, "patches" (h x w x D numbers, row by row of the feature map). NPZ holds the arrays
-    "images" (N), "sizes" (N, 2), "features" (N, D) and "patches" (N, h, w, D). The record lies within either too: in
-    Parquet's metadata under "manyview", in NPZ as the array "record", both JSON. NPZ needs the room on the disk twice
-    while it is put together.
+    In Parquet a row is an image: "image" (name relative to the folder), "width", "height" (pixels), "features" (D
+    numbers) and, if requested, "patches" (h x w x D numbers, row by row of the feature map). NPZ holds the arrays
+    "images" (N), "sizes" (N, 2), "features" (N, D) and "patches" (N, h, w, D). Both also contain the record: in
+    Parquet's metadata under "manyview", in NPZ as the array "record", both JSON. NPZ needs twice its space on the disk
+    while it is assembled.
 
     Args:
         weights: run folder or checkpoint file.
@@ -80,12 +80,12 @@ def embed(weights: StrPath, *, progress: Progress = no_progress, **options: Unpa
 
     Returns:
         Plain data, as in the file: "protocol" (all that the features depend on; "patches" is None or says "rows",
-        "columns" and "dim"), "results" ("photographs" and "skipped", how many), "provenance".
+        "columns" and "dim"), "results" (numbers "photographs" and "skipped"), "provenance".
 
     Raises:
-        UserError: if a setting is out of range, the weights or the images cannot be used, too many images
-            cannot be read, a feature is not finite or too large for float16, ``out`` exists or cannot be written, or
-            pyarrow is missing for Parquet.
+        UserError: if a setting is out of range, the weights or the images cannot be used, too many images cannot be
+            read, a feature is not finite or too large for float16, ``out`` exists or cannot be written, or pyarrow is
+            missing for Parquet.
         KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM, after the current batch; nothing is written then.
     """
     start, origin = time.perf_counter(), provenance()
@@ -109,7 +109,7 @@ def embed(weights: StrPath, *, progress: Progress = no_progress, **options: Unpa
 
     def write(temporary: Path) -> None:
         with (
-            _gone_on_failure(temporary),
+            _removed_on_failure(temporary),
             temporary.open("wb") as stream,
             contextlib.closing(_writer(out, stream, files)) as writer,
             StopRequest() as stop,
@@ -132,17 +132,12 @@ def embed(weights: StrPath, *, progress: Progress = no_progress, **options: Unpa
 
 
 def format_written(record: dict[str, Any], out: Path) -> str:
-    """What ``embed`` returned, in two lines for a terminal.
-
-    Args:
-        record: of the file.
-        out: the file.
-    """
+    """Format the record that ``embed`` returned for the file ``out`` in two lines for a terminal."""
     protocol, results = record["protocol"], record["results"]
     shape = protocol["patches"]
     what = f"{protocol['feature_dim']:,} features each ({protocol['pool']} at {protocol['size']} px)"
     if shape:
-        what += f" and {shape['rows']} x {shape['columns']} places of {shape['dim']:,}"
+        what += f" and {shape['rows']} x {shape['columns']} locations of {shape['dim']:,}"
     lines = f"{results['photographs']:,} images: {what}, {protocol['dtype']}, by {protocol['backbone']}"
     listing = out.with_suffix(SKIPPED_SUFFIX)
     skipped = f"; {results['skipped']:,} could not be read, listed in {listing}" if results["skipped"] else ""
@@ -159,7 +154,7 @@ def _write_rows(
     progress: Progress,
     stop: StopRequest,
 ) -> dict[str, int] | None:
-    """Write all rows; gives the shape of an image's patches, if those are written."""
+    """Write all rows; return the shape of an image's patches, if those are written."""
     frozen = FrozenBackbone(network, resolve_device(settings.device), resolve_precision(settings.precision))
     images = ImageDataset(files, settings.size, fixed_views, bands(network))
     shape: dict[str, int] | None = None
@@ -169,12 +164,12 @@ def _write_rows(
         frozen, images, range(len(files)), batch_size=settings.batch_size, workers=settings.workers
     ):
         skipped.add((item.index, item.reason) for item in maps.unreadable)
-        if maps.places:
+        if maps.read:
             rows = _rows(maps, files, settings.pool, written)
             writer.write(rows)
             if rows.patches is not None:
                 shape = dict(zip(("rows", "columns", "dim"), rows.patches.shape[1:], strict=True))
-        done += len(maps.places) + len(maps.unreadable)
+        done += len(maps.read) + len(maps.unreadable)
         progress(done, len(files), phase)
         if stop.signal is not None:
             stop.act()
@@ -182,17 +177,17 @@ def _write_rows(
 
 
 def _rows(maps: Maps, files: ImageFiles, pool: str, written: FileSettings) -> Rows:
-    places = maps.maps[:, 0]
+    whole = maps.maps[:, 0]
     return Rows(
-        [as_text(files[index]) for index, _, _ in maps.places],
-        np.array([size for _, *size in maps.places]),
-        _numbers(pool_maps(places, pool), written.dtype),
-        _numbers(places.permute(0, 2, 3, 1), written.dtype) if written.patches else None,
+        [as_text(files[index]) for index, _, _ in maps.read],
+        np.array([size for _, *size in maps.read]),
+        _numbers(pool_maps(whole, pool), written.dtype),
+        _numbers(whole.permute(0, 2, 3, 1), written.dtype) if written.patches else None,
     )
 
 
 def _numbers(values: Tensor, dtype: str) -> Float[np.ndarray, "*shape"]:
-    """Values of the type that is written, or an error where they are too large for it."""
+    """Values in the file's type, or an error if they are too large for it."""
     with np.errstate(over="ignore"):
         numbers = values.cpu().numpy().astype(dtype)
     if not np.isfinite(numbers).all():
@@ -209,8 +204,8 @@ def _writer(out: Path, stream: IO[bytes], files: ImageFiles) -> Writer:
 
 
 @contextlib.contextmanager
-def _gone_on_failure(temporary: Path) -> Iterator[None]:
-    """Leave nothing half-written behind, whatever ends the work, Ctrl-C too."""
+def _removed_on_failure(temporary: Path) -> Iterator[None]:
+    """Remove the temporary file on any failure, including Ctrl-C."""
     try:
         yield
     except BaseException:

@@ -1,1 +1,1 @@
-"""Features of images from a frozen backbone."""
+"""Feature extraction with a frozen backbone."""

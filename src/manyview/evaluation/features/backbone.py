@@ -1,4 +1,4 @@
-"""A backbone that is not trained: pixels in, feature maps out."""
+"""Inference with a frozen backbone: pixels to feature maps."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from manyview.views import normalize_channels_last
 Pixels = UInt8[Tensor, "batch channels size size"] | UInt16[Tensor, "batch channels size size"]
 Maps = Float32[Tensor, "batch dim height width"]
 
-# Maps of more leave a core's cache, and fewer do not keep it busy: of 1 to 64 images of 224 x 224 in a part, 16 were
-# the fastest with a ResNet-18.
+# Feature maps of more pixels exceed a core's cache, and fewer do not keep it busy: of 1 to 64 images of 224 x 224 in a
+# part, 16 were the fastest with a ResNet-18.
 _PART_PIXELS = 16 * 224**2
 
 
-def normalisation(backbone: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation that a backbone's images were normalized with; ImageNet's where it does not say."""
+def normalization(backbone: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of a backbone's inputs; ImageNet's if it has none."""
     return getattr(backbone, "mean", IMAGENET_MEAN), getattr(backbone, "std", IMAGENET_STD)
 
 
 def bands(backbone: nn.Module) -> Literal["rgb"] | int:
-    """What a backbone's images hold: "rgb", which a module that does not say takes, or a number of bands."""
+    """Bands of a backbone's inputs: "rgb" (the default for modules), or their number."""
     return "rgb" if getattr(backbone, "rgb", True) else int(backbone.in_channels)  # type: ignore[arg-type]
 
 
 class FrozenBackbone:
-    """A backbone in eval mode on its device: pixels in, float32 feature maps out, no gradient.
+    """A backbone in eval mode on its device, from pixels to float32 feature maps without gradient.
 
-    On a CPU each core computes parts of the batch by itself. Cores that share every layer's work wait for each other
-    after it, and all of them wait when one is taken away for loading images.
+    On a CPU each core processes its own parts of the batch: cores that share each layer's work wait for each other
+    after it, and all of them wait when one is busy loading images.
 
     Args:
         backbone: normalized images (B, C, S, S) to feature maps (B, D, h, w); moved to the device, set to eval mode.
@@ -49,10 +49,10 @@ class FrozenBackbone:
     def __init__(self, backbone: nn.Module, device: torch.device, precision: str = "float32") -> None:
         self.backbone = backbone.to(device).eval()
         self.device, self.precision = device, precision
-        self._mean, self._std = normalisation(backbone)
+        self._mean, self._std = normalization(backbone)
         self._pool = None
-        if device.type == "cpu" and isinstance(backbone, Backbone) and _takes_images_one_by_one(backbone):
-            # Weights lie as the images do; each convolution would otherwise turn them round every time.
+        if device.type == "cpu" and isinstance(backbone, Backbone) and _is_independent_of_batch(backbone):
+            # In the memory format of the images; otherwise each convolution would convert its weights every time.
             self.backbone = folded(backbone).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             self._cores = torch.get_num_threads()
             self._pool = single_threads(self._cores) if self._cores > 1 else None
@@ -84,11 +84,11 @@ class FrozenBackbone:
         return features.float()
 
 
-def _takes_images_one_by_one(backbone: Backbone) -> bool:
-    """Whether images can be shown to it in any parts, several at a time.
+def _is_independent_of_batch(backbone: Backbone) -> bool:
+    """Whether a batch can be processed in parts, in several threads.
 
-    A module of somebody's own may keep things between its layers, which threads would mix up, and a norm without
-    running statistics takes those of the batch.
+    A user's own module may keep state between its layers, which threads would mix up, and a norm without running
+    statistics uses those of the batch.
     """
     by_batch = any(isinstance(module, _BatchNorm) and module.running_mean is None for module in backbone.modules())
     return not backbone.name.startswith("own:") and not by_batch

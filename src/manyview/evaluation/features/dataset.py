@@ -1,4 +1,4 @@
-"""Images as batches of S x S pixels, decoded in loader processes, for networks that are not trained on them."""
+"""Batches of S x S pixels of images, decoded in loader processes, for evaluation."""
 
 from __future__ import annotations
 
@@ -20,44 +20,44 @@ from manyview.images.loader import load_in_workers
 from manyview.views import Box, ViewParameters, block_boxes, render_views, sample_view
 
 ViewsOf = Callable[[int, int, int, int], Sequence[ViewParameters]]
-"""From an image's width, its height, the epoch and its index to the views of it; as many of each image."""
+"""From an image's width, height, epoch and index to its views, equally many for each image."""
 
 Boxes = Callable[[int, int], Sequence[Box]]
-"""From an image's width and height to parts of it."""
+"""From an image's width and height to boxes in it."""
 
 Views = UInt8[np.ndarray, "views channels size size"] | UInt16[np.ndarray, "views channels size size"]
-Place = tuple[int, int, int]
-"""Index of an image, its width and its height."""
+ImageEntry = tuple[int, int, int]
+"""Index, width and height of an image."""
 
 MIN_SIZE = 8
 
 CROPS = ("warp", "center")
-"""What becomes of an image that is not cropped at random: warped to the square, or the center of it cut out."""
+"""Deterministic crops: the image warped to the square, or its center."""
 _CENTER = 0.875
 
 
-class Batch(NamedTuple):
-    """Some images.
+class ImageBatch(NamedTuple):
+    """A batch of images.
 
     Attributes:
-        pixels: (images, views, channels, S, S), 8 or 16 bits, of those that can be read; None if none can.
-        places: of each of those.
+        pixels: (images, views, channels, S, S), 8 or 16 bits, of the readable images; None if there are none.
+        read: index, width and height of each of these.
         unreadable: the others.
     """
 
     pixels: Tensor | None
-    places: list[Place]
+    read: list[ImageEntry]
     unreadable: list[Unreadable]
 
 
-class ImageDataset(Dataset[tuple[Views, Place] | Unreadable]):
-    """Views of images of S x S pixels each; item (epoch, index) is all views of one image.
+class ImageDataset(Dataset[tuple[Views, ImageEntry] | Unreadable]):
+    """Views of images at S x S pixels; item (epoch, index) is all views of one image.
 
     Args:
         files: the images.
         size: S, in pixels.
-        views: which views, such as ``fixed_views``; what it draws depends on its arguments alone.
-        bands: "rgb", or the number of bands that each image has.
+        views: the views to render, such as ``fixed_views``; random ones depend only on the arguments.
+        bands: "rgb", or the number of bands of each image.
         rgb_bands: which of several bands are red, green and blue, if any.
         max_pixels: larger images count as unreadable.
     """
@@ -72,13 +72,13 @@ class ImageDataset(Dataset[tuple[Views, Place] | Unreadable]):
         max_pixels: int = 200_000_000,
     ) -> None:
         self.files, self.size, self.views, self.bands, self.max_pixels = files, size, views, bands, max_pixels
-        self.colours = (0, 1, 2) if bands == "rgb" else rgb_bands
+        self.rgb_bands = (0, 1, 2) if bands == "rgb" else rgb_bands
 
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, place: tuple[int, int]) -> tuple[Views, Place] | Unreadable:
-        epoch, index = place
+    def __getitem__(self, item: tuple[int, int]) -> tuple[Views, ImageEntry] | Unreadable:
+        epoch, index = item
         path = self.files.path(index)
         try:
             image = open_image(path, self.bands, max_pixels=self.max_pixels).decode()
@@ -86,19 +86,19 @@ class ImageDataset(Dataset[tuple[Views, Place] | Unreadable]):
             return Unreadable(index, path, error.reason)
         height, width = image.shape[:2]
         views = self.views(width, height, epoch, index)
-        return render_views(image, views, self.size, rgb=self.colours), (index, width, height)
+        return render_views(image, views, self.size, rgb=self.rgb_bands), (index, width, height)
 
 
 def load(
     images: ImageDataset, batches: Iterable[Sequence[tuple[int, int]]], *, workers: int | None, pin: bool = False
-) -> Iterator[Batch]:
-    """Batches of images, in order, whatever the number of workers.
+) -> Iterator[ImageBatch]:
+    """Load batches of images, in the same order for any number of workers.
 
     Args:
-        images: what to load.
+        images: to load.
         batches: epoch and index of each image of each batch.
         workers: loader processes, 0 for none; unset: by cores.
-        pin: whether the pixels lie in page-locked memory, from which an accelerator copies faster.
+        pin: whether to use page-locked memory, from which an accelerator copies faster.
     """
     return load_in_workers(images, workers=workers, pin=pin, batch_sampler=batches, collate_fn=_collate)
 
@@ -106,7 +106,7 @@ def load(
 def load_readable(
     images: ImageDataset, batches: Iterable[Sequence[tuple[int, int]]], *, workers: int | None, pin: bool = False
 ) -> Iterator[Pixels]:
-    """The same for images of one view each, all of which must be readable: their pixels.
+    """Load the pixels of images of one view each, all of which must be readable.
 
     Raises:
         UserError: at the first image that cannot be read, with its path and the reason.
@@ -122,22 +122,22 @@ def load_readable(
 
 
 def in_batches(indices: Sequence[int], batch_size: int) -> Iterator[list[tuple[int, int]]]:
-    """Epoch 0 of these images, for ``load``, in batches of which the last may be smaller."""
+    """Batches of these images in epoch 0, for ``load``; the last may be smaller."""
     for start in range(0, len(indices), batch_size):
         yield [(0, index) for index in indices[start : start + batch_size]]
 
 
-def _collate(items: list[tuple[Views, Place] | Unreadable]) -> Batch:
+def _collate(items: list[tuple[Views, ImageEntry] | Unreadable]) -> ImageBatch:
     read = [item for item in items if not isinstance(item, Unreadable)]
     unreadable = [item for item in items if isinstance(item, Unreadable)]
     pixels = torch.from_numpy(np.stack(same_depth([views for views, _ in read]))) if read else None
-    return Batch(pixels, [place for _, place in read], unreadable)
+    return ImageBatch(pixels, [entry for _, entry in read], unreadable)
 
 
 def fixed_views(
     width: int, height: int, epoch: int, index: int, *, crop: str = "warp", flip: bool = False
 ) -> Sequence[ViewParameters]:
-    """The image as ``fixed_view`` shows it."""
+    """The single view of ``fixed_view``."""
     return [fixed_view(width, height, crop, flip)]
 
 
@@ -151,7 +151,7 @@ def random_views(
 def whole_and_pair(
     width: int, height: int, epoch: int, index: int, *, config: ViewsConfig, seed: int
 ) -> Sequence[ViewParameters]:
-    """The whole image, then the two views of one positive pair; of several pairs, the images take turns with them."""
+    """The whole image, then two views of a positive pair; images cycle through the pairs of the layout."""
     pairs = compared_views(config)
     pair = (
         sample_view(config, width, height, seed=seed, epoch=epoch, image=index, view=view)
@@ -161,12 +161,12 @@ def whole_and_pair(
 
 
 def compared_views(config: ViewsConfig) -> list[tuple[int, ...]]:
-    """Views that show one block, or the whole image, two by two: those of the first group."""
+    """Pairs of views of one block, or of the whole image, in the first group."""
     return [pair for pair in in_pairs(config.layout[:1]) if len(pair) == 2] or [(0, 1)]
 
 
 def box_views(width: int, height: int, epoch: int, index: int, *, boxes: Boxes) -> Sequence[ViewParameters]:
-    """Parts of the image, each warped to the square."""
+    """Boxes of the image, each warped to the square."""
     return [_plain_view(box, box) for box in boxes(width, height)]
 
 
@@ -178,13 +178,13 @@ def random_crops(size: int) -> WholeViewsConfig:
 
 
 def fixed_view(width: int, height: int, crop: str = "warp", flip: bool = False) -> ViewParameters:
-    """A view that nothing random decides, with unchanged colors.
+    """A deterministic view with unchanged colors.
 
     Args:
         width: of the image, in pixels.
         height: of the image, in pixels.
-        crop: "warp" for the whole image, or "center" for the square at its center whose side is 7/8 of the shorter
-            side (224 of 256 pixels).
+        crop: "warp" for the whole image, or "center" for the square at its center whose side is 7/8 of the shorter side
+            (224 of 256 pixels).
         flip: whether it is mirrored.
     """
     box = (0, 0, width, height)
@@ -200,7 +200,7 @@ def _plain_view(block: Box, crop: Box, flip: bool = False) -> ViewParameters:
 
 
 def whole(width: int, height: int) -> Sequence[Box]:
-    """The image as one part."""
+    """The whole image as one box."""
     return ((0, 0, width, height),)
 
 

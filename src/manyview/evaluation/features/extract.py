@@ -1,4 +1,4 @@
-"""Features of a frozen backbone: pooled, of images and of several views of each, and before pooling."""
+"""Extraction of feature maps and pooled features of images and of views."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from manyview.evaluation.features.dataset import (
     CROPS,
     MIN_SIZE,
     ImageDataset,
-    Place,
+    ImageEntry,
     fixed_views,
     in_batches,
     load,
@@ -30,7 +30,7 @@ from manyview.runtime import resolve_device, resolve_precision
 
 Pooled = dict[str, Float32[Tensor, "images dim"]]
 
-# What is measured in views goes through the backbones so many images at a time: untrained norms go by the batch.
+# Batch size of features in views, on which untrained norms depend.
 BATCH_SIZE = 32
 _NOT_FINITE = (
     "the backbone gives features that are not finite: its weights are damaged, or come from a run that diverged"
@@ -39,15 +39,15 @@ _NOT_FINITE = (
 
 @dataclass(frozen=True, slots=True)
 class FeatureSettings:
-    """How features are made of images; checked when made.
+    """Settings of feature extraction; checked when made.
 
     Attributes:
         pool: of the feature maps.
         size: side of the inputs in pixels.
         workers: loader processes; None: by cores.
-        device: of the backbone, as a user names it.
-        precision: of the backbone, as a user names it.
-        crop: what becomes of each image, one of ``CROPS``.
+        device: of the backbone, as given by a user.
+        precision: of the backbone, as given by a user.
+        crop: of each image, one of ``CROPS``.
         batch_size: inputs at a time.
 
     Raises:
@@ -89,16 +89,16 @@ def extract(
     progress: Progress = no_progress,
     phase: str = "features",
 ) -> Pooled:
-    """Global average and global maximum of a backbone's feature maps, without augmentation.
+    """Extract the global average and maximum of a backbone's feature maps, without augmentation.
 
-    Every image is brought to S x S (bilinear with antialiasing) and normalized as the backbone's own images were,
-    or with ImageNet's mean and standard deviation where it does not say. Both poolings are kept, so that every other
-    can be formed from one extraction. The backbone is left on the device and in eval mode. Of several processes, each
-    takes its share of the images, and all get the features of all.
+    Every image is resized to S x S (bilinear with antialiasing) and normalized as the backbone's own images were, or
+    with ImageNet's mean and standard deviation if it has none. All other poolings follow from these two. The backbone
+    stays on the device and in eval mode. Of several processes, each takes its share of the images, and all get all
+    features.
 
     Args:
-        backbone: normalized images (B, C, S, S) to feature maps (B, D, h, w). If it says ``rgb = False``, images
-            must have ``in_channels`` bands.
+        backbone: normalized images (B, C, S, S) to feature maps (B, D, h, w). If it has ``rgb = False``, images must
+            have ``in_channels`` bands.
         images: folder that the names are relative to.
         names: images, as names relative to the folder; at least one.
         size: S, in pixels, at least 8.
@@ -106,11 +106,11 @@ def extract(
         device: "auto" (CUDA, Metal or CPU, the first there is), "cpu", "cuda", "cuda:1", "mps", ...
         precision: "float32" (which "auto" means) or "bf16" for the backbone's computation; features are float32.
         workers: loader processes; unset: by cores. The features do not depend on it.
-        crop: "warp", the whole image warped to the square, or "center", the square at its center whose side is 7/8
-            of the shorter side.
+        crop: "warp", the whole image warped to the square, or "center", the square at its center whose side is 7/8 of
+            the shorter side.
         flip: whether the images are mirrored.
         progress: called after each batch with the number of images done.
-        phase: what progress is told is being done.
+        phase: the description for progress.
 
     Returns:
         "avg" and "max": (N, D) in main memory, in the order of ``names``.
@@ -131,32 +131,32 @@ def extract(
     progress(done, len(own), phase)
     for pixels in load_readable(dataset, in_batches(own, batch_size), workers=workers, pin=where.type == "cuda"):
         features = frozen(pixels)
-        for kind, parts in pooled.items():
-            parts.append(pooling.pool(features, kind).cpu())
+        for name, parts in pooled.items():
+            parts.append(pooling.pool(features, name).cpu())
         done += len(pixels)
         progress(done, len(own), phase)
-    result = {kind: distributed.gather_shares(torch.cat(parts), len(names)) for kind, parts in pooled.items()}
+    result = {name: distributed.gather_shares(torch.cat(parts), len(names)) for name, parts in pooled.items()}
     require(all(bool(torch.isfinite(values).all()) for values in result.values()), _NOT_FINITE)
     return result
 
 
-def combine(pooled: Pooled, kind: str) -> Float32[Tensor, "images pooled_dim"]:
-    """Features of any pooling, (N, D) or for "cat" (N, 2D), from those that ``extract`` gives."""
-    return pooling.combine(pooled["avg"], pooled["max"], kind)
+def combine(pooled: Pooled, pool: str) -> Float32[Tensor, "images pooled_dim"]:
+    """Features of any pooling, (N, D) or for "cat" (N, 2D), from those of ``extract``."""
+    return pooling.combine(pooled["avg"], pooled["max"], pool)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Maps:
-    """Feature maps of some images.
+    """Feature maps of a batch of images.
 
     Attributes:
         maps: (images, views, D, h, w), on the backbone's device.
-        places: index, width and height of each of the images.
-        unreadable: images of the batch that could not be read.
+        read: index, width and height of each image.
+        unreadable: the other images of the batch.
     """
 
     maps: Float32[Tensor, "images views dim rows columns"]
-    places: list[Place]
+    read: list[ImageEntry]
     unreadable: list[Unreadable]
 
 
@@ -168,37 +168,37 @@ def feature_maps(
     batch_size: int,
     workers: int | None = None,
 ) -> Iterator[Maps]:
-    """A network's feature maps of views of images, in the order of ``indices``; one batch is held at a time.
+    """Feature maps of views of images, in the order of ``indices``, a batch at a time.
 
     Args:
         network: the backbone.
-        images: what is shown to it.
-        indices: which of them.
-        batch_size: images at a time, those included that cannot be read.
+        images: its inputs.
+        indices: of the images.
+        batch_size: images at a time, including unreadable ones.
         workers: loader processes, 0 for none; unset: by cores. The maps do not depend on it.
 
     Yields:
-        One element a batch; without any map where none of its images can be read.
+        One element a batch; without maps if none of its images is readable.
 
     Raises:
         UserError: the network fails on images of this size, or gives features that are not finite.
     """
     pin = network.device.type == "cuda"
-    for pixels, places, unreadable in load(images, in_batches(indices, batch_size), workers=workers, pin=pin):
+    for pixels, read, unreadable in load(images, in_batches(indices, batch_size), workers=workers, pin=pin):
         if pixels is None:
-            yield Maps(torch.empty(0, 0, 0, 0, 0), places, unreadable)
+            yield Maps(torch.empty(0, 0, 0, 0, 0), read, unreadable)
             continue
         maps = network(pixels.flatten(0, 1))
         require(bool(maps.isfinite().all()), _NOT_FINITE)
-        yield Maps(maps.unflatten(0, tuple(pixels.shape[:2])), places, unreadable)
+        yield Maps(maps.unflatten(0, tuple(pixels.shape[:2])), read, unreadable)
 
 
 @dataclass
 class FeaturesInViews:
-    """What networks make of the images that could be read.
+    """Features of views of the readable images.
 
     Attributes:
-        by_network: (images, views, D): global average of the feature maps of each view.
+        by_network: (images, views, D), global averages of the feature maps.
         unreadable: the other images, with the reason.
     """
 
@@ -207,7 +207,7 @@ class FeaturesInViews:
 
     @property
     def readable(self) -> int:
-        """Images measured."""
+        """Number of readable images."""
         return max(map(len, self.by_network.values()), default=0)
 
 
@@ -221,13 +221,13 @@ def features_in_views(
     workers: int | None = None,
     progress: Progress = no_progress,
 ) -> FeaturesInViews:
-    """Pool several networks' feature maps of the same pixels.
+    """Extract the average-pooled features of several networks from the same pixels.
 
     Args:
         networks: backbones by name; moved to the device, set to eval mode.
-        images: what is shown to them.
-        indices: which of the images, in which order.
-        device: where the networks run.
+        images: their inputs.
+        indices: of the images, in order.
+        device: of the networks.
         precision: of the networks: "float32" or "bf16".
         workers: loader processes, 0 for none; unset: by cores. The features do not depend on it.
         progress: called after each batch.
@@ -238,15 +238,15 @@ def features_in_views(
     frozen = {name: FrozenBackbone(network, device, precision) for name, network in networks.items()}
     parts: dict[str, list[Tensor]] = {name: [] for name in networks}
     found: list[Unreadable] = []
-    done, phase = 0, "photographs"
+    done, phase = 0, "images"
     progress(done, len(indices), phase)
     batches = in_batches(indices, BATCH_SIZE)
-    for pixels, places, unreadable in load(images, batches, workers=workers, pin=device.type == "cuda"):
+    for pixels, read, unreadable in load(images, batches, workers=workers, pin=device.type == "cuda"):
         found += unreadable
         if pixels is not None:
             for name, network in frozen.items():
                 pooled = pooling.pool(network(pixels.flatten(0, 1)), "avg").cpu()
                 parts[name].append(pooled.unflatten(0, tuple(pixels.shape[:2])))
-        done += len(places) + len(unreadable)
+        done += len(read) + len(unreadable)
         progress(done, len(indices), phase)
     return FeaturesInViews({name: torch.cat(batches) for name, batches in parts.items() if batches}, found)

@@ -1,1 +1,1 @@
-"""Checks of a backbone without labels: collapse, similarity of views, diagnosis."""
+"""Label-free checks of a backbone: collapse, alignment of views, diagnosis."""

@@ -1,4 +1,4 @@
-"""Label-free measures of a backbone on a sample of images, and a diagnosis in a sentence."""
+"""Label-free measures of a backbone on a sample of images, with a diagnosis."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ from manyview.runs.progress import Progress, no_progress
 from manyview.runtime import resolve_device, resolve_precision
 
 HEALTH_FILE = "health.json"
-_UNTRAINED = f"{UNTRAINED}; batch norms normalize by each batch of {BATCH_SIZE} images"
-# Enough to tell healthy from collapsed, and few enough to take less time than one training step at the usual batch.
+_UNTRAINED = f"{UNTRAINED}; batch norms normalise by each batch of {BATCH_SIZE} photographs"
+# Enough to distinguish healthy from collapsed, and faster than one training step at the usual batch.
 HEALTH_SAMPLE = 256
 
 
@@ -50,11 +50,11 @@ def check_weights(
     progress: Progress = no_progress,
     **options: Unpack[CheckWeightsOptions],
 ) -> dict[str, Any]:
-    """Measure a backbone without labels, an untrained one beside it, and say in a sentence how it is.
+    """Measure a backbone and an untrained one without labels, and diagnose collapse.
 
-    Measured are the features, which are the global average of the backbone's feature map, and where ``weights`` are a
-    run's, also its projections z of them: the deviation of z/|z|, RankMe, alpha-ReQ and uniformity on whole
-    images warped to S x S, and alignment between two augmented views of each. All networks are in eval mode.
+    Measured are the features (global average of the feature map) and, if ``weights`` are a run's, their projections z:
+    the standard deviation of z/|z|, RankMe, alpha-ReQ and uniformity on whole images warped to S x S, and alignment
+    between two augmented views of each. All networks are in eval mode.
 
     Args:
         weights: run folder or checkpoint file.
@@ -87,9 +87,9 @@ def check_weights(
     names = None if options["list"] is None else Path(options["list"])
     dataset = _dataset(network, Path(options["images"]), names, views, seed, config)
     compared = options["random_init"] and not network.name.startswith("own:")
-    beside = {"random_init": _without_statistics(untrained(network, seed))} if compared else {}
+    others = {"random_init": _without_statistics(untrained(network, seed))} if compared else {}
     found = features_in_views(
-        {"pretrained": network, **beside},
+        {"pretrained": network, **others},
         dataset,
         _draw(len(dataset), sample, seed),
         device=where,
@@ -118,15 +118,15 @@ def check_weights(
 
 
 def check_run(run: RunFolder, config: PretrainConfig, *, module: nn.Module | None = None) -> str:
-    """Check the weights of a run that is done, on some of its images; leaves ``health.json`` in its folder.
+    """Check the weights of a finished run on some of its images; writes ``health.json`` to its folder.
 
     Args:
         run: the run's folder.
-        config: what the run was told last; the images, the loader processes and the device are taken from it.
-        module: the backbone, if it is a module of one's own; a copy is measured.
+        config: of the run, with its images, loader processes and device.
+        module: the backbone, if it is a user's own module; a copy is measured.
 
     Returns:
-        The diagnosis as a sentence, or why there is none: a run that is done does not fail for want of it.
+        The diagnosis as a sentence, or why there is none: a finished run does not fail without it.
     """
     data = config.data
     try:
@@ -147,11 +147,7 @@ def check_run(run: RunFolder, config: PretrainConfig, *, module: nn.Module | Non
 
 
 def measure(vectors: Float32[Tensor, "images 3 dim"]) -> Measures:
-    """The measures of one kind of vectors, which are finite.
-
-    Args:
-        vectors: of at least two images, each as a whole and in two views.
-    """
+    """Measures of finite vectors of at least two images, each as a whole and in two views."""
     whole, first, second = vectors.unbind(1)
     rank, alpha = effective_rank(whole), alpha_req(whole)
     return {
@@ -177,16 +173,16 @@ def _load(
 ) -> Backbone:
     if not isinstance(backbone, nn.Module):
         return load_backbone(weights, backbone)
-    # A copy, as measuring sets modes and moves weights to a device, and the module is its owner's.
+    # A copy, as measuring changes mode and device, and the module is the caller's.
     channels = config.data.channels if config else 3
     return load_backbone(weights, into=wrap_backbone(copy.deepcopy(backbone), size, channels))
 
 
 def _without_statistics(network: Backbone) -> Backbone:
-    """Make batch norms normalize by each batch, in eval mode too.
+    """Make batch norms normalize by each batch, also in eval mode.
 
-    Those of an untrained network still hold mean 0 and variance 1, under which its features nearly coincide: a mere
-    pass over the images, without any learning, would multiply their rank.
+    Those of an untrained network have mean 0 and variance 1, with which its features nearly coincide: a pass over the
+    images, without any training, would multiply their rank.
     """
     for norm in network.modules():
         if isinstance(norm, _BatchNorm):
@@ -198,7 +194,7 @@ def _without_statistics(network: Backbone) -> Backbone:
 def _dataset(
     network: Backbone, images: Path, names: Path | None, views: ViewsConfig, seed: int, config: PretrainConfig | None
 ) -> ImageDataset:
-    """Each image as a whole, then in the two views of a positive pair of epoch 0 of a run with that seed."""
+    """Each image as a whole, and the two views of a positive pair in epoch 0 of a run with this seed."""
     data = config.data if config else DataConfig(images=str(images), bands=bands(network))
     files = find_images(images, names, arrays=data.bands != "rgb")
     drawn = partial(whole_and_pair, config=views, seed=seed)
@@ -206,7 +202,7 @@ def _dataset(
 
 
 def _describe_weights(weights: Path, network: Backbone, trained: Trained | None) -> dict[str, Any]:
-    """What is measured, and how."""
+    """Protocol of the weights and measures."""
     projector = "the run's projector on the features"
     z = projector if trained and trained.projector else "none: they need the checkpoint that a run's folder has"
     return {
@@ -219,7 +215,7 @@ def _describe_weights(weights: Path, network: Backbone, trained: Trained | None)
         **describe_pixels(network),
         "alpha_req": "least squares on log eigenvalues {} to {}, weights 1/k".format(*ALPHA_REQ_RANKS),
         "uniformity": "t = 2",
-        "alignment": "alpha = 2, between two views of each image",
+        "alignment": "alpha = 2, between two views of each photograph",
         **describe_versions(),
     }
 
@@ -227,7 +223,7 @@ def _describe_weights(weights: Path, network: Backbone, trained: Trained | None)
 def _describe_images(
     images: ImageDataset, views: ViewsConfig, found: FeaturesInViews, sample: int, names: str | None
 ) -> dict[str, Any]:
-    """What it is measured on."""
+    """Protocol of the images and views."""
     return {
         "images": str(images.files.root),
         "list": names,
@@ -239,14 +235,14 @@ def _describe_images(
     }
 
 
-def _draw(photographs: int, sample: int, seed: int) -> list[int]:
-    """A sample without repetition, in the order of the folder."""
-    drawn: list[int] = np.sort(np.random.default_rng(seed).permutation(photographs)[:sample]).tolist()
+def _draw(images: int, sample: int, seed: int) -> list[int]:
+    """Indices of a sample without repetition, in ascending order."""
+    drawn: list[int] = np.sort(np.random.default_rng(seed).permutation(images)[:sample]).tolist()
     return drawn
 
 
 def _check_features(found: FeaturesInViews) -> None:
-    """Refuse features that no measure could be taken of."""
+    """Refuse features of too few images, and features that are not finite."""
     readable = found.readable
     if readable < 2:
         first = f"; not {found.unreadable[0].path} ({found.unreadable[0].reason})" if found.unreadable else ""
@@ -266,7 +262,7 @@ def _require_finite(vectors: Tensor) -> None:
 
 
 def _judge(found: FeaturesInViews, trained: Trained | None, remedies: Sequence[str] | None) -> dict[str, Any]:
-    """Measures of all networks, and what follows from them."""
+    """Measures of all networks, and the diagnosis."""
     results = {name: {"features": measure(vectors)} for name, vectors in found.by_network.items()}
     if trained and trained.projector:
         with torch.no_grad():

@@ -1,6 +1,6 @@
-"""From label-free measures to one sentence that somebody can act on.
+"""Diagnosis of collapse from label-free measures.
 
-What the thresholds rest on is in ``docs/results.md``, under "Label-free measures".
+The thresholds are derived in ``docs/results.md``, under "Label-free measures".
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from typing import Literal, TypedDict
 Verdict = Literal["healthy", "partly collapsed", "collapsed", "undecided"]
 
 MIN_IMAGES = 128
-"""With fewer, the ranks of a healthy and of a collapsed backbone lie too close together."""
+"""With fewer, the ranks of healthy and collapsed backbones are too close."""
 MIN_STEPS = 50
-"""Before so many, batch norms still keep statistics of their beginning, of which each step renews a tenth."""
+"""With fewer, batch norms still hold their initial statistics, of which each step replaces a tenth."""
 COLLAPSED_RATIO = 0.3
-"""RankMe of the features over an untrained network's, under which they are collapsed."""
+"""RankMe of the features over an untrained network's, below which they are collapsed."""
 HEALTHY_RATIO = 0.45
 """The ratio from which they are healthy."""
 COLLAPSED_SHARE = 0.1
-"""RankMe as a share of the most possible, under which they are collapsed; for want of an untrained network."""
+"""RankMe as a share of the maximum, below which they are collapsed; used without an untrained network."""
 COLLAPSED_STD = 0.45
-"""Deviation of z/|z| of the projections, as a share of 1/sqrt(d), under which they are collapsed."""
+"""Standard deviation of z/|z| of the projections, as a share of 1/sqrt(d), below which they are collapsed."""
 HEALTHY_STD = 0.8
-"""The deviation from which they are healthy; the monitor's default too."""
+"""The standard deviation from which they are healthy; also the monitor's default."""
 
 
 class Measures(TypedDict):
-    """The measures of one kind of vectors; alpha-ReQ is None where there are too few dimensions."""
+    """Measures of features or projections; alpha-ReQ is None if there are too few dimensions."""
 
     dim: int
     std: float
@@ -41,7 +41,7 @@ class Measures(TypedDict):
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """A verdict, and the sentence that gives it with its reasons and what to do."""
+    """A verdict, and a sentence with its reasons and advice."""
 
     verdict: Verdict
     sentence: str
@@ -49,28 +49,28 @@ class Diagnosis:
 
 def diagnose(
     features: Measures,
-    photographs: int,
+    images: int,
     *,
     untrained: Measures | None = None,
     projections: Measures | None = None,
     remedies: Sequence[str] | None = None,
     steps: int | None = None,
 ) -> Diagnosis:
-    """Judge a backbone by the rank of its features, and a run also by the deviation of its projections.
+    """Diagnose a backbone by the rank of its features, and a run also by the standard deviation of its projections.
 
-    An untrained network's features use many directions. Healthy training keeps more than half of them, collapse takes
-    them away. The projections show it before the features do, but only a run has them; the worse verdict counts.
+    An untrained network's features use many directions. Healthy training keeps more than half of them, collapse loses
+    them. Projections show it before features do, but only a run has them; the worse verdict counts.
 
     Args:
         features: measures of the backbone's pooled features.
-        photographs: how many were measured.
-        untrained: the same of an untrained network of that architecture, whose batch norms normalize by each batch.
+        images: number measured.
+        untrained: measures of an untrained network of this architecture, whose batch norms normalize by each batch.
         projections: measures of the projections z.
-        remedies: settings that may help the run that made the weights; None where they are of no run.
-        steps: how many optimizer steps the run has done, if known.
+        remedies: settings that may help the weights' run; None without a run.
+        steps: optimizer steps of the run, if known.
     """
-    if photographs < MIN_IMAGES:
-        few = f"{photographs} images are too few to judge by; measure at least {MIN_IMAGES}"
+    if images < MIN_IMAGES:
+        few = f"{images} images are too few to judge by; measure at least {MIN_IMAGES}"
         return Diagnosis("undecided", f"Undecided: {few}.")
     if steps is not None and steps < MIN_STEPS:
         few = f"after {steps} steps a network has not settled; train it for {MIN_STEPS} or more"
@@ -112,7 +112,8 @@ def _reasons(features: Measures, untrained: Measures | None, projections: Measur
     reasons = [f"RankMe of the features is {features['rankme']:.1f}, {bound}"]
     if projections is not None:
         reasons.append(
-            f"the projections' deviation is {projections['std']:.2f} of 1/sqrt(d) (healthy: from {HEALTHY_STD})"
+            f"the projections' standard deviation is {projections['std']:.2f} of 1/sqrt(d) "
+            f"(healthy: from {HEALTHY_STD})"
         )
     return reasons
 
@@ -121,7 +122,7 @@ def _advice(verdict: Verdict, remedies: Sequence[str] | None) -> str:
     if verdict == "healthy":
         return "what the features are worth for your classes, only labels tell (manyview linear)"
     if verdict == "undecided":
-        return "for more than that, measure an untrained network beside"
+        return "to judge further, also measure an untrained network"
     if remedies is None:
         return "try other weights, or pre-train on your own images (manyview pretrain)"
     return "train anew with " + " or ".join(remedies)

@@ -1,4 +1,4 @@
-"""What a run's folder holds beside its backbone: its configuration, its method's parts, and their weights."""
+"""Configuration, method and trained projector of a run's folder."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from manyview.errors import UserError
 from manyview.heads import Head, Projector, build_head
 from manyview.runs import RunFolder, TrainingCheckpoint
 
-# Where the parts are in a run of before its method told of them.
+# The parts of runs that do not record them.
 _USUAL_PARTS: dict[str, Any] = {"backbone": {"module": "backbone"}, "projector": {"module": "projector"}}
 _FIRST_LAYER = "layers.0.weight"
 
@@ -28,7 +28,7 @@ def run_at(weights: Path) -> RunFolder | None:
 
 
 def run_config(run: RunFolder) -> PretrainConfig:
-    """What the run was told to do.
+    """The configuration of the run.
 
     Raises:
         UserError: its ``config.json`` is damaged, or of a version that knew other settings.
@@ -43,11 +43,11 @@ def run_config(run: RunFolder) -> PretrainConfig:
 
 
 def method_of(run: RunFolder) -> dict[str, Any]:
-    """What the run's method told of itself: ``parts``, ``remedies``; nothing in runs of before it did."""
+    """``parts`` and ``remedies`` that the run's method recorded; empty for older runs."""
     try:
         method = run.read_json("run.json").get("method", {})
     except UserError:
-        return {}  # the weights and their configuration were taken elsewhere without it
+        return {}  # the weights and their configuration were copied without it
     return method if isinstance(method, dict) else {}
 
 
@@ -59,7 +59,7 @@ def remedies_of(run: RunFolder, config: PretrainConfig) -> list[str]:
 
 @dataclass(frozen=True)
 class Trained:
-    """What was trained together with a backbone.
+    """Projector and steps of a trained backbone.
 
     Attributes:
         steps: optimizer steps.
@@ -71,12 +71,7 @@ class Trained:
 
 
 def trained_with(run: RunFolder, backbone: Backbone) -> Trained | None:
-    """What the run's newest checkpoint says of these very weights; None if it is of others, or there is none.
-
-    Args:
-        run: the run's folder.
-        backbone: loaded from it.
-    """
+    """Projector and steps of the run's newest checkpoint; None if it is missing, or its backbone has other weights."""
     try:
         checkpoint, _ = run.checkpoints.load_newest()
     except UserError:
@@ -89,7 +84,7 @@ def trained_with(run: RunFolder, backbone: Backbone) -> Trained | None:
 
 
 def _head(tensors: dict[str, Tensor], layers: list[dict[str, Any]] | None) -> Head | None:
-    """A head with its weights; None if it is another than the usual, and the run does not say which."""
+    """A head with its weights; None if it is not the usual one, and the run does not record its layers."""
     if layers is None:
         if _FIRST_LAYER not in tensors:
             return None
@@ -109,6 +104,6 @@ def _part(checkpoint: TrainingCheckpoint, part: dict[str, Any]) -> dict[str, Ten
 
 
 def _same_weights(backbone: Backbone, tensors: dict[str, Tensor]) -> bool:
-    """A run that was killed while it saved has weights of one step and a checkpoint of another."""
+    """Whether weights are equal; a run killed while saving has weights and checkpoint of different steps."""
     own = backbone.state_dict()
     return own.keys() == tensors.keys() and all(torch.equal(own[key].cpu(), tensors[key]) for key in own)

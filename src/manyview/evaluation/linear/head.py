@@ -1,4 +1,4 @@
-"""Training of the linear head (paper Section 4.1), on whatever supplies its batches of features."""
+"""Training of the linear head on batches of features (paper Section 4.1)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FeatureBatch = tuple[Float32[Tensor, "batch dim"], Float32[Tensor, "batch classe
 
 @dataclass(frozen=True, slots=True)
 class HeadSettings:
-    """How the head is trained; the defaults are the paper's (batch size: the authors' code).
+    """Training settings of the head; the defaults are the paper's (batch size: the authors' code).
 
     Raises:
         UserError: if a number is out of range.
@@ -45,20 +45,20 @@ class HeadSettings:
 
     @property
     def learning_rate(self) -> float:
-        """Learning rate of the first epoch, by the linear rule: base x batch size / 256."""
+        """Initial learning rate by the linear scaling rule: base x batch size / 256."""
         return self.base_learning_rate * self.batch_size / 256
 
     def learning_rate_at(self, epoch: int) -> float:
-        """Cosine from the learning rate towards 0, constant within an epoch."""
+        """Cosine schedule from the learning rate towards 0, constant within an epoch."""
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * epoch / self.epochs))
 
     def steps_per_epoch(self, images: int) -> int:
-        """Batches that hold every image once, the last one perhaps smaller."""
+        """Batches of an epoch; the last may be smaller."""
         return math.ceil(images / self.batch_size)
 
 
-def shuffled_places(settings: HeadSettings, images: int, first_epoch: int = 0) -> Iterator[list[tuple[int, int]]]:
-    """The (epoch, index) of every batch from an epoch on, each epoch in an order drawn from (seed, epoch) alone."""
+def shuffled_batches(settings: HeadSettings, images: int, first_epoch: int = 0) -> Iterator[list[tuple[int, int]]]:
+    """(epoch, index) of every batch from an epoch on, each epoch in an order drawn from (seed, epoch)."""
     for epoch in range(first_epoch, settings.epochs):
         order = np.random.default_rng((settings.seed, epoch)).permutation(images).tolist()
         for start in range(0, images, settings.batch_size):
@@ -66,8 +66,8 @@ def shuffled_places(settings: HeadSettings, images: int, first_epoch: int = 0) -
 
 
 def new_head(dim: int, classes: int, seed: int) -> nn.Linear:
-    """Linear layer with weights from N(0, .01), .01 being the standard deviation, and bias 0."""
-    # Made without storage first, so that PyTorch's own initialization draws nothing from the user's generator.
+    """Linear layer with weights from a normal distribution of standard deviation .01, and bias 0."""
+    # On the meta device first, so that PyTorch's own initialization draws nothing from the global generator.
     head = nn.Linear(dim, classes, device="meta").to_empty(device="cpu")
     nn.init.normal_(head.weight, std=INITIAL_STD, generator=torch.Generator().manual_seed(seed))
     nn.init.zeros_(head.bias)
@@ -77,22 +77,22 @@ def new_head(dim: int, classes: int, seed: int) -> nn.Linear:
 def known_loss(
     logits: Float32[Tensor, "images classes"], targets: Float32[Tensor, "images classes"]
 ) -> Float32[Tensor, ""]:
-    """Binary cross-entropy with logits, mean over the labels that are known.
+    """Binary cross-entropy with logits, averaged over the known labels.
 
     Args:
         logits: of the head.
-        targets: 0 or 1; nan for a label that is left out, such as Pascal VOC's "difficult" ones.
+        targets: 0 or 1; nan for a label left out, such as Pascal VOC's "difficult" ones.
     """
     known = ~targets.isnan()
     if bool(known.all()):
         return nn.functional.binary_cross_entropy_with_logits(logits, targets)
-    # With none known the sum is 0, where a mean would be 0 / 0.
+    # Without known labels the sum is 0, but a mean would be 0 / 0.
     total = nn.functional.binary_cross_entropy_with_logits(logits[known], targets[known], reduction="sum")
     return total / max(int(known.sum()), 1)
 
 
 class HeadTraining:
-    """A linear head that is being trained: its weights, the optimizer's, and the mean loss of each epoch so far.
+    """State of a head's training: weights, optimizer, and the mean loss of each epoch so far.
 
     Args:
         head: trained in place.
@@ -112,7 +112,7 @@ class HeadTraining:
         return len(self.losses)
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that the next epoch depends on, but for the losses."""
+        """Weights and momentum, on which the next epoch depends."""
         found = {name: parameter.detach().cpu().clone() for name, parameter in self.head.named_parameters()}
         for name, parameter in self.head.named_parameters():
             momentum = self._optimizer.state[parameter].get("momentum_buffer")
@@ -121,7 +121,7 @@ class HeadTraining:
         return found
 
     def restore(self, tensors: Mapping[str, Tensor], losses: list[float]) -> None:
-        """Take up a training where ``tensors`` and ``losses`` were kept."""
+        """Resume from ``tensors`` and ``losses``."""
         self.losses = list(losses)
         for name, parameter in self.head.named_parameters():
             parameter.data.copy_(tensors[name])
@@ -129,7 +129,7 @@ class HeadTraining:
                 self._optimizer.state[parameter]["momentum_buffer"] = tensors[f"{name}.momentum"].to(parameter.device)
 
     def run_epoch(self, batches: Iterator[FeatureBatch], images: int) -> None:
-        """Minimize the loss over the batches that hold every image once.
+        """Train for one epoch.
 
         Raises:
             UserError: if the loss is not finite.
@@ -137,7 +137,7 @@ class HeadTraining:
         for group in self._optimizer.param_groups:
             group["lr"] = self.settings.learning_rate_at(self.epoch)
         device = self.head.weight.device
-        # Apple's devices know no float64.
+        # Apple's devices lack float64.
         total = torch.zeros((), dtype=torch.float32 if device.type == "mps" else torch.float64, device=device)
         for _ in range(self.settings.steps_per_epoch(images)):
             features, targets = next(batches)
@@ -147,7 +147,7 @@ class HeadTraining:
             self._optimizer.step()
             total += loss.detach() * len(features)
         self.losses.append(float(total) / images)
-        # An infinite weight would show in the loss only at the next step: there is none after the last epoch.
+        # An infinite weight would show in the loss only at the next step, and the last epoch has none.
         if not (math.isfinite(self.losses[-1]) and bool(torch.isfinite(self.head.weight).all())):
             raise UserError(
                 f"the linear head diverged in epoch {self.epoch} of {self.settings.epochs} (loss {self.losses[-1]}): "
@@ -164,16 +164,16 @@ def train_head(
     progress: Progress = no_progress,
     phase: str = "linear head",
 ) -> None:
-    """Minimize binary cross-entropy with logits, averaged over images and classes, by SGD with momentum.
+    """Train a head for the remaining epochs.
 
     Args:
         batches: pooled features (B, D) and targets (B, C), 0 or 1, or nan where left out, on the head's device, in
-            order, for all epochs that are left.
-        training: a new one, or one that was stopped; its head has the last epoch's weights in the end.
+            order, for all remaining epochs.
+        training: new or resumed; its head ends with the last epoch's weights.
         images: images in an epoch.
         after_epoch: called after each epoch.
         progress: called after each epoch.
-        phase: what progress is told is being done.
+        phase: the description for progress.
 
     Raises:
         UserError: if the loss is not finite.

@@ -1,4 +1,4 @@
-"""The protocol of linear evaluation (paper Section 4.1): its settings, its recipes, and their record."""
+"""Settings, recipes and protocol of linear evaluation (paper Section 4.1)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from manyview.backbones.build import UNTRAINED
 from manyview.errors import UserError, require
 from manyview.evaluation.linear.head import INITIAL_STD, HeadSettings
-from manyview.evaluation.metrics.thresholds import LOGIT_THRESHOLD
+from manyview.evaluation.metrics.decisions import LOGIT_THRESHOLD
 from manyview.evaluation.settings import MetricSettings, describe_report
 from manyview.options.base import recorded, select
 from manyview.options.labeled import LinearOptions
@@ -20,7 +20,7 @@ RECIPES = MappingProxyType(
         "released": MappingProxyType({"weight_decay": 0.0, "threshold": LOGIT_THRESHOLD}),
     }
 )
-"""Where the paper and its authors' code differ: there, no decay, and a class is predicted from a logit of .6 on."""
+"""Differences of the paper and its authors' code, which has no decay and predicts a class from a logit of .6 on."""
 
 EPOCHS = ("last", "best")
 _AUGMENTATION = "random crop of 8 to 100 % of the area, ratio 3/4 to 4/3, mirrored with probability .5"
@@ -28,13 +28,13 @@ _AUGMENTATION = "random crop of 8 to 100 % of the area, ratio 3/4 to 4/3, mirror
 
 @dataclass(frozen=True, slots=True)
 class LinearSettings:
-    """How the head is trained and measured; checked when made.
+    """Settings of the head's training and evaluation; checked when made.
 
     Attributes:
         head: epochs, batch size, learning rate, weight decay, seed.
-        metrics: threshold at the top level of the results, kind of average precision, compatibility.
+        metrics: threshold at the top level of the results, form of average precision, compatibility.
         cached: whether the head is trained on features extracted once.
-        flips: whether each epoch takes the features of the mirrored image with probability .5.
+        flips: whether each epoch uses the features of the mirrored image with probability .5.
         measured: "last", or "best" for the epoch of the best validation mAP.
         resamples: of the bootstrap over validation images; 0 for no intervals.
 
@@ -56,12 +56,12 @@ class LinearSettings:
 
     @classmethod
     def of(cls, options: LinearOptions) -> LinearSettings:
-        """The settings that options ask for, which have weight decay and threshold."""
+        """Settings from options with weight decay and threshold set."""
         return select(cls, options, head=select(HeadSettings, options), metrics=select(MetricSettings, options))
 
 
 def of_recipe(options: LinearOptions) -> LinearOptions:
-    """The options with what the recipe says for those that were not given.
+    """Options with the recipe's values for those not given.
 
     Raises:
         UserError: there is no recipe of that name.
@@ -78,12 +78,7 @@ def of_recipe(options: LinearOptions) -> LinearOptions:
 
 
 def describe(options: LinearOptions, head: HeadSettings) -> dict[str, Any]:
-    """All that the figures depend on but for features and labels, as plain data.
-
-    Args:
-        options: which have weight decay and threshold.
-        head: made of them.
-    """
+    """Protocol of the head, in words that are compared with those of earlier results."""
     return {
         "evaluation": "multi-label linear classification on a frozen backbone",
         **recorded(LinearOptions, options),
@@ -95,12 +90,12 @@ def describe(options: LinearOptions, head: HeadSettings) -> dict[str, Any]:
         "momentum": head.momentum,
         "head_init": f"weights normal with standard deviation {INITIAL_STD}, bias 0",
         "untrained_backbone": UNTRAINED,
-        **describe_report(options["resamples"], "of the training images without augmentation"),
+        **describe_report(options["resamples"], "of the training photographs without augmentation"),
     }
 
 
 def _train_transform(cached: bool, flips: bool) -> str:
     if not cached:
         return _AUGMENTATION
-    mirrored = ", of each image and its mirror image, either with probability .5" if flips else ""
+    mirrored = ", of each photograph and its mirror image, either with probability .5" if flips else ""
     return f"features extracted once, without augmentation{mirrored}"

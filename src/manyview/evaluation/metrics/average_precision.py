@@ -1,7 +1,7 @@
-"""Average precision of one class, of any number of weightings of the images at once.
+"""Average precision under any number of weightings of the images at once.
 
-A weighting counts each image a whole number of times: once for the figure itself, as often as it was drawn in a
-resample of the bootstrap. The images are ranked once, whatever the number of weightings.
+A weighting counts each image a whole number of times: once for the figure itself, or as often as a bootstrap resample
+drew it. The images are ranked once for all weightings.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from manyview.evaluation.metrics.scores import LabeledScores
 class Ranking:
     """The images of one class, best score first, cut into one segment for each distinct score of a positive.
 
-    A segment ends with the last image of that score, and so holds the negatives above it, too. Images that score
-    less than every positive are left out: no precision that average precision asks for depends on them.
+    A segment ends with the last image of that score, and so also holds the negatives above it. Images that score less
+    than every positive are left out, as average precision does not depend on them.
 
     Attributes:
         images: indices of the images, best first.
-        starts: where in ``images`` each segment starts.
+        starts: index into ``images`` of the start of each segment.
         positives: indices of the positives, best first.
-        positive_starts: where in ``positives`` those of each segment start.
+        positive_starts: index into ``positives`` of the start of each segment.
     """
 
     images: Int[np.ndarray, " images"]
@@ -61,44 +61,44 @@ class Ranking:
     def counts(
         self, weights: Float64[np.ndarray, "all_images weightings"]
     ) -> tuple[Float64[np.ndarray, "segments weightings"], Float64[np.ndarray, "segments weightings"]]:
-        """Positives among, and number of, the images from the best to the end of each segment."""
+        """Positives and images from the best image to the end of each segment."""
         found = np.add.reduceat(weights[self.positives], self.positive_starts, axis=0)
         seen = np.add.reduceat(weights[self.images], self.starts, axis=0)
         return np.cumsum(found, axis=0), np.cumsum(seen, axis=0)
 
 
-def rank(labelled: LabeledScores) -> list[Ranking]:
+def rank(labeled: LabeledScores) -> list[Ranking]:
     """The ranking of each class."""
-    columns = zip(labelled.scores.T, labelled.positives.T, labelled.counted.T, strict=True)
+    columns = zip(labeled.scores.T, labeled.positives.T, labeled.counted.T, strict=True)
     return [Ranking.of(*column) for column in columns]
 
 
 def average_precisions(
-    rankings: Sequence[Ranking], weights: Float64[np.ndarray, "images weightings"], kind: str = "all_points"
+    rankings: Sequence[Ranking], weights: Float64[np.ndarray, "images weightings"], form: str = "all_points"
 ) -> Float64[np.ndarray, "weightings classes"]:
     """AP of each class under each weighting; nan where the class has no positive.
 
     Args:
         rankings: of each class.
         weights: how often each image counts: whole numbers, 0 or more.
-        kind: "all_points" or "voc07".
+        form: "all_points" or "voc07".
 
     Raises:
-        UserError: if the kind is unknown.
+        UserError: if the form is unknown.
     """
     measures: dict[str, Callable[..., Float64[np.ndarray, " weightings"]]] = {
         "all_points": all_points,
         "voc07": voc07,
     }
-    if kind not in measures:
-        raise UserError(f'average_precision is "all_points" or "voc07", not {kind!r}')
+    if form not in measures:
+        raise UserError(f'average_precision is "all_points" or "voc07", not {form!r}')
     result = np.full((weights.shape[1], len(rankings)), np.nan)
     for column, ranking in enumerate(rankings):
         if len(ranking.positives):
             found, seen = ranking.counts(weights)
-            # Where the resample drew none of these images, it found no positive either: the quotient is then 0.
+            # If the resample drew none of these images, it found no positive either: the quotient is 0.
             precision = found / np.maximum(seen, 1)
-            result[:, column] = np.where(found[-1] > 0, measures[kind](found, precision), np.nan)
+            result[:, column] = np.where(found[-1] > 0, measures[form](found, precision), np.nan)
     return result
 
 
@@ -119,7 +119,7 @@ def voc07(
 
 
 def mean_over_classes(ap: Float64[np.ndarray, "weightings classes"]) -> Float64[np.ndarray, " weightings"]:
-    """The mean over the classes that have an AP (mAP), nan where none has."""
+    """Mean over the classes that have an AP (mAP); nan if none has."""
     defined = ~np.isnan(ap)
     count = defined.sum(axis=1)
     return np.where(defined, ap, 0).sum(axis=1) / np.where(count > 0, count, np.nan)

@@ -1,4 +1,4 @@
-"""How sure a figure is: bootstrap intervals over images, and mean and standard deviation over runs."""
+"""Bootstrap confidence intervals over images, and mean and standard deviation over runs."""
 
 from __future__ import annotations
 
@@ -13,27 +13,26 @@ from jaxtyping import Float64
 
 from manyview.errors import UserError
 from manyview.evaluation.metrics.average_precision import average_precisions, mean_over_classes, rank
-from manyview.evaluation.metrics.precision_recall import OVERALL, PER_CLASS, precision_recall, tallies
+from manyview.evaluation.metrics.decisions import OVERALL, PER_CLASS, Rule, Threshold, precision_recall, tallies
 from manyview.evaluation.metrics.scores import LabeledScores, Matrix
-from manyview.evaluation.metrics.thresholds import Rule, Threshold
 from manyview.options.labeled import AveragePrecision
 from manyview.runs.progress import Progress, no_progress
 
 Interval = tuple[float, float]
 
-INTERVALS = "95 %, by the bootstrap over validation images: basic for mAP, bias-corrected percentiles for the rest"
-"""What ``intervals`` gives with the usual confidence, in words for a protocol."""
+INTERVALS = "95 %, by the bootstrap over validation photographs: basic for mAP, bias-corrected percentiles for the rest"
+"""The default of ``intervals``, in words for a protocol, which are compared with those of earlier results."""
 
-# Numbers held for the resamples at work: 4 MB of them, which stay in the cache, whatever the number of images.
+# Numbers held for the current resamples: 4 MB, which stay in the cache, for any number of images.
 BLOCK_NUMBERS = 2**19
 
-_MAP = ""  # among the names of rules, none of which is empty
+_MAP = ""  # beside the names of rules, which are not empty
 _NORMAL = NormalDist()
 
 
 @dataclass(frozen=True, slots=True)
 class Resampling:
-    """How the bootstrap draws, and what it reports.
+    """Settings of the bootstrap: resamples, seed and confidence.
 
     Raises:
         UserError: if a number is out of range.
@@ -52,7 +51,7 @@ class Resampling:
             raise UserError(f"confidence is a share above 0 and below 1, e.g. 0.95, not {self.confidence}")
 
     def weights(self, images: int) -> Iterator[Float64[np.ndarray, "images resamples"]]:
-        """How often each resample draws each image, some resamples at a time.
+        """How often each resample draws each image, a block of resamples at a time.
 
         Resample r draws row r of ``np.random.default_rng(seed).integers(0, images, (resamples, images))``.
         """
@@ -63,7 +62,7 @@ class Resampling:
             yield np.stack([np.bincount(row, minlength=images) for row in drawn], axis=1).astype(np.float64)
 
     def interval(self, values: Float64[np.ndarray, " resamples"], figure: float) -> Interval:
-        """The bias-corrected percentiles (Efron, 1981): where resamples lie above the figure, so does what is left out.
+        """Bias-corrected percentile interval (Efron, 1981).
 
         With Phi the normal distribution, z0 = Phi^-1(share of the resamples below the figure, ties by half) and z that
         of the confidence, the percentiles are Phi(2 z0 - z) and Phi(2 z0 + z). Undefined values are left out.
@@ -71,7 +70,7 @@ class Resampling:
         defined = values[~np.isnan(values)]
         if not len(defined) or math.isnan(figure):
             return math.nan, math.nan
-        # Sums in another order differ in their last digits; what is that close is a tie.
+        # Sums in another order differ in their last digits: such close values are ties.
         ties = np.isclose(defined, figure, rtol=1e-12, atol=1e-12)
         below = float(np.mean((defined < figure) & ~ties) + np.mean(ties) / 2)
         least = 1 / (len(defined) + 1)
@@ -81,11 +80,11 @@ class Resampling:
         return float(low), float(high)
 
     def pivotal(self, values: Float64[np.ndarray, " resamples"], figure: float) -> Interval:
-        """The figure's own error taken to be that of the resamples against it, within 0 and 1: the basic bootstrap.
+        """Basic bootstrap interval, clipped to 0 and 1 (Davison and Hinkley, 1997, Eq. 5.6).
 
-        With a and b the percentiles of the resamples, from 2 figure - b to 2 figure - a (Davison and Hinkley, 1997,
-        Eq. 5.6). What raises resamples above the figure has raised the figure above the truth as much, so the interval
-        lies lower, and may even lie below the figure. Undefined values are left out.
+        With a and b the percentiles of the resamples, from 2 figure - b to 2 figure - a. A bias that raises resamples
+        above the figure has raised the figure above the truth as much, so the interval lies lower, and may even lie
+        below the figure. Undefined values are left out.
         """
         defined = values[~np.isnan(values)]
         if not len(defined) or math.isnan(figure):
@@ -111,16 +110,16 @@ def bootstrap(
 ) -> dict[str, Interval]:
     """Bootstrap intervals of the seven overall figures, over images.
 
-    As many images as there are, drawn with replacement and each with all its labels, make a resample; every figure is
-    computed on each as ``multilabel_metrics`` defines it. So a class that loses all its positives in a resample is left
-    out of that resample's mAP, and adds 0 to its CR. The interval tells what other images of the same kind could
-    have given, not what another head or pre-training would.
+    A resample draws as many images as there are, with replacement, each with all its labels; every figure is computed
+    on it as ``multilabel_metrics`` defines it. A class that loses all its positives in a resample is left out of that
+    resample's mAP, and adds 0 to its CR. The interval is over images from the same distribution, not over heads or
+    pre-training runs.
 
-    The AP of a class with few positives lies high by chance, and that of a resample, which draws images twice,
-    higher still. mAP's interval is therefore ``Resampling.pivotal``, those of the others ``Resampling.interval``. In a
-    simulation of 20 classes with 2 to 30 % positives and weak scores (mAP .14), mAP's 95 % interval held the truth in
-    90, 98 and 97 % of the samples of 100, 300 and 1,200 images (bias-corrected percentiles: 7, 24 and 55 %), with
-    better scores (mAP .44) in 79 and 90 % of those of 100 and 300 (52 and 79 %).
+    The AP of a class with few positives is high by chance, and in a resample, which repeats images, higher still. mAP's
+    interval is therefore ``Resampling.pivotal``, those of the others ``Resampling.interval``. In a simulation of 20
+    classes with 2 to 30 % positives and weak scores (mAP .14), mAP's 95 % interval held the truth in 90, 98 and 97 % of
+    the samples of 100, 300 and 1,200 images (bias-corrected percentiles: 7, 24 and 55 %), with better scores (mAP .44)
+    in 79 and 90 % of those of 100 and 300 (52 and 79 %).
 
     Args:
         scores: as for ``multilabel_metrics``, like all arguments up to ``ignored``.
@@ -130,9 +129,9 @@ def bootstrap(
         average_precision: "all_points" or "voc07".
         compatibility: None or "ml-gcn".
         ignored: 1 where a label is left out.
-        resamples: how many, at least 1.
-        seed: which; the result depends on nothing else that is random.
-        confidence: how often such intervals are to hold the truth.
+        resamples: their number, at least 1.
+        seed: of the resamples, the only randomness.
+        confidence: how often such intervals should contain the truth.
         progress: called with the resamples done.
 
     Returns:
@@ -141,24 +140,24 @@ def bootstrap(
     Raises:
         UserError: as for ``multilabel_metrics``; or if resamples, seed or confidence is out of range.
     """
-    labelled = LabeledScores.check(scores, targets, ignored)
+    labeled = LabeledScores.check(scores, targets, ignored)
     resampling = Resampling(resamples, seed, confidence)
     rules = {"rule": Rule(threshold, top_k)}
-    of_map, of_rules = intervals(labelled, rules, resampling, average_precision, compatibility, progress)
+    of_map, of_rules = intervals(labeled, rules, resampling, average_precision, compatibility, progress)
     return {"mAP": of_map, **of_rules["rule"]}
 
 
 def intervals(
-    labelled: LabeledScores,
+    labeled: LabeledScores,
     rules: Mapping[str, Rule],
     resampling: Resampling,
     average_precision: str = "all_points",
     compatibility: str | None = None,
     progress: Progress = no_progress,
 ) -> tuple[Interval, dict[str, dict[str, Interval]]]:
-    """The intervals of mAP, and of OP, OR, OF1, CP, CR and CF1 under each rule, from the same resamples."""
-    rankings = rank(labelled)
-    votes = {name: tallies(labelled, rule.decide(labelled)) for name, rule in rules.items()}
+    """Intervals of mAP, and of OP, OR, OF1, CP, CR and CF1 under each rule, from the same resamples."""
+    rankings = rank(labeled)
+    votes = {name: tallies(labeled, rule.decide(labeled)) for name, rule in rules.items()}
 
     def measure(
         weights: Float64[np.ndarray, "images resamples"],
@@ -172,13 +171,13 @@ def intervals(
     parts: dict[str, list[Float64[np.ndarray, "*figures resamples"]]] = {name: [] for name in (_MAP, *votes)}
     done, phase = 0, "confidence intervals"
     progress(done, resampling.resamples, phase)
-    for weights in resampling.weights(len(labelled.scores)):
+    for weights in resampling.weights(len(labeled.scores)):
         for name, values in measure(weights).items():
             parts[name].append(values)
         done += weights.shape[1]
         progress(done, resampling.resamples, phase)
     resampled = {name: np.concatenate(blocks, axis=-1) for name, blocks in parts.items()}
-    actual = measure(np.ones((len(labelled.scores), 1)))
+    actual = measure(np.ones((len(labeled.scores), 1)))
     of_rules = {
         name: {
             figure: resampling.interval(values, float(own))
@@ -189,20 +188,20 @@ def intervals(
     return resampling.pivotal(resampled[_MAP], float(actual[_MAP][0])), of_rules
 
 
-def summarise(runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+def summarize(runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Mean and standard deviation of each metric over runs, such as those of several seeds.
 
     Args:
-        runs: results of ``multilabel_metrics``, of one rule of ``multilabel_report``, or the same read from a
-            metrics.json, where None stands for nan; further entries are passed over.
+        runs: results of ``multilabel_metrics``, of one rule of ``multilabel_report``, or read from a metrics.json,
+            where None stands for nan; other entries are ignored.
 
     Returns:
         for each metric that all runs have, in the order of the first: "mean"; "std", the sample standard deviation
         (divided by n - 1; nan for one run); and "n", the number of runs. For AP, precision, recall and f1, "mean" and
-        "std" are lists, in order of class. What is undefined (nan) in one run is nan here.
+        "std" are lists, in order of class. A figure undefined (nan) in one run is nan.
 
     Raises:
-        UserError: if there is no run, or a metric has not the same number of classes in all runs.
+        UserError: if there is no run, or a metric has different numbers of classes.
     """
     if not runs:
         raise UserError("there is no run to summarize: give at least one")
@@ -212,7 +211,7 @@ def summarise(runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def _mean_and_std(key: str, values: Sequence[Any]) -> dict[str, Any]:
-    """Of one metric: a number, or a list of one for each class, in every run."""
+    """Summary of one metric, whose value in each run is a number or a list of one for each class."""
     numbers = [np.array(value, dtype=np.float64) for value in values]  # None becomes nan
     if len({number.shape for number in numbers}) > 1:
         raise UserError(f"the runs give {key} for different numbers of classes: summarize runs on the same labels")

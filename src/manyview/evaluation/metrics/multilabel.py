@@ -1,6 +1,6 @@
 """Multi-label metrics: average precision, and precision, recall and F1 overall and per class (paper Section 4.1)."""
 
-# The types of ``ReportOptions`` are read when the program runs: no annotation may be put off by ``from __future__``.
+# The annotations of ``ReportOptions`` are evaluated at run time: no ``from __future__ import annotations`` here.
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypedDict, Unpack
 
@@ -9,9 +9,15 @@ import numpy as np
 from manyview.errors import UserError
 from manyview.evaluation.metrics.average_precision import average_precisions, mean_over_classes, rank
 from manyview.evaluation.metrics.bootstrap import Resampling, intervals
-from manyview.evaluation.metrics.precision_recall import precision_recall, tallies
+from manyview.evaluation.metrics.decisions import (
+    LOGIT_THRESHOLD,
+    Rule,
+    Threshold,
+    best_thresholds,
+    precision_recall,
+    tallies,
+)
 from manyview.evaluation.metrics.scores import LabeledScores, Matrix
-from manyview.evaluation.metrics.thresholds import LOGIT_THRESHOLD, Rule, Threshold, best_thresholds
 from manyview.options.base import Option, select, verb
 from manyview.options.labeled import AveragePrecision, Figures
 from manyview.runs.progress import Progress, no_progress
@@ -32,12 +38,11 @@ def multilabel_metrics(
 ) -> dict[str, Any]:
     """Metrics of multi-label predictions, as fractions of 1.
 
-    Definitions: ``manyview.evaluation.metrics.precision_recall``.
+    Definitions: ``manyview.evaluation.metrics.decisions``.
 
-    Where a quotient has nothing to divide by it counts as 0: OP when nothing is predicted, OR when nothing is
-    positive, the term of a class never predicted in CP and of a class without positives in CR, F1 when precision and
-    recall are both 0. The AP of a class without positives is undefined: nan in "AP", and left out of "mAP" (nan too if
-    no class has positives).
+    A quotient with denominator 0 counts as 0: OP if nothing is predicted, OR if nothing is positive, the term of a
+    class never predicted in CP and of a class without positives in CR, F1 if precision and recall are both 0. The AP of
+    a class without positives is undefined: nan in "AP", and left out of "mAP" (nan too if no class has positives).
 
     Args:
         scores: probabilities (images, classes) in [0, 1], array or tensor on any device.
@@ -49,26 +54,26 @@ def multilabel_metrics(
         average_precision: "all_points", the mean over positives of the precision at the positive's rank, where equal
             scores share the last of their ranks (so the value does not depend on the order of images, and equals
             scikit-learn's); or "voc07", the mean of the best precision at recall 0, .1, ..., 1 or above.
-        compatibility: "ml-gcn" reproduces the published ML-GCN evaluation code, which sets Np = 0 to 1 and so adds 1
-            to OP's denominator for every class that is never predicted.
+        compatibility: "ml-gcn" reproduces the published ML-GCN evaluation code, which sets Np = 0 to 1 and so adds 1 to
+            OP's denominator for every class that is never predicted.
         ignored: 1 where a label counts neither as positive nor as negative, e.g. "difficult" ones, of the same shape;
-            None if nowhere. The image keeps its part in the other classes, and its top_k are of all classes.
+            None for no such label. The image still counts in the other classes, and its top_k are of all classes.
 
     Returns:
-        "mAP", "OP", "OR", "OF1", "CP", "CR", "CF1": floats; "AP", "precision", "recall", "f1": lists of floats in
-        order of class. CP and CR are the means of "precision" and "recall".
+        "mAP", "OP", "OR", "OF1", "CP", "CR", "CF1": floats; "AP", "precision", "recall", "f1": lists of floats in order
+        of class. CP and CR are the means of "precision" and "recall".
 
     Raises:
         UserError: if the shapes differ or are not (images, classes) with at least one of each, if a score is outside
             [0, 1], if a target is neither 0 nor 1, if threshold or top_k is out of range.
     """
-    labelled = LabeledScores.check(scores, targets, ignored)
-    decided = _of_rule(labelled, Rule(threshold, top_k), compatibility)
-    return {**_of_ranking(labelled, average_precision), **decided}
+    labeled = LabeledScores.check(scores, targets, ignored)
+    decided = _of_rule(labeled, Rule(threshold, top_k), compatibility)
+    return {**_of_ranking(labeled, average_precision), **decided}
 
 
 class TrainingSplit(TypedDict, total=False):
-    """Predictions that thresholds are chosen on."""
+    """Predictions on the training split, on which thresholds are chosen."""
 
     train_scores: Annotated[
         Matrix | None, Option(None, "Probabilities (training images, classes) for the training split.")
@@ -81,8 +86,8 @@ class ReportOptions(TrainingSplit, Figures, total=False):
     """Options of ``multilabel_report``."""
 
     ignored: Annotated[Matrix | None, Option(None, "1 where a label is left out.")]
-    resamples: Annotated[int, Option(1000, "Of the bootstrap over images; 0 for no intervals.")]
-    seed: Annotated[int, Option(0, "Of the bootstrap.")]
+    resamples: Annotated[int, Option(1000, "Bootstrap resamples over images; 0 for no intervals.")]
+    seed: Annotated[int, Option(0, "Seed of the bootstrap.")]
     confidence: Annotated[float, Option(0.95, "Share of the resamples within each interval.")]
 
 
@@ -95,21 +100,21 @@ def multilabel_report(
     progress: Progress = no_progress,
     **options: Unpack[ReportOptions],
 ) -> dict[str, Any]:
-    """All metrics of one set of predictions, under every rule by name, with their confidence.
+    """All metrics of one set of predictions under every decision rule, with confidence intervals.
 
     The rules are "p>=0.5" (the paper's), "logit>=0.6" (the authors' code: p >= .646), "top-3" (p >= .5 and among the
-    image's three best, or all of fewer classes: ML-GCN's), "best F1 on train" (``best_thresholds``, where a training
-    split is given), and "p>=T" for another ``threshold`` T. mAP does not depend on the rule.
+    image's three best, or all of fewer classes: ML-GCN's), "best F1 on train" (``best_thresholds``, if a training split
+    is given), and "p>=T" for another ``threshold`` T. mAP does not depend on the rule.
 
     Args:
-        scores: as for ``multilabel_metrics``, like all arguments that bear its names.
+        scores: as for ``multilabel_metrics``, like all arguments of the same names.
         targets: 0 or 1, of the same shape.
-        threshold: of the rule whose figures stand at the top level.
+        threshold: of the rule whose figures are at the top level.
         progress: called with the resamples done.
         **options: as ``ReportOptions`` declares them.
 
     Returns:
-        what ``multilabel_metrics`` does, for ``threshold``; "rule": that rule's name; "intervals": of the seven
+        the result of ``multilabel_metrics`` for ``threshold``; "rule": that rule's name; "intervals": of the seven
         figures, {"mAP": (low, high), ...}, if there are resamples; "rules": for each rule by name "threshold" (a
         number, or a list of one for each class), "top_k", its metrics but for mAP and AP, and its "intervals".
 
@@ -117,16 +122,16 @@ def multilabel_report(
         UserError: as for ``multilabel_metrics``; or if only one of train_scores and train_targets is given, or
             resamples, seed or confidence is out of range.
     """
-    labelled = LabeledScores.check(scores, targets, options["ignored"])
+    labeled = LabeledScores.check(scores, targets, options["ignored"])
     average_precision, compatibility = options["average_precision"], options["compatibility"]
-    rules = _rules(float(threshold), labelled.scores.shape[1]) | _best_rule(options, labelled.scores.shape[1])
+    rules = _rules(float(threshold), labeled.scores.shape[1]) | _best_rule(options, labeled.scores.shape[1])
     headline = next(iter(rules))
-    by_rule = {name: {**rule.describe(), **_of_rule(labelled, rule, compatibility)} for name, rule in rules.items()}
+    by_rule = {name: {**rule.describe(), **_of_rule(labeled, rule, compatibility)} for name, rule in rules.items()}
     metrics = {key: value for key, value in by_rule[headline].items() if key not in ("threshold", "top_k")}
-    report = {**_of_ranking(labelled, average_precision), **metrics, "rule": headline}
+    report = {**_of_ranking(labeled, average_precision), **metrics, "rule": headline}
     if options["resamples"]:
         resampling = select(Resampling, options)
-        of_map, of_rules = intervals(labelled, rules, resampling, average_precision, compatibility, progress)
+        of_map, of_rules = intervals(labeled, rules, resampling, average_precision, compatibility, progress)
         report["intervals"] = {"mAP": of_map, **of_rules[headline]}
         for name, found in of_rules.items():
             by_rule[name]["intervals"] = found
@@ -147,20 +152,20 @@ def _best_rule(train: TrainingSplit, classes: int) -> dict[str, Rule]:
 
 
 def _rules(threshold: float, classes: int) -> dict[str, Rule]:
-    """The rules that need no training split, that of this threshold first."""
+    """The rules that need no training split, the one of this threshold first."""
     named: Mapping[str, Rule] = {HALF: Rule(0.5), LOGIT: Rule(LOGIT_THRESHOLD), TOP_3: Rule(0.5, min(3, classes))}
     same = [name for name in (HALF, LOGIT) if named[name].threshold == threshold]
     headline = same[0] if same else f"p>={threshold}"
     return {headline: Rule(threshold), **{name: rule for name, rule in named.items() if name != headline}}
 
 
-def _of_ranking(labelled: LabeledScores, kind: str) -> dict[str, Any]:
-    """MAP and AP, which depend on the order of the images alone."""
-    ap = average_precisions(rank(labelled), np.ones((len(labelled.scores), 1)), kind)
+def _of_ranking(labeled: LabeledScores, form: str) -> dict[str, Any]:
+    """MAP and AP, which depend on the ranking alone."""
+    ap = average_precisions(rank(labeled), np.ones((len(labeled.scores), 1)), form)
     return {"mAP": mean_over_classes(ap).item(), "AP": ap[0].tolist()}
 
 
-def _of_rule(labelled: LabeledScores, rule: Rule, compatibility: str | None) -> dict[str, Any]:
-    """The figures that depend on decisions."""
-    counts = tallies(labelled, rule.decide(labelled)).sum(axis=0, keepdims=True)
+def _of_rule(labeled: LabeledScores, rule: Rule, compatibility: str | None) -> dict[str, Any]:
+    """The metrics that depend on decisions."""
+    counts = tallies(labeled, rule.decide(labeled)).sum(axis=0, keepdims=True)
     return {name: values[0].tolist() for name, values in precision_recall(counts, compatibility).items()}

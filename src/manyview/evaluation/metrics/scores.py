@@ -1,4 +1,4 @@
-"""Scores beside the labels that they are measured against, checked once."""
+"""Scores with their labels, checked once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from manyview.errors import UserError
 
-# Shapes are checked by hand, in errors that speak to the user.
+# Shapes are checked by hand, for errors that a user understands.
 Array = Shaped[np.ndarray, "..."]
 Matrix = Array | Shaped[Tensor, "..."] | Sequence[Sequence[float | int]]
 Vector = Array | Shaped[Tensor, "..."] | Sequence[float | int]
@@ -23,7 +23,7 @@ class LabeledScores:
     """Scores and labels of the same images and classes.
 
     Attributes:
-        scores: probabilities in [0, 1], in the float type in which they were given.
+        scores: probabilities in [0, 1], in the given float type.
         positives: where the label is 1 and counts.
         counted: where the label counts, as positive or as negative; elsewhere it is ignored.
     """
@@ -34,7 +34,7 @@ class LabeledScores:
 
     @classmethod
     def check(cls, scores: Matrix, targets: Matrix, ignored: Matrix | None = None) -> LabeledScores:
-        """Take scores and labels as they come.
+        """Check and convert scores and labels.
 
         Args:
             scores: probabilities (images, classes) in [0, 1], array, tensor on any device, or rows of numbers.
@@ -75,7 +75,7 @@ def as_array(values: Matrix | Vector | float | int) -> Array:
 
 
 def _marks(name: str, values: Array, shape: tuple[int, ...]) -> Bool[np.ndarray, "images classes"]:
-    """Zeros and ones of that shape as truth values."""
+    """Zeros and ones of this shape as booleans."""
     if values.shape != shape:
         raise UserError(f"scores have the shape {shape}, but {name} {values.shape}: they must be equal")
     is_mark = (values == 0) | (values == 1)

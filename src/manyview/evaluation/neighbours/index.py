@@ -1,4 +1,4 @@
-"""The nearest of any number of vectors, which come a batch at a time."""
+"""Nearest-neighbor index over batches of vectors."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from manyview.views import Box
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Which part of which image a vector is of.
+    """The part of an image that a vector represents.
 
     Attributes:
-        photograph: its index.
-        number: of the part among those of its image, from 0.
-        box: where it lies, in the image's pixels.
+        image: index of the image.
+        number: index of the part within its image.
+        box: left, top, right, bottom in pixels.
     """
 
-    photograph: int
+    image: int
     number: int
     box: Box
 
@@ -30,61 +30,61 @@ class Vectors:
     """Features of parts of images.
 
     Attributes:
-        values: one vector a part.
-        parts: of each vector the image's index, the part's number, and left, top, right, bottom of its box.
+        values: one vector per part.
+        parts: image, number, and left, top, right, bottom of the box of each vector.
     """
 
     values: Float[np.ndarray, "vectors dim"]
     parts: Int64[np.ndarray, "vectors 6"]
 
     def part(self, vector: int) -> Part:
-        """What a vector is of."""
+        """The part of a vector."""
         return as_part(self.parts[vector])
 
 
 class Nearest:
-    """Keeps, for each query, the k nearest of the vectors that it has been given so far.
+    """The k nearest vectors of each query so far, by cosine.
 
-    Of vectors that are equally near, those that came first are kept. A vector of zeros has the cosine 0 with all
-    others. All is computed in float64, so that the size of the batches changes no order but among equals.
+    Of equally near vectors, the first are kept. A vector of zeros has the cosine 0 with all others. All is computed in
+    float64, so that the batch size changes only the order of equals.
 
     Args:
-        queries: vectors to find neighbours of, which need not be normalized; none of the same image counts.
-        k: how many neighbours, at least 1.
+        queries: vectors, not necessarily normalized; vectors of the same image are no neighbors.
+        k: number of neighbors, at least 1.
     """
 
     def __init__(self, queries: Vectors, k: int) -> None:
         assert k >= 1
-        self._queries, self._photographs, self._k = _unit(queries.values), queries.parts[:, 0], k
+        self._queries, self._images, self._k = _unit(queries.values), queries.parts[:, 0], k
         self._cosines: Float64[np.ndarray, "queries found"] = np.zeros((len(queries.values), 0))
         self._parts: Int64[np.ndarray, "queries found 6"] = np.zeros((len(queries.values), 0, 6), dtype=np.int64)
 
     def add(self, vectors: Vectors) -> None:
-        """Look at more vectors."""
+        """Add vectors to search."""
         cosines = np.clip(self._queries @ _unit(vectors.values).T, -1, 1)
-        cosines[self._photographs[:, None] == vectors.parts[:, 0]] = -np.inf
+        cosines[self._images[:, None] == vectors.parts[:, 0]] = -np.inf
         cosines = np.concatenate([self._cosines, cosines], axis=1)
         parts = np.broadcast_to(vectors.parts, (len(cosines), *vectors.parts.shape))
         parts = np.concatenate([self._parts, parts], axis=1)
-        # Stable, and the earlier ones stand before the later: of equals the first stays.
+        # Stable, and earlier vectors come before later ones: of equals the first stays.
         best = np.argsort(-cosines, axis=1, kind="stable")[:, : self._k]
         self._cosines = np.take_along_axis(cosines, best, axis=1)
         self._parts = np.take_along_axis(parts, best[:, :, None], axis=1)
 
     def of(self, query: int) -> list[tuple[Part, float]]:
-        """What is nearest to a query with its cosine, the nearest first; fewer than k if there are fewer."""
+        """Nearest parts of a query with their cosines, in descending order; at most k."""
         found = zip(self._parts[query], self._cosines[query], strict=True)
         return [(as_part(numbers), float(cosine)) for numbers, cosine in found if cosine > -np.inf]
 
 
 def as_part(numbers: Int64[np.ndarray, " numbers"]) -> Part:
     """A part from its six numbers."""
-    photograph, number, left, top, right, bottom = numbers.tolist()
-    return Part(photograph, number, (left, top, right, bottom))
+    image, number, left, top, right, bottom = numbers.tolist()
+    return Part(image, number, (left, top, right, bottom))
 
 
 def _unit(vectors: Float[np.ndarray, "vectors dim"]) -> Float64[np.ndarray, "vectors dim"]:
-    """Vectors of length 1, or 0 where they are zero."""
+    """Vectors normalized to length 1; zeros stay."""
     exact = vectors.astype(np.float64)
     lengths = np.linalg.norm(exact, axis=1, keepdims=True)
     return exact / np.where(lengths > 0, lengths, 1)

@@ -1,4 +1,4 @@
-"""The images, or the blocks of images, that a frozen backbone holds for most alike."""
+"""Nearest-neighbor retrieval of images or blocks with frozen features."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from manyview.errors import UserError, require
 from manyview.evaluation.features.backbone import bands
 from manyview.evaluation.features.extract import FeatureSettings
 from manyview.evaluation.neighbours.index import Nearest, Part, Vectors
-from manyview.evaluation.neighbours.sources import BLOCKS, Extracted, Source, Stored
+from manyview.evaluation.neighbours.sources import BLOCKS, Extracted, FeatureSource, Stored
 from manyview.images import find_images
 from manyview.options.base import StrPath, recorded, select, verb
 from manyview.options.unlabeled import NeighboursOptions
 from manyview.runs import provenance
 from manyview.runs.progress import Progress, no_progress
 
-KIND = "nearest neighbors by a frozen backbone's features"
-_FEW_NAMES = 10_000  # among so many a name that nearly fits is looked for
+KIND = "nearest neighbours by a frozen backbone's features"
+_FEW_NAMES = 10_000  # up to so many names, a similar one is suggested
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to be found; checked when made.
+    """Settings of a search; checked when made.
 
     Attributes:
-        names: query images, relative to the folder; none: some are drawn.
-        drawn: how many then.
-        k: neighbours of each query.
-        blocks: of the four blocks of each query, among blocks.
+        names: query images, relative to the folder; none: queries are drawn.
+        drawn: number of drawn queries.
+        k: neighbors of each query.
+        blocks: compare the four blocks of each query with blocks.
         seed: of the draw.
 
     Raises:
@@ -59,11 +59,11 @@ class Wanted:
 def nearest_neighbours(
     weights: StrPath, *, progress: Progress = no_progress, **options: Unpack[NeighboursOptions]
 ) -> dict[str, Any]:
-    """Find, for some images of a folder, the nearest others by the cosine of their features.
+    """Find the nearest images of query images by the cosine of their features.
 
     With ``blocks``, the paper's four blocks of each query (overlap .2, Section 3.1), each warped to S x S, are compared
-    with the blocks of all other images. Images are looked at a batch at a time, and only the nearest are
-    kept. Images that cannot be read are left out and named in the result.
+    with the blocks of all other images. Images are processed in batches, and only the nearest are kept. Unreadable
+    images are left out and named in the result.
 
     Args:
         weights: run folder or checkpoint file.
@@ -73,12 +73,12 @@ def nearest_neighbours(
     Returns:
         Plain data: "protocol" (all that the figures depend on), "results" (an entry a query: "image" and "neighbours",
         the nearest first, each with "image" and "cosine"; with blocks, queries and neighbours have "block", such as
-        "top left", and "box": left, top, right, bottom in pixels), "skipped" (names of images that cannot be read,
-        with the reason), "provenance".
+        "top left", and "box": left, top, right, bottom in pixels), "skipped" (names of unreadable images, with the
+        reason), "provenance".
 
     Raises:
-        UserError: if a setting is out of range, the weights, the images or the file of features cannot be used, a
-            query is not among the images or cannot be read, or there are fewer than two images.
+        UserError: if a setting is out of range, the weights, the images or the file of features cannot be used, a query
+            is not among the images or cannot be read, or there are fewer than two images.
     """
     start, origin = time.perf_counter(), provenance()
     wanted = select(Wanted, options, names=tuple(options["query"]), drawn=options["queries"])
@@ -90,7 +90,7 @@ def nearest_neighbours(
             "kind": KIND,
             **source.protocol,
             "similarity": "cosine, in float64",
-            "compared": "blocks of different images" if wanted.blocks else "whole images",
+            "compared": "blocks of different photographs" if wanted.blocks else "whole photographs",
             "ties": "of equally near ones the first by name",
             **recorded(NeighboursOptions, options),
             "photographs": len(source.files) - len(skipped),
@@ -102,12 +102,8 @@ def nearest_neighbours(
     }
 
 
-def _source(weights: Path, options: NeighboursOptions) -> Source:
-    """Where the features come from.
-
-    Raises:
-        UserError: a setting is out of range, or the weights, the images or the file of features cannot be used.
-    """
+def _source(weights: Path, options: NeighboursOptions) -> FeatureSource:
+    """The source of the features; a ``UserError`` if settings, weights, images or the file cannot be used."""
     pool, size = options["pool"], options["size"]
     made = select(FeatureSettings, options, pool="gamp" if pool is None else pool, size=224 if size is None else size)
     images, names, features = Path(options["images"]), options["list"], options["features"]
@@ -120,13 +116,13 @@ def _source(weights: Path, options: NeighboursOptions) -> Source:
     return Stored(Path(features), images, weights, pool, size)
 
 
-def _search(source: Source, wanted: Wanted, skipped: dict[str, str], progress: Progress) -> list[dict[str, Any]]:
-    """The neighbours of all queries, as plain data; takes note of images that cannot be read."""
+def _search(source: FeatureSource, wanted: Wanted, skipped: dict[str, str], progress: Progress) -> list[dict[str, Any]]:
+    """The neighbors of all queries, as plain data; adds unreadable images to ``skipped``."""
     files = source.files
     require(len(files) >= 2, f"{source.where} holds one image: at least two are needed")
     queries = _named(source, wanted.names) if wanted.names else _drawn(source, wanted.drawn, wanted.seed)
     nearest = Nearest(queries, wanted.k)
-    done, phase = 0, "photographs"
+    done, phase = 0, "images"
     progress(done, len(files), phase)
     for batch in source.batches(range(len(files))):
         skipped |= {files[item.index]: item.reason for item in batch.unreadable}
@@ -138,7 +134,7 @@ def _search(source: Source, wanted: Wanted, skipped: dict[str, str], progress: P
 
     def entry(part: Part) -> dict[str, Any]:
         block = {"block": BLOCKS[part.number], "box": list(part.box)} if wanted.blocks else {}
-        return {"image": files[part.photograph], **block}
+        return {"image": files[part.image], **block}
 
     return [
         entry(queries.part(number))
@@ -147,24 +143,24 @@ def _search(source: Source, wanted: Wanted, skipped: dict[str, str], progress: P
     ]
 
 
-def _named(source: Source, names: Sequence[str]) -> Vectors:
-    """The features of images by name, in the order of the names."""
-    place_of = {name: place for place, name in enumerate(source.files)}
+def _named(source: FeatureSource, names: Sequence[str]) -> Vectors:
+    """Features of named images, in the order of the names."""
+    index_of = {name: index for index, name in enumerate(source.files)}
     wanted = list(dict.fromkeys(posixpath.normpath(name) for name in names))
-    absent = next((name for name in wanted if name not in place_of), None)
+    absent = next((name for name in wanted if name not in index_of), None)
     if absent is not None:
-        near = nearest_name(absent, list(place_of)) if len(place_of) <= _FEW_NAMES else ""
+        near = nearest_name(absent, list(index_of)) if len(index_of) <= _FEW_NAMES else ""
         hint = near if near.startswith("; did you mean") else f"; names are relative to {source.files.root}"
         raise UserError(f"there is no image {absent} in {source.where}{hint}")
-    found, unread = _of(source, [place_of[name] for name in wanted])
+    found, unread = _of(source, [index_of[name] for name in wanted])
     if unread:
         index, reason = next(iter(unread.items()))
         raise UserError(f"the query {source.files.path(index)} cannot be read ({reason}): name another")
-    return _joined([found[place_of[name]] for name in wanted])
+    return _joined([found[index_of[name]] for name in wanted])
 
 
-def _drawn(source: Source, count: int, seed: int) -> Vectors:
-    """The features of images drawn by the seed, from those that can be read."""
+def _drawn(source: FeatureSource, count: int, seed: int) -> Vectors:
+    """Features of readable images drawn by the seed."""
     order = np.random.default_rng(seed).permutation(len(source.files)).tolist()
     found: dict[int, Vectors] = {}
     unread: dict[int, str] = {}
@@ -183,8 +179,8 @@ def _drawn(source: Source, count: int, seed: int) -> Vectors:
     return _joined(list(found.values()))
 
 
-def _of(source: Source, indices: Sequence[int]) -> tuple[dict[int, Vectors], dict[int, str]]:
-    """Features of some images by index, and why the others cannot be read."""
+def _of(source: FeatureSource, indices: Sequence[int]) -> tuple[dict[int, Vectors], dict[int, str]]:
+    """Features of images by index, and reasons for the unreadable ones."""
     found: dict[int, Vectors] = {}
     unread: dict[int, str] = {}
     for batch in source.batches(indices):

@@ -1,4 +1,4 @@
-"""Where vectors to compare come from: made of images as they are asked for, or read from a file of features."""
+"""Sources of features to search: extracted on demand, or read from a file of features."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from manyview.backbones import Backbone, find_weights
 from manyview.errors import UserError
 from manyview.evaluation.embed.read import open_features
 from manyview.evaluation.features.backbone import FrozenBackbone, bands
-from manyview.evaluation.features.dataset import Boxes, ImageDataset, Place, box_views, four_blocks, whole
+from manyview.evaluation.features.dataset import Boxes, ImageDataset, ImageEntry, box_views, four_blocks, whole
 from manyview.evaluation.features.extract import FeatureSettings, feature_maps
 from manyview.evaluation.neighbours.index import Vectors
 from manyview.evaluation.settings import describe_extraction
@@ -29,12 +29,12 @@ BLOCKS = ("top left", "top right", "bottom left", "bottom right")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Batch:
-    """Some images.
+class VectorBatch:
+    """Vectors of a batch of images.
 
     Attributes:
-        vectors: of those that could be read, an image's parts one after the other; None if there are none.
-        read: index of each of those.
+        vectors: of the readable images, the parts of each one after the other; None if there are none.
+        read: indices of the readable images.
         unreadable: the others.
     """
 
@@ -43,13 +43,13 @@ class Batch:
     unreadable: list[Unreadable]
 
 
-class Source(ABC):
+class FeatureSource(ABC):
     """Images and their features.
 
     Attributes:
         files: the images.
-        where: what they are images of, for messages.
-        protocol: how the features are made, as plain data.
+        where: folder or file of the images, for messages.
+        protocol: of the extraction, as plain data.
     """
 
     files: ImageFiles
@@ -57,19 +57,19 @@ class Source(ABC):
     protocol: dict[str, Any]
 
     @abstractmethod
-    def batches(self, indices: Sequence[int]) -> Iterator[Batch]:
-        """Features of these images, some at a time; those of a file come in its order."""
+    def batches(self, indices: Sequence[int]) -> Iterator[VectorBatch]:
+        """Features of these images, in batches; those of a file come in its order."""
 
 
-class Extracted(Source):
-    """Features that are made when they are asked for.
+class Extracted(FeatureSource):
+    """Features extracted on demand.
 
     Args:
-        weights: where the network's weights come from.
+        weights: file or run of the network's weights.
         network: the backbone.
         files: the images.
-        settings: how the features are made.
-        blocks: make them of the four blocks of each image instead of the whole.
+        settings: of the extraction.
+        blocks: whether to use the four blocks of each image instead of the whole.
     """
 
     def __init__(
@@ -78,51 +78,53 @@ class Extracted(Source):
         self.files, self.where, self._settings = files, files.root, settings
         self._boxes: Boxes = four_blocks if blocks else whole
         self._batch_size = max(1, settings.batch_size // (len(BLOCKS) if blocks else 1))
-        self._photographs = ImageDataset(files, settings.size, partial(box_views, boxes=self._boxes), bands(network))
+        self._images = ImageDataset(files, settings.size, partial(box_views, boxes=self._boxes), bands(network))
         self._network = FrozenBackbone(network, resolve_device(settings.device), resolve_precision(settings.precision))
         self.protocol = describe_extraction(settings, weights, network) | {
             "features": None,
             "fingerprint": files.fingerprint(),
         }
 
-    def batches(self, indices: Sequence[int]) -> Iterator[Batch]:
+    def batches(self, indices: Sequence[int]) -> Iterator[VectorBatch]:
         """Features of these images, in the order of ``indices``."""
         batches = feature_maps(
-            self._network, self._photographs, indices, batch_size=self._batch_size, workers=self._settings.workers
+            self._network, self._images, indices, batch_size=self._batch_size, workers=self._settings.workers
         )
         for batch in batches:
             vectors = None
-            if batch.places:
+            if batch.read:
                 values = pool(batch.maps.flatten(0, 1), self._settings.pool).cpu().numpy()
-                vectors = Vectors(values, _parts(batch.places, self._boxes))
-            yield Batch(vectors, [index for index, _, _ in batch.places], batch.unreadable)
+                vectors = Vectors(values, _parts(batch.read, self._boxes))
+            yield VectorBatch(vectors, [index for index, _, _ in batch.read], batch.unreadable)
 
 
-class Stored(Source):
+class Stored(FeatureSource):
     """Features of whole images from a file that ``embed`` wrote.
 
     Args:
         file: the file.
         root: folder of the images.
-        weights: what the features must have been made with.
-        pool: how they must have been pooled; None for any way.
-        size: of which inputs they must be; None for any.
+        weights: required weights of the features.
+        pool: required pooling; None for any.
+        size: required input size; None for any.
 
     Raises:
-        UserError: the file cannot be used, or its features were made otherwise.
+        UserError: the file cannot be used, or does not meet the requirements.
     """
 
     def __init__(self, file: Path, root: Path, weights: Path, pool: str | None, size: int | None) -> None:
         self._file, self.where = open_features(file), file
         protocol = self._file.record["protocol"]
-        made_with = find_weights(weights)
-        if protocol["weights_sha256"] != sha256(made_with):
-            raise UserError(f"{file} holds features that other weights made ({protocol['weights']}), not {made_with}")
+        weights_file = find_weights(weights)
+        if protocol["weights_sha256"] != sha256(weights_file):
+            raise UserError(
+                f"{file} holds features that other weights made ({protocol['weights']}), not {weights_file}"
+            )
         for name, wanted in (("pool", pool), ("size", size)):
             if wanted not in (None, protocol[name]):
                 raise UserError(f"{file} was made with {name} {protocol[name]}, not {wanted}: leave {name} out")
         self.files = ImageFiles(root, self._file.images())
-        # The fingerprint is of all images, those that could not be read included, which the file does not name.
+        # The fingerprint includes unreadable images, which the file does not name.
         if not self._file.record["results"]["skipped"] and self.files.fingerprint() != protocol["fingerprint"]:
             raise UserError(
                 f"{file} holds features of other images than those in {root} (names or sizes of files differ): "
@@ -130,7 +132,7 @@ class Stored(Source):
             )
         self.protocol = protocol | {"features": str(file), "transform": protocol["transform"]}
 
-    def batches(self, indices: Sequence[int]) -> Iterator[Batch]:
+    def batches(self, indices: Sequence[int]) -> Iterator[VectorBatch]:
         """Features of these images, in the order of the file."""
         wanted = np.zeros(len(self.files), dtype=bool)
         wanted[indices] = True
@@ -139,14 +141,14 @@ class Stored(Source):
             (chosen,) = np.nonzero(wanted[start : start + len(rows.images)])
             read = (start + chosen).tolist()
             if read:
-                places = [(index, *size) for index, size in zip(read, rows.sizes[chosen].tolist(), strict=True)]
-                yield Batch(Vectors(rows.features[chosen], _parts(places, whole)), read, [])
+                entries = [(index, *size) for index, size in zip(read, rows.sizes[chosen].tolist(), strict=True)]
+                yield VectorBatch(Vectors(rows.features[chosen], _parts(entries, whole)), read, [])
             start += len(rows.images)
 
 
-def _parts(places: Sequence[Place], boxes: Boxes) -> Int64[np.ndarray, "vectors 6"]:
-    """The parts of images, as ``Vectors`` numbers them."""
+def _parts(entries: Sequence[ImageEntry], boxes: Boxes) -> Int64[np.ndarray, "vectors 6"]:
+    """The parts of images, as in ``Vectors``."""
     return np.array(
-        [(index, number, *box) for index, width, height in places for number, box in enumerate(boxes(width, height))],
+        [(index, number, *box) for index, width, height in entries for number, box in enumerate(boxes(width, height))],
         dtype=np.int64,
     )

@@ -1,1 +1,1 @@
-"""Evaluation with few labels: simple classifiers on frozen features."""
+"""Low-label evaluation: linear classifiers on frozen features."""

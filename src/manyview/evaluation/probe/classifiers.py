@@ -1,4 +1,4 @@
-"""One linear classifier for each class on features of few or many labeled images."""
+"""One-vs-rest linear classifiers on features of few or many labeled images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float64, Int64, UInt8
 from manyview.errors import require
 
 SCALINGS = {"logistic": "standardised", "svm": "unit"}
-"""Of each classifier the scaling of features that is its default."""
+"""Default scaling of the features of each classifier."""
 
 FOLDS = 3
 _ITERATIONS, _TOLERANCE = 10_000, 1e-6
@@ -21,16 +21,16 @@ _ITERATIONS, _TOLERANCE = 10_000, 1e-6
 
 @dataclass(frozen=True, slots=True)
 class ProbeSettings:
-    """Which classifier; checked when made.
+    """Settings of the classifiers; checked when made.
 
     Attributes:
         classifier: "logistic" (L2-regularized logistic regression by L-BFGS), or "svm" (linear, squared hinge loss,
             L2-regularized, positives weighing double, as in the VOC07 protocol of Goyal et al., ICCV 2019).
-        costs: scikit-learn's C, the weight of the losses' sum against the regularizer. Of several, each class's own is
-            chosen by the average precision in cross-validation on the drawn images.
-        scaling: "standardised", every dimension to mean 0 and deviation 1 over the drawn images; "unit", every
-            image's features to length 1 (the VOC07 protocol's); None for the first with "logistic", the second
-            with "svm".
+        costs: scikit-learn's C, the weight of the summed loss against the regularizer. Of several, the best for each
+            class is chosen by average precision in cross-validation on the drawn images.
+        scaling: "standardised", every dimension to mean 0 and standard deviation 1 over the drawn images; "unit", every
+            image's features to length 1 (the VOC07 protocol's); None for the first with "logistic", the second with
+            "svm".
 
     Raises:
         UserError: if a value is out of range.
@@ -51,18 +51,18 @@ class ProbeSettings:
 
     @property
     def resolved_scaling(self) -> str:
-        """The scaling that is meant."""
+        """The scaling, with the classifier's default for None."""
         return self.scaling or SCALINGS[self.classifier]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Probed:
-    """What the classifiers of all classes say.
+    """Predictions of the classifiers of all classes.
 
     Attributes:
-        probabilities: sigmoid of the decision values. With "svm" their order and whether they reach .5 (a decision
-            value of 0) mean something, their size does not.
-        costs: the cost of each class's classifier; None where there is none, for want of positives or negatives.
+        probabilities: sigmoid of the decision values. With "svm" only their order and whether they reach .5 (a decision
+            value of 0) are meaningful.
+        costs: of each class's classifier; None if there is none, without positives or negatives.
         unconverged: classifiers that did not converge within 10,000 iterations.
     """
 
@@ -72,20 +72,19 @@ class Probed:
 
 
 def draw(targets: UInt8[np.ndarray, "images classes"], fraction: float | int, seed: int) -> Int64[np.ndarray, " drawn"]:
-    """Draw a fraction of the images so that no class that has positives is without one.
+    """Draw a fraction of the images with at least one positive of every class, if possible.
 
-    The images are put in random order. Each class's first positive is drawn, and then images from the beginning until
-    there are enough: a plain random draw wherever that shows every class. Where there is no room for all first
-    positives, those of the rarest classes are drawn. A seed's draws of rising fractions hold each other as long as
-    there is room.
+    The images are shuffled. The first positive of each class is drawn, and then images from the beginning until there
+    are enough: a plain random draw if that shows every class. If the fraction is too small for all first positives,
+    those of the rarest classes are drawn. Otherwise a seed's draws of ascending fractions contain each other.
 
     Args:
         targets: 1 where an image shows the class, else 0.
-        fraction: above 0, at most 1; its product with the images is rounded to the nearest number, at least 1.
+        fraction: above 0, at most 1; its product with the number of images is rounded, at least 1.
         seed: of the order.
 
     Returns:
-        places of the drawn images, rising.
+        indices of the drawn images, ascending.
     """
     assert 0 < fraction <= 1
     order = np.random.default_rng(seed).permutation(len(targets))
@@ -93,8 +92,8 @@ def draw(targets: UInt8[np.ndarray, "images classes"], fraction: float | int, se
     positives = targets.sum(axis=0, dtype=np.int64)
     rarest_first = [int(column) for column in np.argsort(positives, kind="stable") if positives[column]]
     firsts = targets[order][:, rarest_first].argmax(axis=0).tolist()
-    places = list(dict.fromkeys([*firsts, *range(len(order))]))[:count]
-    return np.sort(order[places])
+    drawn = list(dict.fromkeys([*firsts, *range(len(order))]))[:count]
+    return np.sort(order[drawn])
 
 
 def probe(
@@ -105,17 +104,17 @@ def probe(
     seed: int = 0,
     ignored: UInt8[np.ndarray, "images classes"] | None = None,
 ) -> Probed:
-    """Fit a classifier for each class, and apply it to other images.
+    """Fit a classifier for each class, and apply it to the validation images.
 
-    A class without positives gets the probability 0 everywhere, one without negatives 1.
+    A class without positives gets probability 0 everywhere, one without negatives 1.
 
     Args:
         train: features of the labeled images.
         targets: 1 where an image shows the class, else 0.
         val: features of the images to classify; scaled as ``train`` was.
-        settings: which classifier.
-        seed: of the folds of the cross-validation, which only several costs need.
-        ignored: 1 where a label is left out: that image has no part in that class's classifier. None if nowhere.
+        settings: of the classifiers.
+        seed: of the folds of the cross-validation, used with several costs.
+        ignored: 1 where a label is left out: the class's classifier ignores that image. None for no such label.
     """
     train, val = scale(train, val, settings.resolved_scaling)
     probabilities = np.empty((len(val), targets.shape[1]))
@@ -139,13 +138,13 @@ def probe(
 def scale(
     train: Float64[np.ndarray, "images dim"], val: Float64[np.ndarray, "others dim"], scaling: str
 ) -> tuple[Float64[np.ndarray, "images dim"], Float64[np.ndarray, "others dim"]]:
-    """Features "standardised" by the mean and deviation of ``train``, or of "unit" length; constants and zeros stay."""
+    """Features "standardised" by ``train``'s mean and standard deviation, or of "unit" length; zeros stay."""
     if scaling == "unit":
         lengths = (np.linalg.norm(part, axis=1, keepdims=True) for part in (train, val))
         own, others = (np.where(length > 0, length, 1) for length in lengths)
         return train / own, val / others
     mean, std = train.mean(axis=0), train.std(axis=0)
-    # A dimension that is constant but for rounding is centerd, not blown up.
+    # A dimension that is constant but for rounding is centered, not amplified.
     std = np.where(std > 1e-12 * np.abs(mean), std, 1)
     return (train - mean) / std, (val - mean) / std
 
@@ -153,7 +152,7 @@ def scale(
 def _best_cost(
     features: Float64[np.ndarray, "images dim"], shown: Bool[np.ndarray, " images"], settings: ProbeSettings, seed: int
 ) -> float:
-    """The cost of the best mean average precision over the folds; of equal ones, and without folds, the smallest."""
+    """The cost of the best mean average precision over the folds; the smallest of equal ones, and without folds."""
     from sklearn.metrics import average_precision_score
     from sklearn.model_selection import StratifiedKFold
 
@@ -185,7 +184,7 @@ def _fit(
     if classifier == "logistic":
         model = LogisticRegression(C=cost, solver="lbfgs", tol=_TOLERANCE, max_iter=_ITERATIONS)
     else:
-        # The primal problem: its solver draws nothing at random.
+        # The primal problem, whose solver is deterministic.
         model = LinearSVC(C=cost, dual=False, class_weight={True: 2, False: 1}, tol=_TOLERANCE, max_iter=_ITERATIONS)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)

@@ -1,4 +1,4 @@
-"""The low-label curve: how good linear classifiers on frozen features are, by how many labels they were given."""
+"""Low-label evaluation: linear classifiers on frozen features, by the number of labels."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 from manyview import distributed
 from manyview.errors import require
 from manyview.evaluation.data import Data
-from manyview.evaluation.metrics.bootstrap import summarise
+from manyview.evaluation.metrics.bootstrap import summarize
 from manyview.evaluation.metrics.multilabel import multilabel_metrics
 from manyview.evaluation.probe.classifiers import FOLDS, ProbeSettings, draw, probe
-from manyview.evaluation.session import Features, LabeledEvaluation
+from manyview.evaluation.session import LabeledEvaluation, SplitFeatures
 from manyview.evaluation.settings import EXTRACTED_ONCE, MetricSettings
 from manyview.options.base import StrPath, recorded, select, verb
 from manyview.options.labeled import ProbeOptions
@@ -24,19 +24,20 @@ from manyview.runs.progress import Progress, no_progress
 
 CURVE_FILE = "curve.png"
 
+# Words of the protocol, as in earlier results.
 _CLASSIFIERS = {
-    "logistic": "logistic regression, L2-regularized, by L-BFGS to convergence",
-    "svm": "linear SVM, squared hinge loss, L2-regularized, positives weighing double",
+    "logistic": "logistic regression, L2-regularised, by L-BFGS to convergence",
+    "svm": "linear SVM, squared hinge loss, L2-regularised, positives weighing double",
 }
 _SCALINGS = {
-    "standardised": "every dimension to mean 0 and deviation 1 over the drawn images",
-    "unit": "every image's features to length 1",
+    "standardised": "every dimension to mean 0 and deviation 1 over the drawn photographs",
+    "unit": "every photograph's features to length 1",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Draws:
-    """Which parts of the training images are drawn; checked when made.
+    """Fractions of the training images and seeds of their draws; checked when made.
 
     Raises:
         UserError: if a value is out of range.
@@ -57,7 +58,7 @@ class Draws:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """What is done with features: on which draws, by which classifiers, and how these are measured."""
+    """Draws, classifiers and metrics."""
 
     draws: Draws
     probes: ProbeSettings
@@ -68,11 +69,11 @@ class _Plan:
 def low_label_evaluation(
     weights: StrPath, *, progress: Progress = no_progress, **options: Unpack[ProbeOptions]
 ) -> dict[str, Any]:
-    """Train linear classifiers on a frozen backbone's features of a few and of many labeled images.
+    """Train and evaluate linear classifiers on a frozen backbone's features of few and many labeled images.
 
-    For each fraction and seed, images are drawn (``manyview.evaluation.probe.classifiers.draw``) and a
-    classifier is fitted for each class; all are measured on the same validation images. A fraction that is all
-    images is measured once, since every seed draws the same.
+    For each fraction and seed, images are drawn (``manyview.evaluation.probe.classifiers.draw``) and a classifier is
+    fitted for each class; all are evaluated on the same validation images. A fraction that is all images is evaluated
+    once, since every seed draws the same.
 
     Args:
         weights: run folder or checkpoint file.
@@ -80,11 +81,11 @@ def low_label_evaluation(
         **options: as ``ProbeOptions`` declares them.
 
     Returns:
-        Plain data, as in metrics.json: "protocol" (all that the figures depend on), "results" (for "pretrained" and,
-        if asked, "random_init" a list with an entry for each fraction, rising: "fraction", "images" (how many),
-        "runs" (for each seed "seed", "positives" by class, what ``multilabel_metrics`` gives, "costs" by class and
-        "unconverged") and "summary" (what ``summarise`` gives)), "provenance", which holds "seconds", the time that
-        all took. None stands for what is undefined.
+        Plain data, as in metrics.json: "protocol" (all that the figures depend on), "results" (for "pretrained" and, if
+        asked, "random_init" a list with an entry for each fraction, ascending: "fraction", "images" (their number),
+        "runs" (for each seed "seed", "positives" by class, the result of ``multilabel_metrics``, "costs" by class and
+        "unconverged") and "summary" (of ``summarize``)), "provenance" with "seconds", the total time. None stands for
+        undefined figures.
 
     Raises:
         UserError: if a setting is out of range, a file is missing, malformed or unreadable, or ``out`` already holds a
@@ -106,8 +107,8 @@ def low_label_evaluation(
     return begun.finish("probe", protocol, results)
 
 
-def _curve(name: str, features: Features, data: Data, plan: _Plan, progress: Progress) -> list[dict[str, Any]]:
-    """One backbone's figures for each fraction."""
+def _curve(name: str, features: SplitFeatures, data: Data, plan: _Plan, progress: Progress) -> list[dict[str, Any]]:
+    """One backbone's metrics for each fraction."""
     draws, targets = plan.draws, data.train.labels.targets
     total, phase = len(draws.fractions) * len(draws.seeds), f"{name}: fitting classifiers"
     entries = []
@@ -116,15 +117,15 @@ def _curve(name: str, features: Features, data: Data, plan: _Plan, progress: Pro
         runs = []
         for column, seed in enumerate(draws.seeds):
             drawn = draw(targets, fraction, seed)
-            if column == 0 or len(drawn) < len(targets):  # else the first seed has measured these very images
+            if column == 0 or len(drawn) < len(targets):  # else the first seed has the same images
                 runs.append({"seed": seed, **_run(features, data, drawn, plan, seed)})
             progress(row * len(draws.seeds) + column + 1, total, phase)
-        entries.append({"fraction": fraction, "images": len(drawn), "runs": runs, "summary": summarise(runs)})
+        entries.append({"fraction": fraction, "images": len(drawn), "runs": runs, "summary": summarize(runs)})
     return entries
 
 
-def _run(features: Features, data: Data, drawn: np.ndarray, plan: _Plan, seed: int) -> dict[str, Any]:
-    """Metrics of the classifiers that one draw leads to."""
+def _run(features: SplitFeatures, data: Data, drawn: np.ndarray, plan: _Plan, seed: int) -> dict[str, Any]:
+    """Metrics of the classifiers of one draw."""
     train, val = data.train.labels, data.val.labels
     targets, ignored = train.targets[drawn], None if train.ignored is None else train.ignored[drawn]
     probed = probe(features.train.numpy()[drawn], targets, features.val.numpy(), plan.probes, seed, ignored)
@@ -148,9 +149,9 @@ def _describe(options: ProbeOptions, plan: _Plan) -> dict[str, Any]:
     import sklearn
 
     classifier, scaling = plan.probes.classifier, plan.probes.resolved_scaling
-    chosen = f"by class, of the best average precision in {FOLDS}-fold cross-validation on the drawn images"
+    chosen = f"by class, of the best average precision in {FOLDS}-fold cross-validation on the drawn photographs"
     return {
-        "evaluation": "one-vs-rest linear classification on a frozen backbone's features of some training images",
+        "evaluation": "one-vs-rest linear classification on a frozen backbone's features of some training photographs",
         **recorded(ProbeOptions, {**options, "fractions": plan.draws.fractions, "scaling": scaling}),
         "classifier_is": _CLASSIFIERS[classifier],
         "cost_chosen": chosen if len(plan.probes.costs) > 1 else "given",

@@ -1,4 +1,4 @@
-"""The low-label curve as a picture."""
+"""Figure of the low-label curve."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _SIZE, _DPI = (6.4, 4.4), 150  # inches, dots an inch
 
 
 def draw_low_label_curve(result: dict[str, Any]) -> bytes:
-    """A PNG of mAP against the number of labeled images, with the deviation over seeds as bars.
+    """Draw mAP against the number of labeled images as PNG, with the standard deviation over seeds as bars.
 
     Args:
-        result: what ``low_label_evaluation`` returns, or metrics.json holds.
+        result: of ``low_label_evaluation``, or read from metrics.json.
     """
     protocol, results = result["protocol"], result["results"]
     figure = Figure(figsize=_SIZE, dpi=_DPI, layout="constrained")
@@ -42,8 +42,8 @@ def draw_low_label_curve(result: dict[str, Any]) -> bytes:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#b0b0b0")
     figure.legend(loc="outside lower center", ncols=len(results) + 1, frameon=False, fontsize=9)
-    kind = {"logistic": "logistic regression", "svm": "linear SVM"}[protocol["classifier"]]
-    title = f"{protocol['backbone']}, frozen, {protocol['pool']} at {protocol['size']} px: {kind} by class"
+    classifier = {"logistic": "logistic regression", "svm": "linear SVM"}[protocol["classifier"]]
+    title = f"{protocol['backbone']}, frozen, {protocol['pool']} at {protocol['size']} px: {classifier} by class"
     figure.suptitle(title, fontsize=11, fontweight="bold", color=_INK)
     out = io.BytesIO()
     figure.savefig(out, format="png")
@@ -51,7 +51,7 @@ def draw_low_label_curve(result: dict[str, Any]) -> bytes:
 
 
 def chance(protocol: dict[str, Any]) -> float:
-    """The mAP of scores that know nothing: the share of positives, mean over classes that have any; else nan."""
+    """The mAP of random scores: the share of positives, averaged over classes that have any; else nan."""
     val = protocol["val"]
     of_classes = zip(val["positives"], val["ignored"], strict=True)
     shares = [count / (val["count"] - ignored) for count, ignored in of_classes if count]
@@ -59,17 +59,17 @@ def chance(protocol: dict[str, Any]) -> float:
 
 
 def _draw_line(axes: Axes, name: str, entries: list[dict[str, Any]]) -> None:
-    colour, line, marker, label = _STYLES[name]
+    color, line, marker, label = _STYLES[name]
     means, stds = (
         [math.nan if (value := entry["summary"]["mAP"][key]) is None else 100 * value for entry in entries]
         for key in ("mean", "std")
     )
-    style: dict[str, Any] = {"color": colour, "linestyle": line, "marker": marker, "markersize": 4, "capsize": 3}
+    style: dict[str, Any] = {"color": color, "linestyle": line, "marker": marker, "markersize": 4, "capsize": 3}
     axes.errorbar([entry["images"] for entry in entries], means, np.nan_to_num(stds), label=label, **style)
 
 
 def _label_fractions(axes: Axes, entries: list[dict[str, Any]]) -> None:
-    """A tick at each fraction, with the fraction and the number of images."""
+    """Label each fraction with its number of images."""
     axes.set_xscale("log")
     labels = [f"{entry['images']:,}\n{100 * entry['fraction']:g} %" for entry in entries]
     axes.set_xticks([entry["images"] for entry in entries], labels)

@@ -189,7 +189,7 @@ def test_groups_by_name_join_and_part(root: Path) -> None:
     assert rows_by_name(result)["first", "pretrained"]["summary"]["mAP"]["std"] is None
 
 
-def test_a_group_that_joins_other_settings_is_told(root: Path) -> None:
+def test_a_group_that_joins_other_settings_is_reported(root: Path) -> None:
     result = compare(groups={"mixed": [root / "knn/a/seed0", root / "knn/b/seed0"], "a": [root / "knn/a/seed1"]})
     (warning,) = result["warnings"]
     assert warning.startswith("mixed joins runs of different settings: training.epochs is 1 (")
@@ -207,7 +207,7 @@ def test_equal_figures_of_the_same_weights_count_once(root: Path, given: dict[st
     assert warning.startswith("a has 2 evaluations, but only 1 different")
 
 
-def test_each_difference_between_protocols_is_told(root: Path, given: dict[str, Any], tmp_path: Path) -> None:
+def test_each_difference_between_protocols_is_reported(root: Path, given: dict[str, Any], tmp_path: Path) -> None:
     weights = root / "runs/b-seed0/backbone.safetensors"
     settings = {**given, "size": 24, "pool": "avg", "neighbours": 5}
     knn_evaluation(weights, out=tmp_path / "b", resamples=20, **settings)
@@ -222,7 +222,7 @@ def test_each_difference_between_protocols_is_told(root: Path, given: dict[str, 
     assert result["protocol"]["shared"]["temperature"] == 0.07
 
 
-def test_other_labels_are_told_by_their_checksum(root: Path, tmp_path: Path) -> None:
+def test_other_labels_are_reported_by_their_checksum(root: Path, tmp_path: Path) -> None:
     def change(result: dict[str, Any]) -> None:
         other_weights(result)
         result["protocol"]["train"].update(labels_sha256="f" * 64, labels="elsewhere.csv")
@@ -299,7 +299,7 @@ def test_linear_evaluations(root: Path, given: dict[str, Any], tmp_path: Path) -
 
 
 def long_cells(metric: str, entry: dict[str, Any], difference: dict[str, Any], classes: list[str]) -> list[list[Any]]:
-    """Class, mean, deviation, number and difference of each line that a metric takes."""
+    """Class, mean, standard deviation, number and difference of each line that a metric takes."""
     if metric in OVERALL:
         return [["", entry["mean"], entry["std"], entry["n"], difference.get(metric)]]
     return [

@@ -11,7 +11,7 @@ import pytest
 from manyview.errors import UserError
 from manyview.evaluation.compare import compare
 
-KNN = "multi-label classification by the nearest neighbors of a frozen backbone's features"
+KNN = "multi-label classification by the nearest neighbours of a frozen backbone's features"
 LINEAR = "multi-label linear classification on a frozen backbone"
 REPORT = {
     **dict.fromkeys(("mAP", "OP", "OR", "OF1", "CP", "CR", "CF1"), 0.5),
@@ -95,13 +95,13 @@ def test_a_file_that_is_no_result(good: Path, tmp_path: Path, text: str) -> None
 
 def test_another_verbs_result(good: Path, tmp_path: Path) -> None:
     other = write(tmp_path / "check", {"protocol": {"evaluation": "label-free measures"}, "results": {}})
-    message = f"{other / 'metrics.json'} is of another kind (label-free measures): compare takes results of manyview "
+    message = f"{other / 'metrics.json'} is of another type (label-free measures): compare takes results of manyview "
     assert refused(good, other) == message + "linear, knn or probe"
 
 
 def test_a_comparison(good: Path, tmp_path: Path) -> None:
     compare([good, write(tmp_path / "other", result_of("other"))], out=tmp_path / "out")
-    assert "is of another kind (comparison of evaluations)" in refused(good, tmp_path / "out")
+    assert "is of another type (comparison of evaluations)" in refused(good, tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -132,9 +132,9 @@ def test_other_classes(good: Path, tmp_path: Path, classes: list[str], how: str)
     assert refused(good, other) == expected
 
 
-def test_other_kinds(good: Path, tmp_path: Path) -> None:
+def test_other_types(good: Path, tmp_path: Path) -> None:
     linear = write(tmp_path / "linear", result_of("linear", evaluation=LINEAR))
-    expected = f"{good} is of manyview knn and {linear} of manyview linear: compare one kind of evaluation at a time"
+    expected = f"{good} is of manyview knn and {linear} of manyview linear: compare one type of evaluation at a time"
     assert refused(good, linear) == expected
 
 
@@ -188,10 +188,8 @@ def test_no_classes_to_draw(good: Path, tmp_path: Path) -> None:
     assert refused(good, other, classes=0) == "classes must be at least 1, not 0"
 
 
-@pytest.mark.parametrize(("tag", "refusal"), [("knn", None), ("linear", "compare one kind"), ("views", "another kind")])
-def test_a_result_is_told_by_its_tag_whatever_its_words(
-    good: Path, tmp_path: Path, tag: str, refusal: str | None
-) -> None:
+@pytest.mark.parametrize(("tag", "refusal"), [("knn", None), ("linear", "compare one type"), ("views", "another type")])
+def test_the_type_of_a_result_is_its_tag(good: Path, tmp_path: Path, tag: str, refusal: str | None) -> None:
     content = {"evaluation": tag, **result_of("tagged", evaluation="in other words")}
     tagged = write(tmp_path / "tagged", content)
     if refusal is None:

@@ -18,8 +18,8 @@ from manyview.evaluation.compare.figure import draw_comparison
 from manyview.evaluation.compare.group import unique_names
 from manyview.evaluation.compare.tables import as_markdown
 
-KNN = "multi-label classification by the nearest neighbors of a frozen backbone's features"
-PROBE = "one-vs-rest linear classification on a frozen backbone's features of some training images"
+KNN = "multi-label classification by the nearest neighbours of a frozen backbone's features"
+PROBE = "one-vs-rest linear classification on a frozen backbone's features of some training photographs"
 METRICS = ("mAP", "OP", "OR", "OF1", "CP", "CR", "CF1")
 
 
@@ -68,7 +68,7 @@ def pair(tmp_path: Path) -> dict[str, Any]:
 def test_figures_in_percent(pair: dict[str, Any]) -> None:
     text = printed(pair)
     assert cells(text, "old") == ["old", *["32.0"] * 7, "2"]
-    assert text.count("±2.8") == 7  # the deviation of 30 and 34
+    assert text.count("±2.8") == 7  # the standard deviation of 30 and 34
     assert cells(text, "new") == ["new", *["40.0"] * 7, "1"]
     assert cells(text.partition("Difference to old")[2], "new") == ["new", *["+8.0"] * 7]
     assert "Warning: size is unset (old), 64 (new)" in text
@@ -180,6 +180,6 @@ def test_one_group_alone_has_no_differences(tmp_path: Path) -> None:
         ([["r/a-s0", "r/a-s1"], ["r/a-s2", "r/a-s3"]], ["r/a", "r/a (2)"]),
     ],
 )
-def test_names_are_as_short_as_tells_groups_apart(places: list[list[str]], names: list[str]) -> None:
+def test_names_are_the_shortest_distinct_ones(places: list[list[str]], names: list[str]) -> None:
     found = unique_names([[Path("/", place) for place in group] for group in places])
     assert found == names

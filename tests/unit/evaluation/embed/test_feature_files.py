@@ -1,4 +1,4 @@
-"""Files of features by themselves: memory that stays the same, reading in parts, and files of another kind."""
+"""Files of features by themselves: memory that stays the same, reading in parts, and files of other formats."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from manyview.evaluation.embed.files import Rows, Writer
 from manyview.evaluation.embed.read import open_features
 
 MEGABYTE = 2**20
-BATCHES, PHOTOGRAPHS, DIM = 48, 32, 2048  # a quarter of a megabyte a batch of features, as much of patches
+BATCHES, IMAGES, DIM = 48, 32, 2048  # a quarter of a megabyte a batch of features, as much of patches
 ENDINGS = pytest.mark.parametrize("ending", [".parquet", ".npz"])
 
 
@@ -34,10 +34,10 @@ def batches() -> Iterator[Rows]:
     for batch in range(BATCHES):
         rng = np.random.default_rng(batch)
         yield Rows(
-            [f"{batch}/{number}.jpg" for number in range(PHOTOGRAPHS)],
-            rng.integers(1, 5000, (PHOTOGRAPHS, 2)),
-            rng.random((PHOTOGRAPHS, DIM), dtype=np.float32),
-            rng.random((PHOTOGRAPHS, 2, 2, DIM // 4), dtype=np.float32),
+            [f"{batch}/{number}.jpg" for number in range(IMAGES)],
+            rng.integers(1, 5000, (IMAGES, 2)),
+            rng.random((IMAGES, DIM), dtype=np.float32),
+            rng.random((IMAGES, 2, 2, DIM // 4), dtype=np.float32),
         )
 
 
@@ -65,7 +65,7 @@ def test_writing_and_reading_hold_a_part_at_a_time(
     tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / f"f{ending}"
-    whole = BATCHES * PHOTOGRAPHS * DIM * 4 * 2
+    whole = BATCHES * IMAGES * DIM * 4 * 2
     arrow_before = pa.total_allocated_bytes()
     assert write(path) < whole / 4
     assert pa.total_allocated_bytes() - arrow_before < whole / 4
@@ -76,7 +76,7 @@ def test_writing_and_reading_hold_a_part_at_a_time(
     for module in (parquet_format, npz_format):
         monkeypatch.setattr(module, "CHUNK_BYTES", MEGABYTE)
     file = open_features(path)
-    assert file.count == BATCHES * PHOTOGRAPHS
+    assert file.count == BATCHES * IMAGES
     tracemalloc.start()
     chunks = 0
     for rows in file.rows(patches=True):

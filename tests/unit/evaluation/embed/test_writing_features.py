@@ -52,7 +52,7 @@ def everything_in(folder: Path) -> set[str]:
 
 
 def pooled(patches: np.ndarray, kind: str) -> np.ndarray:
-    """Pooling of maps with places first, in float64."""
+    """Pooling of maps with channels last, in float64."""
     exact = patches.astype(np.float64)
     average, maximum = exact.mean((1, 2)), exact.max((1, 2))
     return {

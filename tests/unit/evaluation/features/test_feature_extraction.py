@@ -65,9 +65,9 @@ def test_features_follow_the_names_and_are_the_pixels_of_the_warped_image(scenes
     for row, name in enumerate(names):
         with Image.open(scenes.images / name) as image:
             pixels = np.asarray(image.resize((24, 24), Image.Resampling.BILINEAR), dtype=np.float64) / 255
-        normalised = (pixels - mean) / std
-        np.testing.assert_allclose(features["avg"][row], normalised.mean((0, 1)), atol=2e-3)
-        np.testing.assert_allclose(features["max"][row], normalised.max((0, 1)), atol=0.02)  # a level is .0175
+        normalized = (pixels - mean) / std
+        np.testing.assert_allclose(features["avg"][row], normalized.mean((0, 1)), atol=2e-3)
+        np.testing.assert_allclose(features["max"][row], normalized.max((0, 1)), atol=0.02)  # a level is .0175
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")

@@ -34,8 +34,8 @@ FAST: dict[str, Any] = {"size": 32, "workers": 0, "device": "cpu"}
 
 
 @pytest.fixture(scope="module")
-def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_images(tmp_path_factory.mktemp("photographs"), COUNT)
+def image_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("images"), COUNT)
 
 
 def make_weights(file: Path, change: Callable[[Backbone], None]) -> Path:
@@ -64,23 +64,23 @@ def take_statistics(images: Path) -> Callable[[Backbone], None]:
 
 
 @pytest.fixture(scope="module")
-def weights(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_weights(tmp_path_factory.mktemp("weights") / "healthy.safetensors", take_statistics(photographs))
+def weights(image_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_weights(tmp_path_factory.mktemp("weights") / "healthy.safetensors", take_statistics(image_folder))
 
 
 @pytest.fixture(scope="module")
-def checked(photographs: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
+def checked(image_folder: Path, weights: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     out = tmp_path_factory.mktemp("checked") / "out"
-    return check_weights(weights, images=photographs, out=out, **FAST), out
+    return check_weights(weights, images=image_folder, out=out, **FAST), out
 
 
 @pytest.fixture(scope="module")
-def run(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+def run(image_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A run of block-wise views at 24 pixels."""
     folder = tmp_path_factory.mktemp("run")
     (folder / "list.txt").write_text("\n".join(f"{index:02d}.jpg" for index in range(26)))
     return train_tiny(
-        photographs,
+        image_folder,
         folder / "run",
         list=folder / "list.txt",
         backbone="timm/test_resnet",
@@ -139,18 +139,18 @@ def close(found: Measures, expected: dict[str, float]) -> None:
 
 
 def test_measures_are_those_of_their_definitions(
-    checked: tuple[dict[str, Any], Path], photographs: Path, weights: Path
+    checked: tuple[dict[str, Any], Path], image_folder: Path, weights: Path
 ) -> None:
     features = checked[0]["results"]["pretrained"]["features"]
     backbone = load_backbone(weights)
-    names = list(find_images(photographs))
-    whole = extract(backbone, photographs, names, 32, workers=0, device="cpu")["avg"].double().numpy()
+    names = list(find_images(image_folder))
+    whole = extract(backbone, image_folder, names, 32, workers=0, device="cpu")["avg"].double().numpy()
     close(features, expected_measures(whole))
-    expected = expected_alignment(backbone, WholeViewsConfig(size=32), photographs)
+    expected = expected_alignment(backbone, WholeViewsConfig(size=32), image_folder)
     assert features["alignment"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_the_result_is_the_file(checked: tuple[dict[str, Any], Path], photographs: Path, weights: Path) -> None:
+def test_the_result_is_the_file(checked: tuple[dict[str, Any], Path], image_folder: Path, weights: Path) -> None:
     result, out = checked
     assert json.loads((out / "metrics.json").read_text()) == result
     assert set(result) == {"evaluation", "protocol", "results", "diagnosis", "provenance"}
@@ -162,7 +162,7 @@ def test_the_result_is_the_file(checked: tuple[dict[str, Any], Path], photograph
     expected = {
         "backbone": "timm/test_resnet",
         "weights": str(weights),
-        "images": str(photographs),
+        "images": str(image_folder),
         "list": None,
         "sample": 1000,
         "photographs": COUNT,
@@ -174,7 +174,7 @@ def test_the_result_is_the_file(checked: tuple[dict[str, Any], Path], photograph
         "device": "cpu",
     }
     assert {key: result["protocol"][key] for key in expected} == expected
-    assert "normalize by each batch of 32" in result["protocol"]["untrained_backbone"]
+    assert "normalise by each batch of 32" in result["protocol"]["untrained_backbone"]
     assert "eigenvalues 11 to 100" in result["protocol"]["alpha_req"]
     assert result["protocol"]["projections"].startswith("none")
 
@@ -184,10 +184,10 @@ def test_weights_that_have_seen_images_are_healthy(checked: tuple[dict[str, Any]
 
 
 @pytest.mark.parametrize("directions", [0, 1])
-def test_features_of_hardly_any_direction_are_collapsed(photographs: Path, tmp_path: Path, directions: int) -> None:
+def test_features_of_hardly_any_direction_are_collapsed(image_folder: Path, tmp_path: Path, directions: int) -> None:
     def collapse(backbone: Backbone) -> None:
         """Let all but the first channels be constant."""
-        take_statistics(photographs)(backbone)
+        take_statistics(image_folder)(backbone)
         convolutions = [module for module in backbone.modules() if isinstance(module, nn.Conv2d)]
         with torch.no_grad():
             for convolution in convolutions:
@@ -200,7 +200,7 @@ def test_features_of_hardly_any_direction_are_collapsed(photographs: Path, tmp_p
                     module.running_mean[directions:] = 0
 
     weights = make_weights(tmp_path / "collapsed.safetensors", collapse)
-    result = check_weights(weights, images=photographs, **FAST)
+    result = check_weights(weights, images=image_folder, **FAST)
     features = result["results"]["pretrained"]["features"]
     assert features["rankme"] < 2
     assert features["alpha_req"] is None
@@ -210,25 +210,25 @@ def test_features_of_hardly_any_direction_are_collapsed(photographs: Path, tmp_p
         assert features["uniformity"] == pytest.approx(0, abs=1e-6)
 
 
-def test_an_untrained_network_is_measured_as_training_starts(photographs: Path, tmp_path: Path) -> None:
+def test_an_untrained_network_is_measured_as_training_starts(image_folder: Path, tmp_path: Path) -> None:
     """Its norms take the statistics of the batches: with those of the whole set, the rank is nearly the same."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
         backbone = build_backbone("timm/test_resnet")
     file = tmp_path / "untrained.safetensors"
     save_backbone(backbone, file, {})
-    bare = check_weights(file, images=photographs, seed=5, **FAST)["results"]
-    take_statistics(photographs)(backbone)
+    bare = check_weights(file, images=image_folder, seed=5, **FAST)["results"]
+    take_statistics(image_folder)(backbone)
     save_backbone(backbone, file, {})
-    seen = check_weights(file, images=photographs, seed=5, **FAST)["results"]
+    seen = check_weights(file, images=image_folder, seed=5, **FAST)["results"]
     beside = bare["random_init"]["features"]
     assert beside == seen["random_init"]["features"]
     assert beside["rankme"] == pytest.approx(seen["pretrained"]["features"]["rankme"], rel=0.25)
     assert bare["pretrained"]["features"]["rankme"] < 0.5 * beside["rankme"]
 
 
-def test_a_run_has_projections_and_its_own_views(run: RunFolder, photographs: Path) -> None:
-    result = check_weights(run, images=photographs, workers=0, device="cpu")
+def test_a_run_has_projections_and_its_own_views(run: RunFolder, image_folder: Path) -> None:
+    result = check_weights(run, images=image_folder, workers=0, device="cpu")
     config = PretrainConfig.model_validate(run.read_json("config.json"))
     assert result["protocol"]["views"] == config.views.model_dump(mode="json")
     assert result["protocol"]["size"] == 24
@@ -242,8 +242,8 @@ def test_a_run_has_projections_and_its_own_views(run: RunFolder, photographs: Pa
         {key.removeprefix("model."): v for key, v in checkpoint.tensors.items() if key.startswith("model.")}
     )
     method.eval()
-    names = list(find_images(photographs))
-    pooled = extract(method.backbone, photographs, names, 24, workers=0, device="cpu")["avg"]
+    names = list(find_images(image_folder))
+    pooled = extract(method.backbone, image_folder, names, 24, workers=0, device="cpu")["avg"]
     with torch.no_grad():
         z = method.projector(pooled).double().numpy()
     measures = result["results"]["pretrained"]
@@ -252,12 +252,12 @@ def test_a_run_has_projections_and_its_own_views(run: RunFolder, photographs: Pa
     del expected_of_z["alpha_req"]  # two steps leave so few directions that the definition fits a line to rounding
     close(measures["projections"], expected_of_z)
     for kind, head in (("features", None), ("projections", method.projector)):
-        expected = expected_alignment(method.backbone, config.views, photographs, head)
+        expected = expected_alignment(method.backbone, config.views, image_folder, head)
         assert measures[kind]["alignment"] == pytest.approx(expected, rel=1e-4)
 
 
-def test_the_file_in_a_run_is_the_run(run: RunFolder, photographs: Path, tmp_path: Path) -> None:
-    options = {"images": photographs, "sample": 20, "workers": 0, "device": "cpu"}
+def test_the_file_in_a_run_is_the_run(run: RunFolder, image_folder: Path, tmp_path: Path) -> None:
+    options = {"images": image_folder, "sample": 20, "workers": 0, "device": "cpu"}
     by_file, by_folder = (check_weights(weights, **options) for weights in (run.weights, run))
     assert {key: by_file[key] for key in ("protocol", "results")} == {
         key: by_folder[key] for key in ("protocol", "results")
@@ -275,12 +275,12 @@ def test_the_file_in_a_run_is_the_run(run: RunFolder, photographs: Path, tmp_pat
     assert bare["protocol"]["weights"] == str(tmp_path / "bare" / "backbone.safetensors")
 
 
-def test_projections_need_a_checkpoint_of_these_very_weights(run: RunFolder, photographs: Path, tmp_path: Path) -> None:
+def test_projections_need_a_checkpoint_of_these_weights(run: RunFolder, image_folder: Path, tmp_path: Path) -> None:
     copy = RunFolder(tmp_path / "copy")
     copy.path.mkdir()
     for name in ("config.json", "run.json", "backbone.safetensors"):
         (copy.path / name).write_bytes((run.path / name).read_bytes())
-    options = {"images": photographs, "sample": 20, "workers": 0, "device": "cpu", "random_init": False}
+    options = {"images": image_folder, "sample": 20, "workers": 0, "device": "cpu", "random_init": False}
     assert set(check_weights(copy, **options)["results"]["pretrained"]) == {"features"}
 
     copy.checkpoints.folder.mkdir()
@@ -297,35 +297,35 @@ def test_projections_need_a_checkpoint_of_these_very_weights(run: RunFolder, pho
     assert set(check_weights(copy, **options)["results"]["pretrained"]) == {"features"}
 
 
-def test_views_and_size_may_be_chosen(run: RunFolder, photographs: Path) -> None:
+def test_views_and_size_may_be_chosen(run: RunFolder, image_folder: Path) -> None:
     views = BlockViewsConfig(overlap=0.4, grid=(1, 2))
     result = check_weights(
-        run, images=photographs, sample=8, views=views, workers=0, device="cpu", random_init=False, size=40
+        run, images=image_folder, sample=8, views=views, workers=0, device="cpu", random_init=False, size=40
     )
     assert result["protocol"]["views"] == views.model_copy(update={"size": 40}).model_dump(mode="json")
     assert result["protocol"]["size"] == 40
 
 
-def test_the_same_with_any_number_of_workers(photographs: Path, weights: Path) -> None:
+def test_the_same_with_any_number_of_workers(image_folder: Path, weights: Path) -> None:
     none, two = (
-        check_weights(weights, images=photographs, sample=70, **FAST | {"workers": workers}) for workers in (0, 2)
+        check_weights(weights, images=image_folder, sample=70, **FAST | {"workers": workers}) for workers in (0, 2)
     )
     assert {key: none[key] for key in ("protocol", "results")} == {key: two[key] for key in ("protocol", "results")}
 
 
-def test_the_sample_is_drawn_by_the_seed(photographs: Path, weights: Path) -> None:
+def test_the_sample_is_drawn_by_the_seed(image_folder: Path, weights: Path) -> None:
     first, again, other = (
-        check_weights(weights, images=photographs, sample=40, seed=seed, random_init=False, **FAST)["results"]
+        check_weights(weights, images=image_folder, sample=40, seed=seed, random_init=False, **FAST)["results"]
         for seed in (3, 3, 4)
     )
     assert first == again
     assert first != other
 
 
-def test_a_list_names_the_images(photographs: Path, weights: Path, tmp_path: Path) -> None:
+def test_a_list_names_the_images(image_folder: Path, weights: Path, tmp_path: Path) -> None:
     names = tmp_path / "names.txt"
     names.write_text("\n".join(f"{index:02d}.jpg" for index in range(30)))
-    result = check_weights(weights, images=photographs, list=names, random_init=False, **FAST)
+    result = check_weights(weights, images=image_folder, list=names, random_init=False, **FAST)
     assert result["protocol"]["photographs"] == 30
     assert result["protocol"]["list"] == str(names)
 
@@ -371,12 +371,12 @@ def test_bands_are_measured_too(tmp_path: Path) -> None:
     assert result["results"]["pretrained"]["features"]["std"] > 0
 
 
-def test_weights_that_are_not_finite(photographs: Path, tmp_path: Path) -> None:
+def test_weights_that_are_not_finite(image_folder: Path, tmp_path: Path) -> None:
     def spoil(backbone: Backbone) -> None:
         next(backbone.parameters()).data.fill_(float("nan"))
 
     with pytest.raises(UserError, match="features that are not finite"):
-        check_weights(make_weights(tmp_path / "nan.safetensors", spoil), images=photographs, sample=4, **FAST)
+        check_weights(make_weights(tmp_path / "nan.safetensors", spoil), images=image_folder, sample=4, **FAST)
 
 
 @pytest.mark.parametrize(
@@ -393,36 +393,36 @@ def test_weights_that_are_not_finite(photographs: Path, tmp_path: Path) -> None:
         ({"backbone": "resnet18"}, "holds the weights of timm/test_resnet, not of resnet18"),
     ],
 )
-def test_mistakes_are_named(photographs: Path, weights: Path, options: dict[str, Any], message: str) -> None:
+def test_mistakes_are_named(image_folder: Path, weights: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        check_weights(weights, **{"images": photographs} | FAST | options)
+        check_weights(weights, **{"images": image_folder} | FAST | options)
 
 
-def test_missing_weights_are_named(photographs: Path, tmp_path: Path) -> None:
+def test_missing_weights_are_named(image_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"there is no file or folder .*nowhere"):
-        check_weights(tmp_path / "nowhere", images=photographs, **FAST)
+        check_weights(tmp_path / "nowhere", images=image_folder, **FAST)
 
 
-def test_a_folder_with_a_result_is_refused_before_any_work(photographs: Path, tmp_path: Path) -> None:
+def test_a_folder_with_a_result_is_refused_before_any_work(image_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text("{}")
     with pytest.raises(UserError, match=r"already holds a metrics\.json"):
-        check_weights(tmp_path / "nowhere", images=photographs, out=tmp_path, **FAST)
+        check_weights(tmp_path / "nowhere", images=image_folder, out=tmp_path, **FAST)
 
 
-def test_a_run_of_another_version(run: RunFolder, photographs: Path, tmp_path: Path) -> None:
+def test_a_run_of_another_version(run: RunFolder, image_folder: Path, tmp_path: Path) -> None:
     for name in ("config.json", "backbone.safetensors"):
         (tmp_path / name).write_bytes((run.path / name).read_bytes())
     settings = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**settings, "future": 1}))
     with pytest.raises(UserError, match=r"config\.json holds other settings than this version knows"):
-        check_weights(tmp_path, images=photographs, **FAST)
+        check_weights(tmp_path, images=image_folder, **FAST)
 
 
-def test_progress_goes_to_its_end(photographs: Path, weights: Path) -> None:
+def test_progress_goes_to_its_end(image_folder: Path, weights: Path) -> None:
     calls: list[tuple[int, int, str]] = []
-    check_weights(weights, images=photographs, sample=40, progress=lambda *call: calls.append(call), **FAST)
-    assert calls[0] == (0, 40, "photographs")
-    assert calls[-1] == (40, 40, "photographs")
+    check_weights(weights, images=image_folder, sample=40, progress=lambda *call: calls.append(call), **FAST)
+    assert calls[0] == (0, 40, "images")
+    assert calls[-1] == (40, 40, "images")
     assert len(calls) == 3
 
 
@@ -440,9 +440,9 @@ def test_a_run_that_is_done_leaves_its_health(run: RunFolder) -> None:
     assert set(health["results"]["pretrained"]) == {"features", "projections"}
 
 
-def test_a_module_of_ones_own_is_measured_and_left_alone(photographs: Path, tmp_path: Path) -> None:
+def test_a_module_of_ones_own_is_measured_and_left_alone(image_folder: Path, tmp_path: Path) -> None:
     module = TinyNet()
-    run = train_tiny(photographs, tmp_path / "run", backbone=module, epochs=1, batch_size=26)
+    run = train_tiny(image_folder, tmp_path / "run", backbone=module, epochs=1, batch_size=26)
     module.train()
     before = {key: value.clone() for key, value in module.state_dict().items()}
     sentence = check_run(run, PretrainConfig.model_validate(run.read_json("config.json")), module=module)
@@ -482,7 +482,7 @@ def measured(**values: float) -> Measures:
 def judged(rank: float, std: float | None = None, untrained: float | None = 200.0, **more: Any) -> Diagnosis:
     return diagnose(
         measured(rankme=rank, rankme_share=rank / 500),
-        more.pop("photographs", 500),
+        more.pop("images", 500),
         untrained=None if untrained is None else measured(rankme=untrained),
         projections=None if std is None else measured(std=std),
         **more,
@@ -537,10 +537,10 @@ def test_verdicts_without_an_untrained_network(rank: float, std: float | None, v
 
 
 def test_too_few_images_are_not_judged() -> None:
-    assert judged(10.0, 0.1, photographs=127).sentence == (
+    assert judged(10.0, 0.1, images=127).sentence == (
         "Undecided: 127 images are too few to judge by; measure at least 128."
     )
-    assert judged(10.0, 0.1, photographs=128).verdict == "collapsed"
+    assert judged(10.0, 0.1, images=128).verdict == "collapsed"
 
 
 def test_too_few_steps_are_not_judged() -> None:
@@ -557,13 +557,13 @@ def test_advice_depends_on_what_the_run_says() -> None:
 
 
 def test_a_run_of_before_its_method_was_described_is_measured_alike(
-    run: RunFolder, photographs: Path, tmp_path: Path
+    run: RunFolder, image_folder: Path, tmp_path: Path
 ) -> None:
     old = RunFolder(Path(shutil.copytree(run.path, tmp_path / "old")))
     about = old.read_json("run.json")
     assert about.pop("method")["name"] == "simsiam"
     old.write_json("run.json", about)
-    now, then = (check_weights(one, images=photographs, sample=20, workers=0, device="cpu") for one in (run, old))
+    now, then = (check_weights(one, images=image_folder, sample=20, workers=0, device="cpu") for one in (run, old))
     assert "projections" in then["results"]["pretrained"]
     assert then["results"] == now["results"]
     config = PretrainConfig.model_validate(run.read_json("config.json"))
@@ -580,8 +580,8 @@ def printed(result: dict[str, Any]) -> str:
     return stream.getvalue()
 
 
-def test_the_table_shows_every_figure(run: RunFolder, photographs: Path) -> None:
-    result = check_weights(run, images=photographs, sample=60, workers=0, device="cpu")
+def test_the_table_shows_every_figure(run: RunFolder, image_folder: Path) -> None:
+    result = check_weights(run, images=image_folder, sample=60, workers=0, device="cpu")
     lines = printed(result).splitlines()
     assert lines[1].startswith("Label-free measures of timm/test_resnet on 60 images at 24 px")
     assert lines[-1].strip() == result["diagnosis"]["sentence"]
@@ -592,7 +592,7 @@ def test_the_table_shows_every_figure(run: RunFolder, photographs: Path) -> None
         "RankMe": [f"{measures['rankme']:.1f}" for measures in columns],
         "RankMe, of the most possible": [f"{100 * measures['rankme_share']:.1f} %" for measures in columns],
         "alpha-ReQ": [f"{measures['alpha_req']:.2f}" for measures in columns],
-        "deviation, of 1/sqrt(d)": [f"{measures['std']:.2f}" for measures in columns],
+        "std, of 1/sqrt(d)": [f"{measures['std']:.2f}" for measures in columns],
         "uniformity": [f"{measures['uniformity']:.2f}" for measures in columns],
         "alignment": [f"{measures['alignment']:.2f}" for measures in columns],
     }

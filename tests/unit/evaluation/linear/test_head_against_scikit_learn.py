@@ -29,7 +29,7 @@ from torch import Tensor
 from manyview.backbones import build_backbone, load_backbone, save_backbone
 from manyview.evaluation import extract, linear_evaluation
 from manyview.evaluation.features.extract import combine
-from manyview.evaluation.linear.head import HeadSettings, HeadTraining, new_head, shuffled_places, train_head
+from manyview.evaluation.linear.head import HeadSettings, HeadTraining, new_head, shuffled_batches, train_head
 from manyview.labels import read_labels
 from manyview.scenes import write_scenes
 
@@ -71,7 +71,7 @@ def labeled_features(images: int, dim: int, classes: int, seed: int) -> tuple[np
 
 
 def batches_of(features: np.ndarray, targets: np.ndarray, settings: HeadSettings) -> Iterator[tuple[Tensor, Tensor]]:
-    for places in shuffled_places(settings, len(features)):
+    for places in shuffled_batches(settings, len(features)):
         indices = [index for _, index in places]
         yield torch.from_numpy(features[indices]), torch.from_numpy(targets[indices])
 

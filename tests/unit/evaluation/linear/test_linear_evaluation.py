@@ -18,8 +18,8 @@ from manyview.backbones import load_backbone
 from manyview.errors import UserError
 from manyview.evaluation import best_thresholds, extract, format_table, linear_evaluation
 from manyview.evaluation.features.dataset import ImageDataset, fixed_view, fixed_views
+from manyview.evaluation.linear.evaluate import cached_batches, flipped_images
 from manyview.evaluation.linear.head import HeadSettings
-from manyview.evaluation.linear.training import cached_batches, flipped_images
 from manyview.images import ImageFiles
 from manyview.labels import read_labels
 from manyview.views import render_views
@@ -153,7 +153,7 @@ def test_poolings_differ_and_cat_is_twice_as_wide(scenes: Any, is_cached: bool) 
 @pytest.fixture
 def heads(monkeypatch: pytest.MonkeyPatch) -> list[nn.Linear]:
     """The heads that evaluations train, as they are in the end."""
-    import manyview.evaluation.linear.training as module
+    import manyview.evaluation.linear.evaluate as module
 
     found: list[nn.Linear] = []
     real = module.train_head
@@ -369,7 +369,7 @@ def test_an_unreadable_image_is_named(scenes: Any, tmp_path: Path, part: str, is
         ({"epochs": 0}, "epochs must be at least 1"),
         ({"device": "gpu"}, "unknown device 'gpu'"),
         ({"precision": "fp16"}, "precision must be"),
-        ({"crop": "centre"}, "crop must be one of warp, center, not 'center'"),
+        ({"crop": "centre"}, "crop must be one of warp, center, not 'centre'"),
         ({"recipe": "papers"}, "recipe must be one of paper, released, not 'papers'"),
         ({"measured": "first"}, r'measured \(--epoch\) must be "last" or "best", not \'first\''),
         ({"flips": True}, "flips are for cached features"),

@@ -16,13 +16,13 @@ from manyview.evaluation.linear.head import (
     HeadTraining,
     known_loss,
     new_head,
-    shuffled_places,
+    shuffled_batches,
     train_head,
 )
 
 
 def batches_of(features: Tensor, targets: Tensor, settings: HeadSettings) -> Iterator[tuple[Tensor, Tensor]]:
-    for places in shuffled_places(settings, len(features)):
+    for places in shuffled_batches(settings, len(features)):
         indices = [index for _, index in places]
         yield features[indices], targets[indices]
 
@@ -49,7 +49,7 @@ def test_learning_rate_follows_the_linear_rule_and_the_cosine() -> None:
 
 def test_every_epoch_is_a_new_permutation_that_only_seed_and_epoch_decide() -> None:
     settings = HeadSettings(epochs=3, batch_size=4, seed=5)
-    batches = list(shuffled_places(settings, 10))
+    batches = list(shuffled_batches(settings, 10))
     assert [len(batch) for batch in batches] == [4, 4, 2] * 3
     orders = [[place for batch in batches[3 * e : 3 * e + 3] for place in batch] for e in range(3)]
     for epoch, order in enumerate(orders):
@@ -58,9 +58,9 @@ def test_every_epoch_is_a_new_permutation_that_only_seed_and_epoch_decide() -> N
     indices = [[index for _, index in order] for order in orders]
     assert indices[0] != indices[1] != indices[2]
     longer = HeadSettings(epochs=5, batch_size=4, seed=5)
-    assert list(shuffled_places(longer, 10))[:9] == batches
-    assert list(shuffled_places(HeadSettings(epochs=3, batch_size=4, seed=6), 10)) != batches
-    assert list(shuffled_places(settings, 10, first_epoch=2)) == batches[6:]
+    assert list(shuffled_batches(longer, 10))[:9] == batches
+    assert list(shuffled_batches(HeadSettings(epochs=3, batch_size=4, seed=6), 10)) != batches
+    assert list(shuffled_batches(settings, 10, first_epoch=2)) == batches[6:]
 
 
 def test_new_head_is_normal_with_standard_deviation_a_hundredth() -> None:
@@ -87,7 +87,7 @@ def test_training_equals_sgd_written_out_in_float64() -> None:
     for epoch in range(4):
         rate = 10 * 8 / 256 * (1 + math.cos(math.pi * epoch / 4)) / 2
         losses = []
-        for places in [batch for batch in shuffled_places(settings, 22) if batch[0][0] == epoch]:
+        for places in [batch for batch in shuffled_batches(settings, 22) if batch[0][0] == epoch]:
             rows = [index for _, index in places]
             p = 1 / (1 + np.exp(-x[rows] @ weights.T))
             losses += list(-(y[rows] * np.log(p) + (1 - y[rows]) * np.log(1 - p)).mean(1))

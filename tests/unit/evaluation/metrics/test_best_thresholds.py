@@ -6,8 +6,8 @@ import torch
 from sklearn.metrics import precision_recall_curve
 
 from manyview.errors import UserError
+from manyview.evaluation.metrics.decisions import best_thresholds
 from manyview.evaluation.metrics.multilabel import multilabel_metrics
-from manyview.evaluation.metrics.thresholds import best_thresholds
 from tests.references.multilabel import best_threshold, exact_f1, random_case, random_ignored
 
 

@@ -10,7 +10,7 @@ import torch
 
 from manyview.errors import UserError
 from manyview.evaluation.metrics import bootstrap as confidence
-from manyview.evaluation.metrics.bootstrap import bootstrap, summarise
+from manyview.evaluation.metrics.bootstrap import bootstrap, summarize
 from manyview.evaluation.metrics.multilabel import multilabel_metrics
 from tests.references.multilabel import basic, bias_corrected, multilabel, random_case, random_ignored
 
@@ -165,7 +165,7 @@ def test_mistakes_are_named(options: dict, message: str) -> None:
 
 def test_runs_are_summarized_by_mean_and_sample_standard_deviation() -> None:
     runs = [multilabel_metrics(*random_case(1)[:1], targets) for targets in _three_targets()]
-    summary = summarise(runs)
+    summary = summarize(runs)
     assert list(summary) == list(runs[0])
     for name in NAMES:
         values = [run[name] for run in runs]
@@ -184,14 +184,14 @@ def _three_targets() -> list[np.ndarray]:
 
 
 def test_one_run_has_no_deviation() -> None:
-    summary = summarise([{"mAP": 0.5, "AP": [0.25, 0.75]}])
+    summary = summarize([{"mAP": 0.5, "AP": [0.25, 0.75]}])
     assert (summary["mAP"]["mean"], summary["mAP"]["n"]) == (0.5, 1)
     assert math.isnan(summary["mAP"]["std"])
     assert all(map(math.isnan, summary["AP"]["std"]))
 
 
 def test_what_one_run_leaves_undefined_stays_undefined() -> None:
-    summary = summarise([{"AP": [0.5, None]}, {"AP": [0.7, 0.2]}, {"AP": [0.6, math.nan]}])["AP"]
+    summary = summarize([{"AP": [0.5, None]}, {"AP": [0.7, 0.2]}, {"AP": [0.6, math.nan]}])["AP"]
     assert (summary["mean"][0], summary["std"][0], summary["n"]) == pytest.approx((0.6, 0.1, 3))
     assert math.isnan(summary["mean"][1])
     assert math.isnan(summary["std"][1])
@@ -199,11 +199,11 @@ def test_what_one_run_leaves_undefined_stays_undefined() -> None:
 
 def test_further_entries_and_metrics_of_some_runs_alone_are_passed_over() -> None:
     runs = [{"rule": "p>=0.5", "mAP": 0.5, "f1": [0.1], "loss_by_epoch": [3.0, 2.0]}, {"rule": "top-3", "mAP": 0.5}]
-    assert summarise(runs) == {"mAP": {"mean": 0.5, "std": 0.0, "n": 2}}
+    assert summarize(runs) == {"mAP": {"mean": 0.5, "std": 0.0, "n": 2}}
 
 
 def test_runs_that_cannot_be_summarized_are_refused() -> None:
     with pytest.raises(UserError, match="no run to summarize"):
-        summarise([])
+        summarize([])
     with pytest.raises(UserError, match="AP for different numbers of classes"):
-        summarise([{"AP": [0.5]}, {"AP": [0.5, 0.5]}])
+        summarize([{"AP": [0.5]}, {"AP": [0.5, 0.5]}])

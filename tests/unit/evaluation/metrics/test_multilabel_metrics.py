@@ -67,7 +67,7 @@ def test_a_threshold_for_each_class_equals_the_definition(scores: np.ndarray, ta
 def test_equals_scikit_learn(scores: np.ndarray, targets: np.ndarray) -> None:
     actual = multilabel_metrics(scores, targets, threshold=0.4)
     predicted = (scores >= 0.4).astype(int)
-    # scikit-learn takes a single column for two classes, of which it would count the negatives, too.
+    # scikit-learn takes a single column for two classes, of which it would also count the negatives.
     truth, guess = (np.pad(a.astype(int), ((0, 0), (0, 2))) for a in (targets, predicted))
     present = list(range(targets.shape[1]))
     for name, score, average in (

@@ -31,9 +31,9 @@ def cosines(vectors: np.ndarray) -> np.ndarray:
     return table
 
 
-def vectors_of(values: np.ndarray, photographs: np.ndarray) -> Vectors:
+def vectors_of(values: np.ndarray, images: np.ndarray) -> Vectors:
     parts = np.zeros((len(values), 6), dtype=np.int64)
-    parts[:, 0], parts[:, 1] = photographs, np.arange(len(values))
+    parts[:, 0], parts[:, 1] = images, np.arange(len(values))
     return Vectors(values, parts)
 
 
@@ -44,26 +44,26 @@ def test_the_search_equals_brute_force_in_any_batches(case: int, dtype: type) ->
     count, dim, k = int(rng.integers(3, 40)), int(rng.integers(1, 6)), int(rng.integers(1, 12))
     # Few whole numbers: many vectors are alike, and some are zero.
     values = rng.integers(-1, 2, (count, dim)).astype(dtype)
-    photographs = np.sort(rng.integers(0, max(2, count // 2), count))
+    images = np.sort(rng.integers(0, max(2, count // 2), count))
     queries = rng.permutation(count)[:7]
-    nearest = Nearest(vectors_of(values[queries], photographs[queries]), k)
+    nearest = Nearest(vectors_of(values[queries], images[queries]), k)
     start = 0
     while start < count:
         end = start + int(rng.integers(1, 9))
-        batch = vectors_of(values[start:end], photographs[start:end])
+        batch = vectors_of(values[start:end], images[start:end])
         batch.parts[:, 1] += start
         nearest.add(batch)
         start = end
 
     table = cosines(values)
     for place, query in enumerate(queries):
-        others = [each for each in range(count) if photographs[each] != photographs[query]]
+        others = [each for each in range(count) if images[each] != images[query]]
         # Rounding may part what is equal; no others are nearer than 1e-9 to each other here.
         expected = sorted(others, key=lambda each: -round(table[query, each], 9))[:k]
         found = nearest.of(place)
         np.testing.assert_allclose([cosine for _, cosine in found], table[query, expected], atol=1e-12)
         assert [round(cosine, 9) for _, cosine in found] == [round(table[query, each], 9) for each in expected]
-        assert all(part.photograph == photographs[part.number] != photographs[query] for part, _ in found)
+        assert all(part.image == images[part.number] != images[query] for part, _ in found)
         assert len({part.number for part, _ in found}) == len(found)
 
 
@@ -73,7 +73,7 @@ def test_of_equally_near_vectors_the_first_are_kept() -> None:
     for batch in (slice(0, 2), slice(2, 5)):
         vectors = vectors_of(values, np.arange(5))
         nearest.add(Vectors(vectors.values[batch], vectors.parts[batch]))
-    assert [(part.photograph, cosine) for part, cosine in nearest.of(0)] == [(1, 1.0), (3, 1.0)]
+    assert [(part.image, cosine) for part, cosine in nearest.of(0)] == [(1, 1.0), (3, 1.0)]
 
 
 def test_whole_images_equal_brute_force_on_the_features(scenes: Any, tmp_path: Path) -> None:
@@ -206,8 +206,8 @@ def test_progress_counts_all_images(scenes: Any) -> None:
         progress=lambda done, total, phase: calls.append((done, total, phase)),
         **SMALL,
     )
-    assert calls[0] == (0, 36, "photographs")
-    assert calls[-1] == (36, 36, "photographs")
+    assert calls[0] == (0, 36, "images")
+    assert calls[-1] == (36, 36, "images")
     assert len(calls) == 1 + 8
 
 

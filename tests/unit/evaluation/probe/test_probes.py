@@ -264,8 +264,8 @@ def test_the_curve_shows_each_backbone_and_chance(curve: tuple[dict[str, Any], P
         both = np.asarray(picture.convert("RGB")).astype(int)
     with Image.open(out / "curve.png") as written:
         assert (np.asarray(written.convert("RGB")) == both).all()
-    for colour in ((0xD5, 0x5E, 0x00), (0x00, 0x72, 0xB2)):
-        assert (np.abs(both - colour).max(axis=2) < 8).sum() > 300
+    for color in ((0xD5, 0x5E, 0x00), (0x00, 0x72, 0xB2)):
+        assert (np.abs(both - color).max(axis=2) < 8).sum() > 300
     alone = {**result, "results": {"pretrained": result["results"]["pretrained"]}}
     with Image.open(io.BytesIO(draw_low_label_curve(alone))) as picture:
         pixels = np.asarray(picture.convert("RGB")).astype(int)
@@ -281,11 +281,11 @@ def test_the_table_shows_mean_and_deviation(curve: tuple[dict[str, Any], Path]) 
         rows = [line for line in lines if line.strip(" │").startswith(label) and "%" in line]
         for row, entry in zip(rows, result["results"][name], strict=True):
             summary = entry["summary"]["mAP"]
-            deviation = "" if summary["std"] is None else f" ±{100 * summary['std']:.1f}"
+            std = "" if summary["std"] is None else f" ±{100 * summary['std']:.1f}"
             rest = [entry["summary"][metric]["mean"] for metric in ("OP", "OR", "OF1", "CP", "CR", "CF1")]
             assert cells(row)[1:] == [
                 f"{entry['images']} ({100 * entry['fraction']:g} %)",
-                f"{percent(summary['mean'])}{deviation}",
+                f"{percent(summary['mean'])}{std}",
                 *map(percent, rest),
             ]
     (row,) = (line for line in lines if line.strip(" │").startswith("green"))

@@ -55,7 +55,7 @@ def test_what_is_returned_is_written(evaluate: Callable[..., dict[str, Any]], tm
 
 @pytest.mark.parametrize("evaluate", ["linear", "knn"], indirect=True)
 def test_the_protocol_says_what_the_intervals_are(evaluate: Callable[..., dict[str, Any]]) -> None:
-    assert evaluate()["protocol"]["intervals"].startswith("95 %, by the bootstrap over validation images")
+    assert evaluate()["protocol"]["intervals"].startswith("95 %, by the bootstrap over validation photographs")
     assert evaluate(resamples=0)["protocol"]["intervals"] is None
 
 
@@ -63,10 +63,10 @@ def test_nothing_is_extracted_where_nothing_could_be_measured(
     evaluate: Callable[..., dict[str, Any]], scenes: Any, tmp_path: Path
 ) -> None:
     nothing = tmp_path / "val.csv"
-    nothing.write_text("image,labels\n" + "".join(f"{line.split(',')[0]},\n" for line in labelled(scenes.val)))
+    nothing.write_text("image,labels\n" + "".join(f"{line.split(',')[0]},\n" for line in label_lines(scenes.val)))
     with pytest.raises(UserError, match=r"no image of .*val\.csv shows any of the classes"):
         evaluate(val_labels=nothing, progress=lambda *_: pytest.fail("extracted"))
 
 
-def labelled(file: Path) -> list[str]:
+def label_lines(file: Path) -> list[str]:
     return file.read_text().splitlines()[1:]

@@ -15,7 +15,7 @@ from manyview.methods import METHODS, MethodBatch, build_method, simsiam
 from manyview.methods.simsiam import SimSiam, image_aware_term
 from references import contrastive
 
-PHOTOGRAPHS, PAIRS, DIM = 3, 4, 16
+IMAGES, PAIRS, DIM = 3, 4, 16
 
 
 def backbone() -> Backbone:
@@ -32,11 +32,11 @@ def method(image_aware: dict[str, Any], stop_gradient: bool = True) -> SimSiam:
 
 @pytest.fixture
 def views() -> Tensor:
-    return torch.randn(PHOTOGRAPHS, 2 * PAIRS, 3, 9, 9, generator=torch.Generator().manual_seed(1))
+    return torch.randn(IMAGES, 2 * PAIRS, 3, 9, 9, generator=torch.Generator().manual_seed(1))
 
 
 IDS = torch.tensor([40, 7, 13])
-ORDER = torch.randperm(PHOTOGRAPHS * PAIRS, generator=torch.Generator().manual_seed(2))
+ORDER = torch.randperm(IMAGES * PAIRS, generator=torch.Generator().manual_seed(2))
 
 
 def seen(*groups: Tensor, order: Tensor = ORDER) -> MethodBatch:
@@ -220,9 +220,9 @@ def test_widths_are_the_configured_ones() -> None:
 
 def test_groups_of_two_sizes_are_pairs_of_their_own(views: Tensor) -> None:
     """As if each group's pairs, of whatever size its views are, stood in one list."""
-    small = torch.randn(PHOTOGRAPHS, 2, 3, 7, 7, generator=torch.Generator().manual_seed(5))
+    small = torch.randn(IMAGES, 2, 3, 7, 7, generator=torch.Generator().manual_seed(5))
     module = method({}).eval()
-    order = torch.randperm(PHOTOGRAPHS * (PAIRS + 1), generator=torch.Generator().manual_seed(6))
+    order = torch.randperm(IMAGES * (PAIRS + 1), generator=torch.Generator().manual_seed(6))
     z = [[module.project([group[:, first::2].flatten(0, 1)]) for group in (views, small)] for first in (0, 1)]
     z1, z2 = (torch.cat(parts) for parts in z)
     arrays = [x.detach().double().numpy() for x in (module.predictor(z1), z1, module.predictor(z2), z2)]

@@ -9,9 +9,9 @@ import torch
 from manyview.backbones import build_backbone, save_backbone
 from manyview.cli.main import main
 from tests.helpers.commands import Command
-from tests.helpers.tiny import photos as photographs
+from tests.helpers.tiny import photos
 
-__all__ = ["photographs"]
+__all__ = ["photos"]
 
 
 @pytest.fixture

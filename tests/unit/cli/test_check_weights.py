@@ -16,9 +16,9 @@ SMALL = ("--size", 32, "--workers", 0, "--device", "cpu")
 
 
 def test_it_prints_a_table_and_a_sentence_and_writes_the_figures(
-    command: Command, photographs: Path, weights: Path, tmp_path: Path
+    command: Command, photos: Path, weights: Path, tmp_path: Path
 ) -> None:
-    status, out, err = command(weights, "--images", photographs, "--out", tmp_path / "out", "--sample", 12, *SMALL)
+    status, out, err = command(weights, "--images", photos, "--out", tmp_path / "out", "--sample", 12, *SMALL)
 
     assert (status, err) == (0, "")
     result = json.loads((tmp_path / "out" / "metrics.json").read_text())
@@ -32,12 +32,12 @@ def test_it_prints_a_table_and_a_sentence_and_writes_the_figures(
     assert str(tmp_path / "out" / "metrics.json") in "".join(out.splitlines())
 
 
-def test_its_options_reach_the_check(command: Command, photographs: Path, weights: Path, tmp_path: Path) -> None:
+def test_its_options_reach_the_check(command: Command, photos: Path, weights: Path, tmp_path: Path) -> None:
     names = tmp_path / "names.txt"
     names.write_text("00.jpg\n03.jpg\n07.jpg\n")
     out = tmp_path / "out"
     options = ("--list", names, "--recipe", "released", "--no-random-init", "--seed", 5, "--precision", "float32")
-    status, _, _ = command(weights, "--images", photographs, "--out", out, *options, *SMALL)
+    status, _, _ = command(weights, "--images", photos, "--out", out, *options, *SMALL)
 
     assert status == 0
     result = json.loads((out / "metrics.json").read_text())
@@ -60,6 +60,6 @@ def test_its_options_reach_the_check(command: Command, photographs: Path, weight
         (["WEIGHTS", "--images", "PHOTOS", "--size", "4"], "size must be at least 8 pixels, not 4"),
     ],
 )
-def test_a_mistake_is_one_line(command: Command, photographs: Path, weights: Path, words: list[str], part: str) -> None:
-    places = {"PHOTOS": photographs, "WEIGHTS": weights}
+def test_a_mistake_is_one_line(command: Command, photos: Path, weights: Path, words: list[str], part: str) -> None:
+    places = {"PHOTOS": photos, "WEIGHTS": weights}
     assert part in complaint(command(*(places.get(word, word) for word in words)))

@@ -79,17 +79,15 @@ def test_empty_folder(shell: Shell, tmp_path: Path) -> None:
         (["more"], "unexpected extra argument"),
     ],
 )
-def test_mistake_in_one_option(shell: Shell, photographs: Path, tmp_path: Path, words: list[str], part: str) -> None:
-    line = shell.mistake("pretrain", photographs, "--out", tmp_path / "run", *SMALL, *words)
+def test_mistake_in_one_option(shell: Shell, photos: Path, tmp_path: Path, words: list[str], part: str) -> None:
+    line = shell.mistake("pretrain", photos, "--out", tmp_path / "run", *SMALL, *words)
 
     assert part in line
     assert not (tmp_path / "run").exists()
 
 
-def test_several_mistakes_are_still_one_line(shell: Shell, photographs: Path, tmp_path: Path) -> None:
-    line = shell.mistake(
-        "pretrain", photographs, "--out", tmp_path / "run", "--view-size", "0", "--set", "views.overlap=.7"
-    )
+def test_several_mistakes_are_still_one_line(shell: Shell, photos: Path, tmp_path: Path) -> None:
+    line = shell.mistake("pretrain", photos, "--out", tmp_path / "run", "--view-size", "0", "--set", "views.overlap=.7")
 
     assert line.startswith("2 mistakes in the configuration: views.size (--view-size)")
     assert "; views.overlap (--set)" in line
@@ -113,9 +111,9 @@ def test_usage_errors_say_where_help_is(shell: Shell) -> None:
     assert shell.mistake("pretrain", "--epoch", "3").endswith("pretrain --help")
 
 
-def test_list_that_names_nothing(shell: Shell, photographs: Path, tmp_path: Path) -> None:
+def test_list_that_names_nothing(shell: Shell, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("a.jpg\nb.jpg\n")
-    call = ["pretrain", photographs, "--out", tmp_path / "run", *SMALL, "--list"]
+    call = ["pretrain", photos, "--out", tmp_path / "run", *SMALL, "--list"]
 
     assert "names 2 of 2 images (a.jpg, b.jpg) not found in" in shell.mistake(*call, tmp_path / "list.txt")
     (tmp_path / "list.txt").write_text("")
@@ -123,18 +121,16 @@ def test_list_that_names_nothing(shell: Shell, photographs: Path, tmp_path: Path
     assert "does not exist" in shell.mistake(*call, tmp_path / "nix.txt")
 
 
-def test_run_is_never_overwritten(shell: Shell, photographs: Path, tmp_path: Path) -> None:
+def test_run_is_never_overwritten(shell: Shell, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
-    assert "already holds a run" in shell.mistake("pretrain", photographs, "--out", tmp_path, *SMALL)
+    assert "already holds a run" in shell.mistake("pretrain", photos, "--out", tmp_path, *SMALL)
     (tmp_path / "config.json").rename(tmp_path / "other")
-    assert "is not empty; choose a new folder" in shell.mistake("pretrain", photographs, "--out", tmp_path, *SMALL)
+    assert "is not empty; choose a new folder" in shell.mistake("pretrain", photos, "--out", tmp_path, *SMALL)
 
 
-def test_output_is_not_writable(
-    shell: Shell, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_output_is_not_writable(shell: Shell, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
-    call = ["pretrain", photographs, *SMALL, "--out"]
+    call = ["pretrain", photos, *SMALL, "--out"]
     assert "cannot write" in shell.mistake(*call, tmp_path / "file" / "run")
     assert "is a file; choose a new folder" in shell.mistake(*call, tmp_path / "file")
 
@@ -147,9 +143,7 @@ def test_output_is_not_writable(
     assert line == f"cannot write {tmp_path / 'run'}: no permission to write there; choose another folder"
 
 
-def test_disk_is_full_amid_the_run(
-    shell: Shell, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_disk_is_full_amid_the_run(shell: Shell, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fsync, calls = os.fsync, [0]
 
     def refuse(descriptor: int) -> None:
@@ -160,7 +154,7 @@ def test_disk_is_full_amid_the_run(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", refuse)
-        line = shell.mistake("pretrain", photographs, "--out", tmp_path / "run", *SMALL, "--quiet")
+        line = shell.mistake("pretrain", photos, "--out", tmp_path / "run", *SMALL, "--quiet")
     assert line.startswith(f"cannot write {tmp_path / 'run'}")
     assert "the disk is full; free some space" in line
     assert "--resume" in line
@@ -201,7 +195,7 @@ def test_sentence_of_several_lines_becomes_one(shell: Shell, monkeypatch: pytest
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_end_with_the_shells_status(
     shell: Shell,
-    photographs: Path,
+    photos: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     number: signal.Signals,
@@ -217,7 +211,7 @@ def test_signals_end_with_the_shells_status(
 
     monkeypatch.setattr(data, "normalize", interrupted)
 
-    ended, _, err = shell("pretrain", photographs, "--out", tmp_path / "run", *SMALL)
+    ended, _, err = shell("pretrain", photos, "--out", tmp_path / "run", *SMALL)
 
     assert ended == status
     assert err.rstrip().endswith("Stopped and saved after step 1; continue with --resume.")
@@ -232,10 +226,10 @@ def test_ctrl_c_before_anything_has_begun(shell: Shell, monkeypatch: pytest.Monk
     assert shell("--version") == (130, "", "")
 
 
-def test_command_and_call_give_the_same_weights(shell: Shell, photographs: Path, tmp_path: Path) -> None:
-    status, _, _ = shell("pretrain", photographs, "--out", tmp_path / "a", *SMALL, "--seed", "3")
+def test_command_and_call_give_the_same_weights(shell: Shell, photos: Path, tmp_path: Path) -> None:
+    status, _, _ = shell("pretrain", photos, "--out", tmp_path / "a", *SMALL, "--seed", "3")
     run = manyview.pretrain(
-        images=photographs,
+        images=photos,
         out=tmp_path / "b",
         backbone="timm/test_resnet",
         epochs=1,

@@ -15,9 +15,9 @@ VERB = "embed"  # what the fixture ``command`` runs
 SMALL = ("--size", 32, "--workers", 0, "--device", "cpu")
 
 
-def test_it_writes_features_and_says_what(command: Command, photographs: Path, weights: Path, tmp_path: Path) -> None:
+def test_it_writes_features_and_says_what(command: Command, photos: Path, weights: Path, tmp_path: Path) -> None:
     out = tmp_path / "features.parquet"
-    status, printed, err = command(weights, photographs, "--out", out, *SMALL)
+    status, printed, err = command(weights, photos, "--out", out, *SMALL)
 
     assert (status, err) == (0, "")
     stored = read_features(out)
@@ -29,9 +29,9 @@ def test_it_writes_features_and_says_what(command: Command, photographs: Path, w
     assert json.loads((tmp_path / "features.json").read_text())["results"] == {"photographs": 16, "skipped": 0}
 
 
-def test_its_options_reach_the_file(command: Command, photographs: Path, weights: Path, tmp_path: Path) -> None:
+def test_its_options_reach_the_file(command: Command, photos: Path, weights: Path, tmp_path: Path) -> None:
     folder = tmp_path / "photos"
-    shutil.copytree(photographs, folder)
+    shutil.copytree(photos, folder)
     (folder / "03.jpg").write_bytes(b"no image")
     (tmp_path / "names.txt").write_text("00.jpg\n03.jpg\n07.jpg\n")
     out = tmp_path / "features.npz"
@@ -63,7 +63,7 @@ def test_its_options_reach_the_file(command: Command, photographs: Path, weights
 )
 def test_a_mistake_is_one_line(
     command: Command,
-    photographs: Path,
+    photos: Path,
     weights: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -72,6 +72,6 @@ def test_a_mistake_is_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "taken.npz").touch()
-    places = {"PHOTOS": photographs, "WEIGHTS": weights, "WEIGHTS.npz": "taken.npz"}
+    places = {"PHOTOS": photos, "WEIGHTS": weights, "WEIGHTS.npz": "taken.npz"}
     assert part in complaint(command(*(places.get(word, word) for word in words)))
     assert [file.name for file in tmp_path.iterdir()] == ["taken.npz"]

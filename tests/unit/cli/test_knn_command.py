@@ -31,19 +31,19 @@ SHARED: dict[str, Any] = {  # by both verbs; each value other than the default
 
 
 @pytest.fixture(scope="module")
-def given(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def given(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Weights, images and label files, by the names of the functions' arguments."""
     root = tmp_path_factory.mktemp("given")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         save_backbone(build_backbone("resnet18"), root / "weights.safetensors", {})
-    names = sorted(path.name for path in photographs.iterdir())
+    names = sorted(path.name for path in photos.iterdir())
     half = len(names) // 2
     for file, part in (("train.csv", names[:half]), ("val.csv", names[half:])):
         rows = [f"{name},{('odd', 'even', 'odd|even')[n % 3]}" for n, name in enumerate(part)]
         (root / file).write_text("\n".join(["image,labels", *rows]) + "\n")
     labels = {"train_labels": root / "train.csv", "val_labels": root / "val.csv"}
-    return {"weights": root / "weights.safetensors", "images": photographs, **labels}
+    return {"weights": root / "weights.safetensors", "images": photos, **labels}
 
 
 @pytest.fixture

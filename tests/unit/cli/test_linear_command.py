@@ -11,34 +11,34 @@ from typing import Any
 import pytest
 
 from manyview.cli.progress import phases, rate_in_words
-from manyview.evaluation.linear import training as linear_training
+from manyview.evaluation.linear import evaluate as linear_module
 from tests.helpers.commands import Command, complaint
 
 VERB = "linear"  # what the fixture ``command`` runs
 
 
 @pytest.fixture
-def words(weights: Path, photographs: Path, tmp_path: Path) -> list[object]:
+def words(weights: Path, photos: Path, tmp_path: Path) -> list[object]:
     """A call that takes a moment."""
-    names = sorted(path.name for path in photographs.iterdir())
+    names = sorted(path.name for path in photos.iterdir())
     for file, part in (("train.csv", names[:8]), ("val.csv", names[8:])):
         rows = [f"{name},{('odd', 'even', 'odd|even')[n % 3]}" for n, name in enumerate(part)]
         (tmp_path / file).write_text("\n".join(["image,labels", *rows]) + "\n")
     labels = ["--train-labels", tmp_path / "train.csv", "--val-labels", tmp_path / "val.csv"]
     fast = ["--size", 32, "--workers", 0, "--device", "cpu", "--epochs", 2, "--resamples", 5, "--cached"]
-    return [weights, "--images", photographs, *labels, *fast]
+    return [weights, "--images", photos, *labels, *fast]
 
 
 @pytest.fixture
 def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Ctrl-C as the head's training begins, until it is called."""
-    train = linear_training.train_head
+    train = linear_module.train_head
 
     def train_head(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(linear_training, "train_head", train_head)
-    return lambda: monkeypatch.setattr(linear_training, "train_head", train)
+    monkeypatch.setattr(linear_module, "train_head", train_head)
+    return lambda: monkeypatch.setattr(linear_module, "train_head", train)
 
 
 def test_what_is_kept_when_it_is_stopped_is_reported(

@@ -17,10 +17,10 @@ SMALL = ("--size", 32, "--workers", 0, "--device", "cpu")
 
 
 def test_it_draws_a_picture_and_writes_what_it_shows(
-    command: Command, photographs: Path, weights: Path, tmp_path: Path
+    command: Command, photos: Path, weights: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "photos"
-    shutil.copytree(photographs, folder)
+    shutil.copytree(photos, folder)
     (folder / "15.jpg").write_bytes(b"no image")
     out = tmp_path / "new" / "n.png"
     options = ("--query", "03.jpg", "--query", "01.jpg", "--blocks", "--k", 2, "--pool", "avg", "--batch-size", 8)
@@ -41,11 +41,11 @@ def test_it_draws_a_picture_and_writes_what_it_shows(
         assert picture.format == "PNG"
 
 
-def test_it_takes_features_from_a_file(command: Command, photographs: Path, weights: Path, tmp_path: Path) -> None:
-    embed(weights, images=photographs, out=tmp_path / "f.parquet", size=16, workers=0, device="cpu")
+def test_it_takes_features_from_a_file(command: Command, photos: Path, weights: Path, tmp_path: Path) -> None:
+    embed(weights, images=photos, out=tmp_path / "f.parquet", size=16, workers=0, device="cpu")
     out = tmp_path / "n.png"
     options = ("--features", tmp_path / "f.parquet", "--queries", 3, "--seed", 5)
-    status, printed, err = command(weights, photographs, "--out", out, *options)
+    status, printed, err = command(weights, photos, "--out", out, *options)
 
     assert (status, err) == (0, "")
     assert "Neighbors among 16 images\n" in printed
@@ -68,7 +68,7 @@ def test_it_takes_features_from_a_file(command: Command, photographs: Path, weig
 )
 def test_a_mistake_is_one_line(
     command: Command,
-    photographs: Path,
+    photos: Path,
     weights: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -77,6 +77,6 @@ def test_a_mistake_is_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "taken.json").touch()
-    places = {"PHOTOS": photographs, "WEIGHTS": weights}
+    places = {"PHOTOS": photos, "WEIGHTS": weights}
     assert part in complaint(command(*(places.get(word, word) for word in words)))
     assert [file.name for file in tmp_path.iterdir()] == ["taken.json"]

@@ -26,11 +26,11 @@ def weights(tmp_path: Path) -> Path:
 
 
 def test_a_run_starts_from_the_weights_and_says_so(
-    command: Command, photographs: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: Command, photos: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # A path relative to where the command was given means the same to whoever repeats it elsewhere.
     monkeypatch.chdir(tmp_path)
-    status, _, err = command(photographs, "--out", tmp_path / "run", "--init", "w.safetensors", *SMALL)
+    status, _, err = command(photos, "--out", tmp_path / "run", "--init", "w.safetensors", *SMALL)
 
     assert status == 0
     assert f"Starting from {weights}: timm/test_resnet from a checkpoint in the format of manyview: " in err
@@ -57,7 +57,7 @@ def test_a_run_starts_from_the_weights_and_says_so(
 )
 def test_mistakes_are_one_line_and_leave_no_folder(
     command: Command,
-    photographs: Path,
+    photos: Path,
     weights: Path,
     tmp_path: Path,
     words: list[str],
@@ -66,7 +66,7 @@ def test_mistakes_are_one_line_and_leave_no_folder(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "text.pth").write_text("not weights")
-    images = photographs
+    images = photos
     if "data.bands=5" in words:
         images = tmp_path / "tiles"
         images.mkdir()

@@ -46,9 +46,9 @@ def views_of(sample: ViewSample) -> list[np.ndarray]:
     return [view.transpose(1, 2, 0) for group in sample.groups for view in group]
 
 
-def labels(folder: Path, photographs: Path, **extra: Any) -> Path:
+def labels(folder: Path, photos: Path, **extra: Any) -> Path:
     """A COCO file of all images but the last, each with two objects, the first with a crowd."""
-    names = sorted(file.name for file in photographs.iterdir())[:-1]
+    names = sorted(file.name for file in photos.iterdir())[:-1]
     content = {
         "images": [{"id": n, "file_name": name, "width": 64, "height": 48} for n, name in enumerate(names)],
         "annotations": [
@@ -73,7 +73,7 @@ CHOSEN: list[tuple[str, dict[str, Any], bool]] = [
 
 @pytest.mark.parametrize(("recipe", "settings", "beside"), CHOSEN)
 def test_shows_the_views_of_the_run(
-    command: Command, photographs: Path, tmp_path: Path, recipe: str, settings: dict[str, Any], beside: bool
+    command: Command, photos: Path, tmp_path: Path, recipe: str, settings: dict[str, Any], beside: bool
 ) -> None:
     """With a list of names, a seed and an epoch; against what a run's loader gives for the same."""
     (tmp_path / "some.txt").write_text("11.jpg\n03.jpg\n07.jpg\n")
@@ -81,11 +81,11 @@ def test_shows_the_views_of_the_run(
     (tmp_path / "settings.json").write_text(json.dumps(nested(settings)))
     words = ["--recipe", recipe, "--list", tmp_path / "some.txt", "--seed", 5, "--view-size", 48]
     words += ["--config", tmp_path / "settings.json"]
-    status, _, err = command(photographs, "--out", tmp_path / "a.html", "--only", "07.jpg", "--epoch", 3, *words)
+    status, _, err = command(photos, "--out", tmp_path / "a.html", "--only", "07.jpg", "--epoch", 3, *words)
     assert (status, err.strip()) == (0, "")
 
     run = train_tiny(
-        photographs,
+        photos,
         tmp_path / "run",
         recipe=recipe,
         list=tmp_path / "some.txt",
@@ -96,7 +96,7 @@ def test_shows_the_views_of_the_run(
         settings=settings,
     )
     config = PretrainConfig.model_validate(run.read_json("config.json"))
-    dataset = ViewDataset(find_images(photographs, tmp_path / "some.txt"), config, renderer="cpu")
+    dataset = ViewDataset(find_images(photos, tmp_path / "some.txt"), config, renderer="cpu")
     expected, shown = views_of(dataset[3, 1]), views_in(tmp_path / "a.html")
     assert len(shown) == len(expected) + (2 if beside else 0)
     assert_alike(shown[: len(expected)], expected)
@@ -116,18 +116,18 @@ def nested(settings: dict[str, Any]) -> dict[str, Any]:
     return {"views": {key.removeprefix("views."): value for key, value in settings.items()}}
 
 
-def test_picture_and_page_by_the_ending(command: Command, photographs: Path, tmp_path: Path) -> None:
+def test_picture_and_page_by_the_ending(command: Command, photos: Path, tmp_path: Path) -> None:
     for name, start in (("new/a.PNG", b"\x89PNG"), ("new/a.Html", b"<!DOCTYPE html>")):
-        status, out, err = command(photographs, "--out", tmp_path / name, "--view-size", 16, "--photos", 1)
+        status, out, err = command(photos, "--out", tmp_path / name, "--view-size", 16, "--photos", 1)
         assert (status, err.strip()) == (0, "")
         assert out.split() == ["Written:", str(tmp_path / name)]
         assert (tmp_path / name).read_bytes().startswith(start)
     assert sorted(file.name for file in (tmp_path / "new").iterdir()) == ["a.Html", "a.PNG"]
 
 
-def test_how_many_and_which_images(command: Command, photographs: Path, tmp_path: Path) -> None:
+def test_how_many_and_which_images(command: Command, photos: Path, tmp_path: Path) -> None:
     def names(*words: object) -> list[str]:
-        status, _, _ = command(photographs, "--out", tmp_path / "a.html", "--view-size", 16, *words)
+        status, _, _ = command(photos, "--out", tmp_path / "a.html", "--view-size", 16, *words)
         assert status == 0
         return re.findall(r"<h2>(.*?)</h2>", (tmp_path / "a.html").read_text())
 
@@ -160,9 +160,9 @@ def test_bands(command: Command, tmp_path: Path) -> None:
     assert len(views_in(tmp_path / "a.html")) == 10
 
 
-def test_counting(command: Command, photographs: Path, tmp_path: Path) -> None:
-    words = [photographs, "--out", tmp_path / "a.html", "--view-size", 16, "--photos", 1, "--seed", 2, "--epoch", 1]
-    status, out, err = command(*words, "--labels", labels(tmp_path, photographs), "--share", ".4", "--count-epochs", 3)
+def test_counting(command: Command, photos: Path, tmp_path: Path) -> None:
+    words = [photos, "--out", tmp_path / "a.html", "--view-size", 16, "--photos", 1, "--seed", 2, "--epoch", 1]
+    status, out, err = command(*words, "--labels", labels(tmp_path, photos), "--share", ".4", "--count-epochs", 3)
     assert (status, err.strip()) == (0, "")
     assert "at least 40 % of an object's box inside both crops" in " ".join(out.split())
     count = json.loads((tmp_path / "metrics.json").read_text())
@@ -195,9 +195,9 @@ def test_counting(command: Command, photographs: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "metrics.json").read_text())["results"] == count["results"]
 
 
-def test_counting_follows_the_settings_of_the_blocks(command: Command, photographs: Path, tmp_path: Path) -> None:
-    file = labels(tmp_path, photographs)
-    words = [photographs, "--out", tmp_path / "a.png", "--view-size", 16, "--photos", 1, "--labels", file]
+def test_counting_follows_the_settings_of_the_blocks(command: Command, photos: Path, tmp_path: Path) -> None:
+    file = labels(tmp_path, photos)
+    words = [photos, "--out", tmp_path / "a.png", "--view-size", 16, "--photos", 1, "--labels", file]
     settings = ["--set", "views.overlap=.25", "--set", "views.scale=[.5,.8]", "--set", "views.grid=[1,2]"]
     assert command(*words, "--count-epochs", 1, *settings)[0] == 0
     rows = json.loads((tmp_path / "metrics.json").read_text())["results"]
@@ -217,11 +217,11 @@ def test_counting_follows_the_settings_of_the_blocks(command: Command, photograp
     assert (blocks["cropping"], blocks["scale"], blocks["pairs"]) == ("blocks", [0.2, 1.0], 4)
 
 
-def test_labels_of_other_images_are_counted_too(command: Command, photographs: Path, tmp_path: Path) -> None:
+def test_labels_of_other_images_are_counted_too(command: Command, photos: Path, tmp_path: Path) -> None:
     other = {"images": [{"id": 1, "file_name": "elsewhere.jpg", "width": 9, "height": 9}], "annotations": []}
     (tmp_path / "other.json").write_text(json.dumps(other))
-    words = [photographs, "--out", tmp_path / "a.png", "--view-size", 16, "--photos", 1, "--count-epochs", 1]
-    both = ["--labels", labels(tmp_path, photographs), "--labels", tmp_path / "other.json"]
+    words = [photos, "--out", tmp_path / "a.png", "--view-size", 16, "--photos", 1, "--count-epochs", 1]
+    both = ["--labels", labels(tmp_path, photos), "--labels", tmp_path / "other.json"]
     status, out, _ = command(*words, *both)
     assert status == 0
     protocol = json.loads((tmp_path / "metrics.json").read_text())["protocol"]
@@ -229,10 +229,10 @@ def test_labels_of_other_images_are_counted_too(command: Command, photographs: P
     assert "of all: common, over all 16 images" in " ".join(out.split())
 
 
-def test_results_of_other_commands_are_not_overwritten(command: Command, photographs: Path, tmp_path: Path) -> None:
+def test_results_of_other_commands_are_not_overwritten(command: Command, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "metrics.json").write_text('{"protocol": {"pool": "gamp"}}')
-    words = [photographs, "--out", tmp_path / "a.png", "--view-size", 16, "--photos", 1]
-    line = mistake(command, *words, "--labels", labels(tmp_path, photographs))
+    words = [photos, "--out", tmp_path / "a.png", "--view-size", 16, "--photos", 1]
+    line = mistake(command, *words, "--labels", labels(tmp_path, photos))
     assert line == f"{tmp_path / 'metrics.json'} holds another command's result: choose another folder for --out"
     assert json.loads((tmp_path / "metrics.json").read_text()) == {"protocol": {"pool": "gamp"}}
     assert command(*words)[0] == 0
@@ -259,28 +259,24 @@ def test_results_of_other_commands_are_not_overwritten(command: Command, photogr
         (["--labels", "x.json", "--count-epochs", "0"], "'--count-epochs'"),
     ],
 )
-def test_mistake_in_one_option(
-    command: Command, photographs: Path, tmp_path: Path, words: list[str], part: str
-) -> None:
-    line = mistake(command, photographs, *([] if "--out" in words else ["--out", tmp_path / "new" / "a.png"]), *words)
+def test_mistake_in_one_option(command: Command, photos: Path, tmp_path: Path, words: list[str], part: str) -> None:
+    line = mistake(command, photos, *([] if "--out" in words else ["--out", tmp_path / "new" / "a.png"]), *words)
     assert part in line
     assert not (tmp_path / "new").exists()
 
 
-def test_labels_without_any_object(command: Command, photographs: Path, tmp_path: Path) -> None:
-    file = labels(tmp_path, photographs, annotations=[{"image_id": 0, "bbox": [0, 0, 9, 9], "iscrowd": 1}])
-    line = mistake(command, photographs, "--out", tmp_path / "a.png", "--view-size", 16, "--labels", file)
+def test_labels_without_any_object(command: Command, photos: Path, tmp_path: Path) -> None:
+    file = labels(tmp_path, photos, annotations=[{"image_id": 0, "bbox": [0, 0, 9, 9], "iscrowd": 1}])
+    line = mistake(command, photos, "--out", tmp_path / "a.png", "--view-size", 16, "--labels", file)
     assert line == f"there is no object in {file}: nothing can be counted"
 
 
-def test_missing_arguments(command: Command, photographs: Path, tmp_path: Path) -> None:
+def test_missing_arguments(command: Command, photos: Path, tmp_path: Path) -> None:
     assert "PHOTOS is missing: name the folder of images" in mistake(command, "--out", tmp_path / "a.png")
-    assert "--out is missing: name the picture to write" in mistake(command, photographs)
-    assert "is a folder: name the file to write in it" in mistake(
-        command, photographs, "--out", folder(tmp_path / "a.png")
-    )
+    assert "--out is missing: name the picture to write" in mistake(command, photos)
+    assert "is a folder: name the file to write in it" in mistake(command, photos, "--out", folder(tmp_path / "a.png"))
     (tmp_path / "file").write_text("")
-    assert "file is a file: choose a folder" in mistake(command, photographs, "--out", tmp_path / "file" / "a.png")
+    assert "file is a file: choose a folder" in mistake(command, photos, "--out", tmp_path / "file" / "a.png")
     assert "does not exist" in mistake(command, tmp_path / "nix", "--out", tmp_path / "b.png")
 
 

@@ -72,7 +72,7 @@ def test_empty_folder(shell: Shell, tmp_path: Path) -> None:
         (["--epochs", "0"], "training.epochs (--epochs) must be greater than or equal to 1, not 0"),
         (["--config", "/nix.toml"], "configuration file /nix.toml cannot be read: No such file or directory"),
         (["--resume"], "holds no run to resume; leave out --resume to start one there"),
-        (["--set", "training.device=cuda"], "PyTorch sees no CUDA device here; use auto or cpu"),
+        (["--set", "training.device=cuda"], 'training.device \'cuda\' is not available here: use "auto" or "cpu"'),
         (["--epoch", "3"], "--epochs"),
         (["--batch-size", "many"], "'--batch-size'"),
         (["--frobnicate"], "No such option"),

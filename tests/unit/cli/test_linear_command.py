@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from manyview.cli.progress import phases, rate_in_words
-from manyview.evaluation.linear import training as linear_training
+from manyview.evaluation.linear import evaluate as linear_evaluate
 from tests.helpers.commands import Command, complaint
 
 VERB = "linear"  # what the fixture ``command`` runs
@@ -32,13 +32,13 @@ def words(weights: Path, photographs: Path, tmp_path: Path) -> list[object]:
 @pytest.fixture
 def interrupted(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """Ctrl-C as the head's training begins, until it is called."""
-    train = linear_training.train_head
+    train = linear_evaluate.train_head
 
     def train_head(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(linear_training, "train_head", train_head)
-    return lambda: monkeypatch.setattr(linear_training, "train_head", train)
+    monkeypatch.setattr(linear_evaluate, "train_head", train_head)
+    return lambda: monkeypatch.setattr(linear_evaluate, "train_head", train)
 
 
 def test_what_is_kept_when_it_is_stopped_is_reported(

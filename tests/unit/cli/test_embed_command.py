@@ -47,7 +47,7 @@ def test_its_options_reach_the_file(command: Command, photos: Path, weights: Pat
     assert stored.features.shape[1] == 2 * stored.patches.shape[3]
     assert stored.record["protocol"]["precision"] == "bf16"
     assert "1 could not be read, listed in" in printed
-    assert "places of" in printed
+    assert "locations of" in printed
 
 
 @pytest.mark.parametrize(

@@ -243,6 +243,6 @@ def _count(
         "seed": seed,
         "epochs": list(epochs),
         "grid": list(blocks.grid),
-        "interval": "95 %, percentiles of 1,000 bootstrap resamples of the images",
+        "interval": "95 %, percentiles of 1,000 bootstrap resamples of the photographs",
     }
     return {"protocol": protocol, **summarize(measures, seed), "provenance": provenance()}

@@ -193,15 +193,15 @@ def stopped(template: Path, tmp_path: Path) -> Path:
 def test_a_run_is_not_resumed_in_another_way(shapes: Path, stopped: Path) -> None:
     with pytest.raises(UserError) as caught:
         tune_tiny(shapes, stopped, resume=True, learning_rate=0.02, seed=4)
-    assert re.search(r"learning_rate was 0\.01, now 0\.02; seed was 0, now 4; resume it with the same", str(caught.value))
+    assert re.search(
+        r"learning_rate was 0\.01, now 0\.02; seed was 0, now 4; resume it with the same", str(caught.value)
+    )
     labels = json.loads(shapes.read_text())
     del labels["annotations"][0]
     other = shapes.parent.parent / "other.json"
     other.write_text(json.dumps(labels))
     count = len(labels["annotations"])
-    message = (
-        rf'way: train\.objects was {count + 1}, now {count}; train\.fingerprint was "\w+\.\.\., now "\w+\.\.\.; resume'
-    )
+    message = rf'settings: train\.objects was {count + 1}, now {count}; train\.fingerprint was "\w+\.\.\., now "\w+\.\.\.; resume'
     with pytest.raises(UserError, match=message):
         tune_tiny(shapes, stopped, resume=True, train_labels=other)
 

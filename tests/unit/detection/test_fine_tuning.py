@@ -201,7 +201,8 @@ def test_a_run_is_not_resumed_in_another_way(shapes: Path, stopped: Path) -> Non
     other = shapes.parent.parent / "other.json"
     other.write_text(json.dumps(labels))
     count = len(labels["annotations"])
-    message = rf'settings: train\.objects was {count + 1}, now {count}; train\.fingerprint was "\w+\.\.\., now "\w+\.\.\.; resume'
+    fingerprints = r'train\.fingerprint was "\w+\.\.\., now "\w+\.\.\.'
+    message = rf"settings: train\.objects was {count + 1}, now {count}; {fingerprints}; resume"
     with pytest.raises(UserError, match=message):
         tune_tiny(shapes, stopped, resume=True, train_labels=other)
 

@@ -8,6 +8,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from manyview.runtime import core_count, keep_freed_memory, use_one_thread
 _KEPT = (2**25, 2**26)  # bytes of a block and in all; what glibc arrives at by itself
 _MOST = 16  # processes, unless more are requested
 _NICENESS = 19  # the maximum
+_IGNORED = (signal.SIGINT, signal.SIGTERM)  # by workers
 
 
 def worker_count(asked: int | None) -> int:
@@ -48,7 +50,24 @@ def load_in_workers(dataset: Dataset[Any], *, workers: int | None, pin: bool, **
             multiprocessing_context="fork" if processes and sys.platform == "linux" else None,
             **how,
         )
-        return Loading(iter(loader))
+        with _held_signals():
+            return Loading(iter(loader))
+
+
+@contextmanager
+def _held_signals() -> Iterator[None]:
+    """Keep Ctrl-C and SIGTERM waiting for this process until the end; forked workers begin without hearing them.
+
+    A worker that they reach before it ignores them dies, and the run with it.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 class Loading(Iterator[Any]):
@@ -88,8 +107,10 @@ class Loading(Iterator[Any]):
 def prepare_worker(_: int) -> None:
     """Set up a worker process: ignore signals, use one thread."""
     # Ctrl-C, and often SIGTERM, reach the whole process group; the main process alone handles them.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for number in _IGNORED:
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _IGNORED)
     use_one_thread()
     keep_freed_memory(*_KEPT)  # else the memory of one huge image would stay allocated in each process
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
+from manyview.images import loader
 from manyview.images.loader import (
     Loading,
     load_in_workers,
@@ -32,6 +34,24 @@ class Squares(Dataset[int]):
 
     def __getitem__(self, index: int) -> int:
         return os.getpid() if self.process else index**2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_do_not_end_workers_that_are_just_starting(
+    number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def slowly(worker: int) -> None:
+        time.sleep(0.5)
+        prepare_worker(worker)
+
+    monkeypatch.setattr(loader, "prepare_worker", slowly)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    loading = load_in_workers(Squares(), workers=2, pin=False, batch_size=None)
+    for process in loading.processes:
+        os.kill(process, number)
+    assert list(loading) == [index**2 for index in range(20)]
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == mask
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])

@@ -1,4 +1,4 @@
-"""No option that nothing reads: the reads of four runs and of a collapse are recorded."""
+"""No option that nothing reads: the reads of a few runs and of a collapse are recorded."""
 
 from __future__ import annotations
 

@@ -72,7 +72,8 @@ class BlockViews:
             and ``std`` are ImageNet's unless they are given.
 
     Raises:
-        ConfigError: If an option does not exist, a value is out of its range, or an option has no effect.
+        ConfigError: If an option does not exist, a value is out of its range, or the bands leave an option without
+            effect.
 
     Example:
         >>> views = BlockViews(view_size=32)(Image.new("RGB", (160, 120)))

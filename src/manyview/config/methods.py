@@ -50,12 +50,13 @@ class MethodSection(Section):
         """Positive pairs per image, which the learning rate scales with."""
         return len(self.positives(views))
 
-    def check(self, config: PretrainConfig, images: int) -> None:
-        """Check that the method can train with a settled configuration and this number of images.
+    def check(self, config: PretrainConfig, images: int, processes: int = 1) -> None:
+        """Check that the method can train with a settled configuration, this number of images and of processes.
 
         Args:
             config: with the batch size already fitted to the data.
             images: number of images.
+            processes: number of processes that train together.
 
         Raises:
             UserError: it cannot; the message says what to change.
@@ -84,8 +85,8 @@ class MoCoConfig(MethodSection):
         8, description="parts of the shuffled keys that are batch-normalized separately, as on that many devices"
     )
 
-    def check(self, config: PretrainConfig, images: int) -> None:
-        """The queue must hold at least one step's keys and at most one epoch's; each part needs two keys."""
+    def check(self, config: PretrainConfig, images: int, processes: int = 1) -> None:
+        """The queue must hold one step's keys to one epoch's; each part needs two keys, and lies on one process."""
         pairs = self.pairs(config.views)
         batch, epoch = config.training.batch_size * pairs, images * pairs
         step = batch * config.training.accumulate
@@ -99,9 +100,17 @@ class MoCoConfig(MethodSection):
             raise UserError(
                 f"method.queue is {self.queue:,}, but one step gives {step:,} keys; set method.queue={step}"
             )
-        together = config.training.batch_size * min(group.count // 2 for group in config.views.layout)
+        keys = [config.training.batch_size * (group.count // 2) for group in config.views.layout]
+        together = min(keys)
         if together < 2 * self.shuffled_parts:
             raise UserError(
                 f"method.shuffled_parts is {self.shuffled_parts}, but a batch has only {together} keys, and each part "
                 f"needs two; set method.shuffled_parts={max(1, together // 2)}, or use a larger batch"
+            )
+        uneven = self.shuffled_parts % processes or any(count % self.shuffled_parts for count in keys)
+        if processes > 1 and uneven:
+            raise UserError(
+                f"method.shuffled_parts is {self.shuffled_parts}, but {processes} processes give the weights of one "
+                f"only where it is a multiple of {processes} and divides a batch's keys ({', '.join(map(str, keys))}); "
+                f"set method.shuffled_parts={processes}, or use another batch size"
             )

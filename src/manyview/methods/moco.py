@@ -10,8 +10,8 @@ The order is that of the paper's Algorithm 1: loss, step of the query encoder, u
 Shuffling BN (1911.05722, Section 3.3): batch norms must not leak which key belongs to a query. In the paper, each of
 eight devices normalizes its own eighth of the queries and of the shuffled keys. Here, on any number of processes, the
 queries are normalized over the whole batch, and the keys separately in ``method.shuffled_parts`` parts of the shuffled
-batch. So one process and several give equal results, where their number divides that of the parts, and that of the
-parts divides that of the keys.
+batch. So one process and several give equal results: ``MoCoConfig.check`` refuses parts that several processes cannot
+share out evenly.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ class MoCo(Method):
         rows, processes, own = len(images), world_size(), rank()
         order = batch.permutation(rows * processes)
         shuffled = gather(images)[order[own * rows : (own + 1) * rows]]
-        parts = shuffled.tensor_split(max(1, self.options.shuffled_parts // processes))
+        parts = shuffled.tensor_split(self.options.shuffled_parts // processes)
         keys = torch.cat([self.key_projector(pool(self.key_backbone(part), kind="avg")) for part in parts])
         keys = F.normalize(at_least_float32(keys), dim=1)
         all_keys = gather(keys)[order.argsort()]

@@ -133,7 +133,7 @@ def settle(
     values = config.model_dump()
     values["training"] |= {"batch_size": plan.batch_size, "accumulate": plan.accumulate}
     fitted = PretrainConfig.model_validate(values)
-    fitted.method.check(fitted, len(files))
+    fitted.method.check(fitted, len(files), hardware.processes)
     given = initial.normalization if initial else None
     mean, std = settle_normalization(config, files, console, resumed=resumed, initial=given)
     values["views"] |= {"mean": mean, "std": std}

@@ -279,6 +279,19 @@ def test_what_does_not_fit_the_images(photos: Path, tmp_path: Path, settings: di
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("parts", "batch", "processes", "fits"),
+    [(8, 64, 2, True), (8, 64, 4, True), (3, 64, 1, True), (3, 63, 2, False), (1, 64, 2, False), (8, 60, 2, False)],
+)
+def test_parts_are_shared_out_evenly_over_processes(parts: int, batch: int, processes: int, fits: bool) -> None:
+    config = configured("method.queue=128", f"method.shuffled_parts={parts}", f"training.batch_size={batch}")
+    if fits:
+        config.method.check(config, 1000, processes)
+    else:
+        with pytest.raises(UserError, match=f"set method.shuffled_parts={processes}, or use another batch size"):
+            config.method.check(config, 1000, processes)
+
+
 # --- runs
 
 

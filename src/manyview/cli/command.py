@@ -37,7 +37,7 @@ def command(*groups: type, optional: bool = False) -> Callable[[Callable[..., No
             function(**{name: _value(options[name], value) for name, value in by_name.items()}, **given)
 
         made: Any = run
-        made.__name__, made.__doc__, made.__module__ = function.__name__, function.__doc__, function.__module__
+        made.__name__, made.__doc__, made.__module__ = function.__name__, _paragraphs(function), function.__module__
         made.__signature__ = inspect.Signature(parameters)
         made.__annotations__ = {each.name: each.annotation for each in parameters}
         wrapped: Callable[..., None] = made
@@ -63,6 +63,11 @@ def parsed_type(of_type: Any) -> Any:
     return single | None if optional else single
 
 
+def _paragraphs(function: Callable[..., None]) -> str:
+    """The docstring with each paragraph in one line: the help wraps them to the terminal."""
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in (inspect.getdoc(function) or "").split("\n\n"))
+
+
 def _item(of_type: Any) -> Any:
     """Item type of a sequence; None for other types."""
     return get_args(of_type)[0] if get_origin(of_type) in (Sequence, Iterable) else None
@@ -76,7 +81,8 @@ def _parameter(each: Declared, optional: bool) -> inspect.Parameter:
         get_origin(member) is list for member in get_args(parsed)
     )
     default = None if several or option.default is REQUIRED else option.default
-    about: dict[str, Any] = {"help": option.help, "show_default": option.shown, "metavar": option.metavar}
+    metavar = flag(each) if option.argument else option.metavar
+    about: dict[str, Any] = {"help": option.help, "show_default": option.shown, "metavar": metavar}
     if option.minimum is not None:
         about["min"] = option.minimum
     if option.argument:

@@ -19,7 +19,7 @@ def compare(
 ) -> None:
     """Compare evaluations: mean and standard deviation over seeds, differences to a baseline, class by class.
 
-    Evaluations that differ in their seeds only form a group; a folder of evaluations is one or several.
+    Evaluations that differ only in their seeds form a group; a folder of evaluations is one or several.
 
     Example: manyview compare runs/a-knn runs/b-knn --out runs/a-b
 

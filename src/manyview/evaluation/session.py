@@ -72,6 +72,7 @@ class LabeledEvaluation:
             UserError: ``out`` already holds a result or cannot be written; or labels or weights cannot be used.
         """
         start, origin = time.perf_counter(), provenance()
+        # Only the options of every evaluation: ``batch_size`` is that of the linear head.
         extraction = select(FeatureSettings, among(LabeledOptions, options))
         out = None if options["out"] is None else Path(options["out"])
         distributed.join(resolve_device(extraction.device))

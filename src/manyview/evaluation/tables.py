@@ -13,7 +13,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-METRICS = ("mAP", "OP", "OR", "OF1", "CP", "CR", "CF1")
+from manyview.evaluation.metrics.multilabel import METRICS
+
 CLASSIFIERS = {"logistic": "logistic regression", "svm": "linear SVM"}
 """Names of the classifiers of ``low_label_evaluation`` in titles."""
 
@@ -48,36 +49,22 @@ Shares = Sequence[float | None]
 
 def format_table(result: dict[str, Any]) -> Group:
     """Format a linear evaluation: loading of the weights, metrics by backbone and rule, average precision by class."""
-    protocol, results = result["protocol"], result["results"]
+    protocol = result["protocol"]
     features = "augmented images"
     if protocol["cached"]:
         features = "features extracted once" + (", mirrored too" if protocol["flips"] else "")
     title = f"Multi-label linear evaluation (%): {_inputs(protocol)}, {features}, {protocol['epochs']} epochs"
-    notes = [*_intervals(results), _epoch(result), *_flattering(protocol)]
-    return _sheet(
-        title,
-        protocol,
-        _by_rule(results),
-        notes,
-        _by_class(protocol, _precisions(results)),
-    )
+    return _rules_sheet(title, result, [_epoch(result), *_flattering(protocol)])
 
 
 def format_knn(result: dict[str, Any]) -> Group:
     """Format a kNN evaluation, in the layout of ``format_table``."""
-    protocol, results = result["protocol"], result["results"]
+    protocol = result["protocol"]
     votes = f"{protocol['neighbours']} neighbors, temperature {protocol['temperature']:g}"
-    notes = _intervals(results)
-    if protocol["images_in_both"]:
-        notes.append(f"{protocol['images_in_both']} images are in both label files: none votes for itself.")
     title = f"Multi-label kNN (%): {_inputs(protocol)}, {votes}"
-    return _sheet(
-        title,
-        protocol,
-        _by_rule(results),
-        notes,
-        _by_class(protocol, _precisions(results)),
-    )
+    both = protocol["images_in_both"]
+    notes = [f"{both} images are in both label files: none votes for itself."] if both else []
+    return _rules_sheet(title, result, notes)
 
 
 def format_low_label(result: dict[str, Any]) -> Group:
@@ -136,10 +123,6 @@ def _by_rule(results: dict[str, Any]) -> Table:
     return table
 
 
-def _precisions(results: dict[str, Any]) -> dict[str, Shares]:
-    return {name: report["AP"] for name, report in results.items()}
-
-
 def _intervals(results: dict[str, Any]) -> list[str]:
     lines = []
     for name, report in results.items():
@@ -182,6 +165,13 @@ def _sheet(
     """
     below = [*notes, *_notes(protocol)]
     return Group(*_weights_line(protocol), Text(title, style="bold"), figures, *map(Text, below), *classes)
+
+
+def _rules_sheet(title: str, result: dict[str, Any], notes: Sequence[str]) -> Group:
+    """The sheet of an evaluation with a ``multilabel_report`` for each backbone."""
+    protocol, results = result["protocol"], result["results"]
+    aps = {name: report["AP"] for name, report in results.items()}
+    return _sheet(title, protocol, _by_rule(results), [*_intervals(results), *notes], _by_class(protocol, aps))
 
 
 def _figures_table(*columns: str) -> Table:

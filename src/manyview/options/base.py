@@ -159,13 +159,13 @@ def _signature(function: Callable[..., Any], options: Mapping[str, Declared]) ->
     assert explicit[-1].kind is inspect.Parameter.VAR_KEYWORD, f"{function.__name__} takes no **options"
     first = [each for each in explicit[:-1] if each.kind is not inspect.Parameter.KEYWORD_ONLY]
     last = [each for each in explicit[:-1] if each.kind is inspect.Parameter.KEYWORD_ONLY]
-    among = [
+    optional = [
         inspect.Parameter(
             name, inspect.Parameter.KEYWORD_ONLY, default=each.option.default, annotation=_annotation(each.type)
         )
         for name, each in options.items()
     ]
-    return signature.replace(parameters=[*first, *among, *last])
+    return signature.replace(parameters=[*first, *optional, *last])
 
 
 def _annotation(of_type: Any) -> Any:
@@ -174,13 +174,16 @@ def _annotation(of_type: Any) -> Any:
 
 
 def _docstring(text: str | None, options: Mapping[str, Declared]) -> str | None:
-    """The docstring, with an entry for each option in place of the one for ``**options``."""
+    """The docstring, with an entry for each option in place of the one for ``**options``.
+
+    Entries begin in lower case, as the written ones do; help on the command line begins with a capital.
+    """
     if text is None:  # as under python -OO
         return None
     text = inspect.cleandoc(text)
     entries = (
         textwrap.fill(
-            f"{name}: {each.option.doc or each.option.help}",
+            f"{name}: {each.option.doc or _uncapitalized(each.option.help)}",
             120,
             initial_indent=" " * 4,
             subsequent_indent=" " * 8,
@@ -189,3 +192,8 @@ def _docstring(text: str | None, options: Mapping[str, Declared]) -> str | None:
         for name, each in options.items()
     )
     return re.sub(r"^    \*\*options: .*(?:\n        .*)*", lambda _: "\n".join(entries), text, flags=re.MULTILINE)
+
+
+def _uncapitalized(sentence: str) -> str:
+    """A sentence whose first word is in lower case, unless it is an acronym or a symbol, such as TOML or C."""
+    return re.sub(r"^(A|[A-Z][a-z]+)\b", lambda found: found[0].lower(), sentence)

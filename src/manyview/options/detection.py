@@ -99,7 +99,8 @@ class TuningOptions(TypedDict, total=False):
         ),
     ]
     learning_rate: Annotated[
-        float | int | None, Option(None, "Unset: the recipe's, in proportion to the batch.", recorded=True, shown=False)
+        float | int | None,
+        Option(None, "Of the optimizer; unset: the recipe's, in proportion to the batch.", recorded=True, shown=False),
     ]
     short_side: Annotated[
         str | int | Sequence[int] | None,

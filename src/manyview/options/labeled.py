@@ -57,7 +57,7 @@ class ReadLabels(TypedDict, total=False):
         Difficult,
         Option(
             "ignore",
-            "Classes of which an image shows difficult objects only (Pascal VOC): left out, or shown.",
+            "ignore: labels of nothing but difficult objects (Pascal VOC) are left out; positive: they count.",
             'labels of nothing but difficult objects (Pascal VOC): "ignore" leaves them out of training and of '
             'metrics, "positive" counts them.',
         ),
@@ -75,7 +75,7 @@ class FeatureOptions(TypedDict, total=False):
         Option(
             "warp",
             "warp: the whole image, warped to the square; center: 7/8 of its shorter side, at the center.",
-            'of images without augmentation: "warp", the whole one warped to S x S, or "center", the square at '
+            'crop of images without augmentation: "warp", the whole one warped to S x S, or "center", the square at '
             "its center whose side is 7/8 of the shorter side.",
         ),
     ]
@@ -86,11 +86,22 @@ class Figures(TypedDict, total=False):
 
     average_precision: Annotated[
         AveragePrecision,
-        Option("all_points", "Average precision over all ranks, or VOC 2007's at 11 points of recall.", recorded=True),
+        Option(
+            "all_points",
+            "Average precision over all ranks, or VOC 2007's at 11 points of recall.",
+            'average precision over all ranks ("all_points"), or VOC 2007\'s at 11 points of recall ("voc07").',
+            recorded=True,
+        ),
     ]
     compatibility: Annotated[
         Compatibility | None,
-        Option(None, "ml-gcn: classes never predicted count in OP as in that code.", recorded=True, shown=False),
+        Option(
+            None,
+            "ml-gcn: classes never predicted count in OP as in that code.",
+            '"ml-gcn" counts classes never predicted in OP as that code does; None: they add nothing.',
+            recorded=True,
+            shown=False,
+        ),
     ]
 
 
@@ -127,6 +138,7 @@ class HeadOptions(TypedDict, total=False):
         Option(
             "last",
             "Epoch whose head is evaluated: last, or best by validation mAP, which flatters.",
+            'epoch whose head is evaluated: "last", or "best" by validation mAP, which flatters.',
             recorded=True,
             flags=("--epoch",),
         ),
@@ -137,7 +149,7 @@ class HeadOptions(TypedDict, total=False):
     ]
     base_learning_rate: Annotated[float | int, Option(10.0, "Learning rate at a batch of 256.", recorded=True)]
     weight_decay: Annotated[
-        float | int | None, Option(None, "Of the linear layer; unset: the recipe's.", recorded=True, shown=False)
+        float | int | None, Option(None, "Decay of the linear layer; unset: the recipe's.", recorded=True, shown=False)
     ]
     threshold: Annotated[
         float | int | None,
@@ -204,7 +216,7 @@ class Voting(TypedDict, total=False):
         Option(
             20,
             "Training images that vote on each image.",
-            "k, at most the number of training images.",
+            "k, the training images that vote on each image; at most all of them.",
             recorded=True,
         ),
     ]
@@ -212,7 +224,7 @@ class Voting(TypedDict, total=False):
         float | int,
         Option(
             0.07,
-            "The smaller, the more the nearest count.",
+            "Of the votes: the smaller, the more the nearest count.",
             "T, above 0; the smaller, the more the nearest count.",
             recorded=True,
         ),
@@ -252,7 +264,7 @@ class Probing(TypedDict, total=False):
         Option(
             (0.01, 0.1, 1.0),
             "Share of the training images; repeat for several.",
-            "of the training images, above 0 and up to 1.",
+            "shares of the training images, above 0 and up to 1.",
             recorded=True,
             flags=("--fraction",),
             shown="0.01, 0.1 and 1",
@@ -263,6 +275,7 @@ class Probing(TypedDict, total=False):
         Option(
             (0, 1, 2),
             "Seed of a draw; repeat for several. The first is also that of the untrained backbone.",
+            "seeds of the draws; the first is also that of the untrained backbone.",
             recorded=True,
             flags=("--seed",),
             shown="0, 1 and 2",
@@ -273,7 +286,8 @@ class Probing(TypedDict, total=False):
         Sequence[float | int],
         Option(
             (1.0,),
-            "C; repeat for several, of which cross-validation chooses one for each class.",
+            "C of the classifier; repeat for several, of which cross-validation chooses one for each class.",
+            "values of C; of several, cross-validation chooses one for each class.",
             recorded=True,
             flags=("--cost",),
             shown="1",

@@ -38,7 +38,11 @@ def call(*words: str, optional: bool = False) -> tuple[dict[str, Any], str]:
 
     @command(Options, optional=optional)
     def run(*, extra: Annotated[bool, typer.Option("--extra")] = False, **options: Any) -> None:
-        """Run."""
+        """Run.
+
+        One paragraph,
+        in two lines.
+        """
         seen.update(options, extra=extra)
 
     app = typer.Typer()
@@ -61,7 +65,7 @@ def test_values_are_parsed() -> None:
     ("words", "complaint"),
     [
         (("x",), "Missing option '--out'"),
-        (("--out", "y"), "Missing argument 'photos'"),
+        (("--out", "y"), "Missing argument 'PHOTOS'"),
         (("x", "--out", "y", "--choice", "c"), "'c' is not one of 'a', 'b'"),
         (("x", "--out", "y", "--count", "0"), "Input should be greater than or equal to 1"),
         (("x", "--out", "y", "--no-off"), "No such option: --no-off"),
@@ -83,6 +87,13 @@ def test_the_help_has_the_order_of_the_declaration() -> None:
     places = [output.index(word) for word in shown]
     assert places == sorted(places)
     assert "[default: (0 and 1)]" in output
+
+
+def test_the_help_wraps_paragraphs_to_the_terminal_and_names_arguments_as_messages_do() -> None:
+    _, output = call("--help")
+    assert "One paragraph, in two lines." in output
+    assert "PHOTOS" in output
+    assert "photos" not in output
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ FAST: dict[str, Any] = {"size": 64, "neighbours": 5, "resamples": 20, "workers":
 def brute_force(
     queries: np.ndarray, keys: np.ndarray, targets: np.ndarray, k: int, temperature: float, excluded: Any = None
 ) -> np.ndarray:
-    """Image by image and neighbour by neighbour, as the definition says it."""
+    """Image by image and neighbor by neighbor, as the definition says it."""
     scores = np.zeros((len(queries), targets.shape[1]))
     for row, query in enumerate(queries):
         cosines = [float(query @ key / np.linalg.norm(query) / np.linalg.norm(key)) for key in keys]
@@ -216,7 +216,7 @@ def test_difficult_labels_neither_vote_nor_count(scenes: Any, tmp_path: Path) ->
     assert f"{(~certain).sum()} labels of difficult objects" in printed(ignoring)
 
 
-def test_labels_that_cannot_be_used_are_left_out_and_told(scenes: Any, tmp_path: Path) -> None:
+def test_labels_that_cannot_be_used_are_left_out_and_reported(scenes: Any, tmp_path: Path) -> None:
     train = tmp_path / "train.csv"
     train.write_text(scenes.train.read_text() + "none.png,red\n")
     with pytest.raises(UserError, match=r"none\.png, which is missing"):

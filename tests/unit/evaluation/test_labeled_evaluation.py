@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from manyview.errors import UserError
-from manyview.evaluation import knn_evaluation, linear_evaluation, low_label_evaluation
-from manyview.evaluation import session as labeled_evaluation
+from manyview.evaluation import knn_evaluation, linear_evaluation, low_label_evaluation, session
+from manyview.options.base import declared, recorded
+from manyview.options.labeled import KnnOptions, LinearOptions, ProbeOptions
 
 FAST: dict[str, Any] = {"size": 32, "workers": 0, "device": "cpu"}
 EVALUATIONS: dict[str, tuple[Callable[..., dict[str, Any]], dict[str, Any]]] = {
@@ -37,7 +38,7 @@ def test_the_record_is_of_the_beginning(
         seen.append("provenance")
         return {"started": "now"}
 
-    monkeypatch.setattr(labeled_evaluation, "provenance", provenance)
+    monkeypatch.setattr(session, "provenance", provenance)
 
     result = evaluate(progress=lambda done, total, phase: seen.append(phase))
 
@@ -51,6 +52,46 @@ def test_what_is_returned_is_written(evaluate: Callable[..., dict[str, Any]], tm
     result = evaluate(out=tmp_path / "deep" / "out", random_init=True)
     assert json.loads((tmp_path / "deep" / "out" / "metrics.json").read_text()) == result
     assert result["results"].keys() == {"pretrained", "random_init"}
+
+
+@pytest.mark.parametrize(
+    ("evaluate", "group", "options"),
+    [
+        (
+            "linear",
+            LinearOptions,
+            {
+                "recipe": "released",
+                "measured": "best",
+                "batch_size": 5,
+                "weight_decay": 0.1,
+                "threshold": 0.4,
+                "seed": 3,
+            }
+            | {"base_learning_rate": 2.0, "flips": True, "average_precision": "voc07", "compatibility": "ml-gcn"},
+        ),
+        (
+            "knn",
+            KnnOptions,
+            {"temperature": 0.5, "threshold": 0.4, "seed": 3, "average_precision": "voc07", "compatibility": "ml-gcn"},
+        ),
+        (
+            "low-label",
+            ProbeOptions,
+            {"fractions": [0.5], "seeds": [3], "classifier": "svm", "costs": [2.0], "scaling": "standardised"}
+            | {"average_precision": "voc07", "compatibility": "ml-gcn"},
+        ),
+    ],
+    indirect=["evaluate"],
+)
+def test_the_protocol_says_every_recorded_option(
+    evaluate: Callable[..., dict[str, Any]], request: pytest.FixtureRequest, group: type, options: dict[str, Any]
+) -> None:
+    given = EVALUATIONS[request.node.callspec.params["evaluate"]][1] | options
+    assert given.keys() >= {name for name, each in declared(group).items() if each.option.recorded}
+    protocol = evaluate(**options)["protocol"]
+    expected = recorded(group, given)
+    assert {name: protocol[name] for name in expected} == expected
 
 
 @pytest.mark.parametrize("evaluate", ["linear", "knn"], indirect=True)

@@ -18,7 +18,7 @@ class Shared(TypedDict, total=False):
 
 class Options(Shared, total=False):
     sizes: Annotated[tuple[int, ...], Option((32, 64), "Sides.", "sides of the inputs, at least 8.", recorded=True)]
-    network: Annotated[Any, Option(None, "Architecture.")]
+    network: Annotated[Any, Option(None, "RGB or other architecture.")]
 
 
 @verb(Options)
@@ -60,8 +60,8 @@ def test_the_signature_shows_each_option() -> None:
 def test_the_docstring_says_what_each_option_is() -> None:
     assert inspect.getdoc(evaluate) == (
         "Evaluate weights.\n\nArgs:\n    weights: run folder.\n    progress: called as work goes on.\n"
-        "    images: Folder of images.\n    device: Where it computes.\n    sizes: sides of the inputs, at least 8.\n"
-        "    network: Architecture.\n\nReturns:\n    what it was called with."
+        "    images: folder of images.\n    device: where it computes.\n    sizes: sides of the inputs, at least 8.\n"
+        "    network: RGB or other architecture.\n\nReturns:\n    what it was called with."
     )
 
 

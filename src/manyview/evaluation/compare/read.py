@@ -15,12 +15,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 
 from manyview.errors import UserError
-from manyview.evaluation.metrics.decisions import OVERALL, PER_CLASS
+from manyview.evaluation.metrics.decisions import PER_CLASS
+from manyview.evaluation.metrics.multilabel import BY_CLASS, METRICS
 from manyview.evaluation.session import RESULT_FILE
 from manyview.runs import RunFolder
-
-METRICS = ("mAP", *OVERALL)
-BY_CLASS = ("AP", *PER_CLASS)
 
 _Figure = float | None  # None where it is undefined
 _STRICT = ConfigDict(strict=True, extra="ignore")

@@ -13,8 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from manyview.evaluation.compare.protocols import short
-from manyview.evaluation.compare.read import METRICS
 from manyview.evaluation.compare.summary import RANDOM_INIT, class_differences, other_groups
+from manyview.evaluation.metrics.multilabel import METRICS
 
 COLUMNS = ("group", "network", "fraction", "images", "metric", "class", "mean", "std", "n", "difference")
 _NAMED = 3  # groups whose names fit above columns

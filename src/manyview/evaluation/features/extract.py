@@ -32,9 +32,6 @@ Pooled = dict[str, Float32[Tensor, "images dim"]]
 
 # Batch size of features in views, on which untrained norms depend.
 BATCH_SIZE = 32
-_NOT_FINITE = (
-    "the backbone gives features that are not finite: its weights are damaged, or come from a run that diverged"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +133,8 @@ def extract(
         done += len(pixels)
         progress(done, len(own), phase)
     result = {name: distributed.gather_shares(torch.cat(parts), len(names)) for name, parts in pooled.items()}
-    require(all(bool(torch.isfinite(values).all()) for values in result.values()), _NOT_FINITE)
+    for values in result.values():
+        require_finite(values)
     return result
 
 
@@ -189,8 +187,16 @@ def feature_maps(
             yield Maps(torch.empty(0, 0, 0, 0, 0), read, unreadable)
             continue
         maps = network(pixels.flatten(0, 1))
-        require(bool(maps.isfinite().all()), _NOT_FINITE)
+        require_finite(maps)
         yield Maps(maps.unflatten(0, tuple(pixels.shape[:2])), read, unreadable)
+
+
+def require_finite(features: Tensor) -> None:
+    """Raise a ``UserError`` unless all features are finite."""
+    require(
+        bool(features.isfinite().all()),
+        "the backbone gives features that are not finite: its weights are damaged, or come from a run that diverged",
+    )
 
 
 @dataclass

@@ -13,7 +13,7 @@ from typing import Any, Unpack
 import numpy as np
 import torch
 from jaxtyping import Float32
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from manyview.backbones import Backbone, load_backbone, wrap_backbone
@@ -22,7 +22,7 @@ from manyview.config import DataConfig, PretrainConfig, ViewsConfig, WholeViewsC
 from manyview.errors import UserError, require
 from manyview.evaluation.features.backbone import bands
 from manyview.evaluation.features.dataset import MIN_SIZE, ImageDataset, whole_and_pair
-from manyview.evaluation.features.extract import BATCH_SIZE, FeaturesInViews, features_in_views
+from manyview.evaluation.features.extract import BATCH_SIZE, FeaturesInViews, features_in_views, require_finite
 from manyview.evaluation.health.diagnosis import Measures, diagnose
 from manyview.evaluation.health.run_parts import Trained, remedies_of, run_at, run_config, trained_with
 from manyview.evaluation.session import RESULT_FILE, write_result
@@ -251,14 +251,7 @@ def _check_features(found: FeaturesInViews) -> None:
             f"read{first}"
         )
     for vectors in found.by_network.values():
-        _require_finite(vectors)
-
-
-def _require_finite(vectors: Tensor) -> None:
-    finite = bool(vectors.isfinite().all())
-    require(
-        finite, "the backbone gives features that are not finite: its weights are damaged, or of a run that diverged"
-    )
+        require_finite(vectors)
 
 
 def _judge(found: FeaturesInViews, trained: Trained | None, remedies: Sequence[str] | None) -> dict[str, Any]:
@@ -267,7 +260,7 @@ def _judge(found: FeaturesInViews, trained: Trained | None, remedies: Sequence[s
     if trained and trained.projector:
         with torch.no_grad():
             z = trained.projector(found.by_network["pretrained"].flatten(0, 1)).unflatten(0, (-1, 3))
-        _require_finite(z)
+        require_finite(z)
         results["pretrained"]["projections"] = measure(z)
     diagnosis = diagnose(
         results["pretrained"]["features"],

@@ -6,16 +6,16 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
 
-from manyview.errors import UserError
+from manyview.errors import UserError, require
 from manyview.evaluation.metrics.average_precision import average_precisions, mean_over_classes, rank
 from manyview.evaluation.metrics.decisions import OVERALL, PER_CLASS, Rule, Threshold, precision_recall, tallies
 from manyview.evaluation.metrics.scores import LabeledScores, Matrix
-from manyview.options.labeled import AveragePrecision
+from manyview.options.labeled import AveragePrecision, Compatibility
 from manyview.runs.progress import Progress, no_progress
 
 Interval = tuple[float, float]
@@ -43,12 +43,10 @@ class Resampling:
     confidence: float = 0.95
 
     def __post_init__(self) -> None:
-        if self.resamples < 1:
-            raise UserError(f"resamples must be at least 1, not {self.resamples}")
-        if self.seed < 0:
-            raise UserError(f"the bootstrap's seed must be at least 0, not {self.seed}")
-        if not 0 < self.confidence < 1:
-            raise UserError(f"confidence is a share above 0 and below 1, e.g. 0.95, not {self.confidence}")
+        require(self.resamples >= 1, f"resamples must be at least 1, not {self.resamples}")
+        require(self.seed >= 0, f"the bootstrap's seed must be at least 0, not {self.seed}")
+        within = 0 < self.confidence < 1
+        require(within, f"confidence is a share above 0 and below 1, e.g. 0.95, not {self.confidence}")
 
     def weights(self, images: int) -> Iterator[Float64[np.ndarray, "images resamples"]]:
         """How often each resample draws each image, a block of resamples at a time.
@@ -101,7 +99,7 @@ def bootstrap(
     top_k: int | None = None,
     *,
     average_precision: AveragePrecision = "all_points",
-    compatibility: Literal["ml-gcn"] | None = None,
+    compatibility: Compatibility | None = None,
     ignored: Matrix | None = None,
     resamples: int = 1000,
     seed: int = 0,

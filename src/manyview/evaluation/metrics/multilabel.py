@@ -2,7 +2,7 @@
 
 # The annotations of ``ReportOptions`` are evaluated at run time: no ``from __future__ import annotations`` here.
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypedDict, Unpack
+from typing import Annotated, Any, TypedDict, Unpack
 
 import numpy as np
 
@@ -11,6 +11,8 @@ from manyview.evaluation.metrics.average_precision import average_precisions, me
 from manyview.evaluation.metrics.bootstrap import Resampling, intervals
 from manyview.evaluation.metrics.decisions import (
     LOGIT_THRESHOLD,
+    OVERALL,
+    PER_CLASS,
     Rule,
     Threshold,
     best_thresholds,
@@ -19,11 +21,14 @@ from manyview.evaluation.metrics.decisions import (
 )
 from manyview.evaluation.metrics.scores import LabeledScores, Matrix
 from manyview.options.base import Option, select, verb
-from manyview.options.labeled import AveragePrecision, Figures
+from manyview.options.labeled import AveragePrecision, Compatibility, Figures
 from manyview.runs.progress import Progress, no_progress
 
 HALF, LOGIT, TOP_3, BEST_F1 = "p>=0.5", "logit>=0.6", "top-3", "best F1 on train"
 """Names of the rules that ``multilabel_report`` measures: the paper's, the authors' code's, ML-GCN's, and the best."""
+
+METRICS, BY_CLASS = ("mAP", *OVERALL), ("AP", *PER_CLASS)
+"""Names of the figures over all classes, in the order of the paper's tables, and of those of each class."""
 
 
 def multilabel_metrics(
@@ -33,7 +38,7 @@ def multilabel_metrics(
     top_k: int | None = None,
     *,
     average_precision: AveragePrecision = "all_points",
-    compatibility: Literal["ml-gcn"] | None = None,
+    compatibility: Compatibility | None = None,
     ignored: Matrix | None = None,
 ) -> dict[str, Any]:
     """Metrics of multi-label predictions, as fractions of 1.
@@ -160,7 +165,7 @@ def _rules(threshold: float, classes: int) -> dict[str, Rule]:
 
 
 def _of_ranking(labeled: LabeledScores, form: str) -> dict[str, Any]:
-    """MAP and AP, which depend on the ranking alone."""
+    """The mAP and the AP of each class, which depend on the ranking alone."""
     ap = average_precisions(rank(labeled), np.ones((len(labeled.scores), 1)), form)
     return {"mAP": mean_over_classes(ap).item(), "AP": ap[0].tolist()}
 

@@ -130,7 +130,7 @@ class Stored(FeatureSource):
                 f"{file} holds features of other images than those in {root} (names or sizes of files differ): "
                 f"name the folder they were made of, {protocol['images']}"
             )
-        self.protocol = protocol | {"features": str(file), "transform": protocol["transform"]}
+        self.protocol = protocol | {"features": str(file)}
 
     def batches(self, indices: Sequence[int]) -> Iterator[VectorBatch]:
         """Features of these images, in the order of the file."""

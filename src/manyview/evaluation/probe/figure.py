@@ -11,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from manyview.evaluation.tables import CLASSIFIERS
+
 _INK, _PALE = "#222222", "#6b6b6b"
 _STYLES = {  # color, line, marker, label
     "pretrained": ("#D55E00", "-", "o", "pre-trained"),
@@ -42,8 +44,8 @@ def draw_low_label_curve(result: dict[str, Any]) -> bytes:
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#b0b0b0")
     figure.legend(loc="outside lower center", ncols=len(results) + 1, frameon=False, fontsize=9)
-    classifier = {"logistic": "logistic regression", "svm": "linear SVM"}[protocol["classifier"]]
-    title = f"{protocol['backbone']}, frozen, {protocol['pool']} at {protocol['size']} px: {classifier} by class"
+    inputs = f"{protocol['pool']} at {protocol['size']} px"
+    title = f"{protocol['backbone']}, frozen, {inputs}: {CLASSIFIERS[protocol['classifier']]} by class"
     figure.suptitle(title, fontsize=11, fontweight="bold", color=_INK)
     out = io.BytesIO()
     figure.savefig(out, format="png")

@@ -117,7 +117,7 @@ def test_both_formats_hold_the_same_and_float16_is_float32_rounded(scenes: Any, 
         np.testing.assert_array_equal(stored.sizes, a.sizes)
 
 
-def test_parquet_is_one_row_a_image_for_any_reader(scenes: Any, photos: Path, tmp_path: Path) -> None:
+def test_parquet_is_one_row_an_image_for_any_reader(scenes: Any, photos: Path, tmp_path: Path) -> None:
     embed(scenes.weights, images=photos, out=tmp_path / "f.parquet", patches=True, **SMALL)
 
     table = pq.read_table(tmp_path / "f.parquet")
@@ -241,7 +241,7 @@ def test_a_signal_while_the_file_is_put_together_is_heeded(
     assert everything_in(tmp_path / "out") == set()
 
 
-def test_a_full_disk_is_told_and_leaves_nothing(
+def test_a_full_disk_is_reported_and_leaves_nothing(
     scenes: Any, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(self: Any, rows: Any) -> None:
@@ -301,7 +301,7 @@ def test_a_name_that_is_no_utf8_is_written_with_its_bytes_numbers(
         ({"images": Path("nowhere")}, "the folder of images nowhere does not exist"),
     ],
 )
-def test_mistakes_are_told_before_any_work(
+def test_mistakes_are_reported_before_any_work(
     scenes: Any, photos: Path, tmp_path: Path, changes: dict[str, Any], part: str
 ) -> None:
     (tmp_path / "taken.npz").write_text("mine")

@@ -114,7 +114,7 @@ def test_norms_that_take_the_batchs_statistics_get_the_whole_batch(cores: int) -
     assert (found - by_parts).abs().max() > 1e-3
 
 
-def test_a_failure_in_a_part_is_told(cores: int) -> None:
+def test_a_failure_in_a_part_is_reported(cores: int) -> None:
     network = build_backbone("timm/test_vit")  # takes whole patches
     with pytest.raises(UserError, match="the backbone fails on images of 30 x 30 pixels"):
         FrozenBackbone(network, CPU)(pixels(4, 30))

@@ -56,7 +56,7 @@ def test_the_result_is_the_file(cached: tuple[dict[str, Any], Path]) -> None:
         assert all(0 <= metrics[name] <= 1 for name in ("mAP", "OP", "OR", "OF1", "CP", "CR", "CF1"))
 
 
-def test_colored_squares_are_told_apart(cached: tuple[dict[str, Any], Path]) -> None:
+def test_colored_squares_are_reported_apart(cached: tuple[dict[str, Any], Path]) -> None:
     # Half of the images show each class: chance is about .5.
     assert cached[0]["results"]["pretrained"]["mAP"] > 0.85
     losses = cached[0]["results"]["pretrained"]["loss_by_epoch"]

@@ -229,7 +229,7 @@ def test_progress_counts_all_images(scenes: Any) -> None:
         ({"list": "one.txt"}, "holds one image: at least two are needed"),
     ],
 )
-def test_mistakes_are_told(scenes: Any, tmp_path: Path, changes: dict[str, Any], part: str) -> None:
+def test_mistakes_are_reported(scenes: Any, tmp_path: Path, changes: dict[str, Any], part: str) -> None:
     embed(scenes.weights, images=scenes.images, out=tmp_path / "f.npz", size=16, **SMALL)
     (tmp_path / "other.safetensors").write_bytes(b"others")
     (tmp_path / "one.txt").write_text("a/0.png\n")

@@ -152,7 +152,7 @@ def test_each_class_gets_the_cost_of_the_best_cross_validation() -> None:
     np.testing.assert_array_equal(probed.probabilities[:, 0], alone.probabilities[:, 0])
 
 
-def test_classes_of_one_kind_and_with_too_few_for_folds() -> None:
+def test_classes_of_one_label_and_with_too_few_for_folds() -> None:
     train, targets, val = problem(3)
     targets = np.column_stack([targets[:, 0], np.zeros(60), np.ones(60), np.arange(60) == 7]).astype(np.uint8)
     probed = probe(train, targets, val, ProbeSettings(costs=(10.0, 0.5)))
@@ -293,7 +293,7 @@ def test_the_table_shows_mean_and_deviation(curve: tuple[dict[str, Any], Path]) 
     assert cells(row) == ["green", "12", "6", *aps]
 
 
-def test_absent_classes_and_images_in_both_are_told(scenes: Any, tmp_path: Path) -> None:
+def test_absent_classes_and_images_in_both_are_reported(scenes: Any, tmp_path: Path) -> None:
     lines = scenes.train.read_text().splitlines()
     val = tmp_path / "val.csv"
     val.write_text("\n".join([lines[0], *(line for line in lines[1:] if "green" not in line)]) + "\n")
@@ -329,7 +329,7 @@ def test_the_center_the_11_points_and_ml_gcns_quotient(scenes: Any) -> None:
     assert {key: result["protocol"][key] for key in stated} == stated
 
 
-def test_labels_that_cannot_be_used_are_left_out_and_told(scenes: Any, tmp_path: Path) -> None:
+def test_labels_that_cannot_be_used_are_left_out_and_reported(scenes: Any, tmp_path: Path) -> None:
     val = tmp_path / "val.csv"
     val.write_text(scenes.val.read_text() + "a/0.png,blue\n")
     once: dict[str, Any] = {"fractions": [1], "seeds": [0]}

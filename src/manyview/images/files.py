@@ -125,7 +125,7 @@ def check_names(names: Iterable[str], root: Path, source: Path) -> list[str]:
     plain = [posixpath.normpath(name) for name in names]
     if not plain:
         raise UserError(f"{source} names no images")
-    outside = [name for name in plain if name.startswith("/") or name.split("/", 1)[0] in ("..", ".")]
+    outside = [name for name in plain if leads_outside(name)]
     if outside:
         raise UserError(
             f"{source} names {_some(outside, len(plain))} outside the folder {root}: names must be relative to it"
@@ -137,6 +137,12 @@ def check_names(names: Iterable[str], root: Path, source: Path) -> list[str]:
             "names must be relative to that folder, with their extension"
         )
     return plain
+
+
+def leads_outside(name: str) -> bool:
+    """Whether a relative name leads out of its folder, or to the folder itself."""
+    plain = posixpath.normpath(name)
+    return plain.startswith("/") or plain.split("/", 1)[0] in ("..", ".")
 
 
 def _some(names: list[str], total: int) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
@@ -65,6 +67,13 @@ def unique_entries(
             )
             problems.append(Problem(sentence, f"each image may be there only once, with all its {content}"))
     return unique
+
+
+@functools.lru_cache
+def nearest_class(name: str, classes: tuple[str, ...]) -> str:
+    """The class most like an unknown one, as the end of a sentence; empty without classes."""
+    near = difflib.get_close_matches(name, classes, n=1, cutoff=0)
+    return f", the nearest known one being {near[0]!r}" if near else ""
 
 
 def refusal(problems: Sequence[Problem], what: object, *, can_skip: bool) -> UserError:

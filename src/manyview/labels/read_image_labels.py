@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import functools
 import hashlib
 import json
 from collections.abc import Sequence
@@ -19,7 +17,7 @@ from manyview.images.files import check_folder
 from manyview.labels.entries import Contents, Entry, occurring
 from manyview.labels.formats import read_image_labels
 from manyview.labels.paths import ImageNames
-from manyview.labels.problems import Problem, refusal, unique_entries
+from manyview.labels.problems import Problem, nearest_class, refusal, unique_entries
 from manyview.options.shared import Difficult, Problems
 
 Table = UInt8[np.ndarray, "images classes"]
@@ -136,19 +134,14 @@ def _check_classes(columns: Sequence[str], contents: Contents, file: Path) -> No
         )
 
 
-def _known(entries: Sequence[Entry], columns: Sequence[str], problems: list[Problem]) -> list[Entry]:
+def _known(entries: Sequence[Entry], columns: tuple[str, ...], problems: list[Problem]) -> list[Entry]:
     """Entries without unknown classes."""
-
-    @functools.cache
-    def hint(label: str) -> str:
-        near = difflib.get_close_matches(label, columns, n=1, cutoff=0)
-        return f", the nearest known one being {near[0]!r}" if near else ""
-
     known = []
     for entry in entries:
         unknown = sorted((entry.shown | entry.difficult) - set(columns))
         if unknown:
-            sentence = f"{entry.where} gives {entry.image} the unknown class {unknown[0]!r}{hint(unknown[0])}"
+            hint = nearest_class(unknown[0], columns)
+            sentence = f"{entry.where} gives {entry.image} the unknown class {unknown[0]!r}{hint}"
             problems.append(Problem(sentence, "correct the name or remove the label"))
         else:
             known.append(entry)

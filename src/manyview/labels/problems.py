@@ -76,6 +76,16 @@ def nearest_class(name: str, classes: tuple[str, ...]) -> str:
     return f", the nearest known one being {near[0]!r}" if near else ""
 
 
+def check_choice(what: str, value: str, choices: Sequence[str]) -> None:
+    """Check the value of a reader's argument.
+
+    Raises:
+        UserError: it is none of the choices.
+    """
+    if value not in choices:
+        raise UserError(f"{what} must be {' or '.join(map(repr, choices))}, not {value!r}")
+
+
 def refusal(problems: Sequence[Problem], what: object, *, can_skip: bool) -> UserError:
     """The error that reports the first problems of a label file.
 

@@ -17,7 +17,7 @@ from manyview.images.files import check_folder
 from manyview.labels.entries import Contents, Entry, occurring
 from manyview.labels.formats import read_image_labels
 from manyview.labels.paths import ImageNames
-from manyview.labels.problems import Problem, nearest_class, refusal, unique_entries
+from manyview.labels.problems import Problem, check_choice, nearest_class, refusal, unique_entries
 from manyview.options.shared import Difficult, Problems
 
 Table = UInt8[np.ndarray, "images classes"]
@@ -92,8 +92,8 @@ def read_labels(
         UserError: the file is missing, of no known format, malformed as a whole, or has a problem that is not to be
             skipped; or no image or no class is left.
     """
-    _check_choice("difficult", difficult, get_args(Difficult))
-    _check_choice("problems", problems, get_args(Problems))
+    check_choice("difficult", difficult, get_args(Difficult))
+    check_choice("problems", problems, get_args(Problems))
     check_folder(images)
     contents = read_image_labels(file)
     found = list(contents.problems)
@@ -115,11 +115,6 @@ def read_labels(
     names = tuple(entry.image for entry in entries)
     skipped = tuple(problem.sentence for problem in found)
     return ImageLabels(names, columns, *_tables(entries, columns, difficult), skipped)
-
-
-def _check_choice(what: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise UserError(f"{what} must be {' or '.join(map(repr, choices))}, not {value!r}")
 
 
 def _check_classes(columns: Sequence[str], contents: Contents, file: Path) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from manyview.backbones.base import Backbone, WrappedBackbone
 from manyview.backbones.build import build_backbone, check_name, infer_resnet
@@ -56,15 +56,19 @@ def save_backbone(backbone: Backbone, path: Path, metadata: Mapping[str, str]) -
     Raises:
         UserError: the disk is full or ``path`` not writable; ``path`` is then unchanged.
     """
-    # Cloned, because the format refuses tensors that share memory, such as tied weights.
-    tensors = {
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in backbone.state_dict().items()
-    }
     about = {"mean": _join(backbone.mean), "std": _join(backbone.std)}
     about["in_channels"] = str(backbone.in_channels)
     about |= {key: str(getattr(backbone, key)).lower() for key in ("rgb", "zero_init_residual")}
-    write_tensors(path, tensors, {**metadata, **about, "format": FORMAT, "name": backbone.name})
+    write_tensors(path, own_weights(backbone), {**metadata, **about, "format": FORMAT, "name": backbone.name})
+
+
+def own_weights(network: nn.Module, rename: Callable[[str], str] = str) -> dict[str, Tensor]:
+    """The weights of a network on the CPU, under other names if given; the network is not modified."""
+    # Cloned, because safetensors refuses tensors that share memory, such as tied weights.
+    return {
+        rename(name): tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in network.state_dict().items()
+    }
 
 
 def load_backbone(

@@ -14,7 +14,7 @@ from manyview.backbones.build import build_backbone, check_name, infer_resnet
 from manyview.backbones.checkpoint import EncoderCheckpoint, find_weights, sort_out
 from manyview.backbones.files import FORMAT, StoredTensors, read_tensors
 from manyview.backbones.report import LoadingReport, count_layers
-from manyview.errors import UserError
+from manyview.errors import UserError, first_few
 from manyview.runs import write_tensors
 
 
@@ -189,7 +189,7 @@ def _check_fit(backbone: Backbone, checkpoint: EncoderCheckpoint, stored: Stored
         shown = None if backbone.name.startswith("own:") else _identify_or_none(checkpoint.path, stored)
         if shown and shown.removeprefix("timm/") != backbone.name.removeprefix("timm/"):
             raise OtherNetworkError(checkpoint.path, shown, backbone.name)
-        found = "; ".join(f"{len(keys)} {what} ({_some(keys)})" for what, keys in problems.items() if keys)
+        found = "; ".join(f"{len(keys)} {what} ({first_few(keys)})" for what, keys in problems.items() if keys)
         form = checkpoint.format
         layout = f", in the format of {form.title}," if form.prefix or form.detectron2 else ""
         raise UserError(
@@ -217,7 +217,3 @@ def _check_channels(backbone: Backbone, own: dict[str, Tensor], tensors: dict[st
 
 def _join(numbers: tuple[float, ...]) -> str:
     return ",".join(map(str, numbers))
-
-
-def _some(keys: list[str]) -> str:
-    return ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")

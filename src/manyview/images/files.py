@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from manyview.errors import UserError
+from manyview.errors import UserError, first_few
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 ARRAY_EXTENSIONS = frozenset({".npy"})
@@ -146,8 +146,7 @@ def leads_outside(name: str) -> bool:
 
 
 def _some(names: list[str], total: int) -> str:
-    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-    return f"{len(names)} of {total} images ({shown})"
+    return f"{len(names)} of {total} images ({first_few(names)})"
 
 
 def _search(root: Path, extensions: Set[str]) -> Iterator[str]:

@@ -8,9 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
-from manyview.errors import UserError
-
-_QUOTED = 3  # problems that a refusal quotes
+from manyview.errors import UserError, first_few
 
 
 class Problem(NamedTuple):
@@ -96,7 +94,5 @@ def refusal(problems: Sequence[Problem], what: object, *, can_skip: bool) -> Use
     """
     way = "; --label-problems skip leaves out whatever has a problem" if can_skip else ""
     count = f"{len(problems)} problems" if len(problems) > 1 else "a problem"
-    quoted = "; ".join(problem.sentence for problem in problems[:_QUOTED]) + (
-        "; ..." if len(problems) > _QUOTED else ""
-    )
+    quoted = first_few([problem.sentence for problem in problems], "; ")
     return UserError(f"{what} has {count} ({quoted}): {problems[0].advice}{way}")

@@ -12,7 +12,7 @@ from typing import get_args
 import numpy as np
 from jaxtyping import UInt8
 
-from manyview.errors import UserError
+from manyview.errors import UserError, first_few
 from manyview.images.files import check_folder
 from manyview.labels.entries import Contents, Entry, occurring
 from manyview.labels.formats import read_image_labels
@@ -21,8 +21,6 @@ from manyview.labels.problems import Problem, check_choice, nearest_class, refus
 from manyview.options.shared import Difficult, Problems
 
 Table = UInt8[np.ndarray, "images classes"]
-
-_NAMED = 3  # classes that a refusal names
 
 
 @dataclass(frozen=True)
@@ -122,9 +120,8 @@ def _check_classes(columns: Sequence[str], contents: Contents, file: Path) -> No
         raise UserError(f"the classes {', '.join(columns)} are not all different: name each once")
     lacking = [name for name in columns if name not in contents.classes]
     if lacking and not contents.covers_other_classes:
-        names = ", ".join(lacking[:_NAMED]) + (", ..." if len(lacking) > _NAMED else "")
         raise UserError(
-            f"{file} has no list of {names}, so that it does not say which images show these "
+            f"{file} has no list of {first_few(lacking)}, so that it does not say which images show these "
             "classes: give the lists of all classes"
         )
 

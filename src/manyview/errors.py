@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+_NAMED = 3
+
 
 class UserError(ValueError):
     """A mistake that the user can fix; the message says what is wrong, where, and what to do.
@@ -18,3 +22,8 @@ def require(condition: bool, message: str) -> None:
     """Raise a UserError with this message unless the condition holds."""
     if not condition:
         raise UserError(message)
+
+
+def first_few(names: Sequence[str], separator: str = ", ") -> str:
+    """The first three names for a message, with an ellipsis if there are more."""
+    return separator.join([*names[:_NAMED], *(["..."] if len(names) > _NAMED else [])])

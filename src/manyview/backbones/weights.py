@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from manyview.backbones.base import Backbone, WrappedBackbone
 from manyview.backbones.build import build_backbone, check_name, infer_resnet
 from manyview.backbones.checkpoint import EncoderCheckpoint, find_weights, sort_out
 from manyview.backbones.files import FORMAT, StoredTensors, read_tensors
 from manyview.backbones.report import LoadingReport, count_layers
-from manyview.errors import UserError
+from manyview.errors import UserError, first_few
 from manyview.runs import write_tensors
 
 
@@ -56,15 +56,19 @@ def save_backbone(backbone: Backbone, path: Path, metadata: Mapping[str, str]) -
     Raises:
         UserError: the disk is full or ``path`` not writable; ``path`` is then unchanged.
     """
-    # Cloned, because the format refuses tensors that share memory, such as tied weights.
-    tensors = {
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in backbone.state_dict().items()
-    }
     about = {"mean": _join(backbone.mean), "std": _join(backbone.std)}
     about["in_channels"] = str(backbone.in_channels)
     about |= {key: str(getattr(backbone, key)).lower() for key in ("rgb", "zero_init_residual")}
-    write_tensors(path, tensors, {**metadata, **about, "format": FORMAT, "name": backbone.name})
+    write_tensors(path, own_weights(backbone), {**metadata, **about, "format": FORMAT, "name": backbone.name})
+
+
+def own_weights(network: nn.Module, rename: Callable[[str], str] = str) -> dict[str, Tensor]:
+    """The weights of a network on the CPU, under other names if given; the network is not modified."""
+    # Cloned, because safetensors refuses tensors that share memory, such as tied weights.
+    return {
+        rename(name): tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in network.state_dict().items()
+    }
 
 
 def load_backbone(
@@ -185,7 +189,7 @@ def _check_fit(backbone: Backbone, checkpoint: EncoderCheckpoint, stored: Stored
         shown = None if backbone.name.startswith("own:") else _identify_or_none(checkpoint.path, stored)
         if shown and shown.removeprefix("timm/") != backbone.name.removeprefix("timm/"):
             raise OtherNetworkError(checkpoint.path, shown, backbone.name)
-        found = "; ".join(f"{len(keys)} {what} ({_some(keys)})" for what, keys in problems.items() if keys)
+        found = "; ".join(f"{len(keys)} {what} ({first_few(keys)})" for what, keys in problems.items() if keys)
         form = checkpoint.format
         layout = f", in the format of {form.title}," if form.prefix or form.detectron2 else ""
         raise UserError(
@@ -213,7 +217,3 @@ def _check_channels(backbone: Backbone, own: dict[str, Tensor], tensors: dict[st
 
 def _join(numbers: tuple[float, ...]) -> str:
     return ",".join(map(str, numbers))
-
-
-def _some(keys: list[str]) -> str:
-    return ", ".join(keys[:3]) + (", ..." if len(keys) > 3 else "")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from manyview.backbones import Backbone, build_backbone
+from manyview.backbones.weights import own_weights
 from manyview.detection.models import Detector, build_detector
 from manyview.errors import UserError
 from manyview.runs import write_tensors
@@ -78,12 +79,8 @@ def save_detector(file: Path, detector: Detector, description: DetectorDescripti
     Raises:
         UserError: the disk is full or the folder not writable; ``file`` is then as it was.
     """
-    tensors = {
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in detector.state_dict().items()
-    }
     metadata = {"format": _FORMAT, "detector": json.dumps(dataclasses.asdict(description))}
-    write_tensors(file, tensors, metadata)
+    write_tensors(file, own_weights(detector), metadata)
 
 
 def load_detector(path: Path, *, test_short_side: int | None = None) -> tuple[Detector, DetectorDescription]:

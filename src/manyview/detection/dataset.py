@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from manyview.errors import UserError
-from manyview.images import UnreadableImage, open_image
+from manyview.images import Unreadable, UnreadableImage, open_image
 from manyview.images.loader import load_in_workers
 from manyview.labels import DetectionLabels, Problems, decode_masks, read_annotations
 
@@ -104,7 +104,7 @@ def _describe(labels: DetectionLabels) -> dict[str, Any]:
     }
 
 
-class DetectionImages(Dataset[Item | UnreadableImage]):
+class DetectionImages(Dataset[Item | Unreadable]):
     """Dataset of labeled images at their own size, each with its training target.
 
     Item (epoch, index) is the image ``index`` of the labels, upright and in RGB, and its target: "boxes" (float32,
@@ -125,17 +125,16 @@ class DetectionImages(Dataset[Item | UnreadableImage]):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, item: EpochIndex) -> Item | UnreadableImage:
+    def __getitem__(self, item: EpochIndex) -> Item | Unreadable:
         epoch, index = item
         path = self.images / self.labels.names[index]
         try:
             pixels = open_image(path).decode()
         except UnreadableImage as error:
-            # Returned, not raised: a loader process would wrap the message in its traceback.
-            return UnreadableImage(error.reason, str(path))
+            return Unreadable(index, path, error.reason)
         height, width = pixels.shape[:2]
         if (width, height) != self.labels.sizes[index]:
-            return UnreadableImage("it changed its size after its labels were read", str(path))
+            return Unreadable(index, path, "it changed its size after its labels were read")
         target = self._target(index)
         image = torch.from_numpy(pixels).permute(2, 0, 1)
         if self.flip and np.random.default_rng((self.seed, epoch, index)).random() < _FLIPPED:
@@ -196,18 +195,16 @@ def detection_batches(
     """
     loaded = load_in_workers(dataset, workers=workers, pin=pin, batch_sampler=indices, collate_fn=_pack)
     for batch in loaded:
-        if isinstance(batch, UnreadableImage):
-            raise UserError(
-                f"cannot read {batch.where} ({batch.reason}): repair this file or take it out of the labels"
-            )
+        if isinstance(batch, Unreadable):
+            raise UserError(f"cannot read {batch.path} ({batch.reason}): repair this file or take it out of the labels")
         yield _unpack(batch)
 
 
-def _pack(items: list[Item | UnreadableImage]) -> _Packed | UnreadableImage:
+def _pack(items: list[Item | Unreadable]) -> _Packed | Unreadable:
     """Collate items, or return the first that could not be read."""
     read: list[Item] = []
     for item in items:
-        if isinstance(item, UnreadableImage):
+        if isinstance(item, Unreadable):
             return item
         read.append(item)
     targets = [target for _, target in read]

@@ -131,20 +131,14 @@ def draw_predictions(
     return _side_by_side(panels)
 
 
-def draw_sheet(rows: Sequence[Image.Image], columns: int = 1) -> Image.Image:
-    """Pictures tiled into one, row by row.
-
-    Args:
-        rows: pictures by ``draw_predictions``, at least one.
-        columns: pictures in a row.
-    """
-    lines = [_side_by_side(rows[start : start + columns], 2 * _GAP) for start in range(0, len(rows), columns)]
-    width = max(line.width for line in lines) + 2 * _GAP
-    sheet = Image.new("RGB", (width, sum(line.height + _GAP for line in lines) + _GAP), _PAPER)
+def draw_sheet(rows: Sequence[Image.Image]) -> Image.Image:
+    """Pictures by ``draw_predictions``, at least one, below each other in one."""
+    width = max(row.width for row in rows) + 2 * _GAP
+    sheet = Image.new("RGB", (width, sum(row.height + _GAP for row in rows) + _GAP), _PAPER)
     top = _GAP
-    for line in lines:
-        sheet.paste(line, (_GAP, top))
-        top += line.height + _GAP
+    for row in rows:
+        sheet.paste(row, (_GAP, top))
+        top += row.height + _GAP
     return sheet
 
 
@@ -218,9 +212,8 @@ def _panel(image: Pixels, shown: Sequence[_DrawnBox], title: str) -> Image.Image
     for shown_box, box in zip(shown, scaled, strict=True):
         _outline(draw, box, shown_box.color, shown_box.dashed)
     taken: list[Corners] = []
-    for shown_box, box in zip(
-        reversed(shown), reversed(scaled), strict=True
-    ):  # the best scores choose their corner first
+    # The best scores choose their corner first.
+    for shown_box, box in zip(reversed(shown), reversed(scaled), strict=True):
         _write(draw, shown_box, box, size, taken)
     return _under_title(picture, title)
 
@@ -296,13 +289,13 @@ def _under_title(picture: Image.Image, title: str) -> Image.Image:
     return panel
 
 
-def _side_by_side(pictures: Sequence[Image.Image], gap: int = _GAP) -> Image.Image:
-    width = sum(picture.width + gap for picture in pictures) - gap
+def _side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
+    width = sum(picture.width + _GAP for picture in pictures) - _GAP
     row = Image.new("RGB", (width, max(picture.height for picture in pictures)), _PAPER)
     left = 0
     for picture in pictures:
         row.paste(picture, (left, 0))
-        left += picture.width + gap
+        left += picture.width + _GAP
     return row
 
 

@@ -21,7 +21,7 @@ from manyview.detection.draw import draw_image, save_sheet, spread
 from manyview.detection.metrics import to_coco_results, write_results
 from manyview.detection.models import Detector
 from manyview.errors import UserError
-from manyview.images import ImageFiles, UnreadableImage, find_images, open_image
+from manyview.images import ImageFiles, Unreadable, UnreadableImage, find_images, open_image
 from manyview.images.loader import load_in_workers
 from manyview.options.base import StrPath, verb
 from manyview.options.detection import PredictOptions
@@ -103,7 +103,7 @@ def _search(
     with closing(load_in_workers(_DecodedImages(files), workers=runtime.workers, pin=pin, batch_size=None)) as decoded:
         for number, (name, pixels) in enumerate(zip(files, decoded, strict=True), start=1):
             progress(number - 1, len(files), "detecting")
-            if isinstance(pixels, UnreadableImage):
+            if isinstance(pixels, Unreadable):
                 found.skipped.append(f"{name}: {pixels.reason}")
                 continue
             height, width = pixels.shape[1:]
@@ -124,7 +124,7 @@ def _check_output(file: Path, written: list[Path]) -> None:
     make_folder(file.parent)
 
 
-class _DecodedImages(Dataset[Tensor | UnreadableImage]):
+class _DecodedImages(Dataset[Tensor | Unreadable]):
     """Dataset of decoded images, or why one cannot be read."""
 
     def __init__(self, files: ImageFiles) -> None:
@@ -133,9 +133,10 @@ class _DecodedImages(Dataset[Tensor | UnreadableImage]):
     def __len__(self) -> int:
         return len(self.files)
 
-    def __getitem__(self, index: int) -> Tensor | UnreadableImage:
+    def __getitem__(self, index: int) -> Tensor | Unreadable:
+        path = self.files.path(index)
         try:
-            pixels = open_image(self.files.path(index)).decode()
+            pixels = open_image(path).decode()
         except UnreadableImage as error:
-            return UnreadableImage(error.reason)
+            return Unreadable(index, path, error.reason)
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))

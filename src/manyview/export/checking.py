@@ -10,7 +10,7 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from manyview.backbones import Backbone
-from manyview.errors import UserError
+from manyview.errors import UserError, first_few
 
 Shapes = Mapping[str, tuple[int, ...]]
 Images = Float32[Tensor, "_ _ _ _"]  # (batch, channels, height, width); a list holds batches of several shapes.
@@ -64,7 +64,7 @@ def require_layout(found: Mapping[str, Tensor], layout: Shapes) -> None:
     if missing or unknown or shapes:
         matched = len(layout) - len(missing) - len(shapes)
         problems = {"missing": missing, "unknown": unknown, "of another shape": shapes}
-        listed = "; ".join(f"{len(names)} {what} ({_some(names)})" for what, names in problems.items() if names)
+        listed = "; ".join(f"{len(names)} {what} ({first_few(names)})" for what, names in problems.items() if names)
         raise UserError(f"only {matched} of {len(layout)} weights match: {listed}")
 
 
@@ -85,7 +85,7 @@ def require_values(sent: Mapping[str, Tensor], held: Mapping[str, Tensor]) -> in
     others = [name for name, tensor in sent.items() if not torch.equal(tensor, held[name].to(tensor.dtype).cpu())]
     if others:
         matched, total = len(sent) - len(others), len(sent)
-        raise UserError(f"only {matched} of {total} weights match: {len(others)} of other values ({_some(others)})")
+        raise UserError(f"only {matched} of {total} weights match: {len(others)} of other values ({first_few(others)})")
     return len(sent)
 
 
@@ -148,7 +148,3 @@ def native_size(backbone: Backbone) -> tuple[int, int] | None:
 def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
     """The shape of each tensor."""
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")

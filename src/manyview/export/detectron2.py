@@ -10,10 +10,10 @@ from manyview.backbones import Backbone, load_backbone
 from manyview.backbones.files import read_tensors
 from manyview.backbones.formats import to_detectron2
 from manyview.backbones.safe_pickle import read_pickle
+from manyview.backbones.weights import own_weights
 from manyview.errors import UserError
 from manyview.export.base import ExportFormat, of_255, other_network, resnet_of
 from manyview.export.checking import Check, compare_maps, probe, require_layout, require_values
-from manyview.export.plain_weights import own_weights
 from manyview.export.resnet_layouts import PLANS, detectron2_layout
 from manyview.runs import atomic_write
 

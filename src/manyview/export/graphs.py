@@ -11,6 +11,7 @@ from torch import Tensor
 
 from manyview.backbones import Backbone
 from manyview.backbones.base import WrappedBackbone
+from manyview.backbones.weights import own_weights
 from manyview.errors import UserError
 from manyview.export.base import ExportFormat, pixels
 from manyview.export.checking import (
@@ -22,7 +23,6 @@ from manyview.export.checking import (
     probe,
     require_values,
 )
-from manyview.export.plain_weights import own_weights
 from manyview.runtime import silenced
 
 _INPUT, _OUTPUT = "images", "features"

@@ -14,9 +14,10 @@ from torch import Tensor
 
 from manyview.backbones import Backbone
 from manyview.backbones.timm import TimmBackbone
+from manyview.backbones.weights import own_weights
 from manyview.export.base import ExportFormat, other_network, pixels, resnet_of
 from manyview.export.checking import Check, compare_maps, probe, require_layout, require_values, shapes_of
-from manyview.export.plain_weights import check_timm, own_weights, read_state, timm_name, write_state
+from manyview.export.plain_weights import check_timm, read_state, timm_name, write_state
 from manyview.export.resnet_layouts import PLANS, transformers_layout
 from manyview.runs import atomic_write
 

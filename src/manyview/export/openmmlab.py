@@ -8,9 +8,10 @@ from typing import Any, ClassVar
 import torch
 
 from manyview.backbones import Backbone, load_backbone
+from manyview.backbones.weights import own_weights
 from manyview.export.base import ExportFormat, of_255, other_network, resnet_of
 from manyview.export.checking import Check, compare_maps, probe, require_layout, require_values
-from manyview.export.plain_weights import own_weights, write_torch
+from manyview.export.plain_weights import write_torch
 from manyview.export.resnet_layouts import PLANS, ResNetPlan, openmmlab_layout
 
 _PREFIX = "backbone."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from manyview.backbones import Backbone
 from manyview.backbones.timm import TimmBackbone
+from manyview.backbones.weights import own_weights
 from manyview.export.base import ExportFormat, other_channels, other_network, pixels, resnet_of
 from manyview.export.checking import Check, compare_maps, probe, require_layout, require_values, shapes_of
 from manyview.runs import atomic_write, write_tensors
@@ -128,14 +129,6 @@ def timm_name(backbone: Backbone) -> str | None:
     if isinstance(backbone, TimmBackbone):
         return backbone.name.removeprefix("timm/")
     return resnet_of(backbone)
-
-
-def own_weights(backbone: Backbone, rename: Callable[[str], str] = str) -> dict[str, Tensor]:
-    """The backbone's weights on the CPU under other names, without shared memory."""
-    return {
-        rename(name): tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in backbone.state_dict().items()
-    }
 
 
 def write_state(path: Path, tensors: Mapping[str, Tensor]) -> None:

@@ -8,9 +8,10 @@ from pathlib import Path
 from torch import nn
 
 from manyview.backbones import Backbone
+from manyview.backbones.weights import own_weights
 from manyview.export.base import ExportFormat, other_channels, resnet_of
 from manyview.export.checking import Check, compare_maps, probe, require_layout, require_values, shapes_of
-from manyview.export.plain_weights import own_weights, read_state, write_state
+from manyview.export.plain_weights import read_state, write_state
 from manyview.export.resnet_layouts import PLANS
 from manyview.runs import atomic_write
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from manyview.errors import UserError
+from manyview.errors import UserError, first_few
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 ARRAY_EXTENSIONS = frozenset({".npy"})
@@ -125,7 +125,7 @@ def check_names(names: Iterable[str], root: Path, source: Path) -> list[str]:
     plain = [posixpath.normpath(name) for name in names]
     if not plain:
         raise UserError(f"{source} names no images")
-    outside = [name for name in plain if name.startswith("/") or name.split("/", 1)[0] in ("..", ".")]
+    outside = [name for name in plain if leads_outside(name)]
     if outside:
         raise UserError(
             f"{source} names {_some(outside, len(plain))} outside the folder {root}: names must be relative to it"
@@ -139,9 +139,14 @@ def check_names(names: Iterable[str], root: Path, source: Path) -> list[str]:
     return plain
 
 
+def leads_outside(name: str) -> bool:
+    """Whether a relative name leads out of its folder, or to the folder itself."""
+    plain = posixpath.normpath(name)
+    return plain.startswith("/") or plain.split("/", 1)[0] in ("..", ".")
+
+
 def _some(names: list[str], total: int) -> str:
-    shown = ", ".join(names[:3]) + (", ..." if len(names) > 3 else "")
-    return f"{len(names)} of {total} images ({shown})"
+    return f"{len(names)} of {total} images ({first_few(names)})"
 
 
 def _search(root: Path, extensions: Set[str]) -> Iterator[str]:

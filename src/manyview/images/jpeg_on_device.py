@@ -127,8 +127,8 @@ def _decode_together(
         return
     for image, header in zip(images, headers, strict=True):
         turn = _TURNS.get(header.orientation)
-        upright = image if turn is None else turn(image)
-        yield upright if upright.shape == (3, header.height, header.width) else None
+        pixels = image if turn is None else turn(image)
+        yield pixels if pixels.shape == (3, header.height, header.width) else None
 
 
 def _torchvision(files: Sequence[Encoded], device: torch.device) -> list[Tensor]:

@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import Any
 
 import torch
@@ -38,6 +39,7 @@ def load_in_workers(dataset: Dataset[Any], *, workers: int | None, pin: bool, **
         how: further arguments of ``DataLoader``, such as sampler and collation.
     """
     processes = worker_count(workers)
+    context = "fork" if processes and sys.platform == "linux" else None
     with warnings.catch_warnings():
         # More workers than cores are the user's own choice; PyTorch warns twice.
         warnings.filterwarnings("ignore", message="This DataLoader will create")
@@ -47,22 +49,28 @@ def load_in_workers(dataset: Dataset[Any], *, workers: int | None, pin: bool, **
             pin_memory=pin,
             generator=torch.Generator(),  # its draws are unused; the global generator keeps its state
             worker_init_fn=(prepare_worker if pin else prepare_yielding_worker) if processes else None,
-            multiprocessing_context="fork" if processes and sys.platform == "linux" else None,
+            multiprocessing_context=context,
             **how,
         )
-        with _held_signals():
+        with held_signals(spawn=processes > 0 and context is None):
             return Loading(iter(loader))
 
 
 @contextmanager
-def _held_signals() -> Iterator[None]:
-    """Keep Ctrl-C and SIGTERM waiting for this process until the end; forked workers begin without hearing them.
+def held_signals(*, spawn: bool) -> Iterator[None]:
+    """Block Ctrl-C and SIGTERM in this thread, so that worker processes started meanwhile begin with both blocked.
 
-    A worker that they reach before it ignores them dies, and the run with it.
+    A worker that they reach before it ignores them dies, and the run with it. Those that this process receives are
+    handled at the end, or before it if another thread receives them. Windows has no such mask.
+
+    Args:
+        spawn: whether the workers are spawned, by which Python starts its resource tracker, too.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
+    if spawn:
+        resource_tracker.ensure_running()  # whose start ends by unblocking both signals
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED)
     try:
         yield

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import functools
 import math
 from collections.abc import Iterator, Sequence
 
@@ -12,7 +10,7 @@ import numpy as np
 from manyview.labels.entries import LabeledImage, LabeledObject
 from manyview.labels.masks import Rle, mask_tools, to_rle
 from manyview.labels.objects import Objects
-from manyview.labels.problems import Malformed, Problem
+from manyview.labels.problems import Malformed, Problem, nearest_class
 
 _ROUNDING = 1.0  # pixels beyond the edge that are not worth a note
 _CLASS = "correct the name or remove the object"
@@ -32,10 +30,10 @@ class ObjectChecker:
 
     def __init__(self, classes: Sequence[str], masks: bool, problems: list[Problem]) -> None:
         self._labels = {name: label for label, name in enumerate(classes, start=1)}
+        self._classes = tuple(classes)
         self._masks, self._problems = masks, problems
         self._beyond: list[str] = []
         self._empty: list[str] = []
-        self._nearest = functools.cache(self._find_nearest)
 
     def objects(self, entry: LabeledImage, size: tuple[int, int]) -> Objects:
         """Check the objects of one image of ``size`` (width, height) pixels.
@@ -69,7 +67,8 @@ class ObjectChecker:
 
     def _check(self, labeled: LabeledObject, size: tuple[int, int]) -> None:
         if labeled.class_name not in self._labels:
-            raise _Fault(f"is of the unknown class {labeled.class_name!r}{self._nearest(labeled.class_name)}", _CLASS)
+            hint = nearest_class(labeled.class_name, self._classes)
+            raise _Fault(f"is of the unknown class {labeled.class_name!r}{hint}", _CLASS)
         left, top, width, height = labeled.box
         if not all(math.isfinite(value) for value in labeled.box) or width < 0 or height < 0:
             raise _Fault(f"has the box {_shown(labeled)}, which is not valid", _BOX)
@@ -79,10 +78,6 @@ class ObjectChecker:
             raise _Fault(sentence, _SCALE)
         if labeled.area is not None and not (math.isfinite(labeled.area) and labeled.area >= 0):
             raise _Fault(f"has the area {labeled.area:g}", "an area is in pixels, 0 or more")
-
-    def _find_nearest(self, class_name: str) -> str:
-        near = difflib.get_close_matches(class_name, self._labels, n=1, cutoff=0)
-        return f", the nearest known one being {near[0]!r}" if near else ""
 
     def _note(self, name: str, labeled: LabeledObject, size: tuple[int, int], *, trained: bool) -> None:
         left, top, width, height = labeled.box

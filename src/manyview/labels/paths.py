@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from manyview.errors import UserError
-from manyview.images.files import ARRAY_EXTENSIONS, EXTENSIONS, read_text
+from manyview.images.files import ARRAY_EXTENSIONS, EXTENSIONS, leads_outside, read_text
 from manyview.labels.problems import AnyEntry, OfImage, Problem
 
 _SHOWN = 40  # characters of a faulty line
@@ -67,12 +67,6 @@ def numbered_lines(file: Path, errors: str = "strict") -> list[tuple[int, str]]:
 def quoted(line: str) -> str:
     """A line quoted for a message, cut if it is long."""
     return repr(line if len(line) <= _SHOWN else line[: _SHOWN - 3] + "...")
-
-
-def leads_outside(name: str) -> bool:
-    """Whether a relative name leads out of its folder, or to the folder itself."""
-    plain = posixpath.normpath(name)
-    return plain.startswith("/") or plain.split("/", 1)[0] in ("..", ".")
 
 
 def _has_image_ending(name: str) -> bool:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
-from manyview.errors import UserError
-
-_QUOTED = 3  # problems that a refusal quotes
+from manyview.errors import UserError, first_few
 
 
 class Problem(NamedTuple):
@@ -67,6 +67,23 @@ def unique_entries(
     return unique
 
 
+@functools.lru_cache
+def nearest_class(name: str, classes: tuple[str, ...]) -> str:
+    """The class most like an unknown one, as the end of a sentence; empty without classes."""
+    near = difflib.get_close_matches(name, classes, n=1, cutoff=0)
+    return f", the nearest known one being {near[0]!r}" if near else ""
+
+
+def check_choice(what: str, value: str, choices: Sequence[str]) -> None:
+    """Check the value of a reader's argument.
+
+    Raises:
+        UserError: it is none of the choices.
+    """
+    if value not in choices:
+        raise UserError(f"{what} must be {' or '.join(map(repr, choices))}, not {value!r}")
+
+
 def refusal(problems: Sequence[Problem], what: object, *, can_skip: bool) -> UserError:
     """The error that reports the first problems of a label file.
 
@@ -77,7 +94,5 @@ def refusal(problems: Sequence[Problem], what: object, *, can_skip: bool) -> Use
     """
     way = "; --label-problems skip leaves out whatever has a problem" if can_skip else ""
     count = f"{len(problems)} problems" if len(problems) > 1 else "a problem"
-    quoted = "; ".join(problem.sentence for problem in problems[:_QUOTED]) + (
-        "; ..." if len(problems) > _QUOTED else ""
-    )
+    quoted = first_few([problem.sentence for problem in problems], "; ")
     return UserError(f"{what} has {count} ({quoted}): {problems[0].advice}{way}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-import functools
 import hashlib
 import json
 from collections.abc import Sequence
@@ -14,17 +12,15 @@ from typing import get_args
 import numpy as np
 from jaxtyping import UInt8
 
-from manyview.errors import UserError
+from manyview.errors import UserError, first_few
 from manyview.images.files import check_folder
 from manyview.labels.entries import Contents, Entry, occurring
 from manyview.labels.formats import read_image_labels
 from manyview.labels.paths import ImageNames
-from manyview.labels.problems import Problem, refusal, unique_entries
+from manyview.labels.problems import Problem, check_choice, nearest_class, refusal, unique_entries
 from manyview.options.shared import Difficult, Problems
 
 Table = UInt8[np.ndarray, "images classes"]
-
-_NAMED = 3  # classes that a refusal names
 
 
 @dataclass(frozen=True)
@@ -94,8 +90,8 @@ def read_labels(
         UserError: the file is missing, of no known format, malformed as a whole, or has a problem that is not to be
             skipped; or no image or no class is left.
     """
-    _check_choice("difficult", difficult, get_args(Difficult))
-    _check_choice("problems", problems, get_args(Problems))
+    check_choice("difficult", difficult, get_args(Difficult))
+    check_choice("problems", problems, get_args(Problems))
     check_folder(images)
     contents = read_image_labels(file)
     found = list(contents.problems)
@@ -119,36 +115,25 @@ def read_labels(
     return ImageLabels(names, columns, *_tables(entries, columns, difficult), skipped)
 
 
-def _check_choice(what: str, value: str, choices: Sequence[str]) -> None:
-    if value not in choices:
-        raise UserError(f"{what} must be {' or '.join(map(repr, choices))}, not {value!r}")
-
-
 def _check_classes(columns: Sequence[str], contents: Contents, file: Path) -> None:
     if len(set(columns)) < len(columns):
         raise UserError(f"the classes {', '.join(columns)} are not all different: name each once")
     lacking = [name for name in columns if name not in contents.classes]
     if lacking and not contents.covers_other_classes:
-        names = ", ".join(lacking[:_NAMED]) + (", ..." if len(lacking) > _NAMED else "")
         raise UserError(
-            f"{file} has no list of {names}, so that it does not say which images show these "
+            f"{file} has no list of {first_few(lacking)}, so that it does not say which images show these "
             "classes: give the lists of all classes"
         )
 
 
-def _known(entries: Sequence[Entry], columns: Sequence[str], problems: list[Problem]) -> list[Entry]:
+def _known(entries: Sequence[Entry], columns: tuple[str, ...], problems: list[Problem]) -> list[Entry]:
     """Entries without unknown classes."""
-
-    @functools.cache
-    def hint(label: str) -> str:
-        near = difflib.get_close_matches(label, columns, n=1, cutoff=0)
-        return f", the nearest known one being {near[0]!r}" if near else ""
-
     known = []
     for entry in entries:
         unknown = sorted((entry.shown | entry.difficult) - set(columns))
         if unknown:
-            sentence = f"{entry.where} gives {entry.image} the unknown class {unknown[0]!r}{hint(unknown[0])}"
+            hint = nearest_class(unknown[0], columns)
+            sentence = f"{entry.where} gives {entry.image} the unknown class {unknown[0]!r}{hint}"
             problems.append(Problem(sentence, "correct the name or remove the label"))
         else:
             known.append(entry)

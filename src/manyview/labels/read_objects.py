@@ -16,7 +16,7 @@ from manyview.labels.entries import DetectionContents, LabeledImage
 from manyview.labels.formats import read_objects
 from manyview.labels.objects import DetectionLabels
 from manyview.labels.paths import ImageNames
-from manyview.labels.problems import Problem, refusal, unique_entries
+from manyview.labels.problems import Problem, check_choice, refusal, unique_entries
 from manyview.options.shared import Problems
 
 _BEGINNING = 1 << 16  # bytes that hold the header of nearly every image
@@ -64,8 +64,7 @@ def read_annotations(
             skipped; no image or no class is left; or masks are requested, and the format has none or pycocotools is
             not installed.
     """
-    if problems not in get_args(Problems):
-        raise UserError(f"problems must be 'refuse' or 'skip', not {problems!r}")
+    check_choice("problems", problems, get_args(Problems))
     check_folder(images)
     contents = read_objects(file, masks=masks)
     found = list(contents.problems)

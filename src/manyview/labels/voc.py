@@ -16,7 +16,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 from manyview.errors import UserError
-from manyview.images.files import EXTENSIONS
+from manyview.images.files import EXTENSIONS, leads_outside
 from manyview.labels.entries import (
     Contents,
     DetectionContents,
@@ -30,7 +30,7 @@ from manyview.labels.entries import (
     ObjectReader,
     occurring,
 )
-from manyview.labels.paths import find_files, leads_outside, numbered_lines, quoted, stem
+from manyview.labels.paths import find_files, numbered_lines, quoted, stem
 from manyview.labels.problems import AnyEntry, Malformed, Problem
 from manyview.labels.yolo import are_yolo, is_object
 

@@ -15,6 +15,7 @@ from PIL import Image
 from manyview.config import ViewsConfig, in_pairs
 from manyview.report.common_objects import draw_curve
 from manyview.report.common_objects.tables_and_curve import notes, text_tables
+from manyview.report.sheet import INK
 from manyview.report.shown import (
     Column,
     Positives,
@@ -28,7 +29,6 @@ from manyview.report.shown import (
 )
 from manyview.views import Box
 
-_INK = "#222222"
 _QUALITY = 90  # of the JPEGs
 _OUTSET = 0.009  # of the image's larger side, as in the picture
 _STYLE = """
@@ -127,7 +127,7 @@ def _image_row(shown: ShownImage, columns: Sequence[Column], side_by_side: int) 
         pair = Column("\u00a0", positives=0, views=(0, 1), outlined=False)
         yield _outlined(shown, shown.usual, [pair], large=False)
         yield "</figure>"
-        yield _column(shown.usual, pair, _INK)
+        yield _column(shown.usual, pair, INK)
         yield "</div>"
     yield "</div>"
 
@@ -143,7 +143,7 @@ def _outlined(shown: ShownImage, views: Views, columns: Sequence[Column], large:
         block, stroke = views.parameters[column.views[0]].block, color_of(column.positives)
         shapes.append(_outline(block, column.positives, stroke, 1.8, outset * (number % 8 + 0.5), dashed=True))
     for column in columns:
-        stroke, thickness = (color_of(column.positives), 2.4) if large else (_INK, 1.8)
+        stroke, thickness = (color_of(column.positives), 2.4) if large else (INK, 1.8)
         for view in column.views:
             shapes.append(_outline(views.parameters[view].crop, column.positives, stroke, thickness, 0.0))
     box = f"{-margin:g} {-margin:g} {width + 2 * margin:g} {height + 2 * margin:g}"

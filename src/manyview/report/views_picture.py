@@ -33,7 +33,7 @@ from manyview.runs.files import make_folder
 _MARGIN, _GAP = 0.3, 0.14
 _CELL, _NAME, _CAPTION = 1.4, 0.29, 0.3  # a view, the line above it, the lines below it
 _PAIR = _NAME + 2 * (_CELL + _CAPTION)
-_PHOTO, _LARGE_PHOTO, _COPY, _GUTTER = 3.8, 5.7, 1.9, 0.36  # widths; the large one beside several lines of pairs
+_IMAGE, _LARGE_IMAGE, _COPY, _GUTTER = 3.8, 5.7, 1.9, 0.36  # widths; the large one beside several lines of pairs
 _TITLE, _TEXT_LINE, _LEGEND = 0.42, 0.22, 0.6
 _LETTERS, _NAME_LETTERS, _CAPTION_LETTERS = 165, 52, 30  # in a line: explanation, name, below a view
 _OUTSET = 0.03  # by which a block's outline is larger for each block before it, so that none hides another
@@ -125,7 +125,7 @@ class _Layout:
 
     Attributes:
         columns: of views side by side.
-        photo: largest width of the image.
+        image_width: largest width of the image.
         views_left: left edge of the views.
         usual_left: left edge of usual cropping.
         width: of the picture.
@@ -133,7 +133,7 @@ class _Layout:
     """
 
     columns: int
-    photo: float
+    image_width: float
     views_left: float
     usual_left: float
     width: float
@@ -151,12 +151,12 @@ class _Layout:
         elif count > 4 and first.blocks and 3 <= first.grid[1] <= 6:
             columns = first.grid[1]
         lines = -(-count // columns)
-        photo = _PHOTO if lines == 1 else _LARGE_PHOTO
-        views_left = _MARGIN + photo + _GUTTER
+        image_width = _IMAGE if lines == 1 else _LARGE_IMAGE
+        views_left = _MARGIN + image_width + _GUTTER
         views_right = views_left + columns * (_CELL + _GAP) - _GAP
         usual_left = views_right + _GUTTER
         right = usual_left + _COPY + _GAP + _CELL if with_usual else views_right
-        return cls(columns, photo, views_left, usual_left, right + _MARGIN, lines * (_PAIR + _GAP))
+        return cls(columns, image_width, views_left, usual_left, right + _MARGIN, lines * (_PAIR + _GAP))
 
 
 def _legend(blocks: bool, pairs: bool) -> list[tuple[str, float, str]]:
@@ -185,7 +185,7 @@ def _draw_image(sheet: Sheet, layout: _Layout, top: float, shown: ShownImage, co
     sheet.text(_MARGIN, top, textwrap.shorten(shown.name, _NAME_LETTERS, placeholder=" ..."), 9.0, weight="bold")
     parameters = shown.views.parameters
     room = layout.row_height - _GAP - _NAME - _CAPTION
-    pixels_an_inch = max(shown.width / layout.photo, shown.height / room)
+    pixels_an_inch = max(shown.width / layout.image_width, shown.height / room)
     axes = _draw_pixels(sheet, _MARGIN, top + _NAME, shown, pixels_an_inch)
     for number, column in enumerate(column for column in columns if column.outlined):
         outset = (number % 8 + 0.5) * _OUTSET * pixels_an_inch

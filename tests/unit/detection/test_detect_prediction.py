@@ -71,7 +71,7 @@ def test_pycocotools_takes_them(run: Path, images: Path, tmp_path: Path) -> None
         assert 0.05 <= annotation["score"] <= 1
 
 
-def test_workers_and_company_change_nothing(run: Path, images: Path, shapes: Path, tmp_path: Path) -> None:
+def test_workers_and_company_change_nothing(run: Path, images: Path, tmp_path: Path) -> None:
     detect(run, images, tmp_path / "none.json")
     detect(run / "detector.safetensors", images, tmp_path / "two.json", workers=2)
     assert (tmp_path / "none.json").read_bytes() == (tmp_path / "two.json").read_bytes()

@@ -66,7 +66,7 @@ def result_of(run: Path) -> dict[str, Any]:
     return content
 
 
-def test_what_a_run_leaves(shapes: Path, whole: Path) -> None:
+def test_what_a_run_leaves(whole: Path) -> None:
     assert {path.name for path in whole.iterdir()} - {".lock"} == {
         *("config.json", "run.json", "metrics.json", "metrics.jsonl"),
         *("detector.safetensors", "results.json", "predictions.png"),

@@ -91,11 +91,11 @@ def test_statistics_are_in_use_for_a_while(network: Network, batches: list[Any])
         with normalizing_with(network, found):
             return network.eval().first(batches[0][0])
 
-    normalised = measured()
+    normalized = measured()
     mean, var = (value[:, None, None] for value in found["first"])
     weight, bias = network.first.weight[:, None, None], network.first.bias[:, None, None]
     expected = (batches[0][0] - mean) / (var + network.first.eps).sqrt() * weight + bias
-    torch.testing.assert_close(normalised, expected, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(normalized, expected, rtol=1e-4, atol=1e-4)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 
 

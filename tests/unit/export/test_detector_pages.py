@@ -324,7 +324,7 @@ def test_ultralytics(page: Callable[[str], Page], network: Get, monkeypatch: pyt
     assert all(torch.equal(*pair) for pair in zip(again.parameters(), model.parameters(), strict=True))
 
 
-def test_ultralytics_itself(page: Callable[[str], Page], network: Get, tmp_path: Path) -> None:
+def test_ultralytics_itself(page: Callable[[str], Page], network: Get) -> None:
     """The same with the library, where it is installed."""
     pytest.importorskip("ultralytics")
     names = page("ultralytics").execute()

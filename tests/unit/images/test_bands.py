@@ -13,6 +13,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from manyview import images
 from manyview.images import UnreadableImage, decode_image
 from manyview.images.bands import decode_bands, full_scale, open_bands, same_depth
 
@@ -409,3 +410,8 @@ def test_of_mixed_depths_8_bits_are_scaled_up() -> None:
 
 def test_full_scale_is_white() -> None:
     assert (full_scale(SHALLOW.dtype), full_scale(DEEP.dtype)) == (255, 65535)
+
+
+def test_the_former_name_of_open_image_stays() -> None:
+    """Programs written with it still run."""
+    assert images.open_photograph is images.open_image

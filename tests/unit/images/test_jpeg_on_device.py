@@ -109,7 +109,7 @@ def test_no_more_than_so_many_pixels_are_decoded_at_once(tmp_path: Path, monkeyp
     assert sizes == [3, 3, 2]
 
 
-def test_another_size_than_the_headers_is_refused(tmp_path: Path) -> None:
+def test_another_size_than_the_headers_is_refused() -> None:
     """Crops are drawn by the header's size: an image of another would be shown wrongly."""
     assert decoded([jpeg()], [JpegHeader(40, 60, 1)]) == [None]
 

@@ -54,6 +54,22 @@ def test_signals_do_not_end_workers_that_are_just_starting(
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == mask
 
 
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no signal masks on this system")
+def test_spawned_workers_begin_with_both_signals_blocked() -> None:
+    """In a Python of its own, as the resource tracker starts only once."""
+    program = """
+import multiprocessing, signal
+from manyview.images.loader import held_signals
+
+before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+with held_signals(spawn=True):
+    multiprocessing.get_context("spawn").Queue()
+    assert {signal.SIGINT, signal.SIGTERM} <= signal.pthread_sigmask(signal.SIG_BLOCK, ())
+assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+"""
+    subprocess.run([sys.executable, "-c", program], timeout=120, check=True)
+
+
 @pytest.mark.parametrize("workers", [0, 1, 3])
 def test_items_come_in_order_whatever_the_workers(workers: int) -> None:
     state = torch.get_rng_state()

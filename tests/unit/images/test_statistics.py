@@ -117,7 +117,7 @@ def test_threads_change_nothing(folder: Path) -> None:
     assert alone == together
 
 
-def test_unreadable_images_are_left_out(folder: Path, tmp_path: Path) -> None:
+def test_unreadable_images_are_left_out(tmp_path: Path) -> None:
     for index in range(3):
         np.save(tmp_path / f"{index}.npy", pixels(index))
     (tmp_path / "bad.npy").write_bytes(b"nothing")

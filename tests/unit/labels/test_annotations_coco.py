@@ -93,7 +93,6 @@ def test_classes_of_other_labels_keep_their_order_and_get_ids(tmp_path: Path, im
         read(tmp_path, COCO, images, classes=["cab", "owl", "ant"])
 
 
-ANNOTATION = {"image_id": 5, "category_id": 2, "bbox": [1, 1, 2, 2]}
 PROBLEMS = [
     (["annotations", 0, "bbox"], None, "number 1 of its annotations lacks 'bbox'", 4),
     (["annotations", 0, "bbox"], [1, 2, 3], r"number 1 of its annotations is malformed \(its bbox is \[1, 2, 3\]\)", 4),

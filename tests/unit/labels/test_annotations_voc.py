@@ -125,7 +125,7 @@ def test_problems_of_a_list_are_reported(voc: Path, line: str, message: str) -> 
         read_annotations(file, voc / "JPEGImages", classes=["owl"])
 
 
-def test_a_image_may_lack(voc: Path) -> None:
+def test_an_image_may_be_missing(voc: Path) -> None:
     (voc / "JPEGImages/b.png").unlink()
     with pytest.raises(UserError, match=r"b.xml has no image b\.\*"):
         read_annotations(voc / "Annotations", voc / "JPEGImages")

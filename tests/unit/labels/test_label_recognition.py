@@ -1,4 +1,4 @@
-"""The kind of a label file is recognized, or refused with the kinds that there are."""
+"""The format of a label file is recognized, or refused with a list of the formats."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ Write = Callable[[str, str], Path]
         ("a.txt", "0 .5 .5 .1 .1\n"),
     ],
 )
-def test_files_of_no_known_kind(write: Write, images: Path, name: str, content: str) -> None:
+def test_files_of_no_known_format(write: Write, images: Path, name: str, content: str) -> None:
     with pytest.raises(UserError) as refused:
         read_labels(write(name, content), images)
     message = str(refused.value)
     assert f"{name} is no label file of a known format: labels may be a .csv" in message
-    assert all(kind in message for kind in ("COCO", "ImageSets/Main", ".xml annotations", "YOLO"))
+    assert all(form in message for form in ("COCO", "ImageSets/Main", ".xml annotations", "YOLO"))
 
 
-def test_folders_of_no_known_kind(write: Write, images: Path) -> None:
+def test_folders_of_no_known_format(write: Write, images: Path) -> None:
     with pytest.raises(UserError, match="images is no label file of a known format"):
         read_labels(images, images)
     with pytest.raises(UserError, match="of a known format"):
@@ -43,7 +43,7 @@ def test_folders_of_no_known_kind(write: Write, images: Path) -> None:
         read_labels(write("ImageSets/Main/dog_val.txt", "a 1\n").parents[1], images)
 
 
-def test_a_folder_of_two_kinds_is_not_guessed(write: Write, images: Path) -> None:
+def test_a_folder_of_two_formats_is_not_guessed(write: Write, images: Path) -> None:
     write("both/a.txt", "0 .5 .5 .1 .1\n")
     folder = write("both/a.xml", "<annotation></annotation>").parent
     with pytest.raises(UserError, match=r"both holds both \.xml and \.txt files, such as a\.xml and a\.txt"):

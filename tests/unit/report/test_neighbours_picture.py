@@ -23,9 +23,9 @@ CORNERS = ["top left", "top right", "bottom left", "bottom right"]
 
 
 @pytest.fixture(scope="module")
-def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Images of one color each."""
-    folder = tmp_path_factory.mktemp("photos")
+    folder = tmp_path_factory.mktemp("images")
     for name, color in IMAGES.items():
         (folder / name).parent.mkdir(exist_ok=True)
         Image.new("RGB", SIZE, color).save(folder / name)
@@ -33,7 +33,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def result(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    protocol = {"photographs": 3, "images": "photos", "weights": "w.safetensors", "backbone": "resnet18"}
+    protocol = {"photographs": 3, "images": "images", "weights": "w.safetensors", "backbone": "resnet18"}
     return {"protocol": {**protocol, "pool": "gamp", "size": 224, "bands": "rgb"}, "results": rows}
 
 
@@ -64,8 +64,8 @@ def place(picture: np.ndarray, color: tuple[int, int, int]) -> tuple[int, int, i
     return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
 
 
-def test_the_query_stands_on_the_left_and_its_neighbours_follow_in_order(photos: Path) -> None:
-    picture = pixels(neighbours_picture(photos, whole()))
+def test_the_query_stands_on_the_left_and_its_neighbours_follow_in_order(images: Path) -> None:
+    picture = pixels(neighbours_picture(images, whole()))
     places = [place(picture, color) for color in IMAGES.values()]
     for before, after in itertools.pairwise(places):
         assert before[2] < after[0]
@@ -86,8 +86,8 @@ def runs(present: np.ndarray) -> list[tuple[int, int]]:
     return [(int(start), int(end)) for start, end in edges.reshape(-1, 2)]
 
 
-def test_blocks_are_outlined_where_they_lie(photos: Path) -> None:
-    picture = pixels(neighbours_picture(photos, blocks()))
+def test_blocks_are_outlined_where_they_lie(images: Path) -> None:
+    picture = pixels(neighbours_picture(images, blocks()))
     boxes = block_boxes(*SIZE)
     for name, order in (("query.png", (0, 1, 2, 3)), ("first.png", (3, 2, 1, 0))):
         mine = np.abs(picture - IMAGES[name]).max(axis=2) <= 3
@@ -102,26 +102,26 @@ def test_blocks_are_outlined_where_they_lie(photos: Path) -> None:
             np.testing.assert_allclose(found, expected, atol=4)
 
 
-def test_each_block_has_a_row_of_its_own(photos: Path) -> None:
-    picture = pixels(neighbours_picture(photos, blocks()))
+def test_each_block_has_a_row_of_its_own(images: Path) -> None:
+    picture = pixels(neighbours_picture(images, blocks()))
     tops = [place(picture, shade)[1] for shade in SHADES]
     assert tops == sorted(tops)
     assert np.diff(tops).min() > 150
 
 
-def test_the_picture_and_what_it_shows_are_written_side_by_side(photos: Path, tmp_path: Path) -> None:
+def test_the_picture_and_what_it_shows_are_written_side_by_side(images: Path, tmp_path: Path) -> None:
     out = tmp_path / "new" / "neighbours.png"
-    beside = write_neighbours(photos, whole(), out)
+    beside = write_neighbours(images, whole(), out)
     assert beside == tmp_path / "new" / "neighbours.json"
     assert json.loads(beside.read_text()) == whole()
-    assert out.read_bytes() == neighbours_picture(photos, json.loads(beside.read_text()))
+    assert out.read_bytes() == neighbours_picture(images, json.loads(beside.read_text()))
 
 
-def test_a_image_that_is_gone_is_named(photos: Path, tmp_path: Path) -> None:
+def test_an_image_that_is_gone_is_named(images: Path, tmp_path: Path) -> None:
     found = whole()
     found["results"][0]["neighbours"][1]["image"] = "gone.png"
     with pytest.raises(UserError, match=r"cannot draw .*gone\.png \(no such file\)"):
-        write_neighbours(photos, found, tmp_path / "n.png")
+        write_neighbours(images, found, tmp_path / "n.png")
     assert list(tmp_path.iterdir()) == []
 
 

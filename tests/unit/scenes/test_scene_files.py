@@ -57,7 +57,7 @@ def test_masks_and_boxes_are_those_that_were_rendered(scenes: Path, part: str) -
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_pycocotools_sees_the_same(scenes: Path, part: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pycocotools_sees_the_same(scenes: Path, part: str) -> None:
     from pycocotools import mask as tools
     from pycocotools.coco import COCO
 

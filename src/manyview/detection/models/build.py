@@ -15,7 +15,7 @@ from manyview.detection.models.c4 import c4_parts
 from manyview.detection.models.detector import Detector, HeadSizes, Resizing
 from manyview.detection.models.fpn import fpn_parts
 from manyview.detection.settings import ARCHITECTURES
-from manyview.errors import UserError
+from manyview.errors import UserError, first_few
 from manyview.options.detection import MAX_SIDE, REGIONS, TEST_PROPOSALS
 
 
@@ -41,7 +41,7 @@ class WeightMatch:
         counts = ((*self.convolutions, "convolutions"), (*self.norms, "normalization layers"))
         found = " and ".join(f"{there} of {all_} {what}" for there, all_, what in counts)
         line = f"{found} of {self.network} are in the {self.architecture} detector"
-        return f"{line}; not {', '.join(self.absent[:3])}{', ...' * (len(self.absent) > 3)}" if self.absent else line
+        return f"{line}; not {first_few(self.absent)}" if self.absent else line
 
 
 def build_detector(

@@ -1,11 +1,11 @@
 """Faster and Mask R-CNN on a feature pyramid (FPN, arXiv 1612.03144), with Detectron2's defaults.
 
 All four stages are the body, as in Detectron2's ``Base-RCNN-FPN``; three anchors at each cell of P2 to P6, one size a
-level; 2,000 and 1,000 proposals a level before suppression in training and at test time, 1,000 an image
-after it; RoIAlign to
-7 x 7 for boxes and 14 x 14 for masks; two fully connected layers as box head, four convolutions as mask head; boxes for
-each class and L1 losses. As MoCo fine-tunes (arXiv 1911.05722, Section 4.2), every norm is in training mode, nothing is
-frozen, and the pyramid's convolutions have norms too. The differences that ``c4`` names hold here as well.
+level; 2,000 and 1,000 proposals a level before suppression in training and at test time, 1,000 an image after it;
+RoIAlign to 7 x 7 for boxes and 14 x 14 for masks; two fully connected layers as box head, four convolutions as mask
+head; boxes for each class and L1 losses. As MoCo fine-tunes (arXiv 1911.05722, Section 4.2), every norm is in training
+mode, nothing is frozen, and the pyramid's convolutions have norms too. The differences that ``c4`` names hold here as
+well.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from manyview.config.table import markdown, settings
 from manyview.recipes import RECIPES, recipe_settings
 
 ROOT = Path(__file__).parents[3]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def test_the_guide_lists_every_setting_with_its_default() -> None:
@@ -48,6 +48,13 @@ def resolved(user: list[Assignment]) -> ViewsConfig:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    links = re.findall(r"\]\(([^)#]+)", page.read_text())
-    local = [link for link in links if not link.startswith("http")]
-    assert [link for link in local if not (page.parent / link).exists()] == []
+    links = re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", page.read_text())
+    local = [(page.parent / link if link else page, anchor) for link, anchor in links if not link.startswith("http")]
+    assert [file for file, _ in local if not file.exists()] == []
+    assert [(file, anchor) for file, anchor in local if anchor and anchor not in anchors(file)] == []
+
+
+def anchors(page: Path) -> set[str]:
+    """Those of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}

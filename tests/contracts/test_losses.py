@@ -35,7 +35,7 @@ def vectors(loss: Callable[..., Tensor]) -> list[str]:
     """Its arguments that are rows of vectors: annotated as two-dimensional floats."""
     hints = get_type_hints(loss)
     names = list(inspect.signature(loss).parameters)
-    return [name for name in names if getattr(hints[name], "dim_str", "").split().__len__() == 2]
+    return [name for name in names if len(getattr(hints[name], "dim_str", "").split()) == 2]
 
 
 def inputs(loss: Callable[..., Tensor], dtype: torch.dtype = torch.float64, seed: int = 0) -> dict[str, Tensor]:

@@ -91,13 +91,14 @@ def test_what_a_batch_gives(name: str) -> None:
 
 @every_method
 def test_the_loss_is_in_float32_under_autocast(name: str) -> None:
-    method = build(name)
     (batch,) = batches(1)
-    exact = method(batch)["loss"]
-    method = build(name)
+    exact = build(name)(batch)["loss"]
+    method, maps = build(name), list[torch.dtype]()
+    method.backbone.register_forward_hook(lambda module, inputs, output: maps.append(output.dtype))
     with torch.autocast("cpu", torch.bfloat16):
         rough = method(batch)
 
+    assert set(maps) == {torch.bfloat16}
     assert {value.dtype for value in rough.values()} == {torch.float32}
     torch.testing.assert_close(rough["loss"], exact, atol=0.1, rtol=0.05)
 
@@ -142,7 +143,7 @@ def test_its_state_is_all_in_its_state_dict(name: str) -> None:
 
 
 @every_method
-def test_its_parts_are_told_of_and_heads_are_made_again(name: str) -> None:
+def test_its_parts_are_described_and_heads_are_rebuilt(name: str) -> None:
     method = build(name)
     about = method.describe(configured(name))
 

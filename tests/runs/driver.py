@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 import torch.utils.tensorboard  # noqa: F401 - imported here once for all children
 
 import manyview.runs.files as files
-import manyview.training.run as training_module
+import manyview.training.run  # noqa: F401 - imported here once for all children
 from manyview.errors import UserError
 from manyview.training.loop import Training
 from tests.helpers.tiny import train_tiny, write_images
@@ -351,7 +351,6 @@ def _is_alive(pid: int) -> bool:
 
 def main() -> None:
     driver = Driver(Path(sys.argv[1]))
-    assert training_module is not None
     results = {}
     for scenario in ("reference", "random_kills", "optimizers", "kills_while_saving", "signals", "two_processes"):
         began, before = time.monotonic(), os.times()

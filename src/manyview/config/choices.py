@@ -48,10 +48,6 @@ class Choice:
         """The options that have a setting named ``key``."""
         return [name for name, section in self.options.items() if key in section.model_fields]
 
-    def of(self, section: object) -> str:
-        """Name of the option that a section is an instance of."""
-        return str(getattr(section, self.tag))
-
 
 def _options(base: type[Section], tag: str) -> Iterator[tuple[str, type[Section]]]:
     """Subclasses of a base that can be chosen: those with a default for their tag."""

@@ -15,15 +15,11 @@ from manyview.config.choices import CHOICES
 from manyview.config.methods import MethodSection
 from manyview.config.schema import PretrainConfig
 from manyview.config.training import TrainingConfig
-from manyview.config.views import Augmentation
+from manyview.config.views import COLOR_SETTINGS, JITTER_SETTINGS, Augmentation
 from manyview.errors import UserError
 
 Chosen = Mapping[str, str]
 """The option chosen for each section that is a choice: ``{"views": "blocks", ...}``."""
-
-
-# Operations on colors, which have no effect where no band is a color.
-_COLORS = ("jitter", "brightness", "contrast", "saturation", "hue", "grayscale", "solarize")
 
 
 class ConfigError(UserError):
@@ -302,7 +298,7 @@ def _unused(config: PretrainConfig, user: Sequence[Assignment], recipe: Mapping[
         if all(getattr(augmentation, name) != getattr(views, name) for augmentation in augmentations):
             idle[f"views.{name}"] = "every one of views.groups has its own"
     if all(augmentation.jitter == 0 for augmentation in augmentations):
-        idle |= {f"views.{name}": "views.jitter is 0" for name in ("brightness", "contrast", "saturation", "hue")}
+        idle |= {f"views.{name}": "views.jitter is 0" for name in JITTER_SETTINGS}
     if all(group.blocks == 1 for group in views.layout):
         idle["views.overlap"] = "views.grid is a single block, the whole image"
     if not any(map(any, (augmentation.blur for augmentation in augmentations))):
@@ -311,7 +307,7 @@ def _unused(config: PretrainConfig, user: Sequence[Assignment], recipe: Mapping[
         idle["data.rgb_bands"] = "data.bands is rgb"
     elif config.data.rgb_bands is None:
         reason = f"data.rgb_bands names none of the {config.data.bands} bands as red, green and blue"
-        idle |= {f"views.{name}": reason for name in _COLORS}
+        idle |= {f"views.{name}": reason for name in COLOR_SETTINGS}
     idle |= _idle_in_schedule(config.training)
     if config.monitor.on_collapse == "warn":
         idle["monitor.patience"] = "monitor.on_collapse is warn"

@@ -29,10 +29,16 @@ Overlap = Annotated[
 ]
 Grid = Annotated[tuple[PositiveInt, PositiveInt], Field(description="rows and columns of blocks")]
 
+JITTER_SETTINGS = ("brightness", "contrast", "saturation", "hue")
+"""Settings of an augmentation without effect where ``jitter`` is 0."""
+COLOR_SETTINGS = ("jitter", *JITTER_SETTINGS, "grayscale", "solarize")
+"""Settings of an augmentation without effect where no band is a color."""
+
 
 class Augmentation(Section):
-    """SimSiam's augmentation of a crop, with the operations in their order.
+    """SimSiam's augmentation (arXiv 2011.10566, Appendix A), and solarization.
 
+    The order is crop, color jitter, grayscale, blur, solarization, flip, as ``manyview.views.render`` applies it.
     ``blur`` and ``solarize`` hold probabilities by view: with two of them, one for the first and one for the second
     view of each positive pair.
     """

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from manyview.errors import UserError
+from manyview.losses.similarity import at_least_float32
 
 FORMS = ("outside", "in", "out")
 
@@ -41,7 +42,7 @@ def image_aware_loss(
     """
     _check(z, image_ids, temperature, form)
     with torch.autocast(z.device.type, enabled=False):
-        z = F.normalize(z if z.dtype == torch.float64 else z.float(), dim=1)
+        z = F.normalize(at_least_float32(z), dim=1)
         return anchor_terms(z, image_ids, temperature, form).mean()
 
 

@@ -20,7 +20,7 @@ def negative_cosine_similarity(p: Float[Tensor, "rows dim"], z: Float[Tensor, "r
     Returns:
         a scalar from -1 (equal directions) to 1, float32 or float64.
     """
-    p, z = (x if x.dtype == torch.float64 else x.float() for x in (p, z))
+    p, z = at_least_float32(p), at_least_float32(z)
     return -(F.normalize(p, dim=1) * F.normalize(z, dim=1)).sum(dim=1).mean()
 
 
@@ -47,3 +47,8 @@ def symmetric_similarity(
     if stop_gradient:
         z1, z2 = z1.detach(), z2.detach()
     return (negative_cosine_similarity(p1, z2) + negative_cosine_similarity(p2, z1)) / 2
+
+
+def at_least_float32(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Half precision as float32; float32 and float64 as they are."""
+    return x if x.dtype == torch.float64 else x.float()

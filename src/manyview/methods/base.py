@@ -69,6 +69,9 @@ class Method(nn.Module):
     def parameter_groups(self, config: PretrainConfig) -> list[dict[str, Any]]:
         """Parameter groups for the optimizer; by default one group of all trainable parameters.
 
+        Args:
+            config: settled configuration, as for ``build``.
+
         Returns:
             groups with "params"; where "constant" is True, the group keeps the initial learning rate.
         """
@@ -83,7 +86,7 @@ class Method(nn.Module):
             setattr(self, name, nn.SyncBatchNorm.convert_sync_batchnorm(child))
 
     def remedies(self, config: PretrainConfig) -> list[str]:
-        """Settings against collapse that the run does not use yet, the most reliable first."""
+        """Settings against collapse that the run does not use yet, the most reliable first; one phrase each."""
         return [f"a smaller training.base_learning_rate (it was {config.training.base_learning_rate:g})"]
 
     def describe(self, config: PretrainConfig) -> dict[str, Any]:

@@ -10,7 +10,8 @@ The order is that of the paper's Algorithm 1: loss, step of the query encoder, u
 Shuffling BN (1911.05722, Section 3.3): batch norms must not leak which key belongs to a query. In the paper, each of
 eight devices normalizes its own eighth of the queries and of the shuffled keys. Here, on any number of processes, the
 queries are normalized over the whole batch, and the keys separately in ``method.shuffled_parts`` parts of the shuffled
-batch; so one process and two give equal results.
+batch. So one process and several give equal results, where their number divides that of the parts, and that of the
+parts divides that of the keys.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from manyview.config import PretrainConfig
 from manyview.config.methods import MoCoConfig
 from manyview.distributed import gather, rank, world_size
 from manyview.heads import Head
+from manyview.losses.similarity import at_least_float32
 from manyview.methods.base import Method, MethodBatch
 from manyview.pooling import pool
 
@@ -81,7 +83,7 @@ class MoCo(Method):
         with torch.no_grad():
             keys = [self._keys(group[:, 1::2].flatten(0, 1), batch) for group in batch.groups]
         with torch.autocast(z.device.type, enabled=False):
-            z = _at_least_float32(z)
+            z = at_least_float32(z)
             cosines = contrast(F.normalize(z, dim=1), torch.cat([own for own, _ in keys]), self.queue)
             loss = info_nce(cosines, self.options.temperature)
             accuracy = (cosines[:, 0] >= cosines.amax(dim=1)).to(z.dtype).mean()
@@ -121,13 +123,9 @@ class MoCo(Method):
         shuffled = gather(images)[order[own * rows : (own + 1) * rows]]
         parts = shuffled.tensor_split(max(1, self.options.shuffled_parts // processes))
         keys = torch.cat([self.key_projector(pool(self.key_backbone(part), kind="avg")) for part in parts])
-        keys = F.normalize(_at_least_float32(keys), dim=1)
+        keys = F.normalize(at_least_float32(keys), dim=1)
         all_keys = gather(keys)[order.argsort()]
         return all_keys[own * rows : (own + 1) * rows], all_keys
-
-
-def _at_least_float32(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()
 
 
 def contrast(

@@ -121,7 +121,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise UserError(
             f"configuration file {path} is not valid {'JSON' if path.suffix == '.json' else 'TOML'}: {error}"
-        ) from (error)
+        ) from error
     if not isinstance(content, dict):
         raise UserError(f"configuration file {path} does not hold settings by name")
     return content

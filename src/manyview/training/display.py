@@ -26,13 +26,13 @@ class _TimeLeft(ProgressColumn):
 class TrainingDisplay(BarDisplay):
     """A progress bar on a terminal; elsewhere one line per epoch."""
 
-    def __init__(self, steps: int, epochs: int, *, console: Console, start: int = 0) -> None:
+    def __init__(self, steps: int, epochs: int, *, console: Console) -> None:
         super().__init__(
             console, "epoch {task.fields[epoch]}", "{task.completed:,.0f}/{task.total:,.0f} steps", _TimeLeft()
         )
         self.steps = steps
         self.epochs = epochs
-        self.start = start
+        self.start = 0  # optimizer steps done before a resumed run was stopped
 
     def __enter__(self) -> TrainingDisplay:
         super().__enter__()

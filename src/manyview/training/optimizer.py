@@ -19,6 +19,13 @@ def make_optimizer(method: Method, config: PretrainConfig) -> torch.optim.Optimi
 
     SGD applies weight decay to all parameters, including norms and biases, as in SimSiam (arXiv 2011.10566, Section 4
     and appendix A). AdamW and LARS exclude these, and LARS does not adapt their learning rate.
+
+    Args:
+        method: method, whose parameters are on the device.
+        config: settled configuration, whose ``training`` chooses the class.
+
+    Returns:
+        the optimizer, whose groups have "constant": whether ``set_learning_rate`` leaves them alone.
     """
     training, rate = config.training, config.learning_rate
     groups = [{"constant": False, **group} for group in method.parameter_groups(config)]
@@ -38,18 +45,14 @@ def make_optimizer(method: Method, config: PretrainConfig) -> torch.optim.Optimi
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate of all groups but those with a constant one."""
+    """Set the learning rate of all groups of ``make_optimizer`` but those with a constant one."""
     for group in optimizer.param_groups:
         if not group["constant"]:
             group["lr"] = rate
 
 
-def _norms_and_biases_apart(groups: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+def _norms_and_biases_apart(groups: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """Split each group in two: weights, then norm scales and all biases, which are vectors and without weight decay."""
-    return list(_split(groups))
-
-
-def _split(groups: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     for group in groups:
         weights = [parameter for parameter in group["params"] if parameter.ndim > 1]
         vectors = [parameter for parameter in group["params"] if parameter.ndim <= 1]
@@ -121,10 +124,10 @@ class LARS(torch.optim.Optimizer):
 
 
 def learning_rate(config: PretrainConfig, step: int, steps_per_epoch: int) -> float:
-    """Learning rate of one optimizer step; its maximum is eta0.
+    """Learning rate of one optimizer step; its maximum is eta0, ``config.learning_rate``.
 
-    Warm-up, of W steps          eta(t) = eta0 (t + 1) / W
-    cosine, from there to T      eta(t) = eta0 (1 + cos(pi (t - W) / (T - W))) / 2
+    Warm-up, of W steps          eta(t) = eta0 (t + 1) / W                              (arXiv 1706.02677, Section 2.2)
+    cosine, from there to T      eta(t) = eta0 (1 + cos(pi (t - W) / (T - W))) / 2      (arXiv 1608.03983, Eq. 5)
     step, m milestones passed    eta(t) = eta0 factor^m
 
     With ``schedule_by`` "epoch", t, W and T are in epochs after the warm-up, and t is an integer: the rate is constant
@@ -134,6 +137,9 @@ def learning_rate(config: PretrainConfig, step: int, steps_per_epoch: int) -> fl
         config: settled configuration.
         step: optimizer step, from 0, below ``epochs`` x ``steps_per_epoch``.
         steps_per_epoch: optimizer steps per epoch.
+
+    Returns:
+        from 0 to eta0.
     """
     training, top = config.training, config.learning_rate
     warmup = warmup_steps(training, steps_per_epoch)

@@ -117,16 +117,10 @@ def build_backbone_of(config: PretrainConfig, module: nn.Module | None = None) -
         module: custom backbone instead of a named one, which is wrapped as it is.
     """
     torch.manual_seed(config.training.seed)
-    backbone = (
-        wrap_backbone(module, config.views.layout[0].size, config.data.channels)
-        if module is not None
-        else build_backbone(
-            config.backbone.name,
-            zero_init_residual=config.backbone.zero_init_residual,
-            in_channels=config.data.channels,
-        )
-    )
-    return backbone
+    if module is not None:
+        return wrap_backbone(module, config.views.layout[0].size, config.data.channels)
+    options = config.backbone
+    return build_backbone(options.name, zero_init_residual=options.zero_init_residual, in_channels=config.data.channels)
 
 
 def build_method(backbone: Backbone, config: PretrainConfig, hardware: Hardware) -> Method:

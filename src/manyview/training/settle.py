@@ -81,7 +81,7 @@ def start_hardware(config: PretrainConfig) -> Hardware:
         )
         fabric.launch()
     distributed.leave_at_exit()
-    return Hardware(fabric, choose_precision(config.training.precision, fabric.device))
+    return Hardware(fabric, precision)
 
 
 @dataclass(frozen=True)
@@ -130,14 +130,14 @@ def settle(
     """
     plan = make_plan(config, len(files), hardware.processes)
     check_warmup(config.training, plan.steps_per_epoch)
-    given = initial.normalization if initial else None
-    mean, std = settle_normalization(config, files, console, resumed=resumed, initial=given)
     values = config.model_dump()
     values["training"] |= {"batch_size": plan.batch_size, "accumulate": plan.accumulate}
+    fitted = PretrainConfig.model_validate(values)
+    fitted.method.check(fitted, len(files))
+    given = initial.normalization if initial else None
+    mean, std = settle_normalization(config, files, console, resumed=resumed, initial=given)
     values["views"] |= {"mean": mean, "std": std}
     values["training"]["renderer"] = settle_renderer(
         PretrainConfig.model_validate(values), files, hardware.fabric, build, console, resumed=resumed
     )
-    settled = PretrainConfig.model_validate(values)
-    settled.method.check(settled, len(files))
-    return Settled(config, settled, plan, hardware)
+    return Settled(config, PretrainConfig.model_validate(values), plan, hardware)

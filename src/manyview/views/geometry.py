@@ -56,6 +56,13 @@ def _spans(side: int, blocks: int, overlap: float | int) -> list[tuple[int, int]
     return [(start, start + length) for start in starts]
 
 
+def assert_inside(box: Box, width: int, height: int) -> None:
+    """Assert that a box lies within an image and holds at least one pixel."""
+    left, top, right, bottom = box
+    assert 0 <= left < right <= width, f"an image of {width} x {height} pixels has no part {box}"
+    assert 0 <= top < bottom <= height, f"an image of {width} x {height} pixels has no part {box}"
+
+
 def largest_shrink(crops: Iterable[Box], size: int) -> int:
     """The largest of 1, 2, 4 and 8 by which an image's sides may be divided in decoding without loss in its views.
 

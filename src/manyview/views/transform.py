@@ -15,6 +15,7 @@ from torch.utils.data import get_worker_info
 
 from manyview.config import IMAGENET_MEAN, IMAGENET_STD, BlockViewsConfig, ConfigError
 from manyview.config.resolve import nearest_name
+from manyview.config.views import COLOR_SETTINGS
 from manyview.errors import UserError
 from manyview.images import UnreadableImage, open_image
 from manyview.images.decode import to_rgb
@@ -36,7 +37,6 @@ _OPTIONS = (
     *("view_size", "overlap", "grid", "output", "seed", "stacked", "bands", "rgb_bands"),
     *sorted(_AUGMENTATION),
 )
-_COLORS = ("jitter", "brightness", "contrast", "saturation", "hue", "grayscale", "solarize")
 
 
 class BlockViews:
@@ -72,7 +72,8 @@ class BlockViews:
             and ``std`` are ImageNet's unless they are given.
 
     Raises:
-        ConfigError: If an option does not exist, a value is out of its range, or an option has no effect.
+        ConfigError: If an option does not exist, a value is out of its range, or the bands leave an option without
+            effect.
 
     Example:
         >>> views = BlockViews(view_size=32)(Image.new("RGB", (160, 120)))
@@ -220,7 +221,7 @@ def _band_problems(
         if numbers is not None and len(numbers) != (bands or 3):
             yield f"{name} must have {bands or 3} numbers, one a band, not {len(numbers)}"
     if bands is not None and rgb_bands is None:
-        idle = [name for name in _COLORS if name in config.model_fields_set]
+        idle = [name for name in COLOR_SETTINGS if name in config.model_fields_set]
         yield from (f"{name} has no effect without rgb_bands, as no band has a color" for name in idle)
 
 

@@ -1,8 +1,9 @@
-"""No option that nothing reads: the reads of four runs and of a collapse are recorded."""
+"""No option that nothing reads: the reads of a few runs and of a collapse are recorded."""
 
 from __future__ import annotations
 
 import contextlib
+import inspect
 import sys
 from pathlib import Path
 from types import FrameType
@@ -23,6 +24,7 @@ GROUPS = {
     "DataConfig": "data.",
     "BlockViewsConfig": "views.",
     "WholeViewsConfig": "views.",
+    "BlockAndWholeViewsConfig": "views.",
     "GroupedViewsConfig": "views.",
     "SimSiamConfig": "method.",
     "MoCoConfig": "method.",
@@ -51,7 +53,10 @@ def name_of(frame: FrameType) -> str:
 
 @pytest.fixture
 def read(monkeypatch: pytest.MonkeyPatch) -> set[str]:
-    """Dotted keys that the package's code reads, outside of what resolves and validates a configuration."""
+    """Dotted keys that the package's code reads, outside of what resolves and validates a configuration.
+
+    Each key by its section (``training.momentum``) and by its class (``LARSConfig.momentum``).
+    """
     keys: set[str] = set()
 
     def spy(section: Any, name: str) -> Any:
@@ -62,7 +67,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> set[str]:
             laying_out = module in ("manyview.config.views", "manyview.config.methods")
             resolving = validating or laying_out or module == "manyview.config.resolve"
             if module.startswith("manyview.") and not resolving:
-                keys.add(GROUPS[kind.__name__] + name)
+                keys.update((GROUPS[kind.__name__] + name, f"{kind.__name__}.{name}"))
         return object.__getattribute__(section, name)
 
     monkeypatch.setattr(Section, "__getattribute__", spy, raising=False)
@@ -80,6 +85,7 @@ def test_every_setting_is_read(photos: Path, tmp_path: Path, read: set[str]) -> 
         train_tiny(photos, tmp_path / name, settings=settings, epochs=1)
     groups = {"views.kind": "groups", "views.groups": [{"size": 24}, {"count": 4}]}
     train_tiny(photos, tmp_path / "d", settings=groups, epochs=1)
+    train_tiny(photos, tmp_path / "both", settings={"views.kind": "both"}, epochs=1)
     watcher = CollapseMonitor(MonitorConfig(patience=1), "")
     watcher.measure(torch.randn(64, 32, generator=torch.Generator().manual_seed(0)), 1)
     with contextlib.suppress(CollapsedError):
@@ -87,6 +93,14 @@ def test_every_setting_is_read(photos: Path, tmp_path: Path, read: set[str]) -> 
 
     # What chooses a section is a choice of classes.
     assert sorted(set(valid_keys()) - read - {choice.key for choice in CHOICES.values()}) == []
+    # An option's own settings are read from that option, not only from another that has one of the same name.
+    own = {
+        f"{option.__name__}.{key}"
+        for choice in CHOICES.values()
+        for option in choice.options.values()
+        for key in inspect.get_annotations(option).keys() & option.model_fields.keys() - {choice.tag}
+    }
+    assert sorted(own - read) == []
 
 
 def test_the_record_knows_what_is_not_read(photos: Path, tmp_path: Path, read: set[str]) -> None:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import UInt8, UInt16
 from torch.nn import functional as F
 
-from manyview.views.geometry import Box
+from manyview.views.geometry import assert_inside
 from manyview.views.render.batch_parameters import view_table
 from manyview.views.render.torch import augment_views
 from manyview.views.sampling import ViewParameters
@@ -44,16 +44,10 @@ def crop_views(image: Bands, parameters: Sequence[ViewParameters], size: int) ->
     height, width, bands = image.shape
     views = np.empty((len(parameters), bands, size, size), dtype=image.dtype)
     for view, its_parameters in zip(views, parameters, strict=True):
-        _check(its_parameters.crop, width, height)
+        assert_inside(its_parameters.crop, width, height)
         left, top, right, bottom = its_parameters.crop
         for band, plane in enumerate(view):
             # One at a time, so that only one band of a crop is in memory as floating-point numbers.
             part = torch.from_numpy(image[top:bottom, left:right, band].astype(np.float32))[None, None]
             plane[...] = F.interpolate(part, (size, size), mode="bilinear", antialias=True)[0, 0].round_().numpy()
     return views
-
-
-def _check(crop: Box, width: int, height: int) -> None:
-    left, top, right, bottom = crop
-    assert 0 <= left < right <= width, f"an image of {width} x {height} pixels has no part {crop}"
-    assert 0 <= top < bottom <= height, f"an image of {width} x {height} pixels has no part {crop}"

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float64, UInt8
 from torch.nn import functional as F
 
-from manyview.views.geometry import Box
+from manyview.views.geometry import Box, assert_inside
 from manyview.views.render.blur_kernels import blur_kernels, box_radii
 from manyview.views.sampling import ColorJitter, ViewParameters
 
@@ -64,8 +64,7 @@ def _crop(image: UInt8[np.ndarray, "height width 3"], crop: Box, size: int) -> U
     """Crop, then bilinear resize with antialiasing."""
     left, top, right, bottom = crop
     height, width, _ = image.shape
-    assert 0 <= left < right <= width, f"an image of {width} x {height} pixels has no part {crop}"
-    assert 0 <= top < bottom <= height, f"an image of {width} x {height} pixels has no part {crop}"
+    assert_inside(crop, width, height)
     part = image[top:bottom, left:right]
     if right - left <= size and bottom - top <= size:
         # Enlarging needs no antialiasing, and OpenCV takes half of PyTorch's time.

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageEnhance, ImageFilter
 
+from manyview.views.geometry import assert_inside
 from manyview.views.sampling import ColorJitter, ViewParameters
 
 _LEVELS_TWICE = [*range(256), *range(256)]
@@ -60,8 +61,7 @@ def _render(
     """A view that may be read-only, or have negative or zero strides; the callers copy it."""
     left, top, right, bottom = parameters.crop
     height, width, _ = image.shape
-    assert 0 <= left < right <= width, f"an image of {width} x {height} pixels has no part {parameters.crop}"
-    assert 0 <= top < bottom <= height, f"an image of {width} x {height} pixels has no part {parameters.crop}"
+    assert_inside(parameters.crop, width, height)
     # Cropped before it is resized: Pillow's resize(box=...) would include pixels from outside the crop.
     crop = Image.fromarray(np.ascontiguousarray(image[top:bottom, left:right]))
     view = crop.resize((size, size), Image.Resampling.BILINEAR)

@@ -20,7 +20,7 @@ from jaxtyping import Float, Float32, Int64, UInt8, UInt16
 from torch import Tensor
 from torch.nn import functional as F
 
-from manyview.views.geometry import Box
+from manyview.views.geometry import Box, assert_inside
 from manyview.views.render.batch_parameters import COLOR_OPERATIONS, ViewTable
 from manyview.views.render.blur_kernels import blur_kernels, box_radii
 
@@ -59,9 +59,9 @@ def crop_resize(
     _, height, width = image.shape
     pixels = image.float()[None]
     views = []
-    for left, top, right, bottom in crops:
-        assert 0 <= left < right <= width, f"{width} x {height} pixels have no part {(left, top, right, bottom)}"
-        assert 0 <= top < bottom <= height, f"{width} x {height} pixels have no part {(left, top, right, bottom)}"
+    for box in crops:
+        assert_inside(box, width, height)
+        left, top, right, bottom = box
         crop = pixels[..., top:bottom, left:right]
         views.append(F.interpolate(crop, (size, size), mode="bilinear", antialias=True))
     return torch.cat(views).add_(0.5).to(torch.uint8)

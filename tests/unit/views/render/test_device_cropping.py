@@ -37,5 +37,5 @@ def test_a_crop_of_the_views_size_is_copied() -> None:
 
 
 def test_crop_outside_of_the_image_is_our_mistake() -> None:
-    with pytest.raises(AssertionError, match="130 x 90 pixels have no part"):
+    with pytest.raises(AssertionError, match="130 x 90 pixels has no part"):
         crop_resize(torch.from_numpy(sample_image()), [(50, 5, 131, 58)], 16)

@@ -30,7 +30,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Views a second on one core beside other libraries, into build/benchmarks and docs/performance.md; PHOTOS=dir likewise
+# Views a second on one core beside other libraries, into build/benchmarks and docs/performance.md; PHOTOS=dir: on your own
 bench-views: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks.views --page docs/performance.md $(if $(PHOTOS),--photos "$(PHOTOS)")
 

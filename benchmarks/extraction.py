@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import resource
-import statistics
 import sys
 import tempfile
 import time
@@ -28,7 +27,7 @@ import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from benchmarks.images import describe, jpegs, write_jpegs  # noqa: E402
-from benchmarks.records import origin, put_between_markers, table, write_json  # noqa: E402
+from benchmarks.records import origin, put_between_markers, spread, table, write_json  # noqa: E402
 from manyview.backbones import Backbone, build_backbone  # noqa: E402
 from manyview.evaluation import extract  # noqa: E402
 from manyview.evaluation.features.dataset import ImageDataset, fixed_views, load_readable  # noqa: E402
@@ -156,10 +155,6 @@ def markdown(result: dict[str, Any]) -> str:
         f"rounds, lowest and highest; the goal is {result['goal']} (bf16)."
     )
     return about + "\n\n" + table(head, rows)
-
-
-def spread(values: Sequence[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
 
 
 if __name__ == "__main__":

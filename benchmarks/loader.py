@@ -15,7 +15,6 @@ import contextlib
 import itertools
 import os
 import signal
-import statistics
 import sys
 import tempfile
 import time
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.images import describe, jpegs, write_jpegs
-from benchmarks.records import origin, put_between_markers, table, write_json
+from benchmarks.records import origin, put_between_markers, spread, table, write_json
 from benchmarks.training import Steps, configure, started
 
 SIZE = (640, 480)
@@ -104,8 +103,8 @@ def measure(steps: Steps, rounds: int, count: int) -> dict[str, Any]:
         "batch_size": plan.batch_size,
         "views_per_step": plan.views_per_step,
         "steps_per_block": count,
-        "throughput_kept": _spread(ratios),
-        "kept_by_core_time": _spread(by_core_time),
+        "throughput_kept": spread(ratios),
+        "kept_by_core_time": spread(by_core_time),
         "loading_share_of_core_time": _share(loaded, "loading_core_seconds", "core_seconds"),
         "waiting": _share(loaded, "waiting", "seconds"),
         "blocks": blocks,
@@ -155,10 +154,6 @@ def markdown(result: dict[str, Any]) -> str:
 
 def _share(blocks: Sequence[dict[str, float]], part: str, whole: str) -> float:
     return sum(block[part] for block in blocks) / sum(block[whole] for block in blocks)
-
-
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
 
 
 if __name__ == "__main__":

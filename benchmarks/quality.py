@@ -217,14 +217,17 @@ def logistic_regression(name: str, run: RunFolder, arguments: argparse.Namespace
         ]
         for pool in POOLS:
             train, val = (combine(part, pool).double() for part in parts)
-            results[pool][which] = logistic(train, data.train.labels.targets, val, data.val.labels.targets, device)
+            found = logistic(train, data.train.labels.targets, val, data.val.labels.targets, device)
+            if found["cost_at_edge"]:
+                print(f"{name}, {pool}: C = {found['cost']:g} lies at the edge of the grid", file=sys.stderr)
+            results[pool][which] = found
     atomic_write(file, json.dumps(results, indent=1))
     return results
 
 
 @torch.no_grad()
-def measure_norms(network: Backbone, data: Data, arguments: argparse.Namespace, batch_size: int = 64) -> Backbone:
-    """Set the running statistics of a network's norms to means over batches of the training images."""
+def measure_norms(network: Backbone, data: Data, arguments: argparse.Namespace) -> Backbone:
+    """Set the running statistics of a network's norms to means over whole batches of the training images."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     for module in network.modules():
         if isinstance(module, _BatchNorm):
@@ -232,6 +235,7 @@ def measure_norms(network: Backbone, data: Data, arguments: argparse.Namespace, 
             module.momentum = None  # a plain mean over batches
     network.to(device).train()
     names = data.train.labels.names
+    batch_size = min(64, len(names))
     indices = [(0, index) for index in range(len(names))]
     batches = [indices[start : start + batch_size] for start in range(0, len(indices) - batch_size + 1, batch_size)]
     images = ImageDataset(ImageFiles(data.train.folder, names), arguments.eval_size, fixed_views)

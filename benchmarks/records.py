@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import shlex
+import statistics
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,11 @@ def write_json(file: Path, content: dict[str, Any]) -> None:
     """Write a result atomically; its folder is created if necessary."""
     file.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(file, json.dumps(content, indent=1) + "\n")
+
+
+def spread(values: Sequence[float]) -> dict[str, float]:
+    """Median, lowest and highest of the rounds of a measurement."""
+    return {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]], text_columns: int = 1) -> str:

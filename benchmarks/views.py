@@ -35,7 +35,7 @@ from benchmarks.contestants import (
     Task,
 )
 from benchmarks.images import describe, jpegs, write_jpegs
-from benchmarks.records import origin, put_between_markers, table, write_json
+from benchmarks.records import origin, put_between_markers, spread, table, write_json
 from manyview.runtime import single_thread
 
 
@@ -179,8 +179,7 @@ def ratios(seconds: dict[str, list[float]], pairs: Sequence[tuple[str, str]]) ->
     for ours, theirs in pairs:
         if ours in seconds and theirs in seconds:
             values = [slow / fast for fast, slow in zip(seconds[ours], seconds[theirs], strict=True)]
-            figures = {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
-            found.append({"faster": ours, "than": theirs, **figures})
+            found.append({"faster": ours, "than": theirs, **spread(values)})
     return found
 
 

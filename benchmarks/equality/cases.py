@@ -21,7 +21,7 @@ _OPTIONS = {
     "--set training.threads=1 --set data.workers=0 --set method.projection_dim=64 "
     "--set method.prediction_hidden_dim=16 --set monitor.every=2",
     "same": "--workers 0 --device cpu --precision float32",
-    "labelled": "--size 32 --workers 0 --device cpu --precision float32",
+    "labeled": "--size 32 --workers 0 --device cpu --precision float32",
     "tiny": "--short-side 64 --batch-size 2 --regions 16 --test-proposals 8 --precise-batches 1 --workers 0 "
     "--device cpu --precision float32",
     "head": "--size 32 --workers 0 --device cpu --precision float32 --epochs 3 --batch-size 8 --resamples 50",
@@ -57,11 +57,11 @@ _COMMANDS = {
     "--recipe released --count-epochs 2",
     "linear": "linear {from}/paper-0 --out {to} {csv} {head} --random-init",
     "linear-cached": "linear {from}/released-0 --out {to} {voc} {head} --recipe released --cached --flips --epoch best",
-    "knn": "knn {from}/paper-0 --out {to} {coco} {labelled} --resamples 50",
-    "knn-1": "knn {from}/paper-1 --out {to} {coco} {labelled} --resamples 50",
-    "knn-simsiam": "knn {from}/simsiam-0 --out {to} {coco} {labelled} --resamples 50",
-    "probe": "probe {from}/paper-0 --out {to} {yolo} {labelled} --fraction .5 --fraction 1 --seed 0 --seed 1",
-    "probe-svm": "probe {from}/simsiam-0 --out {to} {csv} {labelled} --fraction 1 --seed 0 --classifier svm "
+    "knn": "knn {from}/paper-0 --out {to} {coco} {labeled} --resamples 50",
+    "knn-1": "knn {from}/paper-1 --out {to} {coco} {labeled} --resamples 50",
+    "knn-simsiam": "knn {from}/simsiam-0 --out {to} {coco} {labeled} --resamples 50",
+    "probe": "probe {from}/paper-0 --out {to} {yolo} {labeled} --fraction .5 --fraction 1 --seed 0 --seed 1",
+    "probe-svm": "probe {from}/simsiam-0 --out {to} {csv} {labeled} --fraction 1 --seed 0 --classifier svm "
     "--cost .1 --cost 1 --pool cat --crop center --average-precision voc07",
     "compare": "compare --group paper={from}/knn,{from}/knn-1 --group simsiam={from}/knn-simsiam --out {to}",
     "detect-c4": "detect {from}/paper-0 --out {to} {voc} {tiny} --iterations 3",
@@ -75,7 +75,7 @@ _COMMANDS = {
     "export-mmpretrain": "export {from}/paper-0 --to mmpretrain --out {to}/weights.pth",
     "export-ultralytics": "export {from}/paper-0 --to ultralytics --out {to}/folder",
     "export-huggingface": "export {from}/paper-0 --to huggingface --out {to}/folder",
-    "knn-detectron2": "knn {from}/export-detectron2/weights.pkl --out {to} {csv} {labelled} --resamples 50",
+    "knn-detectron2": "knn {from}/export-detectron2/weights.pkl --out {to} {csv} {labeled} --resamples 50",
     "export-onnx": "export {from}/paper-0 --to onnx --out {to}/network.onnx --size 32",
     "export-torch-export": "export {from}/bands --to torch-export --out {to}/network.pt2 --size 32",
 }

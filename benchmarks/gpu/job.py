@@ -65,8 +65,11 @@ class Job:
             self.save(part, {"passed": False, "error": f"{type(error).__name__}: {error}"})
 
     def save(self, part: str, figures: dict[str, Any]) -> None:
-        """Save the results of one part at once, since a step may be cut off at any time."""
-        self.result[part] = figures
+        """Save the results of one part at once, since a step may be cut off at any time.
+
+        With --commit that commit also replaces those in the figures, which runs found by themselves.
+        """
+        self.result[part] = _with_commit(figures, self.options.commit) if self.options.commit else figures
         if figures.get("passed") is False:
             self.failed.append(part)
         write_json(self._file, self.result)
@@ -83,6 +86,12 @@ def main(step: str, limit: str, *arguments: str) -> int:
     if job.failed:
         print(f"{step}: {', '.join(job.failed)} failed", file=sys.stderr)
     return 1 if job.failed else 0
+
+
+def _with_commit(figures: Any, commit: str) -> Any:
+    if not isinstance(figures, dict):
+        return figures
+    return {name: commit if name == "commit" else _with_commit(value, commit) for name, value in figures.items()}
 
 
 def _short(value: Any) -> str:

@@ -30,7 +30,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--weights", type=Path, help="run or checkpoint for the step detection; unset: pre-trained by it"
     )
     parser.add_argument("--detection", default="", help="further options of benchmarks.detection, in one string")
-    parser.add_argument("--commit", help="of this copy, where it has no git")
+    parser.add_argument("--commit", help="of this copy, where it has no git; recorded in all results")
     parser.add_argument("--minutes", type=_limit, action="append", default=[], metavar="STEP=N", help="another limit")
     parser.add_argument("--tiny", action="store_true", help="sizes too small for meaningful figures, on a CPU too")
     options = parser.parse_args(arguments)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 import time
@@ -10,9 +9,6 @@ from pathlib import Path
 import pytest
 
 from benchmarks import extraction
-from benchmarks.records import put_between_markers
-
-PAGE = Path(__file__).parents[3] / "docs/performance.md"
 
 
 # From Python 3.12 on, a loader's processes that are forked beside threads are warned of.
@@ -53,9 +49,3 @@ def test_core_time_counts_this_process_and_those_that_it_started() -> None:
     assert found["loading_core_seconds"] > 0.01
     assert found["core_seconds"] >= found["loading_core_seconds"] + 0.05
     assert extraction.timed(lambda: time.sleep(0.05))["core_seconds"] < 0.05 <= found["seconds"]
-
-
-def test_the_document_has_a_place_for_the_table(tmp_path: Path) -> None:
-    page = Path(shutil.copy(PAGE, tmp_path))
-    put_between_markers(page, "extraction", "table")
-    assert "<!-- extraction -->\ntable\n<!-- end of extraction -->" in page.read_text()

@@ -120,6 +120,14 @@ def test_a_part_that_fails_leaves_the_others_to_be_done(tmp_path: Path) -> None:
     assert 0 < job.seconds_left <= 60
 
 
+def test_the_commit_that_is_given_stands_in_every_part(tmp_path: Path) -> None:
+    figures = {"pretraining": {"commit": "another", "views": 64}, "mAP": 0.5}
+    for given, recorded in (([], "another"), (["--commit", "abc"], "abc")):
+        Job("quality", 60, ["--out", str(tmp_path), "--work", str(tmp_path / "work"), *given]).save("row", figures)
+        kept = json.loads((tmp_path / "quality.json").read_text())
+        assert kept["row"] == {"pretraining": {"commit": recorded, "views": 64}, "mAP": 0.5}
+
+
 def test_wheels_come_after_this_checkout_and_before_what_is_installed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +8,8 @@ import pytest
 import torch
 
 from benchmarks import head
-from benchmarks.records import put_between_markers
 from manyview.backbones import build_backbone, save_backbone
 from manyview.scenes import write_scenes
-
-PAGE = Path(__file__).parents[3] / "docs/performance.md"
 
 
 def test_both_heads_are_measured_on_the_same_features(tmp_path: Path) -> None:
@@ -43,9 +39,3 @@ def test_the_bias_is_regularized_like_the_rest() -> None:
     features = np.column_stack([np.zeros(4), np.ones(4)])
     bias = float(head.logistic_regression(features, features, targets, 0.5)[0, 0])
     assert 0.5 * (4 / (1 + np.exp(-bias)) - 3) + bias == pytest.approx(0, abs=1e-6)
-
-
-def test_the_document_has_a_place_for_the_table(tmp_path: Path) -> None:
-    page = Path(shutil.copy(PAGE, tmp_path))
-    put_between_markers(page, "head", "table")
-    assert "<!-- head -->\ntable\n<!-- end of head -->" in page.read_text()

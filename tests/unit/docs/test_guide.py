@@ -1,5 +1,6 @@
 """The documents say what the code says."""
 
+import json
 import re
 import tomllib
 from pathlib import Path
@@ -12,7 +13,7 @@ from manyview.config.table import markdown, settings
 from manyview.recipes import RECIPES, recipe_settings
 
 ROOT = Path(__file__).parents[3]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def test_the_guide_lists_every_setting_with_its_default() -> None:
@@ -46,8 +47,41 @@ def resolved(user: list[Assignment]) -> ViewsConfig:
     return resolve({"data": {"images": "photos"}, **recipe_settings("simsiam")}, user).views
 
 
+ROWS = {
+    "random initialization": ("image-aware", "random_init"),
+    "`simsiam`": ("simsiam", "pretrained"),
+    "`simsiam-4pairs`": ("simsiam-4pairs", "pretrained"),
+    "`paper` without the image-aware loss": ("paper-0", "pretrained"),
+    "`paper`, weight 68": ("paper-68", "pretrained"),
+    "`paper` with `losses.image_aware.weight=68`": ("paper-68", "pretrained"),
+    "`paper`": ("paper", "pretrained"),
+    "image-aware loss alone": ("image-aware", "pretrained"),
+    "`mocov2-64`": ("mocov2-64", "pretrained"),
+}
+
+
+@pytest.mark.parametrize(("page", "count"), [("README.md", 6), ("docs/results.md", 8)])
+def test_the_figures_of_the_h100_are_those_of_its_results(page: str, count: int) -> None:
+    results = json.loads((ROOT / "benchmarks/gpu/results/h100/quality.json").read_text())
+    table = (ROOT / page).read_text().replace("**", "").partition("| random initialization")[2].partition("\n\n")[0]
+    lines = [line.strip("| ").split(" | ") for line in f"random initialization{table}".splitlines()]
+    assert len(lines) == count
+    for title, *cells in lines:
+        case, network = next(row for start, row in ROWS.items() if title.startswith(start))
+        runs = [results[name]["logistic"] for seed in (0, 1) if (name := f"seed {seed}, {case}") in results]
+        for cell, (pool, figure) in zip(cells, [("avg", "mAP"), ("gamp", "mAP"), ("avg", "CF1")], strict=False):
+            assert cell == ", ".join(f"{100 * run[pool][network][figure]:.1f}" for run in runs), (title, pool, figure)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    links = re.findall(r"\]\(([^)#]+)", page.read_text())
-    local = [link for link in links if not link.startswith("http")]
-    assert [link for link in local if not (page.parent / link).exists()] == []
+    links = re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", page.read_text())
+    local = [(page.parent / link if link else page, anchor) for link, anchor in links if not link.startswith("http")]
+    assert [file for file, _ in local if not file.exists()] == []
+    assert [(file, anchor) for file, anchor in local if anchor and anchor not in anchors(file)] == []
+
+
+def anchors(page: Path) -> set[str]:
+    """Those of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}

@@ -45,7 +45,7 @@ class Labels:
     ) -> Problem:
         """The problem of some classes on the features of the images."""
         targets, counted = (
-            torch.from_numpy(each[:, classes]).to(features.device, torch.float64)
+            torch.from_numpy(each.T[classes]).to(features.device, torch.float64)
             for each in (self.targets, self.counted)
         )
         return Problem(features, targets, counted, torch.from_numpy(costs[classes]).to(features.device))

@@ -35,32 +35,32 @@ class Problem:
     """
 
     features: Float64[Tensor, "images rank_and_1"]
-    targets: Float64[Tensor, "images classes"]
-    counted: Float64[Tensor, "images classes"]
+    targets: Float64[Tensor, "classes images"]
+    counted: Float64[Tensor, "classes images"]
     costs: Float64[Tensor, " classes"]
 
     def of(self, classes: Bool[Tensor, " classes"]) -> Problem:
         """The problem of some of the classes."""
-        return Problem(self.features, self.targets[:, classes], self.counted[:, classes], self.costs[classes])
+        return Problem(self.features, self.targets[classes], self.counted[classes], self.costs[classes])
 
-    def logits(self, weights: Weights) -> Float64[Tensor, "images classes"]:
+    def logits(self, weights: Weights) -> Float64[Tensor, "classes images"]:
         """Decision values, or their change along a direction."""
-        return self.features @ weights.T
+        return weights @ self.features.T  # this order is the fastest
 
-    def residuals(self, logits: Float64[Tensor, "images classes"]) -> Float64[Tensor, "images classes"]:
+    def residuals(self, logits: Float64[Tensor, "classes images"]) -> Float64[Tensor, "classes images"]:
         """Derivative of the loss by the logits: C (p - y) where the label counts."""
-        return (torch.sigmoid(logits) - self.targets) * (self.counted * self.costs)
+        return (torch.sigmoid(logits) - self.targets) * (self.counted * self.costs[:, None])
 
-    def curvature(self, logits: Float64[Tensor, "images classes"]) -> Float64[Tensor, "images classes"]:
+    def curvature(self, logits: Float64[Tensor, "classes images"]) -> Float64[Tensor, "classes images"]:
         """Second derivative of the loss by the logits: C p (1 - p) where the label counts."""
         p = torch.sigmoid(logits)
-        return p * (1 - p) * (self.counted * self.costs)
+        return p * (1 - p) * (self.counted * self.costs[:, None])
 
-    def diagonal(self, logits: Float64[Tensor, "images classes"]) -> Weights:
+    def diagonal(self, logits: Float64[Tensor, "classes images"]) -> Weights:
         """The Hessian's diagonal: sum_i C p (1 - p) x_ij^2, and 1 for all but the bias."""
         curvature = self.curvature(logits)
-        parts = zip(curvature.split(_ROWS), self.features.split(_ROWS), strict=True)
-        diagonal = sum((part.T @ rows**2 for part, rows in parts), start=torch.zeros_like(self.features[:1]))
+        parts = zip(curvature.split(_ROWS, dim=1), self.features.split(_ROWS), strict=True)
+        diagonal = sum((part @ rows**2 for part, rows in parts), start=torch.zeros_like(self.features[:1]))
         diagonal[:, :-1] += 1
         # A class that is certain of every image leaves nothing for its bias.
         return diagonal.clamp(min=1e-12)
@@ -81,14 +81,14 @@ def with_ones(features: Float64[Tensor, "images rank"]) -> Float64[Tensor, "imag
 
 def decisions(weights: Weights, features: Float64[Tensor, "images rank"]) -> Float64[Tensor, "images classes"]:
     """Logits of images."""
-    return features @ weights[:, :-1].T + weights[:, -1]
+    return (weights[:, :-1] @ features.T).T + weights[:, -1]
 
 
 def initial_weights(problem: Problem) -> Weights:
     """Zeros, and for the bias the logarithm of the odds of the class."""
-    positives = (problem.targets * problem.counted).sum(dim=0)
+    positives = (problem.targets * problem.counted).sum(dim=1)
     weights = problem.features.new_zeros(len(problem.costs), problem.features.shape[1])
-    weights[:, -1] = torch.log(positives / (problem.counted.sum(dim=0) - positives))
+    weights[:, -1] = torch.log(positives / (problem.counted.sum(dim=1) - positives))
     return weights
 
 
@@ -127,7 +127,7 @@ class _State:
 
     problem: Problem
     weights: Weights
-    logits: Float64[Tensor, "images classes"]
+    logits: Float64[Tensor, "classes images"]
     gradient: Weights
     diagonal: Weights
     moves: list[Tensor]
@@ -140,8 +140,8 @@ class _State:
         state.gradient = state.gradient_at(problem.residuals(logits), weights)
         return state
 
-    def gradient_at(self, residuals: Float64[Tensor, "images classes"], weights: Weights) -> Weights:
-        gradient = residuals.T @ self.problem.features
+    def gradient_at(self, residuals: Float64[Tensor, "classes images"], weights: Weights) -> Weights:
+        gradient = residuals @ self.problem.features
         gradient[:, :-1] += weights[:, :-1]
         return gradient
 
@@ -154,7 +154,7 @@ class _State:
 
     def keep(self, classes: Bool[Tensor, " classes"]) -> None:
         """Go on with some of the classes."""
-        self.problem, self.logits = self.problem.of(classes), self.logits[:, classes]
+        self.problem, self.logits = self.problem.of(classes), self.logits[classes]
         self.weights, self.gradient, self.diagonal = (
             each[classes] for each in (self.weights, self.gradient, self.diagonal)
         )
@@ -173,7 +173,9 @@ class _State:
 
     def _inverse_hessian(self, vector: Weights) -> Weights:
         """Product with the inverse Hessian (Nocedal and Wright, Numerical Optimization, Algorithm 7.4)."""
-        pairs = [(s, y, _inverse((s * y).sum(dim=1, keepdim=True))) for s, y in zip(self.moves, self.changes)]
+        pairs = [
+            (s, y, _inverse((s * y).sum(dim=1, keepdim=True))) for s, y in zip(self.moves, self.changes, strict=True)
+        ]
         result, shares = vector, []
         for s, y, rho in reversed(pairs):
             shares.append(rho * (s * result).sum(dim=1, keepdim=True))
@@ -196,10 +198,10 @@ def _inverse(values: Float64[Tensor, "classes 1"]) -> Float64[Tensor, "classes 1
 def line_search(
     problem: Problem,
     weights: Weights,
-    logits: Float64[Tensor, "images classes"],
+    logits: Float64[Tensor, "classes images"],
     direction: Weights,
-    change: Float64[Tensor, "images classes"],
-) -> tuple[Float64[Tensor, " classes"], Float64[Tensor, "images classes"], Float64[Tensor, "images classes"]]:
+    change: Float64[Tensor, "classes images"],
+) -> tuple[Float64[Tensor, " classes"], Float64[Tensor, "classes images"], Float64[Tensor, "classes images"]]:
     """Step of every class at which the objective's slope is at most .3 of what it was, by Newton's method on the line.
 
     The objective is convex along the line, so that the zero of its slope lies between the largest step with a falling
@@ -218,18 +220,18 @@ def line_search(
     """
     penalty_slope = (weights[:, :-1] * direction[:, :-1]).sum(dim=1)
     penalty_curvature = (direction[:, :-1] ** 2).sum(dim=1)
-    slope_before = (problem.residuals(logits) * change).sum(dim=0) + penalty_slope
+    slope_before = (problem.residuals(logits) * change).sum(dim=1) + penalty_slope
     low, high = torch.zeros_like(slope_before), torch.full_like(slope_before, torch.inf)
     size = torch.ones_like(slope_before)
     for step in range(_LINE_STEPS):
-        after = logits + size * change
+        after = logits + size[:, None] * change
         residuals = problem.residuals(after)
-        slope = (residuals * change).sum(dim=0) + penalty_slope + size * penalty_curvature
+        slope = (residuals * change).sum(dim=1) + penalty_slope + size * penalty_curvature
         far = slope.abs() > _LINE_TOLERANCE * slope_before.abs()
         if step == _LINE_STEPS - 1 or not bool(far.any()):
             break
         low, high = torch.where(slope <= 0, size, low), torch.where(slope > 0, size, high)
-        second = (problem.curvature(after) * change**2).sum(dim=0) + penalty_curvature
+        second = (problem.curvature(after) * change**2).sum(dim=1) + penalty_curvature
         newton = size - slope / second
         inside = (newton > low) & (newton < high)
         middle = torch.where(high.isinf(), 2 * size, (low + high) / 2)

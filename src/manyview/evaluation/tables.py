@@ -74,8 +74,9 @@ def format_low_label(result: dict[str, Any]) -> Group:
     """
     protocol, results = result["protocol"], result["results"]
     costs = " or ".join(f"{cost:g}" for cost in protocol["costs"])
+    given = f"C {costs}" if costs else "C chosen by cross-validation" if protocol["classifier"] == "logistic" else "C 1"
     classifier = CLASSIFIERS[protocol["classifier"]]
-    title = f"One-vs-rest {classifier} (%): {_inputs(protocol)}, {protocol['scaling']}, C {costs}"
+    title = f"One-vs-rest {classifier} (%): {_inputs(protocol)}, {protocol['scaling']}, {given}"
     table = _figures_table("backbone", "labeled", *METRICS)
     for name, entries in results.items():
         for entry in entries:

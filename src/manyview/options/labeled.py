@@ -21,6 +21,7 @@ AveragePrecision = Literal["all_points", "voc07"]
 Compatibility = Literal["ml-gcn"]
 
 RandomInit = Annotated[bool, Option(False, "Also evaluate an untrained backbone of the same architecture.")]
+CostByClass = Annotated[bool, Option(False, "Choose C of logistic regression for each class instead of one for all.")]
 Resamples = Annotated[int, Option(1000, "Bootstrap resamples for the intervals; 0: none.", recorded=True)]
 
 
@@ -285,14 +286,16 @@ class Probing(TypedDict, total=False):
     costs: Annotated[
         Sequence[float | int],
         Option(
-            (1.0,),
-            "C of the classifier; repeat for several, of which cross-validation chooses one for each class.",
-            "values of C; of several, cross-validation chooses one for each class.",
+            (),
+            "C of the classifier; repeat for several to choose from. Unset: chosen among all for logistic, 1 for svm.",
+            "values of C; of several, cross-validation chooses one; without any, it chooses among all for "
+            '"logistic", and "svm" has 1.',
             recorded=True,
             flags=("--cost",),
-            shown="1",
+            shown=False,
         ),
     ]
+    cost_by_class: CostByClass
     scaling: Annotated[
         str | None,
         Option(

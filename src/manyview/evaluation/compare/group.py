@@ -18,7 +18,7 @@ from typing import Any
 from manyview.errors import UserError
 from manyview.evaluation.compare.protocols import SEEDS, compared, differing, flatten, material, sentence
 from manyview.evaluation.compare.read import Evaluation, find, read
-from manyview.runs import RunFolder
+from manyview.runs import run_at
 
 # The ending of the common prefix of names such as a-seed0 and a-seed1.
 _SEED_ENDING = re.compile(r"[-_. ]*(seed|(?<=[-_. ])s)?[-_. ]*$", re.IGNORECASE)
@@ -123,9 +123,8 @@ def _draw_of(evaluation: Evaluation) -> tuple[Any, ...]:
 
 def _run_settings(evaluation: Evaluation) -> dict[str, Any] | None:
     """The run's settings without its seed; None if the weights' run is not there."""
-    weights = Path(evaluation.protocol["weights"])
-    run = RunFolder(weights.parent)
-    if run.weights != weights or not run.holds_a_run:
+    run = run_at(Path(evaluation.protocol["weights"]))
+    if run is None:
         return None
     try:
         config = run.read_json("config.json")

@@ -156,7 +156,7 @@ def features_of(scenes: Any, names: list[str], pool: str, crop: str = "warp") ->
 
 @pytest.mark.parametrize("pool", ["gamp", "cat"])
 def test_the_figures_are_those_of_the_neighbours(scenes: Any, tmp_path: Path, pool: str) -> None:
-    result = evaluate(scenes, pool=pool, out=tmp_path / "out", random_init=True)
+    result = evaluate(scenes, pool=pool, out=tmp_path / "out", beside="random")
     (train, targets), (val, truth) = rows_of(scenes.train), rows_of(scenes.val)
     expected = brute_force(features_of(scenes, val, pool), features_of(scenes, train, pool), targets, 5, 0.07)
     aps = [average_precision_score(truth[:, column], expected[:, column]) for column in range(2)]

@@ -15,7 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from manyview.evaluation.compare.summary import PRETRAINED, ClassDifferences, class_differences, other_groups
+from manyview.backbones.beside import PRETRAINED
+from manyview.evaluation.compare.summary import ClassDifferences, class_differences, other_groups
 from manyview.evaluation.compare.tables import label, percent
 from manyview.evaluation.probe.figure import chance
 

@@ -77,7 +77,7 @@ class Resampling:
         low, high = np.quantile(defined, [_NORMAL.cdf(2 * bias - reach), _NORMAL.cdf(2 * bias + reach)])
         return float(low), float(high)
 
-    def pivotal(self, values: Float64[np.ndarray, " resamples"], figure: float, least: float = 0) -> Interval:
+    def pivotal(self, values: Float64[np.ndarray, " resamples"], figure: float, least: float | int = 0) -> Interval:
         """Basic bootstrap interval, clipped to ``least`` and 1 (Davison and Hinkley, 1997, Eq. 5.6).
 
         With a and b the percentiles of the resamples, from 2 figure - b to 2 figure - a. A bias that raises resamples

@@ -18,11 +18,12 @@ from manyview.runs import RunFolder, run_at, sha256
 StrPath = str | os.PathLike[str]
 
 RANDOM, INITIAL, NONE = "random", "initial", "none"
-"""Baselines by word, where any other word is a path; one's own file of such a name is ./random."""
+"""Baselines by word; any other word is a path, and one's own file of such a name is given by its full path."""
 
 PRETRAINED, RANDOM_INIT = "pretrained", "random_init"
 """Names in results of the evaluated weights and of random initialization; initial weights are "initial"."""
 
+_WORDS = {PRETRAINED: "pre-trained", RANDOM_INIT: "random initialization", INITIAL: "the initial weights"}
 _RUN_BEGAN = "where the run began"
 _ASKED = "asked for"
 _UNKNOWN = "as nothing says how these weights began"
@@ -75,6 +76,11 @@ class Baseline:
             file = find_weights(self.weights)
             origin = {"weights": str(file), "weights_sha256": sha256(file)}
         return {"why": self.why, "backbone": network.name, **origin}
+
+
+def in_words(network: str) -> str:
+    """A network of an evaluation in a sentence or a legend, by its name in results."""
+    return _WORDS.get(network, network)
 
 
 def find_baselines(weights: StrPath, asked: StrPath | Sequence[StrPath] | None) -> list[Baseline]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from manyview.backbones.beside import INITIAL, PRETRAINED, RANDOM_INIT
+from manyview.backbones.beside import INITIAL, PRETRAINED, RANDOM_INIT, in_words
 
 # The short names are for tables, which fit a terminal of 80 columns.
 _SHORT = {PRETRAINED: "trained", RANDOM_INIT: "random", INITIAL: "initial"}
 _LONG = {PRETRAINED: "pre-trained", RANDOM_INIT: "random init", INITIAL: "initial"}
-_WORDS = {PRETRAINED: "pre-trained", RANDOM_INIT: "random initialization", INITIAL: "the initial weights"}
 _LONGEST = 12  # characters of a name in a table
 
 
@@ -22,11 +21,6 @@ def short_name(network: str) -> str:
 def long_name(network: str) -> str:
     """A column's title."""
     return _LONG.get(network, shortened(network))
-
-
-def in_words(network: str) -> str:
-    """The network in a sentence or a legend."""
-    return _WORDS.get(network, network)
 
 
 def shortened(name: str, longest: int = _LONGEST) -> str:

@@ -264,7 +264,7 @@ def printed(result: dict[str, Any]) -> str:
 
 
 def test_the_table_shows_every_rule_in_percent(scenes: Any) -> None:
-    result = evaluate(scenes, threshold=0.3)
+    result = evaluate(scenes, threshold=0.3, beside="none")
     text = printed(result)
     report = result["results"]["pretrained"]
     assert list(report["rules"]) == ["p>=0.3", "p>=0.5", "logit>=0.6", "top-3", "best F1 on train"]

@@ -13,8 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from manyview.backbones.beside import PRETRAINED, RANDOM_INIT
-from manyview.evaluation.network_names import in_words
+from manyview.backbones.beside import PRETRAINED, RANDOM_INIT, in_words
 from manyview.evaluation.tables import CLASSIFIERS
 
 _INK, _PALE = "#222222", "#6b6b6b"

@@ -22,7 +22,7 @@ from manyview.runtime import resolve_device, resolve_precision
 from manyview.views import normalize_channels_last
 
 BATCH_SIZE = 64
-MOST_BATCHES = 200  # 12,800 images: Wu and Johnson (arXiv 2105.07576, Section 3.2) find a thousand to be enough
+MOST_BATCHES = 200  # 12,800 images; of a larger set, more would change little
 
 
 def whole_batches(images: int, seed: int) -> list[list[int]]:

@@ -18,19 +18,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn.modules.batchnorm import _BatchNorm
 
 import manyview
 from benchmarks.logistic import logistic
 from manyview.backbones import Backbone, load_backbone
 from manyview.backbones.build import untrained
+from manyview.backbones.norm_statistics import set_norms
 from manyview.evaluation import linear_evaluation
 from manyview.evaluation.data import Data, Sources
-from manyview.evaluation.features.dataset import ImageDataset, fixed_views, load_readable
-from manyview.evaluation.features.extract import combine, extract
-from manyview.images import ImageFiles
+from manyview.evaluation.features.extract import FeatureSettings, combine, extract
+from manyview.evaluation.features.norms import measure_on_images
 from manyview.runs import RunFolder, atomic_write, provenance
-from manyview.views import normalize
 
 
 @dataclass(frozen=True)
@@ -191,7 +189,7 @@ def linear(name: str, run: RunFolder, arguments: argparse.Namespace, random_init
             pool=pool,
             size=arguments.eval_size,
             cached=True,
-            random_init=random_init,
+            beside="random" if random_init else "none",
         )
         results[pool] = result["results"]
         print(f"{name}, {pool}: {time.monotonic() - began:.0f} s", file=sys.stderr)
@@ -209,7 +207,7 @@ def logistic_regression(name: str, run: RunFolder, arguments: argparse.Namespace
     data = Sources(arguments.images, arguments.train, arguments.val).read()
     networks = {"pretrained": load_backbone(run)}
     if random_init:
-        networks["random_init"] = measure_norms(untrained(networks["pretrained"], arguments.seed), data, arguments)
+        networks["random_init"] = measured(untrained(networks["pretrained"], arguments.seed), data, arguments)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     results: dict[str, Any] = {pool: {} for pool in POOLS}
     for which, network in networks.items():
@@ -226,23 +224,11 @@ def logistic_regression(name: str, run: RunFolder, arguments: argparse.Namespace
     return results
 
 
-@torch.no_grad()
-def measure_norms(network: Backbone, data: Data, arguments: argparse.Namespace) -> Backbone:
-    """Set the running statistics of a network's norms to means over whole batches of the training images."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    for module in network.modules():
-        if isinstance(module, _BatchNorm):
-            module.reset_running_stats()
-            module.momentum = None  # a plain mean over batches
-    network.to(device).train()
-    names = data.train.labels.names
-    batch_size = min(64, len(names))
-    indices = [(0, index) for index in range(len(names))]
-    batches = [indices[start : start + batch_size] for start in range(0, len(indices) - batch_size + 1, batch_size)]
-    images = ImageDataset(ImageFiles(data.train.folder, names), arguments.eval_size, fixed_views)
-    for pixels in load_readable(images, batches, workers=None):
-        network(normalize(pixels.to(device), network.mean, network.std))
-    return network.eval()
+def measured(network: Backbone, data: Data, arguments: argparse.Namespace) -> Backbone:
+    """A network without trained statistics of its norms, with those of the training images."""
+    settings = FeatureSettings("gamp", arguments.eval_size, None, "auto", "auto")
+    set_norms(network, measure_on_images(network, data.train.folder, data.train.labels.names, settings, arguments.seed))
+    return network
 
 
 def write(rows: dict[str, Any], arguments: argparse.Namespace) -> None:

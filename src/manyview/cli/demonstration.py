@@ -158,7 +158,6 @@ def evaluate(
             out=out,
             size=scale.view_size,
             cached=True,
-            random_init=True,
             progress=progress,
         )
     console.print(format_table(result))

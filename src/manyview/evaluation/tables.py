@@ -14,13 +14,10 @@ from rich.table import Table
 from rich.text import Text
 
 from manyview.evaluation.metrics.multilabel import METRICS
+from manyview.evaluation.network_names import baseline_lines, difference_sentences, long_name, short_name
 
 CLASSIFIERS = {"logistic": "logistic regression", "svm": "linear SVM"}
 """Names of the classifiers of ``low_label_evaluation`` in titles."""
-
-# The short names are for tables, which fit a terminal of 80 columns.
-_SHORT = {"pretrained": "trained", "random_init": "random"}
-_LONG = {"pretrained": "pre-trained", "random_init": "random init"}
 
 _NAMED = 3  # skipped entries that are named; metrics.json has more
 _AVERAGE_PRECISIONS = {"voc07": "AP is that of VOC 2007: the mean of the best precision at 11 points of recall."}
@@ -83,14 +80,15 @@ def format_low_label(result: dict[str, Any]) -> Group:
             labeled = f"{entry['images']:,} ({100 * entry['fraction']:g} %)"
             summary = entry["summary"]
             numbers = (_percent(summary[metric]["mean"]) for metric in METRICS if metric != "mAP")
-            table.add_row(_SHORT[name], labeled, _mean_and_std(summary["mAP"]), *numbers)
+            table.add_row(short_name(name), labeled, _mean_and_std(summary["mAP"]), *numbers)
         table.add_section()
     seeds = len(protocol["seeds"])
     notes = [f"±: standard deviation over {seeds} draws."] if seeds > 1 else []
     notes += [*_unconverged(results), *_flattering(protocol)]
     aps = {name: entries[-1]["summary"]["AP"]["mean"] for name, entries in results.items()}
-    last = f", {100 * protocol['fractions'][-1]:g} % of the labels"
-    return _sheet(title, protocol, table, notes, _by_class(protocol, aps, last))
+    share = f"{100 * protocol['fractions'][-1]:g} % of the labels"
+    classes = _by_class(protocol, aps, f", {share}")
+    return _sheet(title, protocol, table, notes, [*classes, *_verdict(result, f" with {share}")])
 
 
 def format_check(result: dict[str, Any]) -> Group:
@@ -119,7 +117,7 @@ def _by_rule(results: dict[str, Any]) -> Table:
     for name, report in results.items():
         for rule, figures in report["rules"].items():
             numbers = (_percent(figures[metric]) for metric in METRICS if metric != "mAP")
-            table.add_row(_SHORT[name], rule, _percent(report["mAP"]), *numbers)
+            table.add_row(short_name(name), rule, _percent(report["mAP"]), *numbers)
         table.add_section()
     return table
 
@@ -129,7 +127,7 @@ def _intervals(results: dict[str, Any]) -> list[str]:
     for name, report in results.items():
         if "intervals" in report:
             figure, *ends = map(_percent, (report["mAP"], *report["intervals"]["mAP"]))
-            lines.append(f"{_LONG[name]}: mAP {figure}, 95 % interval over images {' to '.join(ends)}.")
+            lines.append(f"{long_name(name)}: mAP {figure}, 95 % interval over images {' to '.join(ends)}.")
     return lines
 
 
@@ -137,7 +135,7 @@ def _epoch(result: dict[str, Any]) -> str:
     """The epoch whose head was evaluated."""
     if result["protocol"]["measured"] == "last":
         return f"Evaluated after the last epoch ({result['protocol']['epochs']})."
-    epochs = (f"{_LONG[name]}: {report['measured_epoch']}" for name, report in result["results"].items())
+    epochs = (f"{long_name(name)}: {report['measured_epoch']}" for name, report in result["results"].items())
     return f"Evaluated after the epoch of the best validation mAP ({', '.join(epochs)}): these figures flatter."
 
 
@@ -164,7 +162,7 @@ def _sheet(
 
     The lines are not the tables' titles and captions, which would be wrapped to the tables' width.
     """
-    below = [*notes, *_notes(protocol)]
+    below = [*notes, *baseline_lines(protocol), *_notes(protocol)]
     return Group(*_weights_line(protocol), Text(title, style="bold"), figures, *map(Text, below), *classes)
 
 
@@ -172,7 +170,19 @@ def _rules_sheet(title: str, result: dict[str, Any], notes: Sequence[str]) -> Gr
     """The sheet of an evaluation with a ``multilabel_report`` for each backbone."""
     protocol, results = result["protocol"], result["results"]
     aps = {name: report["AP"] for name, report in results.items()}
-    return _sheet(title, protocol, _by_rule(results), [*_intervals(results), *notes], _by_class(protocol, aps))
+    return _sheet(
+        title,
+        protocol,
+        _by_rule(results),
+        [*_intervals(results), *notes],
+        [*_by_class(protocol, aps), *_verdict(result)],
+    )
+
+
+def _verdict(result: dict[str, Any], of: str = "") -> list[Text]:
+    """The differences to the baselines, the last that a reader sees."""
+    sentences = difference_sentences(result, of)
+    return [Text(), *(Text(sentence, style="bold") for sentence in sentences)] if sentences else []
 
 
 def _figures_table(*columns: str) -> Table:
@@ -187,7 +197,7 @@ def _by_class(protocol: dict[str, Any], aps: Mapping[str, Shares], of: str = "")
     """Average precision of each class, with the numbers of images that show it; ``of`` ends the title."""
     table = Table()
     table.add_column("class")
-    for column in ("train", "val", *(_LONG[name] for name in aps)):
+    for column in ("train", "val", *(long_name(name) for name in aps)):
         table.add_column(column, justify="right", no_wrap=True)
     rows = zip(protocol["classes"], protocol["train"]["positives"], protocol["val"]["positives"], strict=True)
     for index, (name, train, val) in enumerate(rows):

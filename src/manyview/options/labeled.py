@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Required, TypedDict
 from manyview.options.base import REQUIRED, Option, StrPath
 from manyview.options.shared import (
     Architecture,
+    Beside,
     ComputingOptions,
     Difficult,
     Images,
@@ -14,13 +15,13 @@ from manyview.options.shared import (
     Pool,
     Result,
     Size,
+    UntrainedNorms,
     ValImages,
 )
 
 AveragePrecision = Literal["all_points", "voc07"]
 Compatibility = Literal["ml-gcn"]
 
-RandomInit = Annotated[bool, Option(False, "Also evaluate an untrained backbone of the same architecture.")]
 CostByClass = Annotated[bool, Option(False, "Choose C of logistic regression for each class instead of one for all.")]
 Resamples = Annotated[int, Option(1000, "Bootstrap resamples for the intervals; 0: none.", recorded=True)]
 
@@ -106,10 +107,16 @@ class Figures(TypedDict, total=False):
     ]
 
 
-class LabeledOptions(LabeledImages, ResultFolder, ReadLabels, FeatureOptions, ComputingOptions, total=False):
+class Baselines(TypedDict, total=False):
+    """Baselines of an evaluation."""
+
+    beside: Beside
+    untrained_norms: UntrainedNorms
+
+
+class LabeledOptions(LabeledImages, ResultFolder, ReadLabels, FeatureOptions, Baselines, ComputingOptions, total=False):
     """Options of every evaluation on labeled images."""
 
-    random_init: RandomInit
     backbone: Architecture
 
 
@@ -185,11 +192,13 @@ class HeadOptions(TypedDict, total=False):
 
 
 class LinearDraws(TypedDict, total=False):
-    """Bootstrap, untrained baseline and seed of linear evaluation."""
+    """Bootstrap and seed of linear evaluation."""
 
     resamples: Resamples
-    random_init: RandomInit
-    seed: Annotated[int, Option(0, "Seed of the head's initial weights, order and crops.", recorded=True)]
+    seed: Annotated[
+        int,
+        Option(0, "Seed of the head's initial weights, order and crops, and of random initialization.", recorded=True),
+    ]
 
 
 class LinearOptions(
@@ -200,6 +209,7 @@ class LinearOptions(
     FeatureOptions,
     HeadOptions,
     Figures,
+    Baselines,
     LinearDraws,
     ComputingOptions,
     total=False,
@@ -237,14 +247,22 @@ class Voting(TypedDict, total=False):
 
 
 class KnnDraws(TypedDict, total=False):
-    """Untrained baseline and seed of the kNN evaluation."""
+    """Seed of the kNN evaluation."""
 
-    random_init: RandomInit
-    seed: Annotated[int, Option(0, "Seed of the bootstrap and the untrained backbone.", recorded=True)]
+    seed: Annotated[int, Option(0, "Seed of the bootstrap and of random initialization.", recorded=True)]
 
 
 class KnnOptions(
-    LabeledImages, ResultFolder, ReadLabels, FeatureOptions, Voting, Figures, KnnDraws, ComputingOptions, total=False
+    LabeledImages,
+    ResultFolder,
+    ReadLabels,
+    FeatureOptions,
+    Voting,
+    Figures,
+    Baselines,
+    KnnDraws,
+    ComputingOptions,
+    total=False,
 ):
     """Options of ``knn_evaluation`` and ``manyview knn``."""
 
@@ -275,8 +293,8 @@ class Probing(TypedDict, total=False):
         Sequence[int],
         Option(
             (0, 1, 2),
-            "Seed of a draw; repeat for several. The first is also that of the untrained backbone.",
-            "seeds of the draws; the first is also that of the untrained backbone.",
+            "Seed of a draw; repeat for several. The first is also that of random initialization.",
+            "seeds of the draws; the first is also that of random initialization.",
             recorded=True,
             flags=("--seed",),
             shown="0, 1 and 2",
@@ -304,14 +322,8 @@ class Probing(TypedDict, total=False):
     ]
 
 
-class Untrained(TypedDict, total=False):
-    """Untrained baseline."""
-
-    random_init: RandomInit
-
-
 class ProbeOptions(
-    LabeledImages, ProbeFolder, ReadLabels, FeatureOptions, Probing, Figures, Untrained, ComputingOptions, total=False
+    LabeledImages, ProbeFolder, ReadLabels, FeatureOptions, Probing, Figures, Baselines, ComputingOptions, total=False
 ):
     """Options of ``low_label_evaluation`` and ``manyview probe``."""
 

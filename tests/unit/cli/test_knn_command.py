@@ -26,7 +26,7 @@ SHARED: dict[str, Any] = {  # by both verbs; each value other than the default
     "compatibility": "ml-gcn",
     "difficult": "positive",
     "label_problems": "skip",
-    "random_init": True,
+    "beside": "random",
 }
 
 

@@ -49,7 +49,7 @@ def test_the_record_is_of_the_beginning(
 
 
 def test_what_is_returned_is_written(evaluate: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
-    result = evaluate(out=tmp_path / "deep" / "out", random_init=True)
+    result = evaluate(out=tmp_path / "deep" / "out", beside="random")
     assert json.loads((tmp_path / "deep" / "out" / "metrics.json").read_text()) == result
     assert result["results"].keys() == {"pretrained", "random_init"}
 

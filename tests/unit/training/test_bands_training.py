@@ -242,7 +242,7 @@ def test_linear_evaluation_reads_the_bands(
         epochs=epochs,
         batch_size=8,
         cached=cached,
-        random_init=True,
+        beside="random",
         workers=0,
         device="cpu",
     )

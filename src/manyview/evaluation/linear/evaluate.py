@@ -30,7 +30,7 @@ from manyview.evaluation.linear.settings import LinearSettings, describe, of_rec
 from manyview.evaluation.metrics.average_precision import average_precisions, mean_over_classes, rank
 from manyview.evaluation.metrics.scores import LabeledScores
 from manyview.evaluation.resume import Unfinished, unfinished
-from manyview.evaluation.session import LabeledEvaluation, extract_part, report
+from manyview.evaluation.session import LabeledEvaluation, baseline_differences, extract_part, report
 from manyview.images import ImageFiles
 from manyview.options.base import StrPath, verb
 from manyview.options.labeled import LinearOptions
@@ -62,10 +62,11 @@ def linear_evaluation(
         **options: as ``LinearOptions`` declares them.
 
     Returns:
-        Plain data, as in metrics.json: "protocol" (all that the figures depend on), "results" (for "pretrained" and, if
-        asked, "random_init": what ``multilabel_report`` gives, with None for what is undefined; "measured_epoch" and
-        "epochs"; "loss_by_epoch", the head's mean training losses; and "mAP_by_epoch" if the best is measured),
-        "provenance" with "seconds", the total time (since it was resumed).
+        Plain data, as in metrics.json: "protocol" (all that the figures depend on), "results" (for "pretrained" and
+        each baseline, such as "random_init" or "initial": what ``multilabel_report`` gives, with None for what is
+        undefined; "measured_epoch" and "epochs"; "loss_by_epoch", the head's mean training losses; and "mAP_by_epoch"
+        if the best is measured), "differences" (to each baseline: of ``map_differences``), "provenance" with "seconds",
+        the total time (since it was resumed).
 
     Raises:
         UserError: if a setting is out of range, a file is missing, malformed or unreadable, ``out`` already holds a
@@ -77,15 +78,28 @@ def linear_evaluation(
     protocol = {**describe(options, settings.head), **begun.protocol}
     with unfinished(begun.out, protocol, options["resume"]) as kept:
         evaluation = LinearEvaluation(begun.data, settings, begun.extraction, kept, progress)
-        results = {name: evaluation.measure(name, network) for name, network in begun.networks.items()}
-        result = begun.finish("linear", protocol, results)
+        prepared = begun.networks.prepared(begun.data.train, begun.extraction, progress, kept.tensors)
+        results = {name: evaluation.measure(name, network) for name, network in prepared}
+        differences = baseline_differences(
+            begun.data,
+            evaluation.scores,
+            settings.metrics,
+            resamples=settings.resamples,
+            seed=settings.head.seed,
+            progress=progress,
+        )
+        result = begun.finish("linear", protocol, results, differences)
         if begun.out is not None:
             kept.remove()
     return result
 
 
 class LinearEvaluation:
-    """Linear evaluation of several backbones with the same data and settings; ``kept`` holds the state to resume."""
+    """Linear evaluation of several backbones with the same data and settings; ``kept`` holds the state to resume.
+
+    Attributes:
+        scores: validation probabilities of each network measured so far.
+    """
 
     def __init__(
         self,
@@ -97,6 +111,7 @@ class LinearEvaluation:
     ) -> None:
         self.data, self.settings, self.extraction, self.kept, self.progress = data, settings, extraction, kept, progress
         self.device = resolve_device(extraction.device)
+        self.scores: dict[str, list[Float64[Tensor, "images classes"]]] = {}
 
     def measure(self, name: str, network: nn.Module) -> dict[str, Any]:
         """The report for one backbone, with the measured epoch and the losses."""
@@ -123,10 +138,12 @@ class LinearEvaluation:
                 phase=f"{name}: training the linear head",
             )
         best.choose(training)
+        val_scores = probabilities(training.head, val)
+        self.scores[name] = [val_scores]
         scores = report(
             self.data,
             probabilities(training.head, train),
-            probabilities(training.head, val),
+            val_scores,
             self.settings.metrics,
             resamples=self.settings.resamples,
             seed=self.settings.head.seed,

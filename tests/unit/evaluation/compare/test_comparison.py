@@ -49,7 +49,7 @@ def root(given: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Pat
         for seed in seeds:
             weights = write_run(root / "runs" / f"{name}-seed{seed}", seed, **settings)
             out = root / "knn" / name / f"seed{seed}"
-            knn_evaluation(weights, out=out, neighbours=4, resamples=20, random_init=True, **given)
+            knn_evaluation(weights, out=out, neighbours=4, resamples=20, beside="random", **given)
         out = root / "probe" / name
         low_label_evaluation(weights, out=out, fractions=(0.5, 1.0), seeds=(0, 1), **given)
     return root

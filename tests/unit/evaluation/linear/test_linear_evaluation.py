@@ -37,7 +37,7 @@ def evaluate(scenes: Any, **options: Any) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def cached(scenes: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     out = tmp_path_factory.mktemp("cached") / "new" / "folder"
-    return evaluate(scenes, cached=True, random_init=True, out=out), out
+    return evaluate(scenes, cached=True, beside="random", out=out), out
 
 
 def test_the_result_is_the_file(cached: tuple[dict[str, Any], Path]) -> None:

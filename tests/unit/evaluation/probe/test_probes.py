@@ -221,7 +221,9 @@ def evaluate(scenes: Any, **options: Any) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def curve(scenes: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     out = tmp_path_factory.mktemp("probe") / "out"
-    return evaluate(scenes, fractions=[1, 0.25], seeds=[4, 1, 2], random_init=True, out=out), out
+    return evaluate(
+        scenes, fractions=[1, 0.25], seeds=[4, 1, 2], beside="random", untrained_norms="zero-one", out=out
+    ), out
 
 
 def rows_of(file: Path) -> tuple[list[str], np.ndarray]:

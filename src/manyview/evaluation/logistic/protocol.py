@@ -7,6 +7,8 @@ from typing import Any
 
 from manyview.evaluation.logistic.choice import FAR_HIGHEST, FAR_LOWEST, FOLDS, HIGHEST, LOWEST, THIRDS
 
+# Words of earlier protocols.
+LOGISTIC_REGRESSION = "logistic regression, L2-regularised, by L-BFGS to convergence"
 _SEARCH = (
     f"decades from 1e{LOWEST} to 1e{HIGHEST} (to 1e{FAR_LOWEST} and 1e{FAR_HIGHEST} while the best is at an edge), "
     f"then {len(THIRDS)} thirds of a decade around the best"

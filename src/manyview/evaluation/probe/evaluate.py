@@ -13,7 +13,7 @@ from manyview import distributed
 from manyview.errors import require
 from manyview.evaluation.data import Data
 from manyview.evaluation.logistic.classifiers import solver_device
-from manyview.evaluation.logistic.protocol import describe_choice
+from manyview.evaluation.logistic.protocol import LOGISTIC_REGRESSION, describe_choice
 from manyview.evaluation.metrics.bootstrap import summarize
 from manyview.evaluation.metrics.multilabel import multilabel_metrics
 from manyview.evaluation.metrics.scores import Matrix
@@ -33,7 +33,7 @@ _RESAMPLES = 1000  # of the differences' intervals
 
 # Words of the protocol, as in earlier results.
 _CLASSIFIERS = {
-    "logistic": "logistic regression, L2-regularised, by L-BFGS to convergence",
+    "logistic": LOGISTIC_REGRESSION,
     "svm": "linear SVM, squared hinge loss, L2-regularised, positives weighing double",
 }
 _SCALINGS = {

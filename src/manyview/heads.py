@@ -1,6 +1,6 @@
 """Projection and prediction heads (MLPs) on pooled features, which can be described as plain data and rebuilt from it.
 
-``Projector`` and ``Predictor`` are those of SimSiam (arXiv 2011.10566, Section 3).
+``Projector`` and ``Predictor`` are those of SimSiam (arXiv 2011.10566, Section 3), ``ContrastiveProjector`` SimCLR's.
 """
 
 from __future__ import annotations
@@ -97,4 +97,26 @@ class Predictor(Head):
             nn.BatchNorm1d(hidden_dim),
             nn.ReLU(inplace=True),
             nn.Linear(hidden_dim, dim),
+        )
+
+
+class ContrastiveProjector(Head):
+    """Two linear layers, each with batch normalization, and a ReLU between them (arXiv 2002.05709, Section 2.1).
+
+    As in SimCLR's released code, the output is normalized, too, here without learned scale and shift, so that no mean
+    shared by all projections dominates their cosines. No layer has a bias, which normalization would cancel.
+
+    Args:
+        in_dim: dimension of the pooled features.
+        hidden_dim: width of the hidden layer.
+        out_dim: width of the projection z.
+    """
+
+    def __init__(self, in_dim: int, hidden_dim: int = 2048, out_dim: int = 256) -> None:
+        super().__init__(
+            nn.Linear(in_dim, hidden_dim, bias=False),
+            nn.BatchNorm1d(hidden_dim),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden_dim, out_dim, bias=False),
+            nn.BatchNorm1d(out_dim, affine=False),
         )

@@ -67,6 +67,16 @@ def timm_names() -> frozenset[str]:
     return frozenset(timm.list_models())
 
 
+def timm_normalization(name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Mean and standard deviation of the images that timm's own weights of a model were trained on, if it has any."""
+    import timm
+
+    settings = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    if settings is None or len(settings.mean) != 3:
+        return None
+    return tuple(map(float, settings.mean)), tuple(map(float, settings.std))
+
+
 def build_timm(name: str, *, zero_init_residual: bool, in_channels: int) -> TimmBackbone:
     """Build timm's model ``name``, as ``build_backbone`` describes.
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from manyview.backbones.base import Backbone, WrappedBackbone
-from manyview.backbones.build import build_backbone, check_name, infer_resnet
+from manyview.backbones.build import build_backbone, check_name, infer_resnet, usual_normalization
 from manyview.backbones.checkpoint import EncoderCheckpoint, find_weights, sort_out
 from manyview.backbones.files import FORMAT, StoredTensors, read_tensors
 from manyview.backbones.report import LoadingReport, count_layers
@@ -45,13 +45,16 @@ class OtherNetworkError(UserError):
         super().__init__(f"{path} holds the weights of {found}, not of {name}; leave the name out")
 
 
-def save_backbone(backbone: Backbone, path: Path, metadata: Mapping[str, str]) -> None:
+def save_backbone(
+    backbone: Backbone, path: Path, metadata: Mapping[str, str], weights: Mapping[str, Tensor] | None = None
+) -> None:
     """Write the weights as safetensors, atomically, under the names of the network's own library.
 
     Args:
         backbone: on any device; it is not modified.
         path: the file to create or replace.
         metadata: entries to store in addition to the backbone's name, channels and normalization.
+        weights: weights to write instead of the backbone's, as from ``own_weights``.
 
     Raises:
         UserError: the disk is full or ``path`` not writable; ``path`` is then unchanged.
@@ -59,7 +62,8 @@ def save_backbone(backbone: Backbone, path: Path, metadata: Mapping[str, str]) -
     about = {"mean": _join(backbone.mean), "std": _join(backbone.std)}
     about["in_channels"] = str(backbone.in_channels)
     about |= {key: str(getattr(backbone, key)).lower() for key in ("rgb", "zero_init_residual")}
-    write_tensors(path, own_weights(backbone), {**metadata, **about, "format": FORMAT, "name": backbone.name})
+    tensors = own_weights(backbone) if weights is None else weights
+    write_tensors(path, tensors, {**metadata, **about, "format": FORMAT, "name": backbone.name})
 
 
 def own_weights(network: nn.Module, rename: Callable[[str], str] = str) -> dict[str, Tensor]:
@@ -68,6 +72,21 @@ def own_weights(network: nn.Module, rename: Callable[[str], str] = str) -> dict[
     return {
         rename(name): tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in network.state_dict().items()
+    }
+
+
+def blended(initial: Mapping[str, Tensor], trained: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Average of two networks' weights, (1 - share) initial + share trained; counters are those of ``trained``.
+
+    Args:
+        initial: weights by name.
+        trained: weights of the same names and shapes.
+        share: from 0 to 1.
+    """
+    assert initial.keys() == trained.keys()
+    return {
+        name: torch.lerp(initial[name], tensor, share) if tensor.is_floating_point() else tensor
+        for name, tensor in trained.items()
     }
 
 
@@ -89,7 +108,8 @@ def load_backbone(
         into: load into this backbone instead of building one by name; for a custom module, see ``wrap_backbone``.
 
     Returns:
-        the backbone; its attribute ``loading`` is the ``LoadingReport``: the format, how many convolutions and norms
+        the backbone, with the normalization that the file records, or else that of the network's usual published
+        weights (``usual_normalization``); its attribute ``loading`` is the ``LoadingReport``: the format, how many convolutions and norms
         matched, and what was left out.
 
     Raises:
@@ -114,6 +134,8 @@ def load_backbone(
     if "mean" in metadata and "std" in metadata:
         mean, std = (tuple(map(float, metadata[key].split(","))) for key in ("mean", "std"))
         into.take_images(mean, std, rgb=metadata.get("rgb", "true") == "true")
+    elif into.rgb and (usual := usual_normalization(into.name)):
+        into.take_images(*usual, rgb=True)
     into.zero_init_residual = metadata.get("zero_init_residual", "true") == "true"
     return into.eval()
 

@@ -86,6 +86,15 @@ class PretrainOptions(TypedDict, total=False):
             shown=False,
         ),
     ]
+    init_license: Annotated[
+        str | None,
+        Option(
+            None,
+            "License of the weights of --init, for the cards of exports.",
+            "license of the initial weights, such as Apache-2.0, for the cards of what is made from them.",
+            shown=False,
+        ),
+    ]
     epochs: Annotated[int | None, Option(None, "Passes over the images.")]
     batch_size: Annotated[int | None, Option(None, "Images a step.", "images a step, over all processes.")]
     view_size: ViewSize

@@ -21,13 +21,15 @@ class RunFolder:
     """Files of one pre-training run.
 
     Layout: ``config.json`` (what ran), ``run.json`` (what was asked for, command, versions, commit, data),
-    ``metrics.jsonl``, ``skipped.csv``, ``backbone.safetensors`` (refreshed every epoch), ``checkpoints/``.
+    ``metrics.jsonl``, ``skipped.csv``, ``backbone.safetensors`` (refreshed every epoch), ``checkpoints/``; and
+    ``initial.safetensors`` where training or its result depends on the initial weights to the end.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoints = CheckpointStore(path / "checkpoints")
         self.weights = path / WEIGHTS_FILE
+        self.initial = path / "initial.safetensors"
         self.metrics_file = path / "metrics.jsonl"
         self.skipped_file = path / "skipped.csv"
         self._lock: IO[str] | None = None

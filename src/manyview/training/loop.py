@@ -29,6 +29,7 @@ from manyview.training.display import Curves, TrainingDisplay
 from manyview.training.monitor import CollapsedError, CollapseMonitor, Reading
 from manyview.training.optimizer import learning_rate, set_learning_rate
 from manyview.training.plan import BatchPlan
+from manyview.training.protection import Protection
 from manyview.training.settle import Settled
 
 _LOG_EVERY = 10
@@ -50,6 +51,7 @@ class Training:
     folder: RunFolder
     method: Method
     optimizer: torch.optim.Optimizer
+    protection: Protection
     monitor: CollapseMonitor
     skipped: SkippedImages
     display: TrainingDisplay
@@ -79,8 +81,9 @@ class Training:
             state = {"monitor": self.monitor.state(), "totals": self.totals}
             checkpoint = capture(self.method, self.optimizer, self.step, self.monitor.healthy, state)
             # Weights first: a run killed between the two resumes from the previous checkpoint and writes them again.
-            metadata = {**self.description, "step": str(self.step)}
-            save_backbone(self.method.backbone, self.folder.weights, metadata)
+            metadata = {**self.description, **self.protection.metadata(), "step": str(self.step)}
+            written = self.protection.written_weights()
+            save_backbone(self.method.backbone, self.folder.weights, metadata, written)
             self.folder.checkpoints.save(checkpoint)
 
     def log(self, record: dict[str, Any]) -> None:
@@ -163,6 +166,7 @@ def train_step(
     means: dict[str, float] = {}
     # Random layers (dropout, stochastic depth) draw the same numbers in a resumed run.
     torch.manual_seed(_step_seed(config.training.seed, training.step, training.fabric.global_rank))
+    training.protection.before_step(training.step)
     for part in range(accumulate):
         began = time.monotonic()
         batch = next(batches)
@@ -176,6 +180,7 @@ def train_step(
             training.fabric.backward(result["loss"] / accumulate)
         for name, value in losses.items():
             means[name] = means.get(name, 0.0) + value / accumulate
+    training.protection.after_backward(training.step)
     optimizer.step()
     optimizer.zero_grad()
     training.method.after_step()

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 
 from manyview import methods
 from manyview.backbones import Backbone, LoadingReport, build_backbone, wrap_backbone
 from manyview.backbones.build import check_name
+from manyview.backbones.weights import own_weights
 from manyview.config import PretrainConfig
 from manyview.errors import UserError
 from manyview.images import ImageFiles, find_images
@@ -23,10 +25,11 @@ from manyview.runs import RunFolder, TrainingCheckpoint, provenance
 from manyview.runs.checkpoints import restore
 from manyview.runs.progress import run_console
 from manyview.training.display import Curves, TrainingDisplay
-from manyview.training.init_weights import InitialWeights, find_initial, find_initial_again, load_initial
+from manyview.training.init_weights import InitialWeights, find_initial, find_initial_again, load_initial, origin
 from manyview.training.loop import Training, run_loop
 from manyview.training.monitor import CollapseMonitor
 from manyview.training.optimizer import make_optimizer
+from manyview.training.protection import Protection, needs_initial, read_initial, risk, write_initial
 from manyview.training.settle import Hardware, Settled, settle, start_hardware
 
 
@@ -60,10 +63,11 @@ def train(
         settled = settle(config, files, initial, hardware, build=trial, console=console, resumed=resumed)
         backbone = build_backbone_of(settled.config, module)
         report = load_initial(backbone, initial, settled.config) if initial else None
+        start = _initial_tensors(backbone, settled.config, folder if checkpoint else None)
         method = build_method(backbone, settled.config, hardware)
         if hardware.is_main and not resume:
             folder.create()
-        training = set_up(settled, files, folder, method, console)
+        training = set_up(settled, files, folder, method, console, start)
         if resume:
             for complaint in complaints:
                 training.display.say(f"Warning: {complaint}; using the previous one", style="yellow")
@@ -143,7 +147,23 @@ def build_trial(config: PretrainConfig, *, module: nn.Module | None, hardware: H
     return build_method(build_backbone_of(config, copy.deepcopy(module)), config, hardware)
 
 
-def set_up(settled: Settled, files: ImageFiles, folder: RunFolder, method: Method, console: Console) -> Training:
+def _initial_tensors(
+    backbone: Backbone, config: PretrainConfig, resumed: RunFolder | None
+) -> dict[str, Tensor] | None:
+    """The initial weights, where training depends on them to the end: the backbone's, or those in a resumed folder."""
+    if not needs_initial(config.training):
+        return None
+    return read_initial(resumed) if resumed else own_weights(backbone)
+
+
+def set_up(
+    settled: Settled,
+    files: ImageFiles,
+    folder: RunFolder,
+    method: Method,
+    console: Console,
+    initial: Mapping[str, Tensor] | None = None,
+) -> Training:
     """Build the training state at the first step.
 
     Args:
@@ -152,6 +172,7 @@ def set_up(settled: Settled, files: ImageFiles, folder: RunFolder, method: Metho
         folder: its folder; nothing is written yet.
         method: method on the device.
         console: console for messages.
+        initial: the backbone's initial weights, where training depends on them.
     """
     config = settled.config
     return Training(
@@ -160,6 +181,7 @@ def set_up(settled: Settled, files: ImageFiles, folder: RunFolder, method: Metho
         folder=folder,
         method=method,
         optimizer=make_optimizer(method, config),
+        protection=Protection(method, config.training, initial),
         monitor=CollapseMonitor(config.monitor, method.advice),
         skipped=SkippedImages(
             files,
@@ -178,10 +200,18 @@ def _announce(training: Training, initial: InitialWeights | None, report: Loadin
     """Write ``run.json`` and ``config.json``, and print the initial weights."""
     about = None
     if initial and report:
-        training.display.say(initial.sentence(report))
+        backbone = training.method.backbone
+        for sentence in initial.sentences(report, backbone):
+            training.display.say(sentence)
         about = initial.describe(report)
+        training.description |= origin(about)
+        warning = risk(backbone, training.settled.config.training)
+        if warning:
+            training.display.say(warning, style="yellow")
     if training.is_main:
         _describe(training, about)
+        if training.protection.initial is not None:
+            write_initial(training.method.backbone, training.folder)
 
 
 def _describe(training: Training, initial: dict[str, Any] | None) -> None:
@@ -234,6 +264,7 @@ def _take_up(training: Training, checkpoint: TrainingCheckpoint | None) -> None:
         training.display.say("No checkpoint was written yet; starting from the first step.")
     else:
         restore(checkpoint, training.method, training.optimizer)
+        training.description |= origin(training.folder.read_json("run.json").get("init"))
         training.step = checkpoint.step
         training.totals = dict(checkpoint.state["totals"])
         training.monitor.restore(checkpoint.state["monitor"])

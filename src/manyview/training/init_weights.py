@@ -49,11 +49,17 @@ class InitialWeights:
             source = "as the file records" if self.recorded else f"that of timm's own weights of {backbone.name}"
         elif self.normalization is None and (backbone.mean, backbone.std) == (IMAGENET_MEAN, IMAGENET_STD):
             source = "ImageNet's, as the file records none"
-        return [
+        sentences = [
             f"Starting from {self.file}: {report}",
             f"Images are normalized by mean {mean} and standard deviation {std}: {source}"
             + ("." if self.recorded else "; if the weights were trained with another, set views.mean and views.std."),
         ]
+        if self.license is None:
+            sentences.append(
+                "The license of the initial weights is unknown here, and it may reach what is made from them: name it "
+                "by --init-license, and exports will say so."
+            )
+        return sentences
 
     def describe(self, report: LoadingReport) -> dict[str, Any]:
         """Plain data, for ``run.json``."""

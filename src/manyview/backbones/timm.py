@@ -101,7 +101,8 @@ def build_timm(name: str, *, zero_init_residual: bool, in_channels: int) -> Timm
         fixed_size = native if sized and "dynamic_img_size" not in taken else None
         backbone = TimmBackbone(f"timm/{name}", network, channels, layout, fixed_size)
         _freeze_unused(network, backbone.to_map(features, (image.shape[2], image.shape[3])))
-    return backbone.train()
+    backbone.train()
+    return backbone
 
 
 def _create(name: str, options: dict[str, Any]) -> tuple[nn.Module, set[str]]:

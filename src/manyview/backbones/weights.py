@@ -109,8 +109,8 @@ def load_backbone(
 
     Returns:
         the backbone, with the normalization that the file records, or else that of the network's usual published
-        weights (``usual_normalization``); its attribute ``loading`` is the ``LoadingReport``: the format, how many convolutions and norms
-        matched, and what was left out.
+        weights (``usual_normalization``). Its attribute ``loading`` is the ``LoadingReport``: the format, how many
+        convolutions and norms matched, and what was left out.
 
     Raises:
         UserError: no such file, damaged, no checkpoint, or of another network (``OtherNetworkError`` if the file

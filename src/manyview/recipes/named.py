@@ -48,8 +48,8 @@ RECIPES: dict[str, dict[str, Any]] = {
             **{"schedule_by": "step"},
         },
     },
-    # From good weights (--init) to better ones for one's own images: norm statistics kept, heads first, a small rate for
-    # the backbone, and the average with the initial weights as the result.
+    # From good weights (--init) to better ones for one's own images: norm statistics kept, heads first, a small rate
+    # for the backbone, and the average with the initial weights as the result.
     "continue": {
         "views": {"kind": "whole", "pairs": 4},
         "method": {"name": "contrastive"},

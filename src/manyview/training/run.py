@@ -147,9 +147,7 @@ def build_trial(config: PretrainConfig, *, module: nn.Module | None, hardware: H
     return build_method(build_backbone_of(config, copy.deepcopy(module)), config, hardware)
 
 
-def _initial_tensors(
-    backbone: Backbone, config: PretrainConfig, resumed: RunFolder | None
-) -> dict[str, Tensor] | None:
+def _initial_tensors(backbone: Backbone, config: PretrainConfig, resumed: RunFolder | None) -> dict[str, Tensor] | None:
     """The initial weights, where training depends on them to the end: the backbone's, or those in a resumed folder."""
     if not needs_initial(config.training):
         return None

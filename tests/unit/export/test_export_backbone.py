@@ -99,7 +99,8 @@ def test_other_peoples_weights(network: Get, folder: Path) -> None:
 )
 def test_the_license_of_initial_weights(network: Get, folder: Path, about: dict[str, str], sentence: str) -> None:
     save_backbone(network("resnet18"), folder / "a.safetensors", about)
-    card = json.loads(export_backbone(folder / "a.safetensors", to="torchvision", out=folder / "a.pth").card.read_text())
+    done = export_backbone(folder / "a.safetensors", to="torchvision", out=folder / "a.pth")
+    card = json.loads(done.card.read_text())
 
     assert card["source"]["initial_sha256"] == "ab"
     assert card["source"]["initial_license"] == about.get("init_license")

@@ -43,9 +43,7 @@ def checkpoint(run: RunFolder, step: int) -> dict[str, Tensor]:
 
 def part(run: RunFolder, step: int, name: str = "backbone") -> dict[str, Tensor]:
     prefix = f"model.{name}."
-    return {
-        key.removeprefix(prefix): value for key, value in checkpoint(run, step).items() if key.startswith(prefix)
-    }
+    return {key.removeprefix(prefix): value for key, value in checkpoint(run, step).items() if key.startswith(prefix)}
 
 
 def is_statistic(name: str) -> bool:

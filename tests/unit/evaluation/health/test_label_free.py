@@ -291,7 +291,7 @@ def test_a_run_is_beside_the_weights_it_began_with(
         folders[name] = manyview.pretrain(image_folder, tmp_path / name, set=values, **named)
         assert "Beside the weights it began with: RankMe" in " ".join(capsys.readouterr().err.split())
         result = check_weights(folders[name], **options)
-        close(result["results"]["initial"]["features"], alone["results"]["pretrained"]["features"])
+        assert result["results"]["initial"]["features"] == alone["results"]["pretrained"]["features"]
         assert "Beside the weights it began with" in result["diagnosis"]["sentence"]
         assert set(result["results"]["pretrained"]) == {"features", "projections"}
         assert "initial" in printed(result)

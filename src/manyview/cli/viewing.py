@@ -101,7 +101,7 @@ def _check(config: PretrainConfig, drawing: Drawing, counting: Counting | None) 
         raise UserError(f"--out {out} must end in .png for a picture or in .html for a page")
     if out.is_dir():
         raise UserError(f"--out {out} is a folder: name the file to write in it, as in {out / 'views.png'}")
-    if drawing.epoch >= epochs:
+    if epochs is not None and drawing.epoch >= epochs:
         raise UserError(
             f"--epoch {drawing.epoch} is not among the run's {epochs}: the first is 0, the last {epochs - 1}"
         )

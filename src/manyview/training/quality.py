@@ -1,0 +1,157 @@
+"""Quality of the backbone over a run: when it is measured, the record, and the best weights so far.
+
+What measures is handed over by the caller (``Instrument``): training knows nothing of evaluations.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from manyview.backbones import Backbone, save_backbone
+from manyview.config import MonitorConfig
+from manyview.runs import RunFolder
+from manyview.runs.folder import BEST_FILE
+
+KIND = "quality"
+"""The type of the records in ``metrics.jsonl``."""
+
+# A run is measured so many times, and once before its first step, unless the user says otherwise.
+_TIMES = 10
+_PERCENT = ("logistic", "knn")
+_NAMES = {
+    "logistic": "logistic regression, mAP in %",
+    "knn": "nearest neighbors, mAP in %",
+    "rankme": "RankMe",
+    "dense": "dense structure",
+}
+
+
+class Instrument(Protocol):
+    """Measures a backbone, equally each time, on images that it was made with."""
+
+    def measure(self, backbone: Backbone, *, measured_norms: bool = False) -> dict[str, float]:
+        """Measure a copy of the backbone in eval mode; the backbone itself and all random states stay as they are.
+
+        All processes call it together, and get the same figures.
+
+        Args:
+            backbone: in any mode, on any device.
+            measured_norms: give the norms of the copy statistics of the images first, as those of a backbone without
+                any training are 0 and 1.
+        """
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """What the figures depend on, as plain data; equal for equal figures of equal weights."""
+        ...
+
+
+def due(monitor: MonitorConfig, step: int, steps: int) -> bool:
+    """Whether to measure after a number of optimizer steps: at the start, every interval and at the end."""
+    return step in (0, steps) or step % interval(monitor, steps) == 0
+
+
+def interval(monitor: MonitorConfig, steps: int) -> int:
+    """Optimizer steps between two measurements."""
+    return monitor.eval_every or max(1, -(-steps // _TIMES))
+
+
+def measurements(monitor: MonitorConfig, steps: int | None) -> int:
+    """Number of measurements of a run; without ``eval_every`` also of one whose number of steps is not yet known."""
+    if monitor.eval_every is None and steps is None:
+        return _TIMES + 1
+    assert steps is not None, "with eval_every they depend on the steps"
+    return 1 + -(-steps // interval(monitor, steps))
+
+
+@dataclass
+class QualityRecord:
+    """The measurements of a run so far, and the best weights among them.
+
+    Attributes:
+        monitor: settings.
+        steps: optimizer steps of the whole run.
+        instrument: what measures.
+        records: as in ``metrics.jsonl``.
+    """
+
+    monitor: MonitorConfig
+    steps: int
+    instrument: Instrument
+    records: list[dict[str, Any]] = field(default_factory=list)
+
+    def resume(self, records: list[dict[str, Any]]) -> None:
+        """Take up the records of a stopped run."""
+        self.records = [record for record in records if record["kind"] == KIND]
+
+    def is_due(self, step: int) -> bool:
+        """Whether to measure after this many steps; a resumed run does not measure again."""
+        measured = bool(self.records) and self.records[-1]["step"] >= step
+        return not measured and due(self.monitor, step, self.steps)
+
+    def measure(self, backbone: Backbone, step: int, *, measured_norms: bool = False) -> dict[str, Any]:
+        """Measure the backbone, and return the record without its step."""
+        began = time.monotonic()
+        figures = self.instrument.measure(backbone, measured_norms=measured_norms)
+        record = {"kind": KIND, **figures, "seconds": round(time.monotonic() - began, 2)}
+        self.records.append({"step": step, **record})
+        return record
+
+    @property
+    def best(self) -> dict[str, Any] | None:
+        """The first of the best records by ``monitor.kept_by``, without that of the start."""
+        name = self.monitor.kept_by
+        if name is None:
+            return None
+        trained = [record for record in self.records if name in record and record["step"] > 0]
+        return max(trained, key=lambda record: float(record[name])) if trained else None
+
+    def keep(self, backbone: Backbone, folder: RunFolder, step: int, description: Mapping[str, str]) -> None:
+        """Write the weights of this step if they are the best so far; call it after the checkpoint of this step.
+
+        A run that was killed between the two writes them when it is resumed, from that checkpoint.
+        """
+        name, best = self.monitor.kept_by, self.best
+        if name is None or best is None or best["step"] != step:
+            return
+        figures = {"measure": name, "value": repr(best[name])}
+        save_backbone(backbone, folder.path / BEST_FILE, {**description, "step": str(step), **figures})
+
+    def summary(self) -> dict[str, Any] | None:
+        """Start, best and last figure by ``monitor.kept_by``, as plain data for ``best.json``."""
+        name, best = self.monitor.kept_by, self.best
+        if name is None or best is None:
+            return None
+        figures = [record for record in self.records if name in record]
+        return {
+            "measure": name,
+            "file": BEST_FILE,
+            "best": {"step": best["step"], "value": best[name]},
+            "last": {"step": figures[-1]["step"], "value": figures[-1][name]},
+            "start": figures[0][name] if figures[0]["step"] == 0 else None,
+        }
+
+
+def spell_record(record: Mapping[str, Any]) -> str:
+    """A record's figures for the terminal: "logistic 24.1, knn 20.3, RankMe 120.0, dense 0.52"."""
+    shown = [f"{name} {_figure(name, record[name])}" for name in _NAMES if name in record]
+    return ", ".join(shown)
+
+
+def spell_summary(summary: Mapping[str, Any]) -> str:
+    """The sentence at the end of a run: "Best at step 900: 24.1 (...); last 23.8; at the start 19.6."."""
+    name, best = summary["measure"], summary["best"]
+    start = "" if summary["start"] is None else f"; at the start {_figure(name, summary['start'])}"
+    return (
+        f"Best at step {best['step']:,}: {_figure(name, best['value'])} ({_NAMES[name]}), kept in {summary['file']}; "
+        f"last {_figure(name, summary['last']['value'])}{start}."
+    )
+
+
+def _figure(name: str, value: float) -> str:
+    if name in _PERCENT:
+        return f"{100 * value:.1f}"
+    return f"{value:.1f}" if name == "rankme" else f"{value:.3f}"

@@ -45,6 +45,7 @@ class Case:
 
 
 CASES = (
+    Case("recommended", "recommended", 4, pairs_per_step=64),
     Case("paper", "paper", 4),
     Case("paper-17", "paper", 4, {"losses.image_aware.weight": 17.1}),
     Case("paper-68", "paper", 4, {"losses.image_aware.weight": 68}),

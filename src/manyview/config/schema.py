@@ -130,13 +130,15 @@ class MonitorConfig(Section):
         None, description="labels of the images to measure on; unset: a third of those of eval_labels"
     )
     eval_every: PositiveInt | None = Field(
-        None, description="steps between two measurements of the backbone; unset: a tenth of the run"
+        None,
+        description="steps between two measurements of the backbone; unset: a tenth of the run, but so many that they "
+        "take at most about a fifth of its work",
     )
     eval_size: Annotated[StrictInt, Field(ge=8)] | None = Field(
         None, description="side of the measured images in pixels; unset: twice that of the views, from 64 to 224"
     )
     eval_images: Annotated[StrictInt, Field(ge=6)] = Field(
-        3000, description="labeled images that are measured at most, a third of them held out"
+        1500, description="labeled images that are measured at most, a third of them held out"
     )
     keep_best: Literal["logistic", "knn", "rankme", "dense"] | None = Field(
         None,

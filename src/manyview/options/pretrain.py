@@ -123,7 +123,7 @@ class PretrainOptions(TypedDict, total=False):
         ),
     ]
     eval_every: Annotated[
-        int | None, Option(None, "Steps between two measurements; unset: a tenth of the run.", minimum=1)
+        int | None, Option(None, "Steps between two measurements; unset: a tenth of the run, or more.", minimum=1)
     ]
     keep_best: Annotated[
         str | None,

@@ -36,6 +36,8 @@ from manyview.training.settle import Settled
 _LOG_EVERY = 10
 # The first step allocates memory and compiles kernels; the time of the run is estimated from the steps after it.
 _STEPS_MEASURED = 3
+# With fewer positive pairs in a step, the linear rule leaves a quarter of the base learning rate.
+_FEW_PAIRS = 65
 
 
 @dataclass
@@ -225,6 +227,17 @@ def announcement(settled: Settled, steps_done: int, clock: StepClock) -> str:
         f"{settled.plan.images:,} images: {settled.plan}; {spell_rate(settled.config)}; "
         f"about {spell(seconds)} left at the pace of the first steps"
     )
+
+
+def remarks(settled: Settled) -> list[str]:
+    """What is unusual about a run: remarks of the plan, a tiny learning rate."""
+    config, found = settled.config, [*settled.plan.remarks]
+    if config.training.scaling == "linear" and config.pairs_per_step < _FEW_PAIRS:
+        found.append(
+            f"At {config.pairs_per_step:,} pairs a step the linear rule gives a small {spell_rate(config)}; it is "
+            "SimSiam's, for large batches. training.scaling=sqrt gives more, training.base_learning_rate any."
+        )
+    return found
 
 
 def spell_rate(config: PretrainConfig) -> str:

@@ -22,7 +22,7 @@ from manyview.training.data import method_batch, start_loader
 from manyview.training.device_views import DeviceViews
 from manyview.training.optimizer import make_optimizer
 from manyview.training.plan import BatchPlan, TrainingPlan
-from manyview.training.quality import Instrument, measurements
+from manyview.training.quality import Instrument, interval, measurements
 
 # The pace is measured for this share of the run, from one second to a minute.
 _MEASURED, _SHORTEST, _LONGEST = 0.03, 1.0, 60.0
@@ -85,7 +85,8 @@ def settle_steps(
     with console.status("Measuring the pace"):
         pace = measure_pace(config, files, plan, fabric, build(config), seconds, instrument)
     left = seconds * (1 - _REST) - (time.monotonic() - began)
-    steps = distributed.from_first(lambda: fitting_steps(config, pace, left))
+    pixels = instrument.pixels if instrument else 0
+    steps = distributed.from_first(lambda: fitting_steps(config, pace, left, pixels))
     if steps < 1:
         raise UserError(
             f"training.hours is {config.training.hours:g}, but a step takes {pace.step:.3g} s and the start took "
@@ -100,12 +101,26 @@ def settle_steps(
     return steps
 
 
-def fitting_steps(config: PretrainConfig, pace: Pace, seconds: float) -> int:
-    """The number of steps that fit into a time, with the measurements of quality between them."""
-    if config.monitor.eval_every is None:
-        return int((seconds - measurements(config.monitor, None) * pace.measurement) / pace.step)
-    each = pace.step + pace.measurement / config.monitor.eval_every
-    return int((seconds - pace.measurement) / each)
+def fitting_steps(config: PretrainConfig, pace: Pace, seconds: float, pixels: int = 0) -> int:
+    """The number of steps that fit into a time, with the measurements of quality before and between them.
+
+    Args:
+        config: settled configuration but for the steps.
+        pace: seconds of each.
+        seconds: the time.
+        pixels: that go through the backbone in a measurement; 0 without any.
+    """
+
+    def fits(steps: int) -> bool:
+        count = measurements(steps, interval(config, steps, pixels)) if pixels else 0
+        return steps * pace.step + count * pace.measurement <= seconds
+
+    # The largest that fits, by bisection.
+    fitting, beyond = 0, max(int(seconds / pace.step), 0) + 1
+    while beyond - fitting > 1:
+        middle = (fitting + beyond) // 2
+        fitting, beyond = (middle, beyond) if fits(middle) else (fitting, middle)
+    return fitting
 
 
 def measure_pace(

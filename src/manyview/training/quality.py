@@ -5,21 +5,25 @@ What measures is handed over by the caller (``Instrument``): training knows noth
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from manyview.backbones import Backbone, save_backbone
-from manyview.config import MonitorConfig
+from manyview.config import MonitorConfig, PretrainConfig
 from manyview.runs import RunFolder
 from manyview.runs.folder import BEST_FILE
 
 KIND = "quality"
 """The type of the records in ``metrics.jsonl``."""
 
-# A run is measured so many times, and once before its first step, unless the user says otherwise.
+# Unless the user says otherwise, a run is measured so many times, and once before its first step, ...
 _TIMES = 10
+# ... but not before the training has done so many times the work of a measurement.
+_WORK = 5
+_FORWARD_AND_BACKWARD = 3
 _PERCENT = ("logistic", "knn")
 _NAMES = {
     "logistic": "logistic regression, mAP in %",
@@ -48,23 +52,35 @@ class Instrument(Protocol):
         """What the figures depend on, as plain data; equal for equal figures of equal weights."""
         ...
 
-
-def due(monitor: MonitorConfig, step: int, steps: int) -> bool:
-    """Whether to measure after a number of optimizer steps: at the start, every interval and at the end."""
-    return step in (0, steps) or step % interval(monitor, steps) == 0
-
-
-def interval(monitor: MonitorConfig, steps: int) -> int:
-    """Optimizer steps between two measurements."""
-    return monitor.eval_every or max(1, -(-steps // _TIMES))
+    @property
+    def pixels(self) -> int:
+        """Pixels that go through the backbone in a measurement, over all processes."""
+        ...
 
 
-def measurements(monitor: MonitorConfig, steps: int | None) -> int:
-    """Number of measurements of a run; without ``eval_every`` also of one whose number of steps is not yet known."""
-    if monitor.eval_every is None and steps is None:
-        return _TIMES + 1
-    assert steps is not None, "with eval_every they depend on the steps"
-    return 1 + -(-steps // interval(monitor, steps))
+def interval(config: PretrainConfig, steps: int, pixels: int) -> int:
+    """Optimizer steps between two measurements.
+
+    Without ``monitor.eval_every`` a tenth of the run, but so many that measuring takes at most about a fifth of the
+    work: a training step passes each of its pixels forward and, at twice the price, backward.
+
+    Args:
+        config: settled configuration.
+        steps: optimizer steps of the run.
+        pixels: that go through the backbone in a measurement.
+    """
+    if config.monitor.eval_every is not None:
+        return config.monitor.eval_every
+    training = config.training
+    images = training.batch_size * training.accumulate
+    of_step = images * sum(group.count * group.size**2 for group in config.views.layout)
+    affordable = math.ceil(_WORK * pixels / (_FORWARD_AND_BACKWARD * of_step))
+    return min(max(-(-steps // _TIMES), affordable), max(steps, 1))
+
+
+def measurements(steps: int, every: int) -> int:
+    """Number of measurements of a run: one at the start, one after each interval, and one at the end."""
+    return 1 + -(-steps // every)
 
 
 @dataclass
@@ -74,12 +90,14 @@ class QualityRecord:
     Attributes:
         monitor: settings.
         steps: optimizer steps of the whole run.
+        every: optimizer steps between two measurements.
         instrument: what measures.
         records: as in ``metrics.jsonl``.
     """
 
     monitor: MonitorConfig
     steps: int
+    every: int
     instrument: Instrument
     records: list[dict[str, Any]] = field(default_factory=list)
 
@@ -90,7 +108,7 @@ class QualityRecord:
     def is_due(self, step: int) -> bool:
         """Whether to measure after this many steps; a resumed run does not measure again."""
         measured = bool(self.records) and self.records[-1]["step"] >= step
-        return not measured and due(self.monitor, step, self.steps)
+        return not measured and (step == self.steps or step % self.every == 0)
 
     def measure(self, backbone: Backbone, step: int, *, measured_norms: bool = False) -> dict[str, Any]:
         """Measure the backbone, and return the record without its step."""

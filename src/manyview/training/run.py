@@ -25,11 +25,12 @@ from manyview.runs.checkpoints import restore
 from manyview.runs.folder import BEST_RECORD
 from manyview.runs.progress import run_console, spell
 from manyview.training.display import Curves, TrainingDisplay
+from manyview.training.expected import expectation
 from manyview.training.init_weights import InitialWeights, find_initial, find_initial_again, load_initial
-from manyview.training.loop import Training, run_loop
+from manyview.training.loop import Training, remarks, run_loop
 from manyview.training.monitor import CollapseMonitor
 from manyview.training.optimizer import make_optimizer
-from manyview.training.quality import Instrument, QualityRecord, spell_summary
+from manyview.training.quality import Instrument, QualityRecord, interval, spell_summary
 from manyview.training.settle import Hardware, Settled, settle, start_hardware
 
 
@@ -82,7 +83,8 @@ def train(
             folder.create()
         training = set_up(settled, files, folder, method, console)
         if instrument is not None:
-            training.quality = QualityRecord(settled.config.monitor, settled.plan.steps, instrument)
+            every = interval(settled.config, settled.plan.steps, instrument.pixels)
+            training.quality = QualityRecord(settled.config.monitor, settled.plan.steps, every, instrument)
         if resume:
             for complaint in complaints:
                 training.display.say(f"Warning: {complaint}; using the previous one", style="yellow")
@@ -282,8 +284,12 @@ def _take_up(training: Training, checkpoint: TrainingCheckpoint | None) -> None:
 
 
 def _run(training: Training) -> None:
-    for remark in training.settled.plan.remarks:
+    for remark in remarks(training.settled):
         training.display.say(remark, style="yellow")
+    plan = training.settled.plan
+    expected = expectation(training.settled.config, plan.steps * plan.views_per_step)
+    if expected and training.step == 0:
+        training.display.say(expected)
     training.curves = Curves(training.folder.path, training.step, enabled=training.is_main)
     try:
         run_loop(training)

@@ -70,9 +70,16 @@ class QualityInstrument:
         folder, listed = Path(data.images), Path(data.list) if data.list else None
         held_out = read_held_out(folder, config.monitor)
         files = find_images(folder, listed, arrays=data.bands != "rgb")
-        drawn = np.sort(np.random.default_rng(0).permutation(len(files))[:SAMPLE]).tolist()
+        # Not in order, as images next to each other may be of one class, and norms see a batch.
+        drawn = np.random.default_rng(0).permutation(len(files))[:SAMPLE].tolist()
         size = config.monitor.eval_size or max(_SMALLEST, min(2 * config.views.layout[0].size, _LARGEST))
         return cls(size, ImageFiles(folder, tuple(files[index] for index in drawn)), held_out, config)
+
+    @property
+    def pixels(self) -> int:
+        """Pixels that go through the backbone in a measurement, over all processes."""
+        labeled = () if self.held_out is None else (*self.held_out.train.names, *self.held_out.val.names)
+        return (len(self.sample) + len(labeled)) * self.size**2
 
     def describe(self) -> dict[str, Any]:
         """What the figures depend on, as plain data."""
@@ -92,7 +99,8 @@ class QualityInstrument:
         """
         network, device = copy.deepcopy(backbone), next(backbone.parameters()).device
         if measured_norms:
-            batches = ((normalize(part.to(device), network.mean, network.std),) for part in self._sampled)
+            whole = [part for part in self._sampled if len(part) == len(self._sampled[0])]
+            batches = ((normalize(part.to(device), network.mean, network.std),) for part in whole)
             set_norms(network, measure_norms(network, batches))
         frozen = FrozenBackbone(network, device)
         maps = torch.cat([frozen(part).cpu() for part in self._sampled])

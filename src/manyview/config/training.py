@@ -20,7 +20,9 @@ class TrainingConfig(Section):
     """Settings for every optimizer. One of epochs, steps and hours is set; epochs are 200 where none is."""
 
     epochs: PositiveInt | None = Field(200, description="passes over the images; unset with steps or hours")
-    steps: PositiveInt | None = Field(None, description="optimizer steps, instead of epochs; the last may be partial")
+    steps: PositiveInt | None = Field(
+        None, description="optimizer steps, instead of epochs; the last epoch may be partial"
+    )
     hours: Positive | None = Field(
         None, description="hours, instead of epochs: the number of steps follows from the pace measured at the start"
     )

@@ -44,8 +44,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "method": {"name": "contrastive"},
         "backbone": {"zero_init_residual": False},
         "training": {
-            **{"optimizer": "adamw", "epochs": 100, "batch_size": 16, "base_learning_rate": 4e-3, "weight_decay": 0.05},
-            **{"schedule_by": "step"},
+            **{"optimizer": "adamw", "epochs": 100, "batch_size": 16, "base_learning_rate": 2e-3, "weight_decay": 0.05},
+            **{"schedule_by": "step", "scaling": "sqrt"},
         },
     },
     # MoCo v2 (arXiv 2003.04297, with --mlp --moco-t 0.2 --aug-plus --cos): its learning rate is .03 at 256 images.

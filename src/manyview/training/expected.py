@@ -7,6 +7,7 @@ logistic regression at 128 pixels, on images held out, in points over random ini
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 from manyview.config import PretrainConfig
 
@@ -48,7 +49,7 @@ def interpolated(points: tuple[tuple[int, float], ...], views: int) -> float:
     """Points at a number of views, linear in its logarithm between those measured, and constant beyond them."""
     if views <= points[0][0]:
         return points[0][1]
-    for (fewer, low), (more, high) in zip(points, points[1:], strict=False):
+    for (fewer, low), (more, high) in pairwise(points):
         if views <= more:
             return low + (high - low) * math.log(views / fewer) / math.log(more / fewer)
     return points[-1][1]

@@ -165,8 +165,12 @@ def warmup_steps(training: TrainingConfig, steps_per_epoch: int) -> int:
 
 def milestones(training: TrainingConfig, steps_per_epoch: int) -> tuple[float, ...]:
     """The epochs at which ``schedule=step`` lowers the learning rate."""
-    epochs = training.epochs or training.total_steps(steps_per_epoch) / steps_per_epoch
-    return training.milestones or (0.6 * epochs, 0.8 * epochs)
+    if training.milestones:
+        return training.milestones
+    if training.epochs is not None:
+        return (0.6 * training.epochs, 0.8 * training.epochs)
+    total = training.total_steps(steps_per_epoch)
+    return (0.6 * total / steps_per_epoch, 0.8 * total / steps_per_epoch)
 
 
 def check_schedule(training: TrainingConfig, steps_per_epoch: int) -> None:

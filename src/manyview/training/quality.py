@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from manyview.backbones import Backbone, save_backbone
 from manyview.config import MonitorConfig, PretrainConfig
@@ -33,6 +33,7 @@ _NAMES = {
 }
 
 
+@runtime_checkable
 class Instrument(Protocol):
     """Measures a backbone, equally each time, on images that it was made with."""
 

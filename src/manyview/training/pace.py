@@ -171,10 +171,10 @@ def measure_pace(
 
 
 def _measure_once(instrument: Instrument | None, method: Method) -> float:
-    """Seconds of a measurement of the backbone's quality, without the first one's loading of images."""
+    """Seconds of a measurement of the backbone's quality."""
     if instrument is None:
         return 0.0
-    instrument.measure(method.backbone)
+    instrument.prepare()
     began = time.monotonic()
     instrument.measure(method.backbone)
     return time.monotonic() - began

@@ -37,6 +37,10 @@ _NAMES = {
 class Instrument(Protocol):
     """Measures a backbone, equally each time, on images that it was made with."""
 
+    def prepare(self) -> None:
+        """Load the images, once; ``measure`` does so if need be."""
+        ...
+
     def measure(self, backbone: Backbone, *, measured_norms: bool = False) -> dict[str, float]:
         """Measure a copy of the backbone in eval mode; the backbone itself and all random states stay as they are.
 
@@ -160,10 +164,22 @@ def spell_record(record: Mapping[str, Any]) -> str:
     return ", ".join(shown)
 
 
+def spell_plan(record: QualityRecord) -> str:
+    """When and on what the backbone is measured."""
+    about = record.instrument.describe()
+    labeled = f"classifiers with {about['split']}; " if "split" in about else ""
+    return (
+        f"The backbone is measured at the start, every {record.every:,} steps and at the end, at {about['size']} pixels: "
+        f"{labeled}label-free measures on {about['sample']:,} of the images."
+    )
+
+
 def spell_summary(summary: Mapping[str, Any]) -> str:
     """The sentence at the end of a run: "Best at step 900: 24.1 (...); last 23.8; at the start 19.6."."""
-    name, best = summary["measure"], summary["best"]
-    start = "" if summary["start"] is None else f"; at the start {_figure(name, summary['start'])}"
+    name, best, start = summary["measure"], summary["best"], ""
+    if summary["start"] is not None:
+        better = ", better than after any training" if summary["start"] > best["value"] else ""
+        start = f"; at the start {_figure(name, summary['start'])}{better}"
     return (
         f"Best at step {best['step']:,}: {_figure(name, best['value'])} ({_NAMES[name]}), kept in {summary['file']}; "
         f"last {_figure(name, summary['last']['value'])}{start}."

@@ -30,7 +30,7 @@ from manyview.training.init_weights import InitialWeights, find_initial, find_in
 from manyview.training.loop import Training, remarks, run_loop
 from manyview.training.monitor import CollapseMonitor
 from manyview.training.optimizer import make_optimizer
-from manyview.training.quality import Instrument, QualityRecord, interval, spell_summary
+from manyview.training.quality import Instrument, QualityRecord, interval, spell_plan, spell_summary
 from manyview.training.settle import Hardware, Settled, settle, start_hardware
 
 
@@ -290,6 +290,8 @@ def _run(training: Training) -> None:
     expected = expectation(training.settled.config, plan.steps * plan.views_per_step)
     if expected and training.step == 0:
         training.display.say(expected)
+    if training.quality is not None:
+        training.display.say(spell_plan(training.quality))
     training.curves = Curves(training.folder.path, training.step, enabled=training.is_main)
     try:
         run_loop(training)

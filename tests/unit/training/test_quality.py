@@ -191,7 +191,9 @@ def test_figures_are_those_of_the_evaluations(images: Path, labels: Path, measur
     from manyview.evaluation.features.extract import combine, extract
 
     train, val = (combine(extract(network, images, part.names, 16), "gamp").double().numpy() for part in parts)
-    similar = (val / np.linalg.norm(val, axis=1, keepdims=True)) @ (train / np.linalg.norm(train, axis=1, keepdims=True)).T
+    similar = (val / np.linalg.norm(val, axis=1, keepdims=True)) @ (
+        train / np.linalg.norm(train, axis=1, keepdims=True)
+    ).T
     votes = np.exp(similar / 0.07)  # of all 12, as there are fewer than 20
     scores = votes @ parts[0].targets / votes.sum(axis=1, keepdims=True)
     expected = np.mean([average_precision_score(parts[1].targets[:, c], scores[:, c]) for c in range(2)])
@@ -220,15 +222,13 @@ def test_missing_labels_are_told_before_anything(images: Path, tmp_path: Path) -
     assert not (tmp_path / "run").exists()
 
 
-def test_what_is_printed(
-    images: Path, labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_printed(images: Path, labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = train(images, tmp_path / "run", eval_labels=labels, quiet=False)
 
     words = capsys.readouterr().err
     first, summary = quality(run)[0], run.read_json("best.json")
     assert f"step 0/6  logistic {100 * first['logistic']:.1f}, knn {100 * first['knn']:.1f}, RankMe" in words
-    assert "a third of the 18 images in labels.csv held out at random" in words
+    assert "the 18 images in labels.csv, a third of them held out at random; label-free" in words
     assert spell_summary(summary) in words
 
 
@@ -239,6 +239,8 @@ class Constant:
 
     def __init__(self, *values: float) -> None:
         self.values = list(values)
+
+    def prepare(self) -> None: ...
 
     def measure(self, backbone: nn.Module, *, measured_norms: bool = False) -> dict[str, float]:
         return {"dense": self.values.pop(0)}

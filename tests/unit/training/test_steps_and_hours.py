@@ -183,7 +183,9 @@ def test_what_is_said(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     train_tiny(photos, tmp_path / "run", epochs=None, hours=1, quiet=False)
 
     words = capsys.readouterr().err
-    assert re.search(r"1 h 00 min at [\d.]+ s a step, measured over \d+: 6 steps of 32 views = 192 views, 1\.5 ep", words)
+    assert re.search(
+        r"1 h 00 min at [\d.]+ s a step, measured over \d+: 6 steps of 32 views = 192 views, 1\.5 ep", words
+    )
     assert "learning rate 0.003125 = 0.05 x 16 pairs / 256 (training.scaling=linear)" in words
     assert "At 16 pairs a step the linear rule gives a small learning rate" in words
     assert re.search(r"It took .* s of the 1 h 00 min asked for\.", words)

@@ -86,6 +86,11 @@ class QualityInstrument:
         labeled = {} if self.held_out is None else {"pool": POOL, "neighbors": NEIGHBORS, **self.held_out.describe()}
         return {"size": self.size, "sample": len(self.sample), **labeled}
 
+    def prepare(self) -> None:
+        """Load the images, once."""
+        assert self._sampled
+        assert self.held_out is None or self._labeled
+
     @torch.no_grad()
     def measure(self, backbone: Backbone, *, measured_norms: bool = False) -> dict[str, float]:
         """The figures of a copy of the backbone; see ``training.quality.Instrument``.

@@ -84,7 +84,7 @@ def read_held_out(images: Path, monitor: MonitorConfig) -> HeldOut | None:
         sha256, count = labels.fingerprint(), min(len(labels.names), most)
         order = np.random.default_rng(0).permutation(len(labels.names))[:count]
         held, own = np.split(order, [count // _HELD_OUT])
-        split = f"a third of {_of(count, len(labels.names))} in {file.name} held out at random"
+        split = f"{_of(count, len(labels.names))} in {file.name}, a third of them held out at random"
     else:
         data = Sources(images, file, monitor.eval_val_labels).read()
         labels, others = data.train.labels, data.val.labels

@@ -46,7 +46,7 @@ def test_a_third_is_held_out_always_the_same(images: Path, tmp_path: Path) -> No
         odd = [int(name[:2]) % 2 for name in part.names]
         assert np.array_equal(part.targets, np.stack([1 - np.array(odd), odd], axis=1))
     assert found.describe()["held_out"] == 10
-    assert found.split == "a third of the 30 images in labels.csv held out at random"
+    assert found.split == "the 30 images in labels.csv, a third of them held out at random"
 
 
 def test_at_most_so_many(images: Path, tmp_path: Path) -> None:

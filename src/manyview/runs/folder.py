@@ -159,5 +159,11 @@ class RunFolder:
         atomic_write(self.metrics_file, "".join(json.dumps(record) + "\n" for record in records))
 
 
+def run_at(weights: Path) -> RunFolder | None:
+    """The run that a folder holds, or that a file is the weights of; None for other weights."""
+    run = RunFolder(weights if weights.is_dir() else weights.parent)
+    return run if run.holds_a_run and weights in (run.path, run.weights) else None
+
+
 def _is_temporary(name: str) -> bool:
     return name.startswith(".") and name.endswith(".tmp")

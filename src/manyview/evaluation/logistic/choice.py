@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -42,21 +43,19 @@ class Choice:
 
     Attributes:
         costs: C of each class.
-        tried: C, and the mAP in cross-validation, of each C that all classes tried; in ascending order.
-        at_edge: classes whose best C is the smallest or the largest that may be tried.
-        undecided: whether no class has positives and negatives in and outside a fold, so that C is not chosen but 1 /
-            mean squared length of the features.
+        tried: every C that was tried for all classes, and its mAP in cross-validation; in ascending order.
+        at_edge: classes whose best C is the smallest or the largest that may be tried: a better one may lie beyond.
     """
 
     costs: ByClass
     tried: list[tuple[float, float]]
     at_edge: Bool[np.ndarray, " classes"]
-    undecided: bool
 
 
 def choose_costs(
     features: Float64[Tensor, "images rank"],
     labels: Labels,
+    candidates: Sequence[float] | None = None,
     *,
     by_class: bool = False,
     seed: int = 0,
@@ -64,28 +63,34 @@ def choose_costs(
 ) -> Choice:
     """C of the best average precision on training images that the classifiers were not fitted on.
 
-    Decades from 1e-6 to 1e2 are tried, upwards, each from the solution of the one before; the path ends early at
-    a decade that is two points (.02) below the best. A best C at an edge widens the path, to at most 1e-10
-    and 1e4. Then thirds of a decade are tried on both sides of the best decade. Of C with equal average precision, the
-    one with the lowest loss is chosen.
+    Decades from 1e-6 to 1e2 are tried, upwards, each from the solution of the one before; the path ends early at a
+    decade that is two points (.02) below the best. A best C at an edge widens the path, to at most 1e-10 and 1e4. Then
+    thirds of a decade are tried on both sides of the best decade. Of C with equal average precision, the one with the
+    lowest loss is chosen. Where no class has positives and negatives both in a fold and outside, nothing can be
+    measured: C is then 1 / the mean squared length of the features, or the smallest candidate.
 
     Args:
         features: of the training images, in their ``Eigenbasis``.
         labels: of the training images.
+        candidates: values to choose from instead.
         by_class: whether each class gets the C of its own best AP; else all get one, that of the best mean.
         seed: of the folds.
         progress: called as work goes on.
     """
     folds = stratified_folds(labels.targets, min(FOLDS, len(features)), seed)
     search = _Search(CrossValidation(features, labels, folds), by_class, progress)
-    search.decades()
-    if not search.decided:
-        length = float((features**2).sum(dim=1).mean())
-        costs = np.full(labels.targets.shape[1], 1 / length if length > 0 else 1.0)
-        return Choice(costs, [], np.zeros(len(costs), dtype=bool), undecided=True)
-    search.widen()
-    search.thirds()
-    return search.choice()
+    if candidates is None:
+        search.decades()
+        search.widen()
+        search.thirds()
+    else:
+        for cost in sorted(candidates):
+            search.consider(search.of_all(cost))
+    if search.decided:
+        return search.choice((10.0**FAR_LOWEST, 10.0**FAR_HIGHEST) if candidates is None else candidates)
+    length = float((features**2).sum(dim=1).mean())
+    cost = min(candidates) if candidates is not None else 1 / length if length > 0 else 1.0
+    return Choice(search.of_all(cost), [], np.zeros(labels.targets.shape[1], dtype=bool))
 
 
 @dataclass(slots=True, eq=False)
@@ -139,55 +144,61 @@ def average_precision(scores: np.ndarray, targets: np.ndarray, ignored: np.ndarr
 
 @dataclass(slots=True, eq=False)
 class _Search:
-    """What was tried: exponents of C to base 10, and AP and loss for each, by class or the same for all."""
+    """What was tried: C, and AP and loss for it, by class or the same for all."""
 
     validation: CrossValidation
     by_class: bool
     progress: Progress
-    exponents: list[ByClass] = field(default_factory=list)
+    costs: list[ByClass] = field(default_factory=list)
     precisions: list[ByClass] = field(default_factory=list)
     losses: list[ByClass] = field(default_factory=list)
 
     def decades(self) -> None:
         for exponent in range(LOWEST, HIGHEST + 1):
-            self._decade(exponent)
+            self.consider(self.of_all(10.0**exponent))
             if not self.decided or self._fallen():
                 break
 
     def widen(self) -> None:
         """Try further decades while the best one of any class is the first or the last."""
-        while (lowest := np.min(self.exponents)) > FAR_LOWEST and bool((self._best() == lowest).any()):
-            self._decade(lowest - 1)
-        while (highest := np.max(self.exponents)) < FAR_HIGHEST and bool((self._best() == highest).any()):
-            self._decade(highest + 1)
+        for edge, beyond in (
+            (LOWEST, range(LOWEST - 1, FAR_LOWEST - 1, -1)),
+            (HIGHEST, range(HIGHEST + 1, FAR_HIGHEST + 1)),
+        ):
+            for exponent in beyond:
+                if not self.decided or not bool((self._best() == 10.0**edge).any()):
+                    break
+                self.consider(self.of_all(10.0**exponent))
+                edge = exponent
 
     def thirds(self) -> None:
         """Try thirds of a decade around the best decade of each class."""
-        middle = self._best()
-        self.validation.starts.clear()
-        for third in THIRDS:
-            self._consider(middle + third / 3)
+        if self.decided:
+            middle = self._best()
+            self.validation.starts.clear()
+            for third in THIRDS:
+                self.consider(np.array([_rounded(cost * 10 ** (third / 3)) for cost in middle]))
 
-    def choice(self) -> Choice:
+    def choice(self, edges: Sequence[float]) -> Choice:
         best = self._best()
-        shared = [each for each in zip(self.exponents, self.precisions, strict=True) if np.ptp(each[0]) == 0]
-        tried = sorted((_rounded(exponents[0]), float(np.mean(ap))) for exponents, ap in shared)
-        costs = np.array([_rounded(exponent) for exponent in best])
-        return Choice(costs, tried, (best <= FAR_LOWEST) | (best >= FAR_HIGHEST), undecided=False)
+        shared = [each for each in zip(self.costs, self.precisions, strict=True) if np.ptp(each[0]) == 0]
+        tried = sorted((float(costs[0]), float(np.mean(ap))) for costs, ap in shared)
+        return Choice(best, tried, (best <= min(edges)) | (best >= max(edges)))
 
     @property
     def decided(self) -> bool:
         """Whether any class has an AP."""
         return not np.isnan(self.precisions[0]).all()
 
-    def _decade(self, exponent: float) -> None:
-        self._consider(np.full(self.validation.labels.targets.shape[1], float(exponent)))
+    def of_all(self, cost: float) -> ByClass:
+        """The same C for every class."""
+        return np.full(self.validation.labels.targets.shape[1], float(cost))
 
-    def _consider(self, exponents: ByClass) -> None:
+    def consider(self, costs: ByClass) -> None:
         total = HIGHEST - LOWEST + 1 + len(THIRDS)
-        self.progress(min(len(self.exponents), total), total, "choosing C")
-        ap, loss = (_completed(each, self.by_class) for each in self.validation.measure(10.0**exponents))
-        self.exponents.append(exponents)
+        self.progress(min(len(self.costs), total), total, "choosing C")
+        ap, loss = (_completed(each, self.by_class) for each in self.validation.measure(costs))
+        self.costs.append(costs)
         self.precisions.append(ap)
         self.losses.append(loss)
 
@@ -196,11 +207,11 @@ class _Search:
         return bool((self.precisions[-1] < np.max(self.precisions, axis=0) - FALLEN).all())
 
     def _best(self) -> ByClass:
-        """The exponent of the best AP of each class; of equal ones, that of the lowest loss."""
+        """C of the best AP of each class; of equal ones, that of the lowest loss."""
         precisions, losses = np.array(self.precisions), np.array(self.losses)
         equal = precisions >= precisions.max(axis=0) - 1e-12
         rows = np.where(equal, losses, np.inf).argmin(axis=0)
-        return np.array(self.exponents)[rows, np.arange(len(rows))]
+        return np.array(self.costs)[rows, np.arange(len(rows))]
 
 
 def _completed(found: ByClass, by_class: bool) -> ByClass:
@@ -210,6 +221,6 @@ def _completed(found: ByClass, by_class: bool) -> ByClass:
     return np.where(np.isnan(found), mean, found) if by_class else np.full(len(found), mean)
 
 
-def _rounded(exponent: float) -> float:
-    """10 to the power of a number of thirds, as people write it: .0022, not .002154."""
-    return float(f"{10.0**exponent:.2g}")
+def _rounded(cost: float) -> float:
+    """To two digits, as people write it: .0022, not .002154."""
+    return float(f"{cost:.2g}")

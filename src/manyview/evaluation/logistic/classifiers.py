@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float64, UInt8
+from jaxtyping import Float64, UInt8
 from torch import Tensor
 
 from manyview.evaluation.logistic.basis import Eigenbasis
@@ -25,7 +26,7 @@ class LogisticClassifiers:
         weights: the bias last; 0 for a class without positives or without negatives, ...
         constant: ... whose probability is 0 or 1 here; nan for the other classes.
         costs: C of each class; None if it has no classifier.
-        choice: how C was chosen; None if it was given.
+        choice: how C was chosen; None if one was given.
         unconverged: classifiers that did not converge.
     """
 
@@ -47,7 +48,7 @@ def fit_logistic(
     targets: UInt8[np.ndarray, "images classes"],
     ignored: UInt8[np.ndarray, "images classes"] | None = None,
     *,
-    cost: float | None = None,
+    costs: Sequence[float] | None = None,
     by_class: bool = False,
     standardize: bool = True,
     seed: int = 0,
@@ -59,7 +60,8 @@ def fit_logistic(
         train: features of the training images, on the device to compute on.
         targets: 1 where an image shows the class, else 0.
         ignored: 1 where a label is left out: the class's classifier ignores that image. None for no such label.
-        cost: C, the weight of the summed loss against 1/2 |w|^2; None to choose it (``choose_costs``).
+        costs: C, the weight of the summed loss against 1/2 |w|^2: one, or several to choose from, or None to choose
+            among all (``choose_costs``).
         by_class: whether each class gets a C of its own.
         standardize: whether every dimension is scaled to standard deviation 1 over the training images.
         seed: of the folds.
@@ -67,24 +69,23 @@ def fit_logistic(
     """
     basis, labels = Eigenbasis.of(train, standardize), Labels.of(targets, ignored)
     features = basis.rotate(train)
-    choice = choose_costs(features, labels, by_class=by_class, seed=seed, progress=progress) if cost is None else None
-    costs = np.full(targets.shape[1], cost, dtype=np.float64) if choice is None else choice.costs
-    fitted, found = labels.two_sided, train.new_zeros(targets.shape[1], features.shape[1] + 1)
-    unconverged = 0
-    if fitted.any():
-        classifiers = fit(labels.problem(with_ones(features), fitted, costs))
-        found[torch.from_numpy(fitted).to(found.device)] = classifiers.weights
-        unconverged = int((~classifiers.converged).sum())
-    return LogisticClassifiers(
-        basis, found, _constant(labels, fitted).to(found.device), _given(costs, fitted), choice, unconverged
-    )
+    choice = None
+    if costs is not None and len(costs) == 1:
+        of_class = np.full(targets.shape[1], costs[0], dtype=np.float64)
+    else:
+        choice = choose_costs(features, labels, costs, by_class=by_class, seed=seed, progress=progress)
+        of_class = choice.costs
+    own = labels.two_sided
+    weights, unconverged = train.new_zeros(targets.shape[1], features.shape[1] + 1), 0
+    if own.any():
+        fitted = fit(labels.problem(with_ones(features), own, of_class))
+        weights[torch.from_numpy(own).to(weights.device)] = fitted.weights
+        unconverged = int((~fitted.converged).sum())
+    constant = torch.from_numpy(np.where(own, np.nan, labels.targets.any(axis=0)))
+    given = [float(cost) if has else None for cost, has in zip(of_class, own, strict=True)]
+    return LogisticClassifiers(basis, weights, constant.to(weights.device), given, choice, unconverged)
 
 
-def _constant(labels: Labels, fitted: Bool[np.ndarray, " classes"]) -> Float64[Tensor, " classes"]:
-    """The probability of classes that have no positives (0), or no negatives (1)."""
-    shown = labels.targets.any(axis=0).astype(np.float64)
-    return torch.from_numpy(np.where(fitted, np.nan, shown))
-
-
-def _given(costs: Float64[np.ndarray, " classes"], fitted: Bool[np.ndarray, " classes"]) -> list[float | None]:
-    return [float(cost) if own else None for cost, own in zip(costs, fitted, strict=True)]
+def solver_device(device: torch.device) -> torch.device:
+    """Where the classifiers are fitted: on a CUDA device, else on the CPU, as Apple's devices lack float64."""
+    return device if device.type == "cuda" else torch.device("cpu")

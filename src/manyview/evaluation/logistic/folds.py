@@ -31,9 +31,9 @@ def stratified_folds(
         positives[fold] += targets[image]
         images[fold] += 1
 
-    for column in np.argsort(targets.sum(axis=0, dtype=np.int64), kind="stable"):
-        for image in order[(targets[order, column] == 1) & (fold_of[order] < 0)]:
+    for column in np.argsort(targets.sum(axis=0, dtype=np.int64), kind="stable").tolist():
+        for image in order[(targets[order, column] == 1) & (fold_of[order] < 0)].tolist():
             deal(image, positives[:, column])
-    for image in order[fold_of[order] < 0]:
+    for image in order[fold_of[order] < 0].tolist():
         deal(image, images)
     return fold_of

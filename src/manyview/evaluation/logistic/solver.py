@@ -76,7 +76,7 @@ class Fitted:
 
 def with_ones(features: Float64[Tensor, "images rank"]) -> Float64[Tensor, "images rank_and_1"]:
     """Features with a last column of ones for the bias."""
-    return torch.cat([features, torch.ones_like(features[:, :1])], dim=1)
+    return torch.cat([features, features.new_ones(len(features), 1)], dim=1)
 
 
 def decisions(weights: Weights, features: Float64[Tensor, "images rank"]) -> Float64[Tensor, "images classes"]:

@@ -70,7 +70,7 @@ def measured(weights: Path, options: argparse.Namespace, *, random_init: bool) -
                 out=out,
                 size=options.size,
                 workers=options.workers,
-                random_init=random_init,
+                beside="random" if random_init else "none",
                 **settings,
             )
     done = {name: options.out / f"{weights.name}-{name}" / "metrics.json" for name in MEASURES}

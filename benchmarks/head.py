@@ -81,6 +81,7 @@ def compare(weights: Path, options: argparse.Namespace) -> dict[str, Any]:
         size=options.size,
         epochs=options.epochs,
         weight_decay=options.weight_decay,
+        recipe="paper",
         cached=True,
         workers=options.workers,
     )

@@ -30,6 +30,7 @@ RESNETS = (
     "wide_resnet101_2",
 )
 UNTRAINED = "as pre-training starts: the last norm of each residual branch at zero, where the network has such"
+_UNTRAINED_AT_ONE = "as pre-training started: the last norm of each residual branch at one, as every other"
 
 _STAGES = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 _Shapes = frozenset[tuple[str, tuple[int, ...]]]
@@ -108,6 +109,11 @@ def usual_normalization(name: str) -> tuple[tuple[float, ...], tuple[float, ...]
     if name in RESNETS:
         return IMAGENET_MEAN, IMAGENET_STD
     return timm_normalization(name.removeprefix("timm/"))
+
+
+def describe_untrained(like: Backbone) -> str:
+    """The initialization of ``untrained`` in words, by the ``zero_init_residual`` that the weights record."""
+    return UNTRAINED if like.zero_init_residual else _UNTRAINED_AT_ONE
 
 
 def check_name(name: str) -> None:

@@ -45,16 +45,13 @@ class OtherNetworkError(UserError):
         super().__init__(f"{path} holds the weights of {found}, not of {name}; leave the name out")
 
 
-def save_backbone(
-    backbone: Backbone, path: Path, metadata: Mapping[str, str], weights: Mapping[str, Tensor] | None = None
-) -> None:
+def save_backbone(backbone: Backbone, path: Path, metadata: Mapping[str, str]) -> None:
     """Write the weights as safetensors, atomically, under the names of the network's own library.
 
     Args:
         backbone: on any device; it is not modified.
         path: the file to create or replace.
         metadata: entries to store in addition to the backbone's name, channels and normalization.
-        weights: weights to write instead of the backbone's, as from ``own_weights``.
 
     Raises:
         UserError: the disk is full or ``path`` not writable; ``path`` is then unchanged.
@@ -62,8 +59,7 @@ def save_backbone(
     about = {"mean": _join(backbone.mean), "std": _join(backbone.std)}
     about["in_channels"] = str(backbone.in_channels)
     about |= {key: str(getattr(backbone, key)).lower() for key in ("rgb", "zero_init_residual")}
-    tensors = own_weights(backbone) if weights is None else weights
-    write_tensors(path, tensors, {**metadata, **about, "format": FORMAT, "name": backbone.name})
+    write_tensors(path, own_weights(backbone), {**metadata, **about, "format": FORMAT, "name": backbone.name})
 
 
 def own_weights(network: nn.Module, rename: Callable[[str], str] = str) -> dict[str, Tensor]:

@@ -44,8 +44,8 @@ RECIPES: dict[str, dict[str, Any]] = {
         "method": {"name": "contrastive"},
         "backbone": {"zero_init_residual": False},
         "training": {
-            **{"optimizer": "adamw", "epochs": 100, "batch_size": 16, "base_learning_rate": 4e-3, "weight_decay": 0.05},
-            **{"schedule_by": "step"},
+            **{"optimizer": "adamw", "epochs": 100, "batch_size": 16, "base_learning_rate": 2e-3, "weight_decay": 0.05},
+            **{"schedule_by": "step", "scaling": "sqrt"},
         },
     },
     # From good weights (--init) to better ones for one's own images: norm statistics kept, heads first, a small rate

@@ -64,7 +64,7 @@ class InitialWeights:
     def describe(self, report: LoadingReport) -> dict[str, Any]:
         """Plain data, for ``run.json``."""
         return {
-            "file": str(self.file),
+            "file": str(self.file.absolute()),
             "sha256": self.sha256,
             "license": self.license,
             "format": report.format,

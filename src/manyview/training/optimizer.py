@@ -153,11 +153,11 @@ def learning_rate(config: PretrainConfig, step: int, steps_per_epoch: int) -> fl
     step, m milestones passed    eta(t) = eta0 factor^m
 
     With ``schedule_by`` "epoch", t, W and T are in epochs after the warm-up, and t is an integer: the rate is constant
-    within an epoch. Warm-up always rises step by step.
+    within an epoch. Warm-up always rises step by step, as the whole schedule does in a run of ``steps``.
 
     Args:
         config: settled configuration.
-        step: optimizer step, from 0, below ``epochs`` x ``steps_per_epoch``.
+        step: optimizer step, from 0, below that of the run's end.
         steps_per_epoch: optimizer steps per epoch.
 
     Returns:
@@ -169,12 +169,13 @@ def learning_rate(config: PretrainConfig, step: int, steps_per_epoch: int) -> fl
         return top * (step + 1) / warmup
     if training.schedule == "constant":
         return top
-    by_step = training.schedule_by == "step"
+    by_step, total = training.by_step, training.total_steps(steps_per_epoch)
     if training.schedule == "step":
         epoch = step / steps_per_epoch if by_step else step // steps_per_epoch
-        return top * training.milestone_factor ** sum(epoch >= milestone for milestone in training.lowered_at)
+        lowered = milestones(training, steps_per_epoch)
+        return top * training.milestone_factor ** sum(epoch >= milestone for milestone in lowered)
     unit = 1 if by_step else steps_per_epoch
-    start, end = warmup / unit, training.epochs * steps_per_epoch // unit
+    start, end = warmup / unit, total // unit
     done = max(step // unit - start, 0)
     return top * 0.5 * (1 + math.cos(math.pi * done / (end - start)))
 
@@ -184,13 +185,23 @@ def warmup_steps(training: TrainingConfig, steps_per_epoch: int) -> int:
     return training.warmup_steps or round(training.warmup_epochs * steps_per_epoch)
 
 
-def check_warmup(training: TrainingConfig, steps_per_epoch: int) -> None:
-    """Check that the warm-up, and the steps with a frozen backbone, are fewer than the run's.
+def milestones(training: TrainingConfig, steps_per_epoch: int) -> tuple[float, ...]:
+    """The epochs at which ``schedule=step`` lowers the learning rate."""
+    if training.milestones:
+        return training.milestones
+    if training.epochs is not None:
+        return (0.6 * training.epochs, 0.8 * training.epochs)
+    total = training.total_steps(steps_per_epoch)
+    return (0.6 * total / steps_per_epoch, 0.8 * total / steps_per_epoch)
+
+
+def check_schedule(training: TrainingConfig, steps_per_epoch: int) -> None:
+    """Check that the warm-up and the steps with a frozen backbone are fewer than the run's, and milestones in it.
 
     Raises:
-        UserError: they are not.
+        UserError: they do not.
     """
-    warmup, steps = warmup_steps(training, steps_per_epoch), training.epochs * steps_per_epoch
+    warmup, steps = warmup_steps(training, steps_per_epoch), training.total_steps(steps_per_epoch)
     if warmup and warmup >= steps:
         key = "warmup_steps" if training.warmup_steps else "warmup_epochs"
         raise UserError(f"the warm-up takes {warmup:,} steps, but the whole run has {steps:,}; lower training.{key}")
@@ -199,4 +210,10 @@ def check_warmup(training: TrainingConfig, steps_per_epoch: int) -> None:
         raise UserError(
             f"the backbone is frozen for {frozen:,} steps, but the whole run has {steps:,}, so that it would not be "
             "trained at all; lower training.freeze_backbone_steps"
+        )
+    last = milestones(training, steps_per_epoch)[-1]
+    if training.schedule == "step" and last * steps_per_epoch >= steps:
+        raise UserError(
+            f"training.milestones ends with {last:g} epochs, but the whole run has {steps / steps_per_epoch:.3g}; "
+            "lower them"
         )

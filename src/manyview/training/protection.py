@@ -14,6 +14,7 @@ written for use are blended.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 
 import torch
@@ -75,13 +76,14 @@ class Protection:
             if parameter.grad is not None:
                 parameter.grad.add_(parameter - anchor, alpha=self.config.l2_sp)
 
-    def written_weights(self) -> dict[str, Tensor]:
-        """The weights for use, on the CPU: those of the backbone, or their blend with the initial ones."""
-        weights = own_weights(self.backbone)
+    def written_backbone(self) -> Backbone:
+        """The backbone for use: the trained one, or a copy with the blend of its weights and the initial ones."""
         if self.config.blend == 1:
-            return weights
+            return self.backbone
         assert self.initial is not None
-        return blended(self.initial, weights, self.config.blend)
+        copied = copy.deepcopy(self.backbone)
+        copied.load_state_dict(blended(self.initial, own_weights(self.backbone), self.config.blend))
+        return copied
 
     def metadata(self) -> dict[str, str]:
         """Entries for the header of the written weights."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from manyview import methods
+from manyview import distributed, methods
 from manyview.backbones import Backbone, LoadingReport, build_backbone, wrap_backbone
 from manyview.backbones.build import check_name
 from manyview.backbones.weights import own_weights
@@ -23,18 +24,27 @@ from manyview.images.skipped import SkippedImages
 from manyview.methods import Method
 from manyview.runs import RunFolder, TrainingCheckpoint, provenance
 from manyview.runs.checkpoints import restore
-from manyview.runs.progress import run_console
+from manyview.runs.folder import BEST_RECORD
+from manyview.runs.progress import run_console, spell
 from manyview.training.display import Curves, TrainingDisplay
+from manyview.training.expected import expectation
 from manyview.training.init_weights import InitialWeights, find_initial, find_initial_again, load_initial, origin
-from manyview.training.loop import Training, run_loop
+from manyview.training.loop import Training, remarks, run_loop
 from manyview.training.monitor import CollapseMonitor
 from manyview.training.optimizer import make_optimizer
 from manyview.training.protection import Protection, needs_initial, read_initial, risk, write_initial
+from manyview.training.quality import Instrument, QualityRecord, interval, spell_plan, spell_summary
 from manyview.training.settle import Hardware, Settled, settle, start_hardware
 
 
 def train(
-    config: PretrainConfig, folder: RunFolder, *, resume: bool, module: nn.Module | None = None, quiet: bool = False
+    config: PretrainConfig,
+    folder: RunFolder,
+    *,
+    resume: bool,
+    module: nn.Module | None = None,
+    instrument: Instrument | None = None,
+    quiet: bool = False,
 ) -> None:
     """Train with a resolved configuration in a run folder.
 
@@ -43,11 +53,13 @@ def train(
         folder: a new or an empty folder, or with ``resume`` the folder of a run with this configuration.
         resume: continue from the newest intact checkpoint.
         module: custom backbone instead of ``config.backbone.name``, from images to feature maps.
+        instrument: what measures the backbone's quality as it trains; None for a run that is not measured.
         quiet: print nothing.
 
     Raises:
         UserError: anything that the user can fix.
     """
+    began = time.monotonic()
     data = config.data
     files = find_images(Path(data.images), Path(data.list) if data.list else None, arrays=data.bands != "rgb")
     hardware = start_hardware(config)
@@ -60,7 +72,13 @@ def train(
             initial = find_initial_again(config, folder) if resume else find_initial(config)
         trial = partial(build_trial, module=module, hardware=hardware)
         resumed = folder if resume else None
-        settled = settle(config, files, initial, hardware, build=trial, console=console, resumed=resumed)
+        settled = settle(
+            *(config, files, initial, hardware),
+            build=trial,
+            console=console,
+            resumed=resumed,
+            instrument=instrument,
+        )
         backbone = build_backbone_of(settled.config, module)
         report = load_initial(backbone, initial, settled.config) if initial else None
         start = _initial_tensors(backbone, settled.config, folder if checkpoint else None)
@@ -68,6 +86,9 @@ def train(
         if hardware.is_main and not resume:
             folder.create()
         training = set_up(settled, files, folder, method, console, start)
+        if instrument is not None:
+            every = interval(settled.config, settled.plan.steps, instrument.pixels)
+            training.quality = QualityRecord(settled.config.monitor, settled.plan.steps, every, instrument)
         if resume:
             for complaint in complaints:
                 training.display.say(f"Warning: {complaint}; using the previous one", style="yellow")
@@ -76,6 +97,8 @@ def train(
             _announce(training, initial, report)
         hardware.fabric.barrier()
         _run(training)
+        if not resume:
+            _compare_hours(training, time.monotonic() - began)
     finally:
         folder.unlock()
 
@@ -189,7 +212,7 @@ def set_up(
             resume=True,
             writes=settled.hardware.is_main,
         ),
-        display=TrainingDisplay(settled.plan.steps, config.training.epochs, console=console),
+        display=TrainingDisplay(settled.plan.steps, settled.plan.epochs, console=console),
         description={"recipe": config.recipe, "method": config.method.name},
     )
 
@@ -223,11 +246,13 @@ def _describe(training: Training, initial: dict[str, Any] | None) -> None:
             "plan": {
                 "photographs": plan.images,
                 "steps": plan.steps,
+                "steps_per_epoch": plan.steps_per_epoch,
                 "views_per_step": plan.views_per_step,
                 "learning_rate": settled.config.learning_rate,
             },
             "data": {"photographs": len(training.files), "fingerprint": training.files.fingerprint()},
             **({"init": initial} if initial else {}),
+            **({"quality": training.quality.instrument.describe()} if training.quality else {}),
             "method": training.method.describe(settled.config),
             **settled.hardware.describe(),
         },
@@ -256,6 +281,17 @@ def _check_same_images(folder: RunFolder, fingerprint: str) -> None:
         )
 
 
+def _check_same_labels(folder: RunFolder, described: dict[str, Any]) -> None:
+    """Check that the quality is measured as it was before the run was stopped."""
+    before = folder.read_json("run.json").get("quality")
+    if before != described:
+        then = f"as {before}" if before else "not at all"
+        raise UserError(
+            f"the quality in {folder.path} was measured {then} when the run was started, but now as {described}: "
+            "resume it with the same labels and images"
+        )
+
+
 def _take_up(training: Training, checkpoint: TrainingCheckpoint | None) -> None:
     """Restore a checkpoint, or start from the first step if none was written."""
     if checkpoint is None:
@@ -270,11 +306,21 @@ def _take_up(training: Training, checkpoint: TrainingCheckpoint | None) -> None:
         training.display.say(f"Resumed after step {checkpoint.step:,} of {training.settled.plan.steps:,}.")
     if training.is_main:
         training.folder.drop_metrics_after(training.step)
+    if training.quality is not None:
+        _check_same_labels(training.folder, training.quality.instrument.describe())
+        training.quality.resume(distributed.from_first(training.folder.read_metrics))
+        training.keep_best()  # if the run was killed before it was written
 
 
 def _run(training: Training) -> None:
-    for remark in training.settled.plan.remarks:
+    for remark in remarks(training.settled):
         training.display.say(remark, style="yellow")
+    plan = training.settled.plan
+    expected = expectation(training.settled.config, plan.steps * plan.views_per_step)
+    if expected and training.step == 0:
+        training.display.say(expected)
+    if training.quality is not None:
+        training.display.say(spell_plan(training.quality))
     training.curves = Curves(training.folder.path, training.step, enabled=training.is_main)
     try:
         run_loop(training)
@@ -292,9 +338,20 @@ def _report(training: Training) -> None:
             f"see {training.folder.path / 'skipped.csv'}",
             style="yellow",
         )
+    if training.quality is not None and (summary := training.quality.summary()):
+        if training.is_main:
+            training.folder.write_json(BEST_RECORD, summary)
+        training.display.say(spell_summary(summary))
     training.display.say(f"Done: {training.step:,} steps. The weights are in {training.folder.weights}; to use them:")
     backbone = training.method.backbone
     training.display.say(loading_lines(training.folder.weights, backbone.name, backbone.in_channels))
+
+
+def _compare_hours(training: Training, seconds: float) -> None:
+    """Print how long the run took, if it was to take some hours."""
+    hours = training.settled.asked.training.hours
+    if hours is not None:
+        training.display.say(f"It took {spell(seconds)} of the {spell(3600 * hours)} asked for.")
 
 
 def loading_lines(weights: Path, backbone: str, in_channels: int) -> str:

@@ -83,7 +83,7 @@ def build_detector(
     Raises:
         UserError: unknown architecture; a backbone that is no torchvision ResNet; a number out of range.
     """
-    _check(architecture, backbone)
+    check_backbone(architecture, backbone)
     sizes = HeadSizes(classes, masks, regions, test_proposals)
     if not short_sides or min(*short_sides, test_short_side, max_side) < 1:
         raise UserError(f"sides must be at least 1 pixel, not {(*short_sides, test_short_side, max_side)}")
@@ -98,7 +98,12 @@ def build_detector(
     return detector
 
 
-def _check(architecture: str, backbone: Backbone) -> None:
+def check_backbone(architecture: str, backbone: Backbone) -> None:
+    """Check that a detector of this architecture can be built around a backbone.
+
+    Raises:
+        UserError: it cannot.
+    """
     if architecture not in ARCHITECTURES:
         raise UserError(f"unknown detector {architecture!r}; choose one of {', '.join(ARCHITECTURES)}")
     if not isinstance(backbone, ResNetBackbone):

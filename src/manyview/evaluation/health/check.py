@@ -24,14 +24,14 @@ from manyview.evaluation.features.backbone import bands
 from manyview.evaluation.features.dataset import MIN_SIZE, ImageDataset, whole_and_pair
 from manyview.evaluation.features.extract import BATCH_SIZE, FeaturesInViews, features_in_views, require_finite
 from manyview.evaluation.health.diagnosis import Measures, beside_initial, diagnose
-from manyview.evaluation.health.run_parts import Trained, initial_of, remedies_of, run_at, run_config, trained_with
+from manyview.evaluation.health.run_parts import Trained, initial_of, remedies_of, run_config, trained_with
 from manyview.evaluation.session import RESULT_FILE, write_result
 from manyview.evaluation.settings import describe_loading, describe_pixels, describe_versions, describe_weights
 from manyview.images import find_images
 from manyview.measures import ALPHA_REQ_RANKS, alignment, alpha_req, collapse_std, effective_rank, uniformity
 from manyview.options.base import StrPath, recorded, verb
 from manyview.options.unlabeled import CheckWeightsOptions
-from manyview.runs import RunFolder, provenance
+from manyview.runs import RunFolder, provenance, run_at
 from manyview.runs.files import claim_folder
 from manyview.runs.progress import Progress, no_progress
 from manyview.runtime import resolve_device, resolve_precision

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,12 +21,6 @@ from manyview.runs import RunFolder, TrainingCheckpoint, sha256
 # The parts of runs that do not record them.
 _USUAL_PARTS: dict[str, Any] = {"backbone": {"module": "backbone"}, "projector": {"module": "projector"}}
 _FIRST_LAYER = "layers.0.weight"
-
-
-def run_at(weights: Path) -> RunFolder | None:
-    """The run that a folder holds, or that a file is the weights of; None for other weights."""
-    run = RunFolder(weights if weights.is_dir() else weights.parent)
-    return run if run.holds_a_run and weights in (run.path, run.weights) else None
 
 
 def run_config(run: RunFolder) -> PretrainConfig:

@@ -49,7 +49,7 @@ def root(given: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Pat
         for seed in seeds:
             weights = write_run(root / "runs" / f"{name}-seed{seed}", seed, **settings)
             out = root / "knn" / name / f"seed{seed}"
-            knn_evaluation(weights, out=out, neighbours=4, resamples=20, random_init=True, **given)
+            knn_evaluation(weights, out=out, neighbours=4, resamples=20, beside="random", **given)
         out = root / "probe" / name
         low_label_evaluation(weights, out=out, fractions=(0.5, 1.0), seeds=(0, 1), **given)
     return root
@@ -291,7 +291,7 @@ def test_curves_without_a_common_fraction_are_refused(root: Path, tmp_path: Path
 def test_linear_evaluations(root: Path, given: dict[str, Any], tmp_path: Path) -> None:
     for name in "ab":
         weights = root / "runs" / f"{name}-seed0" / "backbone.safetensors"
-        linear_evaluation(weights, out=tmp_path / name, cached=True, epochs=2, batch_size=8, **given)
+        linear_evaluation(weights, out=tmp_path / name, recipe="sgd", cached=True, epochs=2, batch_size=8, **given)
     result = compare([tmp_path / "a", tmp_path / "b"])
     assert result["protocol"]["kind"] == "linear"
     a, b = (report["mAP"] for report in read_results([tmp_path / "a", tmp_path / "b"]))

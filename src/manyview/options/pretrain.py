@@ -15,7 +15,11 @@ Photos = Annotated[
 ]
 Recipe = Annotated[
     str | None,
-    Option(None, "paper (default), paper-160, released, simsiam, simsiam-4pairs, mocov2 or recommended.", shown=False),
+    Option(
+        None,
+        "paper (default), paper-160, released, simsiam, simsiam-4pairs, mocov2, recommended or continue.",
+        shown=False,
+    ),
 ]
 Names = Annotated[
     StrPath | None,

@@ -54,9 +54,9 @@ RECIPES: dict[str, dict[str, Any]] = {
         "views": {"kind": "whole", "pairs": 4},
         "method": {"name": "contrastive"},
         "training": {
-            **{"optimizer": "adamw", "epochs": 1, "batch_size": 16, "base_learning_rate": 4e-3, "weight_decay": 0.05},
-            **{"schedule_by": "step", "norm_statistics": "keep", "freeze_backbone_steps": 15},
-            **{"backbone_learning_rate_factor": 0.03, "blend": 0.3},
+            **{"optimizer": "adamw", "steps": 125, "batch_size": 16, "base_learning_rate": 1e-3, "scaling": "none"},
+            **{"norm_statistics": "keep", "freeze_backbone_steps": 15, "backbone_learning_rate_factor": 0.03},
+            **{"blend": 0.3, "weight_decay": 0.05, "schedule_by": "step"},
         },
     },
     # MoCo v2 (arXiv 2003.04297, with --mlp --moco-t 0.2 --aug-plus --cos): its learning rate is .03 at 256 images.

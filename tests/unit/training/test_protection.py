@@ -14,10 +14,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import manyview
-from manyview.backbones import build_backbone, load_backbone, wrap_backbone
+from manyview.backbones import Backbone, build_backbone, load_backbone, wrap_backbone
 from manyview.backbones.weights import own_weights
 from manyview.config import PretrainConfig
 from manyview.errors import UserError
+from manyview.evaluation.quality.instrument import QualityInstrument
 from manyview.methods import METHODS, build_method
 from manyview.runs import RunFolder
 from manyview.training.optimizer import make_optimizer, set_learning_rate
@@ -332,3 +333,26 @@ def test_a_moved_run_holds_all_that_it_needs(weights: Path, photos: Path, tmp_pa
     shutil.move(tmp_path / "run", tmp_path / "moved")
     weights.unlink()
     assert own_run(None, tmp_path / "moved", None, resume=True).weights.is_file()
+
+
+def test_what_is_measured_and_kept_is_what_is_written(
+    weights: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[dict[str, Tensor]] = []
+
+    def measure(self: QualityInstrument, backbone: Backbone, *, measured_norms: bool = False) -> dict[str, float]:
+        seen.append({name: value.clone() for name, value in backbone.state_dict().items()})
+        return {"dense": float(len(seen))}
+
+    monkeypatch.setattr(QualityInstrument, "measure", measure)
+    settings = {"training.blend": 0.25, "monitor.keep_best": "dense", "monitor.eval_size": 16}
+    run = own_run(photos, tmp_path / "run", weights, settings=settings, eval_every=4)
+
+    written, best = load_file(str(run.weights)), load_file(str(run.path / "best.safetensors"))
+    assert len(seen) == 3
+    for name, value in written.items():
+        assert torch.equal(value, seen[-1][name])
+        assert torch.equal(value, best[name])
+        assert not torch.equal(value, part(run, 8)[name]) or not value.is_floating_point()
+    with safe_open(str(run.path / "best.safetensors"), "pt") as file:
+        assert file.metadata()["blend"] == "0.25"

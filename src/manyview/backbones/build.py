@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from manyview.backbones.base import Backbone
-from manyview.backbones.timm import build_timm, timm_names
+from manyview.backbones.timm import build_timm, timm_names, timm_normalization
+from manyview.config import IMAGENET_MEAN, IMAGENET_STD
 from manyview.errors import UserError
 
 RESNETS = (
@@ -96,6 +97,18 @@ def untrained(like: Backbone, seed: int) -> Backbone:
         ).eval()
     backbone.take_images(like.mean, like.std, rgb=like.rgb)
     return backbone
+
+
+def usual_normalization(name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Mean and standard deviation of RGB images by which a network's usual published weights normalize.
+
+    Those of timm's own weights for a model of timm, else ImageNet's; None for a module of one's own.
+    """
+    if name.startswith("own:"):
+        return None
+    if name in RESNETS:
+        return IMAGENET_MEAN, IMAGENET_STD
+    return timm_normalization(name.removeprefix("timm/"))
 
 
 def describe_untrained(like: Backbone) -> str:

@@ -67,6 +67,16 @@ def timm_names() -> frozenset[str]:
     return frozenset(timm.list_models())
 
 
+def timm_normalization(name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Mean and standard deviation of the images that timm's own weights of a model were trained on, if it has any."""
+    import timm
+
+    settings = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    if settings is None or len(settings.mean) != 3:
+        return None
+    return tuple(map(float, settings.mean)), tuple(map(float, settings.std))
+
+
 def build_timm(name: str, *, zero_init_residual: bool, in_channels: int) -> TimmBackbone:
     """Build timm's model ``name``, as ``build_backbone`` describes.
 
@@ -91,7 +101,8 @@ def build_timm(name: str, *, zero_init_residual: bool, in_channels: int) -> Timm
         fixed_size = native if sized and "dynamic_img_size" not in taken else None
         backbone = TimmBackbone(f"timm/{name}", network, channels, layout, fixed_size)
         _freeze_unused(network, backbone.to_map(features, (image.shape[2], image.shape[3])))
-    return backbone.train()
+    backbone.train()
+    return backbone
 
 
 def _create(name: str, options: dict[str, Any]) -> tuple[nn.Module, set[str]]:

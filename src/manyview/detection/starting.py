@@ -9,6 +9,7 @@ import torch
 
 from manyview.backbones import Backbone, build_backbone, find_weights, load_backbone
 from manyview.backbones.build import UNTRAINED, untrained
+from manyview.backbones.report import NORMS
 from manyview.detection.checkpoint import DetectorDescription
 from manyview.detection.dataset import DetectionData
 from manyview.detection.models import Detector
@@ -95,7 +96,7 @@ def make_optimizer(detector: torch.nn.Module) -> torch.optim.SGD:
     norms = {
         id(parameter)
         for module in detector.modules()
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)
+        if isinstance(module, NORMS)
         for parameter in module.parameters()
     }
     parameters = list(detector.parameters())

@@ -116,7 +116,7 @@ def check_backbone(architecture: str, backbone: Backbone) -> None:
     if architecture != "fpn":
         raise UserError(
             f"{architecture} needs a torchvision ResNet (resnet18, resnet34, resnet50, resnet101), not {backbone.name}; "
-            "--architecture fpn takes other networks, too"
+            "--architecture fpn takes other networks too"
         )
     find_stages(backbone)
 

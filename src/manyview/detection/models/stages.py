@@ -84,7 +84,7 @@ def find_stages(backbone: Backbone) -> Stages:
             maps = _all_maps(backbone.eval(), _blank(backbone))
     except (AssertionError, RuntimeError) as error:
         height, width = _BLANK
-        raise _refusal(backbone, f"it does not take images of {height} x {width} pixels ({error})") from error
+        raise _refusal(backbone, f"it does not take images of {height} x {width} pixels ({str(error).rstrip('.')})") from error
     finally:
         for module, training in modes:
             module.training = training

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 
 Item = TypeVar("Item")
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def join(device: torch.device) -> None:
@@ -64,14 +65,14 @@ def rank() -> int:
     return dist.get_rank() if _initialized() else 0
 
 
-def synchronize_norms(network: nn.Module) -> nn.Module:
+def synchronize_norms(network: Network) -> Network:
     """The network with batch norms over all processes, which PyTorch supports on CUDA devices; weights are shared.
 
     By timm's conversion: PyTorch's own drops the activation that follows within timm's ``BatchNormAct2d``.
     """
     from timm.layers import convert_sync_batchnorm
 
-    converted: nn.Module = convert_sync_batchnorm(network)
+    converted: Network = convert_sync_batchnorm(network)
     return converted
 
 

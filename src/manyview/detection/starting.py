@@ -94,10 +94,7 @@ def make_optimizer(detector: torch.nn.Module) -> torch.optim.SGD:
     https://github.com/facebookresearch/detectron2/blob/main/detectron2/config/defaults.py
     """
     norms = {
-        id(parameter)
-        for module in detector.modules()
-        if isinstance(module, NORMS)
-        for parameter in module.parameters()
+        id(parameter) for module in detector.modules() if isinstance(module, NORMS) for parameter in module.parameters()
     }
     parameters = list(detector.parameters())
     groups = [

@@ -12,6 +12,7 @@ from manyview.runs.checkpoints import CheckpointStore
 from manyview.runs.files import atomic_write, remove_leftovers, write_error
 
 WEIGHTS_FILE = "backbone.safetensors"
+DETECTOR_FILE = "detector.safetensors"
 _held: set[Path] = set()
 # A folder with only these belongs to a run that was killed before it began.
 _PRELIMINARY = frozenset({".lock", "run.json"})

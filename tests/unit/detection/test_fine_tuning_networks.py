@@ -32,14 +32,14 @@ def weights_of(name: str, folder: Path) -> dict[str, Any]:
     return {**given, "architecture": "fpn", "iterations": 2, "eval_every": None, "short_side": 64}
 
 
-@pytest.mark.parametrize("name", ["timm/test_efficientnet", "timm/test_vit"])
 def test_a_network_of_timms_arrives_resumes_and_predicts(
-    shapes: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    shapes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    name = "timm/test_efficientnet"
     options = weights_of(name, tmp_path)
     whole = tune_tiny(shapes, tmp_path / "whole", **options, quiet=False)
-    counts = "17 of 17 convolutions and 13 of 13" if "efficient" in name else "1 of 1 convolutions and 13 of 13"
-    assert f"{counts} normalization layers of {name} are in the fpn detector" in capsys.readouterr().err
+    match = f"17 of 17 convolutions and 13 of 13 normalization layers of {name} are in the fpn detector"
+    assert match in capsys.readouterr().err
     assert (whole["protocol"]["backbone"], whole["protocol"]["architecture"]) == (name, "fpn")
 
     def interrupted(settings: Any, step: int) -> float:
@@ -47,9 +47,10 @@ def test_a_network_of_timms_arrives_resumes_and_predicts(
             signal.raise_signal(signal.SIGINT)
         return learning_rate(settings, step)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(loop, "learning_rate", interrupted)
-        tune_tiny(shapes, tmp_path / "parts", **options)
+        with pytest.raises(KeyboardInterrupt):
+            tune_tiny(shapes, tmp_path / "parts", **options)
     tune_tiny(shapes, tmp_path / "parts", **options, resume=True)
     made, expected = (load_file(tmp_path / run / "detector.safetensors") for run in ("parts", "whole"))
     assert made.keys() == expected.keys()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 
@@ -97,7 +96,7 @@ def build_detector(
     resizing = Resizing(short_sides, test_short_side, max_side, backbone.mean, backbone.std, parts.multiple)
     detector = Detector(architecture, classes, parts, resizing).to(next(backbone.parameters()).device).train()
     if sync_batch_norm:
-        detector = cast("Detector", distributed.synchronize_norms(detector))
+        detector = distributed.synchronize_norms(detector)
     match = match_weights(detector, backbone)
     assert not match.absent, match
     return detector
@@ -115,8 +114,8 @@ def check_backbone(architecture: str, backbone: Backbone) -> None:
         return
     if architecture != "fpn":
         raise UserError(
-            f"{architecture} needs a torchvision ResNet (resnet18, resnet34, resnet50, resnet101), not {backbone.name}; "
-            "--architecture fpn takes other networks too"
+            f"{architecture} needs a torchvision ResNet (resnet18, resnet34, resnet50, resnet101), not "
+            f"{backbone.name}; --architecture fpn takes other networks too"
         )
     find_stages(backbone)
 

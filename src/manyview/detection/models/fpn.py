@@ -1,13 +1,12 @@
 """Faster and Mask R-CNN on a feature pyramid (FPN, arXiv 1612.03144), with Detectron2's defaults.
 
 The body's maps at strides 4 to 32 feed the pyramid: those of all four stages of a ResNet, as in Detectron2's
-``Base-RCNN-FPN``, or of a network of timm's (see ``stages``); of a plain transformer the only map, at stride 16, feeds the
-simple pyramid of ViTDet. Three anchors at each cell of P2 to P6, one size a
-level; 2,000 and 1,000 proposals a level before suppression in training and at test time, 1,000 an image after it;
-RoIAlign to 7 x 7 for boxes and 14 x 14 for masks; two fully connected layers as box head, four convolutions as mask
-head; boxes for each class and L1 losses. As MoCo fine-tunes (arXiv 1911.05722, Section 4.2), every norm is in training
-mode, nothing is frozen that a map depends on, and the pyramid's convolutions have norms too. The differences that ``c4`` names hold here as
-well.
+``Base-RCNN-FPN``, or of a network of timm's (see ``stages``). A plain transformer's only map, at stride 16, feeds the
+simple pyramid of ViTDet. Three anchors at each cell of P2 to P6, one size a level; 2,000 and 1,000 proposals a level
+before suppression in training and at test time, 1,000 an image after it; RoIAlign to 7 x 7 for boxes and 14 x 14 for
+masks; two fully connected layers as box head, four convolutions as mask head; boxes for each class and L1 losses. As
+MoCo fine-tunes (arXiv 1911.05722, Section 4.2), every norm is in training mode, nothing is frozen that the maps depend
+on, and the pyramid's convolutions have norms too. The differences that ``c4`` names hold here as well.
 """
 
 from __future__ import annotations
@@ -102,7 +101,7 @@ def _with_pyramid(backbone: Backbone, pyramid_norm: bool) -> nn.Module:
     freeze_rest(backbone, stages)
     fpn: nn.Module
     if len(stages.indices) == 1:
-        fpn = SimplePyramid(*stages.channels, CHANNELS, norm=pyramid_norm)
+        fpn = SimplePyramid(stages.channels[0], CHANNELS, pyramid_norm)
     else:
         fpn = FeaturePyramidNetwork(list(stages.channels), CHANNELS, LastLevelMaxPool(), norm_layer=norm)
     return Pyramid(backbone, fpn, stages)

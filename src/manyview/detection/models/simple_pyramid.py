@@ -16,8 +16,8 @@ class SimplePyramid(nn.Module):
     """Maps of strides 4 to 64 made of one of stride 16, each on its own, without a top-down path.
 
     As in Detectron2's ``SimpleFeaturePyramid``: transposed convolutions of stride 2 for strides 4 (two, with a layer
-    norm and GELU between them) and 8, the map itself, max pooling for stride 32; then of each a convolution of 1 x 1 and
-    one of 3 x 3. Stride 64 is every second cell of stride 32.
+    norm and GELU between them) and 8, the map itself, max pooling for stride 32; then of each a convolution of 1 x 1
+    and one of 3 x 3. Stride 64 is every second cell of stride 32.
 
     Args:
         channels: of the map.
@@ -29,7 +29,12 @@ class SimplePyramid(nn.Module):
         super().__init__()
         half, quarter = channels // 2, channels // 4
         finest = (_doubled(channels, half), LayerNorm2d(half), nn.GELU(), _doubled(half, quarter))
-        levels = ((finest, quarter), ((_doubled(channels, half),), half), ((), channels), ((nn.MaxPool2d(2),), channels))
+        levels = (
+            (finest, quarter),
+            ((_doubled(channels, half),), half),
+            ((), channels),
+            ((nn.MaxPool2d(2),), channels),
+        )
         self.levels = nn.ModuleList(
             nn.Sequential(
                 *resize,

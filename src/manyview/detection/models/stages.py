@@ -74,7 +74,9 @@ def find_stages(backbone: Backbone) -> Stages:
         UserError: it is no network of timm's, takes images of one size only, or has no such maps.
     """
     if not isinstance(backbone, TimmBackbone) or not hasattr(backbone.network, "forward_intermediates"):
-        raise _refusal(backbone, "it is neither a torchvision ResNet nor a network of timm that gives intermediate maps")
+        raise _refusal(
+            backbone, "it is neither a torchvision ResNet nor a network of timm that gives intermediate maps"
+        )
     if backbone.fixed_size is not None:
         rows, columns = backbone.fixed_size
         raise _refusal(backbone, f"it takes images of {rows} x {columns} pixels only")
@@ -84,7 +86,9 @@ def find_stages(backbone: Backbone) -> Stages:
             maps = _all_maps(backbone.eval(), _blank(backbone))
     except (AssertionError, RuntimeError) as error:
         height, width = _BLANK
-        raise _refusal(backbone, f"it does not take images of {height} x {width} pixels ({str(error).rstrip('.')})") from error
+        raise _refusal(
+            backbone, f"it does not take images of {height} x {width} pixels ({str(error).rstrip('.')})"
+        ) from error
     finally:
         for module, training in modes:
             module.training = training

@@ -200,7 +200,9 @@ def test_other_networks_are_refused_in_one_line(name: str, reason: str, monkeypa
         monkeypatch.setattr(backbone, "fixed_size", (160, 160))
     if name == "timm/test_resnet":
         monkeypatch.delattr(type(backbone.network), "forward_intermediates")
-    with pytest.raises(UserError, match=f"^no feature pyramid can be built on .*: {reason}.*at strides 4, 8, 16 and 32"):
+    with pytest.raises(
+        UserError, match=f"^no feature pyramid can be built on .*: {reason}.*at strides 4, 8, 16 and 32"
+    ):
         build_detector("fpn", backbone, **SIZES)
 
 

@@ -81,14 +81,12 @@ def build_timm(name: str, *, zero_init_residual: bool, in_channels: int) -> Timm
     """Build timm's model ``name``, as ``build_backbone`` describes.
 
     Raises:
-        UserError: it has no single feature map, or no choice of ``zero_init_residual`` or of ``in_channels``.
+        UserError: it has no single feature map, or no choice of ``in_channels``.
     """
     options = {"zero_init_last": zero_init_residual, "dynamic_img_size": True, "in_chans": in_channels}
     network, taken = _create(name, options)
     if in_channels != 3 and "in_chans" not in taken:
         raise UserError(f"timm's {name} takes images of 3 channels only, not of {in_channels}; choose another backbone")
-    if not zero_init_residual and "zero_init_last" not in taken:
-        raise UserError(f"timm's {name} has no option zero_init_residual; leave backbone.zero_init_residual as it is")
     settings: dict[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
     native = tuple(settings["input_size"][-2:])
     sized = bool(settings.get("fixed_input_size"))

@@ -28,7 +28,7 @@ def weights_of(name: str, folder: Path) -> dict[str, Any]:
     backbone = build_backbone(name)
     backbone.take_images(MEAN, STD, rgb=True)
     save_backbone(backbone, folder / "backbone.safetensors", {})
-    given = {"weights": folder / "backbone.safetensors", "backbone": None, "random_init": False}
+    given = {"weights": folder / "backbone.safetensors", "backbone": None}
     return {**given, "architecture": "fpn", "iterations": 2, "eval_every": None, "short_side": 64}
 
 

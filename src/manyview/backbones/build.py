@@ -63,7 +63,7 @@ def build_backbone(name: str, *, zero_init_residual: bool = True, in_channels: i
     Args:
         name: a torchvision ResNet, or any timm model that returns one feature map or one token for each patch.
         zero_init_residual: initialize the last norm of each residual branch to zero, as SimSiam does. A timm model
-            without such an option is built with timm's default; False for it is refused.
+            without such an option, which has no such norms, is built with timm's default either way.
         in_channels: channels of the images; other than three are bands without color, which are not normalized until
             ``mean`` and ``std`` are set. The first convolution has that many, initialized from the same distribution.
 
@@ -72,8 +72,8 @@ def build_backbone(name: str, *, zero_init_residual: bool = True, in_channels: i
         receive no gradient. A transformer without ``dynamic_img_size`` takes images of its own size only.
 
     Raises:
-        UserError: unknown name; a model without a single feature map; ``zero_init_residual=False`` or
-            ``in_channels`` that timm's model does not support.
+        UserError: unknown name; a model without a single feature map; ``in_channels`` that timm's model does not
+            support.
     """
     check_name(name)
     backbone: Backbone

@@ -38,9 +38,10 @@ RECIPES: dict[str, dict[str, Any]] = {
         "losses": {"image_aware": {"weight": 0.0}},
         "training": {"epochs": 200, "batch_size": 128},
     },
-    # The image-aware loss alone, in SupCon's form "out", for few images a step and any number of steps.
+    # The image-aware loss alone, in SupCon's form "out", for few images a step and any number of steps. No blur: its
+    # sigma of up to 2 pixels hides what a small view shows (docs/results.md).
     "recommended": {
-        "views": {"kind": "blocks", "overlap": 0.2},
+        "views": {"kind": "blocks", "overlap": 0.2, "blur": (0.0, 0.0)},
         "method": {"name": "contrastive"},
         "backbone": {"zero_init_residual": False},
         "training": {

@@ -14,6 +14,7 @@ from manyview.runs.files import atomic_write, remove_leftovers, write_error
 WEIGHTS_FILE = "backbone.safetensors"
 BEST_FILE, BEST_RECORD = "best.safetensors", "best.json"
 """The best weights of a run by a measure of their quality, and what they measured."""
+DETECTOR_FILE = "detector.safetensors"
 _held: set[Path] = set()
 # A folder with only these belongs to a run that was killed before it began.
 _PRELIMINARY = frozenset({".lock", "run.json"})

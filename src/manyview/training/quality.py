@@ -159,7 +159,7 @@ class QualityRecord:
 
 
 def spell_record(record: Mapping[str, Any]) -> str:
-    """A record's figures for the terminal: "logistic 24.1, knn 20.3, RankMe 120.0, dense 0.52"."""
+    """A record's figures for the terminal: "logistic 24.1, knn 20.3, rankme 120.0, dense 0.520"."""
     shown = [f"{name} {_figure(name, record[name])}" for name in _NAMES if name in record]
     return ", ".join(shown)
 
@@ -169,8 +169,8 @@ def spell_plan(record: QualityRecord) -> str:
     about = record.instrument.describe()
     labeled = f"classifiers with {about['split']}; " if "split" in about else ""
     return (
-        f"The backbone is measured at the start, every {record.every:,} steps and at the end, at {about['size']} pixels: "
-        f"{labeled}label-free measures on {about['sample']:,} of the images."
+        f"The backbone is measured at the start, every {record.every:,} steps and at the end, "
+        f"at {about['size']} pixels: {labeled}label-free measures on {about['sample']:,} of the images."
     )
 
 

@@ -84,7 +84,7 @@ def read_held_out(images: Path, monitor: MonitorConfig) -> HeldOut | None:
         sha256, count = labels.fingerprint(), min(len(labels.names), most)
         order = np.random.default_rng(0).permutation(len(labels.names))[:count]
         held, own = np.split(order, [count // _HELD_OUT])
-        split = f"{_of(count, len(labels.names))} in {file.name}, a third of them held out at random"
+        split = f"{_of(count, len(labels.names))}, a third of them held out at random"
     else:
         data = Sources(images, file, monitor.eval_val_labels).read()
         labels, others = data.train.labels, data.val.labels
@@ -96,8 +96,8 @@ def read_held_out(images: Path, monitor: MonitorConfig) -> HeldOut | None:
         held = np.random.default_rng(0).permutation(len(others.names))[: most // _HELD_OUT]
         own = np.random.default_rng(0).permutation(len(labels.names))[: most - most // _HELD_OUT]
         split = (
-            f"trained on {_of(len(own), len(labels.names))} in {file.name}, measured on "
-            f"{_of(len(held), len(others.names))} in {Path(monitor.eval_val_labels).name}"
+            f"{_of(len(own), len(labels.names))} to train them, measured on {_of(len(held), len(others.names))} of the "
+            "validation labels"
         )
     if len(held) + len(own) < _FEWEST or not others.targets[held].any() or not labels.targets[own].any():
         raise UserError(f"{file} labels too few images to measure by: {len(own)} and {len(held)} held out; label more")
@@ -105,4 +105,4 @@ def read_held_out(images: Path, monitor: MonitorConfig) -> HeldOut | None:
 
 
 def _of(count: int, everything: int) -> str:
-    return f"{count:,} of the {everything:,} images" if count < everything else f"the {count:,} images"
+    return f"{count:,} of {everything:,} labeled images" if count < everything else f"{count:,} labeled images"

@@ -46,7 +46,7 @@ def test_a_third_is_held_out_always_the_same(images: Path, tmp_path: Path) -> No
         odd = [int(name[:2]) % 2 for name in part.names]
         assert np.array_equal(part.targets, np.stack([1 - np.array(odd), odd], axis=1))
     assert found.describe()["held_out"] == 10
-    assert found.split == "the 30 images in labels.csv, a third of them held out at random"
+    assert found.split == "30 labeled images, a third of them held out at random"
 
 
 def test_at_most_so_many(images: Path, tmp_path: Path) -> None:
@@ -57,7 +57,7 @@ def test_at_most_so_many(images: Path, tmp_path: Path) -> None:
     assert found is not None
     assert (len(found.train.names), len(found.val.names)) == (8, 4)
     assert not set(found.train.names) & set(found.val.names)
-    assert "12 of the 30 images" in found.split
+    assert "12 of 30 labeled images" in found.split
 
 
 def test_two_files(images: Path, tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_mistakes(images: Path, tmp_path: Path) -> None:
     few = write(tmp_path / "few.csv", range(4))
 
     assert read_held_out(images, MonitorConfig()) is None
-    with pytest.raises(UserError, match="30 images are in both .* take them out of one"):
+    with pytest.raises(UserError, match=r"30 images are in both .* take them out of one"):
         read_held_out(images, monitor(labels=file, val_labels=file))
     with pytest.raises(UserError, match="labels too few images to measure by: 3 and 1 held out; label more"):
         read_held_out(images, monitor(labels=few))

@@ -40,7 +40,7 @@ def labels(images: Path) -> Path:
 def train(images: Path | None, out: Path, settings: dict[str, Any] | None = None, **named: Any) -> RunFolder:
     named = {"epochs": None, "backbone": Interrupting(999), **named}
     if "resume" not in named:
-        named["steps"] = STEPS
+        named.setdefault("steps", STEPS)
     return train_tiny(images, out, settings={**(SETTINGS if settings is None else settings)}, **named)
 
 
@@ -227,8 +227,9 @@ def test_what_is_printed(images: Path, labels: Path, tmp_path: Path, capsys: pyt
 
     words = capsys.readouterr().err
     first, summary = quality(run)[0], run.read_json("best.json")
-    assert f"step 0/6  logistic {100 * first['logistic']:.1f}, knn {100 * first['knn']:.1f}, RankMe" in words
-    assert "the 18 images in labels.csv, a third of them held out at random; label-free" in words
+    logistic, knn, rankme = 100 * first["logistic"], 100 * first["knn"], first["rankme"]
+    assert f"step 0/6  logistic {logistic:.1f}, knn {knn:.1f}, rankme {rankme:.1f}, dense " in words
+    assert "18 labeled images, a third of them held out at random; label-free" in words
     assert spell_summary(summary) in words
 
 
@@ -261,6 +262,6 @@ def test_the_first_of_equal_ones_is_best_and_the_start_is_not_kept() -> None:
     assert summary is not None
     assert summary["best"] == {"step": 2, "value": 0.5}
     assert spell_summary(summary) == (
-        "Best at step 2: 0.500 (dense structure), kept in best.safetensors; last 0.500; at the start 9.000, better than "
-        "after any training."
+        "Best at step 2: 0.500 (dense structure), kept in best.safetensors; last 0.500; at the start 9.000, "
+        "better than after any training."
     )

@@ -22,7 +22,7 @@ from tests.helpers.processes import joined
 COUNTS = (1, 2, 3, 7)
 FAST: dict[str, Any] = {"size": 32, "workers": 0, "device": "cpu", "resamples": 20}
 PROBE: dict[str, Any] = {"size": 32, "workers": 0, "device": "cpu", "fractions": (1.0,), "seeds": (0,)}
-HEAD: dict[str, Any] = {"epochs": 3, "batch_size": 3, "measured": "best"}
+HEAD: dict[str, Any] = {"recipe": "paper", "epochs": 3, "batch_size": 3, "measured": "best"}
 
 
 def evaluations(folder: Path, where: str) -> dict[str, Any]:
@@ -30,6 +30,7 @@ def evaluations(folder: Path, where: str) -> dict[str, Any]:
     data = {"images": folder, "train_labels": folder / "train.csv", "val_labels": folder / "val.csv"}
     weights, out = folder / "backbone.safetensors", folder / where
     found = {
+        "logistic": linear_evaluation(weights, **data, **FAST, out=out / "logistic"),
         "augmented": linear_evaluation(weights, **data, **FAST, **HEAD, out=out / "augmented"),
         "cached": linear_evaluation(weights, **data, **FAST, **HEAD, cached=True, flips=True, out=out / "cached"),
         "knn": knn_evaluation(weights, **data, **FAST, neighbours=3, out=out / "knn"),

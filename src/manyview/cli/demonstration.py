@@ -147,7 +147,7 @@ def draw(run: RunFolder, material: Material, picture: Path) -> None:
 def evaluate(
     run: RunFolder, images: Path, labels: tuple[Path, Path], out: Path, scale: Scale, console: Console
 ) -> None:
-    """Linear evaluation on cached features, compared with a randomly initialized backbone."""
+    """Linear evaluation by logistic regression, compared with a randomly initialized backbone."""
     shutil.rmtree(out, ignore_errors=True)  # from an earlier demonstration
     with phases() as progress:
         result = linear_evaluation(
@@ -157,7 +157,6 @@ def evaluate(
             val_labels=labels[1],
             out=out,
             size=scale.view_size,
-            cached=True,
             progress=progress,
         )
     console.print(format_table(result))

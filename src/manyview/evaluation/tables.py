@@ -13,6 +13,13 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from manyview.evaluation.linear.sentences import (
+    classifiers_in_words,
+    edge_notes,
+    head_notes,
+    logistic_notes,
+    unconverged,
+)
 from manyview.evaluation.metrics.multilabel import METRICS
 from manyview.evaluation.network_names import baseline_lines, difference_sentences, long_name, short_name
 
@@ -39,6 +46,7 @@ _VECTORS = {
     ("pretrained", "features"): "features",
     ("pretrained", "projections"): "projections",
     ("random_init", "features"): "untrained",
+    ("initial", "features"): "initial",
 }
 
 Shares = Sequence[float | None]
@@ -47,11 +55,9 @@ Shares = Sequence[float | None]
 def format_table(result: dict[str, Any]) -> Group:
     """Format a linear evaluation: loading of the weights, metrics by backbone and rule, average precision by class."""
     protocol = result["protocol"]
-    features = "augmented images"
-    if protocol["cached"]:
-        features = "features extracted once" + (", mirrored too" if protocol["flips"] else "")
-    title = f"Multi-label linear evaluation (%): {_inputs(protocol)}, {features}, {protocol['epochs']} epochs"
-    return _rules_sheet(title, result, [_epoch(result), *_flattering(protocol)])
+    notes = logistic_notes(result) if protocol.get("recipe") == "logistic" else head_notes(result)
+    title = f"Multi-label linear evaluation (%): {_inputs(protocol)}, {classifiers_in_words(protocol)}"
+    return _rules_sheet(title, result, [*notes, *_flattering(protocol)])
 
 
 def format_knn(result: dict[str, Any]) -> Group:
@@ -71,8 +77,9 @@ def format_low_label(result: dict[str, Any]) -> Group:
     """
     protocol, results = result["protocol"], result["results"]
     costs = " or ".join(f"{cost:g}" for cost in protocol["costs"])
+    given = f"C {costs}" if costs else "C chosen by cross-validation" if protocol["classifier"] == "logistic" else "C 1"
     classifier = CLASSIFIERS[protocol["classifier"]]
-    title = f"One-vs-rest {classifier} (%): {_inputs(protocol)}, {protocol['scaling']}, C {costs}"
+    title = f"One-vs-rest {classifier} (%): {_inputs(protocol)}, {protocol['scaling']}, {given}"
     table = _figures_table("backbone", "labeled", *METRICS)
     for name, entries in results.items():
         for entry in entries:
@@ -130,17 +137,10 @@ def _intervals(results: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _epoch(result: dict[str, Any]) -> str:
-    """The epoch whose head was evaluated."""
-    if result["protocol"]["measured"] == "last":
-        return f"Evaluated after the last epoch ({result['protocol']['epochs']})."
-    epochs = (f"{long_name(name)}: {report['measured_epoch']}" for name, report in result["results"].items())
-    return f"Evaluated after the epoch of the best validation mAP ({', '.join(epochs)}): these figures flatter."
-
-
 def _unconverged(results: dict[str, Any]) -> list[str]:
-    count = sum(run["unconverged"] for entries in results.values() for entry in entries for run in entry["runs"])
-    return [f"{count} classifiers have not converged: choose a smaller cost."] if count else []
+    runs = [run for entries in results.values() for entry in entries for run in entry["runs"]]
+    at_edge = sum(run.get("costs_at_edge", 0) for run in runs)  # not in earlier results
+    return [*unconverged(sum(run["unconverged"] for run in runs)), *edge_notes(at_edge)]
 
 
 def _mean_and_std(summary: dict[str, Any]) -> str:

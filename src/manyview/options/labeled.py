@@ -22,6 +22,7 @@ from manyview.options.shared import (
 AveragePrecision = Literal["all_points", "voc07"]
 Compatibility = Literal["ml-gcn"]
 
+CostByClass = Annotated[bool, Option(False, "Choose C of logistic regression for each class instead of one for all.")]
 Resamples = Annotated[int, Option(1000, "Bootstrap resamples for the intervals; 0: none.", recorded=True)]
 
 
@@ -66,11 +67,16 @@ class ReadLabels(TypedDict, total=False):
     label_problems: LabelProblems
 
 
-class FeatureOptions(TypedDict, total=False):
-    """Pooling and input transform of the features."""
+class Pooling(TypedDict, total=False):
+    """Pooling and input size of the features."""
 
     pool: Pool
     size: Size
+
+
+class FeatureOptions(Pooling, total=False):
+    """Pooling and input transform of the features."""
+
     crop: Annotated[
         str,
         Option(
@@ -132,48 +138,97 @@ class LinearProtocol(TypedDict, total=False):
         ),
     ]
     recipe: Annotated[
-        str, Option("paper", "paper; or released: no weight decay, and a threshold at a logit of .6.", recorded=True)
-    ]
-
-
-class HeadOptions(TypedDict, total=False):
-    """Training of the linear head."""
-
-    epochs: Annotated[int, Option(100, "Passes over the training images.", recorded=True)]
-    measured: Annotated[
         str,
         Option(
-            "last",
-            "Epoch whose head is evaluated: last, or best by validation mAP, which flatters.",
-            'epoch whose head is evaluated: "last", or "best" by validation mAP, which flatters.',
+            "logistic",
+            "logistic: logistic regression, C by cross-validation. Heads trained with SGD: sgd; paper, its exact "
+            "protocol; released, the authors' code; voc, their code for Pascal VOC.",
+            '"logistic", logistic regression with C chosen by cross-validation on the training labels; or a head '
+            'trained with SGD: "sgd", with a learning rate that fits the number of classes, "paper", the paper\'s '
+            'exact protocol, "released", that of the authors\' code, "voc", that of their code for Pascal VOC.',
             recorded=True,
-            flags=("--epoch",),
         ),
     ]
-    batch_size: Annotated[
-        int,
-        Option(64, "Images a step; the learning rate follows it.", "images a step, over all processes.", recorded=True),
+
+
+class LinearFeatures(Pooling, total=False):
+    """Pooling and input transform of the features of a linear evaluation."""
+
+    crop: Annotated[
+        str | None,
+        Option(
+            None,
+            "warp: the whole image, warped to the square; center: 7/8 of its shorter side, at the center; unset: warp, "
+            "or the recipe's.",
+            'crop of images without augmentation: "warp", the whole one warped to S x S, or "center", the square at '
+            'its center whose side is 7/8 of the shorter side; unset: "warp", or the recipe\'s.',
+            shown=False,
+        ),
     ]
-    base_learning_rate: Annotated[float | int, Option(10.0, "Learning rate at a batch of 256.", recorded=True)]
-    weight_decay: Annotated[
-        float | int | None, Option(None, "Decay of the linear layer; unset: the recipe's.", recorded=True, shown=False)
-    ]
-    threshold: Annotated[
+
+
+class Regularization(TypedDict, total=False):
+    """Regularization of logistic regression."""
+
+    cost: Annotated[
         float | int | None,
         Option(
             None,
-            "Probability from which a class counts as predicted; unset: the recipe's.",
-            "probability from which a class counts as predicted, at the top level of the results; unset: the recipe's. "
-            'Other rules are under "rules".',
+            "C of logistic regression; unset: chosen by cross-validation.",
+            "C of logistic regression, the weight of the summed loss; unset: chosen by cross-validation on the "
+            "training labels.",
+            shown=False,
+        ),
+    ]
+    cost_by_class: CostByClass
+
+
+class HeadOptions(TypedDict, total=False):
+    """Training of the linear head with SGD."""
+
+    epochs: Annotated[
+        int | None,
+        Option(None, "Passes over the training images, of heads trained with SGD.", recorded=True, shown="100"),
+    ]
+    measured: Annotated[
+        str | None,
+        Option(
+            None,
+            "Epoch whose head is evaluated: last, or best by validation mAP, which flatters.",
+            'epoch whose head is evaluated: "last" (if unset), or "best" by validation mAP, which flatters.',
+            recorded=True,
+            flags=("--epoch",),
+            shown="last",
+        ),
+    ]
+    batch_size: Annotated[
+        int | None,
+        Option(
+            None,
+            "Images a step; the learning rate follows it.",
+            "images a step, over all processes.",
+            recorded=True,
+            shown="64",
+        ),
+    ]
+    base_learning_rate: Annotated[
+        float | int | None,
+        Option(
+            None,
+            "Learning rate at a batch of 256; unset: the recipe's.",
+            "learning rate at a batch of 256; unset: the recipe's.",
             recorded=True,
             shown=False,
         ),
+    ]
+    weight_decay: Annotated[
+        float | int | None, Option(None, "Decay of the linear layer; unset: the recipe's.", recorded=True, shown=False)
     ]
     cached: Annotated[
         bool,
         Option(
             False,
-            "Extract features once, without augmentation; seconds instead of hours.",
+            "Train the head on features extracted once, without augmentation; seconds instead of hours.",
             "extract the training features once, without augmentation, and train the head on those: seconds instead of "
             "hours, and another protocol, so its figures compare only with other cached ones.",
             recorded=True,
@@ -190,13 +245,33 @@ class HeadOptions(TypedDict, total=False):
     ]
 
 
+class Deciding(TypedDict, total=False):
+    """Decision rule of the figures at the top level of a linear evaluation."""
+
+    threshold: Annotated[
+        float | int | None,
+        Option(
+            None,
+            "Probability from which a class counts as predicted; unset: the recipe's.",
+            "probability from which a class counts as predicted, at the top level of the results; unset: the recipe's. "
+            'Other rules are under "rules".',
+            recorded=True,
+            shown=False,
+        ),
+    ]
+
+
 class LinearDraws(TypedDict, total=False):
     """Bootstrap and seed of linear evaluation."""
 
     resamples: Resamples
     seed: Annotated[
         int,
-        Option(0, "Seed of the head's initial weights, order and crops, and of random initialization.", recorded=True),
+        Option(
+            0,
+            "Seed of the folds, or of the head's initial weights, order and crops; and of random initialization.",
+            recorded=True,
+        ),
     ]
 
 
@@ -205,8 +280,10 @@ class LinearOptions(
     ResultFolder,
     ReadLabels,
     LinearProtocol,
-    FeatureOptions,
+    LinearFeatures,
+    Regularization,
     HeadOptions,
+    Deciding,
     Figures,
     Baselines,
     LinearDraws,
@@ -303,14 +380,16 @@ class Probing(TypedDict, total=False):
     costs: Annotated[
         Sequence[float | int],
         Option(
-            (1.0,),
-            "C of the classifier; repeat for several, of which cross-validation chooses one for each class.",
-            "values of C; of several, cross-validation chooses one for each class.",
+            (),
+            "C of the classifier; repeat for several to choose from. Unset: chosen among all for logistic, 1 for svm.",
+            "values of C; of several, cross-validation chooses one; without any, it chooses among all for "
+            '"logistic", and "svm" has 1.',
             recorded=True,
             flags=("--cost",),
-            shown="1",
+            shown=False,
         ),
     ]
+    cost_by_class: CostByClass
     scaling: Annotated[
         str | None,
         Option(

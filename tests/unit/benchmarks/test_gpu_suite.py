@@ -67,7 +67,7 @@ def check_throughput(result: dict[str, Any]) -> None:
 
 def check_quality(result: dict[str, Any]) -> None:
     paper = result["seed 0, paper"]
-    assert 0 <= paper["linear"]["gamp"]["pretrained"]["mAP"] <= 1
+    assert 0 <= paper["logistic"]["gamp"]["pretrained"]["mAP"] <= 1
     assert paper["pretraining"]["views"] >= 64
 
 

@@ -239,6 +239,7 @@ def test_linear_evaluation_reads_the_bands(
         train_labels=labels,
         val_labels=labels,
         size=32,
+        recipe="paper",
         epochs=epochs,
         batch_size=8,
         cached=cached,

@@ -87,7 +87,7 @@ def sentence(key: str, values: Mapping[str, Sequence[Any]]) -> str:
 
 def short(key: str, value: Any) -> str:
     """A setting's value, abbreviated."""
-    if value is None:
+    if value is None or value in ((), []):
         return "unset"
     if key.endswith("sha256"):
         return f"{value!s:.{_SHA}}"

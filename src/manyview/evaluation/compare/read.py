@@ -97,7 +97,9 @@ class EvaluationType:
 
 
 TYPES = (
-    EvaluationType("linear", "Multi-label linear evaluation", ("pool", "size", "cached", "epochs", "threshold")),
+    EvaluationType(
+        "linear", "Multi-label linear evaluation", ("pool", "size", "recipe", "cached", "epochs", "threshold")
+    ),
     EvaluationType("knn", "Multi-label kNN", ("pool", "size", "neighbours", "temperature", "threshold")),
     EvaluationType(
         "probe",

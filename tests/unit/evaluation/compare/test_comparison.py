@@ -292,7 +292,7 @@ def test_curves_without_a_common_fraction_are_refused(root: Path, tmp_path: Path
 def test_linear_evaluations(root: Path, given: dict[str, Any], tmp_path: Path) -> None:
     for name in "ab":
         weights = root / "runs" / f"{name}-seed0" / "backbone.safetensors"
-        linear_evaluation(weights, out=tmp_path / name, cached=True, epochs=2, batch_size=8, **given)
+        linear_evaluation(weights, out=tmp_path / name, recipe="sgd", cached=True, epochs=2, batch_size=8, **given)
     result = compare([tmp_path / "a", tmp_path / "b"])
     assert result["protocol"]["kind"] == "linear"
     a, b = (report["mAP"] for report in read_results([tmp_path / "a", tmp_path / "b"]))

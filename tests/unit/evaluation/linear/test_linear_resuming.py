@@ -13,7 +13,10 @@ from manyview.errors import UserError
 from manyview.evaluation import linear_evaluation
 from manyview.runs import RunFolder
 
-FAST: dict[str, Any] = {"size": 32, "epochs": 5, "batch_size": 8, "workers": 0, "device": "cpu", "resamples": 20}
+FAST: dict[str, Any] = {
+    **{"recipe": "paper", "size": 32, "epochs": 5, "batch_size": 8, "workers": 0, "device": "cpu"},
+    "resamples": 20,
+}
 MODES: dict[str, dict[str, Any]] = {
     "cached": {"cached": True, "flips": True, "beside": "random"},
     "augmented": {"measured": "best"},

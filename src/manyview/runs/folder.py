@@ -163,9 +163,9 @@ class RunFolder:
 
 
 def run_at(weights: Path) -> RunFolder | None:
-    """The run that a folder holds, or that a file is the weights of; None for other weights."""
+    """The run that a folder holds, or that a file is the last or the best weights of; None for other weights."""
     run = RunFolder(weights if weights.is_dir() else weights.parent)
-    return run if run.holds_a_run and weights in (run.path, run.weights) else None
+    return run if run.holds_a_run and weights in (run.path, run.weights, run.path / BEST_FILE) else None
 
 
 def _is_temporary(name: str) -> bool:

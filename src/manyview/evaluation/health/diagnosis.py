@@ -87,9 +87,9 @@ def beside_initial(features: Measures, initial: Measures) -> str:
     do not (arXiv 2510.17299).
     """
     return (
-        f"Beside the weights it began with: RankMe {features['rankme']:.1f}, then {initial['rankme']:.1f}; squared "
-        f"distance between the features of an image's two views {features['alignment']:.3f}, then "
-        f"{initial['alignment']:.3f}; uniformity {features['uniformity']:.2f}, then {initial['uniformity']:.2f}."
+        f"Beside the weights it began with: RankMe {features['rankme']:.1f} (before {initial['rankme']:.1f}), squared "
+        f"distance between the features of an image's two views {features['alignment']:.3f} (before "
+        f"{initial['alignment']:.3f}), uniformity {features['uniformity']:.2f} (before {initial['uniformity']:.2f})."
     )
 
 

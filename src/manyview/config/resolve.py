@@ -328,6 +328,7 @@ def _unused(config: PretrainConfig, user: Sequence[Assignment], recipe: Mapping[
         reason = f"data.rgb_bands names none of the {config.data.bands} bands as red, green and blue"
         idle |= {f"views.{name}": reason for name in COLOR_SETTINGS}
     idle |= _idle_in_schedule(config.training)
+    idle |= _idle_without_initial_weights(config)
     idle |= _idle_in_monitor(config.monitor)
     return [
         f"{assignment.key} ({assignment.source}) has no effect because {idle[assignment.key]}; leave one of them out"
@@ -359,6 +360,19 @@ def _idle_in_schedule(training: TrainingConfig) -> dict[str, str]:
     if training.schedule != "step":
         idle |= {"training.milestones": reason, "training.milestone_factor": reason}
     return idle
+
+
+def _idle_without_initial_weights(config: PretrainConfig) -> dict[str, str]:
+    """Settings that need initial weights; a module of one's own may hold some, but there is no file of them."""
+    training, backbone = config.training, config.backbone
+    if backbone.init is not None:
+        return {}
+    needing = {"l2_sp": training.l2_sp > 0, "blend": training.blend < 1}
+    if not backbone.name.startswith("own:"):
+        needing["norm_statistics"] = training.norm_statistics == "keep"
+        needing["freeze_backbone_steps"] = training.freeze_backbone_steps > 0
+    keys = ["backbone.init_license", *(f"training.{key}" for key, set_to_use in needing.items() if set_to_use)]
+    return dict.fromkeys(keys, "backbone.init is unset, so that there are no initial weights")
 
 
 def _of_other_methods(config: PretrainConfig) -> list[str]:

@@ -103,6 +103,9 @@ class BackboneConfig(Section):
     init: str | None = Field(
         None, description="initial weights: a run folder or a checkpoint file; unset: random initialization"
     )
+    init_license: str | None = Field(
+        None, description="license of the initial weights, for the cards of what is made from them"
+    )
     zero_init_residual: StrictBool = Field(
         True, description="zero-initialize the last normalization of each residual branch, for random initial weights"
     )

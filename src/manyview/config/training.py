@@ -71,6 +71,27 @@ class TrainingConfig(Section):
         "and device, as measured",
     )
     threads: PositiveInt | None = Field(None, description="compute threads on a CPU; unset: PyTorch's default")
+    norm_statistics: Literal["batch", "keep"] = Field(
+        "batch",
+        description="what the backbone's batch norms normalize by: each batch, or the initial weights' running "
+        "statistics, which are kept; their scales and shifts are trained either way",
+    )
+    freeze_backbone_steps: Annotated[StrictInt, Field(ge=0)] = Field(
+        0, description="steps at the start in which only the heads are trained, on the initial weights' features"
+    )
+    backbone_learning_rate_factor: Positive = Field(
+        1.0, description="learning rate of the backbone as a multiple of the heads'"
+    )
+    l2_sp: NonNegative = Field(
+        0.0,
+        description="alpha of L2-SP, the penalty alpha/2 |w - w0|^2 on the backbone's distance from the initial "
+        "weights, in place of its weight decay",
+    )
+    blend: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0,
+        description="share of the trained weights in the written backbone, the rest being the initial weights: "
+        "(1 - blend) w0 + blend w",
+    )
 
     @property
     def by_step(self) -> bool:

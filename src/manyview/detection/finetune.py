@@ -80,8 +80,8 @@ def fine_tune(weights: StrPath | None, *, quiet: bool = False, **options: Unpack
     with the same weights, to the bit on a CPU, whatever the number of workers.
 
     Args:
-        weights: run folder or checkpoint file of a torchvision ResNet; or "random" for random initialization of the
-            network ``backbone``.
+        weights: run folder or checkpoint file of a network that ``build_detector`` takes; or "random" for random
+            initialization of the network ``backbone``.
         quiet: print nothing.
         **options: as ``FineTuneOptions`` declares them.
 

@@ -15,7 +15,11 @@ Photos = Annotated[
 ]
 Recipe = Annotated[
     str | None,
-    Option(None, "paper (default), paper-160, released, simsiam, simsiam-4pairs, mocov2 or recommended.", shown=False),
+    Option(
+        None,
+        "paper (default), paper-160, released, simsiam, simsiam-4pairs, mocov2, recommended or continue.",
+        shown=False,
+    ),
 ]
 Names = Annotated[
     StrPath | None,
@@ -84,6 +88,15 @@ class PretrainOptions(TypedDict, total=False):
             "``load_backbone`` reads. They also say the backbone, where nothing else does, and if they are manyview's "
             "the mean and standard deviation of the images, where ``views.mean`` and ``views.std`` are "
             "unset. A module of one's own is filled with them. Resuming does not need them.",
+            shown=False,
+        ),
+    ]
+    init_license: Annotated[
+        str | None,
+        Option(
+            None,
+            "License of the weights of --init, for the cards of exports.",
+            "license of the initial weights, such as Apache-2.0, for the cards of what is made from them.",
             shown=False,
         ),
     ]

@@ -26,6 +26,7 @@ _KEYS = {
     "list": "data.list",
     "backbone": "backbone.name",
     "init": "backbone.init",
+    "init_license": "backbone.init_license",
     "epochs": "training.epochs",
     "steps": "training.steps",
     "hours": "training.hours",
@@ -76,6 +77,12 @@ def pretrain(
     if not resume and resolved.backbone.init is not None and all(item.key != "backbone.name" for item in user):
         network = _network_of(resolved.backbone.init)
         resolved = _resolve_new(recipe, [*user, Assignment("backbone.name", network, "--init")], problems)
+
+    if not resume and resolved.recipe == "continue" and resolved.backbone.init is None:
+        raise UserError(
+            "recipe continue starts from weights that exist: name them with --init (a run's folder or any checkpoint), "
+            "or choose another recipe"
+        )
 
     # Heavy imports come only now, so that mistakes are reported at once.
     from manyview.training.run import train

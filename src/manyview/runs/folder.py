@@ -14,6 +14,7 @@ from manyview.runs.files import atomic_write, remove_leftovers, write_error
 WEIGHTS_FILE = "backbone.safetensors"
 BEST_FILE, BEST_RECORD = "best.safetensors", "best.json"
 """The best weights of a run by a measure of their quality, and what they measured."""
+DETECTOR_FILE = "detector.safetensors"
 _held: set[Path] = set()
 # A folder with only these belongs to a run that was killed before it began.
 _PRELIMINARY = frozenset({".lock", "run.json"})
@@ -24,13 +25,15 @@ class RunFolder:
 
     Layout: ``config.json`` (what ran), ``run.json`` (what was asked for, command, versions, commit, data),
     ``metrics.jsonl``, ``skipped.csv``, ``backbone.safetensors`` (refreshed every epoch), ``checkpoints/``; of a run
-    whose quality is measured, ``best.safetensors`` and ``best.json``.
+    whose quality is measured, ``best.safetensors`` and ``best.json``; and ``initial.safetensors`` where training or its
+    result depends on the initial weights to the end.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoints = CheckpointStore(path / "checkpoints")
         self.weights = path / WEIGHTS_FILE
+        self.initial = path / "initial.safetensors"
         self.metrics_file = path / "metrics.jsonl"
         self.skipped_file = path / "skipped.csv"
         self._lock: IO[str] | None = None

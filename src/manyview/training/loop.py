@@ -30,6 +30,7 @@ from manyview.training.display import Curves, TrainingDisplay
 from manyview.training.monitor import CollapsedError, CollapseMonitor, Reading
 from manyview.training.optimizer import learning_rate, set_learning_rate
 from manyview.training.plan import BatchPlan
+from manyview.training.protection import Protection
 from manyview.training.quality import QualityRecord, spell_record
 from manyview.training.settle import Settled
 
@@ -55,6 +56,7 @@ class Training:
     folder: RunFolder
     method: Method
     optimizer: torch.optim.Optimizer
+    protection: Protection
     monitor: CollapseMonitor
     skipped: SkippedImages
     display: TrainingDisplay
@@ -85,14 +87,15 @@ class Training:
             state = {"monitor": self.monitor.state(), "totals": self.totals}
             checkpoint = capture(self.method, self.optimizer, self.step, self.monitor.healthy, state)
             # Weights first: a run killed between the two resumes from the previous checkpoint and writes them again.
-            metadata = {**self.description, "step": str(self.step)}
-            save_backbone(self.method.backbone, self.folder.weights, metadata)
+            metadata = {**self.description, **self.protection.metadata(), "step": str(self.step)}
+            save_backbone(self.protection.written_backbone(), self.folder.weights, metadata)
             self.folder.checkpoints.save(checkpoint)
 
     def keep_best(self) -> None:
         """Write the weights if they are the best so far; after the checkpoint of this step."""
         if self.is_main and self.quality is not None:
-            self.quality.keep(self.method.backbone, self.folder, self.step, self.description)
+            description = {**self.description, **self.protection.metadata()}
+            self.quality.keep(self.protection.written_backbone(), self.folder, self.step, description)
 
     def log(self, record: dict[str, Any]) -> None:
         """Add a record to ``metrics.jsonl`` and to the curves."""
@@ -169,7 +172,7 @@ def _measure_quality(training: Training) -> bool:
         return False
     untrained = step == 0 and training.settled.config.backbone.init is None
     with torch.random.fork_rng(devices=[]):
-        record = quality.measure(training.method.backbone, step, measured_norms=untrained)
+        record = quality.measure(training.protection.written_backbone(), step, measured_norms=untrained)
     training.log(record)
     training.display.quality_measured(step, spell_record(record), record["seconds"])
     return True
@@ -195,6 +198,7 @@ def train_step(
     means: dict[str, float] = {}
     # Random layers (dropout, stochastic depth) draw the same numbers in a resumed run.
     torch.manual_seed(_step_seed(config.training.seed, training.step, training.fabric.global_rank))
+    training.protection.before_step(training.step)
     for part in range(accumulate):
         began = time.monotonic()
         batch = next(batches)
@@ -208,6 +212,7 @@ def train_step(
             training.fabric.backward(result["loss"] / accumulate)
         for name, value in losses.items():
             means[name] = means.get(name, 0.0) + value / accumulate
+    training.protection.after_backward(training.step)
     optimizer.step()
     optimizer.zero_grad()
     training.method.after_step()

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 
 from manyview import distributed, methods
 from manyview.backbones import Backbone, LoadingReport, build_backbone, wrap_backbone
 from manyview.backbones.build import check_name
+from manyview.backbones.weights import own_weights
 from manyview.config import PretrainConfig
 from manyview.errors import UserError
 from manyview.images import ImageFiles, find_images
@@ -26,10 +28,11 @@ from manyview.runs.folder import BEST_RECORD
 from manyview.runs.progress import run_console, spell
 from manyview.training.display import Curves, TrainingDisplay
 from manyview.training.expected import expectation
-from manyview.training.init_weights import InitialWeights, find_initial, find_initial_again, load_initial
+from manyview.training.init_weights import InitialWeights, find_initial, find_initial_again, load_initial, origin
 from manyview.training.loop import Training, remarks, run_loop
 from manyview.training.monitor import CollapseMonitor
 from manyview.training.optimizer import make_optimizer
+from manyview.training.protection import Protection, needs_initial, read_initial, risk, write_initial
 from manyview.training.quality import Instrument, QualityRecord, interval, spell_plan, spell_summary
 from manyview.training.settle import Hardware, Settled, settle, start_hardware
 
@@ -78,10 +81,11 @@ def train(
         )
         backbone = build_backbone_of(settled.config, module)
         report = load_initial(backbone, initial, settled.config) if initial else None
+        start = _initial_tensors(backbone, settled.config, folder if checkpoint else None)
         method = build_method(backbone, settled.config, hardware)
         if hardware.is_main and not resume:
             folder.create()
-        training = set_up(settled, files, folder, method, console)
+        training = set_up(settled, files, folder, method, console, start)
         if instrument is not None:
             every = interval(settled.config, settled.plan.steps, instrument.pixels)
             training.quality = QualityRecord(settled.config.monitor, settled.plan.steps, every, instrument)
@@ -166,7 +170,21 @@ def build_trial(config: PretrainConfig, *, module: nn.Module | None, hardware: H
     return build_method(build_backbone_of(config, copy.deepcopy(module)), config, hardware)
 
 
-def set_up(settled: Settled, files: ImageFiles, folder: RunFolder, method: Method, console: Console) -> Training:
+def _initial_tensors(backbone: Backbone, config: PretrainConfig, resumed: RunFolder | None) -> dict[str, Tensor] | None:
+    """The initial weights, where training depends on them to the end: the backbone's, or those in a resumed folder."""
+    if not needs_initial(config.training):
+        return None
+    return read_initial(resumed) if resumed else own_weights(backbone)
+
+
+def set_up(
+    settled: Settled,
+    files: ImageFiles,
+    folder: RunFolder,
+    method: Method,
+    console: Console,
+    initial: Mapping[str, Tensor] | None = None,
+) -> Training:
     """Build the training state at the first step.
 
     Args:
@@ -175,6 +193,7 @@ def set_up(settled: Settled, files: ImageFiles, folder: RunFolder, method: Metho
         folder: its folder; nothing is written yet.
         method: method on the device.
         console: console for messages.
+        initial: the backbone's initial weights, where training depends on them.
     """
     config = settled.config
     return Training(
@@ -183,6 +202,7 @@ def set_up(settled: Settled, files: ImageFiles, folder: RunFolder, method: Metho
         folder=folder,
         method=method,
         optimizer=make_optimizer(method, config),
+        protection=Protection(method, config.training, initial),
         monitor=CollapseMonitor(config.monitor, method.advice),
         skipped=SkippedImages(
             files,
@@ -201,10 +221,18 @@ def _announce(training: Training, initial: InitialWeights | None, report: Loadin
     """Write ``run.json`` and ``config.json``, and print the initial weights."""
     about = None
     if initial and report:
-        training.display.say(initial.sentence(report))
+        backbone = training.method.backbone
+        for sentence in initial.sentences(report, backbone):
+            training.display.say(sentence)
         about = initial.describe(report)
+        training.description |= origin(about)
+        warning = risk(backbone, training.settled.config.training)
+        if warning:
+            training.display.say(warning, style="yellow")
     if training.is_main:
         _describe(training, about)
+        if training.protection.initial is not None:
+            write_initial(training.method.backbone, training.folder)
 
 
 def _describe(training: Training, initial: dict[str, Any] | None) -> None:
@@ -270,6 +298,7 @@ def _take_up(training: Training, checkpoint: TrainingCheckpoint | None) -> None:
         training.display.say("No checkpoint was written yet; starting from the first step.")
     else:
         restore(checkpoint, training.method, training.optimizer)
+        training.description |= origin(training.folder.read_json("run.json").get("init"))
         training.step = checkpoint.step
         training.totals = dict(checkpoint.state["totals"])
         training.monitor.restore(checkpoint.state["monitor"])

@@ -227,8 +227,8 @@ def test_what_is_printed(images: Path, labels: Path, tmp_path: Path, capsys: pyt
 
     words = capsys.readouterr().err
     first, summary = quality(run)[0], run.read_json("best.json")
-    figures = f"logistic {100 * first['logistic']:.1f}, knn {100 * first['knn']:.1f}, rankme {first['rankme']:.1f}, dense "
-    assert f"step 0/6  {figures}" in words
+    logistic, knn, rankme = 100 * first["logistic"], 100 * first["knn"], first["rankme"]
+    assert f"step 0/6  logistic {logistic:.1f}, knn {knn:.1f}, rankme {rankme:.1f}, dense " in words
     assert "18 labeled images, a third of them held out at random; label-free" in words
     assert spell_summary(summary) in words
 

@@ -165,8 +165,8 @@ def test_a_rate_for_more_classes_than_there_are_gives_a_warning(scenes: Any) -> 
     losses = found[500]["results"]["pretrained"]["loss_by_epoch"][:5]
     assert (
         f"pre-trained: the mean loss of the first 5 epochs, {np.mean(losses):.2f}, is above the entropy of the base "
-        "rates, 0.69, which needs no features: a base learning rate of 500 is for 4000 classes, and 2 classes need 0.25 "
-        "(--recipe sgd)."
+        "rates, 0.69, which needs no features: a base learning rate of 500 is for 4000 classes, and 2 classes need "
+        "0.25 (--recipe sgd)."
     ) in printed(found[500], 400)
     found[500]["results"]["pretrained"]["base_rate_entropy"] = 1e9
     assert "entropy" not in printed(found[500])

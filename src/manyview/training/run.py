@@ -294,11 +294,11 @@ def _check_same_labels(folder: RunFolder, described: dict[str, Any]) -> None:
 
 def _take_up(training: Training, checkpoint: TrainingCheckpoint | None) -> None:
     """Restore a checkpoint, or start from the first step if none was written."""
+    training.description |= origin(training.folder.read_json("run.json").get("init"))
     if checkpoint is None:
         training.display.say("No checkpoint was written yet; starting from the first step.")
     else:
         restore(checkpoint, training.method, training.optimizer)
-        training.description |= origin(training.folder.read_json("run.json").get("init"))
         training.step = checkpoint.step
         training.totals = dict(checkpoint.state["totals"])
         training.monitor.restore(checkpoint.state["monitor"])

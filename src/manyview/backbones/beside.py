@@ -140,7 +140,7 @@ def _recorded_init(run: RunFolder) -> str | None:
 
 
 def _initial_weights(run: RunFolder) -> Path:
-    """The file of the run's initial weights, whose checksum is still the one that the run recorded."""
+    """The file of the run's initial weights with the checksum that the run recorded, or else the run's own copy."""
     named = _recorded_init(run)
     if named is None:
         raise UserError(f"{run.path} began from random weights, so it has no initial ones: --beside random shows those")
@@ -150,6 +150,8 @@ def _initial_weights(run: RunFolder) -> Path:
     except UserError as error:
         raise UserError(f"{run.path} began from {named}, of which run.json has the checksum: {error}{other}") from error
     file = Path(about.get("file", named))
+    if run.initial.is_file() and (not file.is_file() or sha256(file) != about.get("sha256")):
+        return run.initial
     if not file.is_file():
         raise UserError(f"{run.path} began from the weights in {file}, which is gone (seen from {Path.cwd()}){other}")
     if sha256(file) != about.get("sha256"):

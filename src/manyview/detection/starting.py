@@ -12,6 +12,7 @@ import torch
 from manyview.backbones import Backbone, build_backbone, find_weights, load_backbone
 from manyview.backbones.beside import PRETRAINED, RANDOM, Baseline
 from manyview.backbones.build import describe_untrained
+from manyview.backbones.report import NORMS
 from manyview.detection.checkpoint import DetectorDescription
 from manyview.detection.dataset import DetectionData
 from manyview.detection.models import Detector
@@ -123,10 +124,7 @@ def make_optimizer(detector: torch.nn.Module) -> torch.optim.SGD:
     https://github.com/facebookresearch/detectron2/blob/main/detectron2/config/defaults.py
     """
     norms = {
-        id(parameter)
-        for module in detector.modules()
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)
-        for parameter in module.parameters()
+        id(parameter) for module in detector.modules() if isinstance(module, NORMS) for parameter in module.parameters()
     }
     parameters = list(detector.parameters())
     groups = [

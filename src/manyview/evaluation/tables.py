@@ -46,6 +46,7 @@ _VECTORS = {
     ("pretrained", "features"): "features",
     ("pretrained", "projections"): "projections",
     ("random_init", "features"): "untrained",
+    ("initial", "features"): "initial",
 }
 
 Shares = Sequence[float | None]

@@ -80,7 +80,7 @@ class TuningOptions(TypedDict, total=False):
     label_problems: LabelProblems
     recipe: Annotated[Recipe, Option("voc-24k", "Schedule, learning rate and sizes of MoCo's protocol.", recorded=True)]
     architecture: Annotated[
-        DetectorArchitecture, Option("c4", "c4: MoCo's protocol; fpn: a feature pyramid.", recorded=True)
+        DetectorArchitecture, Option("c4", "c4: MoCo's protocol, for ResNets; fpn: a feature pyramid.", recorded=True)
     ]
     masks: Annotated[
         bool,

@@ -43,7 +43,7 @@ Beside = Annotated[
         'run folder or checkpoint of any network; () or "none" for none; unset: where the weights began, their initial '
         "weights if the run had some, otherwise random initialization.",
         shown=False,
-        metavar="random|initial|WEIGHTS|none",
+        metavar="WEIGHTS",
         parsed=list[str],
     ),
 ]

@@ -41,6 +41,7 @@ def test_the_usual_baseline_is_where_the_weights_began(tmp_path: Path) -> None:
     init = save(tmp_path / "init.safetensors")
     from_init, from_random = write_run(tmp_path / "a", init), write_run(tmp_path / "b")
     assert shown(from_init, None) == shown(from_init / "backbone.safetensors", None) == [("initial", init)]
+    assert shown(save(from_init / "best.safetensors"), None) == [("initial", init)]
     assert shown(from_random, None) == [("random_init", None)]
     assert shown(init, None) == [("random_init", None)]
     assert [find_baselines(each, None)[0].why for each in (from_init, from_random, init)] == [
@@ -92,6 +93,17 @@ def test_initial_weights_that_are_gone_or_changed_are_refused(tmp_path: Path) ->
     (run / "run.json").unlink()
     with pytest.raises(UserError, match=r"of which run\.json has the checksum: .* cannot be read"):
         find_baselines(run, None)
+
+
+def test_a_runs_own_copy_stands_for_initial_weights_that_are_gone(tmp_path: Path) -> None:
+    init = save(tmp_path / "init.safetensors")
+    run = write_run(tmp_path / "a", init)
+    copy = save(run / "initial.safetensors")
+    assert shown(run, None) == [("initial", init)]
+    save(init, seed=5)
+    assert shown(run, None) == [("initial", copy)]
+    init.unlink()
+    assert shown(run, "initial") == [("initial", copy)]
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,7 @@ def test_starts_are_checked_before_any_work(shapes: Path, weights: list[Path], t
     save_backbone(build_backbone("timm/test_resnet"), tmp_path / "timm.safetensors", {})
     for beside, message in (
         ("initial", "is not of a run"),
-        (tmp_path / "timm.safetensors", "a detector needs a torchvision ResNet"),
+        (tmp_path / "timm.safetensors", "c4 needs a torchvision ResNet"),
     ):
         with pytest.raises(UserError, match=message):
             tune(shapes, tmp_path / "run", weights[0], beside=beside)

@@ -67,7 +67,11 @@ def bands(folder: Path) -> dict[str, Any]:
         (lambda _: {"checkpoint_minutes": 0}, "checkpoint_minutes must be over 0"),
         (lambda folder: {"train_labels": folder / "none.json"}, r"none\.json does not exist"),
         (lambda _: {"device": "tpu"}, "unknown device 'tpu'"),
-        (lambda _: {"backbone": "timm/resnet10t"}, "a detector needs a torchvision ResNet"),
+        (lambda _: {"backbone": "timm/resnet10t"}, "c4 needs a torchvision ResNet"),
+        (
+            lambda _: {"backbone": "timm/shvit_s1", "architecture": "fpn"},
+            "no feature pyramid can be built on timm/shvit",
+        ),
     ],
 )
 def test_mistakes_are_reported_before_any_work(

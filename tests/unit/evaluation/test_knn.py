@@ -140,7 +140,7 @@ def test_hard_cases_give_shares() -> None:
 def evaluate(scenes: Any, **options: Any) -> dict[str, Any]:
     data = {"images": scenes.images, "train_labels": scenes.train, "val_labels": scenes.val}
     weights = options.pop("weights", scenes.weights)
-    return knn_evaluation(weights, **(data | FAST | options))
+    return knn_evaluation(weights, **(data | {"beside": "none"} | FAST | options))
 
 
 def rows_of(file: Path) -> tuple[list[str], np.ndarray]:

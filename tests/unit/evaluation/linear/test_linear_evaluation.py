@@ -34,7 +34,7 @@ FAST: dict[str, Any] = {
 
 def evaluate(scenes: Any, **options: Any) -> dict[str, Any]:
     data = {"images": scenes.images, "train_labels": scenes.train, "val_labels": scenes.val}
-    return linear_evaluation(scenes.weights, **(data | FAST | options))
+    return linear_evaluation(scenes.weights, **(data | {"beside": "none"} | FAST | options))
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_the_result_is_the_file(cached: tuple[dict[str, Any], Path]) -> None:
     result, out = cached
     assert json.loads((out / "metrics.json").read_text()) == result
     assert [path.name for path in out.iterdir()] == ["metrics.json"]
-    assert set(result) == {"evaluation", "protocol", "results", "provenance"}
+    assert set(result) == {"evaluation", "protocol", "results", "differences", "provenance"}
     assert result["evaluation"] == "linear"
     assert set(result["results"]) == {"pretrained", "random_init"}
     for metrics in result["results"].values():

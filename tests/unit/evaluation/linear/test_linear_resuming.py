@@ -30,7 +30,7 @@ class Stop(Exception):  # noqa: N818
 
 def evaluate(scenes: Any, **options: Any) -> dict[str, Any]:
     data = {"images": scenes.images, "train_labels": scenes.train, "val_labels": scenes.val}
-    return linear_evaluation(scenes.weights, **(data | FAST | options))
+    return linear_evaluation(scenes.weights, **(data | {"beside": "none"} | FAST | options))
 
 
 def stop_at(phase: str, done: int) -> Any:

@@ -215,7 +215,7 @@ def test_what_does_not_converge_is_counted(monkeypatch: pytest.MonkeyPatch) -> N
 def evaluate(scenes: Any, **options: Any) -> dict[str, Any]:
     data = {"images": scenes.images, "train_labels": scenes.train, "val_labels": scenes.val}
     weights = options.pop("weights", scenes.weights)
-    return low_label_evaluation(weights, **(data | FAST | options))
+    return low_label_evaluation(weights, **(data | {"beside": "none"} | FAST | options))
 
 
 @pytest.fixture(scope="module")

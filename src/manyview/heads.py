@@ -1,6 +1,6 @@
 """Projection and prediction heads (MLPs) on pooled features, which can be described as plain data and rebuilt from it.
 
-``Projector`` and ``Predictor`` are those of SimSiam (arXiv 2011.10566, Section 3).
+``Projector`` and ``Predictor`` are those of SimSiam (arXiv 2011.10566, Section 3), ``ContrastiveProjector`` SimCLR's.
 """
 
 from __future__ import annotations
@@ -97,4 +97,24 @@ class Predictor(Head):
             nn.BatchNorm1d(hidden_dim),
             nn.ReLU(inplace=True),
             nn.Linear(hidden_dim, dim),
+        )
+
+
+class ContrastiveProjector(Head):
+    """Two linear layers with batch normalization and ReLU between them, as SimCLR's (arXiv 2002.05709, Section 2.1).
+
+    The first has no bias, which the normalization would cancel.
+
+    Args:
+        in_dim: dimension of the pooled features.
+        hidden_dim: width of the hidden layer.
+        out_dim: width of the projection z.
+    """
+
+    def __init__(self, in_dim: int, hidden_dim: int = 2048, out_dim: int = 256) -> None:
+        super().__init__(
+            nn.Linear(in_dim, hidden_dim, bias=False),
+            nn.BatchNorm1d(hidden_dim),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden_dim, out_dim),
         )

@@ -30,6 +30,7 @@ ON_CPU: dict[str, Any] = {
 METHODS: dict[str, dict[str, Any]] = {
     "simsiam": {"projection_dim": 32, "prediction_hidden_dim": 16},
     "moco": {"queue": 16, "dim": 8, "hidden_dim": 16, "shuffled_parts": 2},
+    "contrastive": {"hidden_dim": 16, "dim": 8},
 }
 SETTINGS = {**ON_CPU, **{f"method.{key}": value for key, value in METHODS["simsiam"].items()}}
 

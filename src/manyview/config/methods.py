@@ -114,3 +114,27 @@ class MoCoConfig(MethodSection):
                 f"only where it is a multiple of {processes} and divides a batch's keys ({', '.join(map(str, keys))}); "
                 f"set method.shuffled_parts={processes}, or use another batch size"
             )
+
+
+class ContrastiveConfig(MethodSection):
+    """A contrastive loss alone: its head, its temperature, and which views are positives."""
+
+    name: Literal["contrastive"] = Field("contrastive")
+    attract: Literal["image", "pair"] = Field(
+        "image",
+        description="which views attract each other: all of an image (image-aware), or the two of a pair (SimCLR)",
+    )
+    form: Literal["outside", "in", "out"] = Field("out", description="Eq. 1, or SupCon's L_in or L_out")
+    temperature: Positive = Field(0.15, description="tau, which divides the cosine similarities")
+    hidden_dim: PositiveInt = Field(2048, description="width of the projector's hidden layer")
+    dim: PositiveInt = Field(256, description="dimension of the projections")
+
+    def positives(self, views: ViewsSection) -> tuple[tuple[int, ...], ...]:
+        """One set of all views of an image, or the pairs."""
+        if self.attract == "pair":
+            return super().positives(views)
+        return (tuple(range(sum(group.count for group in views.layout))),)
+
+    def pairs(self, views: ViewsSection) -> int:
+        """Half the number of views, so that the learning rate depends on the number of views alone."""
+        return max(1, sum(group.count for group in views.layout) // 2)

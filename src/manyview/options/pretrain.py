@@ -14,7 +14,8 @@ Photos = Annotated[
     StrPath | None, Option(None, "Folder of images, searched recursively.", argument="photos", shown=False)
 ]
 Recipe = Annotated[
-    str | None, Option(None, "paper (default), paper-160, released, simsiam, simsiam-4pairs or mocov2.", shown=False)
+    str | None,
+    Option(None, "paper (default), paper-160, released, simsiam, simsiam-4pairs, mocov2 or recommended.", shown=False),
 ]
 Names = Annotated[
     StrPath | None,

@@ -38,6 +38,16 @@ RECIPES: dict[str, dict[str, Any]] = {
         "losses": {"image_aware": {"weight": 0.0}},
         "training": {"epochs": 200, "batch_size": 128},
     },
+    # The image-aware loss alone, in SupCon's form "out", for few images a step and any number of steps.
+    "recommended": {
+        "views": {"kind": "blocks", "overlap": 0.2},
+        "method": {"name": "contrastive"},
+        "backbone": {"zero_init_residual": False},
+        "training": {
+            **{"optimizer": "adamw", "epochs": 100, "batch_size": 16, "base_learning_rate": 4e-3, "weight_decay": 0.05},
+            **{"schedule_by": "step"},
+        },
+    },
     # MoCo v2 (arXiv 2003.04297, with --mlp --moco-t 0.2 --aug-plus --cos): its learning rate is .03 at 256 images.
     "mocov2": {
         "views": {

@@ -184,7 +184,7 @@ def test_configuration_is_frozen() -> None:
 @pytest.mark.parametrize("recipe", list(RECIPES))
 @pytest.mark.parametrize("texts", [(), ("losses.image_aware.weight=0",), ("training.schedule=constant",)])
 def test_the_stored_configuration_gives_itself(recipe: str, texts: tuple[str, ...]) -> None:
-    if recipe == "mocov2":
+    if recipe in ("mocov2", "recommended"):
         texts = tuple(text for text in texts if not text.startswith("losses."))  # which it does not read
     config = configured(*texts, recipe=recipe)
     stored = list(flatten(config.model_dump(mode="json"), "config.json"))
@@ -225,6 +225,7 @@ def test_values_of_the_recipes() -> None:
         ("simsiam", 0.1),
         ("simsiam-4pairs", 0.1),
         ("mocov2", 0.03),
+        ("recommended", 0.001),
     ],
 )
 def test_learning_rate_follows_the_pairs(recipe: str, rate: float) -> None:

@@ -28,6 +28,7 @@ GROUPS = {
     "GroupedViewsConfig": "views.",
     "SimSiamConfig": "method.",
     "MoCoConfig": "method.",
+    "ContrastiveConfig": "method.",
     "SimilarityConfig": "losses.similarity.",
     "ImageAwareConfig": "losses.image_aware.",
     "BackboneConfig": "backbone.",
@@ -78,6 +79,7 @@ def test_every_setting_is_read(photos: Path, tmp_path: Path, read: set[str]) -> 
     train_tiny(photos, tmp_path / "a", backbone="timm/test_resnet", view_size=32, epochs=1)
     train_tiny(photos, tmp_path / "b", recipe="simsiam", epochs=1)
     train_tiny(photos, tmp_path / "moco", recipe="mocov2", epochs=1)
+    train_tiny(photos, tmp_path / "contrastive", recipe="recommended", epochs=1)
     bands = {"data.bands": 3, "data.rgb_bands": [2, 1, 0]}
     train_tiny(photos, tmp_path / "c", settings=bands, epochs=1)
     for name in ("adamw", "lars"):

@@ -1,0 +1,79 @@
+"""A contrastive loss alone: the image-aware loss of arXiv 2506.23156 without SimSiam, or SimCLR's (arXiv 2002.05709).
+
+    L = L_ia over the projections of all views                                        (2506.23156, Eq. 1, or SupCon's)
+
+With every view of an image as a positive it is supervised contrastive learning (arXiv 2004.11362) whose label is the
+image itself; with only the other view of a pair as a positive it is NT-Xent (2002.05709, Eq. 1). There is no predictor
+and no stop-gradient: the negatives alone prevent collapse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from manyview.backbones import Backbone
+from manyview.config import PretrainConfig
+from manyview.config.methods import ContrastiveConfig
+from manyview.distributed import gather
+from manyview.heads import ContrastiveProjector
+from manyview.losses import image_aware_loss
+from manyview.losses.similarity import at_least_float32
+from manyview.methods.base import Method, MethodBatch
+from manyview.pooling import pool
+
+
+class Contrastive(Method):
+    """Backbone and projector, and the contrastive loss over all views of the batches of all processes.
+
+    Args:
+        backbone: from images to feature maps.
+        options: widths, temperature, form of the loss, and which views are positives.
+    """
+
+    section = ContrastiveConfig
+    parts: ClassVar[Mapping[str, str]] = {"backbone": "backbone", "projector": "projector"}
+    advice = "try a smaller training.base_learning_rate, or more images per batch, which give more negatives"
+
+    def __init__(self, backbone: Backbone, options: ContrastiveConfig) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.options = options
+        self.projector = ContrastiveProjector(backbone.out_channels, options.hidden_dim, options.dim)
+
+    @classmethod
+    def build(cls, backbone: Backbone, config: PretrainConfig) -> Method:
+        """Build the projector with the widths of a configuration."""
+        assert isinstance(config.method, ContrastiveConfig)
+        return cls(backbone, config.method)
+
+    def forward(self, batch: MethodBatch) -> dict[str, Tensor]:
+        """Compute the loss of one batch.
+
+        Returns:
+            ``loss``, a float32 scalar, and ``z`` (vectors, dim), the projections before normalization, detached.
+        """
+        z = torch.cat([self.projector(pool(self.backbone(group.flatten(0, 1)), kind="avg")) for group in batch.groups])
+        with torch.autocast(z.device.type, enabled=False):
+            z = at_least_float32(z)
+            loss = image_aware_loss(
+                gather(z), gather(self._ids(batch)), temperature=self.options.temperature, form=self.options.form
+            )
+        return {"loss": loss, "z": z.detach()}
+
+    def _ids(self, batch: MethodBatch) -> Int[Tensor, " vectors"]:
+        """A number for each view, in the order of the projections, that only its positives share."""
+        views = [group.shape[1] for group in batch.groups]
+        if self.options.attract == "image":
+            return torch.cat([batch.image_ids.repeat_interleave(count) for count in views])
+        first, pairs = 0, sum(views) // 2
+        ids = []
+        for count in views:
+            pair = first + torch.arange(count, device=batch.image_ids.device) // 2
+            ids.append((batch.image_ids[:, None] * pairs + pair).flatten())
+            first += count // 2
+        return torch.cat(ids)

@@ -10,8 +10,8 @@ from manyview.scenes.grounds import GROUNDS
 from manyview.scenes.shapes import PAINTERS
 
 CATEGORIES: tuple[str, ...] = tuple(PAINTERS)
-USUAL_GROUND, USUAL_OBJECT = 0.6, 0.85  # how often a scene has what is usual in its place, else any
-FEWEST, MOST = 5, 9  # objects in a scene
+USUAL_GROUND, USUAL_OBJECT = 0.6, 0.9  # how often a scene has what is usual in its place, else any
+FEWEST, MOST = 8, 13  # objects in a scene
 
 
 class Place(NamedTuple):

@@ -21,7 +21,7 @@ from manyview.scenes.grounds import Pixels, render_ground
 from manyview.scenes.places import draw_contents
 from manyview.scenes.shapes import PAINTERS, Plane
 
-RADII = (0.09, 0.17)  # of objects, in shares of the image's shorter side
+RADII = (0.11, 0.2)  # of objects, in shares of the image's shorter side
 VISIBLE_SHARE = 0.5  # an object with a smaller visible share has neither label nor mask
 _COVERED = 0.5  # coverage from which a pixel belongs to the object
 _SUPERSAMPLING = 2

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-fast check lint format bench-views clean
+.PHONY: demo test test-fast check lint format bench-views gpu-pack clean
 
 # Pre-train, draw and measure on synthetic scenes, or on your own folder: make demo PHOTOS=dir
 demo: $(INSTALLED)
@@ -33,6 +33,12 @@ format: $(INSTALLED)
 # Views a second on one core beside other libraries, into build/benchmarks and docs/performance.md; PHOTOS=dir: on your own
 bench-views: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks.views --page docs/performance.md $(if $(PHOTOS),--photos "$(PHOTOS)")
+
+# Sources, wheels and images for a machine with a GPU and without network, in .gpu, and the line to run there;
+# SCENES=dir: a folder with images/, train.csv and val.csv instead of rendered scenes
+gpu-pack: $(INSTALLED)
+	$(BIN)/python -m benchmarks.gpu.pack --out .gpu \
+	    $(if $(SCENES),--photos "$(SCENES)/images" --train-labels "$(SCENES)/train.csv" --val-labels "$(SCENES)/val.csv")
 
 $(VENV)/.installed-bench: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'

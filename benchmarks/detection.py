@@ -21,6 +21,7 @@ from manyview.cli.main import prepare
 prepare()  # as the command does, before PyTorch is imported
 
 from benchmarks.records import origin, put_between_markers, table, write_json  # noqa: E402
+from manyview.backbones import network_of  # noqa: E402
 from manyview.cli.command import flag, parsed_type  # noqa: E402
 from manyview.detection.finetune import fine_tune  # noqa: E402
 from manyview.options.base import declared  # noqa: E402
@@ -85,13 +86,14 @@ def fine_tuned(name: str, options: argparse.Namespace) -> dict[str, Any]:
         return dict(json.loads((out / "metrics.json").read_text()))
     by_name = {path.name: path for path in options.weights}
     print(f"{name}:", file=sys.stderr, flush=True)
+    start = {"weights": "random", "backbone": network_of(options.weights[0])} if name == RANDOM else {}
     return fine_tune(
-        by_name.get(name, options.weights[0]),  # random initialization uses only its network
+        **(start or {"weights": by_name[name]}),
         images=options.images,
         train_labels=options.train,
         val_labels=options.val,
         out=out,
-        random_init=name == RANDOM,
+        beside="none",
         **{each.name: getattr(options, each.name) for each in TAKEN},
         resume=RunFolder(out).holds_a_run,
     )

@@ -21,7 +21,8 @@ from manyview.evaluation import knn_evaluation, linear_evaluation, low_label_eva
 POOLS = {"gamp": "GAMP", "avg": "GAP", "max": "GMP", "avg_minus_max": "(GAP - GMP)/2", "cat": "GAP and GMP"}
 FRACTIONS = (0.01, 0.1, 1.0)
 MEASURES: dict[str, tuple[Callable[..., dict[str, Any]], dict[str, Any]]] = {
-    **{f"linear-{pool}": (linear_evaluation, {"pool": pool, "cached": True}) for pool in POOLS},
+    **{f"logistic-{pool}": (linear_evaluation, {"pool": pool}) for pool in POOLS},
+    "paper-gamp": (linear_evaluation, {"recipe": "paper", "cached": True}),
     "knn": (knn_evaluation, {}),
     "probe": (low_label_evaluation, {"fractions": FRACTIONS}),
 }
@@ -70,7 +71,7 @@ def measured(weights: Path, options: argparse.Namespace, *, random_init: bool) -
                 out=out,
                 size=options.size,
                 workers=options.workers,
-                random_init=random_init,
+                beside="random" if random_init else "none",
                 **settings,
             )
     done = {name: options.out / f"{weights.name}-{name}" / "metrics.json" for name in MEASURES}
@@ -80,11 +81,11 @@ def measured(weights: Path, options: argparse.Namespace, *, random_init: bool) -
 def tables(results: dict[str, dict[str, Any]]) -> list[str]:
     """Tables of linear, nearest-neighbor and low-label evaluation, of poolings, and of run times."""
     made = [name for name in MEASURES if any(name in one for one in results.values())]
-    rows = [row for row in lines(results) if {"linear-gamp", "knn", "probe"} <= row[1].keys()]
-    pooled = [row for row in lines(results) if {f"linear-{pool}" for pool in POOLS} <= row[1].keys()]
+    rows = [row for row in lines(results) if {"logistic-gamp", "paper-gamp", "knn", "probe"} <= row[1].keys()]
+    pooled = [row for row in lines(results) if {f"logistic-{pool}" for pool in POOLS} <= row[1].keys()]
     shares = [f"{100 * share:g} % of the labels" for share in FRACTIONS]
     overall = table(
-        ["backbone", "linear mAP", "CF1", "best CF1", "kNN mAP", *shares],
+        ["backbone", "logistic mAP", "CF1", "best CF1", "the paper's head: mAP", "kNN mAP", *shares],
         [[name, *overall_figures(one, which)] for name, one, which in rows],
     )
     pools = table(
@@ -113,12 +114,15 @@ def lines(results: dict[str, dict[str, Any]]) -> list[tuple[str, dict[str, Any],
 
 
 def overall_figures(one: dict[str, Any], which: str) -> list[str]:
-    linear, knn, probe = (one[name]["results"][which] for name in ("linear-gamp", "knn", "probe"))
+    logistic, paper, knn, probe = (
+        one[name]["results"][which] for name in ("logistic-gamp", "paper-gamp", "knn", "probe")
+    )
     shares = [entry["summary"]["mAP"] for entry in probe]
     return [
-        with_interval(linear),
-        percent(linear["CF1"]),
-        percent(linear["rules"]["best F1 on train"]["CF1"]),
+        with_interval(logistic),
+        percent(logistic["CF1"]),
+        percent(logistic["rules"]["best F1 on train"]["CF1"]),
+        percent(paper["mAP"]),
         with_interval(knn),
         *(f"{percent(share['mean'])} ± {percent(share['std'])}" for share in shares[:-1]),
         percent(shares[-1]["mean"]),
@@ -126,7 +130,7 @@ def overall_figures(one: dict[str, Any], which: str) -> list[str]:
 
 
 def pool_figures(one: dict[str, Any], which: str) -> list[str]:
-    reports = [one[f"linear-{pool}"]["results"][which] for pool in POOLS]
+    reports = [one[f"logistic-{pool}"]["results"][which] for pool in POOLS]
     return [percent(report[figure]) for report in reports for figure in ("mAP", "CF1")]
 
 

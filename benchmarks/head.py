@@ -2,7 +2,7 @@
 
     python -m benchmarks.head WEIGHTS... --images DIR --train train.csv --val val.csv --size 64 [--page PAGE]
 
-The head is trained as by ``manyview linear --cached``, with SGD for 100 epochs. scikit-learn converges to the
+The head is trained as by ``manyview linear --recipe paper --cached``, for 100 epochs. scikit-learn converges to the
 minimum of the same objective: weight decay d on every weight and bias, and a loss that is a mean over N images and
 K classes, are for each class a logistic regression with C = 1 / (d N K) whose bias is regularized too.
 """
@@ -81,6 +81,7 @@ def compare(weights: Path, options: argparse.Namespace) -> dict[str, Any]:
         size=options.size,
         epochs=options.epochs,
         weight_decay=options.weight_decay,
+        recipe="paper",
         cached=True,
         workers=options.workers,
     )

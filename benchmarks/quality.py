@@ -18,19 +18,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch.nn.modules.batchnorm import _BatchNorm
+from jaxtyping import Float64
+from torch import Tensor
 
 import manyview
-from benchmarks.logistic import logistic
 from manyview.backbones import Backbone, load_backbone
 from manyview.backbones.build import untrained
+from manyview.backbones.norm_statistics import set_norms
 from manyview.evaluation import linear_evaluation
 from manyview.evaluation.data import Data, Sources
-from manyview.evaluation.features.dataset import ImageDataset, fixed_views, load_readable
-from manyview.evaluation.features.extract import combine, extract
-from manyview.images import ImageFiles
+from manyview.evaluation.features.extract import FeatureSettings, combine, extract
+from manyview.evaluation.features.norms import measure_on_images
+from manyview.evaluation.logistic.classifiers import fit_logistic
+from manyview.evaluation.metrics.multilabel import multilabel_metrics
 from manyview.runs import RunFolder, atomic_write, provenance
-from manyview.views import normalize
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Case:
 
 
 CASES = (
+    Case("recommended", "recommended", 4, pairs_per_step=64),
     Case("paper", "paper", 4),
     Case("paper-17", "paper", 4, {"losses.image_aware.weight": 17.1}),
     Case("paper-68", "paper", 4, {"losses.image_aware.weight": 68}),
@@ -84,7 +86,8 @@ CASES = (
     ),
 )
 POOLS = ("gamp", "avg")
-INSTRUMENTS = ("linear", "logistic")
+INSTRUMENTS = ("logistic", "linear")
+"""Logistic regression, and the head of the paper's protocol on features extracted once."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -125,7 +128,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="*", choices=[case.name for case in CASES], help="names of the rows to make")
-    parser.add_argument("--instruments", nargs="+", choices=INSTRUMENTS, default=["linear"], help="evaluations")
+    parser.add_argument("--instruments", nargs="+", choices=INSTRUMENTS, default=["logistic"], help="evaluations")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting for all runs")
     return parser.parse_args(arguments)
 
@@ -173,7 +176,7 @@ def story(run: RunFolder) -> dict[str, Any]:
 
 
 def linear(name: str, run: RunFolder, arguments: argparse.Namespace, random_init: bool) -> dict[str, Any]:
-    """Linear evaluation on cached features for each pooling, optionally also of a random initialization."""
+    """The paper's linear evaluation on cached features for each pooling, optionally also of a random initialization."""
     results = {}
     for pool in POOLS:
         out = arguments.out / f"{name}-linear-{pool}"
@@ -189,8 +192,9 @@ def linear(name: str, run: RunFolder, arguments: argparse.Namespace, random_init
             out=out,
             pool=pool,
             size=arguments.eval_size,
+            recipe="paper",
             cached=True,
-            random_init=random_init,
+            beside="random" if random_init else "none",
         )
         results[pool] = result["results"]
         print(f"{name}, {pool}: {time.monotonic() - began:.0f} s", file=sys.stderr)
@@ -208,7 +212,7 @@ def logistic_regression(name: str, run: RunFolder, arguments: argparse.Namespace
     data = Sources(arguments.images, arguments.train, arguments.val).read()
     networks = {"pretrained": load_backbone(run)}
     if random_init:
-        networks["random_init"] = measure_norms(untrained(networks["pretrained"], arguments.seed), data, arguments)
+        networks["random_init"] = measured(untrained(networks["pretrained"], arguments.seed), data, arguments)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     results: dict[str, Any] = {pool: {} for pool in POOLS}
     for which, network in networks.items():
@@ -217,7 +221,7 @@ def logistic_regression(name: str, run: RunFolder, arguments: argparse.Namespace
         ]
         for pool in POOLS:
             train, val = (combine(part, pool).double() for part in parts)
-            found = logistic(train, data.train.labels.targets, val, data.val.labels.targets, device)
+            found = by_logistic(train.to(device), val.to(device), data, arguments.seed)
             if found["cost_at_edge"]:
                 print(f"{name}, {pool}: C = {found['cost']:g} lies at the edge of the grid", file=sys.stderr)
             results[pool][which] = found
@@ -225,23 +229,28 @@ def logistic_regression(name: str, run: RunFolder, arguments: argparse.Namespace
     return results
 
 
-@torch.no_grad()
-def measure_norms(network: Backbone, data: Data, arguments: argparse.Namespace) -> Backbone:
-    """Set the running statistics of a network's norms to means over whole batches of the training images."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    for module in network.modules():
-        if isinstance(module, _BatchNorm):
-            module.reset_running_stats()
-            module.momentum = None  # a plain mean over batches
-    network.to(device).train()
-    names = data.train.labels.names
-    batch_size = min(64, len(names))
-    indices = [(0, index) for index in range(len(names))]
-    batches = [indices[start : start + batch_size] for start in range(0, len(indices) - batch_size + 1, batch_size)]
-    images = ImageDataset(ImageFiles(data.train.folder, names), arguments.eval_size, fixed_views)
-    for pixels in load_readable(images, batches, workers=None):
-        network(normalize(pixels.to(device), network.mean, network.std))
-    return network.eval()
+def by_logistic(
+    train: Float64[Tensor, "images dim"], val: Float64[Tensor, "others dim"], data: Data, seed: int
+) -> dict[str, Any]:
+    """Multi-label metrics on the validation images, the chosen C, and the mAP of each C in cross-validation."""
+    labels, others = data.train.labels, data.val.labels
+    classifiers = fit_logistic(train, labels.targets, labels.ignored, seed=seed)
+    choice = classifiers.choice
+    assert choice is not None
+    scores = classifiers.probabilities(val).cpu()
+    return {
+        **multilabel_metrics(scores, others.targets, ignored=others.ignored),
+        "cost": float(choice.costs[0]),
+        "cost_at_edge": bool(choice.at_edge.any()),
+        "cross_validated": dict(choice.tried),
+    }
+
+
+def measured(network: Backbone, data: Data, arguments: argparse.Namespace) -> Backbone:
+    """A network without trained statistics of its norms, with those of the training images."""
+    settings = FeatureSettings("gamp", arguments.eval_size, None, "auto", "auto")
+    set_norms(network, measure_on_images(network, data.train.folder, data.train.labels.names, settings, arguments.seed))
+    return network
 
 
 def write(rows: dict[str, Any], arguments: argparse.Namespace) -> None:

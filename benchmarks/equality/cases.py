@@ -55,7 +55,7 @@ _COMMANDS = {
     "check-weights": "check-weights {from}/paper-0 --images data/images --out {to} {same}",
     "views": "views data/images --out {to}/views.html --labels data/instances_train.json --view-size 32 --photos 8 "
     "--recipe released --count-epochs 2",
-    "linear": "linear {from}/paper-0 --out {to} {csv} {head} --random-init",
+    "linear": "linear {from}/paper-0 --out {to} {csv} {head} --recipe paper --beside random",
     "linear-cached": "linear {from}/released-0 --out {to} {voc} {head} --recipe released --cached --flips --epoch best",
     "knn": "knn {from}/paper-0 --out {to} {coco} {labeled} --resamples 50",
     "knn-1": "knn {from}/paper-1 --out {to} {coco} {labeled} --resamples 50",

@@ -5,6 +5,7 @@ Only Python's standard library is imported here: the packages that the steps nee
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import os
@@ -13,26 +14,49 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.gpu.options import parse
-from benchmarks.gpu.steps import LIMITS
+from benchmarks.gpu.steps import LIMITS, SHARES
 
 ROOT = Path(__file__).resolve().parents[2]
+_ENDING = 2  # seconds, to end a step and write its state
 
 
 def main(arguments: Sequence[str]) -> int:
+    start = time.monotonic()
     options = parse(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     environment = prepare(options.wheels)
-    states = []
-    for step in options.steps or LIMITS:
+    steps, states = planned(options), list[str]()
+    for number, step in enumerate(steps):
         began = time.monotonic()
-        limit = 60 * dict(options.minutes).get(step, LIMITS[step])
+        limit = limit_of(steps[number:], dict(options.minutes), began - start)
         states.append(run(step, limit, arguments, environment, options.out / f"{step}.json"))
         print(f"{step}: {states[-1]} after {time.monotonic() - began:.0f} s", flush=True)
     return 0 if all(state == "done" for state in states) else 1
+
+
+def planned(options: argparse.Namespace) -> list[str]:
+    """The steps to run; with one budget for all, detection only where there are boxes for it or it is named."""
+    everything = [step for step in LIMITS if None not in dict(options.minutes) or step != "detection" or options.boxes]
+    return list(options.steps or everything)
+
+
+def limit_of(steps: Sequence[str], minutes: Mapping[str | None, float], elapsed: float) -> float:
+    """Seconds for the first of the steps that remain.
+
+    Args:
+        steps: it and those after it.
+        minutes: given limits by step, and under None the budget for all steps.
+        elapsed: seconds since the start.
+    """
+    step = steps[0]
+    if step in minutes or None not in minutes:
+        return 60 * minutes.get(step, LIMITS[step])
+    left = max(1.0, 60 * minutes[None] - elapsed - _ENDING)
+    return left * SHARES[step] / sum(SHARES[other] for other in steps)
 
 
 def prepare(wheels: Path | None) -> dict[str, str]:

@@ -31,7 +31,14 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--detection", default="", help="further options of benchmarks.detection, in one string")
     parser.add_argument("--commit", help="of this copy, where it has no git; recorded in all results")
-    parser.add_argument("--minutes", type=_limit, action="append", default=[], metavar="STEP=N", help="another limit")
+    parser.add_argument(
+        "--minutes",
+        type=_limit,
+        action="append",
+        default=[],
+        metavar="N | STEP=N",
+        help="time for all steps together, shared out so that the last one fills what is left; or one step's limit",
+    )
     parser.add_argument("--tiny", action="store_true", help="sizes too small for meaningful figures, on a CPU too")
     options = parser.parse_args(arguments)
     unknown = set(options.steps) - set(LIMITS)
@@ -45,8 +52,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
-def _limit(text: str) -> tuple[str, float]:
-    step, _, minutes = text.partition("=")
-    if step not in LIMITS:
+def _limit(text: str) -> tuple[str | None, float]:
+    """A step, or None for all of them, and its minutes."""
+    step, equals, minutes = text.rpartition("=")
+    if equals and step not in LIMITS:
         raise argparse.ArgumentTypeError(f"{step!r} is no step; choose from {', '.join(LIMITS)}")
-    return step, float(minutes)
+    return step or None, float(minutes)

@@ -13,10 +13,11 @@ import torch
 # Imported before there is a process group: default arguments of its functions would keep the current group alive.
 import torch.distributed.nn
 from jaxtyping import Shaped
-from torch import Tensor
+from torch import Tensor, nn
 from torch import distributed as dist
 
 Item = TypeVar("Item")
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def join(device: torch.device) -> None:
@@ -62,6 +63,17 @@ def world_size() -> int:
 def rank() -> int:
     """Rank of this process, from 0; 0 without a process group."""
     return dist.get_rank() if _initialized() else 0
+
+
+def synchronize_norms(network: Network) -> Network:
+    """The network with batch norms over all processes, which PyTorch supports on CUDA devices; weights are shared.
+
+    By timm's conversion: PyTorch's own drops the activation that follows within timm's ``BatchNormAct2d``.
+    """
+    from timm.layers import convert_sync_batchnorm
+
+    converted: Network = convert_sync_batchnorm(network)
+    return converted
 
 
 def any_process(flag: bool) -> bool:

@@ -101,9 +101,10 @@ class Predictor(Head):
 
 
 class ContrastiveProjector(Head):
-    """Two linear layers with batch normalization and ReLU between them, as SimCLR's (arXiv 2002.05709, Section 2.1).
+    """Two linear layers, each with batch normalization, and a ReLU between them (arXiv 2002.05709, Section 2.1).
 
-    The first has no bias, which the normalization would cancel.
+    As in SimCLR's released code, the output is normalized, too, here without learned scale and shift, so that no mean
+    shared by all projections dominates their cosines. No layer has a bias, which normalization would cancel.
 
     Args:
         in_dim: dimension of the pooled features.
@@ -116,5 +117,6 @@ class ContrastiveProjector(Head):
             nn.Linear(in_dim, hidden_dim, bias=False),
             nn.BatchNorm1d(hidden_dim),
             nn.ReLU(inplace=True),
-            nn.Linear(hidden_dim, out_dim),
+            nn.Linear(hidden_dim, out_dim, bias=False),
+            nn.BatchNorm1d(out_dim, affine=False),
         )

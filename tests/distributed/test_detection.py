@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.spawn import start_processes
 
+from manyview.backbones.norm_statistics import measure_norms
 from manyview.detection.checkpoint import load_detector
 from manyview.detection.detect import DetectionRuntime, find_objects
-from manyview.detection.precise_bn import measure_norms
 from manyview.labels import read_annotations
 from tests.helpers.processes import joined
 from tests.helpers.shapes import tune_tiny, write_shapes

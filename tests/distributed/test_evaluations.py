@@ -12,14 +12,17 @@ from PIL import Image
 from torch.multiprocessing.spawn import start_processes
 
 from manyview import distributed
-from manyview.backbones import build_backbone, save_backbone
+from manyview.backbones import build_backbone, load_backbone, save_backbone
 from manyview.evaluation import knn_evaluation, linear_evaluation, low_label_evaluation
+from manyview.evaluation.features import norms
+from manyview.evaluation.features.extract import FeatureSettings
+from manyview.evaluation.features.norms import measure_on_images
 from tests.helpers.processes import joined
 
 COUNTS = (1, 2, 3, 7)
 FAST: dict[str, Any] = {"size": 32, "workers": 0, "device": "cpu", "resamples": 20}
 PROBE: dict[str, Any] = {"size": 32, "workers": 0, "device": "cpu", "fractions": (1.0,), "seeds": (0,)}
-HEAD: dict[str, Any] = {"epochs": 3, "batch_size": 3, "measured": "best"}
+HEAD: dict[str, Any] = {"recipe": "paper", "epochs": 3, "batch_size": 3, "measured": "best"}
 
 
 def evaluations(folder: Path, where: str) -> dict[str, Any]:
@@ -27,6 +30,7 @@ def evaluations(folder: Path, where: str) -> dict[str, Any]:
     data = {"images": folder, "train_labels": folder / "train.csv", "val_labels": folder / "val.csv"}
     weights, out = folder / "backbone.safetensors", folder / where
     found = {
+        "logistic": linear_evaluation(weights, **data, **FAST, out=out / "logistic"),
         "augmented": linear_evaluation(weights, **data, **FAST, **HEAD, out=out / "augmented"),
         "cached": linear_evaluation(weights, **data, **FAST, **HEAD, cached=True, flips=True, out=out / "cached"),
         "knn": knn_evaluation(weights, **data, **FAST, neighbours=3, out=out / "knn"),
@@ -35,15 +39,28 @@ def evaluations(folder: Path, where: str) -> dict[str, Any]:
     return {name: result["results"] for name, result in found.items()}
 
 
+def norm_statistics(folder: Path, weights: Path) -> dict[str, torch.Tensor]:
+    """Statistics of three whole batches, which two processes cannot share out evenly."""
+    norms.BATCH_SIZE = 2
+    try:
+        settings = FeatureSettings("gamp", 32, 0, "cpu", "auto")
+        names = [f"{index}.png" for index in range(7)]
+        return measure_on_images(load_backbone(weights), folder, names, settings, 1)
+    finally:
+        norms.BATCH_SIZE = 64
+
+
 def work(rank: int, root: str) -> None:
     folder = Path(root)
     with joined(rank, folder):
+        statistics = norm_statistics(folder, folder / "backbone.safetensors")
         shared = []
         for count in COUNTS:
             own = distributed.share(range(count))
             rows = torch.tensor([[index, 10.0 * index] for index in own])
             shared.append((own, distributed.gather_shares(rows, count)))
-        torch.save({"shared": shared, "results": evaluations(folder, "two")}, folder / f"{rank}.pt")
+        results = evaluations(folder, "two")
+        torch.save({"shared": shared, "statistics": statistics, "results": results}, folder / f"{rank}.pt")
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +109,15 @@ def test_figures_are_those_of_one_process(folder: Path, processes: list[dict[str
     for name in expected:
         pictures = ["curve.png"] if name == "probe" else []
         assert sorted(path.name for path in (folder / "two" / name).iterdir()) == [*pictures, "metrics.json"]
+
+
+def test_norm_statistics_are_those_of_one_process(folder: Path, processes: list[dict[str, Any]]) -> None:
+    expected = norm_statistics(folder, folder / "backbone.safetensors")
+    for process in processes:
+        assert process["statistics"].keys() == expected.keys()
+        for name, statistics in process["statistics"].items():
+            assert torch.equal(statistics, processes[0]["statistics"][name])
+            torch.testing.assert_close(statistics, expected[name], rtol=1e-6, atol=1e-9)
 
 
 def assert_close(ours: Any, theirs: Any) -> None:

@@ -60,9 +60,9 @@ def tune_tiny(labels: Path, out: Path, **options: Any) -> dict[str, Any]:
     from manyview.detection.finetune import fine_tune
 
     given: dict[str, Any] = {
-        "weights": None,
+        "weights": "random",
         **{"images": labels.parent, "train_labels": labels, "val_labels": labels, "out": out},
-        **{"random_init": True, "backbone": "resnet18", "device": "cpu", "workers": 0, "quiet": True},
+        **{"backbone": "resnet18", "beside": "none", "device": "cpu", "workers": 0, "quiet": True},
         **{"iterations": 6, "batch_size": 2, "eval_every": 3, "short_side": "32,64", "learning_rate": 0.01},
         **{"regions": 4, "test_proposals": 6, "precise_batches": 2},
         **options,

@@ -6,6 +6,7 @@ from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from manyview.backbones.report import LoadingReport
 from manyview.config import IMAGENET_MEAN, IMAGENET_STD
@@ -25,6 +26,7 @@ class Backbone(nn.Module):
         mean: mean of each channel by which images are normalized, for pixels from 0 to 1; ImageNet's by default.
         std: standard deviation of each channel by which images are normalized.
         zero_init_residual: whether the last norm of each residual branch was initialized to zero.
+        statistics_kept: whether norms with running statistics use them in training mode too (``keep_statistics``).
         loading: for weights loaded from a file, what matched and what was left out.
     """
 
@@ -33,6 +35,7 @@ class Backbone(nn.Module):
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     zero_init_residual: bool = True
+    statistics_kept: bool = False
     loading: LoadingReport | None = None
 
     def __init__(self, name: str, out_channels: int, classifier: tuple[str, ...] = ()) -> None:
@@ -56,6 +59,24 @@ class Backbone(nn.Module):
         """
         assert len(mean) == len(std) == self.in_channels
         self.mean, self.std, self.rgb = mean, std, rgb
+
+    def keep_statistics(self, keep: bool) -> None:
+        """Set whether norms normalize by their running statistics in training mode too, and leave these as they are.
+
+        Scales, shifts and all other layers are trained as usual. Norms without running statistics, such as layer
+        norms, are the same either way.
+        """
+        self.statistics_kept = keep
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Backbone:
+        """Set training or eval mode; norms whose statistics are kept stay in eval mode."""
+        super().train(mode)
+        if self.statistics_kept:
+            for module in self.modules():
+                if isinstance(module, _NormBase) and module.running_mean is not None:
+                    module.eval()
+        return self
 
     def forward(
         self, x: Float[Tensor, "batch channels height width"]

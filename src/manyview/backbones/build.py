@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from manyview.backbones.base import Backbone
-from manyview.backbones.timm import build_timm, timm_names
+from manyview.backbones.timm import build_timm, timm_names, timm_normalization
+from manyview.config import IMAGENET_MEAN, IMAGENET_STD
 from manyview.errors import UserError
 
 RESNETS = (
@@ -29,6 +30,7 @@ RESNETS = (
     "wide_resnet101_2",
 )
 UNTRAINED = "as pre-training starts: the last norm of each residual branch at zero, where the network has such"
+_UNTRAINED_AT_ONE = "as pre-training started: the last norm of each residual branch at one, as every other"
 
 _STAGES = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 _Shapes = frozenset[tuple[str, tuple[int, ...]]]
@@ -61,7 +63,7 @@ def build_backbone(name: str, *, zero_init_residual: bool = True, in_channels: i
     Args:
         name: a torchvision ResNet, or any timm model that returns one feature map or one token for each patch.
         zero_init_residual: initialize the last norm of each residual branch to zero, as SimSiam does. A timm model
-            without such an option is built with timm's default; False for it is refused.
+            without such an option, which has no such norms, is built with timm's default either way.
         in_channels: channels of the images; other than three are bands without color, which are not normalized until
             ``mean`` and ``std`` are set. The first convolution has that many, initialized from the same distribution.
 
@@ -70,8 +72,8 @@ def build_backbone(name: str, *, zero_init_residual: bool = True, in_channels: i
         receive no gradient. A transformer without ``dynamic_img_size`` takes images of its own size only.
 
     Raises:
-        UserError: unknown name; a model without a single feature map; ``zero_init_residual=False`` or
-            ``in_channels`` that timm's model does not support.
+        UserError: unknown name; a model without a single feature map; ``in_channels`` that timm's model does not
+            support.
     """
     check_name(name)
     backbone: Backbone
@@ -95,6 +97,23 @@ def untrained(like: Backbone, seed: int) -> Backbone:
         ).eval()
     backbone.take_images(like.mean, like.std, rgb=like.rgb)
     return backbone
+
+
+def usual_normalization(name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Mean and standard deviation of RGB images by which a network's usual published weights normalize.
+
+    Those of timm's own weights for a model of timm, else ImageNet's; None for a module of one's own.
+    """
+    if name.startswith("own:"):
+        return None
+    if name in RESNETS:
+        return IMAGENET_MEAN, IMAGENET_STD
+    return timm_normalization(name.removeprefix("timm/"))
+
+
+def describe_untrained(like: Backbone) -> str:
+    """The initialization of ``untrained`` in words, by the ``zero_init_residual`` that the weights record."""
+    return UNTRAINED if like.zero_init_residual else _UNTRAINED_AT_ONE
 
 
 def check_name(name: str) -> None:

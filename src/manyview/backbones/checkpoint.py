@@ -12,7 +12,7 @@ from torch import Tensor
 from manyview.backbones.files import StoredTensors, read_tensors
 from manyview.backbones.formats import CheckpointLayout, plain, recognize
 from manyview.errors import UserError
-from manyview.runs.folder import WEIGHTS_FILE
+from manyview.runs.folder import DETECTOR_FILE, WEIGHTS_FILE
 
 OWN_FORMAT = CheckpointLayout("manyview", "")
 
@@ -94,7 +94,18 @@ def sort_out(
 
 
 def find_weights(path: Path) -> Path:
-    """The weights file of a run folder, or the given file itself."""
+    """The weights file of a run folder, or the given file itself.
+
+    Raises:
+        UserError: the folder holds no weights, or those of a detector.
+    """
+    if path.name == DETECTOR_FILE or (path / DETECTOR_FILE).is_file():
+        run = path.parent if path.name == DETECTOR_FILE else path
+        raise UserError(
+            f"{path} is a fine-tuned detector, not a backbone: detect objects with it "
+            f"(manyview detect --predict {run}), "
+            f'or give the weights that it began with ("weights" in {run / "config.json"})'
+        )
     if not path.is_dir():
         return path
     if (path / WEIGHTS_FILE).is_file():

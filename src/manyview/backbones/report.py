@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-_NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def count_layers(network: nn.Module, loaded: Collection[str]) -> tuple[tuple[int
     """
     layers: list[list[bool]] = [[], []]
     for name, module in network.named_modules():
-        group = 0 if isinstance(module, _ConvNd) else 1 if isinstance(module, _NORMS) else None
+        group = 0 if isinstance(module, _ConvNd) else 1 if isinstance(module, NORMS) else None
         weights = [f"{name}.{key}" for key in module.state_dict() if key != "num_batches_tracked"]
         if group is not None and weights:
             layers[group].append(all(key in loaded for key in weights))

@@ -67,18 +67,26 @@ def timm_names() -> frozenset[str]:
     return frozenset(timm.list_models())
 
 
+def timm_normalization(name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Mean and standard deviation of the images that timm's own weights of a model were trained on, if it has any."""
+    import timm
+
+    settings = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    if settings is None or len(settings.mean) != 3:
+        return None
+    return tuple(map(float, settings.mean)), tuple(map(float, settings.std))
+
+
 def build_timm(name: str, *, zero_init_residual: bool, in_channels: int) -> TimmBackbone:
     """Build timm's model ``name``, as ``build_backbone`` describes.
 
     Raises:
-        UserError: it has no single feature map, or no choice of ``zero_init_residual`` or of ``in_channels``.
+        UserError: it has no single feature map, or no choice of ``in_channels``.
     """
     options = {"zero_init_last": zero_init_residual, "dynamic_img_size": True, "in_chans": in_channels}
     network, taken = _create(name, options)
     if in_channels != 3 and "in_chans" not in taken:
         raise UserError(f"timm's {name} takes images of 3 channels only, not of {in_channels}; choose another backbone")
-    if not zero_init_residual and "zero_init_last" not in taken:
-        raise UserError(f"timm's {name} has no option zero_init_residual; leave backbone.zero_init_residual as it is")
     settings: dict[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
     native = tuple(settings["input_size"][-2:])
     sized = bool(settings.get("fixed_input_size"))
@@ -90,8 +98,9 @@ def build_timm(name: str, *, zero_init_residual: bool, in_channels: int) -> Timm
         channels = features.shape[1] if layout == "channels first" else features.shape[-1]
         fixed_size = native if sized and "dynamic_img_size" not in taken else None
         backbone = TimmBackbone(f"timm/{name}", network, channels, layout, fixed_size)
-        _freeze_unused(network, backbone.to_map(features, (image.shape[2], image.shape[3])))
-    return backbone.train()
+        freeze_unused(network, backbone.to_map(features, (image.shape[2], image.shape[3])).sum())
+    backbone.train()
+    return backbone
 
 
 def _create(name: str, options: dict[str, Any]) -> tuple[nn.Module, set[str]]:
@@ -119,10 +128,10 @@ def _layout(name: str, network: nn.Module, features: Any) -> Layout:
     raise UserError(f"timm's {name} gives no single feature map, so it cannot be a backbone; choose another")
 
 
-def _freeze_unused(network: nn.Module, feature_map: Tensor) -> None:
-    """Freeze parameters that only the classifier uses: DistributedDataParallel waits for every trainable gradient."""
+def freeze_unused(network: nn.Module, output: Float[Tensor, ""]) -> None:
+    """Freeze parameters without effect on an output: DistributedDataParallel waits for every trainable gradient."""
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    gradients = torch.autograd.grad(feature_map.sum(), parameters, allow_unused=True)
+    gradients = torch.autograd.grad(output, parameters, allow_unused=True)
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.requires_grad_(gradient is not None)
 

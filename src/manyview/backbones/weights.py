@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from manyview.backbones.base import Backbone, WrappedBackbone
-from manyview.backbones.build import build_backbone, check_name, infer_resnet
+from manyview.backbones.build import build_backbone, check_name, infer_resnet, usual_normalization
 from manyview.backbones.checkpoint import EncoderCheckpoint, find_weights, sort_out
 from manyview.backbones.files import FORMAT, StoredTensors, read_tensors
 from manyview.backbones.report import LoadingReport, count_layers
@@ -71,6 +71,21 @@ def own_weights(network: nn.Module, rename: Callable[[str], str] = str) -> dict[
     }
 
 
+def blended(initial: Mapping[str, Tensor], trained: Mapping[str, Tensor], share: float) -> dict[str, Tensor]:
+    """Average of two networks' weights, (1 - share) initial + share trained; counters are those of ``trained``.
+
+    Args:
+        initial: weights by name.
+        trained: weights of the same names and shapes.
+        share: from 0 to 1.
+    """
+    assert initial.keys() == trained.keys()
+    return {
+        name: torch.lerp(initial[name], tensor, share) if tensor.is_floating_point() else tensor
+        for name, tensor in trained.items()
+    }
+
+
 def load_backbone(
     weights: str | os.PathLike[str],
     name: str | None = None,
@@ -89,8 +104,9 @@ def load_backbone(
         into: load into this backbone instead of building one by name; for a custom module, see ``wrap_backbone``.
 
     Returns:
-        the backbone; its attribute ``loading`` is the ``LoadingReport``: the format, how many convolutions and norms
-        matched, and what was left out.
+        the backbone, with the normalization that the file records, or else that of the network's usual published
+        weights (``usual_normalization``). Its attribute ``loading`` is the ``LoadingReport``: the format, how many
+        convolutions and norms matched, and what was left out.
 
     Raises:
         UserError: no such file, damaged, no checkpoint, or of another network (``OtherNetworkError`` if the file
@@ -114,6 +130,8 @@ def load_backbone(
     if "mean" in metadata and "std" in metadata:
         mean, std = (tuple(map(float, metadata[key].split(","))) for key in ("mean", "std"))
         into.take_images(mean, std, rgb=metadata.get("rgb", "true") == "true")
+    elif into.rgb and (usual := usual_normalization(into.name)):
+        into.take_images(*usual, rgb=True)
     into.zero_init_residual = metadata.get("zero_init_residual", "true") == "true"
     return into.eval()
 

@@ -21,8 +21,6 @@ from manyview.scenes import write_scenes
 
 _BACKBONE = "resnet18"
 _RECIPE = "recommended"
-# A blur of up to two pixels is meant for large views: it would wipe the objects' patterns out of such small ones.
-_SETTINGS = ("views.blur=[0, 0]",)
 _EVALUATED_AT = 2  # side of an image in evaluation, in sides of a view: objects are then about as large as in views
 _DRAWN = 4
 
@@ -84,7 +82,6 @@ def run_demo(photos: Path | None, out: Path, scale: Scale, console: Console) -> 
         batch_size=scale.batch_size,
         epochs=scale.epochs,
         seed=scale.seed,
-        set=_SETTINGS,
         resume=folder.holds_a_run,
     )
     picture = out / "views.png"
@@ -153,7 +150,7 @@ def draw(run: RunFolder, material: Material, picture: Path) -> None:
 def evaluate(
     run: RunFolder, images: Path, labels: tuple[Path, Path], out: Path, scale: Scale, console: Console
 ) -> None:
-    """Linear evaluation on cached features, compared with a randomly initialized backbone."""
+    """Linear evaluation by logistic regression, compared with a randomly initialized backbone."""
     shutil.rmtree(out, ignore_errors=True)  # from an earlier demonstration
     with phases() as progress:
         result = linear_evaluation(
@@ -163,8 +160,6 @@ def evaluate(
             val_labels=labels[1],
             out=out,
             size=_EVALUATED_AT * scale.view_size,
-            cached=True,
-            random_init=True,
             progress=progress,
         )
     console.print(format_table(result))

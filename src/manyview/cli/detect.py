@@ -25,9 +25,22 @@ def detect(predict: Path | None, **given: Any) -> None:
     if predict is not None:
         _predict(predict, among(PredictOptions, given))
         return
-    from manyview.detection.finetune import fine_tune
+    _fine_tune(given)
 
-    fine_tune(**given)
+
+def _fine_tune(options: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    from manyview.detection.finetune import fine_tune
+    from manyview.detection.tables import format_starts
+    from manyview.distributed import rank
+
+    result = fine_tune(**options)
+    if "beside" in result:
+        console = Console(quiet=rank() > 0)
+        console.print(format_starts(result))
+        file = Path(options["out"]) / "metrics.json"
+        console.print(f"Written to {file}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _predict(run: Path, options: PredictOptions) -> None:

@@ -14,7 +14,7 @@ from manyview.options.shared import Weights
 def linear(weights: Path, **options: Unpack[LinearOptions]) -> None:
     """Evaluate frozen weights by multi-label linear evaluation; under torchrun, on several devices.
 
-    Example: manyview linear runs/a --images photos --train-labels train.csv --val-labels val.csv --out a --cached
+    Example: manyview linear runs/a --images photos --train-labels train.csv --val-labels val.csv --out a
     """
     from manyview.cli.progress import show_evaluation
     from manyview.evaluation import format_table, linear_evaluation

@@ -15,6 +15,8 @@ def pretrain(images: Path | None, out: Path | None, **options: Unpack[PretrainOp
 
     Example: manyview pretrain photos --out runs/a --backbone resnet18 --epochs 100 --set losses.image_aware.weight=17
 
+    In the time one has, measured as it trains: manyview pretrain photos --out runs/c --hours 8 --eval-labels some.csv
+
     To continue from other weights: manyview pretrain photos --out runs/b --init moco_v2.pth --epochs 50
     """
     from manyview.errors import UserError

@@ -14,7 +14,7 @@ from manyview.options.shared import Weights
 def probe(weights: Path, **options: Unpack[ProbeOptions]) -> None:
     """Evaluate frozen weights by linear classifiers on few labels: the low-label curve.
 
-    Example: manyview probe runs/a --images photos --train-labels train.csv --val-labels val.csv --out a --random-init
+    Example: manyview probe runs/a --images photos --train-labels train.csv --val-labels val.csv --out a
     """
     from manyview.cli.progress import show_evaluation
     from manyview.evaluation.probe.evaluate import CURVE_FILE, low_label_evaluation

@@ -71,6 +71,7 @@ def run_views(config: PretrainConfig, drawing: Drawing, counting: Counting | Non
     _check(config, drawing, counting)
     data = config.data
     files = find_images(Path(data.images), Path(data.list) if data.list else None, arrays=data.bands != "rgb")
+    _check_epoch(config, len(files), drawing.epoch)
     indices = _indices(files, drawing)
     usual = _recipe_views(config, "simsiam")
     beside = usual if any(group.blocks for group in config.views.layout) else None
@@ -96,19 +97,26 @@ def run_views(config: PretrainConfig, drawing: Drawing, counting: Counting | Non
 
 def _check(config: PretrainConfig, drawing: Drawing, counting: Counting | None) -> None:
     """Report mistakes that can be found before any work is done."""
-    out, epochs = drawing.out, config.training.epochs
+    out = drawing.out
     if out.suffix.lower() not in (".png", ".html"):
         raise UserError(f"--out {out} must end in .png for a picture or in .html for a page")
     if out.is_dir():
         raise UserError(f"--out {out} is a folder: name the file to write in it, as in {out / 'views.png'}")
-    if drawing.epoch >= epochs:
-        raise UserError(
-            f"--epoch {drawing.epoch} is not among the run's {epochs}: the first is 0, the last {epochs - 1}"
-        )
     if counting is not None and not 0 < counting.share <= 1:
         raise UserError(f"--share is {counting.share:g}: give a number above 0, at most 1")
     if counting is not None and not _is_ours(_metrics(out)):
         raise UserError(f"{_metrics(out)} holds another command's result: choose another folder for --out")
+
+
+def _check_epoch(config: PretrainConfig, images: int, epoch: int) -> None:
+    """Refuse an epoch that the run does not have; those of a run of some hours are not known yet."""
+    training = config.training
+    epochs = training.epochs
+    if training.steps is not None:
+        per_epoch = images // min(training.batch_size * training.accumulate, images)
+        epochs = -(-training.steps // per_epoch)
+    if epochs is not None and epoch >= epochs:
+        raise UserError(f"--epoch {epoch} is not among the run's {epochs}: the first is 0, the last {epochs - 1}")
 
 
 def _is_ours(file: Path) -> bool:

@@ -13,8 +13,8 @@ from pydantic import BaseModel, ValidationError
 
 from manyview.config.choices import CHOICES
 from manyview.config.methods import MethodSection
-from manyview.config.schema import PretrainConfig
-from manyview.config.training import TrainingConfig
+from manyview.config.schema import MonitorConfig, PretrainConfig
+from manyview.config.training import BUDGETS, TrainingConfig
 from manyview.config.views import COLOR_SETTINGS, JITTER_SETTINGS, Augmentation
 from manyview.errors import UserError
 
@@ -92,8 +92,10 @@ def resolve(recipe: Mapping[str, Any], user: Sequence[Assignment]) -> PretrainCo
     """
     problems: list[str] = []
     values: dict[str, Any] = {}
+    user = _with_one_budget(user, problems)
     for assignment in flatten(recipe, "recipe"):
-        _store(values, assignment, problems)
+        if assignment.key not in _BUDGETS or not any(item.key in _BUDGETS for item in user):
+            _store(values, assignment, problems)
     chosen = _chosen(values, user)
     _drop_keys_of_other_options(values, chosen)
     for assignment in user:
@@ -126,6 +128,9 @@ def valid_keys(chosen: Chosen | None = None) -> list[str]:
     return keys
 
 
+_BUDGETS = tuple(f"training.{name}" for name in BUDGETS)
+
+
 def _lists_of_tables() -> Iterator[tuple[str, type[BaseModel]]]:
     for choice in CHOICES.values():
         for option in choice.options.values():
@@ -145,6 +150,20 @@ def _keys_of(model: type[BaseModel], prefix: str) -> Iterator[str]:
             yield from _keys_of(field.annotation, f"{prefix}{name}.")
         else:
             yield prefix + name
+
+
+def _with_one_budget(user: Sequence[Assignment], problems: list[str]) -> list[Assignment]:
+    """The user's settings, of which only one sets the length of the run: options win over files."""
+    set_by = [item for item in user if item.key in _BUDGETS and item.value is not None]
+    set_by = [item for item in set_by if not item.from_file] or set_by
+    last = {item.key: item for item in set_by}
+    if not last:
+        return list(user)
+    if len(last) > 1:
+        given = " and ".join(f"{item.key}={item.value} ({item.source})" for item in last.values())
+        problems.append(f"{given} each set the length of the run; give one of them")
+    [kept, *_] = reversed(last.values())
+    return [item for item in user if item.key not in _BUDGETS or item is kept]
 
 
 def _chosen(values: Mapping[str, Any], user: Sequence[Assignment]) -> Chosen:
@@ -309,8 +328,8 @@ def _unused(config: PretrainConfig, user: Sequence[Assignment], recipe: Mapping[
         reason = f"data.rgb_bands names none of the {config.data.bands} bands as red, green and blue"
         idle |= {f"views.{name}": reason for name in COLOR_SETTINGS}
     idle |= _idle_in_schedule(config.training)
-    if config.monitor.on_collapse == "warn":
-        idle["monitor.patience"] = "monitor.on_collapse is warn"
+    idle |= _idle_without_initial_weights(config)
+    idle |= _idle_in_monitor(config.monitor)
     return [
         f"{assignment.key} ({assignment.source}) has no effect because {idle[assignment.key]}; leave one of them out"
         for assignment in user
@@ -318,9 +337,22 @@ def _unused(config: PretrainConfig, user: Sequence[Assignment], recipe: Mapping[
     ]
 
 
+def _idle_in_monitor(monitor: MonitorConfig) -> dict[str, str]:
+    idle: dict[str, str] = {}
+    if monitor.on_collapse == "warn":
+        idle["monitor.patience"] = "monitor.on_collapse is warn"
+    if monitor.eval_labels is None:
+        idle["monitor.eval_images"] = "monitor.eval_labels names no labels"
+    if not monitor.measures_quality:
+        idle["monitor.eval_size"] = "nothing is measured without monitor.eval_labels, eval_every or keep_best"
+    return idle
+
+
 def _idle_in_schedule(training: TrainingConfig) -> dict[str, str]:
     idle: dict[str, str] = {}
     reason = f"training.schedule is {training.schedule}"
+    if training.epochs is None:
+        idle["training.schedule_by"] = "the schedule of a run of training.steps or training.hours moves with every step"
     if training.schedule == "constant":
         idle["training.schedule_by"] = reason
     if training.schedule == "constant" and not (training.warmup_epochs or training.warmup_steps):
@@ -328,6 +360,19 @@ def _idle_in_schedule(training: TrainingConfig) -> dict[str, str]:
     if training.schedule != "step":
         idle |= {"training.milestones": reason, "training.milestone_factor": reason}
     return idle
+
+
+def _idle_without_initial_weights(config: PretrainConfig) -> dict[str, str]:
+    """Settings that need initial weights; a module of one's own may hold some, but there is no file of them."""
+    training, backbone = config.training, config.backbone
+    if backbone.init is not None:
+        return {}
+    needing = {"l2_sp": training.l2_sp > 0, "blend": training.blend < 1}
+    if not backbone.name.startswith("own:"):
+        needing["norm_statistics"] = training.norm_statistics == "keep"
+        needing["freeze_backbone_steps"] = training.freeze_backbone_steps > 0
+    keys = ["backbone.init_license", *(f"training.{key}" for key, set_to_use in needing.items() if set_to_use)]
+    return dict.fromkeys(keys, "backbone.init is unset, so that there are no initial weights")
 
 
 def _of_other_methods(config: PretrainConfig) -> list[str]:

@@ -103,13 +103,16 @@ class BackboneConfig(Section):
     init: str | None = Field(
         None, description="initial weights: a run folder or a checkpoint file; unset: random initialization"
     )
+    init_license: str | None = Field(
+        None, description="license of the initial weights, for the cards of what is made from them"
+    )
     zero_init_residual: StrictBool = Field(
         True, description="zero-initialize the last normalization of each residual branch, for random initial weights"
     )
 
 
 class MonitorConfig(Section):
-    """The collapse monitor: standard deviation of z/|z| times sqrt(d), and effective rank."""
+    """What is watched while a run trains: collapse of the projections, and the quality of the backbone's features."""
 
     on_collapse: Literal["warn", "stop"] = Field(
         "stop", description="what to do when collapse persists: warn or stop the run"
@@ -123,6 +126,46 @@ class MonitorConfig(Section):
         0.3,
         description="fraction of the run's highest effective rank below which the rank counts as low; collapse is both",
     )
+    eval_labels: str | None = Field(
+        None, description="labels of some of the images, by which the backbone is measured as it trains"
+    )
+    eval_val_labels: str | None = Field(
+        None, description="labels of the images to measure on; unset: a third of those of eval_labels"
+    )
+    eval_every: PositiveInt | None = Field(
+        None,
+        description="steps between two measurements of the backbone; unset: a tenth of the run, but so many that they "
+        "take at most about a fifth of its work",
+    )
+    eval_size: Annotated[StrictInt, Field(ge=8)] | None = Field(
+        None, description="side of the measured images in pixels; unset: twice that of the views, from 64 to 224"
+    )
+    eval_images: Annotated[StrictInt, Field(ge=6)] = Field(
+        1500, description="labeled images that are measured at most, a third of them held out"
+    )
+    keep_best: Literal["logistic", "knn", "rankme", "dense"] | None = Field(
+        None,
+        description="measure by which the best weights are kept in best.safetensors: mAP of logistic regression or of "
+        "the nearest neighbors, or a label-free measure; unset: logistic, if there are eval_labels",
+    )
+
+    @property
+    def measures_quality(self) -> bool:
+        """Whether the backbone is measured as it trains."""
+        return self.eval_labels is not None or self.eval_every is not None or self.keep_best is not None
+
+    @property
+    def kept_by(self) -> str | None:
+        """The measure by which the best weights are kept, if any."""
+        return self.keep_best or ("logistic" if self.eval_labels is not None else None)
+
+    @model_validator(mode="after")
+    def _labels_fit(self) -> MonitorConfig:
+        if self.keep_best in ("logistic", "knn") and self.eval_labels is None:
+            raise ValueError(f"keep_best is {self.keep_best}, which needs eval_labels: name a file of labels")
+        if self.eval_val_labels is not None and self.eval_labels is None:
+            raise ValueError("eval_val_labels needs eval_labels: name a file of labels to train the classifiers with")
+        return self
 
 
 class PretrainConfig(Section):
@@ -157,8 +200,8 @@ class PretrainConfig(Section):
 
     @property
     def learning_rate(self) -> float:
-        """Learning rate by linear scaling over pairs (paper Section 4.1): base x pairs / 256."""
-        return self.training.base_learning_rate * self.pairs_per_step / 256
+        """Learning rate by ``training.scaling`` over pairs; by default base x pairs / 256 (paper Section 4.1)."""
+        return self.training.base_learning_rate * self.training.scale(self.pairs_per_step)
 
     @model_validator(mode="after")
     def _bands_fit(self) -> PretrainConfig:

@@ -2,23 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StrictBool, StrictInt, model_validator
 
 from manyview.config.section import NonNegative, Positive, PositiveInt, Section
 
+BUDGETS = ("epochs", "steps", "hours")
+"""Settings for the length of a run, of which one is set."""
+
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 
 
 class TrainingConfig(Section):
-    """Settings for every optimizer. The learning rate is base_learning_rate x pairs per step / 256."""
+    """Settings for every optimizer. One of epochs, steps and hours is set; epochs are 200 where none is."""
 
-    epochs: PositiveInt = Field(200, description="passes over the images")
+    epochs: PositiveInt | None = Field(200, description="passes over the images; unset with steps or hours")
+    steps: PositiveInt | None = Field(
+        None, description="optimizer steps, instead of epochs; the last epoch may be partial"
+    )
+    hours: Positive | None = Field(
+        None, description="hours, instead of epochs: the number of steps follows from the pace measured at the start"
+    )
     batch_size: Annotated[StrictInt, Field(ge=2)] = Field(128, description="images per batch, over all processes")
     accumulate: PositiveInt = Field(1, description="number of batches whose gradients are accumulated for one step")
     optimizer: str
     base_learning_rate: Positive = Field(0.05, description="learning rate at 256 positive pairs per step")
+    scaling: Literal["linear", "sqrt", "none"] = Field(
+        "linear",
+        description="how the learning rate follows the pairs per step: base_learning_rate x pairs / 256 (linear), "
+        "x sqrt(pairs / 256) (sqrt), or base_learning_rate (none)",
+    )
     weight_decay: NonNegative = Field(
         1e-4,
         description="of all parameters with sgd, as in SimSiam; otherwise norms and biases are excluded",
@@ -27,11 +43,11 @@ class TrainingConfig(Section):
         "cosine", description="learning rate schedule; step lowers the rate at milestones"
     )
     schedule_by: Literal["epoch", "step"] = Field(
-        "epoch", description="whether the schedule is updated every epoch or every step"
+        "epoch", description="whether the schedule is updated every epoch or every step; with steps or hours every step"
     )
     milestones: tuple[Positive, ...] | None = Field(
         None,
-        description="epochs at which schedule=step lowers the rate; unset: at 60 % and 80 % of the epochs, as in MoCo",
+        description="epochs at which schedule=step lowers the rate; unset: at 60 % and 80 % of the run, as in MoCo",
     )
     milestone_factor: Positive = Field(0.1, description="factor applied to the rate at each milestone")
     warmup_epochs: NonNegative = Field(0.0, description="epochs of linear warm-up before the schedule")
@@ -55,11 +71,66 @@ class TrainingConfig(Section):
         "and device, as measured",
     )
     threads: PositiveInt | None = Field(None, description="compute threads on a CPU; unset: PyTorch's default")
+    norm_statistics: Literal["batch", "keep"] = Field(
+        "batch",
+        description="what the backbone's batch norms normalize by: each batch, or the initial weights' running "
+        "statistics, which are kept; their scales and shifts are trained either way",
+    )
+    freeze_backbone_steps: Annotated[StrictInt, Field(ge=0)] = Field(
+        0, description="steps at the start in which only the heads are trained, on the initial weights' features"
+    )
+    backbone_learning_rate_factor: Positive = Field(
+        1.0, description="learning rate of the backbone as a multiple of the heads'"
+    )
+    l2_sp: NonNegative = Field(
+        0.0,
+        description="alpha of L2-SP, the penalty alpha/2 |w - w0|^2 on the backbone's distance from the initial "
+        "weights, in place of its weight decay",
+    )
+    blend: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0,
+        description="share of the trained weights in the written backbone, the rest being the initial weights: "
+        "(1 - blend) w0 + blend w",
+    )
 
     @property
-    def lowered_at(self) -> tuple[float, ...]:
-        """The epochs at which ``schedule=step`` lowers the learning rate."""
-        return self.milestones or (0.6 * self.epochs, 0.8 * self.epochs)
+    def by_step(self) -> bool:
+        """Whether the schedule is updated every step."""
+        return self.schedule_by == "step" or self.epochs is None
+
+    def total_steps(self, steps_per_epoch: int) -> int:
+        """Optimizer steps of the run, whose hours have been settled into steps."""
+        if self.steps is not None:
+            return self.steps
+        assert self.epochs is not None, "settle() turns hours into steps"
+        return self.epochs * steps_per_epoch
+
+    def scale(self, pairs: int) -> float:
+        """The learning rate's factor at this number of positive pairs per step, 1 at 256, by ``scaling``.
+
+        - "linear": pairs / 256, for SGD: the same path over the images with larger steps (arXiv 1706.02677,
+          Section 2.1), the rule of SimSiam (arXiv 2011.10566, Section 4) and the paper.
+        - "sqrt": sqrt(pairs / 256), for Adam and others that divide by the gradient's size (arXiv 2205.10287,
+          Section 5.2, without its changes of betas and epsilon).
+        - "none": 1.
+        """
+        return {"linear": pairs / 256, "sqrt": math.sqrt(pairs / 256), "none": 1.0}[self.scaling]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_no_epochs_beside_another_budget(cls, values: Any) -> Any:
+        """Leave epochs unset where steps or hours are given, and epochs are not."""
+        if not isinstance(values, Mapping) or "epochs" in values:
+            return values
+        others = any(values.get(name) is not None for name in ("steps", "hours"))
+        return {**values, "epochs": None} if others else values
+
+    @model_validator(mode="after")
+    def _has_one_budget(self) -> TrainingConfig:
+        given = [name for name in BUDGETS if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"set one of epochs, steps and hours, not {' and '.join(given) or 'none'}")
+        return self
 
     @model_validator(mode="after")
     def _warms_up_once(self) -> TrainingConfig:
@@ -70,8 +141,10 @@ class TrainingConfig(Section):
     @model_validator(mode="after")
     def _milestones_ascend(self) -> TrainingConfig:
         given = list(self.milestones or ())
-        if given != sorted(set(given)) or (given and given[-1] >= self.epochs):
-            raise ValueError(f"milestones must ascend and lie below the run's {self.epochs} epochs, not {given}")
+        beyond = self.epochs is not None and given and given[-1] >= self.epochs
+        if given != sorted(set(given)) or beyond:
+            below = f" and lie below the run's {self.epochs} epochs" if self.epochs else ""
+            raise ValueError(f"milestones must ascend{below}, not {given}")
         return self
 
 

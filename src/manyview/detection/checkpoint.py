@@ -16,8 +16,8 @@ from manyview.backbones.weights import own_weights
 from manyview.detection.models import Detector, build_detector
 from manyview.errors import UserError
 from manyview.runs import write_tensors
+from manyview.runs.folder import DETECTOR_FILE as DETECTOR_FILE
 
-DETECTOR_FILE = "detector.safetensors"
 _FORMAT = "manyview-detector-1"
 
 

@@ -11,10 +11,10 @@ import torch
 from torch import distributed as dist
 
 from manyview import distributed
+from manyview.backbones.norm_statistics import Statistics, measure_norms, normalizing_with
 from manyview.detection.checkpoint import DETECTOR_FILE, save_detector
 from manyview.detection.detect import ShowProgress, find_objects, measure
 from manyview.detection.metrics import write_results
-from manyview.detection.precise_bn import Statistics, measure_norms, normalizing_with
 from manyview.detection.schedule import statistics_indices, statistics_seed
 from manyview.detection.session import FineTuningSession
 from manyview.runs.signals import StopRequest

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -11,21 +13,53 @@ import torch
 import manyview
 from manyview import distributed
 from manyview.backbones import Backbone
+from manyview.backbones.beside import find_baselines, in_words
 from manyview.detection.dataset import DetectionData
 from manyview.detection.detect import DetectionRuntime
 from manyview.detection.display import DetectionDisplay
 from manyview.detection.loop import run_loop
 from manyview.detection.models import WeightMatch, match_weights
-from manyview.detection.run_files import check_folder, finish, load_newest, opened
+from manyview.detection.models.build import check_backbone
+from manyview.detection.run_files import (
+    BESIDE,
+    FolderState,
+    check_folders,
+    finish,
+    join_results,
+    load_newest,
+    opened,
+    read_finished,
+)
 from manyview.detection.session import FineTuningSession
 from manyview.detection.settings import DetectionSettings, settle
-from manyview.detection.starting import make_optimizer, new_detector, starting_backbone
+from manyview.detection.starting import Start, baseline_start, first_start, make_optimizer, new_detector
 from manyview.errors import UserError
 from manyview.labels.masks import mask_tools
 from manyview.options.base import StrPath, verb
 from manyview.options.detection import FineTuneOptions
 from manyview.runs import RunFolder, provenance
 from manyview.runtime import resolve_device
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all starts of a fine-tuning share.
+
+    Attributes:
+        settings: schedule and sizes.
+        data: training and validation images.
+        runtime: device, precision and loader processes.
+        checkpoint_minutes: time between two checkpoints.
+        draw: images in the picture of predictions.
+        quiet: print nothing.
+    """
+
+    settings: DetectionSettings
+    data: DetectionData
+    runtime: DetectionRuntime
+    checkpoint_minutes: float | int
+    draw: int
+    quiet: bool
 
 
 @verb(FineTuneOptions)
@@ -39,52 +73,75 @@ def fine_tune(weights: StrPath | None, *, quiet: bool = False, **options: Unpack
     trained on. ``settle`` says how a shorter schedule or another batch changes the rest. Under torchrun the batch is
     divided among the processes.
 
+    The same is then done from each baseline, in ``out/beside/NAME``, with everything else the same: schedule, order,
+    samples, initial weights of the heads.
+
     Everything random is a function of the seed and of the iteration, so that a run that was stopped and resumed ends
     with the same weights, to the bit on a CPU, whatever the number of workers.
 
     Args:
-        weights: run folder or checkpoint file of a torchvision ResNet; may be None with ``random_init``.
+        weights: run folder or checkpoint file of a network that ``build_detector`` takes; or "random" for random
+            initialization of the network ``backbone``.
         quiet: print nothing.
         **options: as ``FineTuneOptions`` declares them.
 
     Returns:
         Plain data, as in metrics.json: "protocol" (all that the results depend on), "results" ("box" and "mask":
         COCO's AP, AP50, AP75 and more; "voc": Pascal VOC's, with 11 points; fractions of 1, None if undefined),
-        "by_iteration" (all evaluations), and "provenance" with "seconds", the time since the run was started or
-        resumed.
+        "by_iteration" (all evaluations), "provenance" with "seconds", the time since the run was started or
+        resumed, and, with baselines, "beside", the same of each by name.
 
     Raises:
         UserError: a setting is out of range, a file is missing, malformed or unreadable, ``out`` holds something else,
             a run to resume is another, pycocotools is not installed, or a loss is not finite.
         KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM, after saving.
     """
-    start = time.perf_counter()
-    settings, resume = settle(options), options["resume"]
+    settings = settle(options)
     runtime = DetectionRuntime(_join(options["device"]), settings.precision, options["workers"])
-    folder = RunFolder(Path(options["out"]))
+    out = Path(options["out"])
     _check(settings, options["draw"], options["checkpoint_minutes"])
-    check_folder(folder, resume)
+    if weights is None:
+        raise UserError(
+            "WEIGHTS is missing: name a run's folder or a checkpoint, or train from random weights with random "
+            "--backbone resnet50"
+        )
+    baselines = find_baselines(weights, options["beside"])
+    folders = [RunFolder(out), *(RunFolder(out / BESIDE / each.name) for each in baselines)]
+    states = check_folders(folders, options["resume"])
     distributed.wait_for_all()  # the first process would otherwise make the folder that another has yet to check
-    about = provenance()
     mask_tools()  # fails now if pycocotools is missing, and not after hours
-    data = _read(options)
-    own, origin = starting_backbone(
-        None if weights is None else Path(weights),
-        options["backbone"],
-        random_init=options["random_init"],
-        seed=settings.seed,
-    )
-    protocol = {**origin, **settings.describe(), **data.describe(), **_surroundings(runtime.device)}
-    tuning = _set_up(own, settings, data, runtime, folder, quiet=quiet)
-    tuning.checkpoint_minutes = options["checkpoint_minutes"]
-    match = match_weights(tuning.detector, own)
+    job = Job(settings, _read(options), runtime, options["checkpoint_minutes"], options["draw"], quiet)
+    first = first_start(weights, options["backbone"], settings.seed)
+    starts = [first, *(baseline_start(each, first.backbone, settings.seed) for each in baselines)]
+    for start in starts:
+        check_backbone(settings.architecture, start.backbone)
+    results = [
+        _tune(job, start, folder, state, starts[1:] if start is first else [])
+        for start, folder, state in zip(starts, folders, states, strict=True)
+    ]
+    names = [each.name for each in baselines]
+    return join_results(folders[0], results[0], dict(zip(names, results[1:], strict=True)))
+
+
+def _tune(
+    job: Job, start: Start, folder: RunFolder, state: FolderState, followed_by: Sequence[Start]
+) -> dict[str, Any]:
+    """Fine-tune from one start in its folder, or read the result of what is done."""
+    began, about = time.perf_counter(), provenance()
+    settings, data = job.settings.describe(), job.data.describe()
+    protocol = {**start.origin, **settings, **data, **_surroundings(job.runtime.device)}
+    if state is FolderState.DONE:
+        return read_finished(folder, protocol)
+    tuning = _set_up(start.backbone, job, folder)
+    match = match_weights(tuning.detector, start.backbone)
+    resume = state is FolderState.BEGUN
     with opened(folder, protocol, resume):
-        _announce(tuning, match, "Random weights" if options["random_init"] else origin["weights"])
+        _announce(tuning, match, start, followed_by)
         if resume:
             load_newest(tuning)
         run_loop(tuning)
-        about["seconds"] = round(time.perf_counter() - start, 1)
-        return finish(tuning, protocol, about, options["draw"])
+        about["seconds"] = round(time.perf_counter() - began, 1)
+        return finish(tuning, protocol, about, job.draw)
 
 
 def _read(options: FineTuneOptions) -> DetectionData:
@@ -132,26 +189,25 @@ def _synchronized(device: torch.device) -> bool:
     return distributed.world_size() > 1 and device.type == "cuda"
 
 
-def _set_up(
-    backbone: Backbone,
-    settings: DetectionSettings,
-    data: DetectionData,
-    runtime: DetectionRuntime,
-    folder: RunFolder,
-    *,
-    quiet: bool,
-) -> FineTuningSession:
-    display = DetectionDisplay(settings.iterations, enabled=not quiet and distributed.rank() == 0)
+def _set_up(backbone: Backbone, job: Job, folder: RunFolder) -> FineTuningSession:
+    settings, data, runtime = job.settings, job.data, job.runtime
+    display = DetectionDisplay(settings.iterations, enabled=not job.quiet and distributed.rank() == 0)
     detector, description = new_detector(backbone, data, settings, sync_batch_norm=_synchronized(runtime.device))
     detector = detector.to(runtime.device)
     optimizer = make_optimizer(detector)
-    return FineTuningSession(settings, data, folder, detector, description, optimizer, runtime, display)
+    tuning = FineTuningSession(settings, data, folder, detector, description, optimizer, runtime, display)
+    tuning.checkpoint_minutes = job.checkpoint_minutes
+    return tuning
 
 
-def _announce(tuning: FineTuningSession, match: WeightMatch, weights: str) -> None:
-    """Report the initial weights, oddities of the labels, and the length of the training."""
+def _announce(tuning: FineTuningSession, match: WeightMatch, start: Start, followed_by: Sequence[Start]) -> None:
+    """Report the initial weights, oddities of the labels, the length of the training, and what follows it."""
     settings, images = tuning.settings, len(tuning.data.trained_on)
-    tuning.display.say(f"{weights}: {match}.")
+    random = "weights_sha256" not in start.origin
+    beside = f"Beside, {start.why}: " if start.why else ""
+    tuning.display.say(f"{beside}{'Random weights' if random else start.origin['weights']}: {match}.")
+    if start.why:
+        return
     for sentence in tuning.data.remarks():
         tuning.display.say(sentence, style="yellow")
     passes = settings.iterations * settings.batch_size / images
@@ -159,3 +215,6 @@ def _announce(tuning: FineTuningSession, match: WeightMatch, weights: str) -> No
         f"{settings.iterations:,} iterations of {settings.batch_size} images, {passes:,.1f} passes over "
         f"{images:,}; learning rate {settings.learning_rate:g}."
     )
+    if followed_by:
+        names = ", ".join(f"{in_words(each.name)} ({each.why})" for each in followed_by)
+        tuning.display.say(f"Then the same from: {names}. --beside none leaves that out.")

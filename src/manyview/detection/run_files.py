@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
 from typing import Any
 
 from manyview import distributed
@@ -19,21 +20,74 @@ from manyview.runs.progress import spell
 from manyview.runs.provenance import refuse_changes
 
 METRICS_FILE = "metrics.json"
+BESIDE = "beside"
+"""Folder of the baselines within that of a run, and their entry in its result."""
 
 
-def check_folder(folder: RunFolder, resume: bool) -> None:
-    """Refuse a folder whose run is done, or that is not fit to start or resume a run in.
+class FolderState(Enum):
+    """What a run's folder holds."""
+
+    NEW, BEGUN, DONE = range(3)
+
+
+def check_folders(folders: Sequence[RunFolder], resume: bool) -> list[FolderState]:
+    """Refuse folders whose runs are all done, or that are not fit to start or resume runs in.
+
+    Args:
+        folders: of the run, and of those of its baselines within it.
+        resume: whether to continue what is not done.
+
+    Returns:
+        what each holds.
 
     Raises:
-        UserError: its run is done; there is a run or anything else where a new one is to begin; or no run to resume.
+        UserError: all is done; there is a run or anything else where a new one is to begin; or no run to resume.
     """
-    if (folder.path / METRICS_FILE).is_file():
+    folder, states = folders[0], [_state(each) for each in folders]
+    if states[0] is FolderState.DONE and not (resume and set(states) != {FolderState.DONE}):
         done = "holds a run that is done, with its results in" if folder.holds_a_run else "already holds a"
-        raise UserError(f"{folder.path} {done} {METRICS_FILE}: choose another folder")
+        more = (
+            "" if set(states) == {FolderState.DONE} or not folder.holds_a_run else "; --resume adds what is beside it"
+        )
+        raise UserError(f"{folder.path} {done} {METRICS_FILE}: choose another folder{more}")
     if resume and not folder.holds_a_run:
         raise UserError(f"{folder.path} holds no run to resume: leave out --resume to start one there")
     if not resume:
         folder.check_new()
+    return states
+
+
+def _state(folder: RunFolder) -> FolderState:
+    if (folder.path / METRICS_FILE).is_file():
+        return FolderState.DONE
+    return FolderState.BEGUN if folder.holds_a_run else FolderState.NEW
+
+
+def read_finished(folder: RunFolder, protocol: Mapping[str, Any]) -> dict[str, Any]:
+    """The result of a run that is done.
+
+    Raises:
+        UserError: its protocol differs, or the result cannot be read.
+    """
+    refuse_changes(folder.read_json("config.json"), protocol, "run", folder.path)
+    return folder.read_json(METRICS_FILE)
+
+
+def join_results(folder: RunFolder, result: dict[str, Any], baselines: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """The result with those of its baselines, also in its file.
+
+    Args:
+        folder: of the result.
+        result: content of its metrics.json.
+        baselines: theirs, by name.
+    """
+    if not baselines:
+        return result
+    joined = {**result, BESIDE: {**result.get(BESIDE, {}), **baselines}}
+    if distributed.rank() == 0:
+        folder.write_json(METRICS_FILE, joined)
+    distributed.wait_for_all()
+    return joined
 
 
 @contextlib.contextmanager

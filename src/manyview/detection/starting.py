@@ -2,65 +2,96 @@
 
 from __future__ import annotations
 
+import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from manyview.backbones import Backbone, build_backbone, find_weights, load_backbone
-from manyview.backbones.build import UNTRAINED, untrained
+from manyview.backbones.beside import PRETRAINED, RANDOM, Baseline
+from manyview.backbones.build import describe_untrained
+from manyview.backbones.report import NORMS
 from manyview.detection.checkpoint import DetectorDescription
 from manyview.detection.dataset import DetectionData
 from manyview.detection.models import Detector
 from manyview.detection.settings import DetectionSettings
 from manyview.errors import UserError
+from manyview.options.base import StrPath
 from manyview.runs import sha256
 
 MOMENTUM = 0.9
 WEIGHT_DECAY = 1e-4
 
 
-def starting_backbone(
-    weights: Path | None, name: str | None, *, random_init: bool, seed: int
-) -> tuple[Backbone, dict[str, Any]]:
-    """The backbone with its initial weights, and their origin as plain data.
+@dataclass(frozen=True)
+class Start:
+    """Where a fine-tuning begins.
+
+    Attributes:
+        name: "pretrained", or the baseline's.
+        backbone: with its initial weights.
+        origin: of the weights, as plain data.
+        why: the reason why a baseline is shown.
+    """
+
+    name: str
+    backbone: Backbone
+    origin: dict[str, Any]
+    why: str = ""
+
+
+def first_start(weights: StrPath, name: str | None, seed: int) -> Start:
+    """The weights that are asked for, or with "random" random initialization, as pre-training starts.
 
     Args:
-        weights: run folder or checkpoint; with ``random_init`` only its network counts, and it may be missing.
+        weights: run folder, checkpoint, or "random".
         name: of the network, where the weights do not say.
-        random_init: random weights, as pre-training would start with.
-        seed: of random weights.
+        seed: of random initialization.
 
     Raises:
-        UserError: neither weights nor a network is named; the weights cannot be read or do not fit; or their images
-            are not RGB images.
+        UserError: no network is named; the weights cannot be read or do not fit; or their images are not RGB images.
     """
-    if weights is None and not (random_init and name):
+    if os.fspath(weights) != RANDOM:
+        return _loaded(PRETRAINED, load_backbone(weights, name), Path(weights))
+    if name is None:
+        raise UserError("random initialization needs the name of a network, such as --backbone resnet50")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return _untrained(PRETRAINED, build_backbone(name))
+
+
+def baseline_start(baseline: Baseline, like: Backbone, seed: int) -> Start:
+    """The start beside the first one, whose network ``like`` is.
+
+    Raises:
+        UserError: its weights cannot be read, or their images are not RGB images.
+    """
+    backbone = baseline.build(like, seed)
+    if baseline.weights is None:
+        return _untrained(baseline.name, backbone, baseline.why)
+    return _loaded(baseline.name, backbone, baseline.weights, baseline.why)
+
+
+def _untrained(name: str, backbone: Backbone, why: str = "") -> Start:
+    origin = {"backbone": backbone.name, "weights": f"random: {describe_untrained(backbone)}"}
+    return Start(name, backbone, origin, why)
+
+
+def _loaded(name: str, backbone: Backbone, weights: Path, why: str = "") -> Start:
+    if not backbone.rgb:
         raise UserError(
-            "WEIGHTS is missing: name a run's folder or a checkpoint, or train from random weights with --random-init "
-            "--backbone resnet50"
+            f"{weights} is for images of {backbone.in_channels} channels, but detectors are trained on RGB images"
         )
-    if weights is not None:
-        backbone = load_backbone(weights, name)
-        if not backbone.rgb:
-            raise UserError(
-                f"{weights} is for images of {backbone.in_channels} channels, but detectors are trained on RGB images"
-            )
-    else:
-        assert name is not None
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            backbone = build_backbone(name)
-    if random_init:
-        return untrained(backbone, seed), {"backbone": backbone.name, "weights": f"random: {UNTRAINED}"}
-    assert weights is not None
     file = find_weights(weights)
-    return backbone, {
+    origin = {
         "backbone": backbone.name,
         "weights": str(file),
         "weights_sha256": sha256(file),
         "loading": str(backbone.loading),
     }
+    return Start(name, backbone, origin, why)
 
 
 def new_detector(
@@ -93,10 +124,7 @@ def make_optimizer(detector: torch.nn.Module) -> torch.optim.SGD:
     https://github.com/facebookresearch/detectron2/blob/main/detectron2/config/defaults.py
     """
     norms = {
-        id(parameter)
-        for module in detector.modules()
-        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)
-        for parameter in module.parameters()
+        id(parameter) for module in detector.modules() if isinstance(module, NORMS) for parameter in module.parameters()
     }
     parameters = list(detector.parameters())
     groups = [

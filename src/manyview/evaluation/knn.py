@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from manyview.errors import require
 from manyview.evaluation.data import Data
-from manyview.evaluation.session import LabeledEvaluation, SplitFeatures, report
+from manyview.evaluation.session import LabeledEvaluation, SplitFeatures, baseline_differences, report
 from manyview.evaluation.settings import EXTRACTED_ONCE, MetricSettings, describe_report
 from manyview.options.base import StrPath, recorded, select, verb
 from manyview.options.labeled import KnnOptions
@@ -59,9 +59,10 @@ def knn_evaluation(
         **options: as ``KnnOptions`` declares them.
 
     Returns:
-        Plain data, as in metrics.json: "protocol" (all that the figures depend on), "results" (for "pretrained" and, if
-        asked, "random_init": what ``multilabel_report`` gives, with None for what is undefined), "provenance" with
-        "seconds", the total time.
+        Plain data, as in metrics.json: "protocol" (all that the figures depend on), "results" (for "pretrained" and
+        each baseline, such as "random_init" or "initial": what ``multilabel_report`` gives, with None for what is
+        undefined), "differences" (to each baseline: of ``map_differences``), "provenance" with "seconds", the total
+        time.
 
     Raises:
         UserError: if a setting is out of range, a file is missing, malformed or unreadable, or ``out`` already holds a
@@ -71,10 +72,18 @@ def knn_evaluation(
     begun = LabeledEvaluation.begin(weights, options, settings.seed)
     neighbours, count = settings.neighbours, len(begun.data.train.labels.names)
     require(neighbours <= count, f"neighbours is {neighbours}, but {options['train_labels']} names only {count} images")
-    results = {
-        name: _measure(name, features, begun.data, settings, progress) for name, features in begun.features(progress)
-    }
-    return begun.finish("knn", {**_describe(options), **begun.protocol}, results)
+    results, scores = {}, {}
+    for name, features in begun.features(progress):
+        results[name], scores[name] = _measure(name, features, begun.data, settings, progress)
+    differences = baseline_differences(
+        begun.data,
+        {name: [own] for name, own in scores.items()},
+        settings.metrics,
+        resamples=settings.resamples,
+        seed=settings.seed,
+        progress=progress,
+    )
+    return begun.finish("knn", {**_describe(options), **begun.protocol}, results, differences)
 
 
 def knn_scores(
@@ -146,8 +155,8 @@ def _votes(
 
 def _measure(
     name: str, features: SplitFeatures, data: Data, settings: KnnSettings, progress: Progress
-) -> Mapping[str, Any]:
-    """The report for one backbone's features."""
+) -> tuple[Mapping[str, Any], Tensor]:
+    """The report for one backbone's features, and its validation scores."""
     targets = torch.from_numpy(data.train.labels.targets)
     left_out = data.train.labels.ignored
     ignored = None if left_out is None else torch.from_numpy(left_out)
@@ -166,7 +175,7 @@ def _measure(
         )
 
     val = scores(features.val, _same_images(data), "validation")
-    return report(
+    measured = report(
         data,
         scores(features.train, torch.arange(len(targets)), "training"),
         val,
@@ -175,6 +184,7 @@ def _measure(
         seed=settings.seed,
         progress=lambda done, total, phase: progress(done, total, f"{name}: {phase}"),
     )
+    return measured, val
 
 
 def _same_images(data: Data) -> Int64[Tensor, " others"]:

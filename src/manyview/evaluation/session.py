@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,14 @@ from jaxtyping import Float64
 from torch import Tensor, nn
 
 from manyview import distributed
-from manyview.backbones import Backbone, load_backbone
-from manyview.backbones.build import untrained
+from manyview.backbones import load_backbone
+from manyview.backbones.beside import PRETRAINED
+from manyview.evaluation.beside import Networks
 from manyview.evaluation.data import Data, LabeledSplit, Sources
 from manyview.evaluation.features.extract import FeatureSettings, Pooled, combine, extract
+from manyview.evaluation.metrics.differences import MapDifference, map_differences
 from manyview.evaluation.metrics.multilabel import multilabel_report
+from manyview.evaluation.metrics.scores import LabeledScores, Matrix
 from manyview.evaluation.settings import MetricSettings, describe_features
 from manyview.options.base import StrPath, among, select
 from manyview.options.labeled import LabeledOptions
@@ -44,7 +47,7 @@ class LabeledEvaluation:
     Attributes:
         out: folder for the result; None to write nothing.
         data: images and labels.
-        networks: the backbone as "pretrained" and, if asked, an untrained one of its architecture as "random_init".
+        networks: the backbone as "pretrained", and its baselines.
         extraction: how features are extracted.
         protocol: all that features and labels depend on, as plain data.
         origin: provenance, as plain data.
@@ -53,7 +56,7 @@ class LabeledEvaluation:
 
     out: Path | None
     data: Data
-    networks: Mapping[str, Backbone]
+    networks: Networks
     extraction: FeatureSettings
     protocol: Mapping[str, Any]
     origin: Mapping[str, Any]
@@ -66,10 +69,11 @@ class LabeledEvaluation:
         Args:
             weights: run folder or checkpoint file.
             options: of the evaluation.
-            seed: of the untrained backbone.
+            seed: of random initialization.
 
         Raises:
-            UserError: ``out`` already holds a result or cannot be written; or labels or weights cannot be used.
+            UserError: ``out`` already holds a result or cannot be written; or labels, weights or baselines cannot be
+                used.
         """
         start, origin = time.perf_counter(), provenance()
         # Only the options of every evaluation: ``batch_size`` is that of the linear head.
@@ -80,10 +84,11 @@ class LabeledEvaluation:
             claim_folder(out, RESULT_FILE)
         data = select(Sources, options).read()
         pretrained = load_backbone(weights, options["backbone"])
-        others = {"random_init": untrained(pretrained, seed)} if options["random_init"] else {}
         # Hashed at once: a run that is still training replaces its weights every epoch.
         protocol = describe_features(extraction, data, Path(weights), pretrained)
-        return cls(out, data, {"pretrained": pretrained, **others}, extraction, protocol, origin, start)
+        networks = Networks.load(weights, pretrained, options, seed)
+        protocol["beside"] = networks.describe(data.train, extraction)
+        return cls(out, data, networks, extraction, protocol, origin, start)
 
     def features(self, progress: Progress) -> Iterator[tuple[str, SplitFeatures]]:
         """Yield each network's name and its features of both splits, in main memory and in float64.
@@ -91,7 +96,7 @@ class LabeledEvaluation:
         Raises:
             UserError: an image cannot be read, or the features are not finite.
         """
-        for name, network in self.networks.items():
+        for name, network in self.networks.prepared(self.data.train, self.extraction, progress):
             train, val = (
                 combine(
                     extract_part(network, part, self.extraction, progress, f"{name}: {phase} features"),
@@ -101,17 +106,24 @@ class LabeledEvaluation:
             )
             yield name, SplitFeatures(train, val)
 
-    def finish(self, evaluation: str, protocol: Mapping[str, Any], results: Mapping[str, Any]) -> dict[str, Any]:
+    def finish(
+        self,
+        evaluation: str,
+        protocol: Mapping[str, Any],
+        results: Mapping[str, Any],
+        differences: Mapping[str, MapDifference],
+    ) -> dict[str, Any]:
         """The result as plain data, also written to metrics.json if there is a folder.
 
         Args:
             evaluation: tag of the type of evaluation.
             protocol: all that the figures depend on.
             results: by the names of the networks.
+            differences: to each baseline, of ``map_differences``.
 
         Returns:
-            "evaluation", "protocol", "results", with None for undefined figures, and "provenance" with "seconds" since
-            the beginning.
+            "evaluation", "protocol", "results" and "differences", with None for undefined figures, and "provenance"
+            with "seconds" since the beginning.
 
         Raises:
             UserError: if it cannot be written.
@@ -120,6 +132,7 @@ class LabeledEvaluation:
             "evaluation": evaluation,
             "protocol": dict(protocol),
             "results": plain(dict(results)),
+            "differences": plain(dict(differences)),
             "provenance": {**self.origin, "seconds": round(time.perf_counter() - self.start, 1)},
         }
         if self.out is not None:
@@ -177,6 +190,25 @@ def report(
         resamples=resamples,
         seed=seed,
         progress=progress,
+    )
+
+
+def baseline_differences(
+    data: Data,
+    scores: Mapping[str, Sequence[Matrix]],
+    metrics: MetricSettings,
+    *,
+    resamples: int,
+    seed: int,
+    progress: Progress,
+) -> dict[str, MapDifference]:
+    """``map_differences`` of the validation scores of the evaluated network to those of its baselines."""
+    val = data.val.labels
+    labeled = {
+        name: [LabeledScores.check(each, val.targets, val.ignored) for each in own] for name, own in scores.items()
+    }
+    return map_differences(
+        labeled, PRETRAINED, metrics.average_precision, resamples=resamples, seed=seed, progress=progress
     )
 
 

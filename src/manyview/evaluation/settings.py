@@ -10,7 +10,7 @@ import torch
 
 import manyview
 from manyview.backbones import Backbone, LoadingReport, find_weights
-from manyview.backbones.build import UNTRAINED
+from manyview.backbones.build import describe_untrained
 from manyview.errors import require
 from manyview.evaluation.data import Data, bounded
 from manyview.evaluation.features.backbone import bands, normalization
@@ -112,7 +112,7 @@ def describe_features(settings: FeatureSettings, data: Data, weights: Path, back
         **describe_pixels(backbone),
         "precision": resolve_precision(settings.precision),
         "device": resolve_device(settings.device).type,
-        "untrained_backbone": UNTRAINED,
+        "untrained_backbone": describe_untrained(backbone),
         "classes": list(data.classes),
         "train": data.train.describe(),
         "val": data.val.describe(),

@@ -13,14 +13,18 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from manyview.evaluation.linear.sentences import (
+    classifiers_in_words,
+    edge_notes,
+    head_notes,
+    logistic_notes,
+    unconverged,
+)
 from manyview.evaluation.metrics.multilabel import METRICS
+from manyview.evaluation.network_names import baseline_lines, difference_sentences, long_name, short_name
 
 CLASSIFIERS = {"logistic": "logistic regression", "svm": "linear SVM"}
 """Names of the classifiers of ``low_label_evaluation`` in titles."""
-
-# The short names are for tables, which fit a terminal of 80 columns.
-_SHORT = {"pretrained": "trained", "random_init": "random"}
-_LONG = {"pretrained": "pre-trained", "random_init": "random init"}
 
 _NAMED = 3  # skipped entries that are named; metrics.json has more
 _AVERAGE_PRECISIONS = {"voc07": "AP is that of VOC 2007: the mean of the best precision at 11 points of recall."}
@@ -42,6 +46,7 @@ _VECTORS = {
     ("pretrained", "features"): "features",
     ("pretrained", "projections"): "projections",
     ("random_init", "features"): "untrained",
+    ("initial", "features"): "initial",
 }
 
 Shares = Sequence[float | None]
@@ -50,11 +55,9 @@ Shares = Sequence[float | None]
 def format_table(result: dict[str, Any]) -> Group:
     """Format a linear evaluation: loading of the weights, metrics by backbone and rule, average precision by class."""
     protocol = result["protocol"]
-    features = "augmented images"
-    if protocol["cached"]:
-        features = "features extracted once" + (", mirrored too" if protocol["flips"] else "")
-    title = f"Multi-label linear evaluation (%): {_inputs(protocol)}, {features}, {protocol['epochs']} epochs"
-    return _rules_sheet(title, result, [_epoch(result), *_flattering(protocol)])
+    notes = logistic_notes(result) if protocol.get("recipe") == "logistic" else head_notes(result)
+    title = f"Multi-label linear evaluation (%): {_inputs(protocol)}, {classifiers_in_words(protocol)}"
+    return _rules_sheet(title, result, [*notes, *_flattering(protocol)])
 
 
 def format_knn(result: dict[str, Any]) -> Group:
@@ -74,22 +77,24 @@ def format_low_label(result: dict[str, Any]) -> Group:
     """
     protocol, results = result["protocol"], result["results"]
     costs = " or ".join(f"{cost:g}" for cost in protocol["costs"])
+    given = f"C {costs}" if costs else "C chosen by cross-validation" if protocol["classifier"] == "logistic" else "C 1"
     classifier = CLASSIFIERS[protocol["classifier"]]
-    title = f"One-vs-rest {classifier} (%): {_inputs(protocol)}, {protocol['scaling']}, C {costs}"
+    title = f"One-vs-rest {classifier} (%): {_inputs(protocol)}, {protocol['scaling']}, {given}"
     table = _figures_table("backbone", "labeled", *METRICS)
     for name, entries in results.items():
         for entry in entries:
             labeled = f"{entry['images']:,} ({100 * entry['fraction']:g} %)"
             summary = entry["summary"]
             numbers = (_percent(summary[metric]["mean"]) for metric in METRICS if metric != "mAP")
-            table.add_row(_SHORT[name], labeled, _mean_and_std(summary["mAP"]), *numbers)
+            table.add_row(short_name(name), labeled, _mean_and_std(summary["mAP"]), *numbers)
         table.add_section()
     seeds = len(protocol["seeds"])
     notes = [f"±: standard deviation over {seeds} draws."] if seeds > 1 else []
     notes += [*_unconverged(results), *_flattering(protocol)]
     aps = {name: entries[-1]["summary"]["AP"]["mean"] for name, entries in results.items()}
-    last = f", {100 * protocol['fractions'][-1]:g} % of the labels"
-    return _sheet(title, protocol, table, notes, _by_class(protocol, aps, last))
+    share = f"{100 * protocol['fractions'][-1]:g} % of the labels"
+    classes = _by_class(protocol, aps, f", {share}")
+    return _sheet(title, protocol, table, notes, [*classes, *_verdict(result, f" with {share}")])
 
 
 def format_check(result: dict[str, Any]) -> Group:
@@ -118,7 +123,7 @@ def _by_rule(results: dict[str, Any]) -> Table:
     for name, report in results.items():
         for rule, figures in report["rules"].items():
             numbers = (_percent(figures[metric]) for metric in METRICS if metric != "mAP")
-            table.add_row(_SHORT[name], rule, _percent(report["mAP"]), *numbers)
+            table.add_row(short_name(name), rule, _percent(report["mAP"]), *numbers)
         table.add_section()
     return table
 
@@ -128,21 +133,14 @@ def _intervals(results: dict[str, Any]) -> list[str]:
     for name, report in results.items():
         if "intervals" in report:
             figure, *ends = map(_percent, (report["mAP"], *report["intervals"]["mAP"]))
-            lines.append(f"{_LONG[name]}: mAP {figure}, 95 % interval over images {' to '.join(ends)}.")
+            lines.append(f"{long_name(name)}: mAP {figure}, 95 % interval over images {' to '.join(ends)}.")
     return lines
 
 
-def _epoch(result: dict[str, Any]) -> str:
-    """The epoch whose head was evaluated."""
-    if result["protocol"]["measured"] == "last":
-        return f"Evaluated after the last epoch ({result['protocol']['epochs']})."
-    epochs = (f"{_LONG[name]}: {report['measured_epoch']}" for name, report in result["results"].items())
-    return f"Evaluated after the epoch of the best validation mAP ({', '.join(epochs)}): these figures flatter."
-
-
 def _unconverged(results: dict[str, Any]) -> list[str]:
-    count = sum(run["unconverged"] for entries in results.values() for entry in entries for run in entry["runs"])
-    return [f"{count} classifiers have not converged: choose a smaller cost."] if count else []
+    runs = [run for entries in results.values() for entry in entries for run in entry["runs"]]
+    at_edge = sum(run.get("costs_at_edge", 0) for run in runs)  # not in earlier results
+    return [*unconverged(sum(run["unconverged"] for run in runs)), *edge_notes(at_edge)]
 
 
 def _mean_and_std(summary: dict[str, Any]) -> str:
@@ -163,7 +161,7 @@ def _sheet(
 
     The lines are not the tables' titles and captions, which would be wrapped to the tables' width.
     """
-    below = [*notes, *_notes(protocol)]
+    below = [*notes, *baseline_lines(protocol), *_notes(protocol)]
     return Group(*_weights_line(protocol), Text(title, style="bold"), figures, *map(Text, below), *classes)
 
 
@@ -171,7 +169,19 @@ def _rules_sheet(title: str, result: dict[str, Any], notes: Sequence[str]) -> Gr
     """The sheet of an evaluation with a ``multilabel_report`` for each backbone."""
     protocol, results = result["protocol"], result["results"]
     aps = {name: report["AP"] for name, report in results.items()}
-    return _sheet(title, protocol, _by_rule(results), [*_intervals(results), *notes], _by_class(protocol, aps))
+    return _sheet(
+        title,
+        protocol,
+        _by_rule(results),
+        [*_intervals(results), *notes],
+        [*_by_class(protocol, aps), *_verdict(result)],
+    )
+
+
+def _verdict(result: dict[str, Any], of: str = "") -> list[Text]:
+    """The differences to the baselines, the last that a reader sees."""
+    sentences = difference_sentences(result, of)
+    return [Text(), *(Text(sentence, style="bold") for sentence in sentences)] if sentences else []
 
 
 def _figures_table(*columns: str) -> Table:
@@ -186,7 +196,7 @@ def _by_class(protocol: dict[str, Any], aps: Mapping[str, Shares], of: str = "")
     """Average precision of each class, with the numbers of images that show it; ``of`` ends the title."""
     table = Table()
     table.add_column("class")
-    for column in ("train", "val", *(_LONG[name] for name in aps)):
+    for column in ("train", "val", *(long_name(name) for name in aps)):
         table.add_column(column, justify="right", no_wrap=True)
     rows = zip(protocol["classes"], protocol["train"]["positives"], protocol["val"]["positives"], strict=True)
     for index, (name, train, val) in enumerate(rows):

@@ -8,13 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from manyview.backbones import Backbone, find_weights
+from manyview.backbones import Backbone, find_weights, read_checkpoint
 from manyview.export.base import of_255
 from manyview.export.checking import Check, native_size
 from manyview.runs import RunFolder, provenance, sha256
 
 CARD = "manyview.json"
-LICENSE = "manyview is under Apache-2.0, which does not reach the weights: the weights are yours."
+_NOT_OURS = "manyview is under Apache-2.0, which does not reach the weights"
+LICENSE = f"{_NOT_OURS}: the weights are yours."
 
 
 @dataclass(frozen=True)
@@ -26,12 +27,16 @@ class WeightsSource:
         sha256: of that file.
         run: the run's folder, if the file belongs to a run.
         recipe: of the run; settings that differ from it are in the run's ``config.json``.
+        initial_sha256: of the file that the weights were made from, if they record one.
+        initial_license: of that file's weights, as the user gave it; None if unknown.
     """
 
     weights: str | None
     sha256: str | None
     run: str | None
     recipe: str | None
+    initial_sha256: str | None = None
+    initial_license: str | None = None
 
 
 def find_source(weights: str | os.PathLike[str] | Backbone) -> WeightsSource:
@@ -43,10 +48,24 @@ def find_source(weights: str | os.PathLike[str] | Backbone) -> WeightsSource:
     if isinstance(weights, Backbone):
         return WeightsSource(None, None, None, None)
     file = find_weights(Path(os.fspath(weights)))
+    about = read_checkpoint(file).metadata
+    initial = about.get("init_sha256"), about.get("init_license")
     run = RunFolder(file.parent)
     if not run.holds_a_run or file.name != run.weights.name:
-        return WeightsSource(str(file), sha256(file), None, None)
-    return WeightsSource(str(file), sha256(file), str(run.path), run.read_json("config.json").get("recipe"))
+        return WeightsSource(str(file), sha256(file), None, None, *initial)
+    return WeightsSource(str(file), sha256(file), str(run.path), run.read_json("config.json").get("recipe"), *initial)
+
+
+def license_sentence(source: WeightsSource) -> str:
+    """What the licenses of manyview and of the initial weights mean for the exported weights."""
+    if source.initial_sha256 is None:
+        return LICENSE
+    if source.initial_license is None:
+        return (
+            f"{_NOT_OURS}: they were made from other weights, whose license is not recorded and may reach them; look "
+            "it up before you pass them on (pretrain --init-license records it)."
+        )
+    return f"{_NOT_OURS}: they were made from weights under {source.initial_license}, whose terms reach them."
 
 
 def describe(
@@ -85,7 +104,7 @@ def describe(
         },
         "images": _images(backbone),
         "read_back": asdict(check),
-        "licence": LICENSE,
+        "licence": license_sentence(source),
         "provenance": provenance(),
     }
 

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
+from manyview import distributed
 from manyview.backbones import Backbone
 from manyview.config import MethodSection, PretrainConfig
 from manyview.heads import Head
@@ -83,7 +84,7 @@ class Method(nn.Module):
     def synchronize_norms(self) -> None:
         """Convert batch norms to SyncBatchNorm; called for several CUDA devices, before the first step."""
         for name, child in list(self.named_children()):
-            setattr(self, name, nn.SyncBatchNorm.convert_sync_batchnorm(child))
+            setattr(self, name, distributed.synchronize_norms(child))
 
     def remedies(self, config: PretrainConfig) -> list[str]:
         """Settings against collapse that the run does not use yet, the most reliable first; one phrase each."""

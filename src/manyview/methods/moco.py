@@ -25,6 +25,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from manyview import distributed
 from manyview.backbones import Backbone
 from manyview.config import PretrainConfig
 from manyview.config.methods import MoCoConfig
@@ -105,7 +106,7 @@ class MoCo(Method):
 
     def synchronize_norms(self) -> None:
         """Convert only the query backbone's batch norms; those of the keys normalize parts on one process."""
-        self.backbone = nn.SyncBatchNorm.convert_sync_batchnorm(self.backbone)
+        self.backbone = distributed.synchronize_norms(self.backbone)
 
     def _project(self, images: Float[Tensor, "rows channels height width"]) -> Float[Tensor, "rows dim"]:
         projection: Tensor = self.projector(pool(self.backbone(images), kind="avg"))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Annotated, Literal, Required, TypedDict
 
 from manyview.options.base import REQUIRED, Option, StrPath
-from manyview.options.shared import Architecture, ComputingOptions, Images, LabelProblems, ValImages
+from manyview.options.shared import Architecture, Beside, ComputingOptions, Images, LabelProblems, ValImages
 
 BATCH_SIZE, MAX_SIDE, REGIONS, TEST_PROPOSALS = 8, 1333, 512, 1000
 
@@ -55,7 +55,12 @@ class StartWeights(TypedDict, total=False):
 
     weights: Annotated[
         StrPath | None,
-        Option(None, "A run's folder or a checkpoint file, also of other projects.", argument="weights", shown=False),
+        Option(
+            None,
+            "A run's folder or a checkpoint file, also of other projects; or random.",
+            argument="weights",
+            shown=False,
+        ),
     ]
 
 
@@ -75,7 +80,7 @@ class TuningOptions(TypedDict, total=False):
     label_problems: LabelProblems
     recipe: Annotated[Recipe, Option("voc-24k", "Schedule, learning rate and sizes of MoCo's protocol.", recorded=True)]
     architecture: Annotated[
-        DetectorArchitecture, Option("c4", "c4: MoCo's protocol; fpn: a feature pyramid.", recorded=True)
+        DetectorArchitecture, Option("c4", "c4: MoCo's protocol, for ResNets; fpn: a feature pyramid.", recorded=True)
     ]
     masks: Annotated[
         bool,
@@ -132,13 +137,13 @@ class TuningOptions(TypedDict, total=False):
         Option(None, "Iterations between two evaluations; unset: one at the end.", recorded=True, shown=False),
     ]
     draw: Annotated[int, Option(0, "Images to draw predictions on.")]
-    random_init: Annotated[bool, Option(False, "Start from random weights instead: the baseline.")]
     seed: Annotated[int, Option(0, "Seed of everything random.", recorded=True)]
 
 
 class FineTuneOptions(FineTunedOn, TuningOptions, ComputingOptions, total=False):
     """Options of ``fine_tune`` and ``manyview detect``."""
 
+    beside: Beside
     backbone: Architecture
     checkpoint_minutes: Annotated[float | int, Option(10.0, "Minutes between two checkpoints.")]
     resume: Annotated[

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Required, TypedDict
 from manyview.options.base import REQUIRED, Option, StrPath
 from manyview.options.shared import (
     Architecture,
+    Beside,
     ComputingOptions,
     Difficult,
     Images,
@@ -14,13 +15,14 @@ from manyview.options.shared import (
     Pool,
     Result,
     Size,
+    UntrainedNorms,
     ValImages,
 )
 
 AveragePrecision = Literal["all_points", "voc07"]
 Compatibility = Literal["ml-gcn"]
 
-RandomInit = Annotated[bool, Option(False, "Also evaluate an untrained backbone of the same architecture.")]
+CostByClass = Annotated[bool, Option(False, "Choose C of logistic regression for each class instead of one for all.")]
 Resamples = Annotated[int, Option(1000, "Bootstrap resamples for the intervals; 0: none.", recorded=True)]
 
 
@@ -65,11 +67,16 @@ class ReadLabels(TypedDict, total=False):
     label_problems: LabelProblems
 
 
-class FeatureOptions(TypedDict, total=False):
-    """Pooling and input transform of the features."""
+class Pooling(TypedDict, total=False):
+    """Pooling and input size of the features."""
 
     pool: Pool
     size: Size
+
+
+class FeatureOptions(Pooling, total=False):
+    """Pooling and input transform of the features."""
+
     crop: Annotated[
         str,
         Option(
@@ -105,10 +112,16 @@ class Figures(TypedDict, total=False):
     ]
 
 
-class LabeledOptions(LabeledImages, ResultFolder, ReadLabels, FeatureOptions, ComputingOptions, total=False):
+class Baselines(TypedDict, total=False):
+    """Baselines of an evaluation."""
+
+    beside: Beside
+    untrained_norms: UntrainedNorms
+
+
+class LabeledOptions(LabeledImages, ResultFolder, ReadLabels, FeatureOptions, Baselines, ComputingOptions, total=False):
     """Options of every evaluation on labeled images."""
 
-    random_init: RandomInit
     backbone: Architecture
 
 
@@ -125,48 +138,97 @@ class LinearProtocol(TypedDict, total=False):
         ),
     ]
     recipe: Annotated[
-        str, Option("paper", "paper; or released: no weight decay, and a threshold at a logit of .6.", recorded=True)
-    ]
-
-
-class HeadOptions(TypedDict, total=False):
-    """Training of the linear head."""
-
-    epochs: Annotated[int, Option(100, "Passes over the training images.", recorded=True)]
-    measured: Annotated[
         str,
         Option(
-            "last",
-            "Epoch whose head is evaluated: last, or best by validation mAP, which flatters.",
-            'epoch whose head is evaluated: "last", or "best" by validation mAP, which flatters.',
+            "logistic",
+            "logistic: logistic regression, C by cross-validation. Heads trained with SGD: sgd; paper, its exact "
+            "protocol; released, the authors' code; voc, their code for Pascal VOC.",
+            '"logistic", logistic regression with C chosen by cross-validation on the training labels; or a head '
+            'trained with SGD: "sgd", with a learning rate that fits the number of classes, "paper", the paper\'s '
+            'exact protocol, "released", that of the authors\' code, "voc", that of their code for Pascal VOC.',
             recorded=True,
-            flags=("--epoch",),
         ),
     ]
-    batch_size: Annotated[
-        int,
-        Option(64, "Images a step; the learning rate follows it.", "images a step, over all processes.", recorded=True),
+
+
+class LinearFeatures(Pooling, total=False):
+    """Pooling and input transform of the features of a linear evaluation."""
+
+    crop: Annotated[
+        str | None,
+        Option(
+            None,
+            "warp: the whole image, warped to the square; center: 7/8 of its shorter side, at the center; unset: warp, "
+            "or the recipe's.",
+            'crop of images without augmentation: "warp", the whole one warped to S x S, or "center", the square at '
+            'its center whose side is 7/8 of the shorter side; unset: "warp", or the recipe\'s.',
+            shown=False,
+        ),
     ]
-    base_learning_rate: Annotated[float | int, Option(10.0, "Learning rate at a batch of 256.", recorded=True)]
-    weight_decay: Annotated[
-        float | int | None, Option(None, "Decay of the linear layer; unset: the recipe's.", recorded=True, shown=False)
-    ]
-    threshold: Annotated[
+
+
+class Regularization(TypedDict, total=False):
+    """Regularization of logistic regression."""
+
+    cost: Annotated[
         float | int | None,
         Option(
             None,
-            "Probability from which a class counts as predicted; unset: the recipe's.",
-            "probability from which a class counts as predicted, at the top level of the results; unset: the recipe's. "
-            'Other rules are under "rules".',
+            "C of logistic regression; unset: chosen by cross-validation.",
+            "C of logistic regression, the weight of the summed loss; unset: chosen by cross-validation on the "
+            "training labels.",
+            shown=False,
+        ),
+    ]
+    cost_by_class: CostByClass
+
+
+class HeadOptions(TypedDict, total=False):
+    """Training of the linear head with SGD."""
+
+    epochs: Annotated[
+        int | None,
+        Option(None, "Passes over the training images, of heads trained with SGD.", recorded=True, shown="100"),
+    ]
+    measured: Annotated[
+        str | None,
+        Option(
+            None,
+            "Epoch whose head is evaluated: last, or best by validation mAP, which flatters.",
+            'epoch whose head is evaluated: "last" (if unset), or "best" by validation mAP, which flatters.',
+            recorded=True,
+            flags=("--epoch",),
+            shown="last",
+        ),
+    ]
+    batch_size: Annotated[
+        int | None,
+        Option(
+            None,
+            "Images a step; the learning rate follows it.",
+            "images a step, over all processes.",
+            recorded=True,
+            shown="64",
+        ),
+    ]
+    base_learning_rate: Annotated[
+        float | int | None,
+        Option(
+            None,
+            "Learning rate at a batch of 256; unset: the recipe's.",
+            "learning rate at a batch of 256; unset: the recipe's.",
             recorded=True,
             shown=False,
         ),
+    ]
+    weight_decay: Annotated[
+        float | int | None, Option(None, "Decay of the linear layer; unset: the recipe's.", recorded=True, shown=False)
     ]
     cached: Annotated[
         bool,
         Option(
             False,
-            "Extract features once, without augmentation; seconds instead of hours.",
+            "Train the head on features extracted once, without augmentation; seconds instead of hours.",
             "extract the training features once, without augmentation, and train the head on those: seconds instead of "
             "hours, and another protocol, so its figures compare only with other cached ones.",
             recorded=True,
@@ -183,12 +245,34 @@ class HeadOptions(TypedDict, total=False):
     ]
 
 
+class Deciding(TypedDict, total=False):
+    """Decision rule of the figures at the top level of a linear evaluation."""
+
+    threshold: Annotated[
+        float | int | None,
+        Option(
+            None,
+            "Probability from which a class counts as predicted; unset: the recipe's.",
+            "probability from which a class counts as predicted, at the top level of the results; unset: the recipe's. "
+            'Other rules are under "rules".',
+            recorded=True,
+            shown=False,
+        ),
+    ]
+
+
 class LinearDraws(TypedDict, total=False):
-    """Bootstrap, untrained baseline and seed of linear evaluation."""
+    """Bootstrap and seed of linear evaluation."""
 
     resamples: Resamples
-    random_init: RandomInit
-    seed: Annotated[int, Option(0, "Seed of the head's initial weights, order and crops.", recorded=True)]
+    seed: Annotated[
+        int,
+        Option(
+            0,
+            "Seed of the folds, or of the head's initial weights, order and crops; and of random initialization.",
+            recorded=True,
+        ),
+    ]
 
 
 class LinearOptions(
@@ -196,9 +280,12 @@ class LinearOptions(
     ResultFolder,
     ReadLabels,
     LinearProtocol,
-    FeatureOptions,
+    LinearFeatures,
+    Regularization,
     HeadOptions,
+    Deciding,
     Figures,
+    Baselines,
     LinearDraws,
     ComputingOptions,
     total=False,
@@ -236,14 +323,22 @@ class Voting(TypedDict, total=False):
 
 
 class KnnDraws(TypedDict, total=False):
-    """Untrained baseline and seed of the kNN evaluation."""
+    """Seed of the kNN evaluation."""
 
-    random_init: RandomInit
-    seed: Annotated[int, Option(0, "Seed of the bootstrap and the untrained backbone.", recorded=True)]
+    seed: Annotated[int, Option(0, "Seed of the bootstrap and of random initialization.", recorded=True)]
 
 
 class KnnOptions(
-    LabeledImages, ResultFolder, ReadLabels, FeatureOptions, Voting, Figures, KnnDraws, ComputingOptions, total=False
+    LabeledImages,
+    ResultFolder,
+    ReadLabels,
+    FeatureOptions,
+    Voting,
+    Figures,
+    Baselines,
+    KnnDraws,
+    ComputingOptions,
+    total=False,
 ):
     """Options of ``knn_evaluation`` and ``manyview knn``."""
 
@@ -274,8 +369,8 @@ class Probing(TypedDict, total=False):
         Sequence[int],
         Option(
             (0, 1, 2),
-            "Seed of a draw; repeat for several. The first is also that of the untrained backbone.",
-            "seeds of the draws; the first is also that of the untrained backbone.",
+            "Seed of a draw; repeat for several. The first is also that of random initialization.",
+            "seeds of the draws; the first is also that of random initialization.",
             recorded=True,
             flags=("--seed",),
             shown="0, 1 and 2",
@@ -285,14 +380,16 @@ class Probing(TypedDict, total=False):
     costs: Annotated[
         Sequence[float | int],
         Option(
-            (1.0,),
-            "C of the classifier; repeat for several, of which cross-validation chooses one for each class.",
-            "values of C; of several, cross-validation chooses one for each class.",
+            (),
+            "C of the classifier; repeat for several to choose from. Unset: chosen among all for logistic, 1 for svm.",
+            "values of C; of several, cross-validation chooses one; without any, it chooses among all for "
+            '"logistic", and "svm" has 1.',
             recorded=True,
             flags=("--cost",),
-            shown="1",
+            shown=False,
         ),
     ]
+    cost_by_class: CostByClass
     scaling: Annotated[
         str | None,
         Option(
@@ -301,14 +398,8 @@ class Probing(TypedDict, total=False):
     ]
 
 
-class Untrained(TypedDict, total=False):
-    """Untrained baseline."""
-
-    random_init: RandomInit
-
-
 class ProbeOptions(
-    LabeledImages, ProbeFolder, ReadLabels, FeatureOptions, Probing, Figures, Untrained, ComputingOptions, total=False
+    LabeledImages, ProbeFolder, ReadLabels, FeatureOptions, Probing, Figures, Baselines, ComputingOptions, total=False
 ):
     """Options of ``low_label_evaluation`` and ``manyview probe``."""
 

@@ -15,7 +15,11 @@ Photos = Annotated[
 ]
 Recipe = Annotated[
     str | None,
-    Option(None, "paper (default), paper-160, released, simsiam, simsiam-4pairs, mocov2 or recommended.", shown=False),
+    Option(
+        None,
+        "paper (default), paper-160, released, simsiam, simsiam-4pairs, mocov2, recommended or continue.",
+        shown=False,
+    ),
 ]
 Names = Annotated[
     StrPath | None,
@@ -87,12 +91,63 @@ class PretrainOptions(TypedDict, total=False):
             shown=False,
         ),
     ]
+    init_license: Annotated[
+        str | None,
+        Option(
+            None,
+            "License of the weights of --init, for the cards of exports.",
+            "license of the initial weights, such as Apache-2.0, for the cards of what is made from them.",
+            shown=False,
+        ),
+    ]
     epochs: Annotated[int | None, Option(None, "Passes over the images.")]
+    steps: Annotated[
+        int | None,
+        Option(None, "Optimizer steps, instead of --epochs.", "optimizer steps, instead of ``epochs``."),
+    ]
+    hours: Annotated[
+        float | int | None,
+        Option(
+            None,
+            "Hours, instead of --epochs.",
+            "hours, instead of ``epochs``: the number of steps follows from the pace that is measured at the start.",
+        ),
+    ]
     batch_size: Annotated[int | None, Option(None, "Images a step.", "images a step, over all processes.")]
     view_size: ViewSize
     seed: Seed
     config: ConfigFile
     set: SingleSettings
+    eval_labels: Annotated[
+        StrPath | None,
+        Option(
+            None,
+            "Labels of some of PHOTOS, to measure the backbone by as it trains.",
+            "labels of some of the images, in any format that ``labels.read_labels`` reads, by which the backbone is "
+            "measured as it trains, on a third of them held out; they do not change the training.",
+        ),
+    ]
+    eval_val_labels: Annotated[
+        StrPath | None,
+        Option(
+            None,
+            "Labels of those to measure on; unset: a third of --eval-labels.",
+            "labels of those images to measure on; unset: a third of ``eval_labels``.",
+        ),
+    ]
+    eval_every: Annotated[
+        int | None, Option(None, "Steps between two measurements; unset: a tenth of the run, or more.", minimum=1)
+    ]
+    keep_best: Annotated[
+        str | None,
+        Option(
+            None,
+            "Measure whose best weights are kept: logistic (default with labels), knn, rankme or dense.",
+            'measure by which the best weights are kept in ``best.safetensors``: "logistic" (the default with '
+            '``eval_labels``), "knn", "rankme" or "dense".',
+            shown=False,
+        ),
+    ]
     resume: Annotated[
         bool, Option(False, "Continue the run in --out.", "continue a stopped run; changed settings are refused.")
     ]

@@ -1,6 +1,7 @@
 """Options that verbs of several areas share."""
 
 # The annotations are evaluated at run time: no ``from __future__ import annotations`` here.
+from collections.abc import Sequence
 from typing import Annotated, Literal, Required, TypedDict
 
 from manyview.options.base import REQUIRED, Option, StrPath
@@ -31,6 +32,30 @@ Pool = Annotated[
 Size = Annotated[int, Option(224, "Side of the inputs in pixels.", "S, the side of the inputs in pixels, at least 8.")]
 Result = Annotated[
     StrPath | None, Option(None, "Folder for metrics.json.", "folder for metrics.json; unset: nothing is written.")
+]
+Beside = Annotated[
+    StrPath | Sequence[StrPath] | None,
+    Option(
+        None,
+        "Baseline: random, initial (a run's --init weights), other WEIGHTS, or none; repeat for several; unset: where "
+        "the weights began.",
+        'baselines: "random" for random initialization, "initial" for the weights that the run was initialized with, a '
+        'run folder or checkpoint of any network; () or "none" for none; unset: where the weights began, their initial '
+        "weights if the run had some, otherwise random initialization.",
+        shown=False,
+        metavar="WEIGHTS",
+        parsed=list[str],
+    ),
+]
+UntrainedNorms = Annotated[
+    Literal["measured", "zero-one"],
+    Option(
+        "measured",
+        "Batch norms of random initialization: with statistics measured on the training images, or with mean 0 and "
+        "variance 1.",
+        'statistics of the batch norms of random initialization: "measured" on the training images at the size of the '
+        'evaluation, or "zero-one", mean 0 and variance 1 as in a new network, which squeezes its features.',
+    ),
 ]
 Architecture = Annotated[str | None, Option(None, "Architecture, if the weights do not name it.")]
 

@@ -18,6 +18,7 @@ from manyview.recipes.named import recipe_settings
 if TYPE_CHECKING:
     from torch import nn
 
+    from manyview.evaluation.quality.instrument import QualityInstrument
     from manyview.runs import RunFolder
 
 # Options that are shorthands of configuration keys.
@@ -25,15 +26,24 @@ _KEYS = {
     "list": "data.list",
     "backbone": "backbone.name",
     "init": "backbone.init",
+    "init_license": "backbone.init_license",
     "epochs": "training.epochs",
+    "steps": "training.steps",
+    "hours": "training.hours",
     "batch_size": "training.batch_size",
     "view_size": "views.size",
     "seed": "training.seed",
+    "eval_labels": "monitor.eval_labels",
+    "eval_val_labels": "monitor.eval_val_labels",
+    "eval_every": "monitor.eval_every",
+    "keep_best": "monitor.keep_best",
 }
+_PATHS = ("list", "init", "eval_labels", "eval_val_labels")
 # Settings that may change when a run is resumed, because the weights do not depend on them.
 _MAY_CHANGE = (
     *("data.images", "data.list", "data.workers", "data.max_bad_fraction"),
     *("monitor.on_collapse", "monitor.patience", "training.checkpoint_minutes"),
+    *("monitor.eval_labels", "monitor.eval_val_labels"),  # moved; their content is compared
 )
 
 
@@ -68,11 +78,17 @@ def pretrain(
         network = _network_of(resolved.backbone.init)
         resolved = _resolve_new(recipe, [*user, Assignment("backbone.name", network, "--init")], problems)
 
+    if not resume and resolved.recipe == "continue" and resolved.backbone.init is None:
+        raise UserError(
+            "recipe continue starts from weights that exist: name them with --init (a run's folder or any checkpoint), "
+            "or choose another recipe"
+        )
+
     # Heavy imports come only now, so that mistakes are reported at once.
     from manyview.training.run import train
 
     module = backbone if backbone is not None and not isinstance(backbone, str) else None
-    train(resolved, folder, resume=resume, module=module, quiet=quiet)
+    train(resolved, folder, resume=resume, module=module, instrument=_instrument(resolved), quiet=quiet)
     _check(folder, resolved, module, quiet)
     return folder
 
@@ -90,6 +106,15 @@ def resolve_settings(images: StrPath | None = None, **options: Unpack[SettingsOp
     """
     user, problems = _user_settings(images, options)
     return _resolve_new(options["recipe"], user, problems)
+
+
+def _instrument(config: PretrainConfig) -> QualityInstrument | None:
+    """What measures the backbone as it trains, if anything does."""
+    if not config.monitor.measures_quality:
+        return None
+    from manyview.evaluation.quality.instrument import QualityInstrument
+
+    return QualityInstrument.of(config)
 
 
 def _check(folder: RunFolder, config: PretrainConfig, module: nn.Module | None, quiet: bool) -> None:
@@ -138,7 +163,7 @@ def _user_settings(images: StrPath | None, options: Mapping[str, Any]) -> tuple[
     for name, key in _KEYS.items():
         value = options.get(name)
         if value is not None:
-            plain = _name(value) if name == "backbone" else _absolute(value) if name in ("list", "init") else value
+            plain = _name(value) if name == "backbone" else _absolute(value) if name in _PATHS else value
             user.append(Assignment(key, plain, f"--{name.replace('_', '-')}"))
     settings = options["set"]
     if isinstance(settings, Mapping):
@@ -214,11 +239,13 @@ def _resolve_all(base: Mapping[str, Any], user: list[Assignment], problems: list
 def _unavailable(user: Iterable[Assignment]) -> Iterator[str]:
     """Further errors to report together with others: missing paths and unknown backbones."""
     last = {assignment.key: assignment.value for assignment in user}
-    images, backbone, init = (last.get(key) for key in ("data.images", "backbone.name", "backbone.init"))
+    images, backbone = last.get("data.images"), last.get("backbone.name")
     if isinstance(images, str) and not Path(images).is_dir():
         yield f"there is no folder {images}"
-    if isinstance(init, str) and not Path(init).exists():
-        yield f"there is no file or folder {init}"
+    for key in ("backbone.init", "monitor.eval_labels", "monitor.eval_val_labels"):
+        path = last.get(key)
+        if isinstance(path, str) and not Path(path).exists():
+            yield f"there is no file or folder {path}"
     if isinstance(backbone, str) and not backbone.startswith("own:"):
         from manyview.backbones import check_name
 

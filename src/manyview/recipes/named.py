@@ -38,14 +38,26 @@ RECIPES: dict[str, dict[str, Any]] = {
         "losses": {"image_aware": {"weight": 0.0}},
         "training": {"epochs": 200, "batch_size": 128},
     },
-    # The image-aware loss alone, in SupCon's form "out", for few images a step and any number of steps.
+    # The image-aware loss alone, in SupCon's form "out", for few images a step and any number of steps. No blur: its
+    # sigma of up to 2 pixels hides what a small view shows (docs/results.md).
     "recommended": {
-        "views": {"kind": "blocks", "overlap": 0.2},
+        "views": {"kind": "blocks", "overlap": 0.2, "blur": (0.0, 0.0)},
         "method": {"name": "contrastive"},
         "backbone": {"zero_init_residual": False},
         "training": {
-            **{"optimizer": "adamw", "epochs": 100, "batch_size": 16, "base_learning_rate": 4e-3, "weight_decay": 0.05},
-            **{"schedule_by": "step"},
+            **{"optimizer": "adamw", "epochs": 100, "batch_size": 16, "base_learning_rate": 2e-3, "weight_decay": 0.05},
+            **{"schedule_by": "step", "scaling": "sqrt"},
+        },
+    },
+    # From good weights (--init) to better ones for one's own images: norm statistics kept, heads first, a small rate
+    # for the backbone, and the average with the initial weights as the result.
+    "continue": {
+        "views": {"kind": "whole", "pairs": 4},
+        "method": {"name": "contrastive"},
+        "training": {
+            **{"optimizer": "adamw", "steps": 125, "batch_size": 16, "base_learning_rate": 1e-3, "scaling": "none"},
+            **{"norm_statistics": "keep", "freeze_backbone_steps": 15, "backbone_learning_rate_factor": 0.03},
+            **{"blend": 0.3, "weight_decay": 0.05, "schedule_by": "step"},
         },
     },
     # MoCo v2 (arXiv 2003.04297, with --mlp --moco-t 0.2 --aug-plus --cos): its learning rate is .03 at 256 images.

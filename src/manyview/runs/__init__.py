@@ -2,7 +2,7 @@
 
 from manyview.runs.checkpoints import CheckpointStore, TrainingCheckpoint
 from manyview.runs.files import atomic_write, sha256, write_tensors
-from manyview.runs.folder import RunFolder
+from manyview.runs.folder import RunFolder, run_at
 from manyview.runs.provenance import provenance
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "TrainingCheckpoint",
     "atomic_write",
     "provenance",
+    "run_at",
     "sha256",
     "write_tensors",
 ]

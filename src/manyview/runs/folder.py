@@ -12,6 +12,9 @@ from manyview.runs.checkpoints import CheckpointStore
 from manyview.runs.files import atomic_write, remove_leftovers, write_error
 
 WEIGHTS_FILE = "backbone.safetensors"
+BEST_FILE, BEST_RECORD = "best.safetensors", "best.json"
+"""The best weights of a run by a measure of their quality, and what they measured."""
+DETECTOR_FILE = "detector.safetensors"
 _held: set[Path] = set()
 # A folder with only these belongs to a run that was killed before it began.
 _PRELIMINARY = frozenset({".lock", "run.json"})
@@ -21,13 +24,16 @@ class RunFolder:
     """Files of one pre-training run.
 
     Layout: ``config.json`` (what ran), ``run.json`` (what was asked for, command, versions, commit, data),
-    ``metrics.jsonl``, ``skipped.csv``, ``backbone.safetensors`` (refreshed every epoch), ``checkpoints/``.
+    ``metrics.jsonl``, ``skipped.csv``, ``backbone.safetensors`` (refreshed every epoch), ``checkpoints/``; of a run
+    whose quality is measured, ``best.safetensors`` and ``best.json``; and ``initial.safetensors`` where training or its
+    result depends on the initial weights to the end.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoints = CheckpointStore(path / "checkpoints")
         self.weights = path / WEIGHTS_FILE
+        self.initial = path / "initial.safetensors"
         self.metrics_file = path / "metrics.jsonl"
         self.skipped_file = path / "skipped.csv"
         self._lock: IO[str] | None = None
@@ -154,6 +160,12 @@ class RunFolder:
         """Remove the records after a checkpoint, as those steps will be repeated."""
         records = [record for record in self.read_metrics() if record["step"] <= step]
         atomic_write(self.metrics_file, "".join(json.dumps(record) + "\n" for record in records))
+
+
+def run_at(weights: Path) -> RunFolder | None:
+    """The run that a folder holds, or that a file is the weights of; None for other weights."""
+    run = RunFolder(weights if weights.is_dir() else weights.parent)
+    return run if run.holds_a_run and weights in (run.path, run.weights) else None
 
 
 def _is_temporary(name: str) -> bool:

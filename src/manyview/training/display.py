@@ -60,6 +60,10 @@ class TrainingDisplay(BarDisplay):
             clock = time.strftime("%H:%M:%S")
             self.say(f"{clock}  epoch {epoch + 1}/{self.epochs}  loss {loss:+.4f}{health}  left {spell(left)}")
 
+    def quality_measured(self, step: int, figures: str, seconds: float) -> None:
+        """Print a measurement of the backbone."""
+        self.say(f"{time.strftime('%H:%M:%S')}  step {step:,}/{self.steps:,}  {figures}  (took {spell(seconds)})")
+
 
 class Curves:
     """Writes each record's numbers to ``RUN/tensorboard``, where TensorBoard is installed.

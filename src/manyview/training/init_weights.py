@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from manyview.backbones import Backbone, LoadingReport, load_backbone
+from manyview.backbones.build import usual_normalization
 from manyview.backbones.checkpoint import find_weights, read_checkpoint
 from manyview.backbones.weights import OtherChannelsError, OtherNetworkError
-from manyview.config import PretrainConfig
+from manyview.config import IMAGENET_MEAN, IMAGENET_STD, PretrainConfig
 from manyview.errors import UserError
 from manyview.runs import RunFolder, sha256
 from manyview.training.normalization import Normalization
@@ -22,23 +24,49 @@ class InitialWeights:
     Attributes:
         file: the weights; for a run folder, its ``backbone.safetensors``.
         sha256: of the file's bytes.
-        normalization: mean and standard deviation that the weights were trained with; None if the file does not
-            store them.
+        normalization: mean and standard deviation that the weights were trained with, as the file stores them, or those
+            of timm's own weights of the network; None if neither is known.
+        license: as the user gave it, or as the file records it for the weights that it was made from; None if unknown.
+        recorded: whether the file stores the normalization.
     """
 
     file: Path
     sha256: str
     normalization: Normalization | None
+    license: str | None = None
+    recorded: bool = True
 
-    def sentence(self, report: LoadingReport) -> str:
-        """Message for the user after loading."""
-        return f"Starting from {self.file}: {report}"
+    def sentences(self, report: LoadingReport, backbone: Backbone) -> list[str]:
+        """Messages for the user after loading: what matched, and how images are normalized.
+
+        Args:
+            report: of the loading.
+            backbone: with the weights and the run's normalization.
+        """
+        mean, std = (" ".join(f"{value:g}" for value in values) for values in (backbone.mean, backbone.std))
+        source = "set by views.mean and views.std"
+        if self.normalization == (backbone.mean, backbone.std):
+            source = "as the file records" if self.recorded else f"that of timm's own weights of {backbone.name}"
+        elif self.normalization is None and (backbone.mean, backbone.std) == (IMAGENET_MEAN, IMAGENET_STD):
+            source = "ImageNet's, as the file records none"
+        sentences = [
+            f"Starting from {self.file}: {report}",
+            f"Images are normalized by mean {mean} and standard deviation {std}: {source}"
+            + ("." if self.recorded else "; if the weights were trained with another, set views.mean and views.std."),
+        ]
+        if self.license is None:
+            sentences.append(
+                "The license of the initial weights is unknown here, and it may reach what is made from them: name it "
+                "by --init-license, and exports will say so."
+            )
+        return sentences
 
     def describe(self, report: LoadingReport) -> dict[str, Any]:
         """Plain data, for ``run.json``."""
         return {
-            "file": str(self.file),
+            "file": str(self.file.absolute()),
             "sha256": self.sha256,
+            "license": self.license,
             "format": report.format,
             "network": report.network,
             "convolutions": dict(zip(("matched", "all"), report.convolutions, strict=True)),
@@ -57,12 +85,22 @@ def find_initial(config: PretrainConfig) -> InitialWeights | None:
         return None
     file = find_weights(Path(config.backbone.init))
     about = read_checkpoint(file).metadata
+    license_ = config.backbone.init_license or about.get("init_license")
     if "mean" not in about or "std" not in about:
-        return InitialWeights(file, sha256(file), None)
+        usual = usual_normalization(config.backbone.name) if config.data.bands == "rgb" else None
+        return InitialWeights(file, sha256(file), usual, license_, recorded=False)
     mean, std = (tuple(map(float, about[key].split(","))) for key in ("mean", "std"))
     if len(mean) != config.data.channels:
         raise UserError(_other_channels(file, len(mean), config))
-    return InitialWeights(file, sha256(file), (mean, std))
+    return InitialWeights(file, sha256(file), (mean, std), license_)
+
+
+def origin(described: Mapping[str, Any] | None) -> dict[str, str]:
+    """Entries about the initial weights for the header of written weights, from ``InitialWeights.describe``."""
+    if not described:
+        return {}
+    license_ = described.get("license")
+    return {"init_sha256": described["sha256"], **({"init_license": license_} if license_ else {})}
 
 
 def load_initial(backbone: Backbone, initial: InitialWeights, config: PretrainConfig) -> LoadingReport:

@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from manyview.backbones import save_backbone
+from manyview.config import PretrainConfig
 from manyview.distributed import any_process, gather
 from manyview.errors import NonFiniteLossError
 from manyview.images import ImageFiles
@@ -29,11 +30,15 @@ from manyview.training.display import Curves, TrainingDisplay
 from manyview.training.monitor import CollapsedError, CollapseMonitor, Reading
 from manyview.training.optimizer import learning_rate, set_learning_rate
 from manyview.training.plan import BatchPlan
+from manyview.training.protection import Protection
+from manyview.training.quality import QualityRecord, spell_record
 from manyview.training.settle import Settled
 
 _LOG_EVERY = 10
 # The first step allocates memory and compiles kernels; the time of the run is estimated from the steps after it.
 _STEPS_MEASURED = 3
+# With fewer positive pairs in a step, the linear rule leaves a quarter of the base learning rate.
+_FEW_PAIRS = 65
 
 
 @dataclass
@@ -43,6 +48,7 @@ class Training:
     Attributes:
         step: optimizer steps done.
         totals: sums of this epoch's losses, for their means.
+        quality: measurements of the backbone; None for a run that is not measured.
     """
 
     settled: Settled
@@ -50,10 +56,12 @@ class Training:
     folder: RunFolder
     method: Method
     optimizer: torch.optim.Optimizer
+    protection: Protection
     monitor: CollapseMonitor
     skipped: SkippedImages
     display: TrainingDisplay
     description: dict[str, str]
+    quality: QualityRecord | None = None
     curves: Curves | None = None
     step: int = 0
     totals: dict[str, float] = field(default_factory=dict)
@@ -79,9 +87,15 @@ class Training:
             state = {"monitor": self.monitor.state(), "totals": self.totals}
             checkpoint = capture(self.method, self.optimizer, self.step, self.monitor.healthy, state)
             # Weights first: a run killed between the two resumes from the previous checkpoint and writes them again.
-            metadata = {**self.description, "step": str(self.step)}
-            save_backbone(self.method.backbone, self.folder.weights, metadata)
+            metadata = {**self.description, **self.protection.metadata(), "step": str(self.step)}
+            save_backbone(self.protection.written_backbone(), self.folder.weights, metadata)
             self.folder.checkpoints.save(checkpoint)
+
+    def keep_best(self) -> None:
+        """Write the weights if they are the best so far; after the checkpoint of this step."""
+        if self.is_main and self.quality is not None:
+            description = {**self.description, **self.protection.metadata()}
+            self.quality.keep(self.protection.written_backbone(), self.folder, self.step, description)
 
     def log(self, record: dict[str, Any]) -> None:
         """Add a record to ``metrics.jsonl`` and to the curves."""
@@ -112,6 +126,7 @@ def run_loop(training: Training) -> None:
         training.display,
         StopRequest() as stop,
     ):
+        _measure_quality(training)
         while training.step < plan.steps:
             began = time.monotonic()
             epoch = training.epoch
@@ -129,18 +144,38 @@ def run_loop(training: Training) -> None:
                 announced = True
                 training.display.say(announcement(training.settled, training.step, clock))
             training.display.update(training.step, epoch, losses["loss"], plan.views_per_step, clock)
-            if training.step % plan.steps_per_epoch == 0:
+            measured = _measure_quality(training)
+            if training.step % plan.steps_per_epoch == 0 or training.step == plan.steps:
                 _end_epoch(training, epoch, rate, z, clock)
                 saved_at = time.monotonic()
-            elif collapse or time.monotonic() - saved_at > 60 * config.training.checkpoint_minutes:
+            elif measured or collapse or time.monotonic() - saved_at > 60 * config.training.checkpoint_minutes:
                 training.save()
                 saved_at = time.monotonic()
+            if measured:
+                training.keep_best()
             if collapse:
                 raise collapse
             if any_process(stop.signal is not None) and training.step < plan.steps:
                 training.save()
                 training.display.say(f"Stopped and saved after step {training.step:,}; continue with --resume.")
                 stop.act()
+
+
+def _measure_quality(training: Training) -> bool:
+    """Measure the backbone if it is due, on all processes together; the loss and the weights do not notice.
+
+    Returns:
+        whether it was measured.
+    """
+    quality, step = training.quality, training.step
+    if quality is None or not quality.is_due(step):
+        return False
+    untrained = step == 0 and training.settled.config.backbone.init is None
+    with torch.random.fork_rng(devices=[]):
+        record = quality.measure(training.protection.written_backbone(), step, measured_norms=untrained)
+    training.log(record)
+    training.display.quality_measured(step, spell_record(record), record["seconds"])
+    return True
 
 
 def train_step(
@@ -163,6 +198,7 @@ def train_step(
     means: dict[str, float] = {}
     # Random layers (dropout, stochastic depth) draw the same numbers in a resumed run.
     torch.manual_seed(_step_seed(config.training.seed, training.step, training.fabric.global_rank))
+    training.protection.before_step(training.step)
     for part in range(accumulate):
         began = time.monotonic()
         batch = next(batches)
@@ -176,6 +212,7 @@ def train_step(
             training.fabric.backward(result["loss"] / accumulate)
         for name, value in losses.items():
             means[name] = means.get(name, 0.0) + value / accumulate
+    training.protection.after_backward(training.step)
     optimizer.step()
     optimizer.zero_grad()
     training.method.after_step()
@@ -189,14 +226,33 @@ def _read(result: Mapping[str, Tensor]) -> dict[str, float]:
 
 
 def announcement(settled: Settled, steps_done: int, clock: StepClock) -> str:
-    """Message with the size of the run and its estimated duration."""
-    plan, config = settled.plan, settled.config
-    seconds = (plan.steps - steps_done) * clock.seconds_per_step
-    epochs = "1 epoch" if config.training.epochs == 1 else f"{config.training.epochs:,} epochs"
+    """Message with the size of the run, its learning rate, and its estimated duration."""
+    seconds = (settled.plan.steps - steps_done) * clock.seconds_per_step
     return (
-        f"{plan.images:,} images, {epochs} of {plan.steps_per_epoch:,} steps "
-        f"= {plan.steps:,} steps of {plan.views_per_step:,} views; learning rate {config.learning_rate:.4g}; "
+        f"{settled.plan.images:,} images: {settled.plan}; {spell_rate(settled.config)}; "
         f"about {spell(seconds)} left at the pace of the first steps"
+    )
+
+
+def remarks(settled: Settled) -> list[str]:
+    """What is unusual about a run: remarks of the plan, a tiny learning rate."""
+    config, found = settled.config, [*settled.plan.remarks]
+    if config.training.scaling == "linear" and config.pairs_per_step < _FEW_PAIRS:
+        found.append(
+            f"At {config.pairs_per_step:,} pairs a step the linear rule gives a small {spell_rate(config)}; it is "
+            "SimSiam's, for large batches. training.scaling=sqrt gives more, training.base_learning_rate any."
+        )
+    return found
+
+
+def spell_rate(config: PretrainConfig) -> str:
+    """The learning rate and where it comes from."""
+    training = config.training
+    rules = {"linear": " x {} pairs / 256", "sqrt": " x sqrt({} pairs / 256)", "none": ""}
+    rule = rules[training.scaling].format(f"{config.pairs_per_step:,}")
+    return (
+        f"learning rate {config.learning_rate:.4g} = {training.base_learning_rate:g}{rule} "
+        f"(training.scaling={training.scaling})"
     )
 
 
@@ -228,7 +284,8 @@ def _watch(training: Training, z: Tensor) -> tuple[Reading | None, CollapsedErro
 
 def _end_epoch(training: Training, epoch: int, rate: float, z: Tensor, clock: StepClock) -> None:
     """Log the epoch's mean losses and collapse measures; write checkpoint and weights."""
-    means = {name: total / training.settled.plan.steps_per_epoch for name, total in training.totals.items()}
+    steps = training.settled.plan.steps_in(epoch)
+    means = {name: total / steps for name, total in training.totals.items()}
     training.totals = {}
     z = gather(z)
     std, rank = collapse_std(z), effective_rank(z)

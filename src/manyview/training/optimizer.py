@@ -25,10 +25,13 @@ def make_optimizer(method: Method, config: PretrainConfig) -> torch.optim.Optimi
         config: settled configuration, whose ``training`` chooses the class.
 
     Returns:
-        the optimizer, whose groups have "constant": whether ``set_learning_rate`` leaves them alone.
+        the optimizer, whose groups have "constant": whether ``set_learning_rate`` leaves them alone, and "factor": the
+        multiple of the learning rate that they have.
     """
     training, rate = config.training, config.learning_rate
-    groups = [{"constant": False, **group} for group in method.parameter_groups(config)]
+    groups = [{"constant": False, "factor": 1.0, **group} for group in method.parameter_groups(config)]
+    if training.backbone_learning_rate_factor != 1 or training.l2_sp > 0:
+        groups = list(_backbone_apart(groups, method, training, rate))
     if isinstance(training, AdamWConfig):
         decay = training.weight_decay
         return torch.optim.AdamW(_norms_and_biases_apart(groups), lr=rate, betas=training.betas, weight_decay=decay)
@@ -45,10 +48,29 @@ def make_optimizer(method: Method, config: PretrainConfig) -> torch.optim.Optimi
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Set the learning rate of all groups of ``make_optimizer`` but those with a constant one."""
+    """Set the learning rate of all groups of ``make_optimizer`` but those with a constant one, by their factors."""
     for group in optimizer.param_groups:
         if not group["constant"]:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
+
+
+def _backbone_apart(
+    groups: Iterable[dict[str, Any]], method: Method, training: TrainingConfig, rate: float
+) -> Iterator[dict[str, Any]]:
+    """Split each group in two: the backbone's parameters, with a rate of their own, then the heads'.
+
+    With L2-SP, the backbone has no weight decay besides (arXiv 1802.01483, Section 3).
+    """
+    of_backbone = {id(parameter) for parameter in method.backbone.parameters()}
+    factor = training.backbone_learning_rate_factor
+    own = {"factor": factor, "lr": factor * rate, **({"weight_decay": 0.0} if training.l2_sp > 0 else {})}
+    for group in groups:
+        backbone = [parameter for parameter in group["params"] if id(parameter) in of_backbone]
+        heads = [parameter for parameter in group["params"] if id(parameter) not in of_backbone]
+        if backbone:
+            yield {**group, "params": backbone, **own}
+        if heads:
+            yield {**group, "params": heads}
 
 
 def _norms_and_biases_apart(groups: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -131,11 +153,11 @@ def learning_rate(config: PretrainConfig, step: int, steps_per_epoch: int) -> fl
     step, m milestones passed    eta(t) = eta0 factor^m
 
     With ``schedule_by`` "epoch", t, W and T are in epochs after the warm-up, and t is an integer: the rate is constant
-    within an epoch. Warm-up always rises step by step.
+    within an epoch. Warm-up always rises step by step, as the whole schedule does in a run of ``steps``.
 
     Args:
         config: settled configuration.
-        step: optimizer step, from 0, below ``epochs`` x ``steps_per_epoch``.
+        step: optimizer step, from 0, below that of the run's end.
         steps_per_epoch: optimizer steps per epoch.
 
     Returns:
@@ -147,12 +169,13 @@ def learning_rate(config: PretrainConfig, step: int, steps_per_epoch: int) -> fl
         return top * (step + 1) / warmup
     if training.schedule == "constant":
         return top
-    by_step = training.schedule_by == "step"
+    by_step, total = training.by_step, training.total_steps(steps_per_epoch)
     if training.schedule == "step":
         epoch = step / steps_per_epoch if by_step else step // steps_per_epoch
-        return top * training.milestone_factor ** sum(epoch >= milestone for milestone in training.lowered_at)
+        lowered = milestones(training, steps_per_epoch)
+        return top * training.milestone_factor ** sum(epoch >= milestone for milestone in lowered)
     unit = 1 if by_step else steps_per_epoch
-    start, end = warmup / unit, training.epochs * steps_per_epoch // unit
+    start, end = warmup / unit, total // unit
     done = max(step // unit - start, 0)
     return top * 0.5 * (1 + math.cos(math.pi * done / (end - start)))
 
@@ -162,13 +185,35 @@ def warmup_steps(training: TrainingConfig, steps_per_epoch: int) -> int:
     return training.warmup_steps or round(training.warmup_epochs * steps_per_epoch)
 
 
-def check_warmup(training: TrainingConfig, steps_per_epoch: int) -> None:
-    """Check that the warm-up is shorter than the run.
+def milestones(training: TrainingConfig, steps_per_epoch: int) -> tuple[float, ...]:
+    """The epochs at which ``schedule=step`` lowers the learning rate."""
+    if training.milestones:
+        return training.milestones
+    if training.epochs is not None:
+        return (0.6 * training.epochs, 0.8 * training.epochs)
+    total = training.total_steps(steps_per_epoch)
+    return (0.6 * total / steps_per_epoch, 0.8 * total / steps_per_epoch)
+
+
+def check_schedule(training: TrainingConfig, steps_per_epoch: int) -> None:
+    """Check that the warm-up and the steps with a frozen backbone are fewer than the run's, and milestones in it.
 
     Raises:
-        UserError: it is not.
+        UserError: they do not.
     """
-    warmup, steps = warmup_steps(training, steps_per_epoch), training.epochs * steps_per_epoch
+    warmup, steps = warmup_steps(training, steps_per_epoch), training.total_steps(steps_per_epoch)
     if warmup and warmup >= steps:
         key = "warmup_steps" if training.warmup_steps else "warmup_epochs"
         raise UserError(f"the warm-up takes {warmup:,} steps, but the whole run has {steps:,}; lower training.{key}")
+    frozen = training.freeze_backbone_steps
+    if frozen and frozen >= steps:
+        raise UserError(
+            f"the backbone is frozen for {frozen:,} steps, but the whole run has {steps:,}, so that it would not be "
+            "trained at all; lower training.freeze_backbone_steps"
+        )
+    last = milestones(training, steps_per_epoch)[-1]
+    if training.schedule == "step" and last * steps_per_epoch >= steps:
+        raise UserError(
+            f"training.milestones ends with {last:g} epochs, but the whole run has {steps / steps_per_epoch:.3g}; "
+            "lower them"
+        )

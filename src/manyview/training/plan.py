@@ -25,7 +25,7 @@ class TrainingPlan:
         images: number of images.
         batch_size: images per forward pass, over all processes.
         accumulate: forward passes per optimizer step.
-        epochs: passes over the images.
+        steps: optimizer steps of the whole run; of a run of some hours one epoch's, until its pace is measured.
         seed: seed of the order of the images.
         views_per_step: views per optimizer step.
         remarks: messages for the user.
@@ -34,7 +34,7 @@ class TrainingPlan:
     images: int
     batch_size: int
     accumulate: int
-    epochs: int
+    steps: int
     seed: int
     views_per_step: int
     remarks: tuple[str, ...]
@@ -45,9 +45,22 @@ class TrainingPlan:
         return self.images // (self.batch_size * self.accumulate)
 
     @property
-    def steps(self) -> int:
-        """Optimizer steps of the whole run."""
-        return self.steps_per_epoch * self.epochs
+    def epochs(self) -> int:
+        """Passes over the images, the last of which may be partial."""
+        return -(-self.steps // self.steps_per_epoch)
+
+    def steps_in(self, epoch: int) -> int:
+        """Optimizer steps of an epoch, from 0; fewer in a partial last one."""
+        return min(self.steps_per_epoch, self.steps - epoch * self.steps_per_epoch)
+
+    def __str__(self) -> str:
+        """The size of the run: "300 steps of 128 views = 38,400 views, 2.1 epochs of 141 steps"."""
+        whole = self.steps % self.steps_per_epoch == 0
+        epochs = f"{self.epochs:,}" if whole else f"{self.steps / self.steps_per_epoch:.3g}"
+        return (
+            f"{self.steps:,} steps of {self.views_per_step:,} views = {self.steps * self.views_per_step:,} views, "
+            f"{epochs} {'epoch' if epochs == '1' else 'epochs'} of {self.steps_per_epoch:,} steps"
+        )
 
 
 def make_plan(config: PretrainConfig, images: int, processes: int = 1) -> TrainingPlan:
@@ -80,7 +93,9 @@ def make_plan(config: PretrainConfig, images: int, processes: int = 1) -> Traini
             f"batch, and no samples to batch normalization: each batch is contrasted by itself."
         )
     views = batch * accumulate * views_per_image(config.views)
-    return TrainingPlan(images, batch, accumulate, training.epochs, training.seed, views, tuple(remarks))
+    per_epoch = images // (batch * accumulate)
+    steps = per_epoch if training.hours is not None else training.total_steps(per_epoch)
+    return TrainingPlan(images, batch, accumulate, steps, training.seed, views, tuple(remarks))
 
 
 def _reduced(batch: int, accumulate: int, images: int, processes: int) -> tuple[int, int]:
@@ -128,7 +143,7 @@ class BatchPlan:
         for epoch in range(first_epoch, self.plan.epochs):
             order = epoch_order(self.plan.seed, epoch, self.plan.images)
             start = first_step if epoch == first_epoch else 0
-            for index in range(start * accumulate, self.plan.steps_per_epoch * accumulate):
+            for index in range(start * accumulate, self.plan.steps_in(epoch) * accumulate):
                 begin = index * batch + self.rank * share
                 yield [(epoch, int(image)) for image in order[begin : begin + share]]
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import copy
+import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 
-from manyview import methods
+from manyview import distributed, methods
 from manyview.backbones import Backbone, LoadingReport, build_backbone, wrap_backbone
 from manyview.backbones.build import check_name
+from manyview.backbones.weights import own_weights
 from manyview.config import PretrainConfig
 from manyview.errors import UserError
 from manyview.images import ImageFiles, find_images
@@ -21,17 +24,27 @@ from manyview.images.skipped import SkippedImages
 from manyview.methods import Method
 from manyview.runs import RunFolder, TrainingCheckpoint, provenance
 from manyview.runs.checkpoints import restore
-from manyview.runs.progress import run_console
+from manyview.runs.folder import BEST_RECORD
+from manyview.runs.progress import run_console, spell
 from manyview.training.display import Curves, TrainingDisplay
-from manyview.training.init_weights import InitialWeights, find_initial, find_initial_again, load_initial
-from manyview.training.loop import Training, run_loop
+from manyview.training.expected import expectation
+from manyview.training.init_weights import InitialWeights, find_initial, find_initial_again, load_initial, origin
+from manyview.training.loop import Training, remarks, run_loop
 from manyview.training.monitor import CollapseMonitor
 from manyview.training.optimizer import make_optimizer
+from manyview.training.protection import Protection, needs_initial, read_initial, risk, write_initial
+from manyview.training.quality import Instrument, QualityRecord, interval, spell_plan, spell_summary
 from manyview.training.settle import Hardware, Settled, settle, start_hardware
 
 
 def train(
-    config: PretrainConfig, folder: RunFolder, *, resume: bool, module: nn.Module | None = None, quiet: bool = False
+    config: PretrainConfig,
+    folder: RunFolder,
+    *,
+    resume: bool,
+    module: nn.Module | None = None,
+    instrument: Instrument | None = None,
+    quiet: bool = False,
 ) -> None:
     """Train with a resolved configuration in a run folder.
 
@@ -40,11 +53,13 @@ def train(
         folder: a new or an empty folder, or with ``resume`` the folder of a run with this configuration.
         resume: continue from the newest intact checkpoint.
         module: custom backbone instead of ``config.backbone.name``, from images to feature maps.
+        instrument: what measures the backbone's quality as it trains; None for a run that is not measured.
         quiet: print nothing.
 
     Raises:
         UserError: anything that the user can fix.
     """
+    began = time.monotonic()
     data = config.data
     files = find_images(Path(data.images), Path(data.list) if data.list else None, arrays=data.bands != "rgb")
     hardware = start_hardware(config)
@@ -57,13 +72,23 @@ def train(
             initial = find_initial_again(config, folder) if resume else find_initial(config)
         trial = partial(build_trial, module=module, hardware=hardware)
         resumed = folder if resume else None
-        settled = settle(config, files, initial, hardware, build=trial, console=console, resumed=resumed)
+        settled = settle(
+            *(config, files, initial, hardware),
+            build=trial,
+            console=console,
+            resumed=resumed,
+            instrument=instrument,
+        )
         backbone = build_backbone_of(settled.config, module)
         report = load_initial(backbone, initial, settled.config) if initial else None
+        start = _initial_tensors(backbone, settled.config, folder if checkpoint else None)
         method = build_method(backbone, settled.config, hardware)
         if hardware.is_main and not resume:
             folder.create()
-        training = set_up(settled, files, folder, method, console)
+        training = set_up(settled, files, folder, method, console, start)
+        if instrument is not None:
+            every = interval(settled.config, settled.plan.steps, instrument.pixels)
+            training.quality = QualityRecord(settled.config.monitor, settled.plan.steps, every, instrument)
         if resume:
             for complaint in complaints:
                 training.display.say(f"Warning: {complaint}; using the previous one", style="yellow")
@@ -72,6 +97,8 @@ def train(
             _announce(training, initial, report)
         hardware.fabric.barrier()
         _run(training)
+        if not resume:
+            _compare_hours(training, time.monotonic() - began)
     finally:
         folder.unlock()
 
@@ -143,7 +170,21 @@ def build_trial(config: PretrainConfig, *, module: nn.Module | None, hardware: H
     return build_method(build_backbone_of(config, copy.deepcopy(module)), config, hardware)
 
 
-def set_up(settled: Settled, files: ImageFiles, folder: RunFolder, method: Method, console: Console) -> Training:
+def _initial_tensors(backbone: Backbone, config: PretrainConfig, resumed: RunFolder | None) -> dict[str, Tensor] | None:
+    """The initial weights, where training depends on them to the end: the backbone's, or those in a resumed folder."""
+    if not needs_initial(config.training):
+        return None
+    return read_initial(resumed) if resumed else own_weights(backbone)
+
+
+def set_up(
+    settled: Settled,
+    files: ImageFiles,
+    folder: RunFolder,
+    method: Method,
+    console: Console,
+    initial: Mapping[str, Tensor] | None = None,
+) -> Training:
     """Build the training state at the first step.
 
     Args:
@@ -152,6 +193,7 @@ def set_up(settled: Settled, files: ImageFiles, folder: RunFolder, method: Metho
         folder: its folder; nothing is written yet.
         method: method on the device.
         console: console for messages.
+        initial: the backbone's initial weights, where training depends on them.
     """
     config = settled.config
     return Training(
@@ -160,6 +202,7 @@ def set_up(settled: Settled, files: ImageFiles, folder: RunFolder, method: Metho
         folder=folder,
         method=method,
         optimizer=make_optimizer(method, config),
+        protection=Protection(method, config.training, initial),
         monitor=CollapseMonitor(config.monitor, method.advice),
         skipped=SkippedImages(
             files,
@@ -169,7 +212,7 @@ def set_up(settled: Settled, files: ImageFiles, folder: RunFolder, method: Metho
             resume=True,
             writes=settled.hardware.is_main,
         ),
-        display=TrainingDisplay(settled.plan.steps, config.training.epochs, console=console),
+        display=TrainingDisplay(settled.plan.steps, settled.plan.epochs, console=console),
         description={"recipe": config.recipe, "method": config.method.name},
     )
 
@@ -178,10 +221,18 @@ def _announce(training: Training, initial: InitialWeights | None, report: Loadin
     """Write ``run.json`` and ``config.json``, and print the initial weights."""
     about = None
     if initial and report:
-        training.display.say(initial.sentence(report))
+        backbone = training.method.backbone
+        for sentence in initial.sentences(report, backbone):
+            training.display.say(sentence)
         about = initial.describe(report)
+        training.description |= origin(about)
+        warning = risk(backbone, training.settled.config.training)
+        if warning:
+            training.display.say(warning, style="yellow")
     if training.is_main:
         _describe(training, about)
+        if training.protection.initial is not None:
+            write_initial(training.method.backbone, training.folder)
 
 
 def _describe(training: Training, initial: dict[str, Any] | None) -> None:
@@ -195,11 +246,13 @@ def _describe(training: Training, initial: dict[str, Any] | None) -> None:
             "plan": {
                 "photographs": plan.images,
                 "steps": plan.steps,
+                "steps_per_epoch": plan.steps_per_epoch,
                 "views_per_step": plan.views_per_step,
                 "learning_rate": settled.config.learning_rate,
             },
             "data": {"photographs": len(training.files), "fingerprint": training.files.fingerprint()},
             **({"init": initial} if initial else {}),
+            **({"quality": training.quality.instrument.describe()} if training.quality else {}),
             "method": training.method.describe(settled.config),
             **settled.hardware.describe(),
         },
@@ -228,12 +281,24 @@ def _check_same_images(folder: RunFolder, fingerprint: str) -> None:
         )
 
 
+def _check_same_labels(folder: RunFolder, described: dict[str, Any]) -> None:
+    """Check that the quality is measured as it was before the run was stopped."""
+    before = folder.read_json("run.json").get("quality")
+    if before != described:
+        then = f"as {before}" if before else "not at all"
+        raise UserError(
+            f"the quality in {folder.path} was measured {then} when the run was started, but now as {described}: "
+            "resume it with the same labels and images"
+        )
+
+
 def _take_up(training: Training, checkpoint: TrainingCheckpoint | None) -> None:
     """Restore a checkpoint, or start from the first step if none was written."""
     if checkpoint is None:
         training.display.say("No checkpoint was written yet; starting from the first step.")
     else:
         restore(checkpoint, training.method, training.optimizer)
+        training.description |= origin(training.folder.read_json("run.json").get("init"))
         training.step = checkpoint.step
         training.totals = dict(checkpoint.state["totals"])
         training.monitor.restore(checkpoint.state["monitor"])
@@ -241,11 +306,21 @@ def _take_up(training: Training, checkpoint: TrainingCheckpoint | None) -> None:
         training.display.say(f"Resumed after step {checkpoint.step:,} of {training.settled.plan.steps:,}.")
     if training.is_main:
         training.folder.drop_metrics_after(training.step)
+    if training.quality is not None:
+        _check_same_labels(training.folder, training.quality.instrument.describe())
+        training.quality.resume(distributed.from_first(training.folder.read_metrics))
+        training.keep_best()  # if the run was killed before it was written
 
 
 def _run(training: Training) -> None:
-    for remark in training.settled.plan.remarks:
+    for remark in remarks(training.settled):
         training.display.say(remark, style="yellow")
+    plan = training.settled.plan
+    expected = expectation(training.settled.config, plan.steps * plan.views_per_step)
+    if expected and training.step == 0:
+        training.display.say(expected)
+    if training.quality is not None:
+        training.display.say(spell_plan(training.quality))
     training.curves = Curves(training.folder.path, training.step, enabled=training.is_main)
     try:
         run_loop(training)
@@ -263,9 +338,20 @@ def _report(training: Training) -> None:
             f"see {training.folder.path / 'skipped.csv'}",
             style="yellow",
         )
+    if training.quality is not None and (summary := training.quality.summary()):
+        if training.is_main:
+            training.folder.write_json(BEST_RECORD, summary)
+        training.display.say(spell_summary(summary))
     training.display.say(f"Done: {training.step:,} steps. The weights are in {training.folder.weights}; to use them:")
     backbone = training.method.backbone
     training.display.say(loading_lines(training.folder.weights, backbone.name, backbone.in_channels))
+
+
+def _compare_hours(training: Training, seconds: float) -> None:
+    """Print how long the run took, if it was to take some hours."""
+    hours = training.settled.asked.training.hours
+    if hours is not None:
+        training.display.say(f"It took {spell(seconds)} of the {spell(3600 * hours)} asked for.")
 
 
 def loading_lines(weights: Path, backbone: str, in_channels: int) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,8 +20,10 @@ from manyview.runs import RunFolder
 from manyview.runtime import choose_precision, resolve_device, silenced
 from manyview.training.init_weights import InitialWeights
 from manyview.training.normalization import settle_normalization
-from manyview.training.optimizer import check_warmup
+from manyview.training.optimizer import check_schedule
+from manyview.training.pace import settle_steps
 from manyview.training.plan import TrainingPlan, make_plan
+from manyview.training.quality import Instrument
 from manyview.training.renderer import settle_renderer
 
 
@@ -91,7 +94,7 @@ class Settled:
     Attributes:
         asked: configuration as given by the user.
         config: the same with the batch size that fits the data, mean and standard deviation of the images, and the
-            renderer filled in.
+            renderer filled in, and with steps instead of hours.
         plan: batches and steps.
         hardware: device, processes and precision.
     """
@@ -111,6 +114,7 @@ def settle(
     build: Callable[[PretrainConfig], Method],
     console: Console,
     resumed: RunFolder | None = None,
+    instrument: Instrument | None = None,
 ) -> Settled:
     """Determine the settings that depend on the data, the initial weights and the machine.
 
@@ -124,12 +128,15 @@ def settle(
         build: builds a method to measure its step, which is discarded.
         console: console for measured values.
         resumed: folder of a resumed run, which keeps its values.
+        instrument: what measures the backbone's quality during the run, whose time counts into its hours.
 
     Raises:
         UserError: too few images, unreadable images, or settings that the machine does not support.
     """
+    began = time.monotonic()
     plan = make_plan(config, len(files), hardware.processes)
-    check_warmup(config.training, plan.steps_per_epoch)
+    if config.training.hours is None:
+        check_schedule(config.training, plan.steps_per_epoch)
     values = config.model_dump()
     values["training"] |= {"batch_size": plan.batch_size, "accumulate": plan.accumulate}
     fitted = PretrainConfig.model_validate(values)
@@ -140,4 +147,15 @@ def settle(
     values["training"]["renderer"] = settle_renderer(
         PretrainConfig.model_validate(values), files, hardware.fabric, build, console, resumed=resumed
     )
+    if config.training.hours is not None:
+        fitted = PretrainConfig.model_validate(values)
+        steps = settle_steps(
+            *(fitted, files, plan, hardware.fabric, build, console),
+            began=began,
+            resumed=resumed,
+            instrument=instrument,
+        )
+        plan = replace(plan, steps=steps)
+        values["training"] |= {"steps": steps, "hours": None}
+        check_schedule(PretrainConfig.model_validate(values).training, plan.steps_per_epoch)
     return Settled(config, PretrainConfig.model_validate(values), plan, hardware)

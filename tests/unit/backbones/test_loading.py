@@ -101,6 +101,16 @@ def test_a_folder_without_weights_says_why(tmp_path: Path) -> None:
         load_backbone(tmp_path)
 
 
+@pytest.mark.parametrize("given", ["", "detector.safetensors"])
+def test_a_detector_is_no_backbone(tmp_path: Path, given: str) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "detector.safetensors").touch()
+    with pytest.raises(
+        UserError, match=r"is a fine-tuned detector, not a backbone: .* detect --predict \S+\), or give"
+    ):
+        load_backbone(tmp_path / given)
+
+
 def classifier(backbone: Backbone) -> dict[str, Tensor]:
     network = models.resnet18(weights=None)
     network.load_state_dict(backbone.state_dict(), strict=False)

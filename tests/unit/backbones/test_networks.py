@@ -180,9 +180,13 @@ def test_every_trainable_parameter_of_a_timm_network_moves_its_map() -> None:
     assert all(parameter.grad is not None for parameter in backbone.parameters() if parameter.requires_grad)
 
 
-def test_a_zero_start_that_timm_cannot_leave_out_is_refused() -> None:
-    with pytest.raises(UserError, match="test_vit has no option zero_init_residual"):
-        build_backbone("test_vit", zero_init_residual=False)
+def test_a_network_without_residual_norms_starts_the_same_either_way() -> None:
+    """So that a recipe's ``zero_init_residual=false`` does for every network."""
+    states = []
+    for zero in (True, False):
+        torch.manual_seed(0)
+        states.append(build_backbone("test_vit", zero_init_residual=zero).state_dict())
+    assert all(torch.equal(value, states[1][key]) for key, value in states[0].items())
 
 
 def test_a_network_of_one_size_names_it() -> None:

@@ -17,6 +17,7 @@ from benchmarks.gpu.job import Job
 from benchmarks.gpu.job import main as run_step
 from benchmarks.gpu.options import parse
 from benchmarks.gpu.steps import LIMITS, throughput
+from benchmarks.gpu.steps import quality as quality_step
 
 ROOT = Path(__file__).parents[3]
 ON_A_CPU = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
@@ -66,7 +67,7 @@ def check_throughput(result: dict[str, Any]) -> None:
 
 def check_quality(result: dict[str, Any]) -> None:
     paper = result["seed 0, paper"]
-    assert 0 <= paper["linear"]["gamp"]["pretrained"]["mAP"] <= 1
+    assert 0 <= paper["logistic"]["gamp"]["pretrained"]["mAP"] <= 1
     assert paper["pretraining"]["views"] >= 64
 
 
@@ -96,6 +97,47 @@ def test_a_step_that_is_cut_off_is_marked_so_and_the_next_is_done(tmp_path: Path
     assert done.returncode == 1
     states = [json.loads((tmp_path / f"{step}.json").read_text())["state"] for step in ("correctness", "quality")]
     assert states == ["cut off at its limit of 0.3 s"] * 2
+
+
+def test_a_budget_is_shared_out_and_what_is_left_goes_to_the_later_steps() -> None:
+    options = parse(["--out", "results", "--minutes", "12"])
+    steps = command.planned(options)
+    assert steps == ["correctness", "throughput", "quality"]
+    budget = dict(options.minutes)
+    assert command.limit_of(steps, budget, 0) == pytest.approx((720 - 2) * 1.5 / 12)
+    assert command.limit_of(steps[1:], budget, 30) == pytest.approx((690 - 2) * 3 / 10.5)
+    assert command.limit_of(steps[2:], budget, 100) == pytest.approx(618)
+    assert command.limit_of(steps[2:], budget, 800) == 1
+
+    both = parse(["--out", "results", "--minutes", "12", "--minutes", "quality=3"])
+    assert command.limit_of(steps[2:], dict(both.minutes), 100) == 180
+    boxes = ["--boxes", "voc", "--train-boxes", "a.json", "--val-boxes", "b.json"]
+    assert command.planned(parse(["--out", "results", "--minutes", "12", *boxes]))[-1] == "detection"
+
+
+def test_without_a_budget_each_step_has_its_own_limit() -> None:
+    options = parse(["--out", "results", "--minutes", "throughput=15"])
+    assert command.planned(options) == list(LIMITS)
+    assert command.limit_of(["throughput", "quality"], dict(options.minutes), 1e6) == 900
+    assert command.limit_of(["quality"], dict(options.minutes), 1e6) == 60 * LIMITS["quality"]
+
+
+def test_a_row_that_would_be_cut_off_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of 100 s in 350: all three of the first seed, and none of the second."""
+    job = Job("quality", 350, ["--out", str(tmp_path), "--work", str(tmp_path / "work")])
+    clock, rows = [0.0], []
+
+    def row(case: Any, options: Any) -> dict[str, Any]:
+        rows.append((options.seed, case.name))
+        clock[0] += 100
+        return {"views": 1}
+
+    monkeypatch.setattr(Job, "seconds_left", property(lambda job: 350 - clock[0]))
+    monkeypatch.setattr(quality_step.quality, "row", row)
+    monkeypatch.setattr(quality_step, "_labeled", lambda job: (tmp_path, tmp_path, tmp_path))
+    quality_step.run(job)
+    assert rows == [(0, "recommended"), (0, "paper"), (0, "simsiam")]
+    assert not job.failed
 
 
 def test_without_a_gpu_only_the_tiny_form_runs(tmp_path: Path) -> None:
@@ -152,8 +194,14 @@ def test_the_command_itself_needs_nothing_but_python(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [["speed"], ["--minutes", "speed=3"], ["--train-labels", "train.csv"], ["--boxes", "voc", "--val-boxes", "a.json"]],
-    ids=["step", "limit", "labels", "boxes"],
+    [
+        ["speed"],
+        ["--minutes", "speed=3"],
+        ["--minutes", "some"],
+        ["--train-labels", "train.csv"],
+        ["--boxes", "voc", "--val-boxes", "a.json"],
+    ],
+    ids=["step", "limit", "minutes", "labels", "boxes"],
 )
 def test_mistakes_are_reported_at_once(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:

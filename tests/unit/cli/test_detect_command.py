@@ -38,7 +38,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> list[object]:
 
 def test_training_then_predicting(data: list[object], tmp_path: Path) -> None:
     run = tmp_path / "run"
-    start = ["--random-init", "--backbone", "resnet18", "--out", run, "--recipe", "coco-1x", "--architecture", "fpn"]
+    start = ["random", "--backbone", "resnet18", "--out", run, "--recipe", "coco-1x", "--architecture", "fpn"]
     options = ["--iterations", 2, "--masks", "--draw", 1, "--precise-batches", 1, "--seed", 3, "--eval-every", 1]
     result = call(*start, *data, *FAST, *options)
     assert result.exception is None, result.exception
@@ -70,7 +70,7 @@ def test_yolo_files_are_labels(data: list[object], tmp_path: Path) -> None:
     for image in labels["images"]:
         (folder / image["file_name"]).with_suffix(".txt").write_text(lines[image["id"]])
     (tmp_path / "data.yaml").write_text("names: [disc, square, triangle]\n")
-    start = ["--random-init", "--backbone", "resnet18", "--architecture", "fpn", "--masks", "--iterations", 1]
+    start = ["random", "--backbone", "resnet18", "--architecture", "fpn", "--masks", "--iterations", 1]
     given = ["--train-labels", folder, "--val-labels", folder, "--out", tmp_path / "run"]
     result = call(*start, *data[:2], *given, *FAST, "--precise-batches", 1)
     assert result.exception is None, result.exception

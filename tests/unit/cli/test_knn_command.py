@@ -26,7 +26,7 @@ SHARED: dict[str, Any] = {  # by both verbs; each value other than the default
     "compatibility": "ml-gcn",
     "difficult": "positive",
     "label_problems": "skip",
-    "random_init": True,
+    "beside": "random",
 }
 
 
@@ -108,7 +108,7 @@ def test_probe_without_options_draws_three_fractions_with_three_seeds(call: Call
     assert call("probe", "--out", tmp_path)[0] == 0
     protocol = json.loads((tmp_path / "metrics.json").read_text())["protocol"]
     shown = {key: protocol[key] for key in ("fractions", "seeds", "costs", "classifier")}
-    assert shown == {"fractions": [0.01, 0.1, 1], "seeds": [0, 1, 2], "costs": [1], "classifier": "logistic"}
+    assert shown == {"fractions": [0.01, 0.1, 1], "seeds": [0, 1, 2], "costs": [], "classifier": "logistic"}
 
 
 @pytest.mark.parametrize("verb", ["knn", "probe"])

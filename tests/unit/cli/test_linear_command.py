@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from manyview.cli.progress import phases, rate_in_words
-from manyview.evaluation.linear import evaluate as linear_module
+from manyview.evaluation.linear import sgd as linear_module
 from tests.helpers.commands import Command, complaint
 
 VERB = "linear"  # what the fixture ``command`` runs
@@ -25,8 +25,8 @@ def words(weights: Path, photos: Path, tmp_path: Path) -> list[object]:
         rows = [f"{name},{('odd', 'even', 'odd|even')[n % 3]}" for n, name in enumerate(part)]
         (tmp_path / file).write_text("\n".join(["image,labels", *rows]) + "\n")
     labels = ["--train-labels", tmp_path / "train.csv", "--val-labels", tmp_path / "val.csv"]
-    fast = ["--size", 32, "--workers", 0, "--device", "cpu", "--epochs", 2, "--resamples", 5, "--cached"]
-    return [weights, "--images", photos, *labels, *fast]
+    fast = ["--size", 32, "--workers", 0, "--device", "cpu", "--resamples", 5]
+    return [weights, "--images", photos, *labels, *fast, "--recipe", "sgd", "--epochs", 2, "--cached"]
 
 
 @pytest.fixture

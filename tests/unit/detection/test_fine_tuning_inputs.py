@@ -39,7 +39,7 @@ def test_weights_arrive(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixt
     torch.manual_seed(5)
     backbone = build_backbone("resnet18")
     save_backbone(backbone, tmp_path / "backbone.safetensors", {})
-    options: dict[str, Any] = {"weights": tmp_path / "backbone.safetensors", "backbone": None, "random_init": False}
+    options: dict[str, Any] = {"weights": tmp_path / "backbone.safetensors", "backbone": None}
     options |= {"learning_rate": 1e-12, "precise_batches": 0, "quiet": False}
     result = tune_tiny(shapes, tmp_path / "run", **options, iterations=1)
     assert capsys.readouterr().err.startswith(f"{tmp_path / 'backbone.safetensors'}: 20 of 20 convolutions and ")
@@ -54,20 +54,24 @@ def test_weights_arrive(shapes: Path, tmp_path: Path, capsys: pytest.CaptureFixt
 
 def bands(folder: Path) -> dict[str, Any]:
     save_backbone(build_backbone("resnet18", in_channels=4), folder / "bands.safetensors", {})
-    return {"weights": folder / "bands.safetensors", "random_init": False, "backbone": None}
+    return {"weights": folder / "bands.safetensors", "backbone": None}
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (lambda _: {"random_init": False}, "WEIGHTS is missing"),
-        (lambda _: {"backbone": None}, "WEIGHTS is missing"),
+        (lambda _: {"weights": None}, "WEIGHTS is missing"),
+        (lambda _: {"backbone": None}, "random initialization needs the name of a network, such as --backbone"),
         (bands, r"is for images of 4 channels, but detectors are trained on RGB"),
         (lambda _: {"draw": -1}, "draw must be at least 0"),
         (lambda _: {"checkpoint_minutes": 0}, "checkpoint_minutes must be over 0"),
         (lambda folder: {"train_labels": folder / "none.json"}, r"none\.json does not exist"),
         (lambda _: {"device": "tpu"}, "unknown device 'tpu'"),
-        (lambda _: {"backbone": "timm/resnet10t"}, "a detector needs a torchvision ResNet"),
+        (lambda _: {"backbone": "timm/resnet10t"}, "c4 needs a torchvision ResNet"),
+        (
+            lambda _: {"backbone": "timm/shvit_s1", "architecture": "fpn"},
+            "no feature pyramid can be built on timm/shvit",
+        ),
     ],
 )
 def test_mistakes_are_reported_before_any_work(

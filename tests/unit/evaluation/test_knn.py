@@ -140,7 +140,7 @@ def test_hard_cases_give_shares() -> None:
 def evaluate(scenes: Any, **options: Any) -> dict[str, Any]:
     data = {"images": scenes.images, "train_labels": scenes.train, "val_labels": scenes.val}
     weights = options.pop("weights", scenes.weights)
-    return knn_evaluation(weights, **(data | FAST | options))
+    return knn_evaluation(weights, **(data | {"beside": "none"} | FAST | options))
 
 
 def rows_of(file: Path) -> tuple[list[str], np.ndarray]:
@@ -156,7 +156,7 @@ def features_of(scenes: Any, names: list[str], pool: str, crop: str = "warp") ->
 
 @pytest.mark.parametrize("pool", ["gamp", "cat"])
 def test_the_figures_are_those_of_the_neighbours(scenes: Any, tmp_path: Path, pool: str) -> None:
-    result = evaluate(scenes, pool=pool, out=tmp_path / "out", random_init=True)
+    result = evaluate(scenes, pool=pool, out=tmp_path / "out", beside="random")
     (train, targets), (val, truth) = rows_of(scenes.train), rows_of(scenes.val)
     expected = brute_force(features_of(scenes, val, pool), features_of(scenes, train, pool), targets, 5, 0.07)
     aps = [average_precision_score(truth[:, column], expected[:, column]) for column in range(2)]
@@ -264,7 +264,7 @@ def printed(result: dict[str, Any]) -> str:
 
 
 def test_the_table_shows_every_rule_in_percent(scenes: Any) -> None:
-    result = evaluate(scenes, threshold=0.3)
+    result = evaluate(scenes, threshold=0.3, beside="none")
     text = printed(result)
     report = result["results"]["pretrained"]
     assert list(report["rules"]) == ["p>=0.3", "p>=0.5", "logit>=0.6", "top-3", "best F1 on train"]

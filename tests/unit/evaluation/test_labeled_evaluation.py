@@ -16,7 +16,8 @@ from manyview.options.labeled import KnnOptions, LinearOptions, ProbeOptions
 
 FAST: dict[str, Any] = {"size": 32, "workers": 0, "device": "cpu"}
 EVALUATIONS: dict[str, tuple[Callable[..., dict[str, Any]], dict[str, Any]]] = {
-    "linear": (linear_evaluation, {"cached": True, "epochs": 1, "resamples": 5}),
+    "linear": (linear_evaluation, {"recipe": "paper", "cached": True, "epochs": 1, "resamples": 5}),
+    "logistic": (linear_evaluation, {"resamples": 5}),
     "knn": (knn_evaluation, {"neighbours": 3, "resamples": 5}),
     "low-label": (low_label_evaluation, {"fractions": [1.0], "seeds": [0]}),
 }
@@ -49,7 +50,7 @@ def test_the_record_is_of_the_beginning(
 
 
 def test_what_is_returned_is_written(evaluate: Callable[..., dict[str, Any]], tmp_path: Path) -> None:
-    result = evaluate(out=tmp_path / "deep" / "out", random_init=True)
+    result = evaluate(out=tmp_path / "deep" / "out", beside="random")
     assert json.loads((tmp_path / "deep" / "out" / "metrics.json").read_text()) == result
     assert result["results"].keys() == {"pretrained", "random_init"}
 
@@ -94,7 +95,7 @@ def test_the_protocol_says_every_recorded_option(
     assert {name: protocol[name] for name in expected} == expected
 
 
-@pytest.mark.parametrize("evaluate", ["linear", "knn"], indirect=True)
+@pytest.mark.parametrize("evaluate", ["linear", "logistic", "knn"], indirect=True)
 def test_the_protocol_says_what_the_intervals_are(evaluate: Callable[..., dict[str, Any]]) -> None:
     assert evaluate()["protocol"]["intervals"].startswith("95 %, by the bootstrap over validation photographs")
     assert evaluate(resamples=0)["protocol"]["intervals"] is None

@@ -46,6 +46,8 @@ def test_the_description_of_a_file(run: Path, folder: Path) -> None:
         "sha256": sha256(run / "backbone.safetensors"),
         "run": str(run),
         "recipe": "paper-160",
+        "initial_sha256": None,
+        "initial_license": None,
     }
     assert card["backbone"] == {
         "name": "resnet18",
@@ -86,6 +88,24 @@ def test_other_peoples_weights(network: Get, folder: Path) -> None:
     assert (done.check.matched, done.check.total) == (120, 120)
     source = json.loads(done.card.read_text())["source"]
     assert (source["run"], source["recipe"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("about", "sentence"),
+    [
+        ({"init_sha256": "ab"}, "made from other weights, whose license is not recorded and may reach them"),
+        ({"init_sha256": "ab", "init_license": "MIT"}, "made from weights under MIT, whose terms reach them"),
+    ],
+)
+def test_the_license_of_initial_weights(network: Get, folder: Path, about: dict[str, str], sentence: str) -> None:
+    save_backbone(network("resnet18"), folder / "a.safetensors", about)
+    done = export_backbone(folder / "a.safetensors", to="torchvision", out=folder / "a.pth")
+    card = json.loads(done.card.read_text())
+
+    assert card["source"]["initial_sha256"] == "ab"
+    assert card["source"]["initial_license"] == about.get("init_license")
+    assert sentence in card["licence"]
+    assert "weights are yours" not in card["licence"]
 
 
 def test_the_result_says_what_it_did(run: Path, folder: Path) -> None:

@@ -41,14 +41,17 @@ def seen(*sizes: tuple[int, int]) -> MethodBatch:
 
 
 def projections(method: Contrastive, batch: MethodBatch) -> np.ndarray:
-    """The head by hand: linear, batch normalization over the rows of a group, ReLU, linear."""
-    w1, gain, shift, w2, b2 = (parameter.detach().numpy() for parameter in method.projector.parameters())
+    """The head by hand: linear and batch normalization over the rows of a group, ReLU, the same without gain."""
+    w1, gain, shift, w2 = (parameter.detach().numpy() for parameter in method.projector.parameters())
     parts = []
     for group in batch.groups:
         h = method.backbone(group.flatten(0, 1)).mean((2, 3)).detach().numpy() @ w1.T
-        normed = (h - h.mean(axis=0)) / np.sqrt(h.var(axis=0) + 1e-5)
-        parts.append(np.maximum(normed * gain + shift, 0) @ w2.T + b2)
+        parts.append(normed(np.maximum(normed(h) * gain + shift, 0) @ w2.T))
     return np.concatenate(parts)
+
+
+def normed(x: np.ndarray) -> np.ndarray:
+    return (x - x.mean(axis=0)) / np.sqrt(x.var(axis=0) + 1e-5)
 
 
 @pytest.mark.parametrize("form", ["outside", "in", "out"])
@@ -101,7 +104,7 @@ def test_a_step_follows_the_numerical_gradient() -> None:
     """Central differences of the definition with respect to the last layer's weights."""
     method, batch = build(), seen((VIEWS, 9))
     method(batch)["loss"].backward()
-    last = method.projector.layers[-1]
+    last = method.projector.layers[-2]
     assert isinstance(last, nn.Linear)
     assert last.weight.grad is not None
 

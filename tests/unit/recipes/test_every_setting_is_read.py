@@ -77,6 +77,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 def test_every_setting_is_read(photos: Path, tmp_path: Path, read: set[str]) -> None:
     train_tiny(photos, tmp_path / "a", backbone="timm/test_resnet", view_size=32, epochs=1)
+    train_tiny(photos, tmp_path / "on", backbone="timm/test_resnet", init=tmp_path / "a", view_size=32, epochs=1)
     train_tiny(photos, tmp_path / "b", recipe="simsiam", epochs=1)
     train_tiny(photos, tmp_path / "moco", recipe="mocov2", epochs=1)
     train_tiny(photos, tmp_path / "contrastive", recipe="recommended", epochs=1)
@@ -88,6 +89,10 @@ def test_every_setting_is_read(photos: Path, tmp_path: Path, read: set[str]) -> 
     groups = {"views.kind": "groups", "views.groups": [{"size": 24}, {"count": 4}]}
     train_tiny(photos, tmp_path / "d", settings=groups, epochs=1)
     train_tiny(photos, tmp_path / "both", settings={"views.kind": "both"}, epochs=1)
+    labels = tmp_path / "labels.csv"
+    rows = [f"{path.name},{'odd' if index % 2 else 'even'}" for index, path in enumerate(sorted(photos.iterdir()))]
+    labels.write_text("\n".join(["image,labels", *rows]) + "\n")
+    train_tiny(photos, tmp_path / "steps", epochs=None, steps=1, eval_labels=labels, settings={"monitor.eval_size": 16})
     watcher = CollapseMonitor(MonitorConfig(patience=1), "")
     watcher.measure(torch.randn(64, 32, generator=torch.Generator().manual_seed(0)), 1)
     with contextlib.suppress(CollapsedError):

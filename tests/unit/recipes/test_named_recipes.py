@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import manyview
+from manyview.backbones import save_backbone, wrap_backbone
 from manyview.config import ConfigError
 from manyview.errors import UserError
 from manyview.recipes import RECIPES, pretrain
@@ -18,7 +19,11 @@ from tests.helpers.tiny import SETTINGS, TinyNet, train_tiny
 
 @pytest.mark.parametrize("recipe", list(RECIPES))
 def test_each_recipe_trains(photos: Path, tmp_path: Path, recipe: str) -> None:
-    run = train_tiny(photos, tmp_path / "run", recipe=recipe, epochs=1)
+    further: dict[str, Any] = {}
+    if recipe == "continue":
+        save_backbone(wrap_backbone(TinyNet(), 16), tmp_path / "w.safetensors", {})
+        further = {"init": tmp_path / "w.safetensors", "settings": {"training.freeze_backbone_steps": 1}}
+    run = train_tiny(photos, tmp_path / "run", recipe=recipe, epochs=1, **further)
 
     pairs = {"simsiam": 1, "mocov2": 1}.get(recipe, 4)
     assert run.read_json("config.json")["recipe"] == recipe

@@ -239,10 +239,11 @@ def test_linear_evaluation_reads_the_bands(
         train_labels=labels,
         val_labels=labels,
         size=32,
+        recipe="paper",
         epochs=epochs,
         batch_size=8,
         cached=cached,
-        random_init=True,
+        beside="random",
         workers=0,
         device="cpu",
     )

@@ -6,14 +6,16 @@ import copy
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
+from manyview import distributed
 from manyview.backbones import Backbone
+from manyview.backbones.base import WrappedBackbone
 from manyview.backbones.build import ResNetBackbone
 from manyview.backbones.report import count_layers
 from manyview.detection.models.c4 import c4_parts
 from manyview.detection.models.detector import Detector, HeadSizes, Resizing
 from manyview.detection.models.fpn import fpn_parts
+from manyview.detection.models.stages import find_stages
 from manyview.detection.settings import ARCHITECTURES
 from manyview.errors import UserError, first_few
 from manyview.options.detection import MAX_SIDE, REGIONS, TEST_PROPOSALS
@@ -39,7 +41,7 @@ class WeightMatch:
 
     def __str__(self) -> str:
         counts = ((*self.convolutions, "convolutions"), (*self.norms, "normalization layers"))
-        found = " and ".join(f"{there} of {all_} {what}" for there, all_, what in counts)
+        found = " and ".join(f"{there} of {all_} {what}" for there, all_, what in counts if all_)
         line = f"{found} of {self.network} are in the {self.architecture} detector"
         return f"{line}; not {first_few(self.absent)}" if self.absent else line
 
@@ -61,12 +63,14 @@ def build_detector(
     """Build a Faster R-CNN, or with ``masks`` a Mask R-CNN, initialized with a backbone's weights.
 
     It holds all of the backbone's convolutions and norms, compared bit for bit. All other weights are drawn from
-    PyTorch's generator. Nothing is frozen; every norm follows the module's mode.
+    PyTorch's generator. Nothing is frozen but what has no effect on the maps that the detector takes; every norm
+    follows the module's mode.
 
     Args:
         architecture: "c4" (MoCo's protocol; see ``models.c4``) or "fpn" (see ``models.fpn``).
-        backbone: a torchvision ResNet, such as ``load_backbone`` gives; copied. Its ``mean`` and ``std`` normalize the
-            detector's images.
+        backbone: such as ``load_backbone`` gives; copied. A torchvision ResNet, or for "fpn" also a network of timm's
+            with maps at strides 4, 8, 16 and 32, or a transformer with one at stride 16. Its ``mean`` and ``std``
+            normalize the detector's images.
         classes: without the background.
         masks: whether to predict masks.
         short_sides: lengths in pixels of an image's short side, of which one is drawn for each training image.
@@ -81,9 +85,9 @@ def build_detector(
         The detector in training mode, on the backbone's device.
 
     Raises:
-        UserError: unknown architecture; a backbone that is no torchvision ResNet; a number out of range.
+        UserError: unknown architecture; a backbone that it cannot be built around; a number out of range.
     """
-    _check(architecture, backbone)
+    check_backbone(architecture, backbone)
     sizes = HeadSizes(classes, masks, regions, test_proposals)
     if not short_sides or min(*short_sides, test_short_side, max_side) < 1:
         raise UserError(f"sides must be at least 1 pixel, not {(*short_sides, test_short_side, max_side)}")
@@ -92,19 +96,28 @@ def build_detector(
     resizing = Resizing(short_sides, test_short_side, max_side, backbone.mean, backbone.std, parts.multiple)
     detector = Detector(architecture, classes, parts, resizing).to(next(backbone.parameters()).device).train()
     if sync_batch_norm:
-        detector = nn.SyncBatchNorm.convert_sync_batchnorm(detector)
+        detector = distributed.synchronize_norms(detector)
     match = match_weights(detector, backbone)
     assert not match.absent, match
     return detector
 
 
-def _check(architecture: str, backbone: Backbone) -> None:
+def check_backbone(architecture: str, backbone: Backbone) -> None:
+    """Check that a detector of this architecture can be built around a backbone.
+
+    Raises:
+        UserError: it cannot.
+    """
     if architecture not in ARCHITECTURES:
         raise UserError(f"unknown detector {architecture!r}; choose one of {', '.join(ARCHITECTURES)}")
-    if not isinstance(backbone, ResNetBackbone):
+    if isinstance(backbone, ResNetBackbone):
+        return
+    if architecture != "fpn":
         raise UserError(
-            f"a detector needs a torchvision ResNet (resnet18, resnet34, resnet50, resnet101), not {backbone.name}"
+            f"{architecture} needs a torchvision ResNet (resnet18, resnet34, resnet50, resnet101), not "
+            f"{backbone.name}; --architecture fpn takes other networks too"
         )
+    find_stages(backbone)
 
 
 def weight_name(architecture: str, name: str) -> str:
@@ -133,6 +146,7 @@ def match_weights(detector: Detector, backbone: Backbone) -> WeightMatch:
         if (other := there.get(weight_name(detector.architecture, name))) is not None
         and torch.equal(value.to(other.device), other)
     }
-    convolutions, norms = count_layers(backbone, found)
+    network = backbone.network if isinstance(backbone, WrappedBackbone) else backbone
+    convolutions, norms = count_layers(network, found)
     absent = tuple(name for name in backbone.state_dict() if name not in found)
     return WeightMatch(backbone.name, detector.architecture, convolutions, norms, absent)

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
+from manyview.backbones.beside import PRETRAINED
 from manyview.errors import UserError
 from manyview.evaluation.compare.group import Group, make_groups
 from manyview.evaluation.compare.protocols import compared, differing, sentence
 from manyview.evaluation.compare.read import Evaluation
-from manyview.evaluation.compare.summary import PRETRAINED, common_fraction, summary_rows
+from manyview.evaluation.compare.summary import common_fraction, summary_rows
 from manyview.evaluation.compare.tables import as_csv, as_markdown
 from manyview.evaluation.session import RESULT_FILE, write_result
 from manyview.options.base import StrPath, verb
@@ -43,8 +44,8 @@ def compare(evaluations: Iterable[StrPath] = (), **options: Unpack[CompareOption
         Plain data, as in metrics.json: "protocol" ("kind" (type of evaluation), "baseline", "classes", "val" (counts),
         "shared" (protocol entries that are the same in all evaluations), "differing" (the others, by group),
         "per_class_fraction" (of the labels, at which classes are compared)), "groups" (the members of each: "file",
-        "weights", "weights_sha256" and "seed"), "warnings", "results" (what ``summary_rows`` gives: figures as
-        fractions of 1) and "provenance". None stands for what is undefined.
+        "weights", "weights_sha256", "seed" and "differences" (to its baselines)), "warnings", "results" (what
+        ``summary_rows`` gives: figures as fractions of 1) and "provenance". None stands for what is undefined.
 
     Raises:
         UserError: if there is nothing to compare, an evaluation is missing, damaged, given twice, or not comparable
@@ -90,6 +91,7 @@ def _result(groups: Sequence[Group], baseline: str) -> dict[str, Any]:
         "protocol": protocol,
         "groups": {group.name: [_describe(member) for member in group.members] for group in groups},
         "warnings": [sentence(*item) for item in different.items()]
+        + _other_norms(groups)
         + _counted_once(groups, rows)
         + [warning for group in groups for warning in group.warnings],
         "results": rows,
@@ -102,7 +104,19 @@ def _result(groups: Sequence[Group], baseline: str) -> dict[str, Any]:
 def _describe(member: Evaluation) -> dict[str, Any]:
     seed = member.protocol.get("seed", member.protocol.get("seeds"))
     weights = {key: member.protocol[key] for key in ("weights", "weights_sha256")}
-    return {"file": str(member.file), **weights, "seed": seed}
+    return {"file": str(member.file), **weights, "seed": seed, "differences": dict(member.differences)}
+
+
+def _other_norms(groups: Sequence[Group]) -> list[str]:
+    """A warning where random initialization has other norm statistics in some groups."""
+    by_statistics: dict[str, list[str]] = {}
+    for group in groups:
+        if group.norm_statistics is not None:
+            by_statistics.setdefault(group.norm_statistics, []).append(group.name)
+    if len(by_statistics) < 2:
+        return []
+    parts = ", ".join(f"{statistics} ({', '.join(names)})" for statistics, names in by_statistics.items())
+    return [f"random initialization has norm statistics {parts}: its figures do not compare"]
 
 
 def _counted_once(groups: Sequence[Group], rows: Iterable[Mapping[str, Any]]) -> list[str]:

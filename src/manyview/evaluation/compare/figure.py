@@ -15,7 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from manyview.evaluation.compare.summary import PRETRAINED, ClassDifferences, class_differences, other_groups
+from manyview.backbones.beside import PRETRAINED
+from manyview.evaluation.compare.summary import ClassDifferences, class_differences, other_groups
 from manyview.evaluation.compare.tables import label, percent
 from manyview.evaluation.probe.figure import chance
 
@@ -50,7 +51,8 @@ def _draw(result: dict[str, Any], classes: int | None) -> bytes:
     limit = int((_HIGHEST / _DPI - 30) / _LINE)
     entries = class_differences(result, min(limit, classes or limit)) if others else []
     legend = 2 * _LINE * (len(others) + 2)
-    upper = max(_CURVES, legend) if curves else 0.6 + _ROW * len(result["results"])
+    lines = len({label(row) for row in result["results"]}) + 1  # with chance
+    upper = max(_CURVES, 2 * _LINE * (lines + 1)) if curves else 0.6 + _ROW * len(result["results"])
     lower = 0.6 + max(_class_height(len(others)) * len(entries), legend) if entries else 0.0
     heights = [upper, lower] if entries else [upper]
     figure = Figure(figsize=(_WIDTH, sum(heights) + _MARGINS), dpi=_DPI, facecolor="white")

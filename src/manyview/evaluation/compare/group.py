@@ -18,7 +18,7 @@ from typing import Any
 from manyview.errors import UserError
 from manyview.evaluation.compare.protocols import SEEDS, compared, differing, flatten, material, sentence
 from manyview.evaluation.compare.read import Evaluation, find, read
-from manyview.runs import RunFolder
+from manyview.runs import run_at
 
 # The ending of the common prefix of names such as a-seed0 and a-seed1.
 _SEED_ENDING = re.compile(r"[-_. ]*(seed|(?<=[-_. ])s)?[-_. ]*$", re.IGNORECASE)
@@ -37,6 +37,11 @@ class Group:
     name: str
     members: tuple[Evaluation, ...]
     warnings: tuple[str, ...] = ()
+
+    @property
+    def norm_statistics(self) -> str | None:
+        """Statistics of the norms of random initialization, the same in all evaluations that show it."""
+        return next((known for member in self.members if (known := member.norm_statistics)), None)
 
 
 @dataclass(slots=True)
@@ -105,6 +110,8 @@ def _belongs(one: Evaluation, members: Sequence[Evaluation], together: bool) -> 
     first = members[0]
     if one.type is not first.type or any(_draw_of(one) == _draw_of(member) for member in members):
         return False
+    if not _same_norms(one, first):
+        return False
     if material(one.protocol, circumstances=not together) != material(first.protocol, circumstances=not together):
         return False
     if one.protocol["weights_sha256"] == first.protocol["weights_sha256"]:
@@ -115,6 +122,12 @@ def _belongs(one: Evaluation, members: Sequence[Evaluation], together: bool) -> 
     return configs[0] == configs[1]
 
 
+def _same_norms(one: Evaluation, other: Evaluation) -> bool:
+    """Whether random initialization, where both show it, has the same norm statistics."""
+    known = {one.norm_statistics, other.norm_statistics} - {None}
+    return len(known) < 2
+
+
 def _draw_of(evaluation: Evaluation) -> tuple[Any, ...]:
     """Weights and seeds, which distinguish repetitions."""
     protocol = evaluation.protocol
@@ -123,9 +136,8 @@ def _draw_of(evaluation: Evaluation) -> tuple[Any, ...]:
 
 def _run_settings(evaluation: Evaluation) -> dict[str, Any] | None:
     """The run's settings without its seed; None if the weights' run is not there."""
-    weights = Path(evaluation.protocol["weights"])
-    run = RunFolder(weights.parent)
-    if run.weights != weights or not run.holds_a_run:
+    run = run_at(Path(evaluation.protocol["weights"]))
+    if run is None:
         return None
     try:
         config = run.read_json("config.json")
@@ -153,6 +165,12 @@ def _made(name: str, members: tuple[Evaluation, ...]) -> Group:
 
 
 def _refuse_other_protocol(name: str, one: Evaluation, other: Evaluation) -> None:
+    if not _same_norms(one, other):
+        raise UserError(
+            f"the evaluations of the group {name} do not repeat one another: {one.path} shows random initialization "
+            f"with norm statistics {one.norm_statistics}, {other.path} with {other.norm_statistics}; compare them as "
+            "groups of their own"
+        )
     settings, others = material(one.protocol), material(other.protocol)
     for key in {**settings, **others}:
         if settings.get(key) != others.get(key):
@@ -195,6 +213,7 @@ def _identity(evaluation: Evaluation) -> str:
     """Protocol, seed and weights, which identify an evaluation."""
     protocol = evaluation.protocol
     own = {**compared(protocol), "seed": protocol.get("seed"), "weights_sha256": protocol["weights_sha256"]}
+    own["norm_statistics"] = evaluation.norm_statistics
     return repr(sorted(own.items()))
 
 

@@ -10,7 +10,8 @@ from typing import Any
 SEEDS = frozenset({"seed", "seeds"})
 """Keys that differ between repetitions of an evaluation, besides the weights."""
 
-_WEIGHTS = frozenset({"weights", "weights_sha256", "loading"})
+# Entries that follow from the weights and their baselines; ``Evaluation`` says what of them matters.
+_WEIGHTS = frozenset({"weights", "weights_sha256", "loading", "beside", "untrained_backbone"})
 
 # Where an evaluation ran, and with which versions: differences give a warning, but the protocol is the same.
 _CIRCUMSTANCES = frozenset({"device", "scikit_learn", "resamples", "intervals", "train.images", "val.images"})
@@ -86,7 +87,7 @@ def sentence(key: str, values: Mapping[str, Sequence[Any]]) -> str:
 
 def short(key: str, value: Any) -> str:
     """A setting's value, abbreviated."""
-    if value is None:
+    if value is None or value in ((), []):
         return "unset"
     if key.endswith("sha256"):
         return f"{value!s:.{_SHA}}"

@@ -8,13 +8,15 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError, create_model
 
+from manyview.backbones.beside import PRETRAINED, RANDOM_INIT
 from manyview.errors import UserError
+from manyview.evaluation.beside import ZERO_ONE
 from manyview.evaluation.metrics.decisions import PER_CLASS
 from manyview.evaluation.metrics.multilabel import BY_CLASS, METRICS
 from manyview.evaluation.session import RESULT_FILE
@@ -29,6 +31,15 @@ _REPORT_FIELDS: dict[str, Any] = {
     "intervals": (dict[str, list[_Figure]], None),
 }
 Report: type[BaseModel] = create_model("Report", __config__=_STRICT, **_REPORT_FIELDS)
+
+
+class _Difference(BaseModel):
+    model_config = _STRICT
+    mAP: _Figure  # noqa: N815 - as in the file
+    interval: list[_Figure] | None
+
+
+_DIFFERENCES = TypeAdapter(dict[str, _Difference])
 
 
 class Drawn(BaseModel):
@@ -86,7 +97,9 @@ class EvaluationType:
 
 
 TYPES = (
-    EvaluationType("linear", "Multi-label linear evaluation", ("pool", "size", "cached", "epochs", "threshold")),
+    EvaluationType(
+        "linear", "Multi-label linear evaluation", ("pool", "size", "recipe", "cached", "epochs", "threshold")
+    ),
     EvaluationType("knn", "Multi-label kNN", ("pool", "size", "neighbours", "temperature", "threshold")),
     EvaluationType(
         "probe",
@@ -131,13 +144,25 @@ class Evaluation:
         file: its metrics.json.
         type: of the evaluation.
         protocol: all that its figures depend on.
-        points: metrics of each backbone ("pretrained", perhaps "random_init").
+        points: metrics of each backbone: "pretrained", and baselines such as "random_init".
+        differences: of mAP to the baselines, paired by images; {} in files of earlier versions.
     """
 
     file: Path
     type: EvaluationType
     protocol: Mapping[str, Any]
     points: Mapping[str, tuple[Point, ...]]
+    differences: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def norm_statistics(self) -> str | None:
+        """Statistics of the norms of random initialization, "measured" or "zero-one"; None without either."""
+        if RANDOM_INIT not in self.points:
+            return None
+        # Earlier versions had no other than 0 and 1, and no record of baselines.
+        about = self.protocol.get("beside", {}).get(RANDOM_INIT, {"norm_statistics": ZERO_ONE})
+        statistics: str | None = about["norm_statistics"]
+        return statistics
 
     @property
     def path(self) -> Path:
@@ -209,11 +234,21 @@ def read(file: Path) -> Evaluation:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"])) or "results"
         raise UserError(f"{file} is damaged: {where}: {problem['msg']}; evaluate the weights again") from error
-    if "pretrained" not in results:
+    if PRETRAINED not in results:
         raise UserError(f"{file} is damaged: it has no results for the pretrained backbone; evaluate the weights again")
-    evaluation = Evaluation(file, found, protocol, {name: found.points(entry) for name, entry in results.items()})
+    points = {name: found.points(entry) for name, entry in results.items()}
+    evaluation = Evaluation(file, found, protocol, points, _differences(content, file))
     _check_points(evaluation)
     return evaluation
+
+
+def _differences(content: Mapping[str, Any], file: Path) -> dict[str, Any]:
+    try:
+        return _DIFFERENCES.dump_python(_DIFFERENCES.validate_python(content.get("differences", {})))  # type: ignore[no-any-return]
+    except ValidationError as error:
+        raise UserError(
+            f"{file} is damaged: differences: {error.errors()[0]['msg']}; evaluate the weights again"
+        ) from error
 
 
 def _load(file: Path) -> Any:

@@ -8,33 +8,34 @@ from typing import Any
 
 import numpy as np
 
+from manyview.backbones.beside import PRETRAINED, RANDOM_INIT
 from manyview.errors import UserError
 from manyview.evaluation.compare.group import Group
 from manyview.evaluation.compare.read import Evaluation, Point
 from manyview.evaluation.metrics.bootstrap import summarize
 
-PRETRAINED, RANDOM_INIT = "pretrained", "random_init"
-
 _Curve = tuple[Point, ...]
 
 
 def summary_rows(groups: Sequence[Group], baseline: str) -> list[dict[str, Any]]:
-    """Rows of metrics, one for each group and amount of labels, and for untrained backbones.
+    """Rows of metrics, one for each group and amount of labels, and for the baselines of their evaluations.
 
     Figures of the same weights with other seeds are often equal to the last digit, as with kNN no seed matters; they
-    count once, and so do those of one untrained backbone in several evaluations.
+    count once, and so do those of one baseline in several evaluations.
 
     Returns:
-        rows with "group" (name; for untrained backbones the names of the groups that share them, None for all),
-        "network" ("pretrained" or "random_init"), "fraction" and "images" (None unless the evaluation varies the number
-        of labels), "over" (what "std" is taken over: "evaluations"; "draws" of the labeled images, if a group is one
-        evaluation; None for a single figure), "summary" (what ``summarize`` returns), "intervals" (over images, of a
-        single figure that has them, else None) and "difference" (of means to the baseline's, by metric; None for the
+        rows with "group" (name; for baselines the names of the groups that share them, None for all), "network"
+        ("pretrained", "random_init", "initial" or another baseline's name), "norm_statistics" (of random
+        initialization: "measured", "zero-one" or None), "fraction" and "images" (None unless the evaluation varies the
+        number of labels), "over" (what "std" is taken over: "evaluations"; "draws" of the labeled images, if a group is
+        one evaluation; None for a single figure), "summary" (what ``summarize`` returns), "intervals" (over images, of
+        a single figure that has them, else None) and "difference" (of means to the baseline's, by metric; None for the
         baseline itself, and if it lacks the fraction).
     """
     rows = [row for group in groups for row in _rows(group.name, PRETRAINED, _pretrained(group))]
-    for name, curves in _untrained(groups).items():
-        rows += _rows(name, RANDOM_INIT, curves)
+    for network in _baselines(groups):
+        for shared in _shared(groups, network):
+            rows += _rows(shared.name, network, shared.curves, shared.norm_statistics)
     base = {
         row["fraction"]: row["summary"] for row in rows if row["group"] == baseline and row["network"] == PRETRAINED
     }
@@ -80,23 +81,50 @@ def _weights(evaluation: Evaluation) -> str:
     return str(evaluation.protocol["weights_sha256"])
 
 
-def _untrained(groups: Sequence[Group]) -> dict[str | None, list[_Curve]]:
-    """Metrics of untrained backbones by the groups that share them; key None if all groups do."""
-    shared: list[tuple[list[str], list[_Curve]]] = []
+def _baselines(groups: Sequence[Group]) -> list[str]:
+    """Names of all baselines, random initialization first."""
+    names = dict.fromkeys(name for group in groups for member in group.members for name in member.points)
+    return [name for name in {RANDOM_INIT: None, **names} if name in names and name != PRETRAINED]
+
+
+@dataclass(slots=True)
+class _Shared:
+    """Metrics of a baseline, and the groups that share them.
+
+    Attributes:
+        groups: their names.
+        curves: metrics in the evaluations, equal ones once.
+        norm_statistics: of random initialization; None for other baselines.
+        name: of the groups; None for all of them.
+    """
+
+    groups: list[str]
+    curves: list[_Curve]
+    norm_statistics: str | None
+    name: str | None = None
+
+
+def _shared(groups: Sequence[Group], network: str) -> list[_Shared]:
+    """Metrics of a baseline by the groups that share them."""
+    shared: list[_Shared] = []
     for group in groups:
         curves: list[_Curve] = []
         for member in group.members:
-            curve = member.points.get(RANDOM_INIT)
+            curve = member.points.get(network)
             if curve is not None and all(_figures(curve) != _figures(other) for other in curves):
                 curves.append(curve)
         if not curves:
             continue
-        same = next((names for names, others in shared if _same(curves, others)), None)
+        same = next((each for each in shared if _same(curves, each.curves)), None)
         if same is None:
-            shared.append(([group.name], curves))
+            statistics = group.norm_statistics if network == RANDOM_INIT else None
+            shared.append(_Shared([group.name], curves, statistics))
         else:
-            same.append(group.name)
-    return {", ".join(names) if len(shared) > 1 else None: curves for names, curves in shared}
+            same.groups.append(group.name)
+    if len(shared) > 1:
+        for each in shared:
+            each.name = ", ".join(each.groups)
+    return shared
 
 
 def _same(curves: Sequence[_Curve], others: Sequence[_Curve]) -> bool:
@@ -113,13 +141,16 @@ def _figures(curve: _Curve) -> list[Any]:
     ]
 
 
-def _rows(name: str | None, network: str, curves: Sequence[_Curve]) -> list[dict[str, Any]]:
+def _rows(
+    name: str | None, network: str, curves: Sequence[_Curve], norm_statistics: str | None = None
+) -> list[dict[str, Any]]:
     """A row for each amount of labels, which are the same in all curves."""
     rows = []
     for points in zip(*curves, strict=True):
         runs = [_mean(point) for point in points] if len(points) > 1 else points[0].runs
         over = "evaluations" if len(points) > 1 else "draws" if len(runs) > 1 else None
-        row = {"group": name, "network": network, "fraction": points[0].fraction, "images": points[0].images}
+        row = {"group": name, "network": network, "norm_statistics": norm_statistics}
+        row |= {"fraction": points[0].fraction, "images": points[0].images}
         intervals = runs[0].get("intervals") if over is None else None
         rows.append({**row, "over": over, "summary": summarize(runs), "intervals": intervals})
     return rows

@@ -12,9 +12,12 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
+from manyview.backbones.beside import INITIAL, PRETRAINED, RANDOM_INIT
+from manyview.evaluation.beside import ZERO_ONE
 from manyview.evaluation.compare.protocols import short
-from manyview.evaluation.compare.summary import RANDOM_INIT, class_differences, other_groups
+from manyview.evaluation.compare.summary import class_differences, other_groups
 from manyview.evaluation.metrics.multilabel import METRICS
+from manyview.evaluation.network_names import difference_sentences
 
 COLUMNS = ("group", "network", "fraction", "images", "metric", "class", "mean", "std", "n", "difference")
 _NAMED = 3  # groups whose names fit above columns
@@ -108,9 +111,13 @@ def _lines(result: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
 
 def label(row: Mapping[str, Any]) -> str:
     """The label of a row of the results."""
-    if row["network"] == RANDOM_INIT:
-        return "untrained" if row["group"] is None else f"untrained ({row['group']})"
-    return str(row["group"])
+    network = row["network"]
+    if network == PRETRAINED:
+        return str(row["group"])
+    name = {RANDOM_INIT: "untrained", INITIAL: "initial weights"}.get(network, network)
+    if row.get("norm_statistics") == ZERO_ONE:
+        name += ", norms 0 and 1"
+    return name if row["group"] is None else f"{name} ({row['group']})"
 
 
 def percent(fraction: float | None, sign: str = "") -> str:
@@ -237,6 +244,7 @@ def _notes(result: dict[str, Any]) -> list[str]:
     if any(row["over"] == "draws" for row in rows):
         notes.append("±, where a group is one evaluation: standard deviation over its n draws of the labeled images.")
     notes += _interval_notes(result)
+    notes += _paired_notes(result)
     absent = sum(count == 0 for count in result["protocol"]["val"]["positives"])
     if absent:
         notes.append(f"{absent} of {len(result['protocol']['classes'])} classes have no validation image: not in mAP.")
@@ -258,6 +266,16 @@ def _interval_notes(result: dict[str, Any]) -> list[str]:
         if names:
             notes.append(f"These {verb} that of {name}: {', '.join(names)}.")
     return notes
+
+
+def _paired_notes(result: dict[str, Any]) -> list[str]:
+    """Differences to their own baselines, of groups of one evaluation, which are paired by images."""
+    return [
+        f"{name}: {sentence}"
+        for name, members in result["groups"].items()
+        for sentence in difference_sentences(members[0])
+        if len(members) == 1
+    ]
 
 
 def _overlap(one: Sequence[float], other: Sequence[float]) -> bool:

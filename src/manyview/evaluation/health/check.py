@@ -23,15 +23,15 @@ from manyview.errors import UserError, require
 from manyview.evaluation.features.backbone import bands
 from manyview.evaluation.features.dataset import MIN_SIZE, ImageDataset, whole_and_pair
 from manyview.evaluation.features.extract import BATCH_SIZE, FeaturesInViews, features_in_views, require_finite
-from manyview.evaluation.health.diagnosis import Measures, diagnose
-from manyview.evaluation.health.run_parts import Trained, remedies_of, run_at, run_config, trained_with
+from manyview.evaluation.health.diagnosis import Measures, beside_initial, diagnose
+from manyview.evaluation.health.run_parts import Trained, initial_of, remedies_of, run_config, trained_with
 from manyview.evaluation.session import RESULT_FILE, write_result
 from manyview.evaluation.settings import describe_loading, describe_pixels, describe_versions, describe_weights
 from manyview.images import find_images
 from manyview.measures import ALPHA_REQ_RANKS, alignment, alpha_req, collapse_std, effective_rank, uniformity
 from manyview.options.base import StrPath, recorded, verb
 from manyview.options.unlabeled import CheckWeightsOptions
-from manyview.runs import RunFolder, provenance
+from manyview.runs import RunFolder, provenance, run_at
 from manyview.runs.files import claim_folder
 from manyview.runs.progress import Progress, no_progress
 from manyview.runtime import resolve_device, resolve_precision
@@ -63,8 +63,9 @@ def check_weights(
         **options: as ``CheckWeightsOptions`` declares them.
 
     Returns:
-        Plain data, as in metrics.json: "protocol" (all that the figures depend on), "results" (for "pretrained" and
-        "random_init": of "features" and, for a run, "projections" the measures "dim", "std", "rankme", "rankme_share"
+        Plain data, as in metrics.json: "protocol" (all that the figures depend on), "results" (for "pretrained",
+        "random_init" and "initial", the weights that a run began with, if it still has them: of "features" and, for a
+        run, "projections" the measures "dim", "std", "rankme", "rankme_share"
         (of the smaller of images and dim), "alpha_req" (None if too few dimensions), "uniformity", "alignment"),
         "diagnosis" ("verdict": "healthy", "partly collapsed", "collapsed" or "undecided", and "sentence"),
         "provenance".
@@ -88,6 +89,9 @@ def check_weights(
     dataset = _dataset(network, Path(options["images"]), names, views, seed, config)
     compared = options["random_init"] and not network.name.startswith("own:")
     others = {"random_init": _without_statistics(untrained(network, seed))} if compared else {}
+    initial = initial_of(run, network) if run else None
+    if initial is not None:
+        others["initial"] = initial
     found = features_in_views(
         {"pretrained": network, **others},
         dataset,
@@ -270,4 +274,7 @@ def _judge(found: FeaturesInViews, trained: Trained | None, remedies: Sequence[s
         remedies=remedies,
         steps=trained.steps if trained else None,
     )
-    return {"results": results, "diagnosis": {"verdict": diagnosis.verdict, "sentence": diagnosis.sentence}}
+    sentence = diagnosis.sentence
+    if "initial" in results:
+        sentence += " " + beside_initial(results["pretrained"]["features"], results["initial"]["features"])
+    return {"results": results, "diagnosis": {"verdict": diagnosis.verdict, "sentence": sentence}}

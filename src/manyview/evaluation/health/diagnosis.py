@@ -80,6 +80,19 @@ def diagnose(
     return Diagnosis(verdict, f"{verdict.capitalize()}: {reasons}; {_advice(verdict, remedies)}.")
 
 
+def beside_initial(features: Measures, initial: Measures) -> str:
+    """A sentence that compares a run's features with those of the weights it began with, without a judgment.
+
+    None of the measures says which are better for a task: rank may fall while the features improve, and rise while they
+    do not (arXiv 2510.17299).
+    """
+    return (
+        f"Beside the weights it began with: RankMe {features['rankme']:.1f}, then {initial['rankme']:.1f}; squared "
+        f"distance between the features of an image's two views {features['alignment']:.3f}, then "
+        f"{initial['alignment']:.3f}; uniformity {features['uniformity']:.2f}, then {initial['uniformity']:.2f}."
+    )
+
+
 def _by_rank(features: Measures, untrained: Measures | None) -> Verdict:
     if untrained is None:
         return "collapsed" if features["rankme_share"] < COLLAPSED_SHARE else "undecided"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,21 +11,17 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from manyview.backbones import Backbone
+from manyview.backbones import Backbone, load_backbone
+from manyview.backbones.files import read_tensors
+from manyview.backbones.weights import blended
 from manyview.config import PretrainConfig
 from manyview.errors import UserError
 from manyview.heads import Head, Projector, build_head
-from manyview.runs import RunFolder, TrainingCheckpoint
+from manyview.runs import RunFolder, TrainingCheckpoint, sha256
 
 # The parts of runs that do not record them.
 _USUAL_PARTS: dict[str, Any] = {"backbone": {"module": "backbone"}, "projector": {"module": "projector"}}
 _FIRST_LAYER = "layers.0.weight"
-
-
-def run_at(weights: Path) -> RunFolder | None:
-    """The run that a folder holds, or that a file is the weights of; None for other weights."""
-    run = RunFolder(weights if weights.is_dir() else weights.parent)
-    return run if run.holds_a_run and weights in (run.path, run.weights) else None
 
 
 def run_config(run: RunFolder) -> PretrainConfig:
@@ -77,7 +74,7 @@ def trained_with(run: RunFolder, backbone: Backbone) -> Trained | None:
     except UserError:
         return None  # all checkpoints are damaged; the backbone is not
     parts = method_of(run).get("parts", _USUAL_PARTS)
-    if checkpoint is None or not _same_weights(backbone, _part(checkpoint, parts["backbone"])):
+    if checkpoint is None or not _same_weights(backbone, _written(run, _part(checkpoint, parts["backbone"]))):
         return None
     projector = parts.get("projector")
     return Trained(checkpoint.step, _head(_part(checkpoint, projector), projector.get("layers")) if projector else None)
@@ -101,6 +98,36 @@ def _head(tensors: dict[str, Tensor], layers: list[dict[str, Any]] | None) -> He
 def _part(checkpoint: TrainingCheckpoint, part: dict[str, Any]) -> dict[str, Tensor]:
     prefix = f"model.{part['module']}."
     return {key.removeprefix(prefix): value for key, value in checkpoint.tensors.items() if key.startswith(prefix)}
+
+
+def _written(run: RunFolder, trained: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights that the run writes for trained ones: their blend with the initial weights, if it has one."""
+    share = run.read_json("config.json").get("training", {}).get("blend", 1.0)
+    if share == 1 or not run.initial.is_file():
+        return trained
+    initial = read_tensors(run.initial).tensors
+    return blended(initial, trained, share) if initial.keys() == trained.keys() else trained
+
+
+def initial_of(run: RunFolder, backbone: Backbone) -> Backbone | None:
+    """The network that a run began with; None if its initial weights were random, or are gone or changed.
+
+    Args:
+        run: its folder, which may hold the initial weights; otherwise they are read from the file they came from.
+        backbone: the run's, of which a copy is filled; images are normalized as its are.
+    """
+    try:
+        about = run.read_json("run.json").get("init")
+        if not about:
+            return None
+        file = run.initial if run.initial.is_file() else Path(about["file"])
+        if file != run.initial and (not file.is_file() or sha256(file) != about["sha256"]):
+            return None
+        network = load_backbone(file, into=copy.deepcopy(backbone))
+    except UserError:
+        return None
+    network.take_images(backbone.mean, backbone.std, rgb=backbone.rgb)
+    return network
 
 
 def _same_weights(backbone: Backbone, tensors: dict[str, Tensor]) -> bool:

@@ -2,59 +2,34 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
-import numpy as np
-import torch
-from jaxtyping import Float32, Float64
-from torch import Tensor, nn
-
-from manyview import distributed
-from manyview.evaluation.data import Data, LabeledSplit
-from manyview.evaluation.features.backbone import FrozenBackbone, bands
-from manyview.evaluation.features.dataset import ImageDataset, load_readable, random_crops, random_views
-from manyview.evaluation.features.extract import FeatureSettings, combine
-from manyview.evaluation.linear.head import (
-    FeatureBatch,
-    HeadSettings,
-    HeadTraining,
-    new_head,
-    shuffled_batches,
-    train_head,
-)
-from manyview.evaluation.linear.settings import LinearSettings, describe, of_recipe
-from manyview.evaluation.metrics.average_precision import average_precisions, mean_over_classes, rank
-from manyview.evaluation.metrics.scores import LabeledScores
-from manyview.evaluation.resume import Unfinished, unfinished
-from manyview.evaluation.session import LabeledEvaluation, extract_part, report
-from manyview.images import ImageFiles
+from manyview.evaluation.linear.logistic import LogisticEvaluation
+from manyview.evaluation.linear.recipes import of_recipe
+from manyview.evaluation.linear.settings import LogisticSettings, settings_of
+from manyview.evaluation.linear.sgd import SgdEvaluation
+from manyview.evaluation.resume import unfinished
+from manyview.evaluation.session import LabeledEvaluation, baseline_differences
 from manyview.options.base import StrPath, verb
-from manyview.options.labeled import LinearOptions
-from manyview.pooling import pool as pool_features
+from manyview.options.labeled import LabeledOptions, LinearOptions
 from manyview.runs.progress import Progress, no_progress
-from manyview.runtime import resolve_device, single_thread
-
-# The random stream of the flips of each epoch.
-_FLIPS = 1
-
-PooledFeatures = Float32[Tensor, "images dim"]
 
 
 @verb(LinearOptions)
 def linear_evaluation(
     weights: StrPath, *, progress: Progress = no_progress, **options: Unpack[LinearOptions]
 ) -> dict[str, Any]:
-    """Train a linear head on a frozen backbone's pooled features and evaluate it on the validation images.
+    """Train linear classifiers on a frozen backbone's pooled features and evaluate them on the validation images.
 
-    The backbone is in eval mode. The head is one linear layer (weights N(0, .01), bias 0), trained with binary
-    cross-entropy on logits by SGD (momentum .9) with the learning rate base_learning_rate x batch_size / 256, which
-    follows a cosine. Training images get new random crops (8 to 100 % of the area) and flips every epoch; validation
-    images are transformed by ``crop``. Under torchrun the images are split over the processes; every process trains the
-    same head on all features, so that the figures are those of one process.
+    The backbone is in eval mode. With the recipe "logistic", features are extracted once, standardized, and a logistic
+    regression is fitted for each class; its regularization is chosen by cross-validation on the training labels.
+
+    With the other recipes, the head is one linear layer (weights N(0, .01), bias 0), trained with binary cross-entropy
+    on logits by SGD (momentum .9) with the learning rate base_learning_rate x batch_size / 256, which follows a cosine.
+    The loss is a mean over the classes, so that a base rate of 10 suits 80 classes; "sgd" has 10/80 for each class.
+    Training images get new random crops (8 to 100 % of the area) and flips every epoch; validation images are
+    transformed by ``crop``. Under torchrun the images are split over the processes; every process trains the same
+    classifiers on all features, so that the figures are those of one process.
 
     Args:
         weights: run folder or checkpoint file.
@@ -62,200 +37,39 @@ def linear_evaluation(
         **options: as ``LinearOptions`` declares them.
 
     Returns:
-        Plain data, as in metrics.json: "protocol" (all that the figures depend on), "results" (for "pretrained" and, if
-        asked, "random_init": what ``multilabel_report`` gives, with None for what is undefined; "measured_epoch" and
-        "epochs"; "loss_by_epoch", the head's mean training losses; and "mAP_by_epoch" if the best is measured),
-        "provenance" with "seconds", the total time (since it was resumed).
+        Plain data, as in metrics.json: "protocol" (all that the figures depend on; "recipe" says which made them),
+        "results" (for "pretrained" and each baseline, such as "random_init" or "initial": what ``multilabel_report``
+        gives, with None for what is undefined, and of logistic regression "costs" (C of each class, None without a
+        classifier), "costs_at_edge" (classes whose best C is the least or the most that may be chosen),
+        "cross_validated" ([C, mAP], of each C that was tried for all classes) and "unconverged"; of a head
+        "measured_epoch" and "epochs"; "loss_by_epoch", the mean training losses; "base_rate_entropy", the least loss
+        without features; and "mAP_by_epoch" if the best is measured), "differences" (to each baseline: of
+        ``map_differences``), "provenance" with "seconds", the total time (since it was resumed).
 
     Raises:
-        UserError: if a setting is out of range, a file is missing, malformed or unreadable, ``out`` already holds a
-            metrics.json or cannot be written, an evaluation to resume is missing or another, or the head diverges.
+        UserError: if a setting is out of range or not of the recipe, a file is missing, malformed or unreadable,
+            ``out`` already holds a metrics.json or cannot be written, an evaluation to resume is missing or another, or
+            the head diverges.
     """
     options = of_recipe(options)
-    settings = LinearSettings.of(options)
-    begun = LabeledEvaluation.begin(weights, options, settings.head.seed)
-    protocol = {**describe(options, settings.head), **begun.protocol}
+    settings_of(options, classes=1)  # mistakes are found before anything is read
+    begun = LabeledEvaluation.begin(weights, cast("LabeledOptions", options), options["seed"])
+    settings = settings_of(options, len(begun.data.classes))
+    protocol = {**settings.describe(options), **begun.protocol}
     with unfinished(begun.out, protocol, options["resume"]) as kept:
-        evaluation = LinearEvaluation(begun.data, settings, begun.extraction, kept, progress)
-        results = {name: evaluation.measure(name, network) for name, network in begun.networks.items()}
-        result = begun.finish("linear", protocol, results)
+        made = LogisticEvaluation if isinstance(settings, LogisticSettings) else SgdEvaluation
+        evaluation = made(begun.data, settings, begun.extraction, kept, progress)
+        prepared = begun.networks.prepared(begun.data.train, begun.extraction, progress, kept.tensors)
+        results = {name: evaluation.measure(name, network) for name, network in prepared}
+        differences = baseline_differences(
+            begun.data,
+            evaluation.scores,
+            settings.metrics,
+            resamples=settings.resamples,
+            seed=settings.seed,
+            progress=progress,
+        )
+        result = begun.finish("linear", protocol, results, differences)
         if begun.out is not None:
             kept.remove()
     return result
-
-
-class LinearEvaluation:
-    """Linear evaluation of several backbones with the same data and settings; ``kept`` holds the state to resume."""
-
-    def __init__(
-        self,
-        data: Data,
-        settings: LinearSettings,
-        extraction: FeatureSettings,
-        kept: Unfinished,
-        progress: Progress,
-    ) -> None:
-        self.data, self.settings, self.extraction, self.kept, self.progress = data, settings, extraction, kept, progress
-        self.device = resolve_device(extraction.device)
-
-    def measure(self, name: str, network: nn.Module) -> dict[str, Any]:
-        """The report for one backbone, with the measured epoch and the losses."""
-        # Extracted before the training, so that an unreadable image is found at once.
-        val = self._features(name, network, self.data.val, "validation")
-        train = self._features(name, network, self.data.train, "training")
-        targets = known_targets(self.data.train).to(self.device)
-        training, best = self._begin(name, train.shape[1])
-        batches = self._batches(name, network, train, targets, training.epoch)
-
-        def after_epoch(training: HeadTraining) -> None:
-            if self.settings.measured == "best":
-                best.consider(training, self._map(probabilities(training.head, val)))
-            tensors = {**training.tensors(), **best.tensors()}
-            self.kept.save(name, training.epoch, tensors, {"losses": training.losses, "maps": best.maps})
-
-        with single_thread() if self.settings.cached else contextlib.nullcontext():
-            train_head(
-                batches,
-                training,
-                len(targets),
-                after_epoch=after_epoch,
-                progress=self.progress,
-                phase=f"{name}: training the linear head",
-            )
-        best.choose(training)
-        scores = report(
-            self.data,
-            probabilities(training.head, train),
-            probabilities(training.head, val),
-            self.settings.metrics,
-            resamples=self.settings.resamples,
-            seed=self.settings.head.seed,
-            progress=lambda done, total, phase: self.progress(done, total, f"{name}: {phase}"),
-        )
-        epochs = {"measured_epoch": best.epoch or training.epoch, "epochs": training.epoch}
-        by_epoch = {"mAP_by_epoch": best.maps} if best.maps else {}
-        return {**scores, **epochs, "loss_by_epoch": training.losses, **by_epoch}
-
-    def _begin(self, name: str, dim: int) -> tuple[HeadTraining, BestEpoch]:
-        """A new head, or the one to resume."""
-        head = new_head(dim, len(self.data.classes), self.settings.head.seed).to(self.device)
-        training, best = HeadTraining(head, self.settings.head), BestEpoch([], {})
-        checkpoint = self.kept.load(name)
-        if checkpoint is not None:
-            training.restore(checkpoint.tensors, checkpoint.state["losses"])
-            best = BestEpoch.restored(checkpoint.state["maps"], checkpoint.tensors)
-        return training, best
-
-    def _features(
-        self, name: str, network: nn.Module, part: LabeledSplit, phase: str, flip: bool = False
-    ) -> PooledFeatures:
-        pooled = self.kept.tensors(
-            f"{name}-{phase}".replace(" ", "-"),
-            lambda: extract_part(network, part, self.extraction, self.progress, f"{name}: {phase} features", flip),
-        )
-        return combine(pooled, self.extraction.pool).to(self.device)
-
-    def _batches(
-        self, name: str, network: nn.Module, train: PooledFeatures, targets: Tensor, first_epoch: int
-    ) -> Iterator[FeatureBatch]:
-        if not self.settings.cached:
-            return self._augmented_batches(network, targets, first_epoch)
-        mirrored = None
-        if self.settings.flips:
-            mirrored = self._features(name, network, self.data.train, "mirrored training", flip=True)
-        return cached_batches(train, mirrored, targets, self.settings.head, first_epoch)
-
-    def _augmented_batches(self, network: nn.Module, targets: Tensor, first_epoch: int) -> Iterator[FeatureBatch]:
-        """Batches of features of augmented images; each process extracts its share."""
-        settings, extraction = self.settings.head, self.extraction
-        frozen = FrozenBackbone(network, self.device, extraction.precision)
-        files = ImageFiles(self.data.train.folder, self.data.train.labels.names)
-        views = partial(random_views, config=random_crops(extraction.size), seed=settings.seed)
-        images = ImageDataset(files, extraction.size, views, bands(network))
-        own = (distributed.share(batch) for batch in shuffled_batches(settings, len(images), first_epoch))
-        loaded = load_readable(images, own, workers=extraction.workers, pin=self.device.type == "cuda")
-        for batch, pixels in zip(shuffled_batches(settings, len(images), first_epoch), loaded, strict=True):
-            features = distributed.gather_shares(pool_features(frozen(pixels), extraction.pool), len(batch))
-            yield features, targets[torch.tensor([index for _, index in batch], device=self.device)]
-
-    def _map(self, scores: Float64[Tensor, "images classes"]) -> float:
-        """Validation mAP, which selects the epoch; -1 if no class has a validation image."""
-        labels = self.data.val.labels
-        ranking = rank(LabeledScores.check(scores, labels.targets, labels.ignored))
-        found = average_precisions(ranking, np.ones((len(scores), 1)), self.settings.metrics.average_precision)
-        return float(np.nan_to_num(mean_over_classes(found).item(), nan=-1))
-
-
-@dataclass(slots=True)
-class BestEpoch:
-    """The head of the best validation mAP so far; empty if the last epoch is measured.
-
-    Attributes:
-        maps: validation mAP of each epoch.
-        head: "weight" and "bias" of the best epoch, the first of equal ones.
-    """
-
-    maps: list[float]
-    head: dict[str, Tensor]
-
-    @property
-    def epoch(self) -> int | None:
-        """The best epoch, counted from 1."""
-        return 1 + self.maps.index(max(self.maps)) if self.maps else None
-
-    def consider(self, training: HeadTraining, mean_average_precision: float) -> None:
-        """Keep the head after an epoch if it is the best."""
-        self.maps.append(mean_average_precision)
-        if self.epoch == training.epoch:
-            self.head = {name: value.detach().cpu().clone() for name, value in training.head.named_parameters()}
-
-    def choose(self, training: HeadTraining) -> None:
-        """Load the weights of the best epoch into the training's head."""
-        if self.head:
-            training.head.load_state_dict(self.head)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """The head, named for a checkpoint."""
-        return {f"best.{name}": value for name, value in self.head.items()}
-
-    @classmethod
-    def restored(cls, maps: list[float], tensors: Mapping[str, Tensor]) -> BestEpoch:
-        """Restore from a checkpoint that contains ``tensors()``."""
-        own = {name.removeprefix("best."): value for name, value in tensors.items() if name.startswith("best.")}
-        return cls(list(maps), own)
-
-
-def probabilities(head: nn.Linear, features: PooledFeatures) -> Float64[Tensor, "images classes"]:
-    """Class probabilities in main memory; float64 preserves the order of more confident predictions than float32."""
-    with torch.no_grad():
-        return torch.sigmoid(head(features).cpu().double())
-
-
-def known_targets(part: LabeledSplit) -> Float32[Tensor, "images classes"]:
-    """Targets 0 or 1, and nan where a label is left out."""
-    targets = torch.from_numpy(part.labels.targets).float()
-    if part.labels.ignored is not None:
-        targets[torch.from_numpy(part.labels.ignored).bool()] = torch.nan
-    return targets
-
-
-def cached_batches(
-    features: PooledFeatures,
-    mirrored: PooledFeatures | None,
-    targets: Float32[Tensor, "images classes"],
-    settings: HeadSettings,
-    first_epoch: int = 0,
-) -> Iterator[FeatureBatch]:
-    """Batches of cached features; with ``mirrored``, each epoch uses either with probability .5."""
-    for batch in shuffled_batches(settings, len(features), first_epoch):
-        indices = torch.tensor([index for _, index in batch], device=features.device)
-        chosen = features[indices]
-        if mirrored is not None:
-            flipped = flipped_images(settings.seed, batch[0][0], len(features)).to(features.device)[indices]
-            chosen = torch.where(flipped[:, None], mirrored[indices], chosen)
-        yield chosen, targets[indices]
-
-
-def flipped_images(seed: int, epoch: int, images: int) -> Tensor:
-    """Mask of the images that an epoch mirrors, each with probability .5, drawn from (seed, epoch)."""
-    return torch.from_numpy(np.random.default_rng((seed, epoch, _FLIPS)).random(images) < 0.5)

@@ -1,33 +1,75 @@
-"""Settings, recipes and protocol of linear evaluation (paper Section 4.1)."""
+"""Settings and protocol of linear evaluation (paper Section 4.1)."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
-from manyview.backbones.build import UNTRAINED
-from manyview.errors import UserError, require
+from manyview.errors import require
 from manyview.evaluation.linear.head import INITIAL_STD, HeadSettings
-from manyview.evaluation.metrics.decisions import LOGIT_THRESHOLD
-from manyview.evaluation.settings import MetricSettings, describe_report
-from manyview.options.base import recorded, select
-from manyview.options.labeled import LinearOptions
+from manyview.evaluation.linear.recipes import LOGISTIC, RATE_BY_CLASS
+from manyview.evaluation.logistic.protocol import LOGISTIC_REGRESSION, describe_choice
+from manyview.evaluation.settings import EXTRACTED_ONCE, MetricSettings, describe_report
+from manyview.options.base import declared, recorded, select
+from manyview.options.labeled import HeadOptions, LinearOptions
 
-RECIPES = MappingProxyType(
-    {
-        "paper": MappingProxyType({"weight_decay": 1e-4, "threshold": 0.5}),
-        "released": MappingProxyType({"weight_decay": 0.0, "threshold": LOGIT_THRESHOLD}),
-    }
-)
-"""Differences of the paper and its authors' code, which has no decay and predicts a class from a logit of .6 on."""
-
+# Words of the protocol, as in earlier results.
+_EVALUATION = "multi-label linear classification on a frozen backbone"
 EPOCHS = ("last", "best")
 _AUGMENTATION = "random crop of 8 to 100 % of the area, ratio 3/4 to 4/3, mirrored with probability .5"
 
 
 @dataclass(frozen=True, slots=True)
-class LinearSettings:
+class LogisticSettings:
+    """Settings of logistic regression and its evaluation; checked when made.
+
+    Attributes:
+        metrics: threshold at the top level of the results, form of average precision, compatibility.
+        resamples: of the bootstrap over validation images; 0 for no intervals.
+        seed: of the folds, the bootstrap and random initialization.
+        cost: C; None to choose it.
+        cost_by_class: whether each class gets its own.
+
+    Raises:
+        UserError: if a value is out of range.
+    """
+
+    metrics: MetricSettings
+    resamples: int
+    seed: int
+    cost: float | int | None
+    cost_by_class: bool
+
+    def __post_init__(self) -> None:
+        _check_report(self)
+        require(self.cost is None or 0 < self.cost < math.inf, f"cost must be above 0, not {self.cost}")
+        given = "cost_by_class chooses C, and cost gives it: leave out one of them"
+        require(self.cost is None or not self.cost_by_class, given)
+
+    @property
+    def costs(self) -> tuple[float, ...] | None:
+        """C as the candidates to choose from; None for the search."""
+        return None if self.cost is None else (float(self.cost),)
+
+    def describe(self, options: LinearOptions) -> dict[str, Any]:
+        """Protocol of the classifiers, without the options of heads."""
+        unread = declared(HeadOptions)
+        return {
+            "evaluation": _EVALUATION,
+            **{name: value for name, value in recorded(LinearOptions, options).items() if name not in unread},
+            "classifier_is": LOGISTIC_REGRESSION,
+            "cost": self.cost,
+            **describe_choice(self.costs or (), self.cost_by_class, "the training photographs"),
+            "scaling_is": "every dimension to mean 0 and deviation 1 over the training photographs",
+            "train_transform": EXTRACTED_ONCE,
+            "scores": "sigmoid of the decision values",
+            **describe_report(self.resamples, "of the training photographs that the classifiers were fitted on"),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class SgdSettings:
     """Settings of the head's training and evaluation; checked when made.
 
     Attributes:
@@ -50,48 +92,52 @@ class LinearSettings:
     resamples: int
 
     def __post_init__(self) -> None:
+        _check_report(self)
         require(self.measured in EPOCHS, f'measured (--epoch) must be "last" or "best", not {self.measured!r}')
         require(self.cached or not self.flips, "flips are for cached features: the crops of the others are mirrored")
-        require(self.resamples >= 0, f"resamples must be at least 0, not {self.resamples}")
 
-    @classmethod
-    def of(cls, options: LinearOptions) -> LinearSettings:
-        """Settings from options with weight decay and threshold set."""
-        return select(cls, options, head=select(HeadSettings, options), metrics=select(MetricSettings, options))
+    @property
+    def seed(self) -> int:
+        """Of everything random."""
+        return self.head.seed
+
+    def describe(self, options: LinearOptions) -> dict[str, Any]:
+        """Protocol of the head, in words that are compared with those of earlier results."""
+        rate = self.head.base_learning_rate
+        return {
+            "evaluation": _EVALUATION,
+            **recorded(LinearOptions, {**options, "base_learning_rate": rate}),
+            "train_transform": _train_transform(self.cached, self.flips),
+            "loss": "binary cross-entropy with logits, mean over images and classes",
+            "optimizer": "SGD",
+            "learning_rate": self.head.learning_rate,
+            "schedule": "cosine by epoch",
+            "momentum": self.head.momentum,
+            "head_init": f"weights normal with standard deviation {INITIAL_STD}, bias 0",
+            **describe_report(self.resamples, "of the training photographs without augmentation"),
+        }
 
 
-def of_recipe(options: LinearOptions) -> LinearOptions:
-    """Options with the recipe's values for those not given.
+LinearSettings = LogisticSettings | SgdSettings
+
+
+def settings_of(options: LinearOptions, classes: int) -> LinearSettings:
+    """Settings of an evaluation of some number of classes.
 
     Raises:
-        UserError: there is no recipe of that name.
+        UserError: if a value is out of range.
     """
-    recipe = options["recipe"]
-    if recipe not in RECIPES:
-        raise UserError(f"recipe must be one of {', '.join(RECIPES)}, not {recipe!r}")
-    settled = options.copy()
-    if options["weight_decay"] is None:
-        settled["weight_decay"] = RECIPES[recipe]["weight_decay"]
-    if options["threshold"] is None:
-        settled["threshold"] = RECIPES[recipe]["threshold"]
-    return settled
+    metrics = select(MetricSettings, options)
+    if options["recipe"] == LOGISTIC:
+        return select(LogisticSettings, options, metrics=metrics)
+    rate = options["base_learning_rate"]
+    head = select(HeadSettings, options, base_learning_rate=RATE_BY_CLASS * classes if rate is None else rate)
+    return select(SgdSettings, options, head=head, metrics=metrics)
 
 
-def describe(options: LinearOptions, head: HeadSettings) -> dict[str, Any]:
-    """Protocol of the head, in words that are compared with those of earlier results."""
-    return {
-        "evaluation": "multi-label linear classification on a frozen backbone",
-        **recorded(LinearOptions, options),
-        "train_transform": _train_transform(options["cached"], options["flips"]),
-        "loss": "binary cross-entropy with logits, mean over images and classes",
-        "optimizer": "SGD",
-        "learning_rate": head.learning_rate,
-        "schedule": "cosine by epoch",
-        "momentum": head.momentum,
-        "head_init": f"weights normal with standard deviation {INITIAL_STD}, bias 0",
-        "untrained_backbone": UNTRAINED,
-        **describe_report(options["resamples"], "of the training photographs without augmentation"),
-    }
+def _check_report(settings: LinearSettings) -> None:
+    require(settings.resamples >= 0, f"resamples must be at least 0, not {settings.resamples}")
+    require(0 <= settings.seed < 2**63, f"seed must be from 0 to 2**63 - 1, not {settings.seed}")
 
 
 def _train_transform(cached: bool, flips: bool) -> str:

@@ -77,8 +77,8 @@ class Resampling:
         low, high = np.quantile(defined, [_NORMAL.cdf(2 * bias - reach), _NORMAL.cdf(2 * bias + reach)])
         return float(low), float(high)
 
-    def pivotal(self, values: Float64[np.ndarray, " resamples"], figure: float) -> Interval:
-        """Basic bootstrap interval, clipped to 0 and 1 (Davison and Hinkley, 1997, Eq. 5.6).
+    def pivotal(self, values: Float64[np.ndarray, " resamples"], figure: float, least: float | int = 0) -> Interval:
+        """Basic bootstrap interval, clipped to ``least`` and 1 (Davison and Hinkley, 1997, Eq. 5.6).
 
         With a and b the percentiles of the resamples, from 2 figure - b to 2 figure - a. A bias that raises resamples
         above the figure has raised the figure above the truth as much, so the interval lies lower, and may even lie
@@ -88,7 +88,7 @@ class Resampling:
         if not len(defined) or math.isnan(figure):
             return math.nan, math.nan
         tail = (1 - self.confidence) / 2
-        low, high = np.clip(2 * figure - np.quantile(defined, [1 - tail, tail]), 0, 1)
+        low, high = np.clip(2 * figure - np.quantile(defined, [1 - tail, tail]), least, 1)
         return float(low), float(high)
 
 

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float64, Int64, UInt8
 
 from manyview.errors import require
+from manyview.evaluation.logistic.classifiers import fit_logistic
 
 SCALINGS = {"logistic": "standardised", "svm": "unit"}
 """Default scaling of the features of each classifier."""
+
+CPU = torch.device("cpu")
 
 FOLDS = 3
 _ITERATIONS, _TOLERANCE = 10_000, 1e-6
@@ -26,8 +31,10 @@ class ProbeSettings:
     Attributes:
         classifier: "logistic" (L2-regularized logistic regression by L-BFGS), or "svm" (linear, squared hinge loss,
             L2-regularized, positives weighing double, as in the VOC07 protocol of Goyal et al., ICCV 2019).
-        costs: scikit-learn's C, the weight of the summed loss against the regularizer. Of several, the best for each
-            class is chosen by average precision in cross-validation on the drawn images.
+        costs: scikit-learn's C, the weight of the summed loss against the regularizer. Of several, one is chosen by
+            average precision in cross-validation on the drawn images; without any, "logistic" chooses among all
+            (``manyview.evaluation.logistic.choice``), and "svm" takes 1.
+        cost_by_class: whether "logistic" chooses C for each class instead of one for all; "svm" always does.
         scaling: "standardised", every dimension to mean 0 and standard deviation 1 over the drawn images; "unit", every
             image's features to length 1 (the VOC07 protocol's); None for the first with "logistic", the second with
             "svm".
@@ -37,13 +44,13 @@ class ProbeSettings:
     """
 
     classifier: str = "logistic"
-    costs: tuple[float | int, ...] = (1.0,)
+    costs: tuple[float | int, ...] = ()
+    cost_by_class: bool = False
     scaling: str | None = None
 
     def __post_init__(self) -> None:
         known = ", ".join(SCALINGS)
         require(self.classifier in SCALINGS, f"classifier must be one of {known}, not {self.classifier!r}")
-        require(bool(self.costs), "cost needs at least one value")
         for cost in self.costs:
             require(0 < cost < math.inf, f"cost must be above 0, not {cost}")
         known = ", ".join(SCALINGS.values())
@@ -63,12 +70,14 @@ class Probed:
         probabilities: sigmoid of the decision values. With "svm" only their order and whether they reach .5 (a decision
             value of 0) are meaningful.
         costs: of each class's classifier; None if there is none, without positives or negatives.
-        unconverged: classifiers that did not converge within 10,000 iterations.
+        unconverged: classifiers that did not converge within their most iterations.
+        at_edge: classes whose chosen cost is the smallest or the largest that may be chosen.
     """
 
     probabilities: Float64[np.ndarray, "others classes"]
     costs: list[float | None]
     unconverged: int
+    at_edge: int
 
 
 def draw(targets: UInt8[np.ndarray, "images classes"], fraction: float | int, seed: int) -> Int64[np.ndarray, " drawn"]:
@@ -103,6 +112,7 @@ def probe(
     settings: ProbeSettings,
     seed: int = 0,
     ignored: UInt8[np.ndarray, "images classes"] | None = None,
+    device: torch.device = CPU,
 ) -> Probed:
     """Fit a classifier for each class, and apply it to the validation images.
 
@@ -113,13 +123,47 @@ def probe(
         targets: 1 where an image shows the class, else 0.
         val: features of the images to classify; scaled as ``train`` was.
         settings: of the classifiers.
-        seed: of the folds of the cross-validation, used with several costs.
+        seed: of the folds of the cross-validation, used where costs are chosen.
         ignored: 1 where a label is left out: the class's classifier ignores that image. None for no such label.
+        device: to fit logistic regressions on.
     """
     train, val = scale(train, val, settings.resolved_scaling)
+    if settings.classifier == "logistic":
+        return _logistic(train, targets, val, settings, seed, ignored, device)
+    return _svm(train, targets, val, settings, seed, ignored)
+
+
+def _logistic(
+    train: Float64[np.ndarray, "images dim"],
+    targets: UInt8[np.ndarray, "images classes"],
+    val: Float64[np.ndarray, "others dim"],
+    settings: ProbeSettings,
+    seed: int,
+    ignored: UInt8[np.ndarray, "images classes"] | None,
+    device: torch.device,
+) -> Probed:
+    own, others = (torch.from_numpy(part).to(device) for part in (train, val))
+    by_class = settings.cost_by_class
+    # Scaled above, over the drawn images.
+    fitted = fit_logistic(
+        own, targets, ignored, costs=settings.costs or None, by_class=by_class, standardize=False, seed=seed
+    )
+    at_edge = 0 if fitted.choice is None else int(fitted.choice.at_edge.sum())
+    return Probed(fitted.probabilities(others).cpu().numpy(), fitted.costs, fitted.unconverged, at_edge)
+
+
+def _svm(
+    train: Float64[np.ndarray, "images dim"],
+    targets: UInt8[np.ndarray, "images classes"],
+    val: Float64[np.ndarray, "others dim"],
+    settings: ProbeSettings,
+    seed: int,
+    ignored: UInt8[np.ndarray, "images classes"] | None,
+) -> Probed:
     probabilities = np.empty((len(val), targets.shape[1]))
+    candidates = settings.costs or (1.0,)
     costs: list[float | None] = []
-    unconverged = 0
+    unconverged = at_edge = 0
     for column in range(targets.shape[1]):
         counted = slice(None) if ignored is None else ignored[:, column] == 0
         features, shown = train[counted], targets[counted, column] == 1
@@ -127,12 +171,13 @@ def probe(
             probabilities[:, column] = float(shown.any())
             costs.append(None)
             continue
-        cost = _best_cost(features, shown, settings, seed)
-        model, converged = _fit(features, shown, settings.classifier, cost)
+        cost = _best_cost(features, shown, candidates, seed)
+        model, converged = _fit_svm(features, shown, cost)
         probabilities[:, column] = _sigmoid(model.decision_function(val))
         costs.append(float(cost))
         unconverged += not converged
-    return Probed(probabilities, costs, unconverged)
+        at_edge += len(candidates) > 1 and cost in (min(candidates), max(candidates))
+    return Probed(probabilities, costs, unconverged, at_edge)
 
 
 def scale(
@@ -150,13 +195,16 @@ def scale(
 
 
 def _best_cost(
-    features: Float64[np.ndarray, "images dim"], shown: Bool[np.ndarray, " images"], settings: ProbeSettings, seed: int
+    features: Float64[np.ndarray, "images dim"],
+    shown: Bool[np.ndarray, " images"],
+    candidates: Sequence[float | int],
+    seed: int,
 ) -> float:
     """The cost of the best mean average precision over the folds; the smallest of equal ones, and without folds."""
     from sklearn.metrics import average_precision_score
     from sklearn.model_selection import StratifiedKFold
 
-    costs = sorted(map(float, settings.costs))
+    costs = sorted(map(float, candidates))
     folds = min(FOLDS, int(shown.sum()), int((~shown).sum()))
     if len(costs) == 1 or folds < 2:
         return costs[0]
@@ -165,27 +213,22 @@ def _best_cost(
     def precision(cost: float) -> float:
         found = []
         for fit, held_out in parts:
-            model, _ = _fit(features[fit], shown[fit], settings.classifier, cost)
+            model, _ = _fit_svm(features[fit], shown[fit], cost)
             found.append(average_precision_score(shown[held_out], model.decision_function(features[held_out])))
         return float(np.mean(found))
 
     return max(costs, key=precision)
 
 
-def _fit(
-    features: Float64[np.ndarray, "images dim"], shown: Bool[np.ndarray, " images"], classifier: str, cost: float
+def _fit_svm(
+    features: Float64[np.ndarray, "images dim"], shown: Bool[np.ndarray, " images"], cost: float
 ) -> tuple[Any, bool]:
     """A fitted classifier, and whether it converged."""
     from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
     from sklearn.svm import LinearSVC
 
-    model: Any
-    if classifier == "logistic":
-        model = LogisticRegression(C=cost, solver="lbfgs", tol=_TOLERANCE, max_iter=_ITERATIONS)
-    else:
-        # The primal problem, whose solver is deterministic.
-        model = LinearSVC(C=cost, dual=False, class_weight={True: 2, False: 1}, tol=_TOLERANCE, max_iter=_ITERATIONS)
+    # The primal problem, whose solver is deterministic.
+    model = LinearSVC(C=cost, dual=False, class_weight={True: 2, False: 1}, tol=_TOLERANCE, max_iter=_ITERATIONS)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ConvergenceWarning)
         model.fit(features, shown)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import itertools
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -11,13 +13,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from manyview.backbones.beside import PRETRAINED, RANDOM_INIT, in_words
 from manyview.evaluation.tables import CLASSIFIERS
 
 _INK, _PALE = "#222222", "#6b6b6b"
-_STYLES = {  # color, line, marker, label
-    "pretrained": ("#D55E00", "-", "o", "pre-trained"),
-    "random_init": ("#0072B2", "--", "s", "random initialization"),
-}
+# Okabe and Ito's, which color-blind readers can distinguish. The evaluated network has the first, random
+# initialization the second, and the others the following in turn.
+_COLORS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A4B00", "#000000")
+_LINES, _MARKERS = ("-", "--", "-.", ":"), ("o", "s", "^", "D", "v", "P", "X")
 _SIZE, _DPI = (6.4, 4.4), 150  # inches, dots an inch
 
 
@@ -30,8 +33,8 @@ def draw_low_label_curve(result: dict[str, Any]) -> bytes:
     protocol, results = result["protocol"], result["results"]
     figure = Figure(figsize=_SIZE, dpi=_DPI, layout="constrained")
     axes = figure.subplots()
-    for name, entries in results.items():
-        _draw_line(axes, name, entries)
+    for (name, entries), style in zip(results.items(), _styles(results), strict=True):
+        _draw_line(axes, in_words(name), style, entries)
     axes.axhline(100 * chance(protocol), color=_INK, linewidth=1.2, linestyle=":", label="chance")
     _label_fractions(axes, next(iter(results.values())))
     seeds = len(protocol["seeds"])
@@ -43,7 +46,7 @@ def draw_low_label_curve(result: dict[str, Any]) -> bytes:
     axes.tick_params(colors=_PALE)
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color("#b0b0b0")
-    figure.legend(loc="outside lower center", ncols=len(results) + 1, frameon=False, fontsize=9)
+    figure.legend(loc="outside lower center", ncols=min(len(results) + 1, 3), frameon=False, fontsize=9)
     inputs = f"{protocol['pool']} at {protocol['size']} px"
     title = f"{protocol['backbone']}, frozen, {inputs}: {CLASSIFIERS[protocol['classifier']]} by class"
     figure.suptitle(title, fontsize=11, fontweight="bold", color=_INK)
@@ -60,14 +63,23 @@ def chance(protocol: dict[str, Any]) -> float:
     return float(np.mean(shares)) if shares else math.nan
 
 
-def _draw_line(axes: Axes, name: str, entries: list[dict[str, Any]]) -> None:
-    color, line, marker, label = _STYLES[name]
+def _styles(names: Iterable[str]) -> list[dict[str, Any]]:
+    """Color, line and marker of each network, no two the same up to 56; random initialization always the same."""
+    others = itertools.count(2)
+    indices = [{PRETRAINED: 0, RANDOM_INIT: 1}.get(name) for name in names]
+    return [
+        {"color": _COLORS[own % 8], "linestyle": _LINES[own % 4], "marker": _MARKERS[own % 7]}
+        for own in (next(others) if index is None else index for index in indices)
+    ]
+
+
+def _draw_line(axes: Axes, label: str, style: dict[str, Any], entries: list[dict[str, Any]]) -> None:
     means, stds = (
         [math.nan if (value := entry["summary"]["mAP"][key]) is None else 100 * value for entry in entries]
         for key in ("mean", "std")
     )
-    style: dict[str, Any] = {"color": color, "linestyle": line, "marker": marker, "markersize": 4, "capsize": 3}
-    axes.errorbar([entry["images"] for entry in entries], means, np.nan_to_num(stds), label=label, **style)
+    images = [entry["images"] for entry in entries]
+    axes.errorbar(images, means, np.nan_to_num(stds), label=label, markersize=4, capsize=3, **style)
 
 
 def _label_fractions(axes: Axes, entries: list[dict[str, Any]]) -> None:

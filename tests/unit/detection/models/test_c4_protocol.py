@@ -343,5 +343,5 @@ def test_numbers_out_of_range_are_refused(change: dict[str, object], message: st
 def test_other_networks_are_refused_in_one_line() -> None:
     own = wrap_backbone(nn.Conv2d(3, 8, 3), 16)
     for backbone, name in ((build_backbone("timm/test_resnet"), "timm/test_resnet"), (own, "own:")):
-        with pytest.raises(UserError, match=rf"needs a torchvision ResNet \(resnet18, .*\), not {name}"):
+        with pytest.raises(UserError, match=rf"c4 needs a torchvision ResNet \(resnet18, .*\), not {name}"):
             build_detector("c4", backbone, classes=2, **SIDES)

@@ -15,6 +15,7 @@ import torch
 from manyview.backbones import build_backbone, save_backbone
 from manyview.errors import UserError
 from manyview.evaluation.compare import compare
+from manyview.evaluation.compare.tables import label
 from manyview.evaluation.knn import knn_evaluation
 from manyview.evaluation.linear.evaluate import linear_evaluation
 from manyview.evaluation.probe.evaluate import low_label_evaluation
@@ -49,7 +50,7 @@ def root(given: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Pat
         for seed in seeds:
             weights = write_run(root / "runs" / f"{name}-seed{seed}", seed, **settings)
             out = root / "knn" / name / f"seed{seed}"
-            knn_evaluation(weights, out=out, neighbours=4, resamples=20, random_init=True, **given)
+            knn_evaluation(weights, out=out, neighbours=4, resamples=20, beside="random", **given)
         out = root / "probe" / name
         low_label_evaluation(weights, out=out, fractions=(0.5, 1.0), seeds=(0, 1), **given)
     return root
@@ -291,7 +292,7 @@ def test_curves_without_a_common_fraction_are_refused(root: Path, tmp_path: Path
 def test_linear_evaluations(root: Path, given: dict[str, Any], tmp_path: Path) -> None:
     for name in "ab":
         weights = root / "runs" / f"{name}-seed0" / "backbone.safetensors"
-        linear_evaluation(weights, out=tmp_path / name, cached=True, epochs=2, batch_size=8, **given)
+        linear_evaluation(weights, out=tmp_path / name, recipe="sgd", cached=True, epochs=2, batch_size=8, **given)
     result = compare([tmp_path / "a", tmp_path / "b"])
     assert result["protocol"]["kind"] == "linear"
     a, b = (report["mAP"] for report in read_results([tmp_path / "a", tmp_path / "b"]))
@@ -339,3 +340,50 @@ def test_a_file_may_stand_for_its_evaluation(root: Path, tmp_path: Path) -> None
     named = tmp_path / "mine.json"
     named.write_bytes((root / "knn/a/seed0/metrics.json").read_bytes())
     assert list(compare([named, root / "knn/b/seed0/metrics.json"])["groups"]) == ["mine", "seed0"]
+
+
+def before_baselines(result: dict[str, Any]) -> None:
+    """As an earlier version wrote it: norm statistics of 0 and 1, without a record."""
+    del result["protocol"]["beside"], result["differences"]
+    result["results"]["random_init"]["mAP"] -= 0.01
+
+
+def test_random_initialization_with_other_norm_statistics_is_told_apart(root: Path, tmp_path: Path) -> None:
+    earlier = copy(root / "knn/a/seed0", tmp_path / "earlier", before_baselines)
+    result = compare([root / "knn/a/seed1", earlier])
+    rows = [row for row in result["results"] if row["network"] == "random_init"]
+    assert [(row["group"], row["norm_statistics"]) for row in rows] == [("seed1", "measured"), ("earlier", "zero-one")]
+    assert [label(row) for row in rows] == ["untrained (seed1)", "untrained, norms 0 and 1 (earlier)"]
+    warning = (
+        "random initialization has norm statistics measured (seed1), zero-one (earlier): its figures do not compare"
+    )
+    assert warning in result["warnings"]
+    assert not any("beside" in key for key in result["protocol"]["differing"])
+    with pytest.raises(UserError, match=r"norm statistics measured, .* with zero-one; compare them as groups"):
+        compare(groups={"a": [root / "knn/a/seed1", earlier], "b": [root / "knn/b/seed0"]})
+
+
+def test_the_same_weights_are_compared_with_both_norm_statistics(root: Path, tmp_path: Path) -> None:
+    earlier = copy(root / "knn/a/seed0", tmp_path / "earlier", before_baselines)
+    result = compare([root / "knn/a/seed0", earlier])
+    assert list(result["groups"]) == ["seed0", "earlier"]
+
+
+def test_any_number_of_baselines_stand_below_the_groups(root: Path, given: dict[str, Any], tmp_path: Path) -> None:
+    others = [root / "runs" / "b-seed0", root / "runs" / "b-seed1"]
+    weights = root / "runs" / "a-seed0"
+    out = tmp_path / "many"
+    knn_evaluation(weights, out=out, neighbours=4, resamples=20, beside=["random", *others], **given)
+    result = compare([out, root / "knn/b/seed0"], out=tmp_path / "compared")
+    assert [(row["group"], row["network"]) for row in result["results"]] == [
+        ("many", "pretrained"),
+        ("seed0", "pretrained"),
+        (None, "random_init"),
+        (None, "b-seed0"),
+        (None, "b-seed1"),
+    ]
+    # What stands beside one evaluation is what the other evaluated.
+    assert rows_by_name(result)[None, "b-seed0"]["summary"] == rows_by_name(result)["seed0", "pretrained"]["summary"]
+    text = (tmp_path / "compared" / "comparison.md").read_text()
+    assert "mAP against b-seed1 (95 % interval" in text.replace("over", "against")
+    assert (tmp_path / "compared" / "comparison.png").is_file()

@@ -15,6 +15,7 @@ from PIL import Image
 from rich.console import Console
 from torch import nn
 
+import manyview
 from manyview.backbones import Backbone, build_backbone, load_backbone, save_backbone
 from manyview.config import BlockViewsConfig, PretrainConfig, WholeViewsConfig
 from manyview.errors import UserError
@@ -273,6 +274,30 @@ def test_the_file_in_a_run_is_the_run(run: RunFolder, image_folder: Path, tmp_pa
     bare = check_weights(tmp_path / "bare", size=24, **options)
     assert bare["results"] == apart["results"]
     assert bare["protocol"]["weights"] == str(tmp_path / "bare" / "backbone.safetensors")
+
+
+def test_a_run_is_beside_the_weights_it_began_with(
+    run: RunFolder, image_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whether its folder holds them, as it does where it writes a blend, or only names their file."""
+    first = Path(shutil.copytree(run.path, tmp_path / "first"))
+    options: dict[str, Any] = {"images": image_folder, "sample": 20, "workers": 0, "device": "cpu"}
+    alone = check_weights(first, **options)
+    assert "initial" not in alone["results"]
+    named: dict[str, Any] = {"init": first, "backbone": None, "epochs": 1, "batch_size": 13, "view_size": 24}
+    folders = {}
+    for name, settings in (("named", {}), ("held", {"training.blend": 0.5, "training.norm_statistics": "keep"})):
+        values = {"data.workers": 0, "training.device": "cpu", **settings}
+        folders[name] = manyview.pretrain(image_folder, tmp_path / name, set=values, **named)
+        assert "Beside the weights it began with: RankMe" in " ".join(capsys.readouterr().err.split())
+        result = check_weights(folders[name], **options)
+        assert result["results"]["initial"]["features"] == alone["results"]["pretrained"]["features"]
+        assert "Beside the weights it began with" in result["diagnosis"]["sentence"]
+        assert set(result["results"]["pretrained"]) == {"features", "projections"}
+        assert "initial" in printed(result)
+    shutil.rmtree(first)
+    assert "initial" not in check_weights(folders["named"], **options)["results"]
+    assert "initial" in check_weights(folders["held"], **options)["results"]
 
 
 def test_projections_need_a_checkpoint_of_these_weights(run: RunFolder, image_folder: Path, tmp_path: Path) -> None:

@@ -135,6 +135,7 @@ def test_linear_evaluation_on_cached_features_agrees(weights: Path, tmp_path: Pa
         val_labels=tmp_path / "val.csv",
         size=size,
         weight_decay=decay,
+        recipe="paper",
         cached=True,
         workers=0,
         device="cpu",

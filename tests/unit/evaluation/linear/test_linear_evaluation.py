@@ -18,39 +18,42 @@ from manyview.backbones import load_backbone
 from manyview.errors import UserError
 from manyview.evaluation import best_thresholds, extract, format_table, linear_evaluation
 from manyview.evaluation.features.dataset import ImageDataset, fixed_view, fixed_views
-from manyview.evaluation.linear.evaluate import cached_batches, flipped_images
 from manyview.evaluation.linear.head import HeadSettings
+from manyview.evaluation.linear.sgd import cached_batches, flipped_images
 from manyview.images import ImageFiles
 from manyview.labels import read_labels
 from manyview.views import render_views
 from tests.helpers.tables import cells, percent
 from tests.references.multilabel import multilabel
 
-FAST: dict[str, Any] = {"size": 64, "epochs": 12, "batch_size": 8, "workers": 0, "device": "cpu", "resamples": 20}
+FAST: dict[str, Any] = {
+    **{"recipe": "paper", "size": 64, "epochs": 12, "batch_size": 8, "workers": 0, "device": "cpu"},
+    "resamples": 20,
+}
 
 
 def evaluate(scenes: Any, **options: Any) -> dict[str, Any]:
     data = {"images": scenes.images, "train_labels": scenes.train, "val_labels": scenes.val}
-    return linear_evaluation(scenes.weights, **(data | FAST | options))
+    return linear_evaluation(scenes.weights, **(data | {"beside": "none"} | FAST | options))
 
 
 @pytest.fixture(scope="module")
 def cached(scenes: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     out = tmp_path_factory.mktemp("cached") / "new" / "folder"
-    return evaluate(scenes, cached=True, random_init=True, out=out), out
+    return evaluate(scenes, cached=True, beside="random", out=out), out
 
 
 def test_the_result_is_the_file(cached: tuple[dict[str, Any], Path]) -> None:
     result, out = cached
     assert json.loads((out / "metrics.json").read_text()) == result
     assert [path.name for path in out.iterdir()] == ["metrics.json"]
-    assert set(result) == {"evaluation", "protocol", "results", "provenance"}
+    assert set(result) == {"evaluation", "protocol", "results", "differences", "provenance"}
     assert result["evaluation"] == "linear"
     assert set(result["results"]) == {"pretrained", "random_init"}
     for metrics in result["results"].values():
         overall = {"mAP", "OP", "OR", "OF1", "CP", "CR", "CF1"}
         report = {"AP", "precision", "recall", "f1", "rule", "rules", "intervals"}
-        assert set(metrics) == overall | report | {"loss_by_epoch", "measured_epoch", "epochs"}
+        assert set(metrics) == overall | report | {"loss_by_epoch", "base_rate_entropy", "measured_epoch", "epochs"}
         assert len(metrics["loss_by_epoch"]) == metrics["epochs"] == metrics["measured_epoch"] == FAST["epochs"]
         assert list(metrics["rules"]) == ["p>=0.5", "logit>=0.6", "top-3", "best F1 on train"]
         assert all(0 <= metrics[name] <= 1 for name in ("mAP", "OP", "OR", "OF1", "CP", "CR", "CF1"))
@@ -153,7 +156,7 @@ def test_poolings_differ_and_cat_is_twice_as_wide(scenes: Any, is_cached: bool) 
 @pytest.fixture
 def heads(monkeypatch: pytest.MonkeyPatch) -> list[nn.Linear]:
     """The heads that evaluations train, as they are in the end."""
-    import manyview.evaluation.linear.evaluate as module
+    import manyview.evaluation.linear.sgd as module
 
     found: list[nn.Linear] = []
     real = module.train_head
@@ -200,19 +203,6 @@ def test_the_best_epoch_is_that_of_the_best_validation_map(scenes: Any, heads: l
         assert result[name] == pytest.approx(value, abs=1e-6), name
     shorter = evaluate(scenes, cached=True, measured="best", base_learning_rate=200, seed=1)["results"]["pretrained"]
     assert shorter["mAP_by_epoch"] != maps
-
-
-def test_recipes_differ_in_decay_and_threshold(scenes: Any) -> None:
-    paper, released, own = (
-        evaluate(scenes, cached=True, epochs=1, **options)
-        for options in ({}, {"recipe": "released"}, {"recipe": "released", "weight_decay": 0.1, "threshold": 0.2})
-    )
-    decays = [result["protocol"]["weight_decay"] for result in (paper, released, own)]
-    assert decays == [1e-4, 0.0, 0.1]
-    assert [result["results"]["pretrained"]["rule"] for result in (paper, released, own)] == [
-        *("p>=0.5", "logit>=0.6", "p>=0.2")
-    ]
-    assert released["protocol"]["threshold"] == pytest.approx(1 / (1 + np.exp(-0.6)), abs=1e-12)
 
 
 def test_flips_train_on_mirrored_images_half_of_the_time(scenes: Any) -> None:
@@ -370,7 +360,7 @@ def test_an_unreadable_image_is_named(scenes: Any, tmp_path: Path, part: str, is
         ({"device": "gpu"}, "unknown device 'gpu'"),
         ({"precision": "fp16"}, "precision must be"),
         ({"crop": "centre"}, "crop must be one of warp, center, not 'centre'"),
-        ({"recipe": "papers"}, "recipe must be one of paper, released, not 'papers'"),
+        ({"recipe": "papers"}, "recipe must be one of logistic, sgd, paper, released, voc, not 'papers'"),
         ({"measured": "first"}, r'measured \(--epoch\) must be "last" or "best", not \'first\''),
         ({"flips": True}, "flips are for cached features"),
         ({"resamples": -1}, "resamples must be at least 0"),

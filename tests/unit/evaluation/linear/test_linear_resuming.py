@@ -13,9 +13,12 @@ from manyview.errors import UserError
 from manyview.evaluation import linear_evaluation
 from manyview.runs import RunFolder
 
-FAST: dict[str, Any] = {"size": 32, "epochs": 5, "batch_size": 8, "workers": 0, "device": "cpu", "resamples": 20}
+FAST: dict[str, Any] = {
+    **{"recipe": "paper", "size": 32, "epochs": 5, "batch_size": 8, "workers": 0, "device": "cpu"},
+    "resamples": 20,
+}
 MODES: dict[str, dict[str, Any]] = {
-    "cached": {"cached": True, "flips": True, "random_init": True},
+    "cached": {"cached": True, "flips": True, "beside": "random"},
     "augmented": {"measured": "best"},
 }
 HEAD = "pretrained: training the linear head"
@@ -27,7 +30,7 @@ class Stop(Exception):  # noqa: N818
 
 def evaluate(scenes: Any, **options: Any) -> dict[str, Any]:
     data = {"images": scenes.images, "train_labels": scenes.train, "val_labels": scenes.val}
-    return linear_evaluation(scenes.weights, **(data | FAST | options))
+    return linear_evaluation(scenes.weights, **(data | {"beside": "none"} | FAST | options))
 
 
 def stop_at(phase: str, done: int) -> Any:

@@ -20,6 +20,7 @@ from manyview.backbones import load_backbone
 from manyview.backbones.build import untrained
 from manyview.errors import UserError
 from manyview.evaluation.features.extract import combine, extract
+from manyview.evaluation.logistic import solver
 from manyview.evaluation.metrics.multilabel import multilabel_metrics
 from manyview.evaluation.probe.classifiers import ProbeSettings, draw, probe, scale
 from manyview.evaluation.probe.evaluate import low_label_evaluation
@@ -152,13 +153,29 @@ def test_each_class_gets_the_cost_of_the_best_cross_validation() -> None:
     np.testing.assert_array_equal(probed.probabilities[:, 0], alone.probabilities[:, 0])
 
 
+def test_logistic_regression_has_one_cost_for_all_classes_or_one_for_each() -> None:
+    train, targets, val = problem(2, images=90)
+    shared = probe(train, targets, val, ProbeSettings(), seed=5)
+    assert (len(set(shared.costs)), shared.at_edge) == (1, 0)
+    costs = (1e-4, 1.0, 100.0)
+    by_class = probe(train, targets, val, ProbeSettings(costs=costs, cost_by_class=True), seed=5)
+    assert len(set(by_class.costs)) > 1
+    assert by_class.at_edge == sum(cost in (1e-4, 100.0) for cost in by_class.costs)
+    for column, cost in enumerate(by_class.costs):
+        alone = probe(train, targets, val, ProbeSettings(costs=(cost or 0,)))
+        np.testing.assert_allclose(by_class.probabilities[:, column], alone.probabilities[:, column], rtol=0, atol=1e-6)
+
+
 def test_classes_of_one_label_and_with_too_few_for_folds() -> None:
     train, targets, val = problem(3)
     targets = np.column_stack([targets[:, 0], np.zeros(60), np.ones(60), np.arange(60) == 7]).astype(np.uint8)
-    probed = probe(train, targets, val, ProbeSettings(costs=(10.0, 0.5)))
-    assert (probed.probabilities[:, 1] == 0).all()
-    assert (probed.probabilities[:, 2] == 1).all()
-    assert probed.costs[1:] == [None, None, 0.5]
+    for classifier in ("logistic", "svm"):
+        probed = probe(train, targets, val, ProbeSettings(classifier, (10.0, 0.5)))
+        assert (probed.probabilities[:, 1] == 0).all()
+        assert (probed.probabilities[:, 2] == 1).all()
+        assert probed.costs[1:3] == [None, None]
+        # The SVM's rare class gets the smaller one; logistic regression's that of the class that could be measured.
+        assert probed.costs[3] == (0.5 if classifier == "svm" else probed.costs[0])
 
 
 def test_ignored_labels_have_no_part() -> None:
@@ -166,12 +183,12 @@ def test_ignored_labels_have_no_part() -> None:
     ignored = np.zeros_like(targets)
     ignored[40:, 0] = 1
     wrong = targets ^ ignored
-    unscaled = ProbeSettings(scaling="unit")
+    unscaled = ProbeSettings(costs=(1.0,), scaling="unit")
     part = probe(train[:40], targets[:40], val, unscaled).probabilities
     whole = probe(train, targets, val, unscaled).probabilities
     found = probe(train, wrong, val, unscaled, ignored=ignored).probabilities
-    np.testing.assert_allclose(found[:, 0], part[:, 0], rtol=0, atol=1e-12)
-    np.testing.assert_allclose(found[:, 1:], whole[:, 1:], rtol=0, atol=1e-12)
+    np.testing.assert_allclose(found[:, 0], part[:, 0], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found[:, 1:], whole[:, 1:], rtol=0, atol=1e-5)
 
 
 def test_scaling() -> None:
@@ -190,20 +207,23 @@ def test_scaling() -> None:
 
 def test_what_does_not_converge_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probes, "_ITERATIONS", 1)
+    monkeypatch.setattr(solver, "_ITERATIONS", 1)
     for classifier in ("logistic", "svm"):
-        assert probe(*problem(6), ProbeSettings(classifier)).unconverged == 3
+        assert probe(*problem(6), ProbeSettings(classifier, (1.0,))).unconverged == 3
 
 
 def evaluate(scenes: Any, **options: Any) -> dict[str, Any]:
     data = {"images": scenes.images, "train_labels": scenes.train, "val_labels": scenes.val}
     weights = options.pop("weights", scenes.weights)
-    return low_label_evaluation(weights, **(data | FAST | options))
+    return low_label_evaluation(weights, **(data | {"beside": "none"} | FAST | options))
 
 
 @pytest.fixture(scope="module")
 def curve(scenes: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     out = tmp_path_factory.mktemp("probe") / "out"
-    return evaluate(scenes, fractions=[1, 0.25], seeds=[4, 1, 2], random_init=True, out=out), out
+    return evaluate(
+        scenes, fractions=[1, 0.25], seeds=[4, 1, 2], beside="random", untrained_norms="zero-one", out=out
+    ), out
 
 
 def rows_of(file: Path) -> tuple[list[str], np.ndarray]:
@@ -227,7 +247,7 @@ def test_the_figures_are_those_of_the_draws(scenes: Any, curve: tuple[dict[str, 
         maps = []
         for run in quarter["runs"]:
             drawn = draw(targets, 0.25, run["seed"])
-            scores = probe(own[drawn], targets[drawn], others, ProbeSettings()).probabilities
+            scores = probe(own[drawn], targets[drawn], others, ProbeSettings(), run["seed"]).probabilities
             aps = [average_precision_score(truth[:, column], scores[:, column]) for column in range(2)]
             assert run["AP"] == pytest.approx(aps)
             assert run["OR"] == pytest.approx(((scores >= 0.5) & (truth == 1)).sum() / truth.sum())
@@ -245,7 +265,8 @@ def test_the_folder_holds_the_result_and_the_curve(scenes: Any, curve: tuple[dic
     assert json.loads((out / "metrics.json").read_text()) == result
     stated = {
         "classifier": "logistic",
-        "costs": [1.0],
+        "costs": [],
+        "cost_by_class": False,
         "scaling": "standardised",
         "fractions": [0.25, 1],
         "seeds": [4, 1, 2],
@@ -299,7 +320,7 @@ def test_absent_classes_and_images_in_both_are_reported(scenes: Any, tmp_path: P
     val.write_text("\n".join([lines[0], *(line for line in lines[1:] if "green" not in line)]) + "\n")
     result = evaluate(scenes, val_labels=val, fractions=[1], seeds=[0], classifier="svm", costs=[0.1, 10])
     assert result["results"]["pretrained"][0]["summary"]["AP"]["mean"][0] is None
-    assert "cross-validation" in result["protocol"]["cost_chosen"]
+    assert result["protocol"]["cost_chosen"].startswith("by class, of the best average precision in 3-fold")
     assert result["protocol"]["scaling"] == "unit"
     stream = io.StringIO()
     Console(file=stream, width=140).print(format_low_label(result))

@@ -1,4 +1,4 @@
-"""Precise batch normalization: population statistics measured with the current weights."""
+"""Running statistics of batch norms, measured anew over many batches ("precise" batch normalization)."""
 
 from __future__ import annotations
 
@@ -14,8 +14,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from manyview import distributed
 
-Statistics = dict[str, tuple[Float[Tensor, " channels"], Float[Tensor, " channels"]]]
-"""Mean and variance of each norm's input, by the norm's name."""
+Statistics = dict[str, Float[Tensor, "2 channels"]]
+"""Mean and variance of each norm's input, by the norm's name; a state to keep in a file."""
+
+
+def running_norms(network: nn.Module) -> dict[str, _BatchNorm]:
+    """The batch norms of a network that keep running statistics, by name."""
+    return {
+        name: module
+        for name, module in network.named_modules()
+        if isinstance(module, _BatchNorm) and module.running_mean is not None
+    }
 
 
 class _Moments:
@@ -38,7 +47,7 @@ class _Moments:
 
 @torch.no_grad()
 def measure_norms(network: nn.Module, batches: Iterable[tuple[Any, ...]]) -> Statistics:
-    """Mean and variance of each norm's input over many batches in training mode.
+    """Mean and variance of each norm's input over many batches, normalized by their own statistics.
 
     "Precise" batch normalization as of Wu and Johnson (arXiv 2105.07576, Section 3): every norm normalizes with its
     batch's own statistics; over the batches, each weighing the same, the mean is the mean of the batch means, and the
@@ -46,21 +55,23 @@ def measure_norms(network: nn.Module, batches: Iterable[tuple[Any, ...]]) -> Sta
     weighs the last few batches, and those of other weights.)
 
     Args:
-        network: in training mode; neither its weights nor its running statistics change.
-        batches: arguments of each call; every process brings the same number, and all of them count.
+        network: in any mode, as only its norms are put in training mode meanwhile; neither its weights nor its running
+            statistics change.
+        batches: arguments of each call; those of all processes count, whose numbers may differ.
 
     Returns:
-        For each norm that got any values, mean and variance as float32 on the network's device.
+        For each norm that got any values, mean and variance (2, channels) as float32 on the network's device: the same
+        on every process, and up to rounding in float64 on any number of them.
     """
-    assert network.training, "batch statistics are those of training mode"
-    norms = {name: module for name, module in network.named_modules() if isinstance(module, _BatchNorm)}
+    norms = running_norms(network)
     moments = {name: _Moments(norm.num_features, next(network.parameters()).device) for name, norm in norms.items()}
     with contextlib.ExitStack() as stack:
         for name, norm in norms.items():
             handle = norm.register_forward_pre_hook(moments[name].add)
             stack.callback(handle.remove)
-            stack.callback(setattr, norm, "track_running_stats", norm.track_running_stats)
-            norm.track_running_stats = False  # so that the running statistics stay
+            for mode in ("track_running_stats", "training"):
+                stack.callback(setattr, norm, mode, getattr(norm, mode))
+            norm.track_running_stats, norm.training = False, True  # so that the running statistics stay
         for batch in batches:
             network(*batch)
     if distributed.world_size() > 1:
@@ -77,19 +88,23 @@ def normalizing_with(network: nn.Module, statistics: Mapping[str, Any]) -> Itera
     """
     own = {name: network.get_submodule(name) for name in statistics}
     before = {name: (norm.running_mean.clone(), norm.running_var.clone()) for name, norm in own.items()}  # type: ignore[operator,union-attr]
-    _set(own, statistics)
+    set_norms(network, statistics)
     try:
         yield
     finally:
-        _set(own, before)
+        set_norms(network, before)
 
 
-def _set(norms: Mapping[str, nn.Module], statistics: Mapping[str, Any]) -> None:
+def set_norms(network: nn.Module, statistics: Mapping[str, Any]) -> None:
+    """Set the norms' running statistics to a mean and a variance each, by the norm's name."""
     for name, (mean, var) in statistics.items():
-        norms[name].running_mean.copy_(mean)  # type: ignore[operator,union-attr]
-        norms[name].running_var.copy_(var)  # type: ignore[operator,union-attr]
+        norm = network.get_submodule(name)
+        norm.running_mean.copy_(mean)  # type: ignore[operator,union-attr]
+        norm.running_var.copy_(var)  # type: ignore[operator,union-attr]
 
 
-def _statistics(sums: Float64[Tensor, " twice_and_one"] | Float[Tensor, " twice_and_one"]) -> tuple[Tensor, Tensor]:
+def _statistics(
+    sums: Float64[Tensor, " twice_and_one"] | Float[Tensor, " twice_and_one"],
+) -> Float[Tensor, "2 channels"]:
     mean, square = (sums[:-1] / sums[-1]).chunk(2)
-    return mean.float(), (square - mean**2).clamp(min=0).float()
+    return torch.stack([mean, (square - mean**2).clamp(min=0)]).float()

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from manyview.detection.precise_bn import measure_norms, normalizing_with
+from manyview.backbones.norm_statistics import measure_norms, normalizing_with
 
 
 class Network(nn.Module):

@@ -1,0 +1,145 @@
+"""Feature maps of timm's networks at the strides of a feature pyramid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from manyview.backbones import Backbone
+from manyview.backbones.timm import TimmBackbone, freeze_unused
+from manyview.errors import UserError
+
+STRIDES = (4, 8, 16, 32)
+SINGLE_STRIDE = 16
+LEVELS = ("0", "1", "2", "3")
+LAST = -1  # index of the backbone's own feature map, behind the network's intermediate ones
+
+_BLANK = (96, 160)  # multiples of 32, as all batches, and of nothing larger
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Which feature maps of a network a pyramid takes, from the finest on.
+
+    Attributes:
+        indices: of each among those of timm's ``forward_intermediates``, or ``LAST``.
+        channels: of each; of four at ``STRIDES``, or of one at ``SINGLE_STRIDE``.
+    """
+
+    indices: tuple[int, ...]
+    channels: tuple[int, ...]
+
+    def __call__(
+        self, backbone: TimmBackbone, images: Float[Tensor, "batch channels height width"]
+    ) -> list[Float[Tensor, "batch _ _ _"]]:
+        """The feature maps of images."""
+        earlier = sorted({index for index in self.indices if index != LAST})
+        if not earlier:
+            return [backbone(images)]
+        maps = _all_maps(backbone, images, earlier)
+        return [maps[index] for index in self.indices]
+
+
+class Pyramid(nn.Module):
+    """A backbone and the feature pyramid on its maps.
+
+    Args:
+        body: the backbone.
+        fpn: from feature maps by level to those of the pyramid by level.
+        stages: which of the backbone's maps are the input of ``fpn``.
+    """
+
+    def __init__(self, body: TimmBackbone, fpn: nn.Module, stages: Stages) -> None:
+        super().__init__()
+        self.body, self.fpn, self.stages = body, fpn, stages
+
+    def forward(self, images: Float[Tensor, "batch channels height width"]) -> dict[str, Float[Tensor, "batch _ _ _"]]:
+        """The pyramid's maps of images whose sides are multiples of 32, from stride 4 on."""
+        result: dict[str, Tensor] = self.fpn(dict(zip(LEVELS, self.stages(self.body, images), strict=False)))
+        return result
+
+
+def find_stages(backbone: Backbone) -> Stages:
+    """The maps for a pyramid: the last one at each stride of ``STRIDES``, so where possible the backbone's own.
+
+    A network whose maps all have stride 16, such as a plain transformer, gives its own map alone.
+
+    Args:
+        backbone: neither its weights nor its mode change.
+
+    Raises:
+        UserError: it is no network of timm's, takes images of one size only, or has no such maps.
+    """
+    if not isinstance(backbone, TimmBackbone) or not hasattr(backbone.network, "forward_intermediates"):
+        raise _refusal(
+            backbone, "it is neither a torchvision ResNet nor a network of timm that gives intermediate maps"
+        )
+    if backbone.fixed_size is not None:
+        rows, columns = backbone.fixed_size
+        raise _refusal(backbone, f"it takes images of {rows} x {columns} pixels only")
+    modes = [(module, module.training) for module in backbone.modules()]
+    try:
+        with torch.no_grad():
+            maps = _all_maps(backbone.eval(), _blank(backbone))
+    except (AssertionError, RuntimeError) as error:
+        height, width = _BLANK
+        raise _refusal(
+            backbone, f"it does not take images of {height} x {width} pixels ({str(error).rstrip('.')})"
+        ) from error
+    finally:
+        for module, training in modes:
+            module.training = training
+    return _choose(backbone, maps)
+
+
+def freeze_rest(backbone: TimmBackbone, stages: Stages) -> None:
+    """Freeze weights that none of the stages' maps depends on; the backbone is in eval mode afterwards."""
+    backbone.eval()
+    with torch.enable_grad():
+        maps = stages(backbone, _blank(backbone))
+        freeze_unused(backbone.network, torch.stack([features.sum() for features in maps]).sum())
+
+
+def _all_maps(backbone: TimmBackbone, images: Tensor, indices: list[int] | None = None) -> dict[int, Tensor]:
+    """Intermediate maps of these indices, by default all, and the backbone's own."""
+    last, maps = backbone.network.forward_intermediates(images, indices=indices, output_fmt="NCHW")  # type: ignore[operator]
+    found = dict(zip(range(len(maps)) if indices is None else indices, maps, strict=True))
+    return {**found, LAST: backbone.to_map(last, (images.shape[2], images.shape[3]))}
+
+
+def _choose(backbone: Backbone, maps: dict[int, Tensor]) -> Stages:
+    at: dict[int, int] = {}
+    for index, features in maps.items():  # the backbone's own map comes last
+        stride = _stride(features)
+        if stride is not None:
+            at[stride] = index
+    if set(STRIDES) <= at.keys():
+        indices = tuple(at[stride] for stride in STRIDES)
+    elif at.keys() == {SINGLE_STRIDE}:
+        indices = (LAST,)
+    else:
+        strides = ", ".join(map(str, sorted(at))) or "no strides that divide its images"
+        raise _refusal(backbone, f"its feature maps have strides {strides}")
+    return Stages(indices, tuple(maps[index].shape[1] for index in indices))
+
+
+def _stride(features: Tensor) -> int | None:
+    """Pixels between two cells of a map of blank images; None if they are not the same everywhere."""
+    (height, width), (rows, columns) = _BLANK, features.shape[2:]
+    stride = height // rows
+    return stride if (rows * stride, columns * stride) == (height, width) else None
+
+
+def _blank(backbone: Backbone) -> Tensor:
+    return torch.zeros(1, backbone.in_channels, *_BLANK, device=next(backbone.parameters()).device)
+
+
+def _refusal(backbone: Backbone, reason: str) -> UserError:
+    return UserError(
+        f"no feature pyramid can be built on {backbone.name}: {reason}. It needs feature maps at strides 4, 8, 16 and "
+        "32, as ResNets, EfficientNets, ConvNeXts, RegNets and MobileNets have, or as plain transformers one at stride "
+        "16, of images of any size"
+    )

@@ -1,0 +1,1 @@
+"""Logistic regression for every class at once, with regularization chosen by cross-validation."""

@@ -1,0 +1,73 @@
+"""Names of an evaluation's networks on tables and figures, and sentences that compare them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from manyview.backbones.beside import INITIAL, PRETRAINED, RANDOM_INIT, in_words
+
+# The short names are for tables, which fit a terminal of 80 columns.
+_SHORT = {PRETRAINED: "trained", RANDOM_INIT: "random", INITIAL: "initial"}
+_LONG = {PRETRAINED: "pre-trained", RANDOM_INIT: "random init", INITIAL: "initial"}
+_LONGEST = 12  # characters of a name in a table
+
+
+def short_name(network: str) -> str:
+    """At most twelve characters, for the first column of a table."""
+    return _SHORT.get(network, shortened(network))
+
+
+def long_name(network: str) -> str:
+    """A column's title."""
+    return _LONG.get(network, shortened(network))
+
+
+def shortened(name: str, longest: int = _LONGEST) -> str:
+    """A name with its middle left out where it is too long."""
+    return name if len(name) <= longest else f"{name[: longest // 2]}…{name[-(longest // 2) + 1 :]}"
+
+
+def baseline_lines(protocol: Mapping[str, Any]) -> list[str]:
+    """A sentence on each baseline: what it is, and why it is shown; none for results without that record."""
+    return [_baseline(name, about) for name, about in protocol.get("beside", {}).items()]
+
+
+def difference_sentences(result: Mapping[str, Any], of: str = "") -> list[str]:
+    """The differences of mAP to the baselines in words, with their intervals.
+
+    Args:
+        result: of an evaluation, or read from metrics.json; without differences there are no sentences.
+        of: what the figures are of, such as a share of the labels.
+    """
+    differences = result.get("differences") or {}
+    return [_difference(name, found, of) for name, found in differences.items() if found["mAP"] is not None]
+
+
+def _baseline(name: str, about: Mapping[str, Any]) -> str:
+    what = in_words(name)
+    if name != RANDOM_INIT:
+        loading = about["loading"]["summary"].replace("\n", "; ") if about["loading"] else about["backbone"]
+        return f"Beside: {what}, {about['why']}: {about['weights']} ({loading})."
+    initialization = about["weights"].removeprefix("random: ")
+    return f"Beside: {what}, {about['why']}: seed {about['seed']}, {initialization}{_norms(about)}."
+
+
+def _norms(about: Mapping[str, Any]) -> str:
+    if about["norm_statistics"] == "measured":
+        return f"; norm statistics measured on {about['norm_images']:,} training images"
+    if about["norm_statistics"] == "zero-one":
+        return "; norm statistics 0 and 1, which squeeze its features"
+    return ""
+
+
+def _difference(name: str, found: Mapping[str, Any], of: str) -> str:
+    """Such as "+8.7 mAP over random initialization (95 % interval 7.5 to 9.9)."."""
+    points = 100 * found["mAP"]
+    relation = "over" if points >= 0 else "against"
+    sentence = f"{points:+.1f} mAP {relation} {in_words(name)}{of}"
+    if found["interval"] is None or None in found["interval"]:
+        return f"{sentence}."
+    low, high = (100 * end for end in found["interval"])
+    unsure = ": these images cannot tell which is better" if low <= 0 <= high else ""
+    return f"{sentence} (95 % interval {low:.1f} to {high:.1f}{unsure})."

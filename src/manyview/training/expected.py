@@ -1,0 +1,55 @@
+"""What a number of views is known to bring, for the recipes that were measured: the one table of it.
+
+Measured in ``docs/results.md``: ResNet-18 on the 4,800 small photographs of ``scenes``, views of 64 pixels; mAP of
+logistic regression at 128 pixels, on images held out, in points over random initialization.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+from manyview.config import PretrainConfig
+
+MEASURED: dict[str, tuple[tuple[int, float], ...]] = {
+    "recommended": ((40_000, 6.0), (200_000, 8.0)),
+    "simsiam": ((200_000, 1.5),),
+}
+"""By recipe: views seen, ascending, and points of mAP over random initialization."""
+
+_HOW = "measured on 4,800 small photographs with ResNet-18, views of 64 pixels (docs/results.md)"
+# A run is told what was measured up to so many times more or fewer views.
+_NEAR = 2.0
+
+
+def expectation(config: PretrainConfig, views: int) -> str | None:
+    """A sentence on what a run can be expected to bring; None where nothing like it was measured.
+
+    Args:
+        config: settled configuration.
+        views: that the run sees.
+    """
+    if config.recipe not in MEASURED or config.backbone.init is not None:
+        return None
+    points = MEASURED[config.recipe]
+    fewest, most = points[0][0], points[-1][0]
+    if views * _NEAR < fewest:
+        return (
+            f"{views:,} views are fewer than were ever measured with this recipe; {fewest:,} brought "
+            f"{points[0][1]:.2g} points of mAP over random initialization, {_HOW}."
+        )
+    beyond = f"; more than {most:,} views were not measured" if views > most * _NEAR else ""
+    return (
+        f"At {views:,} views expect some {interpolated(points, views):.2g} points of mAP over random initialization, "
+        f"as {_HOW}{beyond}."
+    )
+
+
+def interpolated(points: tuple[tuple[int, float], ...], views: int) -> float:
+    """Points at a number of views, linear in its logarithm between those measured, and constant beyond them."""
+    if views <= points[0][0]:
+        return points[0][1]
+    for (fewer, low), (more, high) in pairwise(points):
+        if views <= more:
+            return low + (high - low) * math.log(views / fewer) / math.log(more / fewer)
+    return points[-1][1]

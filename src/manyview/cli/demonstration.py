@@ -19,7 +19,6 @@ from manyview.report import draw_views
 from manyview.runs import RunFolder, atomic_write
 from manyview.scenes import write_scenes
 
-_BACKBONE = "resnet18"
 _RECIPE = "recommended"
 _EVALUATED_AT = 2  # side of an image in evaluation, in sides of a view: objects are then about as large as in views
 _DRAWN = 4
@@ -36,6 +35,7 @@ class Scale:
         batch_size: images a step.
         epochs: passes over the images.
         seed: of the scenes, of training and of the untrained backbone.
+        backbone: name of the backbone.
     """
 
     train: int
@@ -44,6 +44,7 @@ class Scale:
     batch_size: int
     epochs: int
     seed: int = 0
+    backbone: str = "resnet18"
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ def run_demo(photos: Path | None, out: Path, scale: Scale, console: Console) -> 
         out / "run",
         list=material.chosen,
         recipe=_RECIPE,
-        backbone=_BACKBONE,
+        backbone=scale.backbone,
         view_size=scale.view_size,
         batch_size=scale.batch_size,
         epochs=scale.epochs,
@@ -160,6 +161,7 @@ def evaluate(
             val_labels=labels[1],
             out=out,
             size=_EVALUATED_AT * scale.view_size,
+            seed=scale.seed,
             progress=progress,
         )
     console.print(format_table(result))

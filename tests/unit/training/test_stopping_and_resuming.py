@@ -334,7 +334,8 @@ def test_announcement_and_lines_to_paste(photos: Path, tmp_path: Path, capsys: p
 
     words = capsys.readouterr().err
     assert re.search(
-        r"^16 images: 8 steps of 32 views = 256 views, 2 epochs of 4 steps; learning rate 0\.003125 = .*; about \d+ s left",
+        r"^16 images: 8 steps of 32 views = 256 views, 2 epochs of 4 steps; "
+        r"learning rate 0\.003125 = .*; about \d+ s left",
         words,
         re.M,
     )

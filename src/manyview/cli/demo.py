@@ -25,5 +25,5 @@ def demo(**options: Unpack[DemoOptions]) -> None:
     from manyview.options.base import select
 
     photos, images = options["photos"], options["images"]
-    scale = select(Scale, options, train=images, val=images // 4)
+    scale = select(Scale, options, train=images, val=images // 2)
     run_demo(None if photos is None else Path(photos), Path(options["out"]), scale, Console())

@@ -19,9 +19,8 @@ from manyview.report import draw_views
 from manyview.runs import RunFolder, atomic_write
 from manyview.scenes import write_scenes
 
-_BACKBONE = "resnet18"
-# At so few steps the image-aware loss has an effect only with more weight than the paper's 4; see docs/results.md.
-_SETTINGS = ("losses.image_aware.weight=68",)
+_RECIPE = "recommended"
+_EVALUATED_AT = 2  # side of an image in evaluation, in sides of a view: objects are then about as large as in views
 _DRAWN = 4
 
 
@@ -35,6 +34,8 @@ class Scale:
         view_size: side of a view in pixels.
         batch_size: images a step.
         epochs: passes over the images.
+        seed: of the scenes, of training and of the untrained backbone.
+        backbone: name of the backbone.
     """
 
     train: int
@@ -42,6 +43,8 @@ class Scale:
     view_size: int
     batch_size: int
     epochs: int
+    seed: int = 0
+    backbone: str = "resnet18"
 
 
 @dataclass(frozen=True)
@@ -74,11 +77,12 @@ def run_demo(photos: Path | None, out: Path, scale: Scale, console: Console) -> 
         material.images,
         out / "run",
         list=material.chosen,
-        backbone=_BACKBONE,
+        recipe=_RECIPE,
+        backbone=scale.backbone,
         view_size=scale.view_size,
         batch_size=scale.batch_size,
         epochs=scale.epochs,
-        set=_SETTINGS,
+        seed=scale.seed,
         resume=folder.holds_a_run,
     )
     picture = out / "views.png"
@@ -103,7 +107,7 @@ def synthetic_scenes(out: Path, scale: Scale, console: Console) -> Material:
     console.print(
         f"Rendering {count:,} synthetic scenes (no real images) with objects of ten categories ...", highlight=False
     )
-    write_scenes(scenes, count, seed=0, val_share=scale.val / count)
+    write_scenes(scenes, count, seed=scale.seed, val_share=scale.val / count)
     return Material(scenes / "images", scenes / "train.csv", (scenes / "train.csv", scenes / "val.csv"))
 
 
@@ -113,7 +117,7 @@ def own_images(photos: Path, out: Path, scale: Scale, console: Console) -> Mater
     labels = (photos / "train.csv", photos / "val.csv")
     labeled = all(file.is_file() for file in labels)
     files = find_images(images, labels[0] if labeled else None)
-    picked = np.sort(np.random.default_rng(0).permutation(len(files))[: scale.train])
+    picked = np.sort(np.random.default_rng(scale.seed).permutation(len(files))[: scale.train])
     if len(picked) < len(files):
         console.print(f"{len(picked):,} of the {len(files):,} images are used, to keep it short.", highlight=False)
     out.mkdir(parents=True, exist_ok=True)
@@ -156,7 +160,8 @@ def evaluate(
             train_labels=labels[0],
             val_labels=labels[1],
             out=out,
-            size=scale.view_size,
+            size=_EVALUATED_AT * scale.view_size,
+            seed=scale.seed,
             progress=progress,
         )
     console.print(format_table(result))

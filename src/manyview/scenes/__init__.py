@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from manyview.scenes.render import CATEGORIES, render_scene
+from manyview.scenes.places import CATEGORIES
+from manyview.scenes.render import render_scene
 from manyview.scenes.write import write_scenes
 
 __all__ = ["CATEGORIES", "render_scene", "write_scenes"]

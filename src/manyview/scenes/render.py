@@ -1,13 +1,14 @@
-"""Rendering of synthetic scenes: images of several known objects, for demonstrations and tests without real images.
+"""Rendering of synthetic scenes: images of many known objects, for demonstrations and tests without real images.
 
-Several objects of ten categories lie on a textured background under one light; they overlap and extend beyond the
-border. Colors are drawn from one distribution for all categories, so only outline and pattern identify a category.
-Figures measured on these scenes say nothing about real images.
+Objects of ten categories lie on one of five grounds under one light; which go together, ``places`` says. They overlap
+and extend beyond the border. Their colors are drawn from one distribution for all categories, so only outline and
+pattern identify a category. Figures measured on these scenes say nothing about real images.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import EllipsisType
 from typing import NamedTuple
@@ -16,16 +17,17 @@ import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 from PIL import Image, ImageFilter
 
+from manyview.scenes.grounds import Pixels, render_ground
+from manyview.scenes.places import draw_contents
 from manyview.scenes.shapes import PAINTERS, Plane
 
-CATEGORIES: tuple[str, ...] = tuple(PAINTERS)
+RADII = (0.11, 0.2)  # of objects, in shares of the image's shorter side
 VISIBLE_SHARE = 0.5  # an object with a smaller visible share has neither label nor mask
 _COVERED = 0.5  # coverage from which a pixel belongs to the object
 _SUPERSAMPLING = 2
 _SHADOW = 0.55  # share of the light that a shadow removes
 
 Mask = Bool[np.ndarray, "height width"]
-Pixels = Float32[np.ndarray, "rgb height width"]  # planes: NumPy is far slower over three interleaved channels
 Color = Float32[np.ndarray, "rgb 1 1"]
 Window = tuple[EllipsisType, slice, slice]  # part of a plane, or of all planes at once
 
@@ -47,50 +49,51 @@ class _Object:
 
 
 class Scene(NamedTuple):
-    """A rendered image and the masks of its visible objects.
+    """A rendered image and its visible objects.
 
     Attributes:
         pixels: RGB.
-        masks: for each visible category the pixels that its object covers at least half and no object above it
-            does, so no pixel belongs to two masks. The lowest object comes first.
+        objects: category and mask of each visible object, the lowest first. A mask has the pixels that its object
+            covers at least half and no object above it does, so no pixel belongs to two masks.
     """
 
     pixels: UInt8[np.ndarray, "height width 3"]
-    masks: dict[str, Mask]
+    objects: list[tuple[str, Mask]]
 
 
 def render_scene(seed: int, size: tuple[int, int] = (128, 128)) -> Scene:
-    """Render one synthetic scene of two to five objects, each of another category.
+    """Render one synthetic scene of several objects, some of the same category.
 
     Args:
         seed: decides everything; equal seeds give equal scenes.
         size: width and height in pixels.
 
     Returns:
-        The pixels, and masks of the ``CATEGORIES`` of which at least ``VISIBLE_SHARE`` is visible: neither hidden by
-        other objects nor cut off by the border. Less visible objects count as background.
+        The pixels, and the objects of which at least ``VISIBLE_SHARE`` is visible: neither hidden by other objects nor
+        cut off by the border. Less visible objects count as background.
     """
     rng = np.random.default_rng(seed)
     width, height = size
-    angle = rng.uniform(0, 2 * np.pi)
+    contents = draw_contents(rng)
+    angle = rng.uniform(-0.8, -0.2) * np.pi
     light = (math.cos(angle), math.sin(angle))  # unit vector towards the light, x right, y down
-    canvas = _background(rng, width, height)
-    objects = _objects(rng, width, height, light)
+    canvas = render_ground(contents.ground, width, height, rng)
+    objects = _objects(contents.categories, rng, width, height, light)
     for item in objects:
         _cast_shadow(canvas, item, light)
         region, patch = _overlap(canvas, item.alpha, item.corner)
         canvas[region] += item.alpha[patch] * (item.color[patch] - canvas[region])
     canvas *= _lighting(rng, width, height, light)
-    canvas += rng.uniform(0.005, 0.02) * rng.standard_normal((height, width), dtype=np.float32)
+    canvas += 0.012 * rng.standard_normal((height, width), dtype=np.float32)
     pixels = (np.clip(canvas, 0, 1, out=canvas) * 255 + 0.5).astype(np.uint8)
     return Scene(np.ascontiguousarray(pixels.transpose(1, 2, 0)), _visible(objects, canvas))
 
 
-def _visible(objects: list[_Object], canvas: Pixels) -> dict[str, Mask]:
-    """Masks of the objects that are visible enough, the lowest first."""
+def _visible(objects: list[_Object], canvas: Pixels) -> list[tuple[str, Mask]]:
+    """Categories and masks of the objects that are visible enough, the lowest first."""
     free = np.ones(canvas.shape[1:], dtype=np.float32)  # share of each pixel not covered by the objects above
     taken = np.zeros(canvas.shape[1:], dtype=bool)  # pixels of the objects above
-    masks = {}
+    found = []
     for item in reversed(objects):
         region, patch = _overlap(canvas, item.alpha, item.corner)
         alpha = item.alpha[patch]
@@ -100,8 +103,8 @@ def _visible(objects: list[_Object], canvas: Pixels) -> dict[str, Mask]:
         taken |= mask
         # The smallest pictures have objects that are thinner than a pixel.
         if shown >= VISIBLE_SHARE * item.alpha.sum() and mask.any():
-            masks[item.category] = mask
-    return dict(reversed(masks.items()))
+            found.append((item.category, mask))
+    return found[::-1]
 
 
 def _overlap(canvas: Pixels, patch: np.ndarray, corner: tuple[int, int]) -> tuple[Window, Window]:
@@ -113,14 +116,15 @@ def _overlap(canvas: Pixels, patch: np.ndarray, corner: tuple[int, int]) -> tupl
     return on_canvas, on_patch
 
 
-def _objects(rng: np.random.Generator, width: int, height: int, light: tuple[float, float]) -> list[_Object]:
-    categories = rng.choice(len(CATEGORIES), size=rng.integers(2, 6), replace=False)
+def _objects(
+    categories: Sequence[str], rng: np.random.Generator, width: int, height: int, light: tuple[float, float]
+) -> list[_Object]:
     objects: list[_Object] = []
     for category in categories:
-        radius = min(width, height) * math.exp(rng.uniform(math.log(0.13), math.log(0.3)))
+        radius = min(width, height) * math.exp(rng.uniform(*np.log(RADII)))
         center = _find_center(rng, width, height, radius, objects)
-        alpha, color = _paint(rng, CATEGORIES[category], radius, light)
-        objects.append(_Object(CATEGORIES[category], center, radius, alpha, color))
+        alpha, color = _paint(rng, category, radius, light)
+        objects.append(_Object(category, center, radius, alpha, color))
     return objects
 
 
@@ -205,38 +209,3 @@ def _lighting(rng: np.random.Generator, width: int, height: int, light: tuple[fl
     tint = 1 + rng.uniform(-0.08, 0.08, (3, 1, 1)).astype(np.float32)
     factors: Pixels = exposure * (1 + strength * (across + down)) * tint
     return factors
-
-
-def _noise(rng: np.random.Generator, width: int, height: int, columns: int, rows: int) -> Float32[np.ndarray, "h w"]:
-    """Smooth noise of about ``columns`` by ``rows`` hills, 0 to 1 at the knots."""
-    knots = Image.fromarray(rng.random((rows, columns), dtype=np.float32))
-    return np.asarray(knots.resize((width, height), Image.Resampling.BICUBIC))
-
-
-def _background(rng: np.random.Generator, width: int, height: int) -> Pixels:
-    """A background: two colors mixed by one of five textures, with coarse patches over it."""
-    turn, scale = rng.uniform(0, np.pi), rng.uniform(0.7, 1.4) * min(width, height)
-    x, y = np.arange(width, dtype=np.float32)[None] / scale, np.arange(height, dtype=np.float32)[:, None] / scale
-    cos, sin = math.cos(turn), math.sin(turn)
-    u, v = x * cos + y * sin, y * cos - x * sin
-    warp = 0.12 * _noise(rng, width, height, 4, 4)
-    texture = rng.integers(5)
-    if texture == 0:  # clouded stone
-        mix = 0.5 * _noise(rng, width, height, 9, 9) + 0.5 * _noise(rng, width, height, 28, 28)
-    elif texture == 1:  # wood
-        mix = 0.5 + 0.5 * np.sin(2 * np.pi * (14 * (u + 2 * warp)))
-        mix = 0.7 * mix + 0.3 * _noise(rng, width, height, 50, 50)
-    elif texture == 2:  # tiles
-        joints = np.minimum(np.abs((6 * u) % 1 - 0.5), np.abs((6 * v) % 1 - 0.5)) < 0.04
-        mix = 0.25 * (np.floor(6 * u) + np.floor(6 * v)) % 1 + 0.3 * _noise(rng, width, height, 20, 20)
-        mix = np.where(joints, 1.0, mix)
-    elif texture == 3:  # sand ripples
-        mix = 0.5 + 0.35 * np.sin(2 * np.pi * (22 * (v + warp))) + 0.3 * (_noise(rng, width, height, 64, 64) - 0.5)
-    else:  # grass and gravel
-        mix = _noise(rng, width, height, 42, 42) * (0.6 + 0.6 * _noise(rng, width, height, 6, 6))
-    mix = np.clip(0.75 * mix + 0.4 * (_noise(rng, width, height, 3, 3) - 0.25), 0, 1).astype(np.float32)
-    value = rng.uniform(0.3, 0.85)
-    first = _color(rng, value, rng.uniform(0.05, 0.5))
-    second = _color(rng, value * rng.uniform(0.5, 0.8), rng.uniform(0.05, 0.6))
-    canvas: Pixels = first + mix * (second - first)
-    return canvas

@@ -13,7 +13,8 @@ from jaxtyping import Bool
 from PIL import Image
 
 from manyview.errors import UserError
-from manyview.scenes.render import CATEGORIES, render_scene
+from manyview.scenes.places import CATEGORIES
+from manyview.scenes.render import render_scene
 
 Mask = Bool[np.ndarray, "height width"]
 
@@ -124,8 +125,8 @@ def _write_part(folder: Path, part: str, names: dict[int, str], seed: int, size:
     for index, name in names.items():
         scene = render_scene(_scene_seed(seed, index), size)
         Image.fromarray(scene.pixels).save(folder / "images" / name, quality=90)
-        rows.append((name, "|".join(sorted(scene.masks))))
-        instances.add(name, size, scene.masks.items())
+        rows.append((name, "|".join(sorted({category for category, _ in scene.objects}))))
+        instances.add(name, size, scene.objects)
     with (folder / f"{part}.csv").open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows(rows)
     instances.write(folder / f"instances_{part}.json")

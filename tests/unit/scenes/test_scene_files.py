@@ -35,7 +35,7 @@ def test_written_scenes_can_be_read_back(scenes: Path) -> None:
     assert all(name.startswith("synthetic-") for name in train.names)
     with Image.open(scenes / "images" / val.names[0]) as image:
         assert image.size == SIZE
-    assert train.targets.sum(1).mean() > 2
+    assert 1 < train.targets.sum(1).mean() < 5
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -44,13 +44,13 @@ def test_masks_and_boxes_are_those_that_were_rendered(scenes: Path, part: str) -
     assert labels.classes == CATEGORIES
     assert labels.category_ids == tuple(range(1, 11))
     assert labels.notes == labels.skipped == ()
-    assert sum(map(len, labels.objects)) > 2 * len(labels)
+    assert sum(map(len, labels.objects)) > 4 * len(labels)
     for index, found in zip(PARTS[part], labels.objects, strict=True):
-        masks = render_scene(_scene_seed(4, index), SIZE).masks
-        assert [CATEGORIES[label - 1] for label in found.labels] == list(masks)
-        np.testing.assert_array_equal(decode_masks(found.segmentations, *SIZE), np.stack([*masks.values()]))
+        categories, masks = zip(*render_scene(_scene_seed(4, index), SIZE).objects, strict=True)
+        assert [CATEGORIES[label - 1] for label in found.labels] == list(categories)
+        np.testing.assert_array_equal(decode_masks(found.segmentations, *SIZE), np.stack(masks))
         assert found.trained.all()
-        for mask, box, area in zip(masks.values(), found.boxes, found.area, strict=True):
+        for mask, box, area in zip(masks, found.boxes, found.area, strict=True):
             across, down = np.nonzero(mask.any(axis=0))[0], np.nonzero(mask.any(axis=1))[0]
             assert box.tolist() == [across.min(), down.min(), across.max() + 1, down.max() + 1]
             assert area == mask.sum()
@@ -80,7 +80,7 @@ def test_labels_and_objects_agree(scenes: Path, part: str) -> None:
     assert [
         [CATEGORIES.index(category) + 1 for category in CATEGORIES if row[CATEGORIES.index(category)]]
         for row in image_labels.targets
-    ] == [sorted(each.labels.tolist()) for each in found.objects]
+    ] == [sorted(set(each.labels.tolist())) for each in found.objects]
     # Read as labels of the whole image, the objects' file says the same.
     of_objects = read_labels(scenes / f"instances_{part}.json", scenes / "images", CATEGORIES)
     np.testing.assert_array_equal(of_objects.targets, image_labels.targets)

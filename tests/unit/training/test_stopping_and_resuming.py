@@ -326,7 +326,7 @@ def test_metrics_and_curves(photos: Path, tmp_path: Path) -> None:
 def test_one_epoch_is_announced_as_one(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train_tiny(photos, tmp_path / "run", quiet=False, epochs=1)
 
-    assert "16 images, 1 epoch of 4 steps = 4 steps of 32 views; " in capsys.readouterr().err
+    assert "16 images: 4 steps of 32 views = 128 views, 1 epoch of 4 steps; " in capsys.readouterr().err
 
 
 def test_announcement_and_lines_to_paste(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -334,7 +334,7 @@ def test_announcement_and_lines_to_paste(photos: Path, tmp_path: Path, capsys: p
 
     words = capsys.readouterr().err
     assert re.search(
-        r"^16 images, 2 epochs of 4 steps = 8 steps of 32 views; learning rate 0\.003125; about \d+ s left",
+        r"^16 images: 8 steps of 32 views = 256 views, 2 epochs of 4 steps; learning rate 0\.003125 = .*; about \d+ s left",
         words,
         re.M,
     )

@@ -9,7 +9,7 @@ from typing import Any, Unpack
 from manyview.backbones.beside import PRETRAINED
 from manyview.errors import UserError
 from manyview.evaluation.compare.group import Group, make_groups
-from manyview.evaluation.compare.protocols import compared, differing, sentence
+from manyview.evaluation.compare.protocols import compared, differing, sentences
 from manyview.evaluation.compare.read import Evaluation
 from manyview.evaluation.compare.summary import common_fraction, summary_rows
 from manyview.evaluation.compare.tables import as_csv, as_markdown
@@ -90,7 +90,7 @@ def _result(groups: Sequence[Group], baseline: str) -> dict[str, Any]:
         "evaluation": "compare",
         "protocol": protocol,
         "groups": {group.name: [_describe(member) for member in group.members] for group in groups},
-        "warnings": [sentence(*item) for item in different.items()]
+        "warnings": sentences(different)
         + _other_norms(groups)
         + _counted_once(groups, rows)
         + [warning for group in groups for warning in group.warnings],

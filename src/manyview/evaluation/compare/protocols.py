@@ -18,7 +18,7 @@ _CIRCUMSTANCES = frozenset({"device", "scikit_learn", "resamples", "intervals", 
 # Keys that follow from other entries, or repeat them in words.
 _DERIVED = frozenset(
     {"evaluation", "feature_dim", "learning_rate", "train_transform", "val_transform"}
-    | {"classifier_is", "scaling_is", "cost_chosen"}
+    | {"classifier_is", "scaling_is", "cost_chosen", "scores", "train_scores"}
     | {f"{part}.{key}" for part in ("train", "val") for key in ("labels", "positives", "ignored")}
 )
 _LONGEST = 32  # characters of a value in a message
@@ -75,6 +75,20 @@ def differing(protocols: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str,
         if len(set(distinct)) > 1:
             found[key] = values
     return found
+
+
+def sentences(different: Mapping[str, Mapping[str, Sequence[Any]]]) -> list[str]:
+    """The differences of ``differing``, a line each.
+
+    Evaluations of different recipes have settings of their own, which are named in one line with the recipes.
+    """
+    if "recipe" not in different:
+        return [sentence(*item) for item in different.items()]
+    own = [key for key, values in different.items() if any(None in each for each in values.values())]
+    settings = f" (settings of one alone: {', '.join(own)})" if own else ""
+    recipes = f"{sentence('recipe', different['recipe'])}: their figures do not measure the same{settings}"
+    others = {key: values for key, values in different.items() if key != "recipe" and key not in own}
+    return [recipes, *(sentence(*item) for item in others.items())]
 
 
 def sentence(key: str, values: Mapping[str, Sequence[Any]]) -> str:

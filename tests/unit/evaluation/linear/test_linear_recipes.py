@@ -222,5 +222,9 @@ def test_options_of_the_other_classifiers_and_mistakes_are_refused(
 def test_compare_tells_the_recipes_apart(scenes: Any, logistic: tuple[dict[str, Any], Path], tmp_path: Path) -> None:
     evaluate(scenes, recipe="paper", out=tmp_path / "paper", **HEAD)
     result = compare([logistic[1], tmp_path / "paper"])
-    assert any(warning.startswith("recipe is logistic (out), paper (paper)") for warning in result["warnings"])
+    (recipes,) = (warning for warning in result["warnings"] if "recipe" in warning)
+    assert recipes.startswith("recipe is logistic (out), paper (paper): their figures do not measure the same")
+    assert recipes.endswith("momentum, head_init)")
+    assert not any("epochs is unset" in warning for warning in result["warnings"])
+    assert result["protocol"]["differing"]["epochs"] == {"out": [None], "paper": [3]}
     assert set(result["groups"]) == {"out", "paper"}

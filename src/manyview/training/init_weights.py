@@ -11,7 +11,7 @@ from manyview.backbones import Backbone, LoadingReport, load_backbone
 from manyview.backbones.build import usual_normalization
 from manyview.backbones.checkpoint import find_weights, read_checkpoint
 from manyview.backbones.weights import OtherChannelsError, OtherNetworkError
-from manyview.config import IMAGENET_MEAN, IMAGENET_STD, PretrainConfig
+from manyview.config import PretrainConfig
 from manyview.errors import UserError
 from manyview.runs import RunFolder, sha256
 from manyview.training.normalization import Normalization
@@ -44,15 +44,9 @@ class InitialWeights:
             backbone: with the weights and the run's normalization.
         """
         mean, std = (" ".join(f"{value:g}" for value in values) for values in (backbone.mean, backbone.std))
-        source = "set by views.mean and views.std"
-        if self.normalization == (backbone.mean, backbone.std):
-            source = "as the file records" if self.recorded else f"that of timm's own weights of {backbone.name}"
-        elif self.normalization is None and (backbone.mean, backbone.std) == (IMAGENET_MEAN, IMAGENET_STD):
-            source = "ImageNet's, as the file records none"
         sentences = [
             f"Starting from {self.file}: {report}",
-            f"Images are normalized by mean {mean} and standard deviation {std}: {source}"
-            + ("." if self.recorded else "; if the weights were trained with another, set views.mean and views.std."),
+            f"Images are normalized by mean {mean} and standard deviation {std}: {self._source(backbone)}.",
         ]
         if self.license is None:
             sentences.append(
@@ -60,6 +54,19 @@ class InitialWeights:
                 "by --init-license, and exports will say so."
             )
         return sentences
+
+    def _source(self, backbone: Backbone) -> str:
+        """Where the run's normalization comes from."""
+        if self.normalization is None:
+            return "as the run's settings say, or as measured on the images"
+        if self.normalization != (backbone.mean, backbone.std):
+            return "as the run's settings say"
+        if self.recorded:
+            return "as the file records"
+        whose = f"timm's own weights of {backbone.name} have" if backbone.name.startswith("timm/") else "ImageNet has"
+        return (
+            f"the file records none, so those that {whose}; if these weights have others, set views.mean and views.std"
+        )
 
     def describe(self, report: LoadingReport) -> dict[str, Any]:
         """Plain data, for ``run.json``."""

@@ -77,11 +77,15 @@ def test_a_run_begins_with_the_very_weights_of_every_layout(
         "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
         "format": layout.format,
         "network": "resnet18",
+        "license": None,
         "convolutions": {"matched": 20, "all": 20},
         "norms": {"matched": 20, "all": 20},
     }
     words = capsys.readouterr().err
     assert f"Starting from {file}: resnet18 from a checkpoint in the format of {layout.format}: " in words
+    assert "records none, so those that ImageNet has; if these weights have others, set views.mean" in " ".join(
+        words.split()
+    )
     assert ("left out: " in words) == bool(layout.dropped)
     file.unlink()  # pytest would keep it for three sessions
 

@@ -216,7 +216,6 @@ class HeadOptions(TypedDict, total=False):
         Option(
             None,
             "Learning rate at a batch of 256; unset: the recipe's.",
-            "learning rate at a batch of 256; unset: the recipe's.",
             recorded=True,
             shown=False,
         ),

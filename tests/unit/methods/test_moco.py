@@ -237,7 +237,7 @@ def test_values_of_the_recipe() -> None:
             "training.constant_predictor_lr (--set) has no effect because method.name is moco, which does not read it; "
             "leave one of them out",
         ),
-        (["method.name=mocco"], "method.name must be 'simsiam' or 'moco', not 'mocco'"),
+        (["method.name=mocco"], "method.name must be 'simsiam', 'moco' or 'contrastive', not 'mocco'"),
         (["method.temperature=0"], "method.temperature (--set) must be greater than 0, not 0"),
     ],
 )

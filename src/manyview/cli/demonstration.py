@@ -22,6 +22,12 @@ from manyview.scenes import write_scenes
 _RECIPE = "recommended"
 _EVALUATED_AT = 2  # side of an image in evaluation, in sides of a view: objects are then about as large as in views
 _DRAWN = 4
+_MEANING = {
+    "synthetic": "These scenes are rendered to be learned in minutes: photographs gain less from so few views, and go "
+    "on gaining for hours.",
+    "own": "So short a run shows that everything works, not what the method can do, which takes many thousands of "
+    "images and hours.",
+}
 
 
 @dataclass(frozen=True)
@@ -68,9 +74,7 @@ def run_demo(photos: Path | None, out: Path, scale: Scale, console: Console) -> 
     Raises:
         UserError: any problem that the user can fix.
     """
-    # Folders of the same name and different paths are different demonstrations.
-    digest = hashlib.sha256(str(photos.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:6] if photos else ""
-    out = out / (f"{photos.resolve().name}-{digest}" if photos else "synthetic")
+    out = out / _name(photos, scale.seed)
     material = synthetic_scenes(out, scale, console) if photos is None else own_images(photos, out, scale, console)
     folder = RunFolder(out / "run")
     run = pretrain(
@@ -91,13 +95,18 @@ def run_demo(photos: Path | None, out: Path, scale: Scale, console: Console) -> 
         evaluate(run, material.images, material.labels, out / "linear", scale, console)
     else:
         console.print("There are no labels (train.csv and val.csv) in the folder, so the backbone is not evaluated.")
-    console.print(
-        "So short a run shows that everything works, not what the method can do, which takes many thousands of "
-        "images and hours.",
-        highlight=False,
-    )
+    console.print(_MEANING["synthetic" if photos is None else "own"], highlight=False)
     console.print(f"The views it was trained on: {picture}", highlight=False)
     console.print(f"The run, with its weights:   {run.path}", highlight=False)
+
+
+def _name(photos: Path | None, seed: int) -> str:
+    """Name of a demonstration's folder; folders of the same name and different paths are different demonstrations."""
+    seeded = f"-{seed}" if seed else ""
+    if photos is None:
+        return f"synthetic{seeded}"
+    digest = hashlib.sha256(str(photos.resolve()).encode("utf-8", "surrogateescape")).hexdigest()[:6]
+    return f"{photos.resolve().name}-{digest}{seeded}"
 
 
 def synthetic_scenes(out: Path, scale: Scale, console: Console) -> Material:

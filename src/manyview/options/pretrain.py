@@ -196,5 +196,5 @@ class DemoOptions(TypedDict, total=False):
     images: Annotated[int, Option(2000, "Training images; half as many scenes are for validation.")]
     view_size: Annotated[int, Option(32, "Side of a view in pixels; evaluation has images of twice as many.")]
     batch_size: Annotated[int, Option(16, "Images a step.")]
-    epochs: Annotated[int, Option(8, "Passes over the images.")]
+    epochs: Annotated[int, Option(4, "Passes over the images.")]
     seed: Annotated[int, Option(0, "Seed of the scenes and of everything else that is random.")]

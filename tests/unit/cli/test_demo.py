@@ -13,6 +13,7 @@ from manyview.scenes import write_scenes
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_pretraining_on_scenes_is_ahead_of_random_initialization(tmp_path: Path) -> None:
     """A quarter of the views of ``make demo``: 6 points ahead instead of 20. No seed of published figures."""
     console = Console(file=io.StringIO(), width=200)

@@ -53,12 +53,12 @@ RECIPES: dict[str, dict[str, Any]] = {
     # for the backbone, and the average with the initial weights as the result. Few and mild augmentations: invariance
     # to color, blur and small size costs what the weights know. Views should be as large as the images in use.
     "continue": {
-        "views": {"kind": "whole", "pairs": 2, "jitter": 0.4, "grayscale": 0.0, "blur": (0.0, 0.0)},
+        "views": {"kind": "whole", "pairs": 1, "jitter": 0.4, "grayscale": 0.0, "blur": (0.0, 0.0)},
         "method": {"name": "contrastive"},
         "training": {
-            **{"optimizer": "adamw", "steps": 50, "batch_size": 16, "base_learning_rate": 1e-3, "scaling": "none"},
+            **{"optimizer": "adamw", "steps": 50, "batch_size": 48, "base_learning_rate": 1e-3, "scaling": "none"},
             **{"norm_statistics": "keep", "freeze_backbone_steps": 15, "backbone_learning_rate_factor": 0.03},
-            **{"blend": 0.5, "weight_decay": 0.05, "schedule_by": "step"},
+            **{"blend": 0.7, "weight_decay": 0.05, "schedule_by": "step"},
         },
     },
     # MoCo v2 (arXiv 2003.04297, with --mlp --moco-t 0.2 --aug-plus --cos): its learning rate is .03 at 256 images.

@@ -122,6 +122,19 @@ def gather(x: Shaped[Tensor, "rows ..."]) -> Shaped[Tensor, "all_rows ..."]:
     return gathered
 
 
+def mean_of_processes(x: Shaped[Tensor, ...]) -> Shaped[Tensor, ...]:
+    """Mean of a floating-point tensor over all processes, not differentiable; all must call this together.
+
+    Args:
+        x: same shape and dtype on every process; left as it is.
+    """
+    if world_size() == 1:
+        return x
+    total = x.detach().clone()
+    dist.all_reduce(total)
+    return total / world_size()
+
+
 def share(items: Sequence[Item]) -> list[Item]:
     """This process's shard: every W-th item from its rank on, padded with the first item to equal lengths.
 

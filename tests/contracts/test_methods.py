@@ -16,32 +16,54 @@ from torch.multiprocessing.spawn import start_processes
 
 import manyview
 from manyview.backbones import wrap_backbone
-from manyview.config import PretrainConfig
+from manyview.config import PretrainConfig, resolve
+from manyview.config.resolve import Assignment
 from manyview.evaluation.health.check import check_weights
 from manyview.export import export_backbone
 from manyview.heads import build_head
-from manyview.methods import METHODS, Method, MethodBatch, build_method
+from manyview.methods import METHODS, Method, MethodBatch, Moment, build_method
 from tests.helpers.processes import joined
 from tests.helpers.tiny import METHODS as SMALL
-from tests.helpers.tiny import Interrupting, photos, train_tiny
+from tests.helpers.tiny import WITH_IMAGE_AWARE, Interrupting, photos, train_tiny
 
 __all__ = ["photos"]
 
 IMAGES, PAIRS, SIZE = 4, 4, 16
+WITH_TERM = " and the image-aware loss"
+# Each method as it is, and those that can add the image-aware loss to their own with that.
+CASES = [
+    case
+    for name, method in METHODS.items()
+    for case in (name, *([name + WITH_TERM] if "losses.image_aware" in method.section.reads else []))
+]
+CLASSES = 3
 every_method = pytest.mark.parametrize("name", METHODS)
+every_case = pytest.mark.parametrize("case", CASES)
 
 
-def configured(name: str) -> PretrainConfig:
-    method = {"name": name, **SMALL[name]}
-    return PretrainConfig.model_validate(
-        {"data": {"images": "photos"}, "method": method, "training": {"batch_size": IMAGES}}
-    )
+def settings_of(case: str) -> dict[str, Any]:
+    """Settings by dotted key."""
+    name = case.removesuffix(WITH_TERM)
+    settings: dict[str, Any] = {"method.name": name, **{f"method.{key}": value for key, value in SMALL[name].items()}}
+    if case != name:
+        settings |= {"losses.image_aware.weight": 2.0, **WITH_IMAGE_AWARE.get(name, {})}
+    return settings
 
 
-def build(name: str, *, seed: int = 0, norms: bool = True) -> Method:
+def configured(case: str) -> PretrainConfig:
+    values = {"data.images": "photos", "training.batch_size": IMAGES, **settings_of(case)}
+    if METHODS[values["method.name"]].section.labeled:
+        values |= {"data.labels": "labels.csv", "method.classes": [f"class {number}" for number in range(CLASSES)]}
+    return resolve({}, [Assignment(key, value, "test") for key, value in values.items()])
+
+
+def build(case: str, *, seed: int = 0, norms: bool = True) -> Method:
     torch.manual_seed(seed)
     layers = nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.BatchNorm2d(8) if norms else nn.Identity(), nn.ReLU())
-    return build_method(wrap_backbone(layers, SIZE), configured(name))
+    method = build_method(wrap_backbone(layers, SIZE), configured(case))
+    if method.section.labeled:
+        method.take_targets((torch.arange(IMAGES * 8)[:, None] % (2 + torch.arange(CLASSES)) == 0).float())
+    return method
 
 
 def batches(count: int) -> Iterator[MethodBatch]:
@@ -52,7 +74,7 @@ def batches(count: int) -> Iterator[MethodBatch]:
         def permutation(length: int, number: int = number) -> Tensor:
             return torch.randperm(length, generator=torch.Generator().manual_seed(1000 + number))
 
-        yield MethodBatch((views,), torch.arange(IMAGES) + IMAGES * number, permutation)
+        yield MethodBatch((views,), torch.arange(IMAGES) + IMAGES * number, permutation, Moment(number, 8, 4))
 
 
 def step(method: Method, optimizer: torch.optim.Optimizer, batch: MethodBatch) -> float:
@@ -60,7 +82,7 @@ def step(method: Method, optimizer: torch.optim.Optimizer, batch: MethodBatch) -
     optimizer.zero_grad()
     loss.backward()
     optimizer.step()
-    method.after_step()
+    method.after_step(batch.moment)
     return float(loss.detach())
 
 
@@ -75,9 +97,9 @@ def test_its_section_names_it(name: str) -> None:
     assert METHODS[name].advice
 
 
-@every_method
-def test_what_a_batch_gives(name: str) -> None:
-    method = build(name)
+@every_case
+def test_what_a_batch_gives(case: str) -> None:
+    method = build(case)
     (batch,) = batches(1)
     result = method(batch)
 
@@ -103,10 +125,10 @@ def test_the_loss_is_in_float32_under_autocast(name: str) -> None:
     torch.testing.assert_close(rough["loss"], exact, atol=0.1, rtol=0.05)
 
 
-@every_method
-def test_all_that_is_trainable_is_optimized_once_and_learns(name: str) -> None:
-    method = build(name)
-    groups = method.parameter_groups(configured(name))
+@every_case
+def test_all_that_is_trainable_is_optimized_once_and_learns(case: str) -> None:
+    method = build(case)
+    groups = method.parameter_groups(configured(case))
     optimized = list(itertools.chain.from_iterable(group["params"] for group in groups))
 
     assert len(optimized) == len(set(optimized))
@@ -127,10 +149,10 @@ def test_the_same_seed_gives_the_same_losses_and_another_others(name: str) -> No
     assert losses(0) == losses(0) != losses(1)
 
 
-@every_method
-def test_its_state_is_all_in_its_state_dict(name: str) -> None:
+@every_case
+def test_its_state_is_all_in_its_state_dict(case: str) -> None:
     """After some steps, a new one with that state goes on as the old one would have."""
-    first, second = build(name), build(name, seed=9)
+    first, second = build(case), build(case, seed=9)
     optimizer = sgd(first)
     *before, after, last = batches(5)
     for batch in before:
@@ -203,27 +225,27 @@ def test_its_backbone_is_measured_and_exported(name: str, photos: Path, tmp_path
 # --- several processes
 
 
-def passed(name: str, rank: int, processes: int) -> dict[str, Any]:
+def passed(case: str, rank: int, processes: int) -> dict[str, Any]:
     """A pass of this process's share of a batch, in eval mode, as norms of several CPU processes are their own."""
-    method = build(name, norms=False).double().eval()
+    method = build(case, norms=False).double().eval()
     (batch,) = batches(1)
     share = len(batch.image_ids) // processes
     own = slice(rank * share, (rank + 1) * share)
     module = nn.parallel.DistributedDataParallel(method) if processes > 1 else method
-    result = module(MethodBatch((batch.groups[0][own].double(),), batch.image_ids[own], batch.permutation))
+    result = module(batch._replace(groups=(batch.groups[0][own].double(),), image_ids=batch.image_ids[own]))
     result["loss"].backward()
     loss = result["loss"].detach()
     if processes > 1:
         dist.all_reduce(loss)
     gradients = {key: value.grad.clone() for key, value in method.named_parameters() if value.grad is not None}
-    method.after_step()
+    method.after_step(batch.moment)
     state = {key: value.clone() for key, value in method.state_dict().items()}
     return {"loss": loss / processes, "gradients": gradients, "state": state}
 
 
 def work(rank: int, folder: str) -> None:
     with joined(rank, Path(folder)):
-        torch.save({name: passed(name, rank, 2) for name in METHODS}, Path(folder) / f"{rank}.pt")
+        torch.save({case: passed(case, rank, 2) for case in CASES}, Path(folder) / f"{rank}.pt")
 
 
 @pytest.fixture(scope="module")
@@ -233,11 +255,11 @@ def two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, An
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 
-@every_method
-def test_two_processes_are_one_in_value_gradient_and_state(name: str, two_processes: list[dict[str, Any]]) -> None:
-    alone = passed(name, 0, 1)
+@every_case
+def test_two_processes_are_one_in_value_gradient_and_state(case: str, two_processes: list[dict[str, Any]]) -> None:
+    alone = passed(case, 0, 1)
     assert alone["gradients"]
     for process in two_processes:
-        torch.testing.assert_close(process[name]["loss"], alone["loss"], rtol=1e-9, atol=1e-12)
-        torch.testing.assert_close(process[name]["gradients"], alone["gradients"], rtol=1e-8, atol=1e-12)
-        torch.testing.assert_close(process[name]["state"], alone["state"], rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(process[case]["loss"], alone["loss"], rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(process[case]["gradients"], alone["gradients"], rtol=1e-8, atol=1e-12)
+        torch.testing.assert_close(process[case]["state"], alone["state"], rtol=1e-9, atol=1e-12)

@@ -14,7 +14,7 @@ from torch.multiprocessing.spawn import start_processes
 from manyview import distributed
 from manyview.config import ImageAwareConfig
 from manyview.losses import symmetric_similarity
-from manyview.methods.simsiam import image_aware_term
+from manyview.methods.image_aware_term import image_aware_term
 from tests.helpers.processes import joined, threads
 
 IMAGES, PAIRS = 4, 3

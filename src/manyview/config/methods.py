@@ -15,17 +15,22 @@ from manyview.config.views import ViewsSection, in_pairs
 from manyview.errors import UserError
 
 if TYPE_CHECKING:
-    from manyview.config.schema import PretrainConfig
+    from manyview.config.schema import LossesConfig, PretrainConfig
 
 
 class MethodSection(Section):
     """Base class of the method sections.
 
     Attributes:
-        reads: sections or keys outside of ``method`` that only some methods read, including this one.
+        reads: sections or keys outside of ``method`` that only some methods read, including this one. By default the
+            image-aware loss, which any method with projections of pairs can add to its own.
+        labeled: whether the method learns from ``data.labels``; its section then has ``classes``.
+        predicts: whether the method has predictions p besides the projections z.
     """
 
-    reads: ClassVar[tuple[str, ...]] = ()
+    reads: ClassVar[tuple[str, ...]] = ("losses.image_aware",)
+    labeled: ClassVar[bool] = False
+    predicts: ClassVar[bool] = False
     name: str
 
     def positives(self, views: ViewsSection) -> tuple[tuple[int, ...], ...]:
@@ -50,6 +55,18 @@ class MethodSection(Section):
         """Positive pairs per image, which the learning rate scales with."""
         return len(self.positives(views))
 
+    @property
+    def label_classes(self) -> tuple[str, ...] | None:
+        """Classes of the labels and their order, of a method that learns from labels; None before they are read."""
+        return getattr(self, "classes", None)
+
+    def check_losses(self, losses: LossesConfig) -> None:
+        """Check that the method can add the losses of a configuration to its own.
+
+        Raises:
+            ValueError: it cannot; the message says what to change.
+        """
+
     def check(self, config: PretrainConfig, images: int, processes: int = 1) -> None:
         """Check that the method can train with a settled configuration, this number of images and of processes.
 
@@ -66,7 +83,8 @@ class MethodSection(Section):
 class SimSiamConfig(MethodSection):
     """SimSiam's heads; the default widths are those of the published ResNet-50."""
 
-    reads: ClassVar[tuple[str, ...]] = ("losses", "training.constant_predictor_lr")
+    reads: ClassVar[tuple[str, ...]] = ("losses.similarity", "losses.image_aware", "training.constant_predictor_lr")
+    predicts: ClassVar[bool] = True
     name: Literal["simsiam"] = Field("simsiam", description="pre-training method")
     projection_dim: PositiveInt = Field(2048, description="width of the projector")
     prediction_hidden_dim: PositiveInt = Field(512, description="width of the predictor's bottleneck")
@@ -128,6 +146,14 @@ class ContrastiveConfig(MethodSection):
     temperature: Positive = Field(0.15, description="tau, which divides the cosine similarities")
     hidden_dim: PositiveInt = Field(2048, description="width of the projector's hidden layer")
     dim: PositiveInt = Field(256, description="dimension of the projections")
+
+    def check_losses(self, losses: LossesConfig) -> None:
+        """The image-aware loss can only be added to SimCLR's, as it is this loss already."""
+        if losses.image_aware.weight > 0 and self.attract == "image":
+            raise ValueError(
+                f"losses.image_aware.weight is {losses.image_aware.weight:g}, but method.attract is image, which makes "
+                "the image-aware loss the only one already: set method.attract=pair to add it to SimCLR's"
+            )
 
     def positives(self, views: ViewsSection) -> tuple[tuple[int, ...], ...]:
         """One set of all views of an image, or the pairs."""

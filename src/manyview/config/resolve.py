@@ -97,6 +97,8 @@ def resolve(recipe: Mapping[str, Any], user: Sequence[Assignment]) -> PretrainCo
         if assignment.key not in _BUDGETS or not any(item.key in _BUDGETS for item in user):
             _store(values, assignment, problems)
     chosen = _chosen(values, user)
+    if chosen["method"] != values.get("method", {}).get("name", CHOICES["method"].default):
+        values.pop("losses", None)  # chosen for the recipe's method
     _drop_keys_of_other_options(values, chosen)
     for assignment in user:
         if _is_known(assignment, chosen, problems):
@@ -312,6 +314,11 @@ def _unused(config: PretrainConfig, user: Sequence[Assignment], recipe: Mapping[
         idle |= {f"losses.image_aware.{name}": "losses.image_aware.weight is 0" for name in names}
     if image_aware.vectors == "predictions":
         idle["losses.image_aware.stop_gradient"] = "losses.image_aware.vectors is predictions, without any z"
+    if not config.method.predicts:
+        reason = f"method.name is {config.method.name}, which has only projections"
+        idle |= {f"losses.image_aware.{name}": reason for name in ("vectors", "stop_gradient")}
+    if not config.method.labeled:
+        idle["data.labels"] = f"method.name is {config.method.name}, which learns without labels"
     augmentations = [group.augmentation for group in views.layout]
     for name in Augmentation.model_fields:
         if all(getattr(augmentation, name) != getattr(views, name) for augmentation in augmentations):

@@ -36,6 +36,9 @@ class DataConfig(Section):
 
     images: str = Field(description="folder of images, searched recursively")
     list: str | None = Field(None, description="text or CSV file listing the images to use")
+    labels: str | None = Field(
+        None, description="image-level labels, for methods that learn from labels: CSV, COCO, Pascal VOC or YOLO"
+    )
     workers: Annotated[StrictInt, Field(ge=0)] | None = Field(
         None, description="number of data loader workers; unset: chosen from the number of cores"
     )
@@ -71,7 +74,7 @@ class SimilarityConfig(Section):
 class ImageAwareConfig(Section):
     """L_ia, the Image-Aware Contrastive loss of Eq. 1, and its weight lambda in Eq. 3."""
 
-    weight: NonNegative = Field(4.0, description="lambda of Eq. 3; 0 disables the loss")
+    weight: NonNegative = Field(0.0, description="lambda of Eq. 3; 0 leaves the loss out")
     temperature: Positive = Field(0.3, description="tau of Eq. 1")
     form: Literal["outside", "in", "out"] = Field("outside", description="Eq. 1, or SupCon's L_in or L_out")
     vectors: Literal["crossed", "projections", "predictions"] = Field(
@@ -87,7 +90,7 @@ class ImageAwareConfig(Section):
 
 
 class LossesConfig(Section):
-    """The total loss of Eq. 3: L = L_sim + lambda L_ia."""
+    """The total loss of Eq. 3: L = L_sim + lambda L_ia, where another method has its own loss for L_sim."""
 
     similarity: SimilarityConfig = SimilarityConfig()
     image_aware: ImageAwareConfig = ImageAwareConfig()
@@ -239,8 +242,13 @@ class PretrainConfig(Section):
         return self
 
     @model_validator(mode="after")
-    def _views_fit(self) -> PretrainConfig:
+    def _method_fits(self) -> PretrainConfig:
         self.method.positives(self.views)  # raises for views that the method cannot use
+        self.method.check_losses(self.losses)
+        if self.method.labeled and self.data.labels is None:
+            raise ValueError(
+                f"method.name is {self.method.name}, which learns from labels: name their file in data.labels"
+            )
         return self
 
     @model_validator(mode="after")

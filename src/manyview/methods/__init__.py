@@ -7,9 +7,9 @@ import pkgutil
 
 from manyview.backbones import Backbone
 from manyview.config import PretrainConfig
-from manyview.methods.base import Method, MethodBatch
+from manyview.methods.base import Method, MethodBatch, Moment
 
-__all__ = ["METHODS", "Method", "MethodBatch", "build_method"]
+__all__ = ["METHODS", "Method", "MethodBatch", "Moment", "build_method"]
 
 
 def _find() -> dict[str, type[Method]]:

@@ -8,12 +8,37 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from manyview import distributed
 from manyview.backbones import Backbone
 from manyview.config import MethodSection, PretrainConfig
 from manyview.heads import Head
+
+
+class Moment(NamedTuple):
+    """How far a run is when a batch is seen; schedules of momentum, temperature and the like are functions of it.
+
+    Attributes:
+        step: optimizer steps done.
+        steps: optimizer steps of the whole run.
+        steps_per_epoch: optimizer steps of an epoch.
+    """
+
+    step: int
+    steps: int
+    steps_per_epoch: int
+
+    @property
+    def progress(self) -> float:
+        """Share of the run that is done, from 0 to below 1."""
+        return self.step / self.steps
+
+    @property
+    def epoch(self) -> float:
+        """Epochs done, with the fraction of the current one."""
+        return self.step / self.steps_per_epoch
 
 
 class MethodBatch(NamedTuple):
@@ -25,11 +50,13 @@ class MethodBatch(NamedTuple):
         image_ids: Int[Tensor, " images"], index of the image of each row of every group, unique over all processes.
         permutation: function of a count that returns Int[Tensor, " count"], a uniform permutation for this batch, the
             same on all processes and at each call.
+        moment: how far the run is.
     """
 
     groups: tuple[Tensor, ...]
     image_ids: Tensor
     permutation: Callable[[int], Tensor]
+    moment: Moment = Moment(0, 1, 1)
 
 
 class Method(nn.Module):
@@ -58,6 +85,16 @@ class Method(nn.Module):
         """
         raise NotImplementedError
 
+    def take_targets(self, targets: Float[Tensor, "all_images classes"]) -> None:
+        """Take the labels of all images of the run, by ``image_ids``; called once, before the first batch.
+
+        Only of methods whose section is ``labeled``.
+
+        Args:
+            targets: on the method's device; 1 for a class that the image shows, 0 for another, NaN for an unknown one.
+        """
+        raise NotImplementedError
+
     def forward(self, batch: MethodBatch) -> dict[str, Tensor]:
         """Compute the loss of one batch.
 
@@ -78,8 +115,12 @@ class Method(nn.Module):
         """
         return [{"params": [parameter for parameter in self.parameters() if parameter.requires_grad]}]
 
-    def after_step(self) -> None:
-        """Called after each optimizer step, to update momentum encoders, queues and centers."""
+    def after_step(self, moment: Moment) -> None:
+        """Called after each optimizer step, to update momentum encoders, queues and centers.
+
+        Args:
+            moment: that of the step's batches.
+        """
 
     def synchronize_norms(self) -> None:
         """Convert batch norms to SyncBatchNorm; called for several CUDA devices, before the first step."""

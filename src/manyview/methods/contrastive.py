@@ -13,17 +13,18 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from manyview.backbones import Backbone
-from manyview.config import PretrainConfig
+from manyview.config import ImageAwareConfig, PretrainConfig
 from manyview.config.methods import ContrastiveConfig
 from manyview.distributed import gather
 from manyview.heads import ContrastiveProjector
 from manyview.losses import image_aware_loss
 from manyview.losses.similarity import at_least_float32
 from manyview.methods.base import Method, MethodBatch
+from manyview.methods.image_aware_term import add_image_aware
 from manyview.pooling import pool
 
 
@@ -33,23 +34,25 @@ class Contrastive(Method):
     Args:
         backbone: from images to feature maps.
         options: widths, temperature, form of the loss, and which views are positives.
+        image_aware: the image-aware loss to add to SimCLR's, and its weight.
     """
 
     section = ContrastiveConfig
     parts: ClassVar[Mapping[str, str]] = {"backbone": "backbone", "projector": "projector"}
     advice = "try a smaller training.base_learning_rate, or more images per batch, which give more negatives"
 
-    def __init__(self, backbone: Backbone, options: ContrastiveConfig) -> None:
+    def __init__(self, backbone: Backbone, options: ContrastiveConfig, image_aware: ImageAwareConfig) -> None:
         super().__init__()
         self.backbone = backbone
         self.options = options
+        self.image_aware = image_aware
         self.projector = ContrastiveProjector(backbone.out_channels, options.hidden_dim, options.dim)
 
     @classmethod
     def build(cls, backbone: Backbone, config: PretrainConfig) -> Method:
         """Build the projector with the widths of a configuration."""
         assert isinstance(config.method, ContrastiveConfig)
-        return cls(backbone, config.method)
+        return cls(backbone, config.method, config.losses.image_aware)
 
     def forward(self, batch: MethodBatch) -> dict[str, Tensor]:
         """Compute the loss of one batch.
@@ -63,7 +66,17 @@ class Contrastive(Method):
             loss = image_aware_loss(
                 gather(z), gather(self._ids(batch)), temperature=self.options.temperature, form=self.options.form
             )
-        return {"loss": loss, "z": z.detach()}
+        result = {"loss": loss, "z": z.detach()}
+        if self.image_aware.weight == 0:  # views need not be in pairs
+            return result
+        first, second = self._pairs(z, batch)
+        return add_image_aware(result, "contrastive", self.image_aware, (first, first), (second, second), batch)
+
+    @staticmethod
+    def _pairs(z: Float[Tensor, "vectors dim"], batch: MethodBatch) -> list[Float[Tensor, "pairs dim"]]:
+        """Projections of the first and of the second view of each pair, ordered by group, image and pair."""
+        groups = z.split([group.shape[0] * group.shape[1] for group in batch.groups])
+        return [torch.cat([vectors[which::2] for vectors in groups]) for which in (0, 1)]
 
     def _ids(self, batch: MethodBatch) -> Int[Tensor, " vectors"]:
         """A number for each view, in the order of the projections, that only its positives share."""

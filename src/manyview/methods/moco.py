@@ -16,7 +16,6 @@ share out evenly.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -27,12 +26,14 @@ from torch.nn import functional as F
 
 from manyview import distributed
 from manyview.backbones import Backbone
-from manyview.config import PretrainConfig
+from manyview.config import ImageAwareConfig, PretrainConfig
 from manyview.config.methods import MoCoConfig
 from manyview.distributed import gather, rank, world_size
 from manyview.heads import Head
 from manyview.losses.similarity import at_least_float32
-from manyview.methods.base import Method, MethodBatch
+from manyview.methods.base import Method, MethodBatch, Moment
+from manyview.methods.image_aware_term import add_image_aware
+from manyview.methods.momentum import follow, slow_copy
 from manyview.pooling import pool
 
 
@@ -44,23 +45,23 @@ class MoCo(Method):
     Args:
         backbone: query backbone, from images to feature maps; the key encoder starts as a copy.
         options: widths, temperature, momentum and queue size.
+        image_aware: the image-aware loss of queries and keys, and its weight.
     """
 
     section = MoCoConfig
     parts: ClassVar[Mapping[str, str]] = {"backbone": "backbone", "projector": "projector"}
     advice = "try a smaller training.base_learning_rate, a larger method.queue or a method.momentum nearer to 1"
 
-    def __init__(self, backbone: Backbone, options: MoCoConfig) -> None:
+    def __init__(self, backbone: Backbone, options: MoCoConfig, image_aware: ImageAwareConfig) -> None:
         super().__init__()
         self.options = options
+        self.image_aware = image_aware
         self.backbone = backbone
         width = backbone.out_channels
         self.projector = Head(
             nn.Linear(width, options.hidden_dim), nn.ReLU(inplace=True), nn.Linear(options.hidden_dim, options.dim)
         )
-        self.key_backbone, self.key_projector = copy.deepcopy(self.backbone), copy.deepcopy(self.projector)
-        for parameter in (*self.key_backbone.parameters(), *self.key_projector.parameters()):
-            parameter.requires_grad_(False)
+        self.key_backbone, self.key_projector = slow_copy(self.backbone), slow_copy(self.projector)
         self.queue: Tensor
         self.oldest: Tensor
         self.register_buffer("queue", F.normalize(torch.randn(options.queue, options.dim), dim=1))
@@ -71,33 +72,34 @@ class MoCo(Method):
     def build(cls, backbone: Backbone, config: PretrainConfig) -> Method:
         """Build MoCo with the widths and the queue of a configuration."""
         assert isinstance(config.method, MoCoConfig)
-        return cls(backbone, config.method)
+        return cls(backbone, config.method, config.losses.image_aware)
 
     def forward(self, batch: MethodBatch) -> dict[str, Tensor]:
         """Compute the loss of one batch; its keys are enqueued after the step.
 
         Returns:
             ``loss`` (Eq. 1), ``accuracy`` (fraction of queries to which no key of the queue is nearer than their own),
-            float32 scalars, and ``z`` (pairs, dim), the queries' projections before normalization, detached.
+            ``info_nce`` and ``image_aware`` where the image-aware loss is added, float32 scalars, and ``z``
+            (pairs, dim), the queries' projections before normalization, detached.
         """
         z = torch.cat([self._project(group[:, 0::2].flatten(0, 1)) for group in batch.groups])
         with torch.no_grad():
             keys = [self._keys(group[:, 1::2].flatten(0, 1), batch) for group in batch.groups]
         with torch.autocast(z.device.type, enabled=False):
             z = at_least_float32(z)
-            cosines = contrast(F.normalize(z, dim=1), torch.cat([own for own, _ in keys]), self.queue)
+            own_keys = torch.cat([own for own, _ in keys])
+            cosines = contrast(F.normalize(z, dim=1), own_keys, self.queue)
             loss = info_nce(cosines, self.options.temperature)
             accuracy = (cosines[:, 0] >= cosines.amax(dim=1)).to(z.dtype).mean()
         self._new_keys += [all_keys for _, all_keys in keys]
-        return {"loss": loss, "accuracy": accuracy, "z": z.detach()}
+        result = {"loss": loss, "accuracy": accuracy, "z": z.detach()}
+        return add_image_aware(result, "info_nce", self.image_aware, (z, z), (own_keys, own_keys), batch)
 
     @torch.no_grad()
-    def after_step(self) -> None:
+    def after_step(self, moment: Moment) -> None:
         """Update the key encoder (Eq. 2), then replace the oldest keys of the queue by the newest."""
-        pairs = ((self.backbone, self.key_backbone), (self.projector, self.key_projector))
-        for query, key in pairs:
-            for new, slow in zip(query.parameters(), key.parameters(), strict=True):
-                slow.mul_(self.options.momentum).add_(new, alpha=1 - self.options.momentum)
+        follow(self.key_backbone, self.backbone, self.options.momentum)
+        follow(self.key_projector, self.projector, self.options.momentum)
         for keys in self._new_keys:
             indices = (self.oldest + torch.arange(len(keys), device=keys.device)) % len(self.queue)
             self.queue[indices] = keys.to(self.queue.dtype)

@@ -11,15 +11,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from manyview.backbones import Backbone
-from manyview.config import ImageAwareConfig, LossesConfig, PretrainConfig, SimSiamConfig
-from manyview.distributed import gather, world_size
+from manyview.config import LossesConfig, PretrainConfig, SimSiamConfig
 from manyview.heads import Predictor, Projector
-from manyview.losses import image_aware_loss, symmetric_similarity
+from manyview.losses import symmetric_similarity
+from manyview.losses.similarity import at_least_float32
 from manyview.methods.base import Method, MethodBatch
+from manyview.methods.image_aware_term import add_image_aware
 from manyview.pooling import pool
 
 
@@ -64,16 +65,10 @@ class SimSiam(Method):
         z1, z2 = (self.project([group[:, first::2].flatten(0, 1) for group in batch.groups]) for first in (0, 1))
         p1, p2 = self.predictor(z1), self.predictor(z2)
         with torch.autocast(z1.device.type, enabled=False):
-            p1, p2, z1, z2 = p1.float(), p2.float(), z1.float(), z2.float()
+            p1, p2, z1, z2 = map(at_least_float32, (p1, p2, z1, z2))
             similarity = symmetric_similarity(p1, z1, p2, z2, stop_gradient=self.losses.similarity.stop_gradient)
-            result = {"loss": similarity, "similarity": similarity.detach(), "z": z1.detach()}
-            if self.losses.image_aware.weight > 0:
-                ids = _join([batch.image_ids.repeat_interleave(group.shape[1] // 2) for group in batch.groups])
-                order = batch.permutation(len(ids) * world_size())
-                image_aware = image_aware_term(self.losses.image_aware, (p1, z1), (p2, z2), ids, order)
-                result["loss"] = similarity + self.losses.image_aware.weight * image_aware
-                result["image_aware"] = image_aware.detach()
-        return result
+        result = {"loss": similarity, "similarity": similarity.detach(), "z": z1.detach()}
+        return add_image_aware(result, "similarity", self.losses.image_aware, (p1, z1), (p2, z2), batch)
 
     def parameter_groups(self, config: PretrainConfig) -> list[dict[str, Any]]:
         """Backbone and projector, then the predictor, whose rate may stay constant (arXiv 2011.10566, Section 4.2)."""
@@ -99,39 +94,3 @@ class SimSiam(Method):
 
 def _join(parts: Sequence[Tensor]) -> Tensor:
     return torch.cat(list(parts)) if len(parts) > 1 else parts[0]
-
-
-def image_aware_term(
-    options: ImageAwareConfig,
-    first: tuple[Float[Tensor, "pairs dim"], Float[Tensor, "pairs dim"]],
-    second: tuple[Float[Tensor, "pairs dim"], Float[Tensor, "pairs dim"]],
-    pair_ids: Int[Tensor, " pairs"],
-    order: Int[Tensor, " all_pairs"],
-) -> Float[Tensor, ""]:
-    """L_ia over the pairs of all processes, times its factor.
-
-    With several shards, the loss is computed separately on parts of the shuffled batch, as if on separate devices:
-    views of an image in different shards are then no positives.
-
-    Args:
-        options: form, temperature, vectors, factor, shards.
-        first: predictions p1 and projections z1 of the first view of each pair.
-        second: p2 and z2 of the second.
-        pair_ids: image of each pair.
-        order: permutation of the pairs of all processes.
-    """
-    (p1, z1), (p2, z2) = first, second
-    if options.stop_gradient:
-        z1, z2 = z1.detach(), z2.detach()
-    calls = {"crossed": ((p1, z2), (p2, z1)), "projections": ((z1, z2),), "predictions": ((p1, p2),)}
-    ids = gather(pair_ids)[order]
-    total = torch.zeros((), device=p1.device)
-    for u, v in calls[options.vectors]:
-        u, v = gather(u)[order], gather(v)[order]
-        for shard in torch.arange(len(ids), device=ids.device).tensor_split(options.shards):
-            z, z_ids = torch.cat((u[shard], v[shard])), ids[shard].repeat(2)
-            loss = image_aware_loss(z, z_ids, temperature=options.temperature, form=options.form)
-            # Weighted by size, so that unequal shards still give the mean over all anchors.
-            total = total + loss * (len(shard) / len(ids)) / len(calls[options.vectors])
-    factor = options.temperature / 0.07 if options.factor == "tau/0.07" else options.factor
-    return total * factor

@@ -68,6 +68,16 @@ class PretrainOptions(TypedDict, total=False):
     """Recipe, backbone, schedule and settings of pre-training."""
 
     list: Names
+    labels: Annotated[
+        StrPath | None,
+        Option(
+            None,
+            "Image-level labels, for recipes that learn from labels.",
+            "image-level labels in any format that ``labels.read_labels`` reads, for recipes that learn from labels; "
+            "without ``list``, the images are those that they name.",
+            shown=False,
+        ),
+    ]
     recipe: Recipe
     backbone: Annotated[
         "str | nn.Module | None",

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # Options that are shorthands of configuration keys.
 _KEYS = {
     "list": "data.list",
+    "labels": "data.labels",
     "backbone": "backbone.name",
     "init": "backbone.init",
     "init_license": "backbone.init_license",
@@ -38,7 +39,7 @@ _KEYS = {
     "eval_every": "monitor.eval_every",
     "keep_best": "monitor.keep_best",
 }
-_PATHS = ("list", "init", "eval_labels", "eval_val_labels")
+_PATHS = ("list", "labels", "init", "eval_labels", "eval_val_labels")
 # Settings that may change when a run is resumed, because the weights do not depend on them.
 _MAY_CHANGE = (
     *("data.images", "data.list", "data.workers", "data.max_bad_fraction"),
@@ -242,7 +243,7 @@ def _unavailable(user: Iterable[Assignment]) -> Iterator[str]:
     images, backbone = last.get("data.images"), last.get("backbone.name")
     if isinstance(images, str) and not Path(images).is_dir():
         yield f"there is no folder {images}"
-    for key in ("backbone.init", "monitor.eval_labels", "monitor.eval_val_labels"):
+    for key in ("data.labels", "backbone.init", "monitor.eval_labels", "monitor.eval_val_labels"):
         path = last.get(key)
         if isinstance(path, str) and not Path(path).exists():
             yield f"there is no file or folder {path}"

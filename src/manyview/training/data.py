@@ -18,7 +18,7 @@ from manyview.images import ImageFiles, UnreadableImage, open_image
 from manyview.images.bands import same_depth
 from manyview.images.jpeg_on_device import JpegHeader, read_jpeg
 from manyview.images.loader import Loading, load_in_workers
-from manyview.methods import Method, MethodBatch
+from manyview.methods import Method, MethodBatch, Moment
 from manyview.training.plan import BatchPlan, pair_order, replacements
 from manyview.views import Box, ViewParameters, largest_shrink, normalize, render_views, sample_groups, shrink_crops
 from manyview.views.render import crop_views
@@ -191,20 +191,25 @@ def collate(samples: Sequence[ViewSample]) -> TrainingBatch:
     )
 
 
-def method_batch(batch: TrainingBatch, method: Method, seed: int, step: int, part: int) -> MethodBatch:
+def method_batch(batch: TrainingBatch, method: Method, seed: int, moment: Moment, part: int) -> MethodBatch:
     """Convert a finished batch on the device to a method's input, with normalized views.
 
     Args:
         batch: decoded and augmented views.
         method: method, whose backbone holds mean and standard deviation.
         seed: seed of the run.
-        step: optimizer steps done.
+        moment: how far the run is.
         part: index of the batch within the step, from 0.
     """
     mean, std = method.backbone.mean, method.backbone.std
     groups = tuple(normalize(views, mean, std) for views in batch.groups)
     device = batch.image_ids.device
-    return MethodBatch(groups, batch.image_ids, lambda count: _send(pair_order(seed, step, part, count), device))
+    return MethodBatch(
+        groups,
+        batch.image_ids,
+        lambda count: _send(pair_order(seed, moment.step, part, count), device),
+        moment,
+    )
 
 
 def _send(numbers: np.ndarray, device: torch.device) -> Tensor:

@@ -14,12 +14,12 @@ from torch import Tensor
 
 from manyview.backbones import save_backbone
 from manyview.config import PretrainConfig
-from manyview.distributed import any_process, gather
+from manyview.distributed import any_process, gather, mean_of_processes
 from manyview.errors import NonFiniteLossError
 from manyview.images import ImageFiles
 from manyview.images.skipped import SkippedImages
 from manyview.measures import collapse_std, effective_rank
-from manyview.methods import Method
+from manyview.methods import Method, Moment
 from manyview.runs import RunFolder, atomic_write
 from manyview.runs.checkpoints import capture
 from manyview.runs.progress import StepClock, spell
@@ -48,6 +48,7 @@ class Training:
     Attributes:
         step: optimizer steps done.
         totals: sums of this epoch's losses, for their means.
+        labels_fingerprint: SHA-256 of the labels that the method learns from, if any.
         quality: measurements of the backbone; None for a run that is not measured.
     """
 
@@ -61,6 +62,7 @@ class Training:
     skipped: SkippedImages
     display: TrainingDisplay
     description: dict[str, str]
+    labels_fingerprint: str | None = None
     quality: QualityRecord | None = None
     curves: Curves | None = None
     step: int = 0
@@ -75,6 +77,12 @@ class Training:
     def epoch(self) -> int:
         """Epoch of the next step, from 0."""
         return self.step // self.settled.plan.steps_per_epoch
+
+    @property
+    def moment(self) -> Moment:
+        """How far the run is before the next step."""
+        plan = self.settled.plan
+        return Moment(self.step, plan.steps, plan.steps_per_epoch)
 
     @property
     def is_main(self) -> bool:
@@ -204,7 +212,7 @@ def train_step(
         batch = next(batches)
         waited += time.monotonic() - began
         training.skipped.add(*_skipped_anywhere(training.fabric, batch))
-        seen = method_batch(batch, training.method, config.training.seed, training.step, part)
+        seen = method_batch(batch, training.method, config.training.seed, training.moment, part)
         with training.fabric.no_backward_sync(module, enabled=part < accumulate - 1):
             result = module(seen)
             losses = _read(result)
@@ -215,14 +223,15 @@ def train_step(
     training.protection.after_backward(training.step)
     optimizer.step()
     optimizer.zero_grad()
-    training.method.after_step()
+    training.method.after_step(training.moment)
     return dict(sorted(means.items())), result["z"], waited
 
 
 def _read(result: Mapping[str, Tensor]) -> dict[str, float]:
-    """Copy the losses to the host, in one transfer."""
+    """Means of the losses over all processes, on the host, in one transfer."""
     names = sorted(result.keys() - {"z"})
-    return dict(zip(names, torch.stack([result[name].detach() for name in names]).tolist(), strict=True))
+    losses = torch.stack([result[name].detach() for name in names])
+    return dict(zip(names, mean_of_processes(losses).tolist(), strict=True))
 
 
 def announcement(settled: Settled, steps_done: int, clock: StepClock) -> str:

@@ -15,7 +15,7 @@ from manyview.config import PretrainConfig
 from manyview.errors import UserError
 from manyview.images import ImageFiles
 from manyview.images.loader import worker_count
-from manyview.methods import Method
+from manyview.methods import Method, Moment
 from manyview.runs import RunFolder
 from manyview.runs.progress import spell
 from manyview.training.data import method_batch, start_loader
@@ -154,13 +154,14 @@ def measure_pace(
         while len(took) < _MOST:
             began = time.monotonic()
             for part in range(plan.accumulate):
-                seen = method_batch(next(views), method, config.training.seed, len(took), part)
+                moment = Moment(len(took), _MOST, plan.steps_per_epoch)
+                seen = method_batch(next(views), method, config.training.seed, moment, part)
                 with fabric.no_backward_sync(module, enabled=part < plan.accumulate - 1):
                     loss = module(seen)["loss"]
                     fabric.backward(loss / plan.accumulate)
             optimizer.step()
             optimizer.zero_grad()
-            method.after_step()
+            method.after_step(moment)
             float(loss.detach())  # waits for the device
             took.append(time.monotonic() - began)
             done = len(took) >= uncounted + _FEWEST and sum(took[uncounted:]) >= enough

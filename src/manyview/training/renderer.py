@@ -17,7 +17,7 @@ from manyview.errors import UserError
 from manyview.images import ImageFiles
 from manyview.images.jpeg_on_device import check_device_decoding
 from manyview.images.loader import worker_count
-from manyview.methods import Method
+from manyview.methods import Method, Moment
 from manyview.runs import RunFolder
 from manyview.runtime import core_count, single_thread
 from manyview.training.data import Renderer, TrainingBatch, ViewDataset, ViewSample, collate, method_batch
@@ -174,7 +174,7 @@ def _time_step(config: PretrainConfig, fabric: Fabric, method: Method, batch: Tr
     method.train()
 
     def step() -> None:
-        seen = method_batch(batch, method, config.training.seed, step=0, part=0)
+        seen = method_batch(batch, method, config.training.seed, Moment(0, 1, 1), 0)
         with fabric.autocast():
             loss = method(seen)["loss"]
         loss.backward()

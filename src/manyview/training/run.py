@@ -19,7 +19,7 @@ from manyview.backbones.build import check_name
 from manyview.backbones.weights import own_weights
 from manyview.config import PretrainConfig
 from manyview.errors import UserError
-from manyview.images import ImageFiles, find_images
+from manyview.images import ImageFiles
 from manyview.images.skipped import SkippedImages
 from manyview.methods import Method
 from manyview.runs import RunFolder, TrainingCheckpoint, provenance
@@ -35,6 +35,7 @@ from manyview.training.optimizer import make_optimizer
 from manyview.training.protection import Protection, needs_initial, read_initial, risk, write_initial
 from manyview.training.quality import Instrument, QualityRecord, interval, spell_plan, spell_summary
 from manyview.training.settle import Hardware, Settled, settle, start_hardware
+from manyview.training.targets import Targets, find_labeled_images
 
 
 def train(
@@ -60,32 +61,33 @@ def train(
         UserError: anything that the user can fix.
     """
     began = time.monotonic()
-    data = config.data
-    files = find_images(Path(data.images), Path(data.list) if data.list else None, arrays=data.bands != "rgb")
+    files, targets = find_labeled_images(config)
     hardware = start_hardware(config)
     _check_backbone(config, module)
     console = run_console(hardware.is_main and not quiet)
     try:
-        checkpoint, complaints = _claim(folder, files, hardware, resume=resume)
+        checkpoint, complaints = _claim(folder, files, targets, hardware, resume=resume)
         initial = None
         if checkpoint is None:
             initial = find_initial_again(config, folder) if resume else find_initial(config)
-        trial = partial(build_trial, module=module, hardware=hardware)
+        trial = partial(build_trial, module=module, hardware=hardware, targets=targets)
         resumed = folder if resume else None
         settled = settle(
             *(config, files, initial, hardware),
             build=trial,
             console=console,
+            targets=targets,
             resumed=resumed,
             instrument=instrument,
         )
         backbone = build_backbone_of(settled.config, module)
         report = load_initial(backbone, initial, settled.config) if initial else None
         start = _initial_tensors(backbone, settled.config, folder if checkpoint else None)
-        method = build_method(backbone, settled.config, hardware)
+        method = build_method(backbone, settled.config, hardware, targets)
         if hardware.is_main and not resume:
             folder.create()
         training = set_up(settled, files, folder, method, console, start)
+        training.labels_fingerprint = targets.fingerprint if targets else None
         if instrument is not None:
             every = interval(settled.config, settled.plan.steps, instrument.pixels)
             training.quality = QualityRecord(settled.config.monitor, settled.plan.steps, every, instrument)
@@ -104,7 +106,7 @@ def train(
 
 
 def _claim(
-    folder: RunFolder, files: ImageFiles, hardware: Hardware, *, resume: bool
+    folder: RunFolder, files: ImageFiles, targets: Targets | None, hardware: Hardware, *, resume: bool
 ) -> tuple[TrainingCheckpoint | None, list[str]]:
     """Check that the folder can hold the run, before anything slow, and lock that of a resumed run.
 
@@ -115,7 +117,7 @@ def _claim(
         if hardware.is_main:
             folder.check_new()
         return None, []
-    _check_same_images(folder, files.fingerprint())
+    _check_same_images(folder, files.fingerprint(), targets)
     _check_same_hardware(folder, hardware)
     if hardware.is_main:
         folder.lock()
@@ -150,8 +152,10 @@ def build_backbone_of(config: PretrainConfig, module: nn.Module | None = None) -
     return build_backbone(options.name, zero_init_residual=options.zero_init_residual, in_channels=config.data.channels)
 
 
-def build_method(backbone: Backbone, config: PretrainConfig, hardware: Hardware) -> Method:
-    """Build the method of a settled configuration around a backbone, on the device."""
+def build_method(
+    backbone: Backbone, config: PretrainConfig, hardware: Hardware, targets: Targets | None = None
+) -> Method:
+    """Build the method of a settled configuration around a backbone, on the device, with the labels of the run."""
     views = config.views
     assert views.mean is not None, "settle() fills it in"
     assert views.std is not None, "settle() fills it in"
@@ -160,14 +164,18 @@ def build_method(backbone: Backbone, config: PretrainConfig, hardware: Hardware)
     if hardware.processes > 1 and hardware.device.type == "cuda":
         method.synchronize_norms()
     method.to(device=hardware.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if targets is not None:
+        method.take_targets(targets.values.to(hardware.device))
     if config.training.compile:
         method.backbone.compile()
     return method
 
 
-def build_trial(config: PretrainConfig, *, module: nn.Module | None, hardware: Hardware) -> Method:
+def build_trial(
+    config: PretrainConfig, *, module: nn.Module | None, hardware: Hardware, targets: Targets | None = None
+) -> Method:
     """Build a method for measurements; a custom backbone is copied."""
-    return build_method(build_backbone_of(config, copy.deepcopy(module)), config, hardware)
+    return build_method(build_backbone_of(config, copy.deepcopy(module)), config, hardware, targets)
 
 
 def _initial_tensors(backbone: Backbone, config: PretrainConfig, resumed: RunFolder | None) -> dict[str, Tensor] | None:
@@ -238,6 +246,7 @@ def _announce(training: Training, initial: InitialWeights | None, report: Loadin
 def _describe(training: Training, initial: dict[str, Any] | None) -> None:
     """Write ``run.json``, then ``config.json``, which marks the folder as a run."""
     settled, plan, folder = training.settled, training.settled.plan, training.folder
+    labels = {"labels_sha256": training.labels_fingerprint} if training.labels_fingerprint else {}
     folder.write_json(
         "run.json",
         {
@@ -250,7 +259,7 @@ def _describe(training: Training, initial: dict[str, Any] | None) -> None:
                 "views_per_step": plan.views_per_step,
                 "learning_rate": settled.config.learning_rate,
             },
-            "data": {"photographs": len(training.files), "fingerprint": training.files.fingerprint()},
+            "data": {"photographs": len(training.files), "fingerprint": training.files.fingerprint(), **labels},
             **({"init": initial} if initial else {}),
             **({"quality": training.quality.instrument.describe()} if training.quality else {}),
             "method": training.method.describe(settled.config),
@@ -272,8 +281,12 @@ def _check_same_hardware(folder: RunFolder, hardware: Hardware) -> None:
         )
 
 
-def _check_same_images(folder: RunFolder, fingerprint: str) -> None:
+def _check_same_images(folder: RunFolder, fingerprint: str, targets: Targets | None) -> None:
     data = folder.read_json("run.json").get("data", {})
+    if targets is not None and data.get("labels_sha256") != targets.fingerprint:
+        raise UserError(
+            f"the labels are not those that {folder.path} was started with: data.labels was changed; start a new run"
+        )
     if data.get("fingerprint") != fingerprint:
         raise UserError(
             f"the images are not those that {folder.path} was started with ({data.get('photographs')} then): "

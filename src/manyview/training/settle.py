@@ -25,6 +25,7 @@ from manyview.training.pace import settle_steps
 from manyview.training.plan import TrainingPlan, make_plan
 from manyview.training.quality import Instrument
 from manyview.training.renderer import settle_renderer
+from manyview.training.targets import Targets
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,8 @@ class Settled:
 
     Attributes:
         asked: configuration as given by the user.
-        config: the same with the batch size that fits the data, mean and standard deviation of the images, and the
-            renderer filled in, and with steps instead of hours.
+        config: the same with the batch size that fits the data, mean and standard deviation of the images, the renderer
+            and the classes of the labels filled in, and with steps instead of hours.
         plan: batches and steps.
         hardware: device, processes and precision.
     """
@@ -113,6 +114,7 @@ def settle(
     *,
     build: Callable[[PretrainConfig], Method],
     console: Console,
+    targets: Targets | None = None,
     resumed: RunFolder | None = None,
     instrument: Instrument | None = None,
 ) -> Settled:
@@ -127,6 +129,7 @@ def settle(
         hardware: device, processes and precision.
         build: builds a method to measure its step, which is discarded.
         console: console for measured values.
+        targets: labels of the images, if the method learns from any.
         resumed: folder of a resumed run, which keeps its values.
         instrument: what measures the backbone's quality during the run, whose time counts into its hours.
 
@@ -139,6 +142,8 @@ def settle(
         check_schedule(config.training, plan.steps_per_epoch)
     values = config.model_dump()
     values["training"] |= {"batch_size": plan.batch_size, "accumulate": plan.accumulate}
+    if targets is not None:
+        values["method"]["classes"] = targets.classes
     fitted = PretrainConfig.model_validate(values)
     fitted.method.check(fitted, len(files), hardware.processes)
     given = initial.normalization if initial else None

@@ -152,11 +152,11 @@ def test_missing_folder_of_images() -> None:
     ],
 )
 def test_contradictions(texts: tuple[str, ...], sentence: str) -> None:
-    (found,) = problems(*texts)
+    (found,) = problems(*texts, recipe="paper")
 
     assert found.startswith(sentence)
     assert found.endswith("; leave one of them out")
-    assert configured(texts[0]) != configured()  # each by itself is fine
+    assert configured(texts[0], recipe="paper") != configured(recipe="paper")  # each by itself is fine
 
 
 def test_switching_kind_drops_only_what_the_recipe_said() -> None:

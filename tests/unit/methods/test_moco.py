@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from manyview.backbones import wrap_backbone
 from manyview.config import ConfigError, PretrainConfig, parse_assignment, resolve
 from manyview.errors import UserError
-from manyview.methods import METHODS, MethodBatch
+from manyview.methods import METHODS, MethodBatch, Moment
 from manyview.methods.moco import MoCo, contrast, info_nce
 from manyview.recipes import recipe_settings
 from tests.helpers.tiny import photos, train_tiny
@@ -98,7 +98,7 @@ def test_a_step_is_that_of_algorithm_1() -> None:
     result["loss"].backward()
     trainable = [parameter for parameter in method.parameters() if parameter.requires_grad]
     torch.optim.SGD(trainable, lr=RATE).step()
-    method.after_step()
+    method.after_step(Moment(0, 1, 1))
 
     assert result["loss"].item() == pytest.approx(loss, rel=1e-12)
     assert result["accuracy"].item() == pytest.approx((logits.argmax(1) == 0).mean())
@@ -134,7 +134,7 @@ def test_the_newest_keys_take_the_place_of_the_oldest() -> None:
         batch = seen(number)
         keys.append(method._keys(batch.groups[0][:, 1::2].flatten(0, 1), batch)[1])
         method(batch)
-        method.after_step()
+        method.after_step(Moment(0, 1, 1))
         recent = torch.cat(keys[-2:])
         if number:
             distance = torch.cdist(recent, method.queue).min(dim=1).values
@@ -145,7 +145,7 @@ def test_the_newest_keys_take_the_place_of_the_oldest() -> None:
 def test_a_queue_that_is_no_multiple_of_the_batch_goes_round_too() -> None:
     method = build()
     method._new_keys = [torch.full((5, DIM), float(number), dtype=torch.float64) for number in range(4)]
-    method.after_step()
+    method.after_step(Moment(0, 1, 1))
 
     assert method.queue[:, 0].tolist() == [2.0] * 3 + [3.0] * 5 + [1.0] * 2 + [2.0] * 2
     assert int(method.oldest) == 20 % QUEUE
@@ -158,7 +158,7 @@ def test_a_pass_leaves_the_queue_until_the_step() -> None:
     for number in range(2):
         method(seen(number))
     assert torch.equal(method.queue, queue)
-    method.after_step()
+    method.after_step(Moment(0, 1, 1))
     assert not torch.isclose(method.queue, queue).all(dim=1).any()
 
 
@@ -228,8 +228,13 @@ def test_values_of_the_recipe() -> None:
             "method.queue (--set) is read only with method.name=moco, but method.name is simsiam",
         ),
         (
-            ["losses.image_aware.weight=1"],
-            "losses.image_aware.weight (--set) has no effect because method.name is moco, which does not read it; "
+            ["losses.similarity.stop_gradient=false"],
+            "losses.similarity.stop_gradient (--set) has no effect because method.name is moco, which does not read "
+            "it; leave one of them out",
+        ),
+        (
+            ["losses.image_aware.weight=1", "losses.image_aware.vectors=predictions"],
+            "losses.image_aware.vectors (--set) has no effect because method.name is moco, which has only projections; "
             "leave one of them out",
         ),
         (

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from manyview.backbones import Backbone, wrap_backbone
 from manyview.config import ImageAwareConfig, LossesConfig, PretrainConfig, SimilarityConfig, SimSiamConfig
-from manyview.methods import METHODS, MethodBatch, build_method, simsiam
-from manyview.methods.simsiam import SimSiam, image_aware_term
+from manyview.methods import METHODS, MethodBatch, build_method
+from manyview.methods.image_aware_term import image_aware_term
+from manyview.methods.simsiam import SimSiam
 from references import contrastive
 
 IMAGES, PAIRS, DIM = 3, 4, 16
@@ -24,7 +25,8 @@ def backbone() -> Backbone:
 def method(image_aware: dict[str, Any], stop_gradient: bool = True) -> SimSiam:
     torch.manual_seed(0)
     losses = LossesConfig(
-        similarity=SimilarityConfig(stop_gradient=stop_gradient), image_aware=ImageAwareConfig(**image_aware)
+        similarity=SimilarityConfig(stop_gradient=stop_gradient),
+        image_aware=ImageAwareConfig(**{"weight": 4.0, **image_aware}),
     )
     return SimSiam(backbone(), SimSiamConfig(projection_dim=DIM, prediction_hidden_dim=8), losses)
 
@@ -179,7 +181,7 @@ def test_shards_leave_the_positives_of_as_many_devices(
         counts.append(float(positives.double().mean()))
         return z.sum() * 0
 
-    monkeypatch.setattr(simsiam, "image_aware_loss", count)
+    monkeypatch.setattr("manyview.methods.image_aware_term.image_aware_loss", count)
     generator = torch.Generator().manual_seed(4)
     empty = torch.zeros(512, 1)
     ids = torch.arange(128).repeat_interleave(4)

@@ -1,0 +1,79 @@
+"""The Image-Aware Contrastive loss as a term beside a method's own: L + lambda L_ia (arXiv 2506.23156, Eq. 3)."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from manyview.config import ImageAwareConfig
+from manyview.distributed import gather, world_size
+from manyview.losses import image_aware_loss
+from manyview.losses.similarity import at_least_float32
+from manyview.methods.base import MethodBatch
+
+Vectors = tuple[Float[Tensor, "pairs dim"], Float[Tensor, "pairs dim"]]
+"""Predictions p and projections z of one view of each pair; of a method without predictor, z twice."""
+
+
+def add_image_aware(
+    result: dict[str, Tensor], name: str, options: ImageAwareConfig, first: Vectors, second: Vectors, batch: MethodBatch
+) -> dict[str, Tensor]:
+    """A method's result with lambda L_ia added to its loss; as it is where lambda is 0.
+
+    Args:
+        result: what the method's ``forward`` returns, with its own loss.
+        name: under which that loss is logged beside L_ia.
+        options: weight and form.
+        first: vectors of the first view of each pair, ordered by group, image and pair.
+        second: those of the second view.
+        batch: the batch, with an even number of views in each group.
+
+    Returns:
+        ``result`` with the new ``loss``, the method's own under ``name``, and ``image_aware``.
+    """
+    if options.weight == 0:
+        return result
+    own = result["loss"]
+    with torch.autocast(own.device.type, enabled=False):
+        (p1, z1), (p2, z2) = (map(at_least_float32, vectors) for vectors in (first, second))
+        ids = torch.cat([batch.image_ids.repeat_interleave(group.shape[1] // 2) for group in batch.groups])
+        order = batch.permutation(len(ids) * world_size())
+        term = image_aware_term(options, (p1, z1), (p2, z2), ids, order)
+        return {**result, "loss": own + options.weight * term, name: own.detach(), "image_aware": term.detach()}
+
+
+def image_aware_term(
+    options: ImageAwareConfig,
+    first: Vectors,
+    second: Vectors,
+    pair_ids: Int[Tensor, " pairs"],
+    order: Int[Tensor, " all_pairs"],
+) -> Float[Tensor, ""]:
+    """L_ia over the pairs of all processes, times its factor.
+
+    With several shards, the loss is computed separately on parts of the shuffled batch, as if on separate devices:
+    views of an image in different shards are then no positives.
+
+    Args:
+        options: form, temperature, vectors, factor, shards.
+        first: predictions p1 and projections z1 of the first view of each pair.
+        second: p2 and z2 of the second.
+        pair_ids: image of each pair.
+        order: permutation of the pairs of all processes.
+    """
+    (p1, z1), (p2, z2) = first, second
+    if options.stop_gradient:
+        z1, z2 = z1.detach(), z2.detach()
+    calls = {"crossed": ((p1, z2), (p2, z1)), "projections": ((z1, z2),), "predictions": ((p1, p2),)}
+    ids = gather(pair_ids)[order]
+    total = torch.zeros((), device=p1.device)
+    for u, v in calls[options.vectors]:
+        u, v = gather(u)[order], gather(v)[order]
+        for shard in torch.arange(len(ids), device=ids.device).tensor_split(options.shards):
+            z, z_ids = torch.cat((u[shard], v[shard])), ids[shard].repeat(2)
+            loss = image_aware_loss(z, z_ids, temperature=options.temperature, form=options.form)
+            # Weighted by size, so that unequal shards still give the mean over all anchors.
+            total = total + loss * (len(shard) / len(ids)) / len(calls[options.vectors])
+    factor = options.temperature / 0.07 if options.factor == "tau/0.07" else options.factor
+    return total * factor

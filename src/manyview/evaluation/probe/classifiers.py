@@ -128,20 +128,8 @@ def probe(
         device: to fit logistic regressions on.
     """
     train, val = scale(train, val, settings.resolved_scaling)
-    if settings.classifier == "logistic":
-        return _logistic(train, targets, val, settings, seed, ignored, device)
-    return _svm(train, targets, val, settings, seed, ignored)
-
-
-def _logistic(
-    train: Float64[np.ndarray, "images dim"],
-    targets: UInt8[np.ndarray, "images classes"],
-    val: Float64[np.ndarray, "others dim"],
-    settings: ProbeSettings,
-    seed: int,
-    ignored: UInt8[np.ndarray, "images classes"] | None,
-    device: torch.device,
-) -> Probed:
+    if settings.classifier == "svm":
+        return _svm(train, targets, val, settings, seed, ignored)
     own, others = (torch.from_numpy(part).to(device) for part in (train, val))
     by_class = settings.cost_by_class
     # Scaled above, over the drawn images.

@@ -188,9 +188,7 @@ def _names(paths: Sequence[Path]) -> list[str]:
     require(twice is None, f"--beside: two of the files are the same ({twice}); give each once")
     parts = [_parts(path) for path in paths]
     # Files that differ in their endings alone, or are of one run, keep their whole names.
-    parts = [
-        path.resolve().parts[1:] if parts.count(own) > 1 else own for path, own in zip(paths, parts, strict=True)
-    ]
+    parts = [path.resolve().parts[1:] if parts.count(own) > 1 else own for path, own in zip(paths, parts, strict=True)]
     lengths = [1] * len(parts)
 
     def name(index: int) -> str:

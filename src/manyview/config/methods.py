@@ -60,6 +60,10 @@ class MethodSection(Section):
         """Classes of the labels and their order, of a method that learns from labels; None before they are read."""
         return getattr(self, "classes", None)
 
+    def idle(self) -> dict[str, str]:
+        """Settings of this section without effect, by name, each with the reason."""
+        return {}
+
     def check_losses(self, losses: LossesConfig) -> None:
         """Check that the method can add the losses of a configuration to its own.
 

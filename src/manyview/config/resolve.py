@@ -317,6 +317,7 @@ def _unused(config: PretrainConfig, user: Sequence[Assignment], recipe: Mapping[
     if not config.method.predicts:
         reason = f"method.name is {config.method.name}, which has only projections"
         idle |= {f"losses.image_aware.{name}": reason for name in ("vectors", "stop_gradient")}
+    idle |= {f"method.{name}": reason for name, reason in config.method.idle().items()}
     if not config.method.labeled:
         idle["data.labels"] = f"method.name is {config.method.name}, which learns without labels"
     augmentations = [group.augmentation for group in views.layout]

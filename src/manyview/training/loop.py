@@ -237,6 +237,7 @@ def train_step(
         for name, value in losses.items():
             means[name] = means.get(name, 0.0) + value / accumulate
     training.protection.after_backward(training.step)
+    training.method.after_backward(training.moment)
     if config.training.clip_norm is not None:
         clip_gradients(training.method.parameters(), config.training.clip_norm)
     optimizer.step()

@@ -263,8 +263,9 @@ def announcement(settled: Settled, steps_done: int, clock: StepClock) -> str:
 
 
 def remarks(settled: Settled) -> list[str]:
-    """What is unusual about a run: remarks of the plan, a tiny learning rate."""
-    config, found = settled.config, [*settled.plan.remarks]
+    """What is unusual about a run: remarks of the plan and of the method, a tiny learning rate."""
+    config, plan = settled.config, settled.plan
+    found = [*plan.remarks, *config.method.remarks(config, plan.steps / plan.steps_per_epoch)]
     if config.training.scaling == "linear" and config.pairs_per_step < _FEW_PAIRS:
         found.append(
             f"At {config.pairs_per_step:,} pairs a step the linear rule gives a small {spell_rate(config)}; it is "

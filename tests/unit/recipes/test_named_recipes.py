@@ -23,6 +23,9 @@ def test_each_recipe_trains(photos: Path, tmp_path: Path, recipe: str) -> None:
     if recipe == "continue":
         save_backbone(wrap_backbone(TinyNet(), 16), tmp_path / "w.safetensors", {})
         further = {"init": tmp_path / "w.safetensors", "settings": {"training.freeze_backbone_steps": 1}}
+    if recipe in ("swav", "dino"):
+        crops = [{"count": 2}, {"size": 8, "count": 6}]
+        further = {"settings": {"views.groups": crops, "training.warmup_epochs": 0.0}}
     run = train_tiny(photos, tmp_path / "run", recipe=recipe, epochs=1, **further)
 
     pairs = {"simsiam": 1, "mocov2": 1, "continue": 1}.get(recipe, 4)

@@ -52,11 +52,14 @@ class Method(nn.Module):
     def build(cls, backbone: Backbone, config: PretrainConfig) -> Method:
         """Build the method around a backbone; its heads are initialized from PyTorch's generator.
 
+        By default, the constructor takes the backbone and the method's own settings.
+
         Args:
             backbone: backbone with the run's initial weights.
             config: settled configuration, whose ``method`` is an instance of ``section``.
         """
-        raise NotImplementedError
+        assert isinstance(config.method, cls.section)
+        return cls(backbone, config.method)
 
     def forward(self, batch: MethodBatch) -> dict[str, Tensor]:
         """Compute the loss of one batch.

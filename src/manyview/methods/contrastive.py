@@ -17,7 +17,6 @@ from jaxtyping import Int
 from torch import Tensor
 
 from manyview.backbones import Backbone
-from manyview.config import PretrainConfig
 from manyview.config.methods import ContrastiveConfig
 from manyview.distributed import gather
 from manyview.heads import ContrastiveProjector
@@ -44,12 +43,6 @@ class Contrastive(Method):
         self.backbone = backbone
         self.options = options
         self.projector = ContrastiveProjector(backbone.out_channels, options.hidden_dim, options.dim)
-
-    @classmethod
-    def build(cls, backbone: Backbone, config: PretrainConfig) -> Method:
-        """Build the projector with the widths of a configuration."""
-        assert isinstance(config.method, ContrastiveConfig)
-        return cls(backbone, config.method)
 
     def forward(self, batch: MethodBatch) -> dict[str, Tensor]:
         """Compute the loss of one batch.

@@ -27,7 +27,6 @@ from torch.nn import functional as F
 
 from manyview import distributed
 from manyview.backbones import Backbone
-from manyview.config import PretrainConfig
 from manyview.config.methods import MoCoConfig
 from manyview.distributed import gather, rank, world_size
 from manyview.heads import Head
@@ -66,12 +65,6 @@ class MoCo(Method):
         self.register_buffer("queue", F.normalize(torch.randn(options.queue, options.dim), dim=1))
         self.register_buffer("oldest", torch.zeros((), dtype=torch.int64))
         self._new_keys: list[Tensor] = []
-
-    @classmethod
-    def build(cls, backbone: Backbone, config: PretrainConfig) -> Method:
-        """Build MoCo with the widths and the queue of a configuration."""
-        assert isinstance(config.method, MoCoConfig)
-        return cls(backbone, config.method)
 
     def forward(self, batch: MethodBatch) -> dict[str, Tensor]:
         """Compute the loss of one batch; its keys are enqueued after the step.

@@ -94,7 +94,7 @@ def resolve(recipe: Mapping[str, Any], user: Sequence[Assignment]) -> PretrainCo
     values: dict[str, Any] = {}
     user = _with_one_budget(user, problems)
     for assignment in flatten(recipe, "recipe"):
-        if assignment.key not in _BUDGETS or not any(item.key in _BUDGETS for item in user):
+        if assignment.key not in _BUDGETS or not any(_sets_budget(item) for item in user):
             _store(values, assignment, problems)
     chosen = _chosen(values, user)
     _drop_keys_of_other_options(values, chosen)
@@ -152,9 +152,13 @@ def _keys_of(model: type[BaseModel], prefix: str) -> Iterator[str]:
             yield prefix + name
 
 
+def _sets_budget(assignment: Assignment) -> bool:
+    return assignment.key in _BUDGETS and assignment.value is not None
+
+
 def _with_one_budget(user: Sequence[Assignment], problems: list[str]) -> list[Assignment]:
     """The user's settings, of which only one sets the length of the run: options win over files."""
-    set_by = [item for item in user if item.key in _BUDGETS and item.value is not None]
+    set_by = [item for item in user if _sets_budget(item)]
     set_by = [item for item in set_by if not item.from_file] or set_by
     last = {item.key: item for item in set_by}
     if not last:

@@ -12,7 +12,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from manyview.config.choices import CHOICES
-from manyview.config.methods import MethodSection
+from manyview.config.methods import ContrastiveConfig, MethodSection
 from manyview.config.schema import MonitorConfig, PretrainConfig
 from manyview.config.training import BUDGETS, TrainingConfig
 from manyview.config.views import COLOR_SETTINGS, JITTER_SETTINGS, Augmentation
@@ -311,6 +311,8 @@ def _unused(config: PretrainConfig, user: Sequence[Assignment], recipe: Mapping[
     """
     image_aware, views = config.losses.image_aware, config.views
     idle = dict.fromkeys(_of_other_methods(config), f"method.name is {config.method.name}, which does not read it")
+    if isinstance(config.method, ContrastiveConfig) and config.method.attract == "pair":
+        idle["method.form"] = "method.attract is pair: with one positive, all forms are equal"
     if image_aware.weight == 0:
         names = [name for name in type(image_aware).model_fields if name != "weight"]
         idle |= {f"losses.image_aware.{name}": "losses.image_aware.weight is 0" for name in names}

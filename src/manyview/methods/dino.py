@@ -69,12 +69,6 @@ class DINO(Method):
         self.register_buffer("center", torch.zeros(options.prototypes))
         self._new_centers: list[Tensor] = []
 
-    @classmethod
-    def build(cls, backbone: Backbone, config: PretrainConfig) -> Method:
-        """Build DINO with the widths of a configuration."""
-        assert isinstance(config.method, DINOConfig)
-        return cls(backbone, config.method, config.losses.image_aware)
-
     def forward(self, batch: MethodBatch) -> dict[str, Tensor]:
         """Compute the loss of one batch; its center is taken up after the step.
 

@@ -70,12 +70,6 @@ class SwAV(Method):
         self.register_buffer("enqueued", torch.zeros((), dtype=torch.int64))
         self._new: list[Tensor] = []
 
-    @classmethod
-    def build(cls, backbone: Backbone, config: PretrainConfig) -> Method:
-        """Build SwAV with the widths, the prototypes and the queue of a configuration."""
-        assert isinstance(config.method, SwAVConfig)
-        return cls(backbone, config.method, config.losses.image_aware)
-
     def forward(self, batch: MethodBatch) -> dict[str, Tensor]:
         """Compute the loss of one batch; its projections are enqueued after the step.
 

@@ -128,8 +128,7 @@ class ContrastiveProjector(Head):
 class BottleneckProjector(Head):
     """DINO's three linear layers with GELU between them, the last a bottleneck (arXiv 2104.14294, Appendix C).
 
-    As in the released code, weights are from a normal distribution of standard deviation .02, truncated at 2, and
-    biases are 0.
+    As in the released code, weights are from a normal distribution of standard deviation .02, and biases are 0.
 
     Args:
         in_dim: dimension of the pooled features.

@@ -192,6 +192,16 @@ class MultiCropSection(MethodSection):
         """Pairs of the first group alone: as in the papers, the learning rate does not depend on the small crops."""
         return views.layout[0].count // 2
 
+    def remarks(self, config: PretrainConfig, epochs: float) -> list[str]:
+        """Other groups with larger views than the first one, as where only ``views.size`` was lowered."""
+        first, *others = (group.size for group in config.views.layout)
+        if max(others, default=0) <= first:
+            return []
+        return [
+            f"Views of {max(others)} pixels predict the targets of views of {first}; set views.groups so that its "
+            "first entry has the largest."
+        ]
+
 
 class SwAVConfig(MultiCropSection):
     """SwAV's head, prototypes, codes and queue (arXiv 2006.09882); defaults of its small batches of 256 images."""
@@ -219,7 +229,7 @@ class SwAVConfig(MultiCropSection):
 
     def remarks(self, config: PretrainConfig, epochs: float) -> list[str]:
         """A queue that the run is too short for, and more prototypes than projections to share them."""
-        found, rows = [], config.training.batch_size * self.pairs(config.views)
+        found, rows = super().remarks(config, epochs), config.training.batch_size * self.pairs(config.views)
         used = self.queue > 0 and self.queue_start < epochs
         if self.queue and not used:
             found.append(
@@ -274,10 +284,11 @@ class DINOConfig(MultiCropSection):
 
     def remarks(self, config: PretrainConfig, epochs: float) -> list[str]:
         """A warm-up of the teacher's temperature that is longer than the run."""
-        warmup = self.teacher_temperature_epochs
+        found, warmup = super().remarks(config, epochs), self.teacher_temperature_epochs
         if warmup < epochs:
-            return []
+            return found
         return [
+            *found,
             f"The teacher's temperature does not reach {self.teacher_temperature:g}, as its warm-up takes {warmup:g} "
-            f"epochs and the run has {epochs:.3g}; a lower method.teacher_temperature_epochs shortens it."
+            f"epochs and the run has {epochs:.3g}; a lower method.teacher_temperature_epochs shortens it.",
         ]

@@ -200,3 +200,9 @@ def test_a_warm_up_longer_than_the_run_is_said() -> None:
     assert configured().method.remarks(configured(), 100.0) == []
     (remark,) = configured().method.remarks(configured(), 20.0)
     assert remark.startswith("The teacher's temperature does not reach 0.07, as its warm-up takes 30 epochs")
+
+
+def test_small_crops_that_are_larger_are_pointed_out() -> None:
+    config = configured("views.size=64")
+    (remark,) = config.method.remarks(config, 100.0)
+    assert remark.startswith("Views of 96 pixels predict the targets of views of 64; set views.groups")

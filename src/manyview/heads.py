@@ -1,6 +1,7 @@
 """Projection and prediction heads (MLPs) on pooled features, which can be described as plain data and rebuilt from it.
 
-``Projector`` and ``Predictor`` are those of SimSiam (arXiv 2011.10566, Section 3), ``ContrastiveProjector`` SimCLR's.
+``Projector`` and ``Predictor`` are those of SimSiam (arXiv 2011.10566, Section 3), the others of the methods that they
+are named after.
 """
 
 from __future__ import annotations
@@ -120,3 +121,16 @@ class ContrastiveProjector(Head):
             nn.Linear(hidden_dim, out_dim, bias=False),
             nn.BatchNorm1d(out_dim, affine=False),
         )
+
+
+class MoCoProjector(Head):
+    """Two linear layers with biases and a ReLU between them (arXiv 2003.04297, Section 3).
+
+    Args:
+        in_dim: dimension of the pooled features.
+        hidden_dim: width of the hidden layer.
+        out_dim: width of the projection.
+    """
+
+    def __init__(self, in_dim: int, hidden_dim: int = 2048, out_dim: int = 128) -> None:
+        super().__init__(nn.Linear(in_dim, hidden_dim), nn.ReLU(inplace=True), nn.Linear(hidden_dim, out_dim))

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from manyview.heads import Predictor, Projector
+from manyview.heads import MoCoProjector, Predictor, Projector
 
 
 def outline(module: nn.Module) -> list[tuple[object, ...]]:
@@ -46,6 +46,11 @@ def test_predictor_is_simsiams() -> None:
             ("relu",),
             ("linear", 512, 2048, True),
         ]
+
+
+def test_mocos_projector_is_a_plain_mlp() -> None:
+    with torch.device("meta"):
+        assert outline(MoCoProjector(512)) == [("linear", 512, 2048, True), ("relu",), ("linear", 2048, 128, True)]
 
 
 def normed(x: np.ndarray, weight: np.ndarray | float = 1.0, bias: np.ndarray | float = 0.0) -> np.ndarray:

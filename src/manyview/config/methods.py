@@ -142,6 +142,18 @@ class MoCoConfig(MomentumContrastConfig):
     name: Literal["moco"] = Field("moco")
 
 
+class DenseCLConfig(MomentumContrastConfig):
+    """DenseCL (arXiv 2011.09157): MoCo v2, and the same loss between the parts of two views."""
+
+    name: Literal["densecl"] = Field("densecl")
+    dense_weight: Probability = Field(
+        0.5, description="lambda, the weight of the dense loss; that of the global one is 1 - lambda"
+    )
+    dense_grid: PositiveInt | None = Field(
+        None, description="rows and columns of dense vectors of a view; unset: those of the feature map"
+    )
+
+
 class ContrastiveConfig(MethodSection):
     """A contrastive loss alone: its head, its temperature, and which views are positives."""
 

@@ -26,7 +26,9 @@ RECIPES: dict[str, dict[str, Any]] = {
         },
         "training": {"epochs": 400, "batch_size": 124},
     },
-    # SimSiam (arXiv 2011.10566): two views of the whole image, no image-aware loss.
+    # SimSiam (arXiv 2011.10566): two views of the whole image, no image-aware loss. The predictor's rate decays with
+    # all others, as in its released code without --fix-pred-lr and as in "paper", whose control this is. It is constant
+    # in its published results (Section 4.2): training.constant_predictor_lr=true.
     "simsiam": {
         "views": {"kind": "whole", "pairs": 1},
         "losses": {"image_aware": {"weight": 0.0}},
@@ -71,6 +73,14 @@ RECIPES: dict[str, dict[str, Any]] = {
         "method": {"name": "moco"},
         "backbone": {"zero_init_residual": False},
         "training": {"epochs": 200, "batch_size": 256, "base_learning_rate": 0.03, "weight_decay": 1e-4},
+    },
+    # DenseCL (arXiv 2011.09157) as pre-trained on COCO, densecl_coco_800ep.py of its released code: MoCo v2's
+    # augmentation, ten times its learning rate.
+    "densecl": {
+        "views": {"kind": "whole", "pairs": 1},
+        "method": {"name": "densecl"},
+        "backbone": {"zero_init_residual": False},
+        "training": {"epochs": 800, "batch_size": 256, "base_learning_rate": 0.3, "weight_decay": 1e-4},
     },
 }
 

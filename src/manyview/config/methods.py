@@ -96,7 +96,7 @@ class MomentumContrastConfig(MethodSection):
     queue: PositiveInt = Field(65536, description="number of keys kept as negatives")
     momentum: Probability = Field(
         0.999,
-        description="weight of the old momentum encoder in its update at each step",
+        description="weight of the old momentum encoder in its update at each step; byol's rises from this to 1",
     )
     dim: PositiveInt = Field(128, description="dimension of the projections")
     hidden_dim: PositiveInt = Field(2048, description="width of the heads' hidden layers")
@@ -152,6 +152,16 @@ class DenseCLConfig(MomentumContrastConfig):
     dense_grid: PositiveInt | None = Field(
         None, description="rows and columns of dense vectors of a view; unset: those of the feature map"
     )
+
+
+class BYOLConfig(MethodSection):
+    """BYOL's heads and target network (arXiv 2006.07733)."""
+
+    predicts: ClassVar[bool] = True
+    name: Literal["byol"] = Field("byol")
+    momentum: Probability = Field(0.996)
+    dim: PositiveInt = Field(256)
+    hidden_dim: PositiveInt = Field(4096)
 
 
 class ContrastiveConfig(MethodSection):

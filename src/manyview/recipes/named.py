@@ -82,6 +82,19 @@ RECIPES: dict[str, dict[str, Any]] = {
         "backbone": {"zero_init_residual": False},
         "training": {"epochs": 800, "batch_size": 256, "base_learning_rate": 0.3, "weight_decay": 1e-4},
     },
+    # BYOL (arXiv 2006.07733, Sections 3.3 and B) for 1,000 epochs; its released code has .3, weight decay 1e-6 and
+    # momentum .99 for 300.
+    "byol": {
+        "views": {
+            **{"kind": "whole", "pairs": 1, "scale": (0.08, 1.0), "saturation": 0.2},
+            **{"blur": (1.0, 0.1), "solarize": (0.0, 0.2)},
+        },
+        "method": {"name": "byol"},
+        "training": {
+            **{"optimizer": "lars", "epochs": 1000, "batch_size": 4096, "base_learning_rate": 0.2},
+            **{"weight_decay": 1.5e-6, "warmup_epochs": 10.0, "schedule_by": "step"},
+        },
+    },
 }
 
 

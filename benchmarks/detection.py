@@ -24,6 +24,8 @@ from benchmarks.records import origin, put_between_markers, table, write_json  #
 from manyview.backbones import network_of  # noqa: E402
 from manyview.cli.command import flag, parsed_type  # noqa: E402
 from manyview.detection.finetune import fine_tune  # noqa: E402
+from manyview.detection.tables import FIGURES as ALL_FIGURES  # noqa: E402
+from manyview.detection.tables import percent  # noqa: E402
 from manyview.options.base import declared  # noqa: E402
 from manyview.options.detection import FineTuneOptions  # noqa: E402
 from manyview.runs import RunFolder  # noqa: E402
@@ -37,7 +39,7 @@ TAKEN = [
         *("test_proposals", "eval_every", "seed", "workers", "device", "precision"),
     )
 ]
-FIGURES = {"box AP": ("box", "AP"), "AP50": ("box", "AP50"), "AP75": ("box", "AP75"), "VOC AP50": ("voc", "AP50")}
+FIGURES = {title: where for title, where in ALL_FIGURES.items() if where[0] != "mask"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -102,15 +104,11 @@ def fine_tuned(name: str, options: argparse.Namespace) -> dict[str, Any]:
 def markdown(results: dict[str, dict[str, Any]]) -> str:
     """Table with a row for each backbone and evaluation, in percent."""
     rows = [
-        [name, f"{found['iteration']:,}", *(_percent(found[metric][figure]) for metric, figure in FIGURES.values())]
+        [name, f"{found['iteration']:,}", *(percent(found[metric][figure]) for metric, figure in FIGURES.values())]
         for name, result in results.items()
         for found in result["by_iteration"]
     ]
     return table(["weights at the start", "iterations", *FIGURES], rows)
-
-
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{100 * share:.1f}"
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@
         --images SCENES/images --train SCENES/train.csv --val SCENES/val.csv --size 128 --out instruments
 
 "random" is a random initialization of the first weights' network, with norm statistics measured on the training
-images. Features are extracted once for all instruments and kept in --out, as are their figures. Below the table stands
-how alike the instruments rank the backbones (Spearman's and Kendall's correlation).
+images. Features are extracted once for all instruments and kept in --out, as are their figures, which are not made
+again: other images or settings need another --out. Below the table stands how alike the instruments rank the backbones
+(Spearman's and Kendall's correlation).
 """
 
 from __future__ import annotations
@@ -35,20 +36,23 @@ from manyview.evaluation.features.norms import measure_on_images
 from manyview.evaluation.linear.head import HeadSettings, HeadTraining, new_head, train_head
 from manyview.evaluation.linear.recipes import RATE_BY_CLASS, RECIPES
 from manyview.evaluation.linear.sgd import cached_batches, known_targets, probabilities
-from manyview.evaluation.logistic.classifiers import fit_logistic
+from manyview.evaluation.logistic.classifiers import fit_logistic, solver_device
 from manyview.evaluation.metrics.multilabel import multilabel_metrics
 from manyview.runs import atomic_write
-from manyview.runtime import single_thread
+from manyview.runtime import resolve_device, single_thread
 
 Features = Float32[Tensor, "images dim"]
 Scores = Float64[Tensor, "images classes"]
 RANDOM = "random"
+SETTINGS = ("images", "train", "val", "size", "pool", "epochs", "seed")
+"""Options that the figures depend on."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else list(arguments)
     options = parse(given)
     options.out.mkdir(parents=True, exist_ok=True)
+    refuse_other_settings(options)
     data = Sources(options.images, options.train, options.val).read()
     measured = {name_of(weights): by_instruments(weights, data, options) for weights in options.weights}
     content = {"provenance": origin("instruments", given), "results": measured, "correlations": correlations(measured)}
@@ -70,7 +74,25 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, help="loader processes")
     parser.add_argument("--out", type=Path, required=True)
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    names = [name_of(weights) for weights in options.weights]
+    if len(set(names)) < len(names):
+        parser.error(f"weights are told apart by their last part, of which some are the same: {', '.join(names)}")
+    if names == [RANDOM]:
+        parser.error("random initialization is of the network of other weights: give some, too")
+    return options
+
+
+def refuse_other_settings(options: argparse.Namespace) -> None:
+    """Keep the settings of the figures in --out, or refuse other ones than those kept there."""
+    file = options.out / "settings.json"
+    settings = {name: str(getattr(options, name)) for name in SETTINGS}
+    kept = json.loads(file.read_text()) if file.is_file() else settings
+    other = [name for name in SETTINGS if settings[name] != kept[name]]
+    if other:
+        changes = ", ".join(f"--{name} {kept[name]}" for name in other)
+        raise SystemExit(f"{options.out} holds figures made with {changes}: choose another --out")
+    write_json(file, settings)
 
 
 def name_of(weights: str) -> str:
@@ -108,7 +130,7 @@ def by_logistic(
     train: Features, val: Features, data: Data, options: argparse.Namespace
 ) -> tuple[Scores, dict[str, Any]]:
     labels = data.train.labels
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = solver_device(resolve_device("auto"))
     classifiers = fit_logistic(train.to(device).double(), labels.targets, labels.ignored, seed=options.seed)
     return classifiers.probabilities(val.to(device).double()).cpu(), {"cost": next(filter(None, classifiers.costs))}
 

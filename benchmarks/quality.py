@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from jaxtyping import Float64
 from torch import Tensor
 
@@ -29,9 +28,10 @@ from manyview.evaluation import linear_evaluation
 from manyview.evaluation.data import Data, Sources
 from manyview.evaluation.features.extract import FeatureSettings, combine, extract
 from manyview.evaluation.features.norms import measure_on_images
-from manyview.evaluation.logistic.classifiers import fit_logistic
+from manyview.evaluation.logistic.classifiers import fit_logistic, solver_device
 from manyview.evaluation.metrics.multilabel import multilabel_metrics
 from manyview.runs import RunFolder, atomic_write, provenance
+from manyview.runtime import resolve_device
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ def logistic_regression(name: str, run: RunFolder, arguments: argparse.Namespace
     networks = {"pretrained": load_backbone(run)}
     if random_init:
         networks["random_init"] = measured(untrained(networks["pretrained"], arguments.seed), data, arguments)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = solver_device(resolve_device("auto"))
     results: dict[str, Any] = {pool: {} for pool in POOLS}
     for which, network in networks.items():
         parts = [

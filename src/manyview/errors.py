@@ -24,6 +24,11 @@ def require(condition: bool, message: str) -> None:
         raise UserError(message)
 
 
+def require_seed(seed: int) -> None:
+    """Raise a UserError unless NumPy's and PyTorch's generators both take the seed."""
+    require(0 <= seed < 2**63, f"seed must be from 0 to 2**63 - 1, not {seed}")
+
+
 def first_few(names: Sequence[str], separator: str = ", ") -> str:
     """The first three names for a message, with an ellipsis if there are more."""
     return separator.join([*names[:_NAMED], *(["..."] if len(names) > _NAMED else [])])

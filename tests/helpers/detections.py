@@ -12,6 +12,9 @@ from PIL import Image
 
 from manyview.labels import DetectionLabels, Objects
 
+SMALL_DETECTOR = {"classes": 2, "short_sides": (64,), "test_short_side": 64, "regions": 8, "test_proposals": 12}
+"""Arguments of ``build_detector`` for one that takes little time."""
+
 SIZES = {"c/d.png": (41, 30), "a.jpg": (20, 11), "b.png": (8, 9)}
 
 

@@ -11,7 +11,8 @@ from typing import Any
 from manyview.backbones.base import Backbone
 from manyview.backbones.build import describe_untrained, untrained
 from manyview.backbones.checkpoint import find_weights
-from manyview.backbones.weights import OtherNetworkError, load_backbone
+from manyview.backbones.files import read_tensors
+from manyview.backbones.weights import OtherChannelsError, OtherNetworkError, load_backbone
 from manyview.errors import UserError, require
 from manyview.runs import RunFolder, run_at, sha256
 
@@ -49,7 +50,8 @@ class Baseline:
 
         Args:
             like: the evaluated network. Random initialization is of its architecture, normalization and
-                ``zero_init_residual``; so are weights whose network is neither recorded nor recognized.
+                ``zero_init_residual``. Weights whose network is neither recorded nor recognized are of its
+                architecture, and weights for bands that do not record their normalization have its.
             seed: of random initialization.
 
         Raises:
@@ -57,10 +59,7 @@ class Baseline:
         """
         if self.weights is None:
             return untrained(like, seed)
-        try:
-            network = load_backbone(self.weights, like.name)
-        except OtherNetworkError:
-            network = load_backbone(self.weights)
+        network = _load(self.weights, like)
         if (network.in_channels, network.rgb) != (like.in_channels, like.rgb):
             raise UserError(
                 f"{self.weights} is for images of {_images(network)}, but the weights that it is shown beside are for "
@@ -76,6 +75,20 @@ class Baseline:
             file = find_weights(self.weights)
             origin = {"weights": str(file), "weights_sha256": sha256(file)}
         return {"why": self.why, "backbone": network.name, **origin}
+
+
+def _load(weights: Path, like: Backbone) -> Backbone:
+    """The network of a file or run folder, read for the images of another network where the file does not say more."""
+    name, channels = like.name, None if like.rgb else like.in_channels
+    try:
+        network = load_backbone(weights, name, in_channels=channels)
+    except OtherNetworkError:
+        network = load_backbone(weights, in_channels=channels)
+    except OtherChannelsError as error:
+        network = load_backbone(weights, name, in_channels=error.found)
+    if not like.rgb and network.in_channels == channels and "mean" not in read_tensors(find_weights(weights)).metadata:
+        network.take_images(like.mean, like.std, rgb=False)
+    return network
 
 
 def in_words(network: str) -> str:
@@ -106,7 +119,7 @@ def find_baselines(weights: StrPath, asked: StrPath | Sequence[StrPath] | None) 
     names = _names([Path(value) for value in values if value not in (RANDOM, INITIAL)])
     known = {
         RANDOM: lambda: Baseline(RANDOM_INIT, None, _ASKED),
-        INITIAL: lambda: Baseline(INITIAL, _initial_weights(_run_of(weights)), _RUN_BEGAN),
+        INITIAL: lambda: Baseline(INITIAL, initial_weights(_run_of(weights)), _RUN_BEGAN),
     }
     return [known[value]() if value in known else _other(Path(value), names.pop(0)) for value in values]
 
@@ -120,7 +133,7 @@ def _usual(weights: StrPath) -> list[Baseline]:
         return [Baseline(RANDOM_INIT, None, _UNKNOWN)]
     if _recorded_init(run) is None:
         return [Baseline(RANDOM_INIT, None, _RUN_BEGAN)]
-    return [Baseline(INITIAL, _initial_weights(run), _RUN_BEGAN)]
+    return [Baseline(INITIAL, initial_weights(run), _RUN_BEGAN)]
 
 
 def _run_of(weights: StrPath) -> RunFolder:
@@ -139,8 +152,12 @@ def _recorded_init(run: RunFolder) -> str | None:
     return None if init is None else str(init)
 
 
-def _initial_weights(run: RunFolder) -> Path:
-    """The file of the run's initial weights with the checksum that the run recorded, or else the run's own copy."""
+def initial_weights(run: RunFolder) -> Path:
+    """The file of the run's initial weights with the checksum that the run recorded, or else the run's own copy.
+
+    Raises:
+        UserError: the run began from random weights, or its initial ones are unknown, gone or changed.
+    """
     named = _recorded_init(run)
     if named is None:
         raise UserError(f"{run.path} began from random weights, so it has no initial ones: --beside random shows those")
@@ -150,17 +167,15 @@ def _initial_weights(run: RunFolder) -> Path:
     except UserError as error:
         raise UserError(f"{run.path} began from {named}, of which run.json has the checksum: {error}{other}") from error
     file = Path(about.get("file", named))
-    if run.initial.is_file() and (not file.is_file() or sha256(file) != about.get("sha256")):
+    if file.is_file() and sha256(file) == about.get("sha256"):
+        return file
+    if run.initial.is_file():
         return run.initial
-    if not file.is_file():
-        raise UserError(f"{run.path} began from the weights in {file}, which is gone (seen from {Path.cwd()}){other}")
-    if sha256(file) != about.get("sha256"):
-        raise UserError(f"{run.path} began from the weights in {file}, which has changed since{other}")
-    return file
+    what = "has changed since" if file.is_file() else f"is gone (seen from {Path.cwd()})"
+    raise UserError(f"{run.path} began from the weights in {file}, which {what}{other}")
 
 
 def _other(path: Path, name: str) -> Baseline:
-    find_weights(path)
     if not path.exists():
         raise UserError(f"--beside {path}: there is no such file or folder; random, initial and none are the words")
     return Baseline(name, path, _ASKED)
@@ -168,7 +183,12 @@ def _other(path: Path, name: str) -> Baseline:
 
 def _names(paths: Sequence[Path]) -> list[str]:
     """Short distinct names of weights: the folder of a run, the file without ending, with parents where needed."""
+    files = [find_weights(path).resolve() for path in paths]
+    twice = next((file for file in files if files.count(file) > 1), None)
+    require(twice is None, f"--beside: two of the files are the same ({twice}); give each once")
     parts = [_parts(path) for path in paths]
+    # Files that differ in their endings alone, or are of one run, keep their whole names.
+    parts = [path.resolve().parts[1:] if parts.count(own) > 1 else own for path, own in zip(paths, parts, strict=True)]
     lengths = [1] * len(parts)
 
     def name(index: int) -> str:
@@ -182,8 +202,6 @@ def _names(paths: Sequence[Path]) -> list[str]:
             if (names.count(own) > 1 or own in _RESERVED) and lengths[index] < len(parts[index])
         ]
         if not short:
-            twice = next((own for own in names if names.count(own) > 1), None)
-            require(twice is None, f"--beside: two of the files are the same ({twice}); give each once")
             return names
         for index in short:
             lengths[index] += 1

@@ -17,6 +17,7 @@ from manyview.detection.detect import ShowProgress, find_objects, measure
 from manyview.detection.metrics import write_results
 from manyview.detection.schedule import statistics_indices, statistics_seed
 from manyview.detection.session import FineTuningSession
+from manyview.detection.tables import percent
 from manyview.runs.signals import StopRequest
 
 RESULTS_FILE = "results.json"
@@ -65,7 +66,7 @@ def summary(results: Mapping[str, Any]) -> str:
     parts = []
     for protocol, name in names.items():
         if protocol in results:
-            figures = (f"{key} {_percent(results[protocol][key])}" for key in ("AP", "AP50", "AP75"))
+            figures = (f"{key} {percent(results[protocol][key])}" for key in ("AP", "AP50", "AP75"))
             parts.append(f"{name} {', '.join(figures)}")
     return "; ".join(parts)
 
@@ -87,7 +88,3 @@ def _statistics(tuning: FineTuningSession, show: ShowProgress) -> Statistics:
         return {}
     with tuning.runtime.autocast():
         return measure_norms(tuning.detector, calls())
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"

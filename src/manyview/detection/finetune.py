@@ -102,7 +102,7 @@ def fine_tune(weights: StrPath | None, *, quiet: bool = False, **options: Unpack
     _check(settings, options["draw"], options["checkpoint_minutes"])
     if weights is None:
         raise UserError(
-            "WEIGHTS is missing: name a run's folder or a checkpoint, or train from random weights with random "
+            "WEIGHTS is missing: name a run's folder or a checkpoint, or random for random initialization of "
             "--backbone resnet50"
         )
     baselines = find_baselines(weights, options["beside"])

@@ -52,8 +52,9 @@ def check_folders(folders: Sequence[RunFolder], resume: bool) -> list[FolderStat
         raise UserError(f"{folder.path} {done} {METRICS_FILE}: choose another folder{more}")
     if resume and not folder.holds_a_run:
         raise UserError(f"{folder.path} holds no run to resume: leave out --resume to start one there")
-    if not resume:
-        folder.check_new()
+    for each, state in zip(folders, states, strict=True):
+        if state is FolderState.NEW or not resume:
+            each.check_new()
     return states
 
 

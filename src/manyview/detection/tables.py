@@ -11,14 +11,16 @@ from rich.text import Text
 
 from manyview.backbones.beside import PRETRAINED, in_words
 
-_COLUMNS = {
-    "AP": ("box", "AP"),
+FIGURES = {
+    "box AP": ("box", "AP"),
     "AP50": ("box", "AP50"),
     "AP75": ("box", "AP75"),
     "VOC AP50": ("voc", "AP50"),
     "mask AP": ("mask", "AP"),
     "mask AP50": ("mask", "AP50"),
 }
+"""Figures of a detector that tables show: title, then protocol and key in its results."""
+
 _COMPARED = ("AP", "AP50")
 
 
@@ -29,13 +31,13 @@ def format_starts(result: dict[str, Any]) -> Group:
         result: of ``fine_tune`` with baselines, or read from metrics.json.
     """
     protocol, measured = result["protocol"], result["results"]
-    columns = {title: where for title, where in _COLUMNS.items() if where[0] in measured}
+    columns = {title: where for title, where in FIGURES.items() if where[0] in measured}
     table = Table(pad_edge=False)
     table.add_column("start")
     for title in columns:
         table.add_column(title, justify="right", no_wrap=True)
     for name, each in {PRETRAINED: result, **result["beside"]}.items():
-        table.add_row(Text(in_words(name)), *(_percent(_figure(each, *where)) for where in columns.values()))
+        table.add_row(Text(in_words(name)), *(percent(_figure(each, *where)) for where in columns.values()))
     title = (
         f"Detector {protocol['architecture']} on {protocol['backbone']} (%): {protocol['iterations']:,} iterations of "
         f"{protocol['batch_size']} images, seed {protocol['seed']}"
@@ -60,5 +62,6 @@ def _figure(result: dict[str, Any], protocol: str, key: str) -> float | None:
     return figure
 
 
-def _percent(fraction: float | None) -> str:
+def percent(fraction: float | None) -> str:
+    """A fraction of 1 in percent, with one digit behind the point; a dash if undefined."""
     return "-" if fraction is None else f"{100 * fraction:.1f}"

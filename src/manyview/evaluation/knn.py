@@ -11,7 +11,7 @@ from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
-from manyview.errors import require
+from manyview.errors import require, require_seed
 from manyview.evaluation.data import Data
 from manyview.evaluation.session import LabeledEvaluation, SplitFeatures, baseline_differences, report
 from manyview.evaluation.settings import EXTRACTED_ONCE, MetricSettings, describe_report
@@ -41,7 +41,7 @@ class KnnSettings:
         require(self.neighbours >= 1, f"neighbours must be at least 1, not {self.neighbours}")
         require(0 < self.temperature < float("inf"), f"temperature must be above 0, not {self.temperature}")
         require(self.resamples >= 0, f"resamples must be at least 0, not {self.resamples}")
-        require(self.seed >= 0, f"seed must be at least 0, not {self.seed}")
+        require_seed(self.seed)
 
 
 @verb(KnnOptions)

@@ -22,6 +22,12 @@ from manyview.options.shared import (
 AveragePrecision = Literal["all_points", "voc07"]
 Compatibility = Literal["ml-gcn"]
 
+_CROPS = "warp: the whole image, warped to the square; center: 7/8 of its shorter side, at the center"
+_CROPS_IN_PYTHON = (
+    'crop of images without augmentation: "warp", the whole one warped to S x S, or "center", the square at its center '
+    "whose side is 7/8 of the shorter side"
+)
+
 CostByClass = Annotated[bool, Option(False, "Choose C of logistic regression for each class instead of one for all.")]
 Resamples = Annotated[int, Option(1000, "Bootstrap resamples for the intervals; 0: none.", recorded=True)]
 
@@ -79,12 +85,7 @@ class FeatureOptions(Pooling, total=False):
 
     crop: Annotated[
         str,
-        Option(
-            "warp",
-            "warp: the whole image, warped to the square; center: 7/8 of its shorter side, at the center.",
-            'crop of images without augmentation: "warp", the whole one warped to S x S, or "center", the square at '
-            "its center whose side is 7/8 of the shorter side.",
-        ),
+        Option("warp", f"{_CROPS}.", f"{_CROPS_IN_PYTHON}."),
     ]
 
 
@@ -158,10 +159,8 @@ class LinearFeatures(Pooling, total=False):
         str | None,
         Option(
             None,
-            "warp: the whole image, warped to the square; center: 7/8 of its shorter side, at the center; unset: warp, "
-            "or the recipe's.",
-            'crop of images without augmentation: "warp", the whole one warped to S x S, or "center", the square at '
-            'its center whose side is 7/8 of the shorter side; unset: "warp", or the recipe\'s.',
+            f"{_CROPS}; unset: warp, or the recipe's.",
+            f'{_CROPS_IN_PYTHON}; unset: "warp", or the recipe\'s.',
             shown=False,
         ),
     ]

@@ -204,8 +204,10 @@ class DemoOptions(TypedDict, total=False):
 
     photos: Annotated[StrPath | None, Option(None, "Your own folder of images; unset: synthetic scenes.", shown=False)]
     out: Annotated[StrPath, Option(Path("demo"), "Output folder of the demonstration.")]
-    images: Annotated[int, Option(2000, "Training images; half as many scenes are for validation.")]
-    view_size: Annotated[int, Option(32, "Side of a view in pixels; evaluation has images of twice as many.")]
-    batch_size: Annotated[int, Option(16, "Images a step.")]
-    epochs: Annotated[int, Option(4, "Passes over the images.")]
-    seed: Annotated[int, Option(0, "Seed of the scenes and of everything else that is random.")]
+    images: Annotated[int, Option(2000, "Training images; half as many scenes are for validation.", minimum=2)]
+    view_size: Annotated[
+        int, Option(32, "Side of a view in pixels; evaluation has images of twice as many.", minimum=8)
+    ]
+    batch_size: Annotated[int, Option(16, "Images a step.", minimum=2)]
+    epochs: Annotated[int, Option(4, "Passes over the images.", minimum=1)]
+    seed: Annotated[int, Option(0, "Seed of the scenes and of everything else that is random.", minimum=0)]

@@ -30,46 +30,43 @@ def render_ground(name: str, width: int, height: int, rng: np.random.Generator) 
     x, y = np.arange(width, dtype=np.float32)[None] / scale, np.arange(height, dtype=np.float32)[:, None] / scale
     cos, sin = math.cos(turn), math.sin(turn)
     mix = ground.mix(x * cos + y * sin + rng.uniform(), y * cos - x * sin + rng.uniform(), rng)
-    mix = np.clip(0.75 * mix + 0.4 * (noise(rng, width, height, 3, 3) - 0.25), 0, 1).astype(np.float32)
+    mix = np.clip(0.75 * mix + 0.4 * (_hills(mix, rng, 3) - 0.25), 0, 1).astype(np.float32)
     first, second = (np.array(color, dtype=np.float32).reshape(3, 1, 1) for color in (ground.first, ground.second))
     canvas: Pixels = first + mix * (second - first)
     return canvas
 
 
-def noise(rng: np.random.Generator, width: int, height: int, columns: int, rows: int) -> Plane:
-    """Smooth noise of about ``columns`` by ``rows`` hills, 0 to 1 at the knots."""
-    knots = Image.fromarray(rng.random((rows, columns), dtype=np.float32))
+def _hills(like: Plane, rng: np.random.Generator, count: int) -> Plane:
+    """Smooth noise of another plane's size, with about ``count`` hills along either side, 0 to 1 at the knots."""
+    height, width = like.shape
+    knots = Image.fromarray(rng.random((count, count), dtype=np.float32))
     return np.asarray(knots.resize((width, height), Image.Resampling.BICUBIC))
 
 
-def _hills(like: Plane, rng: np.random.Generator, count: int) -> Plane:
-    return noise(rng, like.shape[1], like.shape[0], count, count)
-
-
 def _sand(u: Plane, v: Plane, rng: np.random.Generator) -> Plane:
-    ripples = np.sin(2 * np.pi * (15 * (v + 0.12 * _hills(v + u, rng, 4))))
-    return 0.5 + 0.3 * ripples + 0.3 * (_hills(v + u, rng, 64) - 0.5)
+    ripples = np.sin(2 * np.pi * (15 * (v + 0.12 * _hills(u, rng, 4))))
+    return 0.5 + 0.3 * ripples + 0.3 * (_hills(u, rng, 64) - 0.5)
 
 
 def _grass(u: Plane, v: Plane, rng: np.random.Generator) -> Plane:
-    return _hills(v + u, rng, 42) * (0.6 + 0.6 * _hills(v + u, rng, 6))
+    return _hills(u, rng, 42) * (0.6 + 0.6 * _hills(u, rng, 6))
 
 
 def _wood(u: Plane, v: Plane, rng: np.random.Generator) -> Plane:
     plank = np.floor(4 * v)
-    grain = 0.5 + 0.5 * np.sin(2 * np.pi * (14 * (v + 0.06 * _hills(u + v, rng, 5)) + 0.37 * plank))
+    grain = 0.5 + 0.5 * np.sin(2 * np.pi * (14 * (v + 0.06 * _hills(u, rng, 5)) + 0.37 * plank))
     gap = (4 * v) % 1 < 0.06
-    return np.where(gap, 1.0, 0.5 * grain + 0.3 * _hills(u + v, rng, 40))
+    return np.where(gap, 1.0, 0.5 * grain + 0.3 * _hills(u, rng, 40))
 
 
 def _tiles(u: Plane, v: Plane, rng: np.random.Generator) -> Plane:
     joints = np.minimum(np.abs((5 * u) % 1 - 0.5), np.abs((5 * v) % 1 - 0.5)) < 0.04
     checks = 0.35 * ((np.floor(5 * u + 0.5) + np.floor(5 * v + 0.5)) % 2)
-    return np.where(joints, 1.0, checks + 0.25 * _hills(u + v, rng, 20))
+    return np.where(joints, 1.0, checks + 0.25 * _hills(u, rng, 20))
 
 
 def _stone(u: Plane, v: Plane, rng: np.random.Generator) -> Plane:
-    return 0.5 * _hills(u + v, rng, 9) + 0.5 * _hills(u + v, rng, 28)
+    return 0.5 * _hills(u, rng, 9) + 0.5 * _hills(u, rng, 28)
 
 
 GROUNDS: dict[str, Ground] = {

@@ -85,6 +85,11 @@ class Training:
         return Moment(self.step, plan.steps, plan.steps_per_epoch)
 
     @property
+    def helps_no_more(self) -> bool:
+        """Whether the run ends early: ``monitor.eval_patience`` measurements in a row were no better."""
+        return self.quality is not None and self.quality.exhausted
+
+    @property
     def is_main(self) -> bool:
         """Whether this process writes files."""
         return self.settled.hardware.is_main
@@ -135,7 +140,7 @@ def run_loop(training: Training) -> None:
         StopRequest() as stop,
     ):
         _measure_quality(training)
-        while training.step < plan.steps:
+        while training.step < plan.steps and not training.helps_no_more:
             began = time.monotonic()
             epoch = training.epoch
             rate = learning_rate(config, training.step, plan.steps_per_epoch)
@@ -161,6 +166,10 @@ def run_loop(training: Training) -> None:
                 saved_at = time.monotonic()
             if measured:
                 training.keep_best()
+            if training.helps_no_more:
+                training.display.say(
+                    f"Ended after step {training.step:,}: no better for monitor.eval_patience measurements."
+                )
             if collapse:
                 raise collapse
             if any_process(stop.signal is not None) and training.step < plan.steps:

@@ -90,7 +90,10 @@ def train(
         training.labels_fingerprint = targets.fingerprint if targets else None
         if instrument is not None:
             every = interval(settled.config, settled.plan.steps, instrument.pixels)
-            training.quality = QualityRecord(settled.config.monitor, settled.plan.steps, every, instrument)
+            training.quality = QualityRecord(
+                *(settled.config.monitor, settled.plan.steps, every, instrument),
+                frozen=settled.config.training.freeze_backbone_steps,
+            )
         if resume:
             for complaint in complaints:
                 training.display.say(f"Warning: {complaint}; using the previous one", style="yellow")

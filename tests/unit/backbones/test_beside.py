@@ -77,6 +77,16 @@ def test_names_are_distinct_and_never_those_of_results(tmp_path: Path) -> None:
     assert names == ["x-weights", "y-weights", "y-initial", f"{tmp_path.name}-pretrained"]
 
 
+def test_files_of_one_run_and_files_that_differ_in_their_endings_have_names(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "a")
+    best = save(run / "best.safetensors")
+    assert [name for name, _ in shown(run, best)] == ["a"]
+    assert [name for name, _ in shown(run, [run, best])] == ["a", "best.safetensors"]
+    one, other = save(tmp_path / "w.safetensors"), tmp_path / "w.pth"
+    torch.save(load_backbone(one).state_dict(), other)
+    assert [name for name, _ in shown(run, [one, other])] == ["w.safetensors", "w.pth"]
+
+
 def test_initial_weights_that_are_gone_or_changed_are_refused(tmp_path: Path) -> None:
     init = save(tmp_path / "init.safetensors")
     run = write_run(tmp_path / "a", init)
@@ -129,6 +139,9 @@ def test_one_file_in_two_spellings_is_given_twice(tmp_path: Path) -> None:
     file = save(tmp_path / "w.safetensors")
     with pytest.raises(UserError, match="two of the files are the same"):
         find_baselines(file, [file, tmp_path / "." / "x" / ".." / "w.safetensors"])
+    run = write_run(tmp_path / "a")
+    with pytest.raises(UserError, match=r"two of the files are the same .*a/backbone\.safetensors"):
+        find_baselines(file, [run, run / "backbone.safetensors"])
 
 
 def test_networks_of_baselines(tmp_path: Path) -> None:
@@ -157,3 +170,27 @@ def test_a_network_for_other_images_is_refused(tmp_path: Path) -> None:
     (other,) = find_baselines(tmp_path / "w.safetensors", save(tmp_path / "bands.safetensors", in_channels=4))
     with pytest.raises(UserError, match=r"is for images of 4 bands, but .* images of RGB channels"):
         other.build(evaluated, 0)
+
+
+@pytest.mark.parametrize("bands", [3, 4])
+def test_initial_weights_that_do_not_say_for_which_bands_they_are(tmp_path: Path, bands: int) -> None:
+    init = tmp_path / "init.pth"
+    network = build_backbone("resnet18", in_channels=bands)
+    torch.save(network.state_dict(), init)
+    run = write_run(tmp_path / "a", init)
+    network.take_images((0.1,) * bands, (0.2,) * bands, rgb=False)
+    save_backbone(network, run / "backbone.safetensors", {})
+    (initial,) = find_baselines(run, None)
+    built = initial.build(load_backbone(run), 0)
+    assert (built.in_channels, built.rgb) == (bands, False)
+    assert (built.mean, built.std) == ((0.1,) * bands, (0.2,) * bands)
+    assert torch.equal(built.state_dict()["conv1.weight"], network.state_dict()["conv1.weight"])
+
+
+def test_weights_for_bands_beside_weights_for_color_are_refused_also_without_a_record(tmp_path: Path) -> None:
+    evaluated = load_backbone(save(tmp_path / "w.safetensors", "resnet18"))
+    other = tmp_path / "bands.pth"
+    torch.save(build_backbone("resnet18", in_channels=4).state_dict(), other)
+    (baseline,) = find_baselines(tmp_path / "w.safetensors", other)
+    with pytest.raises(UserError, match="is for images of 4 bands, but"):
+        baseline.build(evaluated, 0)

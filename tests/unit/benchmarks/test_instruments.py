@@ -51,6 +51,21 @@ def test_every_backbone_is_measured_once_by_every_instrument(
     monkeypatch.setattr(instruments, "features", lambda *_: pytest.fail("extracted again"))
     instruments.main(words)
     assert (tmp_path / "out" / "table.md").read_text() == text
+    with pytest.raises(SystemExit, match=r"out holds figures made with --size 32, --seed 0: choose another --out"):
+        instruments.main([*words, "--size", "40", "--seed", "1"])
+    assert (tmp_path / "out" / "table.md").read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [(["a/run", "b/run.pth"], "some are the same: run, run"), (["random"], "is of the network of other weights")],
+)
+def test_weights_that_cannot_be_told_apart_or_measured(
+    weights: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        instruments.main([*weights, "--images", "x", "--train", "x", "--val", "x", "--out", "x"])
+    assert message in capsys.readouterr().err
 
 
 def test_the_figures_are_those_of_linear_evaluation(words: list[str], tmp_path: Path) -> None:

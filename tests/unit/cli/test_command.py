@@ -316,3 +316,15 @@ def test_help_imports_nothing_heavy() -> None:
 
     assert done.stderr.splitlines() == [f"{verb} 0 []" for verb in VERBS]
     assert done.stdout.count("Usage") == len(VERBS)
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--images", 1), ("--view-size", 7), ("--batch-size", 1), ("--epochs", 0), ("--seed", -1)]
+)
+def test_a_size_of_the_demonstration_is_refused_before_scenes_are_rendered(
+    shell: Shell, tmp_path: Path, option: str, value: int
+) -> None:
+    line = shell.mistake("demo", "--out", tmp_path / "demo", option, value)
+
+    assert line.startswith(f"Invalid value for '{option}': Input should be greater than or equal to {value + 1}")
+    assert not (tmp_path / "demo").exists()

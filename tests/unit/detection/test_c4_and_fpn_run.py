@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from manyview.backbones import build_backbone
 from manyview.detection.models import Detector, build_detector
 from manyview.errors import UserError
+from tests.helpers.detections import SMALL_DETECTOR
 
 ARCHITECTURES = ("c4", "fpn")
 SIDES = {"c4": 14, "fpn": 28}  # of the masks
@@ -18,8 +19,7 @@ Target = dict[str, Tensor]
 def build(architecture: str, **changes: object) -> Detector:
     torch.manual_seed(0)
     backbone = build_backbone("resnet18", zero_init_residual=False, in_channels=int(changes.pop("in_channels", 3)))
-    settings = {"classes": 2, "short_sides": (64,), "test_short_side": 64, "regions": 8, "test_proposals": 12}
-    return build_detector(architecture, backbone, **{**settings, **changes})
+    return build_detector(architecture, backbone, **{**SMALL_DETECTOR, **changes})
 
 
 def labeled_image(height: int, width: int, boxes: list[list[float]], labels: list[int]) -> tuple[Tensor, Target]:

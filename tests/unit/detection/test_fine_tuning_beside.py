@@ -106,6 +106,20 @@ def test_a_baseline_is_added_to_a_run_that_is_done(shapes: Path, weights: list[P
         tune(shapes, tmp_path / "run", weights[0], **changed, resume=True)
 
 
+def test_a_baselines_folder_that_holds_something_else_is_refused_before_any_work(
+    shapes: Path, weights: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        signalling(patch, 1)
+        with pytest.raises(SystemExit):
+            tune(shapes, tmp_path / "run", weights[0])
+    (tmp_path / "run" / "beside" / "random_init").mkdir(parents=True)
+    (tmp_path / "run" / "beside" / "random_init" / "notes.txt").touch()
+    with pytest.raises(UserError, match=r"random_init is not empty"):
+        tune(shapes, tmp_path / "run", weights[0], beside="random", resume=True)
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+
 def test_one_table_of_all_starts() -> None:
     def result(average: float | None) -> dict[str, Any]:
         figures = {"AP": average, "AP50": 0.5, "AP75": 0.25}

@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from manyview.backbones import Backbone, load_backbone, wrap_backbone
 from manyview.backbones.build import UNTRAINED, untrained
 from manyview.config import DataConfig, PretrainConfig, ViewsConfig, WholeViewsConfig
-from manyview.errors import UserError, require
+from manyview.errors import UserError, require, require_seed
 from manyview.evaluation.features.backbone import bands
 from manyview.evaluation.features.dataset import MIN_SIZE, ImageDataset, whole_and_pair
 from manyview.evaluation.features.extract import BATCH_SIZE, FeaturesInViews, features_in_views, require_finite
@@ -168,7 +168,7 @@ def measure(vectors: Float32[Tensor, "images 3 dim"]) -> Measures:
 def _check_settings(sample: int, size: int | None, seed: int, workers: int | None) -> None:
     require(sample >= 2, f"sample must be at least 2 images, not {sample}")
     require(size is None or size >= MIN_SIZE, f"size must be at least {MIN_SIZE} pixels, not {size}")
-    require(0 <= seed < 2**63, f"seed must be from 0 to 2**63 - 1, not {seed}")
+    require_seed(seed)
     require(workers is None or workers >= 0, f"workers must be at least 0, not {workers}")
 
 

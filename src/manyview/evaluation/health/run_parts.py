@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -12,12 +11,13 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from manyview.backbones import Backbone, load_backbone
+from manyview.backbones.beside import initial_weights
 from manyview.backbones.files import read_tensors
 from manyview.backbones.weights import blended
 from manyview.config import PretrainConfig
 from manyview.errors import UserError
 from manyview.heads import Head, Projector, build_head
-from manyview.runs import RunFolder, TrainingCheckpoint, sha256
+from manyview.runs import RunFolder, TrainingCheckpoint
 
 # The parts of runs that do not record them.
 _USUAL_PARTS: dict[str, Any] = {"backbone": {"module": "backbone"}, "projector": {"module": "projector"}}
@@ -113,17 +113,11 @@ def initial_of(run: RunFolder, backbone: Backbone) -> Backbone | None:
     """The network that a run began with; None if its initial weights were random, or are gone or changed.
 
     Args:
-        run: its folder, which may hold the initial weights; otherwise they are read from the file they came from.
+        run: its folder.
         backbone: the run's, of which a copy is filled; images are normalized as its are.
     """
     try:
-        about = run.read_json("run.json").get("init")
-        if not about:
-            return None
-        file = run.initial if run.initial.is_file() else Path(about["file"])
-        if file != run.initial and (not file.is_file() or sha256(file) != about["sha256"]):
-            return None
-        network = load_backbone(file, into=copy.deepcopy(backbone))
+        network = load_backbone(initial_weights(run), into=copy.deepcopy(backbone))
     except UserError:
         return None
     network.take_images(backbone.mean, backbone.std, rgb=backbone.rgb)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor, nn
 
-from manyview.errors import UserError, require
+from manyview.errors import UserError, require, require_seed
 from manyview.runs.progress import Progress, no_progress
 
 INITIAL_STD = 0.01
@@ -41,7 +41,7 @@ class HeadSettings:
         require(0 < rate < math.inf, f"base_learning_rate must be above 0, not {rate}")
         require(0 <= decay < math.inf, f"weight_decay must be at least 0, not {decay}")
         require(0 <= self.momentum < 1, f"momentum must be at least 0 and below 1, not {self.momentum}")
-        require(0 <= self.seed < 2**63, f"seed must be from 0 to 2**63 - 1, not {self.seed}")
+        require_seed(self.seed)
 
     @property
     def learning_rate(self) -> float:

@@ -44,9 +44,9 @@ def unconverged(count: int) -> list[str]:
 
 def edge_notes(count: int) -> list[str]:
     """A warning about C chosen at the edge of those tried."""
-    return [f"{count} classifiers have the least or the largest C that was tried: a better one may lie beyond."] * bool(
-        count
-    )
+    if not count:
+        return []
+    return [f"{count} classifiers have the least or the largest C that was tried: a better one may lie beyond."]
 
 
 def head_notes(result: Mapping[str, Any]) -> list[str]:

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from manyview.errors import require
+from manyview.errors import require, require_seed
 from manyview.evaluation.linear.head import INITIAL_STD, HeadSettings
 from manyview.evaluation.linear.recipes import LOGISTIC, RATE_BY_CLASS
 from manyview.evaluation.logistic.protocol import LOGISTIC_REGRESSION, describe_choice
@@ -137,7 +137,7 @@ def settings_of(options: LinearOptions, classes: int) -> LinearSettings:
 
 def _check_report(settings: LinearSettings) -> None:
     require(settings.resamples >= 0, f"resamples must be at least 0, not {settings.resamples}")
-    require(0 <= settings.seed < 2**63, f"seed must be from 0 to 2**63 - 1, not {settings.seed}")
+    require_seed(settings.seed)
 
 
 def _train_transform(cached: bool, flips: bool) -> str:

@@ -110,7 +110,7 @@ class CrossValidation:
     starts: dict[int, Tensor] = field(default_factory=dict)
 
     def measure(self, costs: ByClass) -> tuple[ByClass, ByClass]:
-        """AP and mean loss of each class, means over the folds; nan for a class without an AP in every fold."""
+        """AP and mean loss of each class, means over the folds that have an AP; nan for a class without any."""
         folds = np.array([self._fold(int(fold), costs) for fold in np.unique(self.fold_of)])
         defined = ~np.isnan(folds)
         count = defined.sum(axis=0)

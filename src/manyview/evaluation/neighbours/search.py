@@ -13,7 +13,7 @@ import numpy as np
 
 from manyview.backbones import load_backbone
 from manyview.config.resolve import nearest_name
-from manyview.errors import UserError, require
+from manyview.errors import UserError, require, require_seed
 from manyview.evaluation.features.backbone import bands
 from manyview.evaluation.features.extract import FeatureSettings
 from manyview.evaluation.neighbours.index import Nearest, Part, Vectors
@@ -52,7 +52,7 @@ class Wanted:
     def __post_init__(self) -> None:
         require(self.drawn >= 1, f"queries must be at least 1, not {self.drawn}")
         require(self.k >= 1, f"k must be at least 1, not {self.k}")
-        require(0 <= self.seed < 2**63, f"seed must be from 0 to 2**63 - 1, not {self.seed}")
+        require_seed(self.seed)
 
 
 @verb(NeighboursOptions)

@@ -34,13 +34,14 @@ class ProbeSettings:
         costs: scikit-learn's C, the weight of the summed loss against the regularizer. Of several, one is chosen by
             average precision in cross-validation on the drawn images; without any, "logistic" chooses among all
             (``manyview.evaluation.logistic.choice``), and "svm" takes 1.
-        cost_by_class: whether "logistic" chooses C for each class instead of one for all; "svm" always does.
+        cost_by_class: whether "logistic" chooses C for each class instead of one for all; not for "svm", which always
+            does.
         scaling: "standardised", every dimension to mean 0 and standard deviation 1 over the drawn images; "unit", every
             image's features to length 1 (the VOC07 protocol's); None for the first with "logistic", the second with
             "svm".
 
     Raises:
-        UserError: if a value is out of range.
+        UserError: if a value is out of range, or ``cost_by_class`` given where nothing reads it.
     """
 
     classifier: str = "logistic"
@@ -53,6 +54,10 @@ class ProbeSettings:
         require(self.classifier in SCALINGS, f"classifier must be one of {known}, not {self.classifier!r}")
         for cost in self.costs:
             require(0 < cost < math.inf, f"cost must be above 0, not {cost}")
+        if self.cost_by_class:
+            svm = 'cost_by_class is for the classifier "logistic", as "svm" chooses C by class anyway: leave it out'
+            require(self.classifier != "svm", svm)
+            require(len(self.costs) != 1, "cost_by_class chooses C, and one cost gives it: leave out one of them")
         known = ", ".join(SCALINGS.values())
         require(self.scaling in (None, *SCALINGS.values()), f"scaling must be one of {known}, not {self.scaling!r}")
 
@@ -128,20 +133,8 @@ def probe(
         device: to fit logistic regressions on.
     """
     train, val = scale(train, val, settings.resolved_scaling)
-    if settings.classifier == "logistic":
-        return _logistic(train, targets, val, settings, seed, ignored, device)
-    return _svm(train, targets, val, settings, seed, ignored)
-
-
-def _logistic(
-    train: Float64[np.ndarray, "images dim"],
-    targets: UInt8[np.ndarray, "images classes"],
-    val: Float64[np.ndarray, "others dim"],
-    settings: ProbeSettings,
-    seed: int,
-    ignored: UInt8[np.ndarray, "images classes"] | None,
-    device: torch.device,
-) -> Probed:
+    if settings.classifier == "svm":
+        return _svm(train, targets, val, settings, seed, ignored)
     own, others = (torch.from_numpy(part).to(device) for part in (train, val))
     by_class = settings.cost_by_class
     # Scaled above, over the drawn images.

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from manyview import distributed
-from manyview.errors import require
+from manyview.errors import require, require_seed
 from manyview.evaluation.data import Data
 from manyview.evaluation.logistic.classifiers import solver_device
 from manyview.evaluation.logistic.protocol import LOGISTIC_REGRESSION, describe_choice
@@ -60,7 +60,7 @@ class Draws:
         for fraction in self.fractions:
             require(0 < fraction <= 1, f"fraction is a share of the images above 0 and up to 1, not {fraction}")
         for seed in self.seeds:
-            require(seed >= 0, f"seed must be at least 0, not {seed}")
+            require_seed(seed)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,8 +14,8 @@ from manyview.detection.models.simple_pyramid import SimplePyramid
 from manyview.detection.models.stages import find_stages
 from manyview.detection.starting import make_optimizer
 from manyview.errors import UserError
+from tests.helpers.detections import SMALL_DETECTOR
 
-SIZES = {"classes": 2, "short_sides": (64,), "test_short_side": 64, "regions": 8, "test_proposals": 12}
 # The modules whose outputs timm's own feature extraction takes at strides 4, 8 and 16.
 STAGES = {
     "timm/test_resnet": ("layer1", "layer2", "layer3"),
@@ -31,7 +31,7 @@ def build(name: str, **changes: object) -> tuple[Backbone, Detector]:
     torch.manual_seed(0)
     backbone = build_backbone(name).eval()
     backbone.take_images((0.5, 0.4, 0.3), (0.5, 0.6, 0.7), rgb=True)
-    return backbone, build_detector("fpn", backbone, **{**SIZES, **changes})
+    return backbone, build_detector("fpn", backbone, **{**SMALL_DETECTOR, **changes})
 
 
 def own_activations(backbone: Backbone, names: tuple[str, ...], images: Tensor) -> list[Tensor]:
@@ -180,7 +180,7 @@ def test_looking_for_stages_leaves_a_backbone_as_it_is() -> None:
 
 def test_bands_are_taken() -> None:
     backbone = build_backbone("timm/test_efficientnet", in_channels=5)
-    detector = build_detector("fpn", backbone, **SIZES).eval()
+    detector = build_detector("fpn", backbone, **SMALL_DETECTOR).eval()
     with torch.no_grad():
         assert len(detector([torch.rand(5, 64, 64)])) == 1
 
@@ -203,7 +203,7 @@ def test_other_networks_are_refused_in_one_line(name: str, reason: str, monkeypa
     with pytest.raises(
         UserError, match=f"^no feature pyramid can be built on .*: {reason}.*at strides 4, 8, 16 and 32"
     ):
-        build_detector("fpn", backbone, **SIZES)
+        build_detector("fpn", backbone, **SMALL_DETECTOR)
 
 
 def test_sides_that_a_network_does_not_take_are_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,136 @@
+"""mAP over the views that pre-training has seen, as a picture and a table, from evaluations of finished runs.
+
+    python -m benchmarks.curves recommended=lin/a,lin/b simsiam=lin/c --level ImageNet=lin/imagenet --out curves
+
+An evaluation is a folder of ``manyview linear``, whose metrics.json names the weights; the views are those of the run
+beside them. Each point is a run with a schedule of its own, annealed to the end. Random initialization is the mean of
+the evaluations that have it (``manyview linear RUN --beside random``).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from benchmarks.records import table, write_json
+from manyview.backbones.beside import PRETRAINED, RANDOM_INIT
+from manyview.errors import UserError
+from manyview.runs import RunFolder, atomic_write
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run.
+
+    Attributes:
+        views: seen in pre-training, in all.
+        mAP: in percent.
+        random: mAP of random initialization in the same evaluation, if it has any.
+        evaluation: folder of the evaluation.
+    """
+
+    views: int
+    mAP: float  # noqa: N815 - as the metric is spelled
+    random: float | None
+    evaluation: str
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parse(arguments)
+    curves = {name: sorted(map(read_point, folders), key=lambda point: point.views) for name, folders in options.curves}
+    levels = {name: percent(read_results(folder)[PRETRAINED]) for name, [folder] in options.level}
+    options.out.mkdir(parents=True, exist_ok=True)
+    content = {name: [asdict(point) for point in points] for name, points in curves.items()}
+    write_json(options.out / "curves.json", {"curves": content, "levels": levels})
+    atomic_write(options.out / "curves.md", as_table(curves, levels))
+    draw(curves, levels, options.out / "curves.png")
+    print((options.out / "curves.md").read_text())
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("curves", nargs="+", type=named, metavar="NAME=DIR[,DIR...]", help="evaluations of a curve")
+    parser.add_argument("--level", action="append", default=[], type=named, metavar="NAME=DIR", help="a level line")
+    parser.add_argument("--out", type=Path, required=True)
+    return parser.parse_args(arguments)
+
+
+def named(text: str) -> tuple[str, list[Path]]:
+    """``NAME=DIR,DIR``."""
+    name, equal, folders = text.partition("=")
+    if not (name and equal and folders):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=DIR")
+    return name, [Path(folder) for folder in folders.split(",")]
+
+
+def read_results(folder: Path) -> Mapping[str, Mapping[str, float]]:
+    """The figures of an evaluation, by backbone."""
+    results: Mapping[str, Mapping[str, float]] = json.loads((folder / "metrics.json").read_text())["results"]
+    return results
+
+
+def read_point(folder: Path) -> Point:
+    """An evaluation and the views of the run that it measured.
+
+    Raises:
+        UserError: its weights do not lie in the folder of a run.
+    """
+    weights = Path(json.loads((folder / "metrics.json").read_text())["protocol"]["weights"])
+    run = RunFolder(weights if weights.is_dir() else weights.parent)
+    if not (run.path / "run.json").is_file():
+        raise UserError(
+            f"{folder} measured {weights}, beside which there is no run.json that says how many views it saw"
+        )
+    plan, results = run.read_json("run.json")["plan"], read_results(folder)
+    random = percent(results[RANDOM_INIT]) if RANDOM_INIT in results else None
+    return Point(plan["steps"] * plan["views_per_step"], percent(results[PRETRAINED]), random, str(folder))
+
+
+def percent(result: Mapping[str, float]) -> float:
+    return 100 * result["mAP"]
+
+
+def untrained(curves: Mapping[str, Iterable[Point]]) -> float | None:
+    """Mean mAP of random initialization."""
+    found = [point.random for points in curves.values() for point in points if point.random is not None]
+    return sum(found) / len(found) if found else None
+
+
+def as_table(curves: Mapping[str, Sequence[Point]], levels: Mapping[str, float]) -> str:
+    start = untrained(curves)
+    rows = [["random initialization", "0", f"{start:.1f}"]] if start is not None else []
+    for name, points in curves.items():
+        for views in sorted({point.views for point in points}):
+            figures = [f"{point.mAP:.1f}" for point in points if point.views == views]
+            rows.append([f"`{name}`", f"{views:,}", ", ".join(figures)])
+    rows += [[name, "", f"{level:.1f}"] for name, level in levels.items()]
+    return table(["", "views", "mAP"], rows)
+
+
+def draw(curves: Mapping[str, Sequence[Point]], levels: Mapping[str, float], file: Path) -> None:
+    """Points of all runs, a line through the means at equal numbers of views, and level lines."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    axes = figure.add_subplot(xscale="log", xlabel="views seen in pre-training", ylabel="mAP, %")
+    for name, points in curves.items():
+        at = sorted({point.views for point in points})
+        means = [[point.mAP for point in points if point.views == views] for views in at]
+        (line,) = axes.plot(at, [sum(group) / len(group) for group in means], label=name)
+        axes.plot([p.views for p in points], [p.mAP for p in points], "o", markersize=4, color=line.get_color())
+    start = untrained(curves)
+    for name, level in {**({"random initialization": start} if start is not None else {}), **levels}.items():
+        axes.axhline(level, color="gray", linestyle="--", linewidth=1)
+        axes.annotate(name, (1, level), xycoords=("axes fraction", "data"), ha="right", va="bottom", color="gray")
+    axes.legend(frameon=False)
+    axes.grid(alpha=0.3)
+    FigureCanvasAgg(figure)
+    figure.savefig(file, dpi=120)
+
+
+if __name__ == "__main__":
+    main()

@@ -208,6 +208,8 @@ def test_values_of_the_recipes() -> None:
     for config in (paper, released):
         image_aware = config.losses.image_aware
         assert (image_aware.weight, image_aware.temperature, image_aware.vectors) == (4, 0.3, "crossed")
+    smaller = paper.model_copy(update={"recipe": "paper-160", "views": paper.views.model_copy(update={"size": 160})})
+    assert configured(recipe="paper-160") == smaller
     assert (simsiam.views.kind, simsiam.views.pairs, simsiam.losses.image_aware.weight) == ("whole", 1, 0)
     assert (control.views.kind, control.views.pairs, control.views.scale) == ("whole", 4, (0.098, 0.49))
     assert not simsiam.training.constant_predictor_lr

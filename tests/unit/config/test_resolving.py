@@ -231,7 +231,7 @@ def test_values_of_the_recipes() -> None:
         ("simsiam", 0.1),
         ("simsiam-4pairs", 0.1),
         ("mocov2", 0.03),
-        ("densecl", 0.3),
+        ("densecl", 0.03),
         ("simclr", 4.8),
         ("byol", 3.2),
         ("sup", 0.1),

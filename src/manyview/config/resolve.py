@@ -326,7 +326,7 @@ def _unused(config: PretrainConfig, user: Sequence[Assignment], recipe: Mapping[
     if all(augmentation.jitter == 0 for augmentation in augmentations):
         idle |= {f"views.{name}": "views.jitter is 0" for name in JITTER_SETTINGS}
     if all(group.blocks == 1 for group in views.layout):
-        idle["views.overlap"] = "views.grid is a single block, the whole image"
+        idle |= dict.fromkeys(("views.overlap", "views.placement"), "views.grid is a single block, the whole image")
     if not any(map(any, (augmentation.blur for augmentation in augmentations))):
         idle["views.blur_sigma"] = "views.blur is 0 for both views"
     if config.data.bands == "rgb":

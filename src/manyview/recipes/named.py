@@ -38,6 +38,12 @@ RECIPES: dict[str, dict[str, Any]] = {
         "losses": {"image_aware": {"weight": 0.0}},
         "training": {"epochs": 200, "batch_size": 128},
     },
+    # Control for blocks: their own crops, of the same sizes and shapes, but each moved anywhere in the image.
+    "simsiam-same-size": {
+        "views": {"kind": "blocks", "overlap": 0.2, "placement": "anywhere"},
+        "losses": {"image_aware": {"weight": 0.0}},
+        "training": {"epochs": 200, "batch_size": 128},
+    },
     # The image-aware loss alone, in SupCon's form "out", for few images a step and any number of steps. No blur: its
     # sigma of up to 2 pixels hides what a small view shows (docs/results.md).
     "recommended": {

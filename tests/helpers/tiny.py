@@ -31,6 +31,8 @@ METHODS: dict[str, dict[str, Any]] = {
     "simsiam": {"projection_dim": 32, "prediction_hidden_dim": 16},
     "moco": {"queue": 16, "dim": 8, "hidden_dim": 16, "shuffled_parts": 2},
     "contrastive": {"hidden_dim": 16, "dim": 8},
+    "barlowtwins": {"hidden_dim": 16, "dim": 8},
+    "vicreg": {"hidden_dim": 16, "dim": 8},
 }
 # What a method needs besides a weight to add the image-aware loss to its own.
 WITH_IMAGE_AWARE: dict[str, dict[str, Any]] = {"contrastive": {"method.attract": "pair"}}

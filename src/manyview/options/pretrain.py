@@ -17,8 +17,8 @@ Recipe = Annotated[
     str | None,
     Option(
         None,
-        "paper (default), paper-160, released, simsiam, simsiam-4pairs, simsiam-same-size, mocov2, "
-        "recommended or continue.",
+        "paper (default), paper-160, released, simsiam, simsiam-4pairs, simsiam-same-size, mocov2, barlowtwins, "
+        "vicreg, recommended or continue.",
         shown=False,
     ),
 ]

@@ -78,6 +78,32 @@ RECIPES: dict[str, dict[str, Any]] = {
         "backbone": {"zero_init_residual": False},
         "training": {"epochs": 200, "batch_size": 256, "base_learning_rate": 0.03, "weight_decay": 1e-4},
     },
+    # Barlow Twins (arXiv 2103.03230, Section 2.2): rates .2 of weights and .0048 of biases and norms at 256 images. The
+    # factor .024 of the loss gives both: LARS divides it out of the steps of weights, and out of them alone. Beside so
+    # small a loss, 2.4e-8 is the released code's weight decay of 1e-6. Its rate falls to a thousandth, ours to 0.
+    "barlowtwins": {
+        "views": {
+            **{"kind": "whole", "pairs": 1, "scale": (0.08, 1.0), "saturation": 0.2},
+            **{"blur": (1.0, 0.1), "solarize": (0.0, 0.2)},
+        },
+        "method": {"name": "barlowtwins", "scale": 0.024},
+        "training": {
+            **{"optimizer": "lars", "epochs": 1000, "batch_size": 2048, "base_learning_rate": 0.2},
+            **{"weight_decay": 2.4e-8, "warmup_share": 0.01, "schedule_by": "step"},
+        },
+    },
+    # VICReg (arXiv 2105.04906, Section 4.2), with the augmentation of BYOL and Barlow Twins (Appendix C).
+    "vicreg": {
+        "views": {
+            **{"kind": "whole", "pairs": 1, "scale": (0.08, 1.0), "saturation": 0.2},
+            **{"blur": (1.0, 0.1), "solarize": (0.0, 0.2)},
+        },
+        "method": {"name": "vicreg"},
+        "training": {
+            **{"optimizer": "lars", "epochs": 1000, "batch_size": 2048, "base_learning_rate": 0.2},
+            **{"weight_decay": 1e-6, "warmup_share": 0.01, "schedule_by": "step"},
+        },
+    },
 }
 
 

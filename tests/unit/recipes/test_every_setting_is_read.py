@@ -29,6 +29,8 @@ GROUPS = {
     "SimSiamConfig": "method.",
     "MoCoConfig": "method.",
     "ContrastiveConfig": "method.",
+    "BarlowTwinsConfig": "method.",
+    "VICRegConfig": "method.",
     "SimilarityConfig": "losses.similarity.",
     "ImageAwareConfig": "losses.image_aware.",
     "BackboneConfig": "backbone.",
@@ -81,6 +83,8 @@ def test_every_setting_is_read(photos: Path, tmp_path: Path, read: set[str]) -> 
     train_tiny(photos, tmp_path / "b", recipe="simsiam", epochs=1)
     train_tiny(photos, tmp_path / "moco", recipe="mocov2", epochs=1)
     train_tiny(photos, tmp_path / "contrastive", recipe="recommended", epochs=1)
+    for recipe in ("barlowtwins", "vicreg"):
+        train_tiny(photos, tmp_path / recipe, recipe=recipe, epochs=1)
     bands = {"data.bands": 3, "data.rgb_bands": [2, 1, 0]}
     train_tiny(photos, tmp_path / "c", settings=bands, epochs=1)
     for name in ("adamw", "lars"):

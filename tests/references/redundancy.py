@@ -1,4 +1,4 @@
-"""The losses of Barlow Twins and VICReg in NumPy float64, one entry at a time."""
+"""The losses of Barlow Twins and VICReg, and that of multi-label training, in NumPy float64, one entry at a time."""
 
 from __future__ import annotations
 
@@ -38,3 +38,13 @@ def vicreg(first: np.ndarray, second: np.ndarray) -> tuple[float, float, float]:
                     entry = sum((z[b, i] - mean[i]) * (z[b, j] - mean[j]) for b in range(rows)) / (rows - 1)
                     c += entry**2 / dim
     return s, v, c
+
+
+def known_cross_entropy(logits: np.ndarray, targets: np.ndarray) -> float:
+    """Binary cross-entropy, mean over the entries whose target is not NaN."""
+    terms = []
+    for x, y in zip(logits.ravel(), targets.ravel(), strict=True):
+        if not math.isnan(y):
+            p = 1 / (1 + math.exp(-x))
+            terms.append(-math.log(p if y == 1 else 1 - p))
+    return sum(terms) / len(terms)

@@ -187,3 +187,23 @@ class VICRegConfig(MethodSection):
     invariance: NonNegative = Field(25.0, description="lambda, the weight of the distance between two views")
     variance: NonNegative = Field(25.0, description="mu, the weight of the hinge on each dimension's deviation")
     covariance: NonNegative = Field(1.0, description="nu, the weight of the covariances between dimensions")
+
+
+class SupervisedConfig(MethodSection):
+    """Multi-label classification of each view."""
+
+    reads: ClassVar[tuple[str, ...]] = ("data.labels",)
+    labeled: ClassVar[bool] = True
+    name: Literal["supervised"] = Field("supervised")
+    pool: Literal["avg", "gamp"] = Field("avg", description="pooling of the feature map before the classifier")
+    classes: tuple[str, ...] | None = Field(
+        None, description="names and order of the classes; unset: those of data.labels"
+    )
+
+    def positives(self, views: ViewsSection) -> tuple[tuple[int, ...], ...]:
+        """Each view by itself, as no view is compared with another."""
+        return tuple((view,) for view in range(sum(group.count for group in views.layout)))
+
+    def pairs(self, views: ViewsSection) -> int:
+        """Half the number of views, so that the learning rate depends on the number of views alone."""
+        return max(1, sum(group.count for group in views.layout) // 2)

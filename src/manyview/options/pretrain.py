@@ -18,7 +18,7 @@ Recipe = Annotated[
     Option(
         None,
         "paper (default), paper-160, released, simsiam, simsiam-4pairs, simsiam-same-size, mocov2, barlowtwins, "
-        "vicreg, recommended or continue.",
+        "vicreg, supervised, recommended or continue.",
         shown=False,
     ),
 ]

@@ -104,6 +104,19 @@ RECIPES: dict[str, dict[str, Any]] = {
             **{"weight_decay": 1e-6, "warmup_share": 0.01, "schedule_by": "step"},
         },
     },
+    # The upper line: all classes of data.labels, from random weights. Crops of a quarter of the image or more, so that
+    # most of them still show what the labels name. AdamW, whose step does not depend on the number of classes.
+    "supervised": {
+        "views": {
+            **{"kind": "whole", "pairs": 1, "scale": (0.25, 1.0), "jitter": 0.4, "grayscale": 0.0},
+            **{"blur": (0.0, 0.0), "solarize": (0.0, 0.0)},
+        },
+        "method": {"name": "supervised"},
+        "training": {
+            **{"optimizer": "adamw", "epochs": 100, "batch_size": 64, "base_learning_rate": 1e-3, "scaling": "none"},
+            **{"weight_decay": 0.05, "warmup_share": 0.05, "schedule_by": "step"},
+        },
+    },
 }
 
 

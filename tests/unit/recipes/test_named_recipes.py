@@ -18,14 +18,14 @@ from tests.helpers.tiny import SETTINGS, TinyNet, train_tiny
 
 
 @pytest.mark.parametrize("recipe", list(RECIPES))
-def test_each_recipe_trains(photos: Path, tmp_path: Path, recipe: str) -> None:
-    further: dict[str, Any] = {}
+def test_each_recipe_trains(photos: Path, labels: Path, tmp_path: Path, recipe: str) -> None:
+    further: dict[str, Any] = {"labels": labels} if recipe == "supervised" else {}
     if recipe == "continue":
         save_backbone(wrap_backbone(TinyNet(), 16), tmp_path / "w.safetensors", {})
         further = {"init": tmp_path / "w.safetensors", "settings": {"training.freeze_backbone_steps": 1}}
     run = train_tiny(photos, tmp_path / "run", recipe=recipe, epochs=1, **further)
 
-    one_pair = ("simsiam", "mocov2", "continue", "barlowtwins", "vicreg")
+    one_pair = ("simsiam", "mocov2", "continue", "barlowtwins", "vicreg", "supervised")
     pairs = 1 if recipe in one_pair else 4
     assert run.read_json("config.json")["recipe"] == recipe
     assert run.read_json("run.json")["plan"]["views_per_step"] == 2 * pairs * 4

@@ -100,6 +100,8 @@ def train(
             _take_up(training, checkpoint)
         else:
             _announce(training, initial, report, targets)
+        if hardware.is_main and checkpoint is None and start is not None:
+            write_initial(method.backbone, folder)
         hardware.fabric.barrier()
         _run(training)
         if not resume:
@@ -246,8 +248,6 @@ def _announce(
             training.display.say(warning, style="yellow")
     if training.is_main:
         _describe(training, about)
-        if training.protection.initial is not None:
-            write_initial(training.method.backbone, training.folder)
 
 
 def _describe(training: Training, initial: dict[str, Any] | None) -> None:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from manyview.backbones import wrap_backbone
 from manyview.config import ConfigError, PretrainConfig, parse_assignment, resolve
+from manyview.config.choices import CHOICES
 from manyview.errors import UserError
 from manyview.methods import METHODS, MethodBatch, Moment
 from manyview.methods.moco import MoCo, contrast, info_nce
@@ -25,6 +26,7 @@ __all__ = ["photos"]
 IMAGES, PAIRS, QUEUE, DIM, HIDDEN = 3, 2, 12, 5, 7
 ROWS = IMAGES * PAIRS
 TAU, M, RATE = 0.2, 0.9, 0.3
+*OTHERS, LAST = CHOICES["method"].options
 SMALL = ["method.queue=16", "method.dim=8", "method.hidden_dim=16", "method.shuffled_parts=2"]
 
 
@@ -242,7 +244,10 @@ def test_values_of_the_recipe() -> None:
             "training.constant_predictor_lr (--set) has no effect because method.name is moco, which does not read it; "
             "leave one of them out",
         ),
-        (["method.name=mocco"], "method.name must be 'simsiam', 'moco' or 'contrastive', not 'mocco'"),
+        (
+            ["method.name=mocco"],
+            f"method.name must be {', '.join(map(repr, OTHERS))} or {LAST!r}, not 'mocco'",
+        ),
         (["method.temperature=0"], "method.temperature (--set) must be greater than 0, not 0"),
     ],
 )

@@ -114,15 +114,18 @@ def test_crops_of_the_whole_stay() -> None:
 @pytest.mark.parametrize(
     ("texts", "sentence"),
     [
-        (["views.grid=[1,1]", "views.placement=anywhere"], "views.grid is a single block, the whole image"),
+        (
+            ["views.grid=[1,1]", "views.placement=anywhere"],
+            "views.placement (--set) has no effect because grid is a single block, the whole image",
+        ),
         (["views.kind=whole", "views.placement=anywhere"], "read only with views.kind=blocks or both"),
         (
             ["views.kind=groups", 'views.groups=[{placement="anywhere"}]'],
-            "placement is read only with source=blocks or both, but source is whole",
+            "views.groups[0].placement (--set) has no effect because source is whole, not blocks or both",
         ),
         (
             ["views.kind=groups", 'views.groups=[{source="blocks", grid=[1,1], placement="anywhere"}]'],
-            "placement has no effect because grid is a single block",
+            "views.groups[0].placement (--set) has no effect because grid is a single block",
         ),
         (["views.placement=image"], "views.placement"),
     ],

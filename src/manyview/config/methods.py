@@ -98,14 +98,16 @@ class SimSiamConfig(MethodSection):
     prediction_hidden_dim: PositiveInt = Field(512, description="width of the predictor's bottleneck")
 
 
-class MoCoConfig(MethodSection):
-    """MoCo v2's head, queue and key encoder (arXiv 1911.05722, 2003.04297)."""
+class MomentumContrastConfig(MethodSection):
+    """Base class of the methods with MoCo v2's head, queue and key encoder (arXiv 1911.05722, 2003.04297)."""
 
-    name: Literal["moco"] = Field("moco")
     queue: PositiveInt = Field(65536, description="number of keys kept as negatives")
-    momentum: Probability = Field(0.999, description="weight of the old key encoder in its update at each step")
-    dim: PositiveInt = Field(128, description="dimension of queries and keys")
-    hidden_dim: PositiveInt = Field(2048, description="width of the head's hidden layer")
+    momentum: Probability = Field(
+        0.999,
+        description="weight of the old momentum encoder in its update at each step; byol's rises from this to 1",
+    )
+    dim: PositiveInt = Field(128, description="dimension of the projections")
+    hidden_dim: PositiveInt = Field(2048, description="width of the heads' hidden layers")
     temperature: Positive = Field(0.2, description="tau, which divides the cosine similarities")
     shuffled_parts: PositiveInt = Field(
         8, description="parts of the shuffled keys that are batch-normalized separately, as on that many devices"
@@ -140,6 +142,34 @@ class MoCoConfig(MethodSection):
                 f"only where it is a multiple of {processes} and divides a batch's keys ({', '.join(map(str, keys))}); "
                 f"set method.shuffled_parts={processes}, or use another batch size"
             )
+
+
+class MoCoConfig(MomentumContrastConfig):
+    """MoCo v2 (arXiv 2003.04297); the defaults are those of its released code."""
+
+    name: Literal["moco"] = Field("moco")
+
+
+class DenseCLConfig(MomentumContrastConfig):
+    """DenseCL (arXiv 2011.09157): MoCo v2, and the same loss between the parts of two views."""
+
+    name: Literal["densecl"] = Field("densecl")
+    dense_weight: Probability = Field(
+        0.5, description="lambda, the weight of the dense loss; that of the global one is 1 - lambda"
+    )
+    dense_grid: PositiveInt | None = Field(
+        None, description="rows and columns of dense vectors of a view; unset: those of the feature map"
+    )
+
+
+class BYOLConfig(MethodSection):
+    """BYOL's heads and target network (arXiv 2006.07733)."""
+
+    predicts: ClassVar[bool] = True
+    name: Literal["byol"] = Field("byol")
+    momentum: Probability = Field(0.996)
+    dim: PositiveInt = Field(256)
+    hidden_dim: PositiveInt = Field(4096)
 
 
 class ContrastiveConfig(MethodSection):
@@ -292,3 +322,46 @@ class DINOConfig(MultiCropSection):
             f"The teacher's temperature does not reach {self.teacher_temperature:g}, as its warm-up takes {warmup:g} "
             f"epochs and the run has {epochs:.3g}; a lower method.teacher_temperature_epochs shortens it.",
         ]
+
+
+class BarlowTwinsConfig(MethodSection):
+    """Barlow Twins' projector and loss (arXiv 2103.03230)."""
+
+    name: Literal["barlowtwins"] = Field("barlowtwins")
+    hidden_dim: PositiveInt = Field(8192)
+    dim: PositiveInt = Field(8192)
+    off_diagonal: Positive = Field(
+        0.0051, description="lambda, the weight of the correlations between different dimensions"
+    )
+    scale: Positive = Field(0.024, description="factor of the loss; it matters only for what LARS does not adapt")
+
+
+class VICRegConfig(MethodSection):
+    """VICReg's expander and the weights of its three terms (arXiv 2105.04906)."""
+
+    name: Literal["vicreg"] = Field("vicreg")
+    hidden_dim: PositiveInt = Field(8192)
+    dim: PositiveInt = Field(8192)
+    invariance: NonNegative = Field(25.0, description="lambda, the weight of the distance between two views")
+    variance: NonNegative = Field(25.0, description="mu, the weight of the hinge on each dimension's deviation")
+    covariance: NonNegative = Field(1.0, description="nu, the weight of the covariances between dimensions")
+
+
+class SupervisedConfig(MethodSection):
+    """Multi-label classification of each view."""
+
+    reads: ClassVar[tuple[str, ...]] = ("data.labels",)
+    labeled: ClassVar[bool] = True
+    name: Literal["supervised"] = Field("supervised")
+    pool: Literal["avg", "gamp"] = Field("avg", description="pooling of the feature map before the classifier")
+    classes: tuple[str, ...] | None = Field(
+        None, description="names and order of the classes; unset: those of data.labels"
+    )
+
+    def positives(self, views: ViewsSection) -> tuple[tuple[int, ...], ...]:
+        """Each view by itself, as no view is compared with another."""
+        return tuple((view,) for view in range(sum(group.count for group in views.layout)))
+
+    def pairs(self, views: ViewsSection) -> int:
+        """Half the number of views, so that the learning rate depends on the number of views alone."""
+        return max(1, sum(group.count for group in views.layout) // 2)

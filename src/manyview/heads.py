@@ -135,16 +135,15 @@ class BottleneckProjector(Head):
         in_dim: dimension of the pooled features.
         hidden_dim: width of the two hidden layers.
         out_dim: width of the bottleneck.
+        batch_norm: whether the hidden layers have batch normalization, as the released code can (use_bn_in_head).
     """
 
-    def __init__(self, in_dim: int, hidden_dim: int = 2048, out_dim: int = 256) -> None:
-        super().__init__(
-            nn.Linear(in_dim, hidden_dim),
-            nn.GELU(),
-            nn.Linear(hidden_dim, hidden_dim),
-            nn.GELU(),
-            nn.Linear(hidden_dim, out_dim),
-        )
+    def __init__(self, in_dim: int, hidden_dim: int = 2048, out_dim: int = 256, batch_norm: bool = False) -> None:
+        layers: list[nn.Module] = []
+        for width in (in_dim, hidden_dim):
+            norm = [nn.BatchNorm1d(hidden_dim)] if batch_norm else []
+            layers += [nn.Linear(width, hidden_dim), *norm, nn.GELU()]
+        super().__init__(*layers, nn.Linear(hidden_dim, out_dim))
         for layer in self.layers:
             if isinstance(layer, nn.Linear):
                 nn.init.trunc_normal_(layer.weight, std=0.02)

@@ -118,6 +118,18 @@ def test_bottleneck_projector_is_dinos() -> None:
 
     expected = gelu(gelu(x @ w1.T + b1) @ w2.T + b2) @ w3.T + b3
     np.testing.assert_allclose(module(torch.from_numpy(x)).detach().numpy(), expected, atol=1e-12)
-    again = build_head(module.describe()).double()
-    again.load_state_dict(module.state_dict())
-    assert torch.equal(again(torch.from_numpy(x)), module(torch.from_numpy(x)))
+    for head in (module, BottleneckProjector(5, 7, 3, batch_norm=True).double().eval()):
+        again = build_head(head.describe()).double().eval()
+        again.load_state_dict(head.state_dict())
+        assert torch.equal(again(torch.from_numpy(x)), head(torch.from_numpy(x)))
+
+
+def test_bottleneck_projector_may_have_norms_in_its_hidden_layers() -> None:
+    with torch.device("meta"):
+        assert outline(BottleneckProjector(300, 400, 5, batch_norm=True)) == [
+            ("linear", 300, 400, True),
+            ("norm", 400, True, True),
+            ("linear", 400, 400, True),
+            ("norm", 400, True, True),
+            ("linear", 400, 5, True),
+        ]

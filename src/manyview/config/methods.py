@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field, StrictInt
+from pydantic import Field, StrictBool, StrictInt
 
 from manyview.config.section import NonNegative, Positive, PositiveInt, Probability, Section
 from manyview.config.views import ViewsSection, in_pairs
@@ -305,6 +305,9 @@ class DINOConfig(MultiCropSection):
     )
     hidden_dim: PositiveInt = Field(2048, description="width of the head's two hidden layers")
     bottleneck_dim: PositiveInt = Field(256, description="width of the head's bottleneck")
+    batch_norm: StrictBool = Field(
+        False, description="batch normalization in the head's hidden layers, which keeps small batches from collapsing"
+    )
 
     def idle(self) -> dict[str, str]:
         """Without a warm-up, there is no start of it."""

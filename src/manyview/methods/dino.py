@@ -61,7 +61,8 @@ class DINO(Method):
         self.options = options
         self.image_aware = image_aware
         self.backbone = backbone
-        self.projector = BottleneckProjector(backbone.out_channels, options.hidden_dim, options.bottleneck_dim)
+        sizes = (backbone.out_channels, options.hidden_dim, options.bottleneck_dim)
+        self.projector = BottleneckProjector(*sizes, batch_norm=options.batch_norm)
         self.last_layer = nn.Linear(options.bottleneck_dim, options.prototypes, bias=False)
         self.teacher_backbone, self.teacher_projector = slow_copy(self.backbone), slow_copy(self.projector)
         self.teacher_last_layer = slow_copy(self.last_layer)

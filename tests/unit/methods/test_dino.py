@@ -181,6 +181,13 @@ def test_the_teacher_is_measured_and_written(photos: Path, tmp_path: Path) -> No
     assert run.read_json("run.json")["method"]["parts"]["backbone"]["module"] == "teacher_backbone"
 
 
+def test_the_head_may_have_norms() -> None:
+    method = build("method.batch_norm=true")
+    norms = {name.partition(".")[0] for name, module in method.named_modules() if isinstance(module, nn.BatchNorm1d)}
+    assert norms == {"projector", "teacher_projector"}
+    assert method(seen(MULTI_CROP))["loss"].isfinite()
+
+
 def test_the_recipe_is_the_papers() -> None:
     config = configured()
     assert [(group.size, group.count) for group in config.views.layout] == [(224, 2), (96, 8)]

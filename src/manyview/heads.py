@@ -125,16 +125,17 @@ class ContrastiveProjector(Head):
 class WideProjector(Head):
     """Three linear layers, as wide as Barlow Twins' and VICReg's: normalization and ReLU after the first two.
 
-    The output is not normalized (arXiv 2103.03230, Section 2.2; 2105.04906, Section 4.2). No layer has a bias: those
-    that VICReg's released code gives the first two are canceled by the normalization.
+    No layer has a bias (arXiv 2103.03230, Section 2.2; 2105.04906, Section 4.2): those that VICReg's released code
+    gives the first two are canceled by the normalization.
 
     Args:
         in_dim: dimension of the pooled features.
         hidden_dim: width of the hidden layers.
         out_dim: width of the projection z.
+        normalized: whether the output is batch-normalized, without learned scale and shift.
     """
 
-    def __init__(self, in_dim: int, hidden_dim: int = 8192, out_dim: int = 8192) -> None:
+    def __init__(self, in_dim: int, hidden_dim: int = 8192, out_dim: int = 8192, *, normalized: bool = False) -> None:
         super().__init__(
             nn.Linear(in_dim, hidden_dim, bias=False),
             nn.BatchNorm1d(hidden_dim),
@@ -143,4 +144,5 @@ class WideProjector(Head):
             nn.BatchNorm1d(hidden_dim),
             nn.ReLU(inplace=True),
             nn.Linear(hidden_dim, out_dim, bias=False),
+            *([nn.BatchNorm1d(out_dim, affine=False)] if normalized else []),
         )

@@ -1,6 +1,7 @@
 """Projection and prediction heads (MLPs) on pooled features, which can be described as plain data and rebuilt from it.
 
-``Projector`` and ``Predictor`` are those of SimSiam (arXiv 2011.10566, Section 3), ``ContrastiveProjector`` SimCLR's.
+``Projector`` and ``Predictor`` are those of SimSiam (arXiv 2011.10566, Section 3), the others of the methods that they
+are named after.
 """
 
 from __future__ import annotations
@@ -119,6 +120,40 @@ class ContrastiveProjector(Head):
             nn.ReLU(inplace=True),
             nn.Linear(hidden_dim, out_dim, bias=False),
             nn.BatchNorm1d(out_dim, affine=False),
+        )
+
+
+class MoCoProjector(Head):
+    """Two linear layers with biases and a ReLU between them (arXiv 2003.04297, Section 3).
+
+    Args:
+        in_dim: dimension of the pooled features.
+        hidden_dim: width of the hidden layer.
+        out_dim: width of the projection.
+    """
+
+    def __init__(self, in_dim: int, hidden_dim: int = 2048, out_dim: int = 128) -> None:
+        super().__init__(nn.Linear(in_dim, hidden_dim), nn.ReLU(inplace=True), nn.Linear(hidden_dim, out_dim))
+
+
+class BYOLHead(Head):
+    """BYOL's projector and predictor: linear, batch normalization, ReLU, linear (arXiv 2006.07733, Section 3.3).
+
+    The output is not normalized. As in the released code, the last layer has no bias; that of the first, which
+    normalization would cancel, is left out, too.
+
+    Args:
+        in_dim: dimension of the pooled features, or of the projection z.
+        hidden_dim: width of the hidden layer.
+        out_dim: width of the projection z, or of the prediction p.
+    """
+
+    def __init__(self, in_dim: int, hidden_dim: int = 4096, out_dim: int = 256) -> None:
+        super().__init__(
+            nn.Linear(in_dim, hidden_dim, bias=False),
+            nn.BatchNorm1d(hidden_dim),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden_dim, out_dim, bias=False),
         )
 
 

@@ -30,6 +30,8 @@ ON_CPU: dict[str, Any] = {
 METHODS: dict[str, dict[str, Any]] = {
     "simsiam": {"projection_dim": 32, "prediction_hidden_dim": 16},
     "moco": {"queue": 16, "dim": 8, "hidden_dim": 16, "shuffled_parts": 2},
+    "densecl": {"queue": 16, "dim": 8, "hidden_dim": 16, "shuffled_parts": 2},
+    "byol": {"hidden_dim": 16, "dim": 8},
     "contrastive": {"hidden_dim": 16, "dim": 8},
     "barlowtwins": {"hidden_dim": 16, "dim": 8},
     "vicreg": {"hidden_dim": 16, "dim": 8},
@@ -90,7 +92,7 @@ class Interrupting(TinyNet):
         self.step, self.number, self.passes = step, number, 0
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch dim h w"]:
-        if self.training:
+        if self.training and torch.is_grad_enabled():  # not of a momentum encoder
             self.passes += 1
             if self.passes == 2 * self.step:  # a pass for either view of the pairs
                 signal.raise_signal(self.number)

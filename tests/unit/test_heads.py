@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from manyview.heads import Predictor, Projector
+from manyview.heads import BYOLHead, MoCoProjector, Predictor, Projector
 
 
 def outline(module: nn.Module) -> list[tuple[object, ...]]:
@@ -46,6 +46,22 @@ def test_predictor_is_simsiams() -> None:
             ("relu",),
             ("linear", 512, 2048, True),
         ]
+
+
+def test_byols_heads_are_those_of_its_released_code() -> None:
+    """Without the first layer's bias, which the normalization would cancel; nothing after the last layer."""
+    with torch.device("meta"):
+        assert outline(BYOLHead(2048)) == [
+            ("linear", 2048, 4096, False),
+            ("norm", 4096, True, True),
+            ("relu",),
+            ("linear", 4096, 256, False),
+        ]
+
+
+def test_mocos_projector_is_a_plain_mlp() -> None:
+    with torch.device("meta"):
+        assert outline(MoCoProjector(512)) == [("linear", 512, 2048, True), ("relu",), ("linear", 2048, 128, True)]
 
 
 def normed(x: np.ndarray, weight: np.ndarray | float = 1.0, bias: np.ndarray | float = 0.0) -> np.ndarray:

@@ -94,14 +94,16 @@ class SimSiamConfig(MethodSection):
     prediction_hidden_dim: PositiveInt = Field(512, description="width of the predictor's bottleneck")
 
 
-class MoCoConfig(MethodSection):
-    """MoCo v2's head, queue and key encoder (arXiv 1911.05722, 2003.04297)."""
+class MomentumContrastConfig(MethodSection):
+    """Base class of the methods with MoCo v2's head, queue and key encoder (arXiv 1911.05722, 2003.04297)."""
 
-    name: Literal["moco"] = Field("moco")
     queue: PositiveInt = Field(65536, description="number of keys kept as negatives")
-    momentum: Probability = Field(0.999, description="weight of the old key encoder in its update at each step")
-    dim: PositiveInt = Field(128, description="dimension of queries and keys")
-    hidden_dim: PositiveInt = Field(2048, description="width of the head's hidden layer")
+    momentum: Probability = Field(
+        0.999,
+        description="weight of the old momentum encoder in its update at each step; byol's rises from this to 1",
+    )
+    dim: PositiveInt = Field(128, description="dimension of the projections")
+    hidden_dim: PositiveInt = Field(2048, description="width of the heads' hidden layers")
     temperature: Positive = Field(0.2, description="tau, which divides the cosine similarities")
     shuffled_parts: PositiveInt = Field(
         8, description="parts of the shuffled keys that are batch-normalized separately, as on that many devices"
@@ -136,6 +138,34 @@ class MoCoConfig(MethodSection):
                 f"only where it is a multiple of {processes} and divides a batch's keys ({', '.join(map(str, keys))}); "
                 f"set method.shuffled_parts={processes}, or use another batch size"
             )
+
+
+class MoCoConfig(MomentumContrastConfig):
+    """MoCo v2 (arXiv 2003.04297); the defaults are those of its released code."""
+
+    name: Literal["moco"] = Field("moco")
+
+
+class DenseCLConfig(MomentumContrastConfig):
+    """DenseCL (arXiv 2011.09157): MoCo v2, and the same loss between the parts of two views."""
+
+    name: Literal["densecl"] = Field("densecl")
+    dense_weight: Probability = Field(
+        0.5, description="lambda, the weight of the dense loss; that of the global one is 1 - lambda"
+    )
+    dense_grid: PositiveInt | None = Field(
+        None, description="rows and columns of dense vectors of a view; unset: those of the feature map"
+    )
+
+
+class BYOLConfig(MethodSection):
+    """BYOL's heads and target network (arXiv 2006.07733)."""
+
+    predicts: ClassVar[bool] = True
+    name: Literal["byol"] = Field("byol")
+    momentum: Probability = Field(0.996)
+    dim: PositiveInt = Field(256)
+    hidden_dim: PositiveInt = Field(4096)
 
 
 class ContrastiveConfig(MethodSection):

@@ -16,7 +16,11 @@ RECIPES: dict[str, dict[str, Any]] = {
         "training": {"epochs": 200, "batch_size": 128},
     },
     # The paper at smaller views: 160 x 160 pixels are 51 % of 224 x 224, so a network does half the work.
-    "paper-160": {"views": {"size": 160}, "losses": {"image_aware": {"weight": 4.0}}},
+    "paper-160": {
+        "views": {"kind": "blocks", "overlap": 0.2, "size": 160},
+        "losses": {"image_aware": {"weight": 4.0, "temperature": 0.3}},
+        "training": {"epochs": 200, "batch_size": 128},
+    },
     # The authors' research code where it differs from their text.
     "released": {
         "views": {"kind": "blocks", "overlap": 0.3, "blur": (0.5, 0.1), "solarize": (0.5, 0.2)},
@@ -26,7 +30,21 @@ RECIPES: dict[str, dict[str, Any]] = {
         },
         "training": {"epochs": 400, "batch_size": 124},
     },
-    # SimSiam (arXiv 2011.10566): two views of the whole image, no image-aware loss.
+    # SUP of the paper's Tables 1 and 2: supervised contrastive learning's L_out in place of Eq. 1.
+    "sup": {
+        "views": {"kind": "blocks", "overlap": 0.2},
+        "losses": {"image_aware": {"weight": 4.0, "temperature": 0.3, "form": "out"}},
+        "training": {"epochs": 200, "batch_size": 128},
+    },
+    # The control for its size: Eq. 1 is L_in / |P| but for a constant, and |P| is 7 with eight views of an image.
+    "sup-matched": {
+        "views": {"kind": "blocks", "overlap": 0.2},
+        "losses": {"image_aware": {"weight": 4 / 7, "temperature": 0.3, "form": "out"}},
+        "training": {"epochs": 200, "batch_size": 128},
+    },
+    # SimSiam (arXiv 2011.10566): two views of the whole image, no image-aware loss. The predictor's rate decays with
+    # all others, as in its released code without --fix-pred-lr and as in "paper", whose control this is. It is constant
+    # in its published results (Section 4.2): training.constant_predictor_lr=true.
     "simsiam": {
         "views": {"kind": "whole", "pairs": 1},
         "losses": {"image_aware": {"weight": 0.0}},
@@ -77,6 +95,40 @@ RECIPES: dict[str, dict[str, Any]] = {
         "method": {"name": "moco"},
         "backbone": {"zero_init_residual": False},
         "training": {"epochs": 200, "batch_size": 256, "base_learning_rate": 0.03, "weight_decay": 1e-4},
+    },
+    # DenseCL (arXiv 2011.09157) with all that it shares with MoCo v2 as there, as densecl_imagenet_200ep.py of its
+    # released code; for COCO, that has a learning rate of .3 and 800 epochs.
+    "densecl": {
+        "views": {"kind": "whole", "pairs": 1},
+        "method": {"name": "densecl"},
+        "backbone": {"zero_init_residual": False},
+        "training": {"epochs": 200, "batch_size": 256, "base_learning_rate": 0.03, "weight_decay": 1e-4},
+    },
+    # SimCLR (arXiv 2002.05709, Sections 2.2 and A). Its tau is the best on few and small images (Section B.9); for
+    # ImageNet in batches of 4,096 images, the released code has .1.
+    "simclr": {
+        "views": {
+            **{"kind": "whole", "pairs": 1, "scale": (0.08, 1.0), "brightness": 0.8, "contrast": 0.8},
+            **{"saturation": 0.8, "hue": 0.2},
+        },
+        "method": {"name": "contrastive", "attract": "pair", "temperature": 0.5, "dim": 128},
+        "training": {
+            **{"optimizer": "lars", "epochs": 100, "batch_size": 4096, "base_learning_rate": 0.3},
+            **{"weight_decay": 1e-6, "warmup_epochs": 10.0, "schedule_by": "step"},
+        },
+    },
+    # BYOL (arXiv 2006.07733, Sections 3.3 and B) for 1,000 epochs; its released code has .3, weight decay 1e-6 and
+    # momentum .99 for 300.
+    "byol": {
+        "views": {
+            **{"kind": "whole", "pairs": 1, "scale": (0.08, 1.0), "saturation": 0.2},
+            **{"blur": (1.0, 0.1), "solarize": (0.0, 0.2)},
+        },
+        "method": {"name": "byol"},
+        "training": {
+            **{"optimizer": "lars", "epochs": 1000, "batch_size": 4096, "base_learning_rate": 0.2},
+            **{"weight_decay": 1.5e-6, "warmup_epochs": 10.0, "schedule_by": "step"},
+        },
     },
     # Barlow Twins (arXiv 2103.03230, Section 2.2): rates .2 of weights and .0048 of biases and norms at 256 images. The
     # factor .024 of the loss gives both: LARS divides it out of the steps of weights, and out of them alone. Beside so

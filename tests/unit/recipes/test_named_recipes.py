@@ -23,13 +23,15 @@ def test_each_recipe_trains(photos: Path, labels: Path, tmp_path: Path, recipe: 
     if recipe == "continue":
         save_backbone(wrap_backbone(TinyNet(), 16), tmp_path / "w.safetensors", {})
         further = {"init": tmp_path / "w.safetensors", "settings": {"training.freeze_backbone_steps": 1}}
+    if RECIPES[recipe].get("training", {}).get("warmup_epochs"):
+        further["settings"] = {"training.warmup_epochs": 0.5}
     run = train_tiny(photos, tmp_path / "run", recipe=recipe, epochs=1, **further)
 
-    one_pair = ("simsiam", "mocov2", "continue", "barlowtwins", "vicreg", "supervised")
-    pairs = 1 if recipe in one_pair else 4
+    views = RECIPES[recipe].get("views", {})
+    pairs = views.get("pairs", 1) if views.get("kind") == "whole" else 4
     assert run.read_json("config.json")["recipe"] == recipe
     assert run.read_json("run.json")["plan"]["views_per_step"] == 2 * pairs * 4
-    with_contrast = recipe in ("paper", "paper-160", "released")
+    with_contrast = recipe in ("paper", "paper-160", "released", "sup", "sup-matched")
     assert all(("image_aware" in record) == with_contrast for record in run.read_metrics())
 
 

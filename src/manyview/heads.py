@@ -18,7 +18,7 @@ class Head(nn.Module):
     """An MLP head: a sequence of layers.
 
     Args:
-        layers: linear layers, batch normalizations and ReLUs.
+        layers: linear layers, batch normalizations, ReLUs and GELUs.
     """
 
     def __init__(self, *layers: nn.Module) -> None:
@@ -45,6 +45,7 @@ def build_head(description: Iterable[Mapping[str, Any]]) -> Head:
         "linear": lambda layer: nn.Linear(layer["in"], layer["out"], bias=layer["bias"]),
         "batch_norm": lambda layer: nn.BatchNorm1d(layer["width"], affine=layer["affine"]),
         "relu": lambda _: nn.ReLU(inplace=True),
+        "gelu": lambda _: nn.GELU(),
     }
     return Head(*(makers[layer["layer"]](layer) for layer in description))
 
@@ -56,6 +57,8 @@ def _describe(layer: nn.Module) -> dict[str, Any]:
         }  # fmt: skip
     if isinstance(layer, _BatchNorm):  # includes SyncBatchNorm
         return {"layer": "batch_norm", "width": layer.num_features, "affine": layer.affine}
+    if isinstance(layer, nn.GELU):
+        return {"layer": "gelu"}
     assert isinstance(layer, nn.ReLU), f"a head has no {type(layer).__name__}"
     return {"layer": "relu"}
 
@@ -181,3 +184,28 @@ class WideProjector(Head):
             nn.Linear(hidden_dim, out_dim, bias=False),
             *([nn.BatchNorm1d(out_dim, affine=False)] if normalized else []),
         )
+
+
+class BottleneckProjector(Head):
+    """DINO's three linear layers with GELU between them, the last a bottleneck (arXiv 2104.14294, Appendix C).
+
+    As in the released code, weights are from a normal distribution of standard deviation .02, and biases are 0.
+
+    Args:
+        in_dim: dimension of the pooled features.
+        hidden_dim: width of the two hidden layers.
+        out_dim: width of the bottleneck.
+    """
+
+    def __init__(self, in_dim: int, hidden_dim: int = 2048, out_dim: int = 256) -> None:
+        super().__init__(
+            nn.Linear(in_dim, hidden_dim),
+            nn.GELU(),
+            nn.Linear(hidden_dim, hidden_dim),
+            nn.GELU(),
+            nn.Linear(hidden_dim, out_dim),
+        )
+        for layer in self.layers:
+            if isinstance(layer, nn.Linear):
+                nn.init.trunc_normal_(layer.weight, std=0.02)
+                nn.init.zeros_(layer.bias)

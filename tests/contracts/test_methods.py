@@ -81,6 +81,7 @@ def step(method: Method, optimizer: torch.optim.Optimizer, batch: MethodBatch) -
     loss = method(batch)["loss"]
     optimizer.zero_grad()
     loss.backward()
+    method.after_backward(batch.moment)
     optimizer.step()
     method.after_step(batch.moment)
     return float(loss.detach())
@@ -171,7 +172,7 @@ def test_its_parts_are_described_and_heads_are_rebuilt(name: str) -> None:
 
     assert about["name"] == name
     assert about["remedies"]
-    assert method.get_submodule(about["parts"]["backbone"]["module"]) is method.backbone
+    assert method.get_submodule(about["parts"]["backbone"]["module"]) is method.exported
     for part in ("projector", "predictor"):
         if part in about["parts"]:
             head = method.get_submodule(about["parts"][part]["module"])

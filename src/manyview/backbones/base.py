@@ -78,6 +78,18 @@ class Backbone(nn.Module):
                     module.eval()
         return self
 
+    def check_size(self, height: int, width: int) -> None:
+        """Check that the network takes images of this size; any, unless a network says otherwise.
+
+        Raises:
+            UserError: it does not; the message says which it takes.
+        """
+
+    @property
+    def patch_projection(self) -> nn.Module | None:
+        """A vision transformer's first layer, which projects each patch to a token; None for other networks."""
+        return None
+
     def forward(
         self, x: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch out_channels rows columns"]:
@@ -93,6 +105,12 @@ class WrappedBackbone(Backbone):
         self.network = network
         self.register_state_dict_post_hook(_strip_prefix)
         self.register_load_state_dict_pre_hook(_add_prefix)
+
+    @property
+    def patch_projection(self) -> nn.Module | None:
+        """The convolution that timm's vision transformers, and others, name ``patch_embed.proj``."""
+        found = getattr(getattr(self.network, "patch_embed", None), "proj", None)
+        return found if isinstance(found, nn.Module) else None
 
 
 def _strip_prefix(module: nn.Module, state_dict: dict[str, Any], prefix: str, local_metadata: Any) -> None:

@@ -69,7 +69,8 @@ def build_backbone(name: str, *, zero_init_residual: bool = True, in_channels: i
 
     Returns:
         the backbone in training mode. Parameters that only a timm model's classifier would use are frozen, as they
-        receive no gradient. A transformer without ``dynamic_img_size`` takes images of its own size only.
+        receive no gradient. A transformer takes images whose sides are multiples of its patches', with its position
+        embeddings interpolated, or without ``dynamic_img_size`` images of its own size only.
 
     Raises:
         UserError: unknown name; a model without a single feature map; ``in_channels`` that timm's model does not

@@ -39,13 +39,27 @@ class TimmBackbone(WrappedBackbone):
         """The last feature map.
 
         Raises:
-            UserError: the model takes only images of one size, and these have another.
+            UserError: the model takes no images of this size.
         """
         height, width = x.shape[-2:]
+        self.check_size(height, width)
+        return self.to_map(self.network.forward_features(x), (height, width))  # type: ignore[operator]
+
+    def check_size(self, height: int, width: int) -> None:
+        """Images have the model's own size, or sides that are multiples of its patches'; most models take any."""
         if self.fixed_size is not None and self.fixed_size != (height, width):
             rows, columns = self.fixed_size
             raise UserError(f"{self.name} takes only images of {rows} x {columns} pixels, not {height} x {width}")
-        return self.to_map(self.network.forward_features(x), (height, width))  # type: ignore[operator]
+        embedding = getattr(self.network, "patch_embed", None)
+        patch = getattr(embedding, "patch_size", None)
+        if not isinstance(patch, tuple) or getattr(embedding, "dynamic_img_pad", False):
+            return
+        if height % patch[0] or width % patch[1]:
+            sizes = " x ".join(map(str, patch))
+            raise UserError(
+                f"{self.name} cuts images into patches of {sizes} pixels, so that it takes none of {height} x {width}; "
+                f"choose multiples of {patch[0]}"
+            )
 
     def to_map(self, features: Tensor, image: tuple[int, int]) -> Tensor:
         """Rearrange the model's features (B, ...) of images of a height and width to (B, D, h, w)."""

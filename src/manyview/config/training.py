@@ -42,6 +42,14 @@ class TrainingConfig(Section):
         1e-4,
         description="of all parameters with sgd, as in SimSiam; otherwise norms and biases are excluded",
     )
+    weight_decay_end: NonNegative | None = Field(
+        None,
+        description="weight decay at the end of the run, reached along a cosine as in DINO; unset: the same throughout",
+    )
+    clip_norm: Positive | None = Field(
+        None,
+        description="norm to which the gradient of all trained parameters together is shortened; unset: not at all",
+    )
     schedule: Literal["cosine", "constant", "step"] = Field(
         "cosine", description="learning rate schedule; step lowers the rate at milestones"
     )

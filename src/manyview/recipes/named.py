@@ -169,6 +169,39 @@ RECIPES: dict[str, dict[str, Any]] = {
             **{"weight_decay": 0.05, "warmup_share": 0.05, "schedule_by": "step"},
         },
     },
+    # SwAV with multi-crop (arXiv 2006.09882) on one machine: the released swav_200ep_bs256_pretrain.sh, with its queue.
+    # The color jitter is SimCLR's at strength 1.
+    "swav": {
+        "views": {
+            **{"kind": "groups", "jitter": 0.8, "brightness": 0.8, "contrast": 0.8, "saturation": 0.8, "hue": 0.2},
+            **{"grayscale": 0.2, "blur": (0.5, 0.5), "blur_sigma": (0.1, 2.0)},
+            "groups": [{"count": 2, "scale": (0.14, 1.0)}, {"size": 96, "count": 6, "scale": (0.05, 0.14)}],
+        },
+        "method": {"name": "swav"},
+        "backbone": {"zero_init_residual": False},
+        "training": {
+            **{"optimizer": "lars", "epochs": 200, "batch_size": 256, "base_learning_rate": 0.6, "weight_decay": 1e-6},
+            **{"schedule_by": "step"},
+        },
+    },
+    # DINO with multi-crop (arXiv 2104.14294, and the defaults of main_dino.py), for vision transformers; for a
+    # ResNet see the guide.
+    "dino": {
+        "views": {
+            "kind": "groups",
+            "groups": [
+                {"count": 2, "scale": (0.4, 1.0), "blur": (1.0, 0.1), "solarize": (0.0, 0.2)},
+                {"size": 96, "count": 8, "scale": (0.05, 0.4), "blur": (0.5, 0.5)},
+            ],
+        },
+        "method": {"name": "dino"},
+        "backbone": {"zero_init_residual": False},
+        "training": {
+            **{"optimizer": "adamw", "epochs": 100, "batch_size": 1024, "base_learning_rate": 5e-4},
+            **{"weight_decay": 0.04, "weight_decay_end": 0.4, "clip_norm": 3.0, "warmup_share": 0.1},
+            **{"schedule_by": "step"},
+        },
+    },
 }
 
 

@@ -34,6 +34,8 @@ GROUPS = {
     "BarlowTwinsConfig": "method.",
     "VICRegConfig": "method.",
     "SupervisedConfig": "method.",
+    "SwAVConfig": "method.",
+    "DINOConfig": "method.",
     "SimilarityConfig": "losses.similarity.",
     "ImageAwareConfig": "losses.image_aware.",
     "BackboneConfig": "backbone.",
@@ -98,6 +100,9 @@ def test_every_setting_is_read(photos: Path, labels: Path, tmp_path: Path, read:
     for recipe in ("barlowtwins", "vicreg"):
         train_tiny(photos, tmp_path / recipe, recipe=recipe, epochs=1)
     train_tiny(photos, tmp_path / "supervised", recipe="supervised", labels=labels, epochs=1)
+    for recipe in ("swav", "dino"):
+        settings = {"views.kind": "whole", "training.warmup_epochs": 0.0}
+        train_tiny(photos, tmp_path / recipe, recipe=recipe, settings=settings, epochs=1)
     bands = {"data.bands": 3, "data.rgb_bands": [2, 1, 0]}
     train_tiny(photos, tmp_path / "c", settings=bands, epochs=1)
     for name in ("adamw", "lars"):

@@ -23,6 +23,8 @@ def test_each_recipe_trains(photos: Path, labels: Path, tmp_path: Path, recipe: 
     if recipe == "continue":
         save_backbone(wrap_backbone(TinyNet(), 16), tmp_path / "w.safetensors", {})
         further = {"init": tmp_path / "w.safetensors", "settings": {"training.freeze_backbone_steps": 1}}
+    if recipe in ("swav", "dino"):
+        further = {"settings": {"views.groups": [{"count": 2}, {"size": 8, "count": 6}]}}
     run = train_tiny(photos, tmp_path / "run", recipe=recipe, epochs=1, **further)
 
     views = RECIPES[recipe].get("views", {})

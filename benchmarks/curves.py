@@ -120,13 +120,14 @@ def draw(curves: Mapping[str, Sequence[Point]], levels: Mapping[str, float], fil
     for name, points in curves.items():
         at = sorted({point.views for point in points})
         means = [[point.mAP for point in points if point.views == views] for views in at]
-        (line,) = axes.plot(at, [sum(group) / len(group) for group in means], label=name)
+        (line,) = axes.plot(at, [sum(group) / len(group) for group in means], "o-" if len(at) < 2 else "-", label=name)
         axes.plot([p.views for p in points], [p.mAP for p in points], "o", markersize=4, color=line.get_color())
     start = untrained(curves)
     for name, level in {**({"random initialization": start} if start is not None else {}), **levels}.items():
         axes.axhline(level, color="gray", linestyle="--", linewidth=1)
-        axes.annotate(name, (1, level), xycoords=("axes fraction", "data"), ha="right", va="bottom", color="gray")
-    axes.legend(frameon=False)
+        axes.annotate(name, (0.01, level), xycoords=("axes fraction", "data"), va="bottom", color="gray")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.legend(frameon=False, loc="upper left")
     axes.grid(alpha=0.3)
     FigureCanvasAgg(figure)
     figure.savefig(file, dpi=120)

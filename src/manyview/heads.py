@@ -155,3 +155,27 @@ class BYOLHead(Head):
             nn.ReLU(inplace=True),
             nn.Linear(hidden_dim, out_dim, bias=False),
         )
+
+
+class WideProjector(Head):
+    """Three linear layers, as wide as Barlow Twins' and VICReg's: normalization and ReLU after the first two.
+
+    The output is not normalized (arXiv 2103.03230, Section 2.2; 2105.04906, Section 4.2). No layer has a bias: those
+    that VICReg's released code gives the first two are canceled by the normalization.
+
+    Args:
+        in_dim: dimension of the pooled features.
+        hidden_dim: width of the hidden layers.
+        out_dim: width of the projection z.
+    """
+
+    def __init__(self, in_dim: int, hidden_dim: int = 8192, out_dim: int = 8192) -> None:
+        super().__init__(
+            nn.Linear(in_dim, hidden_dim, bias=False),
+            nn.BatchNorm1d(hidden_dim),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden_dim, hidden_dim, bias=False),
+            nn.BatchNorm1d(hidden_dim),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden_dim, out_dim, bias=False),
+        )

@@ -33,6 +33,9 @@ METHODS: dict[str, dict[str, Any]] = {
     "densecl": {"queue": 16, "dim": 8, "hidden_dim": 16, "shuffled_parts": 2},
     "byol": {"hidden_dim": 16, "dim": 8},
     "contrastive": {"hidden_dim": 16, "dim": 8},
+    "barlowtwins": {"hidden_dim": 16, "dim": 8},
+    "vicreg": {"hidden_dim": 16, "dim": 8},
+    "supervised": {},
 }
 # What a method needs besides a weight to add the image-aware loss to its own.
 WITH_IMAGE_AWARE: dict[str, dict[str, Any]] = {"contrastive": {"method.attract": "pair"}}
@@ -52,6 +55,18 @@ def write_images(folder: Path, count: int = COUNT) -> Path:
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sixteen, for reading only."""
     return write_images(tmp_path_factory.mktemp("photos"))
+
+
+@pytest.fixture(scope="session")
+def labels(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Labels of the sixteen: all are "any", every second "even", every third "third"."""
+    file = tmp_path_factory.mktemp("labels") / "labels.csv"
+    rows = [
+        f"{path.name},any{'|even' * (index % 2 == 0)}{'|third' * (index % 3 == 0)}"
+        for index, path in enumerate(sorted(photos.iterdir()))
+    ]
+    file.write_text("\n".join(["image,labels", *rows]) + "\n")
+    return file
 
 
 class TinyNet(nn.Module):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from manyview.config.section import Positive, PositiveInt, Probability, Section
+from manyview.config.section import NonNegative, Positive, PositiveInt, Probability, Section
 from manyview.config.views import ViewsSection, in_pairs
 from manyview.errors import UserError
 
@@ -59,6 +59,10 @@ class MethodSection(Section):
     def label_classes(self) -> tuple[str, ...] | None:
         """Classes of the labels and their order, of a method that learns from labels; None before they are read."""
         return getattr(self, "classes", None)
+
+    def idle(self) -> dict[str, str]:
+        """Settings of this section that others of it make useless, with the reason."""
+        return {}
 
     def check_losses(self, losses: LossesConfig) -> None:
         """Check that the method can add the losses of a configuration to its own.
@@ -177,6 +181,12 @@ class ContrastiveConfig(MethodSection):
     hidden_dim: PositiveInt = Field(2048, description="width of the projector's hidden layer")
     dim: PositiveInt = Field(256, description="dimension of the projections")
 
+    def idle(self) -> dict[str, str]:
+        """The form of the loss, where each view has one positive."""
+        return (
+            {"form": "method.attract is pair: with one positive, all forms are equal"} if self.attract == "pair" else {}
+        )
+
     def check_losses(self, losses: LossesConfig) -> None:
         """The image-aware loss can only be added to SimCLR's, as it is this loss already."""
         if losses.image_aware.weight > 0 and self.attract == "image":
@@ -190,6 +200,49 @@ class ContrastiveConfig(MethodSection):
         if self.attract == "pair":
             return super().positives(views)
         return (tuple(range(sum(group.count for group in views.layout))),)
+
+    def pairs(self, views: ViewsSection) -> int:
+        """Half the number of views, so that the learning rate depends on the number of views alone."""
+        return max(1, sum(group.count for group in views.layout) // 2)
+
+
+class BarlowTwinsConfig(MethodSection):
+    """Barlow Twins' projector and loss (arXiv 2103.03230)."""
+
+    name: Literal["barlowtwins"] = Field("barlowtwins")
+    hidden_dim: PositiveInt = Field(8192)
+    dim: PositiveInt = Field(8192)
+    off_diagonal: Positive = Field(
+        0.0051, description="lambda, the weight of the correlations between different dimensions"
+    )
+    scale: Positive = Field(0.024, description="factor of the loss; it matters only for what LARS does not adapt")
+
+
+class VICRegConfig(MethodSection):
+    """VICReg's expander and the weights of its three terms (arXiv 2105.04906)."""
+
+    name: Literal["vicreg"] = Field("vicreg")
+    hidden_dim: PositiveInt = Field(8192)
+    dim: PositiveInt = Field(8192)
+    invariance: NonNegative = Field(25.0, description="lambda, the weight of the distance between two views")
+    variance: NonNegative = Field(25.0, description="mu, the weight of the hinge on each dimension's deviation")
+    covariance: NonNegative = Field(1.0, description="nu, the weight of the covariances between dimensions")
+
+
+class SupervisedConfig(MethodSection):
+    """Multi-label classification of each view."""
+
+    reads: ClassVar[tuple[str, ...]] = ("data.labels",)
+    labeled: ClassVar[bool] = True
+    name: Literal["supervised"] = Field("supervised")
+    pool: Literal["avg", "gamp"] = Field("avg", description="pooling of the feature map before the classifier")
+    classes: tuple[str, ...] | None = Field(
+        None, description="names and order of the classes; unset: those of data.labels"
+    )
+
+    def positives(self, views: ViewsSection) -> tuple[tuple[int, ...], ...]:
+        """Each view by itself, as no view is compared with another."""
+        return tuple((view,) for view in range(sum(group.count for group in views.layout)))
 
     def pairs(self, views: ViewsSection) -> int:
         """Half the number of views, so that the learning rate depends on the number of views alone."""

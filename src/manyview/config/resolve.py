@@ -13,9 +13,9 @@ from pydantic import BaseModel, ValidationError
 
 from manyview.config.choices import CHOICES
 from manyview.config.methods import MethodSection
-from manyview.config.schema import MonitorConfig, PretrainConfig
-from manyview.config.training import BUDGETS, TrainingConfig
-from manyview.config.views import COLOR_SETTINGS, JITTER_SETTINGS, Augmentation
+from manyview.config.schema import DataConfig, MonitorConfig, PretrainConfig
+from manyview.config.training import BUDGETS, WARMUPS, TrainingConfig
+from manyview.config.views import Augmentation, GroupedViewsConfig, ViewGroupConfig, idle_settings
 from manyview.errors import UserError
 
 Chosen = Mapping[str, str]
@@ -94,7 +94,7 @@ def resolve(recipe: Mapping[str, Any], user: Sequence[Assignment]) -> PretrainCo
     values: dict[str, Any] = {}
     user = _with_one_budget(user, problems)
     for assignment in flatten(recipe, "recipe"):
-        if assignment.key not in _BUDGETS or not any(item.key in _BUDGETS for item in user):
+        if not _is_replaced(assignment, user):
             _store(values, assignment, problems)
     chosen = _chosen(values, user)
     if chosen["method"] != values.get("method", {}).get("name", CHOICES["method"].default):
@@ -131,6 +131,13 @@ def valid_keys(chosen: Chosen | None = None) -> list[str]:
 
 
 _BUDGETS = tuple(f"training.{name}" for name in BUDGETS)
+_WARMUPS = tuple(f"training.{name}" for name in WARMUPS)
+
+
+def _is_replaced(of_recipe: Assignment, user: Sequence[Assignment]) -> bool:
+    """Whether the user sets the length of the run or of the warm-up, for which there are several settings."""
+    given = {item.key for item in user if item.value is not None}
+    return any(of_recipe.key in keys and not given.isdisjoint(keys) for keys in (_BUDGETS, _WARMUPS))
 
 
 def _lists_of_tables() -> Iterator[tuple[str, type[BaseModel]]]:
@@ -307,8 +314,9 @@ def _unused(config: PretrainConfig, user: Sequence[Assignment], recipe: Mapping[
         user: the user's settings.
         recipe: the recipe's settings by dotted key.
     """
-    image_aware, views = config.losses.image_aware, config.views
+    image_aware = config.losses.image_aware
     idle = dict.fromkeys(_of_other_methods(config), f"method.name is {config.method.name}, which does not read it")
+    idle |= {f"method.{name}": reason for name, reason in config.method.idle().items()}
     if image_aware.weight == 0:
         names = [name for name in type(image_aware).model_fields if name != "weight"]
         idle |= {f"losses.image_aware.{name}": "losses.image_aware.weight is 0" for name in names}
@@ -319,29 +327,52 @@ def _unused(config: PretrainConfig, user: Sequence[Assignment], recipe: Mapping[
         idle |= {f"losses.image_aware.{name}": reason for name in ("vectors", "stop_gradient")}
     if not config.method.labeled:
         idle["data.labels"] = f"method.name is {config.method.name}, which learns without labels"
-    augmentations = [group.augmentation for group in views.layout]
-    for name in Augmentation.model_fields:
-        if all(getattr(augmentation, name) != getattr(views, name) for augmentation in augmentations):
-            idle[f"views.{name}"] = "every one of views.groups has its own"
-    if all(augmentation.jitter == 0 for augmentation in augmentations):
-        idle |= {f"views.{name}": "views.jitter is 0" for name in JITTER_SETTINGS}
-    if all(group.blocks == 1 for group in views.layout):
-        idle["views.overlap"] = "views.grid is a single block, the whole image"
-    if not any(map(any, (augmentation.blur for augmentation in augmentations))):
-        idle["views.blur_sigma"] = "views.blur is 0 for both views"
-    if config.data.bands == "rgb":
-        idle["data.rgb_bands"] = "data.bands is rgb"
-    elif config.data.rgb_bands is None:
-        reason = f"data.rgb_bands names none of the {config.data.bands} bands as red, green and blue"
-        idle |= {f"views.{name}": reason for name in COLOR_SETTINGS}
+    idle |= _idle_in_views(config)
     idle |= _idle_in_schedule(config.training)
     idle |= _idle_without_initial_weights(config)
     idle |= _idle_in_monitor(config.monitor)
-    return [
-        f"{assignment.key} ({assignment.source}) has no effect because {idle[assignment.key]}; leave one of them out"
+    idle_keys = [
+        (assignment.key, assignment.source, idle[assignment.key])
         for assignment in user
         if assignment.key in idle and not _is_restated(assignment, config, recipe)
     ]
+    return [
+        f"{key} ({source}) has no effect because {reason}; leave one of them out"
+        for key, source, reason in (*idle_keys, *_idle_in_groups(config, user))
+    ]
+
+
+def _idle_in_views(config: PretrainConfig) -> dict[str, str]:
+    """Settings of all views that no group reads, and those of color that do not fit the bands."""
+    views, idle = config.views, dict[str, str]()
+    for name in Augmentation.model_fields:
+        if all(getattr(group.augmentation, name) != getattr(views, name) for group in views.layout):
+            idle[f"views.{name}"] = "every one of views.groups has its own"
+    first, *others = (idle_settings(group, _colorless(config.data)) for group in views.layout)
+    everywhere = set(type(views).model_fields).intersection(first, *others)
+    idle |= {f"views.{name}": first[name] for name in everywhere}
+    if config.data.bands == "rgb":
+        idle["data.rgb_bands"] = "data.bands is rgb"
+    return idle
+
+
+def _idle_in_groups(config: PretrainConfig, user: Sequence[Assignment]) -> Iterator[tuple[str, str, str]]:
+    """Key, source and reason of each setting that a group has for itself, but does not read."""
+    views, given = config.views, [assignment.source for assignment in user if assignment.key == "views.groups"]
+    if not given or not isinstance(views, GroupedViewsConfig):
+        return
+    usual = {name: getattr(views, name, field.default) for name, field in ViewGroupConfig.model_fields.items()}
+    for index, entry in enumerate(views.groups):
+        for name, reason in idle_settings(entry.group, _colorless(config.data)).items():
+            if getattr(entry, name) != usual[name]:
+                yield f"views.groups[{index}].{name}", given[-1], reason
+
+
+def _colorless(data: DataConfig) -> str | None:
+    """Why no band is a color; None where some are."""
+    if data.color_channels is not None:
+        return None
+    return f"data.rgb_bands names none of the {data.bands} bands as red, green and blue"
 
 
 def _idle_in_monitor(monitor: MonitorConfig) -> dict[str, str]:
@@ -362,7 +393,7 @@ def _idle_in_schedule(training: TrainingConfig) -> dict[str, str]:
         idle["training.schedule_by"] = "the schedule of a run of training.steps or training.hours moves with every step"
     if training.schedule == "constant":
         idle["training.schedule_by"] = reason
-    if training.schedule == "constant" and not (training.warmup_epochs or training.warmup_steps):
+    if training.schedule == "constant" and not any(getattr(training, name) for name in WARMUPS):
         idle["training.constant_predictor_lr"] = reason
     if training.schedule != "step":
         idle |= {"training.milestones": reason, "training.milestone_factor": reason}

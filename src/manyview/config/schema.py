@@ -254,7 +254,8 @@ class PretrainConfig(Section):
         self.method.check_losses(self.losses)
         if self.method.labeled and self.data.labels is None:
             raise ValueError(
-                f"method.name is {self.method.name}, which learns from labels: name their file in data.labels"
+                f"method.name is {self.method.name}, which learns from labels: name their file in data.labels "
+                "(pretrain --labels)"
             )
         return self
 

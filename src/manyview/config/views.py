@@ -28,11 +28,16 @@ Overlap = Annotated[
     float, Field(ge=0, le=0.5, description="gamma: a block's side is 1 + 2 gamma times that of a grid cell")
 ]
 Grid = Annotated[tuple[PositiveInt, PositiveInt], Field(description="rows and columns of blocks")]
+Placement = Annotated[
+    Literal["block", "anywhere"],
+    Field(
+        description="whether a crop of a block stays in it, or is moved anywhere in the image, its size unchanged: the "
+        "control that tells where views lie from how large they are"
+    ),
+]
 
-JITTER_SETTINGS = ("brightness", "contrast", "saturation", "hue")
-"""Settings of an augmentation without effect where ``jitter`` is 0."""
-COLOR_SETTINGS = ("jitter", *JITTER_SETTINGS, "grayscale", "solarize")
-"""Settings of an augmentation without effect where no band is a color."""
+_JITTER_SETTINGS = ("brightness", "contrast", "saturation", "hue")
+_COLOR_SETTINGS = ("jitter", *_JITTER_SETTINGS, "grayscale", "solarize")
 
 
 class Augmentation(Section):
@@ -86,6 +91,8 @@ class ViewGroup:
         of_whole: number of views of the whole image.
         grid: rows and columns of the blocks.
         overlap: of the blocks, as in ``manyview.views.block_boxes``.
+        placement: "block", or "anywhere": each view of a block is cropped as from its block, then moved to a uniformly
+            random position in the image, so that only its size is still a block's.
     """
 
     augmentation: Augmentation
@@ -93,6 +100,7 @@ class ViewGroup:
     of_whole: int = 0
     grid: tuple[int, int] = (2, 2)
     overlap: float = 0.2
+    placement: Literal["block", "anywhere"] = "block"
 
     @property
     def size(self) -> int:
@@ -105,6 +113,11 @@ class ViewGroup:
         return self.grid[0] * self.grid[1] if self.of_block else 0
 
     @property
+    def shown_blocks(self) -> int:
+        """Number of blocks that views lie in; 0 if their crops are moved anywhere."""
+        return self.blocks if self.placement == "block" else 0
+
+    @property
     def runs(self) -> tuple[int, ...]:
         """Number of views of each block, then of the whole image if there are any."""
         return (self.of_block,) * self.blocks + ((self.of_whole,) if self.of_whole else ())
@@ -113,6 +126,27 @@ class ViewGroup:
     def count(self) -> int:
         """Number of views per image."""
         return self.of_block * self.blocks + self.of_whole
+
+
+def idle_settings(group: ViewGroup, colorless: str | None) -> dict[str, str]:
+    """Settings of a group of views without effect, each with the reason.
+
+    Args:
+        group: the views.
+        colorless: the reason why no band is a color; None where some are.
+    """
+    idle: dict[str, str] = {}
+    if not group.blocks:
+        idle |= dict.fromkeys(("overlap", "grid", "placement"), "source is whole, not blocks or both")
+    if group.blocks == 1:
+        idle |= dict.fromkeys(("overlap", "placement"), "grid is a single block, the whole image")
+    if not any(group.augmentation.blur):
+        idle["blur_sigma"] = "blur is 0"
+    if group.augmentation.jitter == 0:
+        idle |= dict.fromkeys(_JITTER_SETTINGS, "jitter is 0")
+    if colorless is not None:
+        idle |= dict.fromkeys(_COLOR_SETTINGS, colorless)
+    return idle
 
 
 def in_pairs(layout: Sequence[ViewGroup]) -> tuple[tuple[int, ...], ...]:
@@ -173,11 +207,12 @@ class BlockViewsConfig(ViewsSection):
     )
     overlap: Overlap = 0.2
     grid: Grid = (2, 2)
+    placement: Placement = "block"
 
     @property
     def layout(self) -> tuple[ViewGroup, ...]:
         """One group: two views of each block."""
-        return (ViewGroup(self, of_block=2, grid=self.grid, overlap=self.overlap),)
+        return (ViewGroup(self, of_block=2, grid=self.grid, overlap=self.overlap, placement=self.placement),)
 
 
 class WholeViewsConfig(ViewsSection):
@@ -198,12 +233,14 @@ class BlockAndWholeViewsConfig(ViewsSection):
     kind: Literal["both"] = "both"
     overlap: Overlap = 0.2
     grid: Grid = (2, 2)
+    placement: Placement = "block"
     pairs: PositiveInt = Field(1, description="number of positive pairs of the whole image; each block gives one")
 
     @property
     def layout(self) -> tuple[ViewGroup, ...]:
         """One group: the views of the blocks, then those of the whole image."""
-        return (ViewGroup(self, of_block=2, of_whole=2 * self.pairs, grid=self.grid, overlap=self.overlap),)
+        blocks: dict[str, Any] = {"grid": self.grid, "overlap": self.overlap, "placement": self.placement}
+        return (ViewGroup(self, of_block=2, of_whole=2 * self.pairs, **blocks),)
 
 
 class ViewGroupConfig(Augmentation):
@@ -215,6 +252,7 @@ class ViewGroupConfig(Augmentation):
     count: PositiveInt = Field(2, description="number of views per block and of the whole image")
     overlap: Overlap = 0.2
     grid: Grid = (2, 2)
+    placement: Placement = "block"
 
     @property
     def group(self) -> ViewGroup:
@@ -225,16 +263,12 @@ class ViewGroupConfig(Augmentation):
             of_whole=0 if self.source == "blocks" else self.count,
             grid=self.grid,
             overlap=self.overlap,
+            placement=self.placement,
         )
 
     @model_validator(mode="after")
-    def _settings_are_read(self) -> ViewGroupConfig:
+    def _probabilities_are_read(self) -> ViewGroupConfig:
         _check_probabilities(self, self.count)
-        for key in ("overlap", "grid"):
-            if self.source == "whole" and getattr(self, key) != type(self).model_fields[key].default:
-                raise ValueError(f"{key} is read only with source=blocks or both, but source is whole")
-        if self.grid == (1, 1) and self.overlap != type(self).model_fields["overlap"].default:
-            raise ValueError("overlap has no effect because grid is a single block, the whole image")
         return self
 
 

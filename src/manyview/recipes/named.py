@@ -56,6 +56,12 @@ RECIPES: dict[str, dict[str, Any]] = {
         "losses": {"image_aware": {"weight": 0.0}},
         "training": {"epochs": 200, "batch_size": 128},
     },
+    # Control for blocks: their own crops, of the same sizes and shapes, but each moved anywhere in the image.
+    "simsiam-same-size": {
+        "views": {"kind": "blocks", "overlap": 0.2, "placement": "anywhere"},
+        "losses": {"image_aware": {"weight": 0.0}},
+        "training": {"epochs": 200, "batch_size": 128},
+    },
     # The image-aware loss alone, in SupCon's form "out", for few images a step and any number of steps. No blur: its
     # sigma of up to 2 pixels hides what a small view shows (docs/results.md).
     "recommended": {
@@ -122,6 +128,45 @@ RECIPES: dict[str, dict[str, Any]] = {
         "training": {
             **{"optimizer": "lars", "epochs": 1000, "batch_size": 4096, "base_learning_rate": 0.2},
             **{"weight_decay": 1.5e-6, "warmup_epochs": 10.0, "schedule_by": "step"},
+        },
+    },
+    # Barlow Twins (arXiv 2103.03230, Section 2.2): rates .2 of weights and .0048 of biases and norms at 256 images. The
+    # factor .024 of the loss gives both: LARS divides it out of the steps of weights, and out of them alone. Beside so
+    # small a loss, 2.4e-8 is the released code's weight decay of 1e-6. Its rate falls to a thousandth, ours to 0.
+    "barlowtwins": {
+        "views": {
+            **{"kind": "whole", "pairs": 1, "scale": (0.08, 1.0), "saturation": 0.2},
+            **{"blur": (1.0, 0.1), "solarize": (0.0, 0.2)},
+        },
+        "method": {"name": "barlowtwins", "scale": 0.024},
+        "training": {
+            **{"optimizer": "lars", "epochs": 1000, "batch_size": 2048, "base_learning_rate": 0.2},
+            **{"weight_decay": 2.4e-8, "warmup_share": 0.01, "schedule_by": "step"},
+        },
+    },
+    # VICReg (arXiv 2105.04906, Section 4.2), with the augmentation of BYOL and Barlow Twins (Appendix C).
+    "vicreg": {
+        "views": {
+            **{"kind": "whole", "pairs": 1, "scale": (0.08, 1.0), "saturation": 0.2},
+            **{"blur": (1.0, 0.1), "solarize": (0.0, 0.2)},
+        },
+        "method": {"name": "vicreg"},
+        "training": {
+            **{"optimizer": "lars", "epochs": 1000, "batch_size": 2048, "base_learning_rate": 0.2},
+            **{"weight_decay": 1e-6, "warmup_share": 0.01, "schedule_by": "step"},
+        },
+    },
+    # The upper line: all classes of data.labels, from random weights. Crops of a quarter of the image or more, so that
+    # most of them still show what the labels name. AdamW, whose step does not depend on the number of classes.
+    "supervised": {
+        "views": {
+            **{"kind": "whole", "pairs": 1, "scale": (0.25, 1.0), "jitter": 0.4, "grayscale": 0.0},
+            **{"blur": (0.0, 0.0), "solarize": (0.0, 0.0)},
+        },
+        "method": {"name": "supervised"},
+        "training": {
+            **{"optimizer": "adamw", "epochs": 100, "batch_size": 64, "base_learning_rate": 1e-3, "scaling": "none"},
+            **{"weight_decay": 0.05, "warmup_share": 0.05, "schedule_by": "step"},
         },
     },
 }

@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from manyview.backbones import save_backbone
+from manyview.backbones.norm_statistics import norms_are_new
 from manyview.config import PretrainConfig
 from manyview.distributed import any_process, gather, mean_of_processes
 from manyview.errors import NonFiniteLossError
@@ -187,9 +188,9 @@ def _measure_quality(training: Training) -> bool:
     quality, step = training.quality, training.step
     if quality is None or not quality.is_due(step):
         return False
-    untrained = step == 0 and training.settled.config.backbone.init is None
+    backbone = training.protection.written_backbone()
     with torch.random.fork_rng(devices=[]):
-        record = quality.measure(training.protection.written_backbone(), step, measured_norms=untrained)
+        record = quality.measure(backbone, step, measured_norms=step == 0 and norms_are_new(backbone))
     training.log(record)
     training.display.quality_measured(step, spell_record(record), record["seconds"])
     return True

@@ -182,6 +182,8 @@ def learning_rate(config: PretrainConfig, step: int, steps_per_epoch: int) -> fl
 
 def warmup_steps(training: TrainingConfig, steps_per_epoch: int) -> int:
     """Number of warm-up steps."""
+    if training.warmup_share:
+        return int(training.warmup_share * training.total_steps(steps_per_epoch))
     return training.warmup_steps or round(training.warmup_epochs * steps_per_epoch)
 
 

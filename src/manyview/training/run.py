@@ -99,7 +99,9 @@ def train(
                 training.display.say(f"Warning: {complaint}; using the previous one", style="yellow")
             _take_up(training, checkpoint)
         else:
-            _announce(training, initial, report)
+            _announce(training, initial, report, targets)
+        if hardware.is_main and checkpoint is None and start is not None:
+            write_initial(method.backbone, folder)
         hardware.fabric.barrier()
         _run(training)
         if not resume:
@@ -228,9 +230,13 @@ def set_up(
     )
 
 
-def _announce(training: Training, initial: InitialWeights | None, report: LoadingReport | None) -> None:
-    """Write ``run.json`` and ``config.json``, and print the initial weights."""
+def _announce(
+    training: Training, initial: InitialWeights | None, report: LoadingReport | None, targets: Targets | None
+) -> None:
+    """Write ``run.json`` and ``config.json``, and print the initial weights and the labels."""
     about = None
+    if targets is not None:
+        training.display.say(f"Labels to learn from: {targets}.")
     if initial and report:
         backbone = training.method.backbone
         for sentence in initial.sentences(report, backbone):
@@ -242,8 +248,6 @@ def _announce(training: Training, initial: InitialWeights | None, report: Loadin
             training.display.say(warning, style="yellow")
     if training.is_main:
         _describe(training, about)
-        if training.protection.initial is not None:
-            write_initial(training.method.backbone, training.folder)
 
 
 def _describe(training: Training, initial: dict[str, Any] | None) -> None:

@@ -31,6 +31,9 @@ GROUPS = {
     "DenseCLConfig": "method.",
     "BYOLConfig": "method.",
     "ContrastiveConfig": "method.",
+    "BarlowTwinsConfig": "method.",
+    "VICRegConfig": "method.",
+    "SupervisedConfig": "method.",
     "SimilarityConfig": "losses.similarity.",
     "ImageAwareConfig": "losses.image_aware.",
     "BackboneConfig": "backbone.",
@@ -84,7 +87,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     return keys
 
 
-def test_every_setting_is_read(photos: Path, tmp_path: Path, read: set[str]) -> None:
+def test_every_setting_is_read(photos: Path, labels: Path, tmp_path: Path, read: set[str]) -> None:
     train_tiny(photos, tmp_path / "a", backbone="timm/test_resnet", view_size=32, epochs=1)
     train_tiny(photos, tmp_path / "on", backbone="timm/test_resnet", init=tmp_path / "a", view_size=32, epochs=1)
     train_tiny(photos, tmp_path / "b", recipe="simsiam", epochs=1)
@@ -92,6 +95,9 @@ def test_every_setting_is_read(photos: Path, tmp_path: Path, read: set[str]) -> 
     train_tiny(photos, tmp_path / "contrastive", recipe="recommended", epochs=1)
     for method in ("densecl", "byol"):
         train_tiny(photos, tmp_path / method, settings={"method.name": method}, epochs=1)
+    for recipe in ("barlowtwins", "vicreg"):
+        train_tiny(photos, tmp_path / recipe, recipe=recipe, epochs=1)
+    train_tiny(photos, tmp_path / "supervised", recipe="supervised", labels=labels, epochs=1)
     bands = {"data.bands": 3, "data.rgb_bands": [2, 1, 0]}
     train_tiny(photos, tmp_path / "c", settings=bands, epochs=1)
     for name in ("adamw", "lars"):
@@ -100,9 +106,6 @@ def test_every_setting_is_read(photos: Path, tmp_path: Path, read: set[str]) -> 
     groups = {"views.kind": "groups", "views.groups": [{"size": 24}, {"count": 4}]}
     train_tiny(photos, tmp_path / "d", settings=groups, epochs=1)
     train_tiny(photos, tmp_path / "both", settings={"views.kind": "both"}, epochs=1)
-    labels = tmp_path / "labels.csv"
-    rows = [f"{path.name},{'odd' if index % 2 else 'even'}" for index, path in enumerate(sorted(photos.iterdir()))]
-    labels.write_text("\n".join(["image,labels", *rows]) + "\n")
     train_tiny(photos, tmp_path / "steps", epochs=None, steps=1, eval_labels=labels, settings={"monitor.eval_size": 16})
     watcher = CollapseMonitor(MonitorConfig(patience=1), "")
     watcher.measure(torch.randn(64, 32, generator=torch.Generator().manual_seed(0)), 1)

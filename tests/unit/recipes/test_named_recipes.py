@@ -18,8 +18,8 @@ from tests.helpers.tiny import SETTINGS, TinyNet, train_tiny
 
 
 @pytest.mark.parametrize("recipe", list(RECIPES))
-def test_each_recipe_trains(photos: Path, tmp_path: Path, recipe: str) -> None:
-    further: dict[str, Any] = {}
+def test_each_recipe_trains(photos: Path, labels: Path, tmp_path: Path, recipe: str) -> None:
+    further: dict[str, Any] = {"labels": labels} if recipe == "supervised" else {}
     if recipe == "continue":
         save_backbone(wrap_backbone(TinyNet(), 16), tmp_path / "w.safetensors", {})
         further = {"init": tmp_path / "w.safetensors", "settings": {"training.freeze_backbone_steps": 1}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from manyview.errors import UserError
 from manyview.evaluation.quality.instrument import QualityInstrument
 from manyview.runs import RunFolder
 from manyview.training.quality import KIND, QualityRecord, spell_summary
+from tests.helpers.checkpoint_files import shaken
 from tests.helpers.tiny import Interrupting, TinyNet, train_tiny, write_images
 
 COUNT, STEPS = 18, 6
@@ -177,6 +179,23 @@ def test_a_start_from_random_weights_has_the_norms_statistics_of_images(
     assert as_measured["rankme"] != with_zero_and_one["rankme"]
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert network.training
+
+
+def test_a_trained_module_is_measured_with_its_own_statistics_at_the_start(images: Path, tmp_path: Path) -> None:
+    """A module of one's own may hold weights without a file of them."""
+    network = shaken(Interrupting(999))
+    start = wrap_backbone(copy.deepcopy(network), 16)
+    settings = {**SETTINGS, "training.norm_statistics": "keep"}
+    run = train(images, tmp_path / "run", settings, backbone=network, steps=1, keep_best="dense")
+    config = PretrainConfig.model_validate(run.read_json("config.json"))
+    instrument, (mean, std) = QualityInstrument.of(config), (config.views.mean, config.views.std)
+    assert mean is not None
+    assert std is not None
+    start.take_images(mean, std, rgb=True)
+
+    expected = instrument.measure(start)
+    assert expected != instrument.measure(start, measured_norms=True)
+    assert quality(run)[0] == {"step": 0, "kind": KIND, **expected}
 
 
 def test_figures_are_those_of_the_evaluations(images: Path, labels: Path, measured: RunFolder) -> None:

@@ -23,8 +23,6 @@ def test_each_recipe_trains(photos: Path, labels: Path, tmp_path: Path, recipe: 
     if recipe == "continue":
         save_backbone(wrap_backbone(TinyNet(), 16), tmp_path / "w.safetensors", {})
         further = {"init": tmp_path / "w.safetensors", "settings": {"training.freeze_backbone_steps": 1}}
-    if RECIPES[recipe].get("training", {}).get("warmup_epochs"):
-        further["settings"] = {"training.warmup_epochs": 0.5}
     run = train_tiny(photos, tmp_path / "run", recipe=recipe, epochs=1, **further)
 
     views = RECIPES[recipe].get("views", {})

@@ -114,7 +114,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "method": {"name": "contrastive", "attract": "pair", "temperature": 0.5, "dim": 128},
         "training": {
             **{"optimizer": "lars", "epochs": 100, "batch_size": 4096, "base_learning_rate": 0.3},
-            **{"weight_decay": 1e-6, "warmup_epochs": 10.0, "schedule_by": "step"},
+            **{"weight_decay": 1e-6, "warmup_share": 0.1, "schedule_by": "step"},
         },
     },
     # BYOL (arXiv 2006.07733, Sections 3.3 and B) for 1,000 epochs; its released code has .3, weight decay 1e-6 and
@@ -127,7 +127,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "method": {"name": "byol"},
         "training": {
             **{"optimizer": "lars", "epochs": 1000, "batch_size": 4096, "base_learning_rate": 0.2},
-            **{"weight_decay": 1.5e-6, "warmup_epochs": 10.0, "schedule_by": "step"},
+            **{"weight_decay": 1.5e-6, "warmup_share": 0.01, "schedule_by": "step"},
         },
     },
     # Barlow Twins (arXiv 2103.03230, Section 2.2): rates .2 of weights and .0048 of biases and norms at 256 images. The

@@ -17,6 +17,7 @@ from manyview.evaluation.features.backbone import bands, normalization
 from manyview.evaluation.features.extract import FeatureSettings
 from manyview.evaluation.metrics.bootstrap import INTERVALS
 from manyview.options.labeled import AveragePrecision, Compatibility
+from manyview.pooling import ATTENTION, query_count
 from manyview.runs import sha256
 from manyview.runtime import resolve_device, resolve_precision
 
@@ -72,7 +73,8 @@ def describe_weights(weights: Path, backbone: Backbone) -> dict[str, Any]:
 def describe_pooled(settings: FeatureSettings, backbone: Backbone) -> dict[str, Any]:
     """Protocol of the pooling."""
     dim = backbone.out_channels * (2 if settings.pool == "cat" else 1)
-    return {"pool": settings.pool, "feature_dim": dim, "size": settings.size}
+    queries = {"queries": query_count(dim)} if settings.pool == ATTENTION else {}
+    return {"pool": settings.pool, **queries, "feature_dim": dim, "size": settings.size}
 
 
 def describe_pixels(backbone: Backbone) -> dict[str, Any]:

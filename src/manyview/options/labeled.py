@@ -152,9 +152,19 @@ class LinearProtocol(TypedDict, total=False):
     ]
 
 
-class LinearFeatures(Pooling, total=False):
+class LinearFeatures(TypedDict, total=False):
     """Pooling and input transform of the features of a linear evaluation."""
 
+    pool: Annotated[
+        str,
+        Option(
+            "gamp",
+            "gamp, avg, max, avg_minus_max or cat; attention, learned with a head.",
+            '"gamp" (the mean of global average and maximum pooling), "avg", "max", "avg_minus_max" or "cat"; with '
+            'heads trained with SGD also "attention", softmax attention of queries that are learned with the head.',
+        ),
+    ]
+    size: Size
     crop: Annotated[
         str | None,
         Option(

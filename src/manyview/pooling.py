@@ -9,6 +9,7 @@ from torch import Tensor
 from manyview.errors import UserError
 
 KINDS = ("gamp", "avg", "max", "avg_minus_max", "cat")
+DEFAULT = "gamp"
 ATTENTION = "attention"
 """The pooling whose weights are learned with the classifier (``attention_pool``)."""
 QUERIES = 32

@@ -18,6 +18,7 @@ from manyview.backbones.beside import PRETRAINED
 from manyview.evaluation.beside import Networks
 from manyview.evaluation.data import Data, LabeledSplit, Sources
 from manyview.evaluation.features.extract import FeatureSettings, FromMaps, average_and_maximum, collect, combine
+from manyview.evaluation.features.layers import at_layer
 from manyview.evaluation.metrics.differences import MapDifference, map_differences
 from manyview.evaluation.metrics.multilabel import multilabel_report
 from manyview.evaluation.metrics.scores import LabeledScores, Matrix
@@ -86,7 +87,7 @@ class LabeledEvaluation:
         if out is not None:
             claim_folder(out, RESULT_FILE)
         data = select(Sources, options).read()
-        pretrained = load_backbone(weights, options["backbone"])
+        pretrained = at_layer(load_backbone(weights, options["backbone"]), options["layer"], weights)
         # Hashed at once: a run that is still training replaces its weights every epoch.
         protocol = describe_features(extraction, data, Path(weights), pretrained)
         networks = Networks.load(weights, pretrained, options, seed)

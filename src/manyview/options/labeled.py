@@ -12,6 +12,7 @@ from manyview.options.shared import (
     Difficult,
     Images,
     LabelProblems,
+    Layer,
     Pool,
     Result,
     Size,
@@ -74,9 +75,10 @@ class ReadLabels(TypedDict, total=False):
 
 
 class Pooling(TypedDict, total=False):
-    """Pooling and input size of the features."""
+    """Pooling, layer and input size of the features."""
 
     pool: Pool
+    layer: Layer
     size: Size
 
 
@@ -164,6 +166,7 @@ class LinearFeatures(TypedDict, total=False):
             'heads trained with SGD also "attention", softmax attention of queries that are learned with the head.',
         ),
     ]
+    layer: Layer
     size: Size
     crop: Annotated[
         str | None,

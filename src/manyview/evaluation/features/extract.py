@@ -24,6 +24,7 @@ from manyview.evaluation.features.dataset import (
     load,
     load_readable,
 )
+from manyview.evaluation.run_heads import HEADS
 from manyview.images import ImageFiles, Unreadable
 from manyview.runs.progress import Progress, no_progress
 from manyview.runtime import resolve_device, resolve_precision
@@ -48,6 +49,7 @@ class FeatureSettings:
         precision: of the backbone, as given by a user.
         crop: of each image, one of ``CROPS``.
         batch_size: inputs at a time.
+        layer: that the features are of, as for ``features.layers.at_layer``; None for the last feature map.
         poolings: names to choose from; ``pooling.ATTENTION`` is only for evaluations that train it.
 
     Raises:
@@ -61,6 +63,7 @@ class FeatureSettings:
     precision: str
     crop: str = "warp"
     batch_size: int = 64
+    layer: str | int | None = None
     poolings: tuple[str, ...] = pooling.KINDS
 
     def __post_init__(self) -> None:
@@ -71,6 +74,11 @@ class FeatureSettings:
             f"{known}",
         )
         require(self.pool in self.poolings, f"pool must be one of {known}, not {self.pool!r}")
+        require(
+            self.layer not in HEADS or self.pool in (pooling.DEFAULT, "avg"),
+            f"layer {self.layer} is the output of a head, which takes average-pooled features: leave out pool "
+            f"{self.pool}",
+        )
         require(self.size >= MIN_SIZE, f"size must be at least {MIN_SIZE} pixels, not {self.size}")
         require(self.workers is None or self.workers >= 0, f"workers must be at least 0, not {self.workers}")
         require(self.crop in CROPS, f"crop must be one of {', '.join(CROPS)}, not {self.crop!r}")

@@ -102,7 +102,7 @@ class SgdEvaluation(LinearMeasure):
 
     def _maps(self, name: str, network: nn.Module, part: LabeledSplit, phase: str, flip: bool = False) -> Maps:
         """Feature maps of one split, in main memory."""
-        return self.extracted(name, network, part, phase, flip, lambda maps: {"maps": maps})["maps"]
+        return self.extracted(name, network, part, phase, flip, lambda maps: {"maps": maps.contiguous()})["maps"]
 
     def _scores(
         self,

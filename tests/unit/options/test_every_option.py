@@ -50,7 +50,7 @@ def test_a_name_means_the_same_wherever_labeled_images_are_evaluated() -> None:
     linear, knn, probe = (declared(GROUPS[name]) for name in ("LinearOptions", "KnnOptions", "ProbeOptions"))
     for name in declared(GROUPS["LabeledOptions"]):
         if linear[name] != knn[name]:
-            assert "or the recipe's" in linear[name].option.help, name  # only a recipe of linear's may decide
+            assert "the recipe's" in linear[name].option.help, name  # only a recipe of linear's may decide
             assert linear[name].option.default is None, name
             continue
         assert (linear[name].type, linear[name].option.default) == (probe[name].type, probe[name].option.default), name

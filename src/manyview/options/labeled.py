@@ -161,7 +161,7 @@ class LinearFeatures(TypedDict, total=False):
         str,
         Option(
             "gamp",
-            "gamp, avg, max, avg_minus_max or cat; attention, learned with a head.",
+            "gamp, avg, max, avg_minus_max or cat; or attention, learned with the recipe's head.",
             '"gamp" (the mean of global average and maximum pooling), "avg", "max", "avg_minus_max" or "cat"; with '
             'heads trained with SGD also "attention", softmax attention of queries that are learned with the head.',
         ),

@@ -50,6 +50,7 @@ def test_a_name_means_the_same_wherever_labeled_images_are_evaluated() -> None:
     linear, knn, probe = (declared(GROUPS[name]) for name in ("LinearOptions", "KnnOptions", "ProbeOptions"))
     for name in declared(GROUPS["LabeledOptions"]):
         if name == "pool":  # of which linear's heads can learn one more
+            assert linear[name].option.default == knn[name].option.default
             assert linear[name].option.doc.startswith(knn[name].option.doc.removesuffix("."))
             assert linear[name].option.help.startswith(knn[name].option.help.removesuffix("."))
         elif linear[name] != knn[name]:

@@ -126,30 +126,6 @@ class ContrastiveProjector(Head):
         )
 
 
-class BottleneckProjector(Head):
-    """DINO's three linear layers with GELU between them, the last a bottleneck (arXiv 2104.14294, Appendix C).
-
-    As in the released code, weights are from a normal distribution of standard deviation .02, and biases are 0.
-
-    Args:
-        in_dim: dimension of the pooled features.
-        hidden_dim: width of the two hidden layers.
-        out_dim: width of the bottleneck.
-        batch_norm: whether the hidden layers have batch normalization, as the released code can (use_bn_in_head).
-    """
-
-    def __init__(self, in_dim: int, hidden_dim: int = 2048, out_dim: int = 256, batch_norm: bool = False) -> None:
-        layers: list[nn.Module] = []
-        for width in (in_dim, hidden_dim):
-            norm = [nn.BatchNorm1d(hidden_dim)] if batch_norm else []
-            layers += [nn.Linear(width, hidden_dim), *norm, nn.GELU()]
-        super().__init__(*layers, nn.Linear(hidden_dim, out_dim))
-        for layer in self.layers:
-            if isinstance(layer, nn.Linear):
-                nn.init.trunc_normal_(layer.weight, std=0.02)
-                nn.init.zeros_(layer.bias)
-
-
 class MoCoProjector(Head):
     """Two linear layers with biases and a ReLU between them (arXiv 2003.04297, Section 3).
 
@@ -187,16 +163,17 @@ class BYOLHead(Head):
 class WideProjector(Head):
     """Three linear layers, as wide as Barlow Twins' and VICReg's: normalization and ReLU after the first two.
 
-    The output is not normalized (arXiv 2103.03230, Section 2.2; 2105.04906, Section 4.2). No layer has a bias: those
-    that VICReg's released code gives the first two are canceled by the normalization.
+    No layer has a bias (arXiv 2103.03230, Section 2.2; 2105.04906, Section 4.2): those that VICReg's released code
+    gives the first two are canceled by the normalization.
 
     Args:
         in_dim: dimension of the pooled features.
         hidden_dim: width of the hidden layers.
         out_dim: width of the projection z.
+        normalized: whether the output is batch-normalized, without learned scale and shift.
     """
 
-    def __init__(self, in_dim: int, hidden_dim: int = 8192, out_dim: int = 8192) -> None:
+    def __init__(self, in_dim: int, hidden_dim: int = 8192, out_dim: int = 8192, *, normalized: bool = False) -> None:
         super().__init__(
             nn.Linear(in_dim, hidden_dim, bias=False),
             nn.BatchNorm1d(hidden_dim),
@@ -205,4 +182,29 @@ class WideProjector(Head):
             nn.BatchNorm1d(hidden_dim),
             nn.ReLU(inplace=True),
             nn.Linear(hidden_dim, out_dim, bias=False),
+            *([nn.BatchNorm1d(out_dim, affine=False)] if normalized else []),
         )
+
+
+class BottleneckProjector(Head):
+    """DINO's three linear layers with GELU between them, the last a bottleneck (arXiv 2104.14294, Appendix C).
+
+    As in the released code, weights are from a normal distribution of standard deviation .02, and biases are 0.
+
+    Args:
+        in_dim: dimension of the pooled features.
+        hidden_dim: width of the two hidden layers.
+        out_dim: width of the bottleneck.
+        batch_norm: whether the hidden layers have batch normalization, as the released code can (use_bn_in_head).
+    """
+
+    def __init__(self, in_dim: int, hidden_dim: int = 2048, out_dim: int = 256, batch_norm: bool = False) -> None:
+        layers: list[nn.Module] = []
+        for width in (in_dim, hidden_dim):
+            norm = [nn.BatchNorm1d(hidden_dim)] if batch_norm else []
+            layers += [nn.Linear(width, hidden_dim), *norm, nn.GELU()]
+        super().__init__(*layers, nn.Linear(hidden_dim, out_dim))
+        for layer in self.layers:
+            if isinstance(layer, nn.Linear):
+                nn.init.trunc_normal_(layer.weight, std=0.02)
+                nn.init.zeros_(layer.bias)

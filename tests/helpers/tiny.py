@@ -33,11 +33,11 @@ METHODS: dict[str, dict[str, Any]] = {
     "densecl": {"queue": 16, "dim": 8, "hidden_dim": 16, "shuffled_parts": 2},
     "byol": {"hidden_dim": 16, "dim": 8},
     "contrastive": {"hidden_dim": 16, "dim": 8},
-    "swav": {"prototypes": 6, "queue": 16, "queue_start": 0.0, "dim": 8, "hidden_dim": 16},
-    "dino": {"prototypes": 12, "hidden_dim": 16, "bottleneck_dim": 8, "teacher_temperature_epochs": 1.0},
     "barlowtwins": {"hidden_dim": 16, "dim": 8},
     "vicreg": {"hidden_dim": 16, "dim": 8},
     "supervised": {},
+    "swav": {"prototypes": 6, "queue": 16, "queue_start": 0.0, "dim": 8, "hidden_dim": 16},
+    "dino": {"prototypes": 12, "hidden_dim": 16, "bottleneck_dim": 8, "teacher_temperature_epochs": 1.0},
 }
 # What a method needs besides a weight to add the image-aware loss to its own.
 WITH_IMAGE_AWARE: dict[str, dict[str, Any]] = {"contrastive": {"method.attract": "pair"}}

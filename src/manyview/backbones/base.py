@@ -27,6 +27,7 @@ class Backbone(nn.Module):
         std: standard deviation of each channel by which images are normalized.
         zero_init_residual: whether the last norm of each residual branch was initialized to zero.
         statistics_kept: whether norms with running statistics use them in training mode too (``keep_statistics``).
+        layer: the layer whose output it gives, if that is not the last feature map (``layers``).
         loading: for weights loaded from a file, what matched and what was left out.
     """
 
@@ -36,6 +37,7 @@ class Backbone(nn.Module):
     std: tuple[float, ...] = IMAGENET_STD
     zero_init_residual: bool = True
     statistics_kept: bool = False
+    layer: str | None = None
     loading: LoadingReport | None = None
 
     def __init__(self, name: str, out_channels: int, classifier: tuple[str, ...] = ()) -> None:

@@ -210,6 +210,49 @@ class ContrastiveConfig(MethodSection):
         return max(1, sum(group.count for group in views.layout) // 2)
 
 
+class BarlowTwinsConfig(MethodSection):
+    """Barlow Twins' projector and loss (arXiv 2103.03230)."""
+
+    name: Literal["barlowtwins"] = Field("barlowtwins")
+    hidden_dim: PositiveInt = Field(8192)
+    dim: PositiveInt = Field(8192)
+    off_diagonal: Positive = Field(
+        0.0051, description="lambda, the weight of the correlations between different dimensions"
+    )
+    scale: Positive = Field(0.024, description="factor of the loss; it matters only for what LARS does not adapt")
+
+
+class VICRegConfig(MethodSection):
+    """VICReg's expander and the weights of its three terms (arXiv 2105.04906)."""
+
+    name: Literal["vicreg"] = Field("vicreg")
+    hidden_dim: PositiveInt = Field(8192)
+    dim: PositiveInt = Field(8192)
+    invariance: NonNegative = Field(25.0, description="lambda, the weight of the distance between two views")
+    variance: NonNegative = Field(25.0, description="mu, the weight of the hinge on each dimension's deviation")
+    covariance: NonNegative = Field(1.0, description="nu, the weight of the covariances between dimensions")
+
+
+class SupervisedConfig(MethodSection):
+    """Multi-label classification of each view."""
+
+    reads: ClassVar[tuple[str, ...]] = ("data.labels",)
+    labeled: ClassVar[bool] = True
+    name: Literal["supervised"] = Field("supervised")
+    pool: Literal["avg", "gamp"] = Field("avg", description="pooling of the feature map before the classifier")
+    classes: tuple[str, ...] | None = Field(
+        None, description="names and order of the classes; unset: those of data.labels"
+    )
+
+    def positives(self, views: ViewsSection) -> tuple[tuple[int, ...], ...]:
+        """Each view by itself, as no view is compared with another."""
+        return tuple((view,) for view in range(sum(group.count for group in views.layout)))
+
+    def pairs(self, views: ViewsSection) -> int:
+        """Half the number of views, so that the learning rate depends on the number of views alone."""
+        return max(1, sum(group.count for group in views.layout) // 2)
+
+
 class MultiCropSection(MethodSection):
     """Base class for methods in which other views predict a target of each view of the first group (multi-crop)."""
 
@@ -325,46 +368,3 @@ class DINOConfig(MultiCropSection):
             f"The teacher's temperature does not reach {self.teacher_temperature:g}, as its warm-up takes {warmup:g} "
             f"epochs and the run has {epochs:.3g}; a lower method.teacher_temperature_epochs shortens it.",
         ]
-
-
-class BarlowTwinsConfig(MethodSection):
-    """Barlow Twins' projector and loss (arXiv 2103.03230)."""
-
-    name: Literal["barlowtwins"] = Field("barlowtwins")
-    hidden_dim: PositiveInt = Field(8192)
-    dim: PositiveInt = Field(8192)
-    off_diagonal: Positive = Field(
-        0.0051, description="lambda, the weight of the correlations between different dimensions"
-    )
-    scale: Positive = Field(0.024, description="factor of the loss; it matters only for what LARS does not adapt")
-
-
-class VICRegConfig(MethodSection):
-    """VICReg's expander and the weights of its three terms (arXiv 2105.04906)."""
-
-    name: Literal["vicreg"] = Field("vicreg")
-    hidden_dim: PositiveInt = Field(8192)
-    dim: PositiveInt = Field(8192)
-    invariance: NonNegative = Field(25.0, description="lambda, the weight of the distance between two views")
-    variance: NonNegative = Field(25.0, description="mu, the weight of the hinge on each dimension's deviation")
-    covariance: NonNegative = Field(1.0, description="nu, the weight of the covariances between dimensions")
-
-
-class SupervisedConfig(MethodSection):
-    """Multi-label classification of each view."""
-
-    reads: ClassVar[tuple[str, ...]] = ("data.labels",)
-    labeled: ClassVar[bool] = True
-    name: Literal["supervised"] = Field("supervised")
-    pool: Literal["avg", "gamp"] = Field("avg", description="pooling of the feature map before the classifier")
-    classes: tuple[str, ...] | None = Field(
-        None, description="names and order of the classes; unset: those of data.labels"
-    )
-
-    def positives(self, views: ViewsSection) -> tuple[tuple[int, ...], ...]:
-        """Each view by itself, as no view is compared with another."""
-        return tuple((view,) for view in range(sum(group.count for group in views.layout)))
-
-    def pairs(self, views: ViewsSection) -> int:
-        """Half the number of views, so that the learning rate depends on the number of views alone."""
-        return max(1, sum(group.count for group in views.layout) // 2)

@@ -52,7 +52,8 @@ class BarlowTwins(Method):
         self.backbone = backbone
         self.options = options
         self.image_aware = image_aware
-        self.projector = WideProjector(backbone.out_channels, options.hidden_dim, options.dim)
+        # As in the released code; the loss normalizes over the rows of all processes, whatever this norm sees.
+        self.projector = WideProjector(backbone.out_channels, options.hidden_dim, options.dim, normalized=True)
 
     def forward(self, batch: MethodBatch) -> dict[str, Tensor]:
         """Compute the loss of one batch.

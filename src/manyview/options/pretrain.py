@@ -18,7 +18,7 @@ Recipe = Annotated[
     Option(
         None,
         "paper (default), paper-160, released, sup, sup-matched, simsiam, simsiam-4pairs, simsiam-same-size, mocov2, "
-        "densecl, simclr, byol, barlowtwins, vicreg, supervised, recommended or continue.",
+        "densecl, simclr, byol, swav, dino, barlowtwins, vicreg, supervised, recommended or continue.",
         shown=False,
     ),
 ]

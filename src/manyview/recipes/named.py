@@ -96,39 +96,6 @@ RECIPES: dict[str, dict[str, Any]] = {
         "backbone": {"zero_init_residual": False},
         "training": {"epochs": 200, "batch_size": 256, "base_learning_rate": 0.03, "weight_decay": 1e-4},
     },
-    # SwAV with multi-crop (arXiv 2006.09882) on one machine: the released swav_200ep_bs256_pretrain.sh, with its queue.
-    # The color jitter is SimCLR's at strength 1.
-    "swav": {
-        "views": {
-            **{"kind": "groups", "jitter": 0.8, "brightness": 0.8, "contrast": 0.8, "saturation": 0.8, "hue": 0.2},
-            **{"grayscale": 0.2, "blur": (0.5, 0.5), "blur_sigma": (0.1, 2.0)},
-            "groups": [{"count": 2, "scale": (0.14, 1.0)}, {"size": 96, "count": 6, "scale": (0.05, 0.14)}],
-        },
-        "method": {"name": "swav"},
-        "backbone": {"zero_init_residual": False},
-        "training": {
-            **{"optimizer": "lars", "epochs": 200, "batch_size": 256, "base_learning_rate": 0.6, "weight_decay": 1e-6},
-            **{"schedule_by": "step"},
-        },
-    },
-    # DINO with multi-crop (arXiv 2104.14294, and the defaults of main_dino.py), for vision transformers; for a
-    # ResNet see the guide.
-    "dino": {
-        "views": {
-            **{"kind": "groups", "saturation": 0.2},
-            "groups": [
-                {"count": 2, "scale": (0.4, 1.0), "blur": (1.0, 0.1), "solarize": (0.0, 0.2)},
-                {"size": 96, "count": 8, "scale": (0.05, 0.4), "blur": (0.5, 0.5)},
-            ],
-        },
-        "method": {"name": "dino"},
-        "backbone": {"zero_init_residual": False},
-        "training": {
-            **{"optimizer": "adamw", "epochs": 100, "batch_size": 1024, "base_learning_rate": 5e-4},
-            **{"weight_decay": 0.04, "weight_decay_end": 0.4, "clip_norm": 3.0, "warmup_epochs": 10.0},
-            **{"schedule_by": "step"},
-        },
-    },
     # DenseCL (arXiv 2011.09157) with all that it shares with MoCo v2 as there, as densecl_imagenet_200ep.py of its
     # released code; for COCO, that has a learning rate of .3 and 800 epochs.
     "densecl": {
@@ -147,7 +114,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "method": {"name": "contrastive", "attract": "pair", "temperature": 0.5, "dim": 128},
         "training": {
             **{"optimizer": "lars", "epochs": 100, "batch_size": 4096, "base_learning_rate": 0.3},
-            **{"weight_decay": 1e-6, "warmup_epochs": 10.0, "schedule_by": "step"},
+            **{"weight_decay": 1e-6, "warmup_share": 0.1, "schedule_by": "step"},
         },
     },
     # BYOL (arXiv 2006.07733, Sections 3.3 and B) for 1,000 epochs; its released code has .3, weight decay 1e-6 and
@@ -160,7 +127,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "method": {"name": "byol"},
         "training": {
             **{"optimizer": "lars", "epochs": 1000, "batch_size": 4096, "base_learning_rate": 0.2},
-            **{"weight_decay": 1.5e-6, "warmup_epochs": 10.0, "schedule_by": "step"},
+            **{"weight_decay": 1.5e-6, "warmup_share": 0.01, "schedule_by": "step"},
         },
     },
     # Barlow Twins (arXiv 2103.03230, Section 2.2): rates .2 of weights and .0048 of biases and norms at 256 images. The
@@ -200,6 +167,39 @@ RECIPES: dict[str, dict[str, Any]] = {
         "training": {
             **{"optimizer": "adamw", "epochs": 100, "batch_size": 64, "base_learning_rate": 1e-3, "scaling": "none"},
             **{"weight_decay": 0.05, "warmup_share": 0.05, "schedule_by": "step"},
+        },
+    },
+    # SwAV with multi-crop (arXiv 2006.09882) on one machine: the released swav_200ep_bs256_pretrain.sh, with its queue.
+    # The color jitter is SimCLR's at strength 1.
+    "swav": {
+        "views": {
+            **{"kind": "groups", "jitter": 0.8, "brightness": 0.8, "contrast": 0.8, "saturation": 0.8, "hue": 0.2},
+            **{"grayscale": 0.2, "blur": (0.5, 0.5), "blur_sigma": (0.1, 2.0)},
+            "groups": [{"count": 2, "scale": (0.14, 1.0)}, {"size": 96, "count": 6, "scale": (0.05, 0.14)}],
+        },
+        "method": {"name": "swav"},
+        "backbone": {"zero_init_residual": False},
+        "training": {
+            **{"optimizer": "lars", "epochs": 200, "batch_size": 256, "base_learning_rate": 0.6, "weight_decay": 1e-6},
+            **{"schedule_by": "step"},
+        },
+    },
+    # DINO with multi-crop (arXiv 2104.14294, and the defaults of main_dino.py), for vision transformers; for a
+    # ResNet see the guide.
+    "dino": {
+        "views": {
+            "kind": "groups",
+            "groups": [
+                {"count": 2, "scale": (0.4, 1.0), "blur": (1.0, 0.1), "solarize": (0.0, 0.2)},
+                {"size": 96, "count": 8, "scale": (0.05, 0.4), "blur": (0.5, 0.5)},
+            ],
+        },
+        "method": {"name": "dino"},
+        "backbone": {"zero_init_residual": False},
+        "training": {
+            **{"optimizer": "adamw", "epochs": 100, "batch_size": 1024, "base_learning_rate": 5e-4},
+            **{"weight_decay": 0.04, "weight_decay_end": 0.4, "clip_norm": 3.0, "warmup_share": 0.1},
+            **{"schedule_by": "step"},
         },
     },
 }

@@ -163,7 +163,7 @@ def test_values_of_the_recipe() -> None:
     assert (views.blur, views.blur_sigma, views.solarize) == ((1, 0.1), (0.1, 2), (0, 0.2))
     assert config.method.model_dump() == {"name": "byol", "momentum": 0.996, "dim": 256, "hidden_dim": 4096}
     assert (training.optimizer, training.momentum, training.trust_coefficient) == ("lars", 0.9, 0.001)
-    assert (training.epochs, training.batch_size, training.warmup_epochs) == (1000, 4096, 10)
+    assert (training.epochs, training.batch_size, training.warmup_share) == (1000, 4096, 0.01)
     assert (training.weight_decay, training.schedule, training.schedule_by) == (1.5e-6, "cosine", "step")
     assert config.learning_rate == pytest.approx(0.2 * 4096 / 256)
 
@@ -178,8 +178,7 @@ def test_settings_of_other_methods_are_refused() -> None:
 
 
 def test_blocks_give_a_pair_each(photos: Path, tmp_path: Path) -> None:
-    settings = {"views.kind": "blocks", "training.warmup_epochs": 1.0}
-    run = train_tiny(photos, tmp_path / "run", recipe="byol", settings=settings)
+    run = train_tiny(photos, tmp_path / "run", recipe="byol", settings={"views.kind": "blocks"})
 
     assert run.read_json("run.json")["plan"]["views_per_step"] == 4 * 2 * 4
     assert run.read_json("run.json")["plan"]["learning_rate"] == pytest.approx(0.2 * 16 / 256)

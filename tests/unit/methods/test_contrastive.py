@@ -169,8 +169,11 @@ def test_values_of_simclr() -> None:
         **{"name": "contrastive", "attract": "pair", "form": "out", "temperature": 0.5, "hidden_dim": 2048, "dim": 128}
     }
     assert (training.optimizer, training.momentum, training.weight_decay) == ("lars", 0.9, 1e-6)
-    assert (training.epochs, training.batch_size, training.warmup_epochs) == (100, 4096, 10)
+    assert (training.epochs, training.batch_size, training.warmup_share) == (100, 4096, 0.1)
     assert (training.schedule, training.schedule_by, config.learning_rate) == ("cosine", "step", pytest.approx(4.8))
+    roots = "training.scaling=sqrt", "training.base_learning_rate=1.2"  # Appendix B.1: .075 sqrt(batch)
+    for batch in (256, 4096):
+        assert simclr(*roots, f"training.batch_size={batch}").learning_rate == pytest.approx(0.075 * batch**0.5)
 
 
 def test_simclrs_loss_is_nt_xent_at_its_temperature() -> None:

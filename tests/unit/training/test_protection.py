@@ -65,8 +65,12 @@ def configured(training: dict[str, Any], method: str = "simsiam") -> PretrainCon
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_kept_statistics_stay_and_all_else_learns(method: str, weights: Path, photos: Path, tmp_path: Path) -> None:
+def test_kept_statistics_stay_and_all_else_learns(
+    method: str, weights: Path, photos: Path, labels: Path, tmp_path: Path
+) -> None:
     settings = {"training.norm_statistics": "keep", "method.name": method}
+    if METHODS[method].section.labeled:
+        settings["data.labels"] = str(labels)
     run = own_run(photos, tmp_path / "run", weights, settings=settings)
 
     initial, trained = load_file(str(weights)), part(run, 8)

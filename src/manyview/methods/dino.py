@@ -54,7 +54,10 @@ class DINO(Method):
 
     section = DINOConfig
     parts: ClassVar[Mapping[str, str]] = {"backbone": "teacher_backbone", "projector": "teacher_projector"}
-    advice = "try a smaller training.base_learning_rate, a lower method.teacher_temperature, or a longer warm-up"
+    advice = (
+        "try method.batch_norm=true, a method.momentum nearer to 1, a lower method.teacher_temperature, or a smaller "
+        "training.base_learning_rate"
+    )
 
     def __init__(self, backbone: Backbone, options: DINOConfig, image_aware: ImageAwareConfig) -> None:
         super().__init__()
@@ -113,10 +116,11 @@ class DINO(Method):
 
     def remedies(self, config: PretrainConfig) -> list[str]:
         """Settings against collapse that the run does not use yet, the most reliable first."""
+        normed = [] if self.options.batch_norm else ["batch normalization in the head (method.batch_norm=true)"]
         sharper = []
         if self.options.teacher_temperature > self.options.teacher_temperature_start:
             sharper = [f"a lower method.teacher_temperature ({self.options.teacher_temperature_start:g})"]
-        return [*sharper, *super().remedies(config)]
+        return [*normed, *sharper, *super().remedies(config)]
 
     def _targets(
         self, logits: Float[Tensor, "images targets prototypes"], batch: MethodBatch

@@ -50,7 +50,7 @@ class SwAV(Method):
 
     section = SwAVConfig
     parts: ClassVar[Mapping[str, str]] = {"backbone": "backbone", "projector": "projector"}
-    advice = "try a smaller training.base_learning_rate, fewer method.prototypes, or more images per batch"
+    advice = "try a smaller method.epsilon (.03), fewer method.prototypes, or a smaller training.base_learning_rate"
 
     def __init__(self, backbone: Backbone, options: SwAVConfig, image_aware: ImageAwareConfig) -> None:
         super().__init__()
@@ -111,8 +111,9 @@ class SwAV(Method):
     def remedies(self, config: PretrainConfig) -> list[str]:
         """Settings against collapse that the run does not use yet, the most reliable first."""
         count = self.options.prototypes
+        harder = ["harder codes (method.epsilon=0.03)"] if self.options.epsilon > 0.03 else []
         fewer = [f"fewer prototypes (method.prototypes={count // 4})"] if count >= 400 else []
-        return [*fewer, *super().remedies(config)]
+        return [*harder, *fewer, *super().remedies(config)]
 
     @torch.no_grad()
     def _codes(

@@ -183,12 +183,13 @@ RECIPES: dict[str, dict[str, Any]] = {
             **{"optimizer": "lars", "epochs": 200, "batch_size": 256, "base_learning_rate": 0.6, "weight_decay": 1e-6},
             **{"schedule_by": "step"},
         },
+        "monitor": {"patience": 40},  # prototypes that do not move yet draw the projections together for an epoch
     },
     # DINO with multi-crop (arXiv 2104.14294, and the defaults of main_dino.py), for vision transformers; for a
     # ResNet see the guide.
     "dino": {
         "views": {
-            "kind": "groups",
+            **{"kind": "groups", "saturation": 0.2},
             "groups": [
                 {"count": 2, "scale": (0.4, 1.0), "blur": (1.0, 0.1), "solarize": (0.0, 0.2)},
                 {"size": 96, "count": 8, "scale": (0.05, 0.4), "blur": (0.5, 0.5)},
@@ -201,6 +202,7 @@ RECIPES: dict[str, dict[str, Any]] = {
             **{"weight_decay": 0.04, "weight_decay_end": 0.4, "clip_norm": 3.0, "warmup_share": 0.1},
             **{"schedule_by": "step"},
         },
+        "monitor": {"patience": 40},  # as in swav
     },
 }
 

@@ -213,3 +213,10 @@ def test_small_crops_that_are_larger_are_pointed_out() -> None:
     config = configured("views.size=64")
     (remark,) = config.method.remarks(config, 100.0)
     assert remark.startswith("Views of 96 pixels predict the targets of views of 64; set views.groups")
+
+
+def test_remedies_are_what_the_run_does_not_use_yet() -> None:
+    config = configured()
+    assert len(build().remedies(config)) == 3
+    used = build("method.batch_norm=true", "method.teacher_temperature=0.04")
+    assert len(used.remedies(config)) == 1

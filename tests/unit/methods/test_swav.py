@@ -265,3 +265,13 @@ def test_what_is_too_short_or_too_small_is_said() -> None:
     assert len(short) == 2
     assert short[0].startswith("The run has 10 epochs, so that the queue, which starts after 15, is not used")
     assert "codes are computed over 256 projections" in short[1]
+
+
+def test_remedies_are_what_the_run_does_not_use_yet() -> None:
+    config = configured()
+    method = build("method.prototypes=400")
+    harder, fewer, rate = method.remedies(config)
+    assert harder == "harder codes (method.epsilon=0.03)"
+    assert fewer == "fewer prototypes (method.prototypes=100)"
+    assert "training.base_learning_rate" in rate
+    assert len(build("method.epsilon=0.02").remedies(config)) == 1

@@ -348,9 +348,7 @@ class DINOConfig(MultiCropSection):
     )
     hidden_dim: PositiveInt = Field(2048, description="width of the head's two hidden layers")
     bottleneck_dim: PositiveInt = Field(256, description="width of the head's bottleneck")
-    batch_norm: StrictBool = Field(
-        False, description="batch normalization in the head's hidden layers, which keeps small batches from collapsing"
-    )
+    batch_norm: StrictBool = Field(False, description="batch normalization in the head's hidden layers")
 
     def idle(self) -> dict[str, str]:
         """Without a warm-up, there is no start of it."""

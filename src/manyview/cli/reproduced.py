@@ -1,0 +1,71 @@
+"""The plan of a table and its figures, for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from manyview.recipes.reproduce.forecast import total
+from manyview.recipes.reproduce.formats import EQUAL, cell
+from manyview.runs.progress import spell
+
+
+def format_forecast(result: Mapping[str, Any]) -> Group:
+    """Rows with their steps, views and hours on this machine, and what is done, of ``reproduce`` with ``dry_run``."""
+    entries = result["plan"]
+    table = _table("row", "seeds", "steps", "views a step", "views", "training", "evaluation", "state")
+    for entry in entries:
+        evaluation = "?" if entry["evaluation_hours"] is None else _hours(entry["evaluation_hours"])
+        sizes = ("" if entry[name] is None else f"{entry[name]:,}" for name in ("steps", "views_per_step", "views"))
+        seeds = f"{entry['seeds']}" if entry["seeds"] else ""
+        table.add_row(_name(entry), seeds, *sizes, _hours(entry["hours"]), evaluation, _state(entry))
+    left = total(entries, "hours_left") + total(entries, "evaluation_hours_left")
+    whole = total(entries, "hours") + total(entries, "evaluation_hours")
+    unknown = any(entry["evaluation_hours"] is None for entry in entries)
+    more = ", and evaluations whose duration nothing tells before one is done" if unknown else ""
+    lines = [
+        f"Equal: {EQUAL[result['equal']['what']]}.",
+        f"On this machine about {spell(3600 * whole)} in all, {spell(3600 * left)} left{more}. Nothing was trained.",
+    ]
+    lines += [f"{entry['row']}: {entry['left_out']}" for entry in entries if entry["left_out"]]
+    return Group(table, *map(Text, lines))
+
+
+def format_result(result: Mapping[str, Any]) -> Group:
+    """The drawn columns of a table by row and instrument; of curves, what they end with."""
+    shown = [column for column in result["columns"] if column["title"] in result["drawn"]]
+    titles = [(name, column["title"]) for column in shown for name in result["instruments"][column["evaluation"]]]
+    several = len({name for name, _ in titles}) > 1
+    table = _table("row", *(f"{title}, {name}" if several else title for name, title in titles), "views", "hours")
+    for row in result["rows"]:
+        cells = [cell(row, name, title) for name, title in titles]
+        views = "" if not row["views"] else f"{row['views']:,.0f}"
+        table.add_row(row["name"], *cells, views, "" if not row["hours"] else f"{row['hours']:.2f}")
+    lines = [f"{row['name']}: {row['left_out']}" for row in result["rows"] if row["left_out"]]
+    published = ["In parentheses: published figures."] if any(row["paper"] for row in result["rows"]) else []
+    return Group(Text(result["title"], style="bold"), table, *map(Text, [*published, *lines]))
+
+
+def _table(*names: str) -> Table:
+    table = Table(box=SIMPLE, pad_edge=False, collapse_padding=True)
+    for number, name in enumerate(names):
+        table.add_column(name, justify="right" if number > 0 and name != "state" else "left", overflow="fold")
+    return table
+
+
+def _name(entry: Mapping[str, Any]) -> str:
+    return str(entry["row"])
+
+
+def _hours(hours: float) -> str:
+    return spell(3600 * hours) if hours else ""
+
+
+def _state(entry: Mapping[str, Any]) -> str:
+    words = {"done": "done", "begun": "begun", "new": "to do"}
+    return ", ".join(f"{count} {words[name]}" for name, count in sorted(entry["state"].items()))

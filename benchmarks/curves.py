@@ -16,10 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.records import table, write_json
+from manyview.backbones.beside import PRETRAINED, RANDOM_INIT
 from manyview.errors import UserError
 from manyview.runs import RunFolder, atomic_write
-
-RANDOM = "random"
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Point:
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     curves = {name: sorted(map(read_point, folders), key=lambda point: point.views) for name, folders in options.curves}
-    levels = {name: percent(read_results(folder)["pretrained"]) for name, [folder] in options.level}
+    levels = {name: percent(read_results(folder)[PRETRAINED]) for name, [folder] in options.level}
     options.out.mkdir(parents=True, exist_ok=True)
     content = {name: [asdict(point) for point in points] for name, points in curves.items()}
     write_json(options.out / "curves.json", {"curves": content, "levels": levels})
@@ -86,8 +85,8 @@ def read_point(folder: Path) -> Point:
             f"{folder} measured {weights}, beside which there is no run.json that says how many views it saw"
         )
     plan, results = run.read_json("run.json")["plan"], read_results(folder)
-    random = percent(results[RANDOM]) if RANDOM in results else None
-    return Point(plan["steps"] * plan["views_per_step"], percent(results["pretrained"]), random, str(folder))
+    random = percent(results[RANDOM_INIT]) if RANDOM_INIT in results else None
+    return Point(plan["steps"] * plan["views_per_step"], percent(results[PRETRAINED]), random, str(folder))
 
 
 def percent(result: Mapping[str, float]) -> float:
@@ -121,13 +120,14 @@ def draw(curves: Mapping[str, Sequence[Point]], levels: Mapping[str, float], fil
     for name, points in curves.items():
         at = sorted({point.views for point in points})
         means = [[point.mAP for point in points if point.views == views] for views in at]
-        (line,) = axes.plot(at, [sum(group) / len(group) for group in means], label=name)
+        (line,) = axes.plot(at, [sum(group) / len(group) for group in means], "o-" if len(at) < 2 else "-", label=name)
         axes.plot([p.views for p in points], [p.mAP for p in points], "o", markersize=4, color=line.get_color())
     start = untrained(curves)
     for name, level in {**({"random initialization": start} if start is not None else {}), **levels}.items():
         axes.axhline(level, color="gray", linestyle="--", linewidth=1)
-        axes.annotate(name, (1, level), xycoords=("axes fraction", "data"), ha="right", va="bottom", color="gray")
-    axes.legend(frameon=False)
+        axes.annotate(name, (0.01, level), xycoords=("axes fraction", "data"), va="bottom", color="gray")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.legend(frameon=False, loc="upper left")
     axes.grid(alpha=0.3)
     FigureCanvasAgg(figure)
     figure.savefig(file, dpi=120)

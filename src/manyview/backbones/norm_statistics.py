@@ -27,6 +27,12 @@ def running_norms(network: nn.Module) -> dict[str, _BatchNorm]:
     }
 
 
+def norms_are_new(network: nn.Module) -> bool:
+    """Whether all running statistics are those of a new network: mean 0 and variance 1."""
+    pairs = [(norm.running_mean, norm.running_var) for norm in running_norms(network).values()]
+    return all(not bool(mean.any()) and bool((var == 1).all()) for mean, var in pairs)  # type: ignore[union-attr]
+
+
 class _Moments:
     """Sums over batches of a norm's batch mean and batch mean of squares."""
 

@@ -60,6 +60,10 @@ class MethodSection(Section):
         """Classes of the labels and their order, of a method that learns from labels; None before they are read."""
         return getattr(self, "classes", None)
 
+    def idle(self) -> dict[str, str]:
+        """Settings of this section that others of it make useless, with the reason."""
+        return {}
+
     def check_losses(self, losses: LossesConfig) -> None:
         """Check that the method can add the losses of a configuration to its own.
 
@@ -146,6 +150,12 @@ class ContrastiveConfig(MethodSection):
     temperature: Positive = Field(0.15, description="tau, which divides the cosine similarities")
     hidden_dim: PositiveInt = Field(2048, description="width of the projector's hidden layer")
     dim: PositiveInt = Field(256, description="dimension of the projections")
+
+    def idle(self) -> dict[str, str]:
+        """The form of the loss, where each view has one positive."""
+        return (
+            {"form": "method.attract is pair: with one positive, all forms are equal"} if self.attract == "pair" else {}
+        )
 
     def check_losses(self, losses: LossesConfig) -> None:
         """The image-aware loss can only be added to SimCLR's, as it is this loss already."""

@@ -13,9 +13,9 @@ from pydantic import BaseModel, ValidationError
 
 from manyview.config.choices import CHOICES
 from manyview.config.methods import MethodSection
-from manyview.config.schema import MonitorConfig, PretrainConfig
+from manyview.config.schema import DataConfig, MonitorConfig, PretrainConfig
 from manyview.config.training import BUDGETS, TrainingConfig
-from manyview.config.views import COLOR_SETTINGS, JITTER_SETTINGS, Augmentation
+from manyview.config.views import Augmentation, GroupedViewsConfig, ViewGroupConfig, idle_settings
 from manyview.errors import UserError
 
 Chosen = Mapping[str, str]
@@ -94,7 +94,7 @@ def resolve(recipe: Mapping[str, Any], user: Sequence[Assignment]) -> PretrainCo
     values: dict[str, Any] = {}
     user = _with_one_budget(user, problems)
     for assignment in flatten(recipe, "recipe"):
-        if assignment.key not in _BUDGETS or not any(item.key in _BUDGETS for item in user):
+        if assignment.key not in _BUDGETS or not any(_sets_budget(item) for item in user):
             _store(values, assignment, problems)
     chosen = _chosen(values, user)
     if chosen["method"] != values.get("method", {}).get("name", CHOICES["method"].default):
@@ -154,9 +154,13 @@ def _keys_of(model: type[BaseModel], prefix: str) -> Iterator[str]:
             yield prefix + name
 
 
+def _sets_budget(assignment: Assignment) -> bool:
+    return assignment.key in _BUDGETS and assignment.value is not None
+
+
 def _with_one_budget(user: Sequence[Assignment], problems: list[str]) -> list[Assignment]:
     """The user's settings, of which only one sets the length of the run: options win over files."""
-    set_by = [item for item in user if item.key in _BUDGETS and item.value is not None]
+    set_by = [item for item in user if _sets_budget(item)]
     set_by = [item for item in set_by if not item.from_file] or set_by
     last = {item.key: item for item in set_by}
     if not last:
@@ -307,8 +311,9 @@ def _unused(config: PretrainConfig, user: Sequence[Assignment], recipe: Mapping[
         user: the user's settings.
         recipe: the recipe's settings by dotted key.
     """
-    image_aware, views = config.losses.image_aware, config.views
+    image_aware = config.losses.image_aware
     idle = dict.fromkeys(_of_other_methods(config), f"method.name is {config.method.name}, which does not read it")
+    idle |= {f"method.{name}": reason for name, reason in config.method.idle().items()}
     if image_aware.weight == 0:
         names = [name for name in type(image_aware).model_fields if name != "weight"]
         idle |= {f"losses.image_aware.{name}": "losses.image_aware.weight is 0" for name in names}
@@ -319,29 +324,52 @@ def _unused(config: PretrainConfig, user: Sequence[Assignment], recipe: Mapping[
         idle |= {f"losses.image_aware.{name}": reason for name in ("vectors", "stop_gradient")}
     if not config.method.labeled:
         idle["data.labels"] = f"method.name is {config.method.name}, which learns without labels"
-    augmentations = [group.augmentation for group in views.layout]
-    for name in Augmentation.model_fields:
-        if all(getattr(augmentation, name) != getattr(views, name) for augmentation in augmentations):
-            idle[f"views.{name}"] = "every one of views.groups has its own"
-    if all(augmentation.jitter == 0 for augmentation in augmentations):
-        idle |= {f"views.{name}": "views.jitter is 0" for name in JITTER_SETTINGS}
-    if all(group.blocks == 1 for group in views.layout):
-        idle["views.overlap"] = "views.grid is a single block, the whole image"
-    if not any(map(any, (augmentation.blur for augmentation in augmentations))):
-        idle["views.blur_sigma"] = "views.blur is 0 for both views"
-    if config.data.bands == "rgb":
-        idle["data.rgb_bands"] = "data.bands is rgb"
-    elif config.data.rgb_bands is None:
-        reason = f"data.rgb_bands names none of the {config.data.bands} bands as red, green and blue"
-        idle |= {f"views.{name}": reason for name in COLOR_SETTINGS}
+    idle |= _idle_in_views(config)
     idle |= _idle_in_schedule(config.training)
     idle |= _idle_without_initial_weights(config)
     idle |= _idle_in_monitor(config.monitor)
-    return [
-        f"{assignment.key} ({assignment.source}) has no effect because {idle[assignment.key]}; leave one of them out"
+    idle_keys = [
+        (assignment.key, assignment.source, idle[assignment.key])
         for assignment in user
         if assignment.key in idle and not _is_restated(assignment, config, recipe)
     ]
+    return [
+        f"{key} ({source}) has no effect because {reason}; leave one of them out"
+        for key, source, reason in (*idle_keys, *_idle_in_groups(config, user))
+    ]
+
+
+def _idle_in_views(config: PretrainConfig) -> dict[str, str]:
+    """Settings of all views that no group reads, and those of color that do not fit the bands."""
+    views, idle = config.views, dict[str, str]()
+    for name in Augmentation.model_fields:
+        if all(getattr(group.augmentation, name) != getattr(views, name) for group in views.layout):
+            idle[f"views.{name}"] = "every one of views.groups has its own"
+    first, *others = (idle_settings(group, _colorless(config.data)) for group in views.layout)
+    everywhere = set(type(views).model_fields).intersection(first, *others)
+    idle |= {f"views.{name}": first[name] for name in everywhere}
+    if config.data.bands == "rgb":
+        idle["data.rgb_bands"] = "data.bands is rgb"
+    return idle
+
+
+def _idle_in_groups(config: PretrainConfig, user: Sequence[Assignment]) -> Iterator[tuple[str, str, str]]:
+    """Key, source and reason of each setting that a group has for itself, but does not read."""
+    views, given = config.views, [assignment.source for assignment in user if assignment.key == "views.groups"]
+    if not given or not isinstance(views, GroupedViewsConfig):
+        return
+    usual = {name: getattr(views, name, field.default) for name, field in ViewGroupConfig.model_fields.items()}
+    for index, entry in enumerate(views.groups):
+        for name, reason in idle_settings(entry.group, _colorless(config.data)).items():
+            if getattr(entry, name) != usual[name]:
+                yield f"views.groups[{index}].{name}", given[-1], reason
+
+
+def _colorless(data: DataConfig) -> str | None:
+    """Why no band is a color; None where some are."""
+    if data.color_channels is not None:
+        return None
+    return f"data.rgb_bands names none of the {data.bands} bands as red, green and blue"
 
 
 def _idle_in_monitor(monitor: MonitorConfig) -> dict[str, str]:

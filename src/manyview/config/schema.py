@@ -140,6 +140,11 @@ class MonitorConfig(Section):
         description="steps between two measurements of the backbone; unset: a tenth of the run, but so many that they "
         "take at most about a fifth of its work",
     )
+    eval_patience: PositiveInt | None = Field(
+        None,
+        description="measurements in a row without a better one after which the run ends, not counting those of a "
+        "frozen backbone; unset: never",
+    )
     eval_size: Annotated[StrictInt, Field(ge=8)] | None = Field(
         None, description="side of the measured images in pixels; unset: twice that of the views, from 64 to 224"
     )
@@ -166,6 +171,8 @@ class MonitorConfig(Section):
     def _labels_fit(self) -> MonitorConfig:
         if self.keep_best in ("logistic", "knn") and self.eval_labels is None:
             raise ValueError(f"keep_best is {self.keep_best}, which needs eval_labels: name a file of labels")
+        if self.eval_patience is not None and self.kept_by is None:
+            raise ValueError("eval_patience needs a measure to go by: give eval_labels or keep_best")
         if self.eval_val_labels is not None and self.eval_labels is None:
             raise ValueError("eval_val_labels needs eval_labels: name a file of labels to train the classifiers with")
         return self

@@ -29,10 +29,8 @@ Overlap = Annotated[
 ]
 Grid = Annotated[tuple[PositiveInt, PositiveInt], Field(description="rows and columns of blocks")]
 
-JITTER_SETTINGS = ("brightness", "contrast", "saturation", "hue")
-"""Settings of an augmentation without effect where ``jitter`` is 0."""
-COLOR_SETTINGS = ("jitter", *JITTER_SETTINGS, "grayscale", "solarize")
-"""Settings of an augmentation without effect where no band is a color."""
+_JITTER_SETTINGS = ("brightness", "contrast", "saturation", "hue")
+_COLOR_SETTINGS = ("jitter", *_JITTER_SETTINGS, "grayscale", "solarize")
 
 
 class Augmentation(Section):
@@ -113,6 +111,27 @@ class ViewGroup:
     def count(self) -> int:
         """Number of views per image."""
         return self.of_block * self.blocks + self.of_whole
+
+
+def idle_settings(group: ViewGroup, colorless: str | None) -> dict[str, str]:
+    """Settings of a group of views without effect, each with the reason.
+
+    Args:
+        group: the views.
+        colorless: the reason why no band is a color; None where some are.
+    """
+    idle: dict[str, str] = {}
+    if not group.blocks:
+        idle |= dict.fromkeys(("overlap", "grid"), "source is whole, not blocks or both")
+    if group.blocks == 1:
+        idle["overlap"] = "grid is a single block, the whole image"
+    if not any(group.augmentation.blur):
+        idle["blur_sigma"] = "blur is 0"
+    if group.augmentation.jitter == 0:
+        idle |= dict.fromkeys(_JITTER_SETTINGS, "jitter is 0")
+    if colorless is not None:
+        idle |= dict.fromkeys(_COLOR_SETTINGS, colorless)
+    return idle
 
 
 def in_pairs(layout: Sequence[ViewGroup]) -> tuple[tuple[int, ...], ...]:
@@ -228,13 +247,8 @@ class ViewGroupConfig(Augmentation):
         )
 
     @model_validator(mode="after")
-    def _settings_are_read(self) -> ViewGroupConfig:
+    def _probabilities_are_read(self) -> ViewGroupConfig:
         _check_probabilities(self, self.count)
-        for key in ("overlap", "grid"):
-            if self.source == "whole" and getattr(self, key) != type(self).model_fields[key].default:
-                raise ValueError(f"{key} is read only with source=blocks or both, but source is whole")
-        if self.grid == (1, 1) and self.overlap != type(self).model_fields["overlap"].default:
-            raise ValueError("overlap has no effect because grid is a single block, the whole image")
         return self
 
 

@@ -79,11 +79,15 @@ class Method(nn.Module):
     def build(cls, backbone: Backbone, config: PretrainConfig) -> Method:
         """Build the method around a backbone; its heads are initialized from PyTorch's generator.
 
+        By default, the constructor takes the backbone, the method's own settings, and those of the image-aware loss
+        that is added to its own.
+
         Args:
             backbone: backbone with the run's initial weights.
             config: settled configuration, whose ``method`` is an instance of ``section``.
         """
-        raise NotImplementedError
+        assert isinstance(config.method, cls.section)
+        return cls(backbone, config.method, config.losses.image_aware)
 
     def take_targets(self, targets: Float[Tensor, "all_images classes"]) -> None:
         """Take the labels of all images of the run, by ``image_ids``; called once, before the first batch.

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from manyview.backbones import Backbone
-from manyview.config import ImageAwareConfig, PretrainConfig
+from manyview.config import ImageAwareConfig
 from manyview.config.methods import ContrastiveConfig
 from manyview.distributed import gather
 from manyview.heads import ContrastiveProjector
@@ -47,12 +47,6 @@ class Contrastive(Method):
         self.options = options
         self.image_aware = image_aware
         self.projector = ContrastiveProjector(backbone.out_channels, options.hidden_dim, options.dim)
-
-    @classmethod
-    def build(cls, backbone: Backbone, config: PretrainConfig) -> Method:
-        """Build the projector with the widths of a configuration."""
-        assert isinstance(config.method, ContrastiveConfig)
-        return cls(backbone, config.method, config.losses.image_aware)
 
     def forward(self, batch: MethodBatch) -> dict[str, Tensor]:
         """Compute the loss of one batch.

@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from manyview import distributed
 from manyview.backbones import Backbone
-from manyview.config import ImageAwareConfig, PretrainConfig
+from manyview.config import ImageAwareConfig
 from manyview.config.methods import MoCoConfig
 from manyview.distributed import gather, rank, world_size
 from manyview.heads import Head
@@ -67,12 +67,6 @@ class MoCo(Method):
         self.register_buffer("queue", F.normalize(torch.randn(options.queue, options.dim), dim=1))
         self.register_buffer("oldest", torch.zeros((), dtype=torch.int64))
         self._new_keys: list[Tensor] = []
-
-    @classmethod
-    def build(cls, backbone: Backbone, config: PretrainConfig) -> Method:
-        """Build MoCo with the widths and the queue of a configuration."""
-        assert isinstance(config.method, MoCoConfig)
-        return cls(backbone, config.method, config.losses.image_aware)
 
     def forward(self, batch: MethodBatch) -> dict[str, Tensor]:
         """Compute the loss of one batch; its keys are enqueued after the step.

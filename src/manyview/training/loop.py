@@ -13,6 +13,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from manyview.backbones import save_backbone
+from manyview.backbones.norm_statistics import norms_are_new
 from manyview.config import PretrainConfig
 from manyview.distributed import any_process, gather, mean_of_processes
 from manyview.errors import NonFiniteLossError
@@ -85,6 +86,11 @@ class Training:
         return Moment(self.step, plan.steps, plan.steps_per_epoch)
 
     @property
+    def helps_no_more(self) -> bool:
+        """Whether the run ends early: ``monitor.eval_patience`` measurements in a row were no better."""
+        return self.quality is not None and self.quality.exhausted
+
+    @property
     def is_main(self) -> bool:
         """Whether this process writes files."""
         return self.settled.hardware.is_main
@@ -135,7 +141,7 @@ def run_loop(training: Training) -> None:
         StopRequest() as stop,
     ):
         _measure_quality(training)
-        while training.step < plan.steps:
+        while training.step < plan.steps and not training.helps_no_more:
             began = time.monotonic()
             epoch = training.epoch
             rate = learning_rate(config, training.step, plan.steps_per_epoch)
@@ -161,6 +167,10 @@ def run_loop(training: Training) -> None:
                 saved_at = time.monotonic()
             if measured:
                 training.keep_best()
+            if training.helps_no_more:
+                training.display.say(
+                    f"Ended after step {training.step:,}: no better for monitor.eval_patience measurements."
+                )
             if collapse:
                 raise collapse
             if any_process(stop.signal is not None) and training.step < plan.steps:
@@ -178,9 +188,9 @@ def _measure_quality(training: Training) -> bool:
     quality, step = training.quality, training.step
     if quality is None or not quality.is_due(step):
         return False
-    untrained = step == 0 and training.settled.config.backbone.init is None
+    backbone = training.protection.written_backbone()
     with torch.random.fork_rng(devices=[]):
-        record = quality.measure(training.protection.written_backbone(), step, measured_norms=untrained)
+        record = quality.measure(backbone, step, measured_norms=step == 0 and norms_are_new(backbone))
     training.log(record)
     training.display.quality_measured(step, spell_record(record), record["seconds"])
     return True

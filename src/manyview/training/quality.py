@@ -97,6 +97,7 @@ class QualityRecord:
         steps: optimizer steps of the whole run.
         every: optimizer steps between two measurements.
         instrument: what measures.
+        frozen: optimizer steps at the start in which the backbone is not trained.
         records: as in ``metrics.jsonl``.
     """
 
@@ -104,6 +105,7 @@ class QualityRecord:
     steps: int
     every: int
     instrument: Instrument
+    frozen: int = 0
     records: list[dict[str, Any]] = field(default_factory=list)
 
     def resume(self, records: list[dict[str, Any]]) -> None:
@@ -131,6 +133,15 @@ class QualityRecord:
             return None
         trained = [record for record in self.records if name in record and record["step"] > 0]
         return max(trained, key=lambda record: float(record[name])) if trained else None
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether ``monitor.eval_patience`` measurements in a row were no better than the best one before them."""
+        best, patience = self.best, self.monitor.eval_patience
+        if best is None or patience is None:
+            return False
+        later = [record for record in self.records if record["step"] > max(best["step"], self.frozen)]
+        return len(later) >= patience
 
     def keep(self, backbone: Backbone, folder: RunFolder, step: int, description: Mapping[str, str]) -> None:
         """Write the weights of this step if they are the best so far; call it after the checkpoint of this step.

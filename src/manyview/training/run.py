@@ -90,13 +90,18 @@ def train(
         training.labels_fingerprint = targets.fingerprint if targets else None
         if instrument is not None:
             every = interval(settled.config, settled.plan.steps, instrument.pixels)
-            training.quality = QualityRecord(settled.config.monitor, settled.plan.steps, every, instrument)
+            training.quality = QualityRecord(
+                *(settled.config.monitor, settled.plan.steps, every, instrument),
+                frozen=settled.config.training.freeze_backbone_steps,
+            )
         if resume:
             for complaint in complaints:
                 training.display.say(f"Warning: {complaint}; using the previous one", style="yellow")
             _take_up(training, checkpoint)
         else:
             _announce(training, initial, report)
+        if hardware.is_main and checkpoint is None and start is not None:
+            write_initial(method.backbone, folder)
         hardware.fabric.barrier()
         _run(training)
         if not resume:
@@ -239,8 +244,6 @@ def _announce(training: Training, initial: InitialWeights | None, report: Loadin
             training.display.say(warning, style="yellow")
     if training.is_main:
         _describe(training, about)
-        if training.protection.initial is not None:
-            write_initial(training.method.backbone, training.folder)
 
 
 def _describe(training: Training, initial: dict[str, Any] | None) -> None:

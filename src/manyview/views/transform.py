@@ -15,7 +15,7 @@ from torch.utils.data import get_worker_info
 
 from manyview.config import IMAGENET_MEAN, IMAGENET_STD, BlockViewsConfig, ConfigError
 from manyview.config.resolve import nearest_name
-from manyview.config.views import COLOR_SETTINGS
+from manyview.config.views import idle_settings
 from manyview.errors import UserError
 from manyview.images import UnreadableImage, open_image
 from manyview.images.decode import to_rgb
@@ -72,7 +72,7 @@ class BlockViews:
             and ``std`` are ImageNet's unless they are given.
 
     Raises:
-        ConfigError: If an option does not exist, a value is out of its range, or the bands leave an option without
+        ConfigError: If an option does not exist, a value is out of its range, or other options leave one without
             effect.
 
     Example:
@@ -197,7 +197,9 @@ def _configure(
         config = BlockViewsConfig(**geometry, **augmentation)
     except ValidationError as error:
         raise ConfigError([_sentence(detail) for detail in error.errors()]) from None
-    problems = [*_band_problems(config, bands, rgb_bands)]
+    usual = BlockViewsConfig.model_fields["overlap"].default
+    given = {*augmentation, *(("overlap",) if config.overlap != usual else ())}
+    problems = [*_band_problems(config, bands, rgb_bands), *_idle(config, given, bands, rgb_bands)]
     if bands is not None and output == "normalized" and (config.mean is None or config.std is None):
         problems.append(f"bands={bands} needs mean and std, {bands} numbers each, or output='uint8'")
     if problems:
@@ -220,9 +222,17 @@ def _band_problems(
         numbers = getattr(config, name)
         if numbers is not None and len(numbers) != (bands or 3):
             yield f"{name} must have {bands or 3} numbers, one a band, not {len(numbers)}"
-    if bands is not None and rgb_bands is None:
-        idle = [name for name in COLOR_SETTINGS if name in config.model_fields_set]
-        yield from (f"{name} has no effect without rgb_bands, as no band has a color" for name in idle)
+
+
+def _idle(
+    config: BlockViewsConfig, given: set[str], bands: int | None, rgb_bands: tuple[int, int, int] | None
+) -> Iterator[str]:
+    """Problems with given options that nothing reads."""
+    colorless = "no band has a color without rgb_bands" if bands is not None and rgb_bands is None else None
+    [group] = config.layout
+    for name, reason in idle_settings(group, colorless).items():
+        if name in given:
+            yield f"{name} has no effect because {reason}"
 
 
 def _sentence(detail: Any) -> str:

@@ -17,7 +17,7 @@ def evaluation(folder: Path, name: str, mAP: float, *, steps: int | None, random
     out.mkdir()
     if steps is not None:
         (run / "run.json").write_text(json.dumps({"plan": {"steps": steps, "views_per_step": 8}}))
-    results = {"pretrained": {"mAP": mAP}, **({"random": {"mAP": random}} if random is not None else {})}
+    results = {"pretrained": {"mAP": mAP}, **({"random_init": {"mAP": random}} if random is not None else {})}
     protocol = {"weights": str(run / "backbone.safetensors")}
     (out / "metrics.json").write_text(json.dumps({"protocol": protocol, "results": results}))
     return out

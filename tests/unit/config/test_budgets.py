@@ -76,6 +76,13 @@ def test_an_option_wins_over_files_and_recipes_of_another_budget(tmp_path: Path)
         resolve(PHOTOS, [*by_file, Assignment("training.steps", 8, str(file), from_file=True)])
 
 
+def test_another_budget_that_is_unset_leaves_the_recipes() -> None:
+    assert budget(configured(recipe_settings("recommended"), steps=None)) == (100, None, None)
+    assert budget(configured(recipe_settings("continue"), hours=None)) == (None, 50, None)
+    with pytest.raises(ConfigError, match="set one of epochs, steps and hours, not none"):
+        configured(recipe_settings("recommended"), epochs=None)
+
+
 @pytest.mark.parametrize("settings", [{"epochs": 3}, {"steps": 30}, {"hours": 0.5}])
 def test_what_a_run_recorded_gives_the_same_again(settings: dict[str, Any], tmp_path: Path) -> None:
     first = configured(**settings)

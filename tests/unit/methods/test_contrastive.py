@@ -84,6 +84,11 @@ def test_pairs_alone_give_simclr() -> None:
     expected = nt_xent(projections(method, batch), [view ^ 1 for view in range(IMAGES * VIEWS)])
 
     assert method(batch)["loss"].item() == pytest.approx(expected, rel=1e-10)
+    for form in ("outside", "in"):  # equal where each view has a single positive
+        method.options = method.options.model_copy(update={"form": form})
+        assert method(batch)["loss"].item() == pytest.approx(expected, rel=1e-10)
+    with pytest.raises(ConfigError, match=r"method\.form \(--set\) has no effect because method\.attract is pair"):
+        configured("method.attract=pair", "method.form=in")
 
 
 @pytest.mark.parametrize("attract", ["image", "pair"])

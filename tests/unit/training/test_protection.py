@@ -260,6 +260,19 @@ def test_without_its_initial_weights_a_run_is_not_resumed(weights: Path, photos:
         own_run(None, tmp_path / "run", None, resume=True)
 
 
+def test_killed_before_anything_was_saved(weights: Path, photos: Path, tmp_path: Path) -> None:
+    """The initial weights are written again, as a later stop needs them."""
+    whole = own_run(photos, tmp_path / "whole", weights, settings=EVERYTHING)
+    out = Path(shutil.copytree(whole.path, tmp_path / "run"))
+    shutil.rmtree(out / "checkpoints")
+    (out / "initial.safetensors").unlink()
+
+    own_run(None, out, None, resume=True)
+
+    for name in ("initial.safetensors", "backbone.safetensors"):
+        assert (out / name).read_bytes() == (whole.path / name).read_bytes()
+
+
 def test_accumulated_batches_make_one_step_of_the_penalty(weights: Path, photos: Path, tmp_path: Path) -> None:
     """With every view the same and no batch statistics, two halves of a batch are a whole batch."""
     settings = {

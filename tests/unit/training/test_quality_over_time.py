@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,12 @@ import torch
 from torch import nn
 
 from manyview.backbones import wrap_backbone
-from manyview.config import PretrainConfig
+from manyview.config import MonitorConfig, PretrainConfig
 from manyview.errors import UserError
 from manyview.evaluation.quality.instrument import QualityInstrument
 from manyview.runs import RunFolder
 from manyview.training.quality import KIND, QualityRecord, spell_summary
+from tests.helpers.checkpoint_files import shaken
 from tests.helpers.tiny import Interrupting, TinyNet, train_tiny, write_images
 
 COUNT, STEPS = 18, 6
@@ -179,6 +181,23 @@ def test_a_start_from_random_weights_has_the_norms_statistics_of_images(
     assert network.training
 
 
+def test_a_trained_module_is_measured_with_its_own_statistics_at_the_start(images: Path, tmp_path: Path) -> None:
+    """A module of one's own may hold weights without a file of them."""
+    network = shaken(Interrupting(999))
+    start = wrap_backbone(copy.deepcopy(network), 16)
+    settings = {**SETTINGS, "training.norm_statistics": "keep"}
+    run = train(images, tmp_path / "run", settings, backbone=network, steps=1, keep_best="dense")
+    config = PretrainConfig.model_validate(run.read_json("config.json"))
+    instrument, (mean, std) = QualityInstrument.of(config), (config.views.mean, config.views.std)
+    assert mean is not None
+    assert std is not None
+    start.take_images(mean, std, rgb=True)
+
+    expected = instrument.measure(start)
+    assert expected != instrument.measure(start, measured_norms=True)
+    assert quality(run)[0] == {"step": 0, "kind": KIND, **expected}
+
+
 def test_figures_are_those_of_the_evaluations(images: Path, labels: Path, measured: RunFolder) -> None:
     from sklearn.metrics import average_precision_score
 
@@ -248,6 +267,43 @@ class Constant:
 
     def describe(self) -> dict[str, Any]:
         return {}
+
+
+def recorded(*values: float, patience: int | None, frozen: int = 0) -> QualityRecord:
+    """Measurements of logistic regression at the start and after every step."""
+    monitor = MonitorConfig(eval_labels="labels.csv", eval_patience=patience)
+    record = QualityRecord(monitor, 100, 1, Constant(), frozen)
+    record.records = [{"kind": KIND, "step": step, "logistic": value} for step, value in enumerate(values)]
+    return record
+
+
+def test_when_it_helps_no_more() -> None:
+    assert not recorded(0.5, 0.4, 0.3, patience=2).exhausted  # the first measurement after the start is the best
+    assert recorded(0.5, 0.4, 0.3, 0.4, patience=2).exhausted
+    assert not recorded(0.5, 0.4, 0.3, 0.5, patience=2).exhausted
+    assert not recorded(0.5, 0.4, 0.3, 0.3, 0.3, patience=None).exhausted
+    assert not recorded(0.5, 0.5, 0.5, 0.5, 0.4, patience=2, frozen=3).exhausted
+    assert recorded(0.5, 0.5, 0.5, 0.5, 0.4, 0.4, patience=2, frozen=3).exhausted
+
+
+def test_a_run_ends_when_it_helps_no_more_also_one_that_is_resumed(
+    images: Path, labels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    figures = iter([0.5, 0.4, 0.6, 0.5, 0.5, 0.9])
+    measure = QualityInstrument.measure
+    monkeypatch.setattr(
+        QualityInstrument, "measure", lambda *given, **named: {**measure(*given, **named), "logistic": next(figures)}
+    )
+    run = train(
+        *(images, tmp_path / "run", {**SETTINGS, "monitor.eval_patience": 2}),
+        steps=12, eval_labels=labels, eval_every=1, quiet=False,
+    )  # fmt: skip
+    assert "Ended after step 4: no better for monitor.eval_patience measurements." in capsys.readouterr().err
+    assert run.read_json("best.json")["best"] == {"step": 2, "value": 0.6}
+    before = run.weights.read_bytes()
+    again = train(None, run.path, resume=True)
+    assert [row["step"] for row in quality(again)] == [0, 1, 2, 3, 4]
+    assert again.weights.read_bytes() == before
 
 
 def test_the_first_of_equal_ones_is_best_and_the_start_is_not_kept() -> None:

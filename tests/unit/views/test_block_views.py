@@ -130,7 +130,10 @@ def test_colors_change_in_the_bands_that_are_rgb_only() -> None:
         ({"rgb_bands": (0, 1, 2)}, "rgb_bands has no effect without bands"),
         ({"bands": 4, "rgb_bands": (0, 1, 4), "output": "uint8"}, "name three different bands from 0 to 3"),
         ({"bands": 4, "rgb_bands": (0, 1, 1), "output": "uint8"}, "name three different bands from 0 to 3"),
-        ({"bands": 4, "hue": 0.2, "output": "uint8"}, "hue has no effect without rgb_bands"),
+        ({"bands": 4, "hue": 0.2, "output": "uint8"}, "hue has no effect because no band has a color without rgb_ban"),
+        ({"jitter": 0, "hue": 0.2}, "hue has no effect because jitter is 0"),
+        ({"grid": (1, 1), "overlap": 0.3}, "overlap has no effect because grid is a single block, the whole image"),
+        ({"blur": (0, 0), "blur_sigma": (0.1, 1)}, "blur_sigma has no effect because blur is 0"),
     ],
 )
 def test_options_that_are_wrong(options: dict[str, Any], message: str) -> None:

@@ -11,19 +11,19 @@ from rich.table import Table
 from rich.text import Text
 
 from manyview.recipes.reproduce.forecast import total
-from manyview.recipes.reproduce.formats import EQUAL, cell
+from manyview.recipes.reproduce.formats import EQUAL, cell, hours_in_words, left_out
 from manyview.runs.progress import spell
 
 
 def format_forecast(result: Mapping[str, Any]) -> Group:
     """Rows with their steps, views and hours on this machine, and what is done, of ``reproduce`` with ``dry_run``."""
     entries = result["plan"]
-    table = _table("row", "seeds", "steps", "views a step", "views", "training", "evaluation", "state")
+    table = _table("row", "seeds", "steps", "a step", "views", "training", "evaluation", "state")
     for entry in entries:
         evaluation = "?" if entry["evaluation_hours"] is None else _hours(entry["evaluation_hours"])
         sizes = ("" if entry[name] is None else f"{entry[name]:,}" for name in ("steps", "views_per_step", "views"))
         seeds = f"{entry['seeds']}" if entry["seeds"] else ""
-        table.add_row(_name(entry), seeds, *sizes, _hours(entry["hours"]), evaluation, _state(entry))
+        table.add_row(entry["row"], seeds, *sizes, _hours(entry["hours"]), evaluation, _state(entry))
     left = total(entries, "hours_left") + total(entries, "evaluation_hours_left")
     whole = total(entries, "hours") + total(entries, "evaluation_hours")
     unknown = any(entry["evaluation_hours"] is None for entry in entries)
@@ -32,7 +32,7 @@ def format_forecast(result: Mapping[str, Any]) -> Group:
         f"Equal: {EQUAL[result['equal']['what']]}.",
         f"On this machine about {spell(3600 * whole)} in all, {spell(3600 * left)} left{more}. Nothing was trained.",
     ]
-    lines += [f"{entry['row']}: {entry['left_out']}" for entry in entries if entry["left_out"]]
+    lines += left_out((entry["row"], entry["left_out"]) for entry in entries)
     return Group(table, *map(Text, lines))
 
 
@@ -45,8 +45,8 @@ def format_result(result: Mapping[str, Any]) -> Group:
     for row in result["rows"]:
         cells = [cell(row, name, title) for name, title in titles]
         views = "" if not row["views"] else f"{row['views']:,.0f}"
-        table.add_row(row["name"], *cells, views, "" if not row["hours"] else f"{row['hours']:.2f}")
-    lines = [f"{row['name']}: {row['left_out']}" for row in result["rows"] if row["left_out"]]
+        table.add_row(row["name"], *cells, views, hours_in_words(row["hours"]))
+    lines = left_out((row["name"], row["left_out"]) for row in result["rows"])
     published = ["In parentheses: published figures."] if any(row["paper"] for row in result["rows"]) else []
     return Group(Text(result["title"], style="bold"), table, *map(Text, [*published, *lines]))
 
@@ -56,10 +56,6 @@ def _table(*names: str) -> Table:
     for number, name in enumerate(names):
         table.add_column(name, justify="right" if number > 0 and name != "state" else "left", overflow="fold")
     return table
-
-
-def _name(entry: Mapping[str, Any]) -> str:
-    return str(entry["row"])
 
 
 def _hours(hours: float) -> str:

@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from manyview.recipes.reproduce.formats import escaped
 from manyview.recipes.reproduce.plan import TablePlan
 from manyview.runs import RunFolder
 
@@ -15,7 +16,7 @@ NAMES = {
     "loss": "total loss",
     "similarity": "similarity loss, L_sim",
     "image_aware": "image-aware loss, L_ia",
-    "std": "standard deviation of z/|z|, of 1/sqrt(d)",
+    "std": "std of normalized z, of 1/sqrt(d)",
     "rank": "effective rank of z",
     "mAP": "mAP (%), logistic regression",
 }
@@ -73,5 +74,5 @@ def curves_to_markdown(curves: list[Mapping[str, Any]]) -> Iterator[str]:
     for curve in curves:
         (_, _, _, first), (_, epochs, views, last) = curve["points"][0], curve["points"][-1]
         name, factor = NAMES[curve["quantity"]], 100 if curve["quantity"] == "mAP" else 1
-        start = f"| {curve['row']} | {curve['seed']} | {name} "
+        start = f"| {escaped(curve['row'])} | {curve['seed']} | {name} "
         yield start + f"| {factor * first:.3f} | {factor * last:.3f} | {epochs:,.1f} | {views:,} |"

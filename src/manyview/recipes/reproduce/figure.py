@@ -43,7 +43,6 @@ def draw_table(result: Mapping[str, Any]) -> bytes:
         for axes, column in zip(panels, drawn, strict=True):
             _bars(axes, rows, column, result["instruments"][column["evaluation"]], instruments)
         panels[0].set_yticks(range(len(rows)), [_wrapped(row["name"]) for row in rows])
-        panels[0].invert_yaxis()
         _legend(figure, instruments, rows)
         figure.suptitle(_title(result, figure.get_figwidth()), fontsize=10, fontweight="bold", color=INK)
         return _png(figure)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 EQUAL = {
@@ -36,11 +36,34 @@ def notes(result: Mapping[str, Any]) -> list[str]:
         f"- Scale `{result['scale']}`: {result['scale_title']}.",
         f"- {images['count']:,} images for pre-training, {images['which']}.",
     ]
-    lines += [f"- {note}" for note in result["notes"]]
+    lines[1:1] = _shares(result)
+    lines += [f"- {note.rstrip('.')}." for note in result["notes"]]
     for row in result["rows"]:
-        lines += [f"- {row['name']}: {text}." for text in (row["note"].rstrip("."), row["left_out"]) if text]
+        lines += [f"- {row['name']}: {row['note'].rstrip('.')}."] if row["note"] else []
+    lines += [f"- {text}" for text in left_out((row["name"], row["left_out"]) for row in result["rows"])]
     lines += [f"- Failed: {name}: {error}" for name, error in result["failed"].items()]
     return lines
+
+
+def _shares(result: Mapping[str, Any]) -> Iterator[str]:
+    """Which rows get less than a whole one."""
+    if result["equal"]["amount"] is None:
+        return
+    by_share: dict[float, list[str]] = {}
+    for row in result["rows"]:
+        if row["share"] < 1:
+            by_share.setdefault(row["share"], []).append(row["name"])
+    for share, names in by_share.items():
+        yield f"- A share of {share:g} of that: {'; '.join(names)}."
+
+
+def left_out(rows: Iterable[tuple[str, str]]) -> list[str]:
+    """What is left out, of names of rows and the reasons, with the rows of each reason together."""
+    found: dict[str, list[str]] = {}
+    for name, reason in rows:
+        if reason:
+            found.setdefault(reason, []).append(name)
+    return [f"Left out: {'; '.join(names)} ({reason})." for reason, names in found.items()]
 
 
 _UNITS = {"views": "views", "images": "images", "steps": "steps", "time": "hours"}
@@ -59,14 +82,14 @@ def _part(result: Mapping[str, Any], chosen: Mapping[str, str], titles: Sequence
     named = {column["title"]: chosen.get(column["evaluation"]) for column in result["columns"]}
     instruments = dict.fromkeys(chosen.values())
     if max(len(names) for names in result["instruments"].values()) > 1:
-        yield f"By {', '.join(instruments)}:"
+        yield f"Measured by {', '.join(instruments)}:"
         yield ""
     yield f"| row | {' | '.join(titles)} | views | images | hours | seeds |"
     yield "| --- |" + " ---: |" * (len(titles) + 4)
     for row in result["rows"]:
         cells = [cell(row, str(named[title]), title) for title in titles]
-        counts = [_count(row["views"]), _count(row["images"]), _hours(row["hours"]), _seeds(row, named)]
-        yield f"| {_escaped(row['name'])} | {' | '.join([*cells, *counts])} |"
+        counts = [_count(row["views"]), _count(row["images"]), hours_in_words(row["hours"]), _seeds(row, named)]
+        yield f"| {escaped(row['name'])} | {' | '.join([*cells, *counts])} |"
 
 
 def cell(row: Mapping[str, Any], instrument: str, title: str) -> str:
@@ -94,11 +117,13 @@ def _count(number: float | None) -> str:
     return "" if not number else f"{number:,.0f}"
 
 
-def _hours(hours: float | None) -> str:
-    return "" if not hours else f"{hours:.2f}" if hours < 10 else f"{hours:,.0f}"
+def hours_in_words(hours: float | None) -> str:
+    """Two digits; nothing for none."""
+    return "" if not hours else f"{hours:.2g}" if hours < 10 else f"{hours:,.0f}"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """A cell's text in a Markdown table."""
     return text.replace("|", "\\|")
 
 

@@ -180,7 +180,14 @@ class _Planner:
         given = settings_by_key(self.options["set"])
         computing = {"data.workers": self.options["workers"], "training.device": self.options["device"]}
         computing["training.precision"] = self.options["precision"]
-        return {key: value for key, value in computing.items() if value not in (None, "auto")} | given
+        return {key: value for key, value in computing.items() if value not in (None, "auto")} | self._watched() | given
+
+    def _watched(self) -> dict[str, Any]:
+        """The labels by which runs are measured as they train, where a curve shows it."""
+        labels, curves = self.inputs.train_labels, self.table.curves
+        if labels is None or curves is None or "mAP" not in curves.quantities:
+            return {}
+        return {"monitor.eval_labels": str(labels.absolute())}
 
     def row(self, row: Row) -> PlannedRow:
         if row.recipe is not None:

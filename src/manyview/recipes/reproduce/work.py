@@ -39,11 +39,14 @@ def work_here(
         the user's errors, by the name of the job that failed.
     """
     failed: dict[str, str] = {}
+    left = sum(job.state != "done" for jobs in groups.values() for job in jobs)
+    number = 0
     for jobs in groups.values():
         for job in jobs:
             if job.state == "done":
                 continue
-            console.print(job.name, style="bold", highlight=False, markup=False)
+            number += 1
+            console.print(f"{number} of {left}: {job.name}", style="bold", highlight=False, markup=False)
             try:
                 do(job, bars=bars, quiet=quiet)
             except UserError as error:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from manyview.cli.command import command
-from manyview.options.reproduce import ReproduceOptions, TableName
+from manyview.cli.command import command, flag
+from manyview.options.base import declared
+from manyview.options.reproduce import Matching, ReproduceOptions, Reproducing, TableName
 
 FIGURE1 = "figure1"
 
@@ -70,6 +71,7 @@ def _draw_views(options: Mapping[str, Any]) -> None:
     from manyview.cli.viewing import Counting, Drawing, run_views
     from manyview.recipes import resolve_settings
 
+    _refuse_sizes(options)
     labels = options["train_labels"]
     counted = labels is not None and Path(labels).suffix.lower() == ".json"
     config = resolve_settings(options["images"], recipe="paper", list=options["list"], set=options["set"])
@@ -83,3 +85,12 @@ def _draw_views(options: Mapping[str, Any]) -> None:
         return
     counting = Counting((Path(labels),), share=0.5, epochs=5) if counted else None
     run_views(config, drawing, counting, console)
+
+
+def _refuse_sizes(options: Mapping[str, Any]) -> None:
+    """Refuse options of runs, of which a figure without any has no use."""
+    from manyview.errors import UserError
+
+    for name, each in {**declared(Matching), "gpus": declared(Reproducing)["gpus"]}.items():
+        if options[name] != each.option.default:
+            raise UserError(f"{flag(each)} has no effect on {FIGURE1}, for which nothing is trained: leave it out")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -105,7 +106,7 @@ def _evaluation_hours(plan: TablePlan, job: Job, backbone: str) -> float | None:
     return each * _passes(job) / 3600
 
 
-def _passes(job: Job) -> float:
+def _passes(job: Job) -> int:
     """Images that go through the backbone in an evaluation, with training images counted in each of their epochs."""
     options, epochs = job.options, 1
     recipe = str(options.get("recipe", LOGISTIC))
@@ -138,9 +139,9 @@ def _seconds(file: Path) -> float | None:
 def _sum(hours: Iterable[float | None]) -> float | None:
     """The sum; None if a part is unknown."""
     known = list(hours)
-    return None if None in known else sum(each for each in known if each is not None)
+    return None if None in known else math.fsum(each for each in known if each is not None)
 
 
 def total(entries: Iterable[Mapping[str, Any]], name: str) -> float:
     """Sum over rows of what is known."""
-    return sum(entry[name] or 0.0 for entry in entries)
+    return math.fsum(entry[name] or 0.0 for entry in entries)

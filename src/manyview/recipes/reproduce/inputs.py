@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
@@ -41,7 +42,7 @@ class LabelSources:
 
     def fingerprint(self) -> str:
         """Of the label files, wherever they lie."""
-        return "".join(_digest(file) for file in (self.train_labels, self.val_labels))
+        return "".join(digest_of(file) for file in (self.train_labels, self.val_labels))
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class Inputs:
         if file is not None and not file.is_file():
             atomic_write(file, "".join(f"{name}\n" for name in self.files))
 
-    @property
+    @functools.cached_property
     def digest(self) -> str:
         """Of the names of the images, in their order."""
         return hashlib.sha256("\n".join(self.files).encode("utf-8", "surrogateescape")).hexdigest()[:8]
@@ -160,6 +161,6 @@ def _sources(name: str, paths: Sequence[StrPath]) -> LabelSources:
     return LabelSources(*found)
 
 
-def _digest(file: Path) -> str:
+def digest_of(file: Path) -> str:
     """Of a label file's bytes; of a folder of labels, its path."""
     return sha256(file) if file.is_file() else hashlib.sha256(str(file.absolute()).encode()).hexdigest()

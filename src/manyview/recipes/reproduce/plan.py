@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from manyview.config import parse_assignment
+from manyview.config.training import BUDGETS
 from manyview.errors import UserError
 from manyview.options.base import among
 from manyview.options.reproduce import Match, ReproduceOptions
@@ -201,8 +202,8 @@ class _Planner:
                 raise UserError(f"row {row.name!r}: there is no file or folder {weights}")
         if weights is None:
             return PlannedRow(row, None, (), f"weights not given: --weights {row.given}=FILE")
-        name = f"{slug(row)}-{hashlib.sha256(str(weights.absolute()).encode()).hexdigest()[:8]}"
         first = self.seeds[0]
+        name = f"{slug(row)}-{_digest(str(weights.absolute()))}-{first}"
         measurements, left_out = self._measurements(row, weights.absolute(), name, first)
         return PlannedRow(row, None, (PlannedSeed(first, None, None, measurements),), left_out)
 
@@ -280,9 +281,9 @@ class _Planner:
         return {**options, **self.inputs.labeled[evaluation.data or ""].options()}
 
     def _folder(self, evaluation: Evaluation, instrument: str, options: Mapping[str, Any]) -> str:
-        """Name of an evaluation's folder, which tells apart all that its figures depend on."""
+        """Name of an evaluation's folder, which tells apart all that its figures depend on but weights and seed."""
         sources = self.inputs.labeled[evaluation.data or ""]
-        unread = {*sources.options(), *ComputingOptions.__annotations__} - {"precision"}
+        unread = {*sources.options(), *ComputingOptions.__annotations__} - {"precision"} | {"seed"}
         told_apart = {name: value for name, value in options.items() if name not in unread}
         return f"{evaluation.verb}-{instrument}-{_digest([told_apart, sources.fingerprint()])}"
 
@@ -291,11 +292,17 @@ def settings_by_key(given: Mapping[str, Any] | Iterable[str]) -> dict[str, Any]:
     """Settings as ``set`` of ``pretrain`` takes them, by dotted key.
 
     Raises:
-        UserError: a text is not KEY=VALUE.
+        UserError: a text is not KEY=VALUE, or sets the length of runs.
     """
-    if isinstance(given, Mapping):
-        return flat(given)
-    return {item.key: item.value for item in map(parse_assignment, given)}
+    found = (
+        flat(given) if isinstance(given, Mapping) else {item.key: item.value for item in map(parse_assignment, given)}
+    )
+    budgets = [f"training.{name}" for name in BUDGETS if f"training.{name}" in found]
+    if budgets:
+        raise UserError(
+            f"--set {budgets[0]} has no effect, as --match and --budget say how long rows are: leave it out"
+        )
+    return found
 
 
 def _digest(told_apart: Any) -> str:

@@ -18,7 +18,7 @@ from manyview.config.views import GroupedViewsConfig
 from manyview.errors import UserError
 from manyview.recipes.launch import resolve_settings
 from manyview.recipes.named import recipe_settings
-from manyview.recipes.reproduce.inputs import Inputs
+from manyview.recipes.reproduce.inputs import Inputs, digest_of
 from manyview.recipes.reproduce.scales import Scale
 from manyview.recipes.reproduce.tables import Row
 from manyview.training.plan import TrainingPlan, make_plan
@@ -108,6 +108,10 @@ def row_settings(row: Row, scale: Scale, inputs: Inputs, user: Mapping[str, Any]
         settings |= _view_size(config, scale.view_size, settings)
         settings |= _batch(config, row, scale, settings)
         config = _resolved(row, settings, inputs)
+        if config.monitor.eval_patience is not None:
+            raise UserError(
+                "monitor.eval_patience would end the run early, and rows be of unequal length: leave it out"
+            )
         plan = make_plan(config, len(inputs.files))
     except UserError as error:
         raise UserError(f"row {row.name!r}: {error}") from error
@@ -137,7 +141,7 @@ def planned_run(base: RowSettings, steps: int | None, seed: int, inputs: Inputs,
     return PlannedRun(row.recipe, settings, config, plan, folder, base.pace_key)
 
 
-def steps_of(base: RowSettings, equal: str, amount: float, seconds_per_step: float | None) -> int:
+def steps_of(base: RowSettings, equal: str, amount: float | int, seconds_per_step: float | None) -> int:
     """Optimizer steps of a row, of which something is equal to other rows; at least one.
 
     Args:
@@ -224,6 +228,8 @@ def _digest(config: PretrainConfig, inputs: Inputs, *, length: bool) -> str:
         choice.section: getattr(getattr(config, choice.section), choice.tag) for choice in CHOICES.values()
     }
     values["images"] = inputs.digest
+    if config.data.labels is not None:
+        values["labels"] = digest_of(Path(config.data.labels))
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 

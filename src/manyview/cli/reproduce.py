@@ -34,10 +34,10 @@ def reproduce(table: str, **given: Any) -> None:
     from rich.console import Console
 
     from manyview.cli.progress import phases
-    from manyview.cli.reproduced import format_forecast, format_result
     from manyview.recipes.reproduce import reproduce as make
+    from manyview.recipes.reproduce.shown import format_forecast, format_result
 
-    result = make(table, **options, bars=phases, quiet=False)
+    result = make(table, **options, phases=phases, quiet=False)
     console = Console()
     if options["dry_run"]:
         console.print(format_forecast(result))

@@ -58,7 +58,7 @@ def test_a_plan_then_a_table(command: Command, words: list[object], tmp_path: Pa
     assert not (tmp_path / "out" / "runs").exists()
 
     status, out, err = command(*words)
-    assert status == 0
+    assert status == 0, err
     assert "1 of 2: blocks, seed 0: pre-training" in err
     assert "(54.3)" in out
     assert f"Written: {tmp_path / 'out' / 'mine.md'}, " in out

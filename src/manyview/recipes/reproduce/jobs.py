@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from manyview.errors import UserError
 from manyview.runs import RunFolder
-from manyview.runs.progress import Progress, no_progress
+from manyview.runs.progress import Phases, no_phases
 
 State = Literal["new", "begun", "done"]
 METRICS_FILE = "metrics.json"
@@ -54,22 +53,12 @@ class Job:
         return "begun" if _is_begun(folder, self.kind) else "new"
 
 
-Bars = Callable[[], AbstractContextManager[Progress]]
-"""Opens the progress bars of an evaluation."""
-
-
-@contextmanager
-def no_bars() -> Iterator[Progress]:
-    """Progress that is not shown."""
-    yield no_progress
-
-
-def do(job: Job, *, bars: Bars = no_bars, quiet: bool = True) -> None:
+def do(job: Job, *, phases: Phases = no_phases, quiet: bool = True) -> None:
     """Do a job, or what is left of it.
 
     Args:
         job: the job.
-        bars: progress bars of evaluations.
+        phases: progress bars of evaluations.
         quiet: print nothing of pre-training and fine-tuning.
 
     Raises:
@@ -86,7 +75,7 @@ def do(job: Job, *, bars: Bars = no_bars, quiet: bool = True) -> None:
 
         write_random(RunFolder(Path(job.folder)), **job.options)
     else:
-        _evaluate(job, state, bars, quiet)
+        _evaluate(job, state, phases, quiet)
 
 
 def run_state(run: RunFolder) -> State:
@@ -126,7 +115,7 @@ def _pretrain(job: Job, state: State, quiet: bool) -> None:
     pretrain(images, job.folder, recipe=job.options["recipe"], list=listed, set=settings, quiet=quiet)
 
 
-def _evaluate(job: Job, state: State, bars: Bars, quiet: bool) -> None:
+def _evaluate(job: Job, state: State, phases: Phases, quiet: bool) -> None:
     options, resume = {**job.options, "out": job.folder, "beside": "none"}, state == "begun"
     assert job.weights is not None
     if job.kind == "detect":
@@ -136,7 +125,7 @@ def _evaluate(job: Job, state: State, bars: Bars, quiet: bool) -> None:
         return
     from manyview.evaluation import knn_evaluation, linear_evaluation
 
-    with bars() as progress:
+    with phases() as progress:
         if job.kind == "linear":
             linear_evaluation(job.weights, progress=progress, resume=resume, **options)
         else:

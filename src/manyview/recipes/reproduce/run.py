@@ -16,19 +16,19 @@ from manyview.recipes.reproduce.curves import curves_to_csv, curves_to_markdown,
 from manyview.recipes.reproduce.figure import draw_curves, draw_table
 from manyview.recipes.reproduce.forecast import forecast
 from manyview.recipes.reproduce.formats import notes, to_csv, to_markdown
-from manyview.recipes.reproduce.jobs import Bars, no_bars
 from manyview.recipes.reproduce.plan import TablePlan, make_plan_of
 from manyview.recipes.reproduce.results import gather
 from manyview.recipes.reproduce.work import read_gpus, work_here, work_on_gpus
 from manyview.runs import atomic_write
 from manyview.runs.files import make_folder
+from manyview.runs.progress import Phases, no_phases
 
 ENDINGS = ("md", "csv", "json", "png")
 
 
 @verb(ReproduceOptions)
 def reproduce(
-    table: str, *, bars: Bars = no_bars, quiet: bool = True, **options: Unpack[ReproduceOptions]
+    table: str, *, phases: Phases = no_phases, quiet: bool = True, **options: Unpack[ReproduceOptions]
 ) -> dict[str, Any]:
     """Make a table: pre-train its rows, evaluate them, and write its figures beside published ones.
 
@@ -38,7 +38,7 @@ def reproduce(
 
     Args:
         table: name of a table of the package, or a TOML file.
-        bars: opens progress bars for an evaluation.
+        phases: opens progress bars for an evaluation.
         quiet: print nothing of the runs.
         **options: as ``ReproduceOptions`` declares them.
 
@@ -57,7 +57,7 @@ def reproduce(
     gpus = None if options["gpus"] is None else read_gpus(options["gpus"])
     plan = make_plan_of(table, options)
     if options["dry_run"]:
-        with bars() as progress:
+        with phases() as progress:
             return {"plan": forecast(plan, progress), "equal": {"what": plan.equal, "amount": plan.amount}}
     make_folder(plan.out)
     plan.inputs.write_list(plan.out)
@@ -67,7 +67,7 @@ def reproduce(
         write_table(plan, gather(plan))
 
     if gpus is None:
-        failed = work_here(plan.groups(), write, console, bars=bars, quiet=quiet)
+        failed = work_here(plan.groups(), write, console, phases=phases, quiet=quiet)
     else:
         failed = work_on_gpus(plan.groups(), write, console, gpus, plan.out / "logs")
     result = write_table(plan, gather(plan, failed))

@@ -15,7 +15,8 @@ from pathlib import Path
 from rich.console import Console
 
 from manyview.errors import UserError
-from manyview.recipes.reproduce.jobs import Bars, Job, do, no_bars, write_jobs
+from manyview.recipes.reproduce.jobs import Job, do, write_jobs
+from manyview.runs.progress import Phases, no_phases
 
 Groups = Mapping[str, Sequence[Job]]
 Done = Callable[[], None]
@@ -24,7 +25,7 @@ _POLL = 0.5  # seconds
 
 
 def work_here(
-    groups: Groups, done: Done, console: Console, *, bars: Bars = no_bars, quiet: bool = True
+    groups: Groups, done: Done, console: Console, *, phases: Phases = no_phases, quiet: bool = True
 ) -> dict[str, str]:
     """Do all jobs in this process; a group that fails does not stop the others.
 
@@ -32,7 +33,7 @@ def work_here(
         groups: jobs in groups, each of which needs those before it in its group.
         done: called after each group.
         console: for what is done and what fails.
-        bars: progress bars of evaluations.
+        phases: progress bars of evaluations.
         quiet: print nothing of the jobs themselves.
 
     Returns:
@@ -48,7 +49,7 @@ def work_here(
             number += 1
             console.print(f"{number} of {left}: {job.name}", style="bold", highlight=False, markup=False)
             try:
-                do(job, bars=bars, quiet=quiet)
+                do(job, phases=phases, quiet=quiet)
             except UserError as error:
                 failed[job.name] = str(error)
                 console.print(f"{job.name} failed: {error}", style="yellow", highlight=False, markup=False)

@@ -47,6 +47,7 @@ def words(photos: Path, tmp_path: Path) -> list[object]:
         (tmp_path / f"{name}.csv").write_text("image,labels\n" + "".join(part))
     labels = ["--train-labels", tmp_path / "train.csv", "--val-labels", tmp_path / "val.csv"]
     where = ["--images", photos, *labels, "--out", tmp_path / "out", "--workers", "0", "--device", "cpu"]
+    where += ["--precision", "float32"]
     return [tmp_path / "mine.toml", *where, "--scale", tmp_path / "tiny.toml"]
 
 

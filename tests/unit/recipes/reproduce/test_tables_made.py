@@ -195,7 +195,9 @@ def test_random_weights_and_those_of_others(
     assert not torch.equal(first, second)
     variances = [value for name, value in networks[0].state_dict().items() if name.endswith("running_var")]
     assert not any((value == 1).all() for value in variances)  # measured on the images
-    protocols = [json.loads((Path(row["seeds"][0]["evaluations"][0]) / "metrics.json").read_text()) for row in given[1:]]
+    protocols = [
+        json.loads((Path(row["seeds"][0]["evaluations"][0]) / "metrics.json").read_text()) for row in given[1:]
+    ]
     assert [each["protocol"]["pool"] for each in protocols] == ["gamp", "avg"]
     assert given[1]["views"] is None
 

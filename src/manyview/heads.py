@@ -1,6 +1,7 @@
 """Projection and prediction heads (MLPs) on pooled features, which can be described as plain data and rebuilt from it.
 
-``Projector`` and ``Predictor`` are those of SimSiam (arXiv 2011.10566, Section 3), ``ContrastiveProjector`` SimCLR's.
+``Projector`` and ``Predictor`` are those of SimSiam (arXiv 2011.10566, Section 3), the others of the methods that they
+are named after.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ class Head(nn.Module):
     """An MLP head: a sequence of layers.
 
     Args:
-        layers: linear layers, batch normalizations and ReLUs.
+        layers: linear layers, batch normalizations, ReLUs and GELUs.
     """
 
     def __init__(self, *layers: nn.Module) -> None:
@@ -44,6 +45,7 @@ def build_head(description: Iterable[Mapping[str, Any]]) -> Head:
         "linear": lambda layer: nn.Linear(layer["in"], layer["out"], bias=layer["bias"]),
         "batch_norm": lambda layer: nn.BatchNorm1d(layer["width"], affine=layer["affine"]),
         "relu": lambda _: nn.ReLU(inplace=True),
+        "gelu": lambda _: nn.GELU(),
     }
     return Head(*(makers[layer["layer"]](layer) for layer in description))
 
@@ -55,6 +57,8 @@ def _describe(layer: nn.Module) -> dict[str, Any]:
         }  # fmt: skip
     if isinstance(layer, _BatchNorm):  # includes SyncBatchNorm
         return {"layer": "batch_norm", "width": layer.num_features, "affine": layer.affine}
+    if isinstance(layer, nn.GELU):
+        return {"layer": "gelu"}
     assert isinstance(layer, nn.ReLU), f"a head has no {type(layer).__name__}"
     return {"layer": "relu"}
 
@@ -120,3 +124,88 @@ class ContrastiveProjector(Head):
             nn.Linear(hidden_dim, out_dim, bias=False),
             nn.BatchNorm1d(out_dim, affine=False),
         )
+
+
+class MoCoProjector(Head):
+    """Two linear layers with biases and a ReLU between them (arXiv 2003.04297, Section 3).
+
+    Args:
+        in_dim: dimension of the pooled features.
+        hidden_dim: width of the hidden layer.
+        out_dim: width of the projection.
+    """
+
+    def __init__(self, in_dim: int, hidden_dim: int = 2048, out_dim: int = 128) -> None:
+        super().__init__(nn.Linear(in_dim, hidden_dim), nn.ReLU(inplace=True), nn.Linear(hidden_dim, out_dim))
+
+
+class BYOLHead(Head):
+    """BYOL's projector and predictor: linear, batch normalization, ReLU, linear (arXiv 2006.07733, Section 3.3).
+
+    The output is not normalized. As in the released code, the last layer has no bias; that of the first, which
+    normalization would cancel, is left out, too.
+
+    Args:
+        in_dim: dimension of the pooled features, or of the projection z.
+        hidden_dim: width of the hidden layer.
+        out_dim: width of the projection z, or of the prediction p.
+    """
+
+    def __init__(self, in_dim: int, hidden_dim: int = 4096, out_dim: int = 256) -> None:
+        super().__init__(
+            nn.Linear(in_dim, hidden_dim, bias=False),
+            nn.BatchNorm1d(hidden_dim),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden_dim, out_dim, bias=False),
+        )
+
+
+class WideProjector(Head):
+    """Three linear layers, as wide as Barlow Twins' and VICReg's: normalization and ReLU after the first two.
+
+    No layer has a bias (arXiv 2103.03230, Section 2.2; 2105.04906, Section 4.2): those that VICReg's released code
+    gives the first two are canceled by the normalization.
+
+    Args:
+        in_dim: dimension of the pooled features.
+        hidden_dim: width of the hidden layers.
+        out_dim: width of the projection z.
+        normalized: whether the output is batch-normalized, without learned scale and shift.
+    """
+
+    def __init__(self, in_dim: int, hidden_dim: int = 8192, out_dim: int = 8192, *, normalized: bool = False) -> None:
+        super().__init__(
+            nn.Linear(in_dim, hidden_dim, bias=False),
+            nn.BatchNorm1d(hidden_dim),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden_dim, hidden_dim, bias=False),
+            nn.BatchNorm1d(hidden_dim),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden_dim, out_dim, bias=False),
+            *([nn.BatchNorm1d(out_dim, affine=False)] if normalized else []),
+        )
+
+
+class BottleneckProjector(Head):
+    """DINO's three linear layers with GELU between them, the last a bottleneck (arXiv 2104.14294, Appendix C).
+
+    As in the released code, weights are from a normal distribution of standard deviation .02, and biases are 0.
+
+    Args:
+        in_dim: dimension of the pooled features.
+        hidden_dim: width of the two hidden layers.
+        out_dim: width of the bottleneck.
+    """
+
+    def __init__(self, in_dim: int, hidden_dim: int = 2048, out_dim: int = 256) -> None:
+        super().__init__(
+            nn.Linear(in_dim, hidden_dim),
+            nn.GELU(),
+            nn.Linear(hidden_dim, hidden_dim),
+            nn.GELU(),
+            nn.Linear(hidden_dim, out_dim),
+        )
+        for layer in self.layers:
+            if isinstance(layer, nn.Linear):
+                nn.init.trunc_normal_(layer.weight, std=0.02)
+                nn.init.zeros_(layer.bias)

@@ -1,4 +1,4 @@
-"""Global pooling of feature maps to vectors (paper Section 3.3)."""
+"""Global pooling of feature maps to vectors (paper Section 3.3), fixed or learned with a classifier."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ from torch import Tensor
 from manyview.errors import UserError
 
 KINDS = ("gamp", "avg", "max", "avg_minus_max", "cat")
+DEFAULT = "gamp"
+ATTENTION = "attention"
+"""The pooling whose weights are learned with the classifier (``attention_pool``)."""
+QUERIES = 32
+"""Queries of learned pooling where they divide the channels, as in arXiv 2506.10178."""
 
 
 def pool(features: Float[Tensor, "batch dim rows columns"], kind: str = "gamp") -> Float[Tensor, "batch pooled"]:
@@ -47,6 +52,33 @@ def combine(
     """
     _check(kind)
     return _combine(average, maximum, kind)
+
+
+def query_count(dim: int) -> int:
+    """Number of queries for maps of ``dim`` channels: the largest divisor of ``dim`` up to ``QUERIES``."""
+    return max(count for count in range(1, QUERIES + 1) if dim % count == 0)
+
+
+def attention_pool(
+    features: Float[Tensor, "batch dim rows columns"], queries: Float[Tensor, "queries dim"]
+) -> Float[Tensor, "batch dim"]:
+    """Pool a feature map by learned attention over its positions.
+
+    Efficient probing (arXiv 2506.10178) without its projection of the values: query m weighs position j by
+    softmax_j(q_m . x_j / sqrt(D)), from all channels, and averages with these weights the m-th of M equal slices of
+    the channels. Queries of zeros weigh all positions alike, which is global average pooling.
+
+    Args:
+        features: a backbone's output.
+        queries: M vectors; M divides ``dim``.
+
+    Returns:
+        one vector per image, the slices in order.
+    """
+    x = features.flatten(2)
+    weights = (queries @ x / x.shape[1] ** 0.5).softmax(dim=2)
+    slices = x.unflatten(1, (len(queries), -1))
+    return (slices @ weights[..., None]).flatten(1)
 
 
 def _check(kind: str) -> None:

@@ -24,9 +24,9 @@ from manyview.heads import build_head
 from manyview.methods import METHODS, Method, MethodBatch, Moment, build_method
 from tests.helpers.processes import joined
 from tests.helpers.tiny import METHODS as SMALL
-from tests.helpers.tiny import WITH_IMAGE_AWARE, Interrupting, photos, train_tiny
+from tests.helpers.tiny import WITH_IMAGE_AWARE, Interrupting, labels, photos, train_tiny
 
-__all__ = ["photos"]
+__all__ = ["labels", "photos"]
 
 IMAGES, PAIRS, SIZE = 4, 4, 16
 WITH_TERM = " and the image-aware loss"
@@ -81,6 +81,7 @@ def step(method: Method, optimizer: torch.optim.Optimizer, batch: MethodBatch) -
     loss = method(batch)["loss"]
     optimizer.zero_grad()
     loss.backward()
+    method.after_backward(batch.moment)
     optimizer.step()
     method.after_step(batch.moment)
     return float(loss.detach())
@@ -171,7 +172,7 @@ def test_its_parts_are_described_and_heads_are_rebuilt(name: str) -> None:
 
     assert about["name"] == name
     assert about["remedies"]
-    assert method.get_submodule(about["parts"]["backbone"]["module"]) is method.backbone
+    assert method.get_submodule(about["parts"]["backbone"]["module"]) is method.exported
     for part in ("projector", "predictor"):
         if part in about["parts"]:
             head = method.get_submodule(about["parts"][part]["module"])
@@ -182,6 +183,11 @@ def test_its_parts_are_described_and_heads_are_rebuilt(name: str) -> None:
 
 
 # --- through a run
+
+
+def run_settings(name: str, labels: Path) -> dict[str, Any]:
+    """The method's name, and labels if it learns from any."""
+    return {"method.name": name, **({"data.labels": str(labels)} if METHODS[name].section.labeled else {})}
 
 
 @every_method
@@ -195,8 +201,10 @@ def test_its_parts_are_described_and_heads_are_rebuilt(name: str) -> None:
     ],
     ids=["whole", "blocks", "both", "two groups"],
 )
-def test_a_stopped_run_resumes_to_the_bit(name: str, settings: dict[str, Any], photos: Path, tmp_path: Path) -> None:
-    settings = {"method.name": name, **settings}
+def test_a_stopped_run_resumes_to_the_bit(
+    name: str, settings: dict[str, Any], photos: Path, labels: Path, tmp_path: Path
+) -> None:
+    settings = {**run_settings(name, labels), **settings}
     whole = train_tiny(photos, tmp_path / "whole", backbone=Interrupting(999), settings=settings)
     with pytest.raises(KeyboardInterrupt):
         train_tiny(photos, tmp_path / "run", backbone=Interrupting(3), settings=settings)
@@ -207,9 +215,9 @@ def test_a_stopped_run_resumes_to_the_bit(name: str, settings: dict[str, Any], p
 
 
 @every_method
-def test_its_backbone_is_measured_and_exported(name: str, photos: Path, tmp_path: Path) -> None:
+def test_its_backbone_is_measured_and_exported(name: str, photos: Path, labels: Path, tmp_path: Path) -> None:
     run = train_tiny(
-        photos, tmp_path / "run", backbone="resnet18", view_size=32, epochs=1, settings={"method.name": name}
+        photos, tmp_path / "run", backbone="resnet18", view_size=32, epochs=1, settings=run_settings(name, labels)
     )
     backbone = manyview.load_backbone(run)
     assert backbone.name == "resnet18"

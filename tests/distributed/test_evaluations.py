@@ -23,6 +23,7 @@ COUNTS = (1, 2, 3, 7)
 FAST: dict[str, Any] = {"size": 32, "workers": 0, "device": "cpu", "resamples": 20}
 PROBE: dict[str, Any] = {"size": 32, "workers": 0, "device": "cpu", "fractions": (1.0,), "seeds": (0,)}
 HEAD: dict[str, Any] = {"recipe": "paper", "epochs": 3, "batch_size": 3, "measured": "best"}
+LEARNED: dict[str, Any] = {**FAST, **HEAD, "pool": "attention", "size": 64}
 
 
 def evaluations(folder: Path, where: str) -> dict[str, Any]:
@@ -33,6 +34,10 @@ def evaluations(folder: Path, where: str) -> dict[str, Any]:
         "logistic": linear_evaluation(weights, **data, **FAST, out=out / "logistic"),
         "augmented": linear_evaluation(weights, **data, **FAST, **HEAD, out=out / "augmented"),
         "cached": linear_evaluation(weights, **data, **FAST, **HEAD, cached=True, flips=True, out=out / "cached"),
+        "attention": linear_evaluation(weights, **data, **LEARNED, out=out / "attention"),
+        "attention-cached": linear_evaluation(
+            weights, **data, **LEARNED, cached=True, flips=True, out=out / "attention-cached"
+        ),
         "knn": knn_evaluation(weights, **data, **FAST, neighbours=3, out=out / "knn"),
         "probe": low_label_evaluation(weights, **data, **PROBE, out=out / "probe"),
     }

@@ -30,7 +30,14 @@ ON_CPU: dict[str, Any] = {
 METHODS: dict[str, dict[str, Any]] = {
     "simsiam": {"projection_dim": 32, "prediction_hidden_dim": 16},
     "moco": {"queue": 16, "dim": 8, "hidden_dim": 16, "shuffled_parts": 2},
+    "densecl": {"queue": 16, "dim": 8, "hidden_dim": 16, "shuffled_parts": 2},
+    "byol": {"hidden_dim": 16, "dim": 8},
     "contrastive": {"hidden_dim": 16, "dim": 8},
+    "barlowtwins": {"hidden_dim": 16, "dim": 8},
+    "vicreg": {"hidden_dim": 16, "dim": 8},
+    "supervised": {},
+    "swav": {"prototypes": 6, "queue": 16, "queue_start": 0.0, "dim": 8, "hidden_dim": 16},
+    "dino": {"prototypes": 12, "hidden_dim": 16, "bottleneck_dim": 8, "teacher_temperature_epochs": 1.0},
 }
 # What a method needs besides a weight to add the image-aware loss to its own.
 WITH_IMAGE_AWARE: dict[str, dict[str, Any]] = {"contrastive": {"method.attract": "pair"}}
@@ -50,6 +57,18 @@ def write_images(folder: Path, count: int = COUNT) -> Path:
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sixteen, for reading only."""
     return write_images(tmp_path_factory.mktemp("photos"))
+
+
+@pytest.fixture(scope="session")
+def labels(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Labels of the sixteen: all are "any", every second "even", every third "third"."""
+    file = tmp_path_factory.mktemp("labels") / "labels.csv"
+    rows = [
+        f"{path.name},any{'|even' * (index % 2 == 0)}{'|third' * (index % 3 == 0)}"
+        for index, path in enumerate(sorted(photos.iterdir()))
+    ]
+    file.write_text("\n".join(["image,labels", *rows]) + "\n")
+    return file
 
 
 class TinyNet(nn.Module):
@@ -75,7 +94,7 @@ class Interrupting(TinyNet):
         self.step, self.number, self.passes = step, number, 0
 
     def forward(self, x: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch dim h w"]:
-        if self.training:
+        if self.training and torch.is_grad_enabled():  # not of a momentum encoder
             self.passes += 1
             if self.passes == 2 * self.step:  # a pass for either view of the pairs
                 signal.raise_signal(self.number)

@@ -2,10 +2,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from torch import nn
 
-from manyview.heads import Predictor, Projector
+from manyview.heads import BottleneckProjector, BYOLHead, MoCoProjector, Predictor, Projector, build_head
 
 
 def outline(module: nn.Module) -> list[tuple[object, ...]]:
@@ -48,6 +49,22 @@ def test_predictor_is_simsiams() -> None:
         ]
 
 
+def test_byols_heads_are_those_of_its_released_code() -> None:
+    """Without the first layer's bias, which the normalization would cancel; nothing after the last layer."""
+    with torch.device("meta"):
+        assert outline(BYOLHead(2048)) == [
+            ("linear", 2048, 4096, False),
+            ("norm", 4096, True, True),
+            ("relu",),
+            ("linear", 4096, 256, False),
+        ]
+
+
+def test_mocos_projector_is_a_plain_mlp() -> None:
+    with torch.device("meta"):
+        assert outline(MoCoProjector(512)) == [("linear", 512, 2048, True), ("relu",), ("linear", 2048, 128, True)]
+
+
 def normed(x: np.ndarray, weight: np.ndarray | float = 1.0, bias: np.ndarray | float = 0.0) -> np.ndarray:
     """Batch normalization by the batch's own statistics, epsilon 1e-5."""
     centerd = x - x.mean(0)
@@ -84,3 +101,23 @@ def test_input_is_left_as_it_was(head: nn.Module) -> None:
     before = x.clone()
     head(x)
     assert torch.equal(x, before)
+
+
+def test_bottleneck_projector_is_dinos() -> None:
+    """GELU is x times the normal distribution's cumulative probability; initial weights as in the released code."""
+    torch.manual_seed(0)
+    head = BottleneckProjector(300, 400, 5)
+    for layer in head.layers[::2]:
+        assert layer.weight.std().item() == pytest.approx(0.02, rel=0.1)
+        assert not layer.bias.any()
+    module, (w1, b1, w2, b2, w3, b3) = randomized(BottleneckProjector(5, 7, 3))
+    x = np.random.default_rng(1).normal(size=(8, 5))
+
+    def gelu(h: np.ndarray) -> np.ndarray:
+        return h * scipy.stats.norm.cdf(h)
+
+    expected = gelu(gelu(x @ w1.T + b1) @ w2.T + b2) @ w3.T + b3
+    np.testing.assert_allclose(module(torch.from_numpy(x)).detach().numpy(), expected, atol=1e-12)
+    again = build_head(module.describe()).double()
+    again.load_state_dict(module.state_dict())
+    assert torch.equal(again(torch.from_numpy(x)), module(torch.from_numpy(x)))

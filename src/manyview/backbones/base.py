@@ -27,6 +27,7 @@ class Backbone(nn.Module):
         std: standard deviation of each channel by which images are normalized.
         zero_init_residual: whether the last norm of each residual branch was initialized to zero.
         statistics_kept: whether norms with running statistics use them in training mode too (``keep_statistics``).
+        layer: the layer whose output it gives, if that is not the last feature map (``layers``).
         loading: for weights loaded from a file, what matched and what was left out.
     """
 
@@ -36,6 +37,7 @@ class Backbone(nn.Module):
     std: tuple[float, ...] = IMAGENET_STD
     zero_init_residual: bool = True
     statistics_kept: bool = False
+    layer: str | None = None
     loading: LoadingReport | None = None
 
     def __init__(self, name: str, out_channels: int, classifier: tuple[str, ...] = ()) -> None:
@@ -78,6 +80,18 @@ class Backbone(nn.Module):
                     module.eval()
         return self
 
+    def check_size(self, height: int, width: int) -> None:
+        """Check that the network takes images of this size; any, unless a network says otherwise.
+
+        Raises:
+            UserError: it does not; the message says which it takes.
+        """
+
+    @property
+    def patch_projection(self) -> nn.Module | None:
+        """A vision transformer's first layer, which projects each patch to a token; None for other networks."""
+        return None
+
     def forward(
         self, x: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch out_channels rows columns"]:
@@ -93,6 +107,12 @@ class WrappedBackbone(Backbone):
         self.network = network
         self.register_state_dict_post_hook(_strip_prefix)
         self.register_load_state_dict_pre_hook(_add_prefix)
+
+    @property
+    def patch_projection(self) -> nn.Module | None:
+        """The convolution that timm's vision transformers, and others, name ``patch_embed.proj``."""
+        found = getattr(getattr(self.network, "patch_embed", None), "proj", None)
+        return found if isinstance(found, nn.Module) else None
 
 
 def _strip_prefix(module: nn.Module, state_dict: dict[str, Any], prefix: str, local_metadata: Any) -> None:

@@ -50,7 +50,11 @@ class ResNetBackbone(Backbone):
         self, x: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch out_channels rows columns"]:
         """The output of ``layer4``."""
-        for stage in _STAGES:
+        return self.up_to(_STAGES[-1], x)
+
+    def up_to(self, last: str, x: Tensor) -> Tensor:
+        """The output of one of the modules, such as ``layer2``."""
+        for stage in _STAGES[: _STAGES.index(last) + 1]:
             x = self.get_submodule(stage)(x)
         return x
 
@@ -69,7 +73,8 @@ def build_backbone(name: str, *, zero_init_residual: bool = True, in_channels: i
 
     Returns:
         the backbone in training mode. Parameters that only a timm model's classifier would use are frozen, as they
-        receive no gradient. A transformer without ``dynamic_img_size`` takes images of its own size only.
+        receive no gradient. A transformer takes images whose sides are multiples of its patches', with its position
+        embeddings interpolated, or without ``dynamic_img_size`` images of its own size only.
 
     Raises:
         UserError: unknown name; a model without a single feature map; ``in_channels`` that timm's model does not
@@ -147,6 +152,8 @@ def infer_resnet(tensors: Mapping[str, Tensor]) -> str | None:
 def folded(backbone: Backbone) -> Backbone:
     """A copy of a torchvision ResNet with its norms folded into the convolutions; any other backbone unchanged.
 
+    A ResNet within another backbone (``layers``) is folded, too.
+
     In eval mode a norm is a scale and a shift for each channel, which the preceding convolution can apply
     (``torch.nn.utils.fusion``). The features are the same up to rounding.
 
@@ -154,10 +161,11 @@ def folded(backbone: Backbone) -> Backbone:
         backbone: in eval mode, its norms with running statistics; it is not modified.
     """
     assert not backbone.training
-    if not isinstance(backbone, ResNetBackbone):
+    if not any(isinstance(module, ResNetBackbone) for module in backbone.modules()):
         return backbone
     copied = copy.deepcopy(backbone)
-    for module in list(copied.modules()):
+    [resnet] = (module for module in copied.modules() if isinstance(module, ResNetBackbone))
+    for module in list(resnet.modules()):
         if isinstance(module, nn.Sequential):  # of a shortcut; the stages are sequences of blocks
             _fold(module, "0", "1")
         for name in [name for name, _ in module.named_children() if name.startswith("conv")]:

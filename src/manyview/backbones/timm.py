@@ -13,6 +13,7 @@ from manyview.backbones.base import WrappedBackbone
 from manyview.errors import UserError
 
 Layout = Literal["channels first", "channels last", "tokens"]
+LAST = -1  # index of the backbone's own feature map, behind the network's intermediate ones
 
 
 class TimmBackbone(WrappedBackbone):
@@ -39,13 +40,48 @@ class TimmBackbone(WrappedBackbone):
         """The last feature map.
 
         Raises:
-            UserError: the model takes only images of one size, and these have another.
+            UserError: the model takes no images of this size.
         """
         height, width = x.shape[-2:]
+        self.check_size(height, width)
+        return self.to_map(self.network.forward_features(x), (height, width))  # type: ignore[operator]
+
+    def check_size(self, height: int, width: int) -> None:
+        """Images have the model's own size, or sides that are multiples of its patches'; most models take any."""
         if self.fixed_size is not None and self.fixed_size != (height, width):
             rows, columns = self.fixed_size
             raise UserError(f"{self.name} takes only images of {rows} x {columns} pixels, not {height} x {width}")
-        return self.to_map(self.network.forward_features(x), (height, width))  # type: ignore[operator]
+        embedding = getattr(self.network, "patch_embed", None)
+        patch = getattr(embedding, "patch_size", None)
+        if not isinstance(patch, tuple) or getattr(embedding, "dynamic_img_pad", False):
+            return
+        if height % patch[0] or width % patch[1]:
+            sizes = " x ".join(map(str, patch))
+            raise UserError(
+                f"{self.name} cuts images into patches of {sizes} pixels, so that it takes none of {height} x {width}; "
+                f"choose multiples of {patch[0]}"
+            )
+
+    def maps(
+        self, x: Float[Tensor, "batch channels height width"], indices: list[int] | None = None
+    ) -> dict[int, Float[Tensor, "batch _ _ _"]]:
+        """The network's intermediate maps of these indices, by default all, and the backbone's own as ``LAST``.
+
+        Only of networks with timm's ``forward_intermediates``.
+        """
+        last, found = self.network.forward_intermediates(x, indices=indices, output_fmt="NCHW")  # type: ignore[operator]
+        maps = dict(zip(range(len(found)) if indices is None else indices, found, strict=True))
+        return {**maps, LAST: self.to_map(last, (x.shape[2], x.shape[3]))}
+
+    def intermediate_map(
+        self, x: Float[Tensor, "batch channels height width"], index: int
+    ) -> Float[Tensor, "batch _ _ _"]:
+        """One of the intermediate maps of ``maps``; what follows it in the network is left out."""
+        [found] = self.network.forward_intermediates(  # type: ignore[operator]
+            x, indices=[index], output_fmt="NCHW", intermediates_only=True, stop_early=True
+        )
+        features: Tensor = found
+        return features
 
     def to_map(self, features: Tensor, image: tuple[int, int]) -> Tensor:
         """Rearrange the model's features (B, ...) of images of a height and width to (B, D, h, w)."""
@@ -87,20 +123,27 @@ def build_timm(name: str, *, zero_init_residual: bool, in_channels: int) -> Timm
     network, taken = _create(name, options)
     if in_channels != 3 and "in_chans" not in taken:
         raise UserError(f"timm's {name} takes images of 3 channels only, not of {in_channels}; choose another backbone")
-    settings: dict[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
-    native = tuple(settings["input_size"][-2:])
-    sized = bool(settings.get("fixed_input_size"))
-    image = torch.zeros(1, in_channels, *(native if sized else (128, 128)))
+    size, sized = trial_size(network)
+    image = torch.zeros(1, in_channels, *size)
     network.eval()
     with torch.enable_grad():
         features = network.forward_features(image)  # type: ignore[operator]
         layout = _layout(name, network, features)
         channels = features.shape[1] if layout == "channels first" else features.shape[-1]
-        fixed_size = native if sized and "dynamic_img_size" not in taken else None
+        fixed_size = size if sized and "dynamic_img_size" not in taken else None
         backbone = TimmBackbone(f"timm/{name}", network, channels, layout, fixed_size)
         freeze_unused(network, backbone.to_map(features, (image.shape[2], image.shape[3])).sum())
     backbone.train()
     return backbone
+
+
+def trial_size(network: nn.Module) -> tuple[tuple[int, int], bool]:
+    """Height and width of images that a model of timm's takes, and whether they are of its configuration."""
+    settings: dict[str, Any] = network.pretrained_cfg  # type: ignore[assignment]
+    if not settings.get("fixed_input_size"):
+        return (128, 128), False
+    height, width = settings["input_size"][-2:]
+    return (height, width), True
 
 
 def _create(name: str, options: dict[str, Any]) -> tuple[nn.Module, set[str]]:

@@ -11,7 +11,7 @@ from manyview.options.pretrain import PretrainFolders, PretrainOptions
 
 @command(PretrainFolders, PretrainOptions)
 def pretrain(images: Path | None, out: Path | None, **options: Unpack[PretrainOptions]) -> None:
-    """Pre-train a backbone on a folder of unlabeled images.
+    """Pre-train a backbone on a folder of images; only the recipe supervised needs labels.
 
     Example: manyview pretrain photos --out runs/a --backbone resnet18 --epochs 100 --set losses.image_aware.weight=17
 

@@ -16,13 +16,14 @@ from manyview.cli.progress import phases
 from manyview.config import BlockViewsConfig, PretrainConfig, ViewsConfig, WholeViewsConfig
 from manyview.config.resolve import nearest_name
 from manyview.errors import UserError
-from manyview.images import ImageFiles, UnreadableImage, find_images, open_image
+from manyview.images import ImageFiles, UnreadableImage, open_image
 from manyview.labels.boxes import ImageBoxes, join_boxes, read_boxes
 from manyview.recipes import resolve_settings
 from manyview.report import ShownImage, readable, show, views_page, views_picture
 from manyview.report.common_objects import OVERLAPS, croppings, draw_curve, format_count, measure_pairs, summarize
 from manyview.runs import atomic_write, provenance
 from manyview.runs.files import make_folder
+from manyview.training.targets import find_labeled_images
 
 _TAG = "common objects of positive pairs"
 _SHARES = (0.25, 0.5, 0.75)  # drawn in the curve in addition to the requested one
@@ -69,8 +70,7 @@ def run_views(config: PretrainConfig, drawing: Drawing, counting: Counting | Non
         UserError: any problem that the user can fix.
     """
     _check(config, drawing, counting)
-    data = config.data
-    files = find_images(Path(data.images), Path(data.list) if data.list else None, arrays=data.bands != "rgb")
+    files, _ = find_labeled_images(config)
     _check_epoch(config, len(files), drawing.epoch)
     indices = _indices(files, drawing)
     usual = _recipe_views(config, "simsiam")

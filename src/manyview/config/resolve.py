@@ -14,7 +14,7 @@ from pydantic import BaseModel, ValidationError
 from manyview.config.choices import CHOICES
 from manyview.config.methods import MethodSection
 from manyview.config.schema import DataConfig, MonitorConfig, PretrainConfig
-from manyview.config.training import BUDGETS, TrainingConfig
+from manyview.config.training import BUDGETS, WARMUPS, TrainingConfig
 from manyview.config.views import Augmentation, GroupedViewsConfig, ViewGroupConfig, idle_settings
 from manyview.errors import UserError
 
@@ -94,7 +94,7 @@ def resolve(recipe: Mapping[str, Any], user: Sequence[Assignment]) -> PretrainCo
     values: dict[str, Any] = {}
     user = _with_one_budget(user, problems)
     for assignment in flatten(recipe, "recipe"):
-        if assignment.key not in _BUDGETS or not any(_sets_budget(item) for item in user):
+        if not _is_replaced(assignment, user):
             _store(values, assignment, problems)
     chosen = _chosen(values, user)
     if chosen["method"] != values.get("method", {}).get("name", CHOICES["method"].default):
@@ -131,6 +131,13 @@ def valid_keys(chosen: Chosen | None = None) -> list[str]:
 
 
 _BUDGETS = tuple(f"training.{name}" for name in BUDGETS)
+_WARMUPS = tuple(f"training.{name}" for name in WARMUPS)
+
+
+def _is_replaced(of_recipe: Assignment, user: Sequence[Assignment]) -> bool:
+    """Whether the user sets the length of the run or of the warm-up, for which there are several settings."""
+    given = {item.key for item in user if item.value is not None}
+    return any(of_recipe.key in keys and not given.isdisjoint(keys) for keys in (_BUDGETS, _WARMUPS))
 
 
 def _lists_of_tables() -> Iterator[tuple[str, type[BaseModel]]]:
@@ -154,13 +161,9 @@ def _keys_of(model: type[BaseModel], prefix: str) -> Iterator[str]:
             yield prefix + name
 
 
-def _sets_budget(assignment: Assignment) -> bool:
-    return assignment.key in _BUDGETS and assignment.value is not None
-
-
 def _with_one_budget(user: Sequence[Assignment], problems: list[str]) -> list[Assignment]:
     """The user's settings, of which only one sets the length of the run: options win over files."""
-    set_by = [item for item in user if _sets_budget(item)]
+    set_by = [item for item in user if item.key in _BUDGETS and item.value is not None]
     set_by = [item for item in set_by if not item.from_file] or set_by
     last = {item.key: item for item in set_by}
     if not last:
@@ -390,7 +393,7 @@ def _idle_in_schedule(training: TrainingConfig) -> dict[str, str]:
         idle["training.schedule_by"] = "the schedule of a run of training.steps or training.hours moves with every step"
     if training.schedule == "constant":
         idle["training.schedule_by"] = reason
-    if training.schedule == "constant" and not (training.warmup_epochs or training.warmup_steps):
+    if training.schedule == "constant" and not any(getattr(training, name) for name in WARMUPS):
         idle["training.constant_predictor_lr"] = reason
     if training.schedule != "step":
         idle |= {"training.milestones": reason, "training.milestone_factor": reason}

@@ -112,6 +112,10 @@ class BackboneConfig(Section):
     zero_init_residual: StrictBool = Field(
         True, description="zero-initialize the last normalization of each residual branch, for random initial weights"
     )
+    freeze_patch_projection: StrictBool = Field(
+        False,
+        description="never train a vision transformer's patch projection, which keeps its training stable (MoCo v3)",
+    )
 
 
 class MonitorConfig(Section):
@@ -254,7 +258,8 @@ class PretrainConfig(Section):
         self.method.check_losses(self.losses)
         if self.method.labeled and self.data.labels is None:
             raise ValueError(
-                f"method.name is {self.method.name}, which learns from labels: name their file in data.labels"
+                f"method.name is {self.method.name}, which learns from labels: name their file in data.labels "
+                "(pretrain --labels)"
             )
         return self
 

@@ -13,6 +13,9 @@ from manyview.config.section import NonNegative, Positive, PositiveInt, Section
 BUDGETS = ("epochs", "steps", "hours")
 """Settings for the length of a run, of which one is set."""
 
+WARMUPS = ("warmup_epochs", "warmup_steps", "warmup_share")
+"""Settings for the length of the warm-up, of which one at most is above 0."""
+
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -39,6 +42,14 @@ class TrainingConfig(Section):
         1e-4,
         description="of all parameters with sgd, as in SimSiam; otherwise norms and biases are excluded",
     )
+    weight_decay_end: NonNegative | None = Field(
+        None,
+        description="weight decay at the end of the run, reached along a cosine as in DINO; unset: the same throughout",
+    )
+    clip_norm: Positive | None = Field(
+        None,
+        description="norm to which the gradient of all trained parameters together is shortened; unset: not at all",
+    )
     schedule: Literal["cosine", "constant", "step"] = Field(
         "cosine", description="learning rate schedule; step lowers the rate at milestones"
     )
@@ -53,6 +64,9 @@ class TrainingConfig(Section):
     warmup_epochs: NonNegative = Field(0.0, description="epochs of linear warm-up before the schedule")
     warmup_steps: Annotated[StrictInt, Field(ge=0)] = Field(
         0, description="steps of linear warm-up, instead of warmup_epochs"
+    )
+    warmup_share: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="share of the run's steps that are linear warm-up, instead of warmup_epochs"
     )
     constant_predictor_lr: StrictBool = Field(False, description="keep the predictor's learning rate constant")
     seed: Annotated[StrictInt, Field(ge=0, lt=2**63)] = Field(
@@ -134,8 +148,9 @@ class TrainingConfig(Section):
 
     @model_validator(mode="after")
     def _warms_up_once(self) -> TrainingConfig:
-        if self.warmup_epochs and self.warmup_steps:
-            raise ValueError("warmup_epochs and warmup_steps are both set; leave one of them out")
+        given = [name for name in WARMUPS if getattr(self, name)]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} are both set; leave one of them out")
         return self
 
     @model_validator(mode="after")

@@ -28,6 +28,13 @@ Overlap = Annotated[
     float, Field(ge=0, le=0.5, description="gamma: a block's side is 1 + 2 gamma times that of a grid cell")
 ]
 Grid = Annotated[tuple[PositiveInt, PositiveInt], Field(description="rows and columns of blocks")]
+Placement = Annotated[
+    Literal["block", "anywhere"],
+    Field(
+        description="whether a crop of a block stays in it, or is moved anywhere in the image, its size unchanged: the "
+        "control that tells where views lie from how large they are"
+    ),
+]
 
 _JITTER_SETTINGS = ("brightness", "contrast", "saturation", "hue")
 _COLOR_SETTINGS = ("jitter", *_JITTER_SETTINGS, "grayscale", "solarize")
@@ -84,6 +91,8 @@ class ViewGroup:
         of_whole: number of views of the whole image.
         grid: rows and columns of the blocks.
         overlap: of the blocks, as in ``manyview.views.block_boxes``.
+        placement: "block", or "anywhere": each view of a block is cropped as from its block, then moved to a uniformly
+            random position in the image, so that only its size is still a block's.
     """
 
     augmentation: Augmentation
@@ -91,6 +100,7 @@ class ViewGroup:
     of_whole: int = 0
     grid: tuple[int, int] = (2, 2)
     overlap: float = 0.2
+    placement: Literal["block", "anywhere"] = "block"
 
     @property
     def size(self) -> int:
@@ -101,6 +111,11 @@ class ViewGroup:
     def blocks(self) -> int:
         """Number of blocks; 0 without views of blocks."""
         return self.grid[0] * self.grid[1] if self.of_block else 0
+
+    @property
+    def shown_blocks(self) -> int:
+        """Number of blocks that views lie in; 0 if their crops are moved anywhere."""
+        return self.blocks if self.placement == "block" else 0
 
     @property
     def runs(self) -> tuple[int, ...]:
@@ -122,9 +137,9 @@ def idle_settings(group: ViewGroup, colorless: str | None) -> dict[str, str]:
     """
     idle: dict[str, str] = {}
     if not group.blocks:
-        idle |= dict.fromkeys(("overlap", "grid"), "source is whole, not blocks or both")
+        idle |= dict.fromkeys(("overlap", "grid", "placement"), "source is whole, not blocks or both")
     if group.blocks == 1:
-        idle["overlap"] = "grid is a single block, the whole image"
+        idle |= dict.fromkeys(("overlap", "placement"), "grid is a single block, the whole image")
     if not any(group.augmentation.blur):
         idle["blur_sigma"] = "blur is 0"
     if group.augmentation.jitter == 0:
@@ -192,11 +207,12 @@ class BlockViewsConfig(ViewsSection):
     )
     overlap: Overlap = 0.2
     grid: Grid = (2, 2)
+    placement: Placement = "block"
 
     @property
     def layout(self) -> tuple[ViewGroup, ...]:
         """One group: two views of each block."""
-        return (ViewGroup(self, of_block=2, grid=self.grid, overlap=self.overlap),)
+        return (ViewGroup(self, of_block=2, grid=self.grid, overlap=self.overlap, placement=self.placement),)
 
 
 class WholeViewsConfig(ViewsSection):
@@ -217,12 +233,14 @@ class BlockAndWholeViewsConfig(ViewsSection):
     kind: Literal["both"] = "both"
     overlap: Overlap = 0.2
     grid: Grid = (2, 2)
+    placement: Placement = "block"
     pairs: PositiveInt = Field(1, description="number of positive pairs of the whole image; each block gives one")
 
     @property
     def layout(self) -> tuple[ViewGroup, ...]:
         """One group: the views of the blocks, then those of the whole image."""
-        return (ViewGroup(self, of_block=2, of_whole=2 * self.pairs, grid=self.grid, overlap=self.overlap),)
+        blocks: dict[str, Any] = {"grid": self.grid, "overlap": self.overlap, "placement": self.placement}
+        return (ViewGroup(self, of_block=2, of_whole=2 * self.pairs, **blocks),)
 
 
 class ViewGroupConfig(Augmentation):
@@ -234,6 +252,7 @@ class ViewGroupConfig(Augmentation):
     count: PositiveInt = Field(2, description="number of views per block and of the whole image")
     overlap: Overlap = 0.2
     grid: Grid = (2, 2)
+    placement: Placement = "block"
 
     @property
     def group(self) -> ViewGroup:
@@ -244,6 +263,7 @@ class ViewGroupConfig(Augmentation):
             of_whole=0 if self.source == "blocks" else self.count,
             grid=self.grid,
             overlap=self.overlap,
+            placement=self.placement,
         )
 
     @model_validator(mode="after")

@@ -15,6 +15,7 @@ from manyview.backbones.norm_statistics import running_norms, set_norms
 from manyview.errors import require
 from manyview.evaluation.data import LabeledSplit
 from manyview.evaluation.features.extract import FeatureSettings
+from manyview.evaluation.features.layers import at_same_layer, whole
 from manyview.evaluation.features.norms import BATCH_SIZE, measure_on_images, whole_batches
 from manyview.evaluation.settings import describe_loading, describe_pixels, describe_pooled
 from manyview.options.base import StrPath
@@ -37,7 +38,7 @@ class Networks:
     """The evaluated network and its baselines, in eval mode.
 
     Attributes:
-        by_name: "pretrained" first; then "random_init", "initial" or a name from the weights' path.
+        by_name: all at one layer; "pretrained" first; then "random_init", "initial" or a name from the weights' path.
         baselines: of all but the first, in order.
         seed: of random initialization, and of the batches its norms are measured on.
         norms: "measured" or "zero-one", of random initialization.
@@ -52,6 +53,12 @@ class Networks:
     def load(cls, weights: StrPath, pretrained: Backbone, options: LabeledOptions, seed: int) -> Networks:
         """Build the baselines of an evaluation.
 
+        Args:
+            weights: of the evaluated network.
+            pretrained: the evaluated network, at the layer that is evaluated (``features.layers.at_layer``).
+            options: of the evaluation.
+            seed: of random initialization.
+
         Raises:
             UserError: a baseline or ``untrained_norms`` cannot be used.
         """
@@ -59,7 +66,9 @@ class Networks:
         known = (MEASURED, ZERO_ONE)
         require(norms in known, f"untrained_norms must be {' or '.join(known)}, not {norms!r}")
         baselines = tuple(find_baselines(weights, options["beside"]))
-        others = {each.name: each.build(pretrained, seed) for each in baselines}
+        others = {
+            each.name: at_same_layer(each, each.build(whole(pretrained), seed), pretrained, seed) for each in baselines
+        }
         return cls({PRETRAINED: pretrained, **others}, baselines, seed, norms)
 
     def prepared(

@@ -12,12 +12,13 @@ from typing import Any
 from jaxtyping import Float64
 from torch import Tensor, nn
 
-from manyview import distributed
+from manyview import distributed, pooling
 from manyview.backbones import load_backbone
 from manyview.backbones.beside import PRETRAINED
 from manyview.evaluation.beside import Networks
 from manyview.evaluation.data import Data, LabeledSplit, Sources
-from manyview.evaluation.features.extract import FeatureSettings, Pooled, combine, extract
+from manyview.evaluation.features.extract import FeatureSettings, FromMaps, average_and_maximum, collect, combine
+from manyview.evaluation.features.layers import at_layer
 from manyview.evaluation.metrics.differences import MapDifference, map_differences
 from manyview.evaluation.metrics.multilabel import multilabel_report
 from manyview.evaluation.metrics.scores import LabeledScores, Matrix
@@ -63,13 +64,16 @@ class LabeledEvaluation:
     start: float
 
     @classmethod
-    def begin(cls, weights: StrPath, options: LabeledOptions, seed: int) -> LabeledEvaluation:
+    def begin(
+        cls, weights: StrPath, options: LabeledOptions, seed: int, poolings: tuple[str, ...] = pooling.KINDS
+    ) -> LabeledEvaluation:
         """Join the processes of torchrun, claim the folder, read the labels and load the weights.
 
         Args:
             weights: run folder or checkpoint file.
             options: of the evaluation.
             seed: of random initialization.
+            poolings: that the evaluation can do.
 
         Raises:
             UserError: ``out`` already holds a result or cannot be written; or labels, weights or baselines cannot be
@@ -77,13 +81,13 @@ class LabeledEvaluation:
         """
         start, origin = time.perf_counter(), provenance()
         # Only the options of every evaluation: ``batch_size`` is that of the linear head.
-        extraction = select(FeatureSettings, among(LabeledOptions, options))
+        extraction = select(FeatureSettings, among(LabeledOptions, options), poolings=poolings)
         out = None if options["out"] is None else Path(options["out"])
         distributed.join(resolve_device(extraction.device))
         if out is not None:
             claim_folder(out, RESULT_FILE)
         data = select(Sources, options).read()
-        pretrained = load_backbone(weights, options["backbone"])
+        pretrained = at_layer(load_backbone(weights, options["backbone"]), options["layer"], weights)
         # Hashed at once: a run that is still training replaces its weights every epoch.
         protocol = describe_features(extraction, data, Path(weights), pretrained)
         networks = Networks.load(weights, pretrained, options, seed)
@@ -147,22 +151,11 @@ def extract_part(
     progress: Progress,
     phase: str,
     flip: bool = False,
-) -> Pooled:
-    """Extract features of one split (see ``extract``)."""
-    return extract(
-        network,
-        part.folder,
-        part.labels.names,
-        settings.size,
-        batch_size=settings.batch_size,
-        device=settings.device,
-        precision=settings.precision,
-        workers=settings.workers,
-        crop=settings.crop,
-        flip=flip,
-        progress=progress,
-        phase=phase,
-    )
+    reduce: FromMaps = average_and_maximum,
+) -> dict[str, Tensor]:
+    """Features of one split: what ``reduce`` makes of its feature maps (see ``collect``)."""
+    names = part.labels.names
+    return collect(network, part.folder, names, settings, reduce, flip=flip, progress=progress, phase=phase)
 
 
 def report(

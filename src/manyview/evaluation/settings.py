@@ -16,7 +16,9 @@ from manyview.evaluation.data import Data, bounded
 from manyview.evaluation.features.backbone import bands, normalization
 from manyview.evaluation.features.extract import FeatureSettings
 from manyview.evaluation.metrics.bootstrap import INTERVALS
+from manyview.evaluation.run_heads import HEADS
 from manyview.options.labeled import AveragePrecision, Compatibility
+from manyview.pooling import ATTENTION, query_count
 from manyview.runs import sha256
 from manyview.runtime import resolve_device, resolve_precision
 
@@ -70,9 +72,13 @@ def describe_weights(weights: Path, backbone: Backbone) -> dict[str, Any]:
 
 
 def describe_pooled(settings: FeatureSettings, backbone: Backbone) -> dict[str, Any]:
-    """Protocol of the pooling."""
+    """Protocol of the pooling and of the layer, if it is not the last feature map."""
     dim = backbone.out_channels * (2 if settings.pool == "cat" else 1)
-    return {"pool": settings.pool, "feature_dim": dim, "size": settings.size}
+    queries = {"queries": query_count(dim)} if settings.pool == ATTENTION else {}
+    layer = {} if backbone.layer is None else {"layer": backbone.layer}
+    # A head takes average-pooled features, and pooling its output changes nothing.
+    pool = "avg" if backbone.layer in HEADS else settings.pool
+    return {"pool": pool, **layer, **queries, "feature_dim": dim, "size": settings.size}
 
 
 def describe_pixels(backbone: Backbone) -> dict[str, Any]:

@@ -205,9 +205,10 @@ def _by_class(protocol: dict[str, Any], aps: Mapping[str, Shares], of: str = "")
 
 
 def _inputs(protocol: dict[str, Any]) -> str:
-    """Pooling and input size, for a title."""
+    """Layer, pooling and input size, for a title."""
     crop = ", center crop" if protocol["crop"] == "center" else ""
-    return f"{protocol['pool']} at {protocol['size']} px{crop}"
+    layer = f"{protocol['layer']}, " if "layer" in protocol else ""
+    return f"{layer}{protocol['pool']} at {protocol['size']} px{crop}"
 
 
 def _flattering(protocol: dict[str, Any]) -> list[str]:

@@ -64,10 +64,11 @@ class Method(nn.Module):
 
     Attributes:
         section: class of the method's settings, whose default ``name`` is the method's.
-        parts: names of the submodules that evaluations may load, by role: "backbone", and the heads "projector" and
-            "predictor".
+        parts: names of the submodules that evaluations may load, by role: "backbone", the exported network, and the
+            heads "projector" and "predictor".
         advice: what to try when the representation collapses.
-        backbone: the exported network, from images to feature maps.
+        backbone: the trained network, from images to feature maps. Usually it is the exported one, too; a method whose
+            momentum encoder is the result names that in ``parts``.
     """
 
     section: ClassVar[type[MethodSection]]
@@ -118,6 +119,22 @@ class Method(nn.Module):
             groups with "params"; where "constant" is True, the group keeps the initial learning rate.
         """
         return [{"params": [parameter for parameter in self.parameters() if parameter.requires_grad]}]
+
+    @property
+    def exported(self) -> Backbone:
+        """The network that is measured and written: the part "backbone"."""
+        network = self.get_submodule(self.parts["backbone"])
+        assert isinstance(network, Backbone)
+        return network
+
+    def after_backward(self, moment: Moment) -> None:
+        """Called with the gradients of a step, before they are clipped and applied.
+
+        A parameter whose ``grad`` is set to None is not moved by the step, not even by weight decay.
+
+        Args:
+            moment: that of the step's batches.
+        """
 
     def after_step(self, moment: Moment) -> None:
         """Called after each optimizer step, to update momentum encoders, queues and centers.

@@ -12,6 +12,7 @@ from manyview.options.shared import (
     Difficult,
     Images,
     LabelProblems,
+    Layer,
     Pool,
     Result,
     Size,
@@ -74,9 +75,10 @@ class ReadLabels(TypedDict, total=False):
 
 
 class Pooling(TypedDict, total=False):
-    """Pooling and input size of the features."""
+    """Pooling, layer and input size of the features."""
 
     pool: Pool
+    layer: Layer
     size: Size
 
 
@@ -152,9 +154,20 @@ class LinearProtocol(TypedDict, total=False):
     ]
 
 
-class LinearFeatures(Pooling, total=False):
+class LinearFeatures(TypedDict, total=False):
     """Pooling and input transform of the features of a linear evaluation."""
 
+    pool: Annotated[
+        str,
+        Option(
+            "gamp",
+            "gamp, avg, max, avg_minus_max or cat; or attention, learned with the recipe's head.",
+            '"gamp" (the mean of global average and maximum pooling), "avg", "max", "avg_minus_max" or "cat"; with '
+            'heads trained with SGD also "attention", softmax attention of queries that are learned with the head.',
+        ),
+    ]
+    layer: Layer
+    size: Size
     crop: Annotated[
         str | None,
         Option(

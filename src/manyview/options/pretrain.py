@@ -17,7 +17,8 @@ Recipe = Annotated[
     str | None,
     Option(
         None,
-        "paper (default), paper-160, released, simsiam, simsiam-4pairs, mocov2, recommended or continue.",
+        "paper (default), paper-160, released, sup, sup-matched, simsiam, simsiam-4pairs, simsiam-same-size, mocov2, "
+        "densecl, simclr, byol, swav, dino, barlowtwins, vicreg, supervised, recommended or continue.",
         shown=False,
     ),
 ]

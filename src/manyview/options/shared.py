@@ -29,6 +29,17 @@ Pool = Annotated[
         '"gamp" (the mean of global average and maximum pooling), "avg", "max", "avg_minus_max" or "cat".',
     ),
 ]
+Layer = Annotated[
+    str | int | None,
+    Option(
+        None,
+        "Layer of the features: stage1, stage2, ..., or projector or predictor of a run; unset: the last feature map.",
+        'layer of the features: "stage1" (or 1), "stage2" and so on, the outputs of a ResNet\'s stages or the maps '
+        'that timm gives of its networks; "projector" or "predictor", the output of a run\'s heads on the '
+        "average-pooled last map; unset: the last feature map.",
+        parsed=str | None,
+    ),
+]
 Size = Annotated[int, Option(224, "Side of the inputs in pixels.", "S, the side of the inputs in pixels, at least 8.")]
 Result = Annotated[
     StrPath | None, Option(None, "Folder for metrics.json.", "folder for metrics.json; unset: nothing is written.")

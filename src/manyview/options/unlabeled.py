@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Required, TypedDict
 
 from manyview.options.base import REQUIRED, Option, StrPath
-from manyview.options.shared import Architecture, ComputingOptions, Pool, Result, Size
+from manyview.options.shared import Architecture, ComputingOptions, Layer, Pool, Result, Size
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,6 +36,7 @@ class Embedding(TypedDict, total=False):
         ]
     ]
     pool: Pool
+    layer: Layer
     size: Size
     patches: Annotated[bool, Option(False, "Also write the feature maps before pooling.")]
     list: Annotated[StrPath | None, Option(None, "Text or CSV file that names the images to take.", recorded=True)]

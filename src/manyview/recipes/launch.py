@@ -42,9 +42,9 @@ _KEYS = {
 _PATHS = ("list", "labels", "init", "eval_labels", "eval_val_labels")
 # Settings that may change when a run is resumed, because the weights do not depend on them.
 _MAY_CHANGE = (
-    *("data.images", "data.list", "data.workers", "data.max_bad_fraction"),
+    *("data.images", "data.list", "data.labels", "data.workers", "data.max_bad_fraction"),
     *("monitor.on_collapse", "monitor.patience", "training.checkpoint_minutes"),
-    *("monitor.eval_labels", "monitor.eval_val_labels"),  # moved; their content is compared
+    *("monitor.eval_labels", "monitor.eval_val_labels"),  # moved, as data.labels; their content is compared
 )
 
 
@@ -52,7 +52,7 @@ _MAY_CHANGE = (
 def pretrain(
     images: StrPath | None = None, out: StrPath | None = None, **options: Unpack[PretrainOptions]
 ) -> RunFolder:
-    """Pre-train a backbone on a folder of unlabeled images.
+    """Pre-train a backbone on a folder of images; only the recipe ``supervised`` needs labels.
 
     Later settings override earlier ones: the recipe, the configuration file, the named arguments, ``set``.
 

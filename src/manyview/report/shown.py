@@ -188,6 +188,12 @@ def readable(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
+def one_color(config: ViewsConfig, positives: Positives | None = None) -> str:
+    """What has one color: a pair, another set of positives, or a single view."""
+    sizes = {len(views) for views in positives or in_pairs(config.layout)}
+    return {1: "view", 2: "pair"}.get(max(sizes), "set of positives") if len(sizes) == 1 else "set of positives"
+
+
 def color_of(positives: int) -> str:
     """Color of a set of positives."""
     return _COLORS[positives % len(_COLORS)]
@@ -201,6 +207,7 @@ def columns(config: ViewsConfig, positives: Positives | None = None) -> tuple[Co
         positives: sets of indices of views that are positives of each other in the method; unset: pairs.
     """
     sets = positives or in_pairs(config.layout)
+    each_alone = all(len(views) == 1 for views in sets)
     set_of = {view: number for number, views in enumerate(sets) for view in views}
     found: list[Column] = []
     first = 0
@@ -211,9 +218,11 @@ def columns(config: ViewsConfig, positives: Positives | None = None) -> tuple[Co
             parts = [tuple(part) for _, part in groupby(range(first, first + run), key=set_of.__getitem__)]
             for count, views in enumerate(parts):
                 positive = set_of[views[0]]
-                which = _which(len(sets[positive]), len(views), count, len(parts))
+                which = (
+                    f"view {count + 1}" if each_alone else _which(len(sets[positive]), len(views), count, len(parts))
+                )
                 name = [part_name, which if len(parts) > 1 or not part_name else "", _group_name(config.layout, number)]
-                outlined = source < group.blocks and count == 0
+                outlined = source < group.shown_blocks and count == 0
                 found += _in_twos(Column(", ".join(filter(None, name)), positive, views, outlined))
             first += run
     return tuple(found)
@@ -252,6 +261,8 @@ def _group_name(layout: Sequence[ViewGroup], number: int) -> str:
 
 
 def _block_name(group: ViewGroup, block: int) -> str:
+    if not group.shown_blocks:
+        return f"block {block + 1}, moved"
     if group.grid == (2, 2):
         return _CORNERS[block]
     row, column = divmod(block, group.grid[1])
@@ -272,22 +283,26 @@ def deeds(parameters: ViewParameters, colors: bool = True) -> str:
 
 def title(config: ViewsConfig) -> str:
     """Title of the whole picture."""
-    blocks = "Block-wise views" if any(group.blocks for group in config.layout) else ""
+    moved = not any(group.shown_blocks for group in config.layout)
+    blocks = "Block-wise views" + (", moved anywhere" if moved else "")
     if not any(group.of_whole for group in config.layout):
         return blocks
+    blocks = blocks if any(group.blocks for group in config.layout) else ""
     return f"{blocks} and views of the whole image" if blocks else "Views of the whole image"
 
 
 def explanation(config: ViewsConfig, usual: ViewsConfig | None, positives: Positives | None = None) -> str:
     """Text on what the picture shows."""
     first, *others = config.layout
-    pairs = all(len(views) == 2 for views in positives or in_pairs(config.layout))
+    sets = positives or in_pairs(config.layout)
+    pairs = all(len(views) == 2 for views in sets)
     if others or not pairs or (first.blocks and first.of_whole):
-        words = _explain_groups(config.layout, pairs)
+        words = _explain_groups(config.layout, sets)
     elif first.blocks:
+        moved = "" if first.shown_blocks else "moved to a random position in the image "
         words = (
             f"Each image gives {_blocks(first)} (overlap {first.overlap:g}). Of each block two random crops are "
-            f"taken, {_percents(first)} of its area, and augmented: the two views of a pair, which training "
+            f"taken, {_percents(first)} of its area, {moved}and augmented: the two views of a pair, which training "
             "pulls together."
         )
     else:
@@ -303,21 +318,23 @@ def explanation(config: ViewsConfig, usual: ViewsConfig | None, positives: Posit
     return words
 
 
-def _explain_groups(layout: Sequence[ViewGroup], pairs: bool) -> str:
-    """Text on views of several sources or sizes."""
+def _explain_groups(layout: Sequence[ViewGroup], positives: Positives) -> str:
+    """Text on views of several sources or sizes, or in other sets than pairs."""
     parts = []
     for group in layout:
         size = f" of {group.size} x {group.size} pixels" if len(layout) > 1 else ""
         if group.blocks:
             blocks = f"{_blocks(group)} (overlap {group.overlap:g})"
-            parts.append(f"{_views(group.of_block)}{size} of each of {blocks}, {_percents(group)} of the block's area")
+            moved = "" if group.shown_blocks else ", moved to a random position in the image"
+            share = f"{_percents(group)} of the block's area{moved}"
+            parts.append(f"{_views(group.of_block)}{size} of each of {blocks}, {share}")
         if group.of_whole:
             parts.append(f"{_views(group.of_whole)}{size} of the whole image, {_percents(group)} of its area")
-    those = "the two views of a pair" if pairs else "positives of each other"
-    return (
-        f"Each image gives random crops, which are augmented: {'; '.join(parts)}. "
-        f"Views of one color are {those}, which training pulls together."
-    )
+    crops = f"Each image gives random crops, which are augmented: {'; '.join(parts)}."
+    if all(len(views) == 1 for views in positives):
+        return f"{crops} None of them are pulled together: each is learned from by itself."
+    those = "the two views of a pair" if all(len(views) == 2 for views in positives) else "positives of each other"
+    return f"{crops} Views of one color are {those}, which training pulls together."
 
 
 def settings(config: ViewsConfig, seed: int, epoch: int, images: Sequence[ShownImage]) -> str:

@@ -24,6 +24,7 @@ from manyview.report.shown import (
     color_of,
     columns,
     explanation,
+    one_color,
     settings,
     title,
 )
@@ -77,7 +78,7 @@ def views_page(
     """
     its_columns = columns(config, positives)
     sets = positives or in_pairs(config.layout)
-    legend = _legend(any(column.outlined for column in its_columns), all(len(views) == 2 for views in sets))
+    legend = _legend(any(column.outlined for column in its_columns), one_color(config, positives))
     lines = [
         "<!DOCTYPE html>",
         '<html lang="en"><head><meta charset="utf-8">',
@@ -94,9 +95,8 @@ def views_page(
     return "\n".join([*lines, "</body></html>", ""])
 
 
-def _legend(blocks: bool, pairs: bool) -> str:
+def _legend(blocks: bool, what: str) -> str:
     dashed = "Dashed: the blocks, drawn a little larger. " if blocks else ""
-    what = "pair" if pairs else "set of positives"
     return f"{dashed}Solid: the crops. One color, one {what}; point at a {what} to see its own outlines alone."
 
 

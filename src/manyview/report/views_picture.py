@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import UInt8
 from matplotlib.axes import Axes
 
-from manyview.config import ViewsConfig, in_pairs
+from manyview.config import ViewsConfig
 from manyview.errors import UserError
 from manyview.report.sheet import INK, PALE, Sheet, outline
 from manyview.report.shown import (
@@ -22,6 +22,7 @@ from manyview.report.shown import (
     color_of,
     columns,
     explanation,
+    one_color,
     settings,
     show,
     title,
@@ -108,8 +109,8 @@ def views_picture(
     lines.append(settings(config, seed, epoch, images))
     header = _MARGIN + _TITLE + len(lines) * _TEXT_LINE + _LEGEND
     sheet = Sheet(layout.width, header + len(images) * layout.row_height - _GAP + _MARGIN)
-    pairs = all(len(views) == 2 for views in positives or in_pairs(config.layout))
-    _draw_header(sheet, title(config), lines, _legend(any(column.outlined for column in its_columns), pairs))
+    legend = _legend(any(column.outlined for column in its_columns), one_color(config, positives))
+    _draw_header(sheet, title(config), lines, legend)
     for row, shown in enumerate(images):
         top = header + row * layout.row_height
         _draw_image(sheet, layout, top, shown, its_columns)
@@ -159,10 +160,9 @@ class _Layout:
         return cls(columns, image_width, views_left, usual_left, right + _MARGIN, lines * (_PAIR + _GAP))
 
 
-def _legend(blocks: bool, pairs: bool) -> list[tuple[str, float, str]]:
+def _legend(blocks: bool, together: str) -> list[tuple[str, float, str]]:
     """Style, thickness and meaning of each line."""
-    together = "one pair" if pairs else "one set of positives"
-    crops = ("-", 1.6, f"crop, and frame of its view; one color, {together}")
+    crops = ("-", 1.6, f"crop, and frame of its view; one color, one {together}")
     return [("--", 1.2, "block, drawn a little larger"), crops] if blocks else [crops]
 
 

@@ -29,7 +29,13 @@ from manyview.training.data import TrainingBatch, method_batch, start_loader
 from manyview.training.device_views import DeviceViews
 from manyview.training.display import Curves, TrainingDisplay
 from manyview.training.monitor import CollapsedError, CollapseMonitor, Reading
-from manyview.training.optimizer import learning_rate, set_learning_rate
+from manyview.training.optimizer import (
+    clip_gradients,
+    learning_rate,
+    set_learning_rate,
+    set_weight_decay,
+    weight_decay,
+)
 from manyview.training.plan import BatchPlan
 from manyview.training.protection import Protection
 from manyview.training.quality import QualityRecord, spell_record
@@ -146,6 +152,7 @@ def run_loop(training: Training) -> None:
             epoch = training.epoch
             rate = learning_rate(config, training.step, plan.steps_per_epoch)
             set_learning_rate(optimizer, rate)
+            set_weight_decay(optimizer, weight_decay(config, training.step, plan.steps_per_epoch))
             losses, z, waited = train_step(training, module, optimizer, batches)
             training.step += 1
             clock.add(time.monotonic() - began, waited)
@@ -231,6 +238,9 @@ def train_step(
         for name, value in losses.items():
             means[name] = means.get(name, 0.0) + value / accumulate
     training.protection.after_backward(training.step)
+    training.method.after_backward(training.moment)
+    if config.training.clip_norm is not None:
+        clip_gradients(training.method.parameters(), config.training.clip_norm)
     optimizer.step()
     optimizer.zero_grad()
     training.method.after_step(training.moment)
@@ -254,8 +264,9 @@ def announcement(settled: Settled, steps_done: int, clock: StepClock) -> str:
 
 
 def remarks(settled: Settled) -> list[str]:
-    """What is unusual about a run: remarks of the plan, a tiny learning rate."""
-    config, found = settled.config, [*settled.plan.remarks]
+    """What is unusual about a run: remarks of the plan and of the method, a tiny learning rate."""
+    config, plan = settled.config, settled.plan
+    found = [*plan.remarks, *config.method.remarks(config, plan.steps / plan.steps_per_epoch)]
     if config.training.scaling == "linear" and config.pairs_per_step < _FEW_PAIRS:
         found.append(
             f"At {config.pairs_per_step:,} pairs a step the linear rule gives a small {spell_rate(config)}; it is "

@@ -25,19 +25,21 @@ def make_optimizer(method: Method, config: PretrainConfig) -> torch.optim.Optimi
         config: settled configuration, whose ``training`` chooses the class.
 
     Returns:
-        the optimizer, whose groups have "constant": whether ``set_learning_rate`` leaves them alone, and "factor": the
-        multiple of the learning rate that they have.
+        the optimizer, whose groups have "constant": whether ``set_learning_rate`` leaves them alone, "factor": the
+        multiple of the learning rate that they have, and "decayed": whether ``set_weight_decay`` changes theirs.
     """
     training, rate = config.training, config.learning_rate
     groups = [{"constant": False, "factor": 1.0, **group} for group in method.parameter_groups(config)]
     if training.backbone_learning_rate_factor != 1 or training.l2_sp > 0:
         groups = list(_backbone_apart(groups, method, training, rate))
+    if not isinstance(training, SGDConfig):
+        groups = list(_norms_and_biases_apart(groups))
+    groups = [{**group, "decayed": "weight_decay" not in group} for group in groups]
     if isinstance(training, AdamWConfig):
-        decay = training.weight_decay
-        return torch.optim.AdamW(_norms_and_biases_apart(groups), lr=rate, betas=training.betas, weight_decay=decay)
+        return torch.optim.AdamW(groups, lr=rate, betas=training.betas, weight_decay=training.weight_decay)
     if isinstance(training, LARSConfig):
         return LARS(
-            _norms_and_biases_apart(groups),
+            groups,
             lr=rate,
             momentum=training.momentum,
             weight_decay=training.weight_decay,
@@ -52,6 +54,25 @@ def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     for group in optimizer.param_groups:
         if not group["constant"]:
             group["lr"] = rate * group["factor"]
+
+
+def set_weight_decay(optimizer: torch.optim.Optimizer, decay: float) -> None:
+    """Set the weight decay of all groups of ``make_optimizer`` but those that are not decayed at all."""
+    for group in optimizer.param_groups:
+        if group["decayed"]:
+            group["weight_decay"] = decay
+
+
+def clip_gradients(parameters: Iterable[Tensor], norm: float) -> None:
+    """Scale the gradients of all parameters by one factor so that their norm is at most ``norm`` (arXiv 1211.5063).
+
+    DistributedDataParallel has averaged them over the processes by then, so that the factor is the same on all.
+
+    Args:
+        parameters: those without a gradient are left out.
+        norm: largest Euclidean norm of all gradients taken as one vector.
+    """
+    torch.nn.utils.clip_grad_norm_(parameters, norm)
 
 
 def _backbone_apart(
@@ -180,8 +201,28 @@ def learning_rate(config: PretrainConfig, step: int, steps_per_epoch: int) -> fl
     return top * 0.5 * (1 + math.cos(math.pi * done / (end - start)))
 
 
+def weight_decay(config: PretrainConfig, step: int, steps_per_epoch: int) -> float:
+    """Weight decay of one optimizer step t of T: ``training.weight_decay`` w0, or a cosine from it to the end's w1.
+
+    w(t) = w1 + (w0 - w1) (1 + cos(pi t / T)) / 2                                  (as in the code of arXiv 2104.14294)
+
+    Args:
+        config: settled configuration.
+        step: optimizer step, from 0, below that of the run's end.
+        steps_per_epoch: optimizer steps per epoch.
+    """
+    training = config.training
+    start, end = training.weight_decay, training.weight_decay_end
+    if end is None:
+        return start
+    done = step / training.total_steps(steps_per_epoch)
+    return end + (start - end) * (1 + math.cos(math.pi * done)) / 2
+
+
 def warmup_steps(training: TrainingConfig, steps_per_epoch: int) -> int:
     """Number of warm-up steps."""
+    if training.warmup_share:
+        return int(training.warmup_share * training.total_steps(steps_per_epoch))
     return training.warmup_steps or round(training.warmup_epochs * steps_per_epoch)
 
 

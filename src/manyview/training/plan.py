@@ -88,9 +88,11 @@ def make_plan(config: PretrainConfig, images: int, processes: int = 1) -> Traini
             f"some {FEW_IMAGES:,} are a minimum, and the method was designed for a hundred thousand."
         )
     if accumulate > 1:
+        alone = "" if config.method.labeled else ": each batch is contrasted by itself"
+        adds = "" if config.method.labeled else "positives or negatives to the loss of a batch, and no "
         remarks.append(
-            f"Gradients of {accumulate} batches make one step; this adds no positives or negatives to the loss of a "
-            f"batch, and no samples to batch normalization: each batch is contrasted by itself."
+            f"Gradients of {accumulate} batches make one step; this adds no {adds}samples to batch "
+            f"normalization{alone}."
         )
     views = batch * accumulate * views_per_image(config.views)
     per_epoch = images // (batch * accumulate)

@@ -44,6 +44,7 @@ class Protection:
     def __init__(self, method: Method, config: TrainingConfig, initial: Mapping[str, Tensor] | None) -> None:
         assert initial is not None or not needs_initial(config)
         self.backbone = method.backbone
+        self.exported = method.exported
         self.config = config
         self.initial = initial
         self._all_backbones = [module for module in method.modules() if isinstance(module, Backbone)]
@@ -77,12 +78,12 @@ class Protection:
                 parameter.grad.add_(parameter - anchor, alpha=self.config.l2_sp)
 
     def written_backbone(self) -> Backbone:
-        """The backbone for use: the trained one, or a copy with the blend of its weights and the initial ones."""
+        """The backbone for use: the exported one, or a copy with the blend of its weights and the initial ones."""
         if self.config.blend == 1:
-            return self.backbone
+            return self.exported
         assert self.initial is not None
-        copied = copy.deepcopy(self.backbone)
-        copied.load_state_dict(blended(self.initial, own_weights(self.backbone), self.config.blend))
+        copied = copy.deepcopy(self.exported)
+        copied.load_state_dict(blended(self.initial, own_weights(self.exported), self.config.blend))
         return copied
 
     def metadata(self) -> dict[str, str]:

@@ -81,6 +81,8 @@ def train(
             instrument=instrument,
         )
         backbone = build_backbone_of(settled.config, module)
+        for group in settled.config.views.layout:
+            backbone.check_size(group.size, group.size)
         report = load_initial(backbone, initial, settled.config) if initial else None
         start = _initial_tensors(backbone, settled.config, folder if checkpoint else None)
         method = build_method(backbone, settled.config, hardware, targets)
@@ -99,7 +101,7 @@ def train(
                 training.display.say(f"Warning: {complaint}; using the previous one", style="yellow")
             _take_up(training, checkpoint)
         else:
-            _announce(training, initial, report)
+            _announce(training, initial, report, targets)
         if hardware.is_main and checkpoint is None and start is not None:
             write_initial(method.backbone, folder)
         hardware.fabric.barrier()
@@ -149,12 +151,33 @@ def build_backbone_of(config: PretrainConfig, module: nn.Module | None = None) -
     Args:
         config: settled configuration.
         module: custom backbone instead of a named one, which is wrapped as it is.
+
+    Raises:
+        UserError: a patch projection is to be frozen that the network does not have.
     """
     torch.manual_seed(config.training.seed)
+    options, channels = config.backbone, config.data.channels
     if module is not None:
-        return wrap_backbone(module, config.views.layout[0].size, config.data.channels)
-    options = config.backbone
-    return build_backbone(options.name, zero_init_residual=options.zero_init_residual, in_channels=config.data.channels)
+        backbone = wrap_backbone(module, config.views.layout[0].size, channels)
+    else:
+        backbone = build_backbone(options.name, zero_init_residual=options.zero_init_residual, in_channels=channels)
+    if options.freeze_patch_projection:
+        _freeze_patch_projection(backbone)
+    return backbone
+
+
+def _freeze_patch_projection(backbone: Backbone) -> None:
+    """Leave the patch projection as it is, which keeps the training of transformers stable (arXiv 2104.02057, 4.2).
+
+    Raises:
+        UserError: the network has none.
+    """
+    if backbone.patch_projection is None:
+        raise UserError(
+            f"backbone.freeze_patch_projection is for vision transformers, but {backbone.name} has no patch_embed.proj;"
+            " leave it out"
+        )
+    backbone.patch_projection.requires_grad_(False)
 
 
 def build_method(
@@ -230,9 +253,13 @@ def set_up(
     )
 
 
-def _announce(training: Training, initial: InitialWeights | None, report: LoadingReport | None) -> None:
-    """Write ``run.json`` and ``config.json``, and print the initial weights."""
+def _announce(
+    training: Training, initial: InitialWeights | None, report: LoadingReport | None, targets: Targets | None
+) -> None:
+    """Write ``run.json`` and ``config.json``, and print the initial weights and the labels."""
     about = None
+    if targets is not None:
+        training.display.say(f"Labels to learn from: {targets}.")
     if initial and report:
         backbone = training.method.backbone
         for sentence in initial.sentences(report, backbone):

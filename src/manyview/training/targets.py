@@ -31,6 +31,15 @@ class Targets:
     values: Float[Tensor, "images classes"]
     fingerprint: str
 
+    def __str__(self) -> str:
+        """Their number and rate, such as "18 classes (boat, bus, cat, ...), 1.6 per image, 12 labels unknown"."""
+        names = ", ".join(self.classes[:3]) + (", ..." if len(self.classes) > 3 else "")
+        unknown = int(self.values.isnan().sum())
+        per_image = self.values.nansum() / len(self.values)
+        return f"{len(self.classes)} classes ({names}), {per_image:.1f} per image" + (
+            f", {unknown:,} labels unknown" if unknown else ""
+        )
+
 
 def find_labeled_images(config: PretrainConfig) -> tuple[ImageFiles, Targets | None]:
     """Find the images of a run, and read their labels if the method learns from any.

@@ -21,9 +21,9 @@ from manyview.views.geometry import Box, block_boxes, shrink_box
 _JITTER_ORDERS = tuple(itertools.permutations(("brightness", "contrast", "saturation", "hue")))
 _CROP_ATTEMPTS = 10
 
-# Index of each decision among a view's uniform numbers. 13 to 15 are unused; each attempt at a crop takes two.
+# Index of each decision among a view's uniform numbers. 15 is unused; each attempt at a crop takes two.
 _FLIP, _JITTER, _ORDER, _BRIGHTNESS, _CONTRAST, _SATURATION, _HUE = range(7)
-_GRAYSCALE, _BLUR, _SIGMA, _SOLARIZE, _LEFT, _TOP = range(7, 13)
+_GRAYSCALE, _BLUR, _SIGMA, _SOLARIZE, _LEFT, _TOP, _MOVED_LEFT, _MOVED_TOP = range(7, 15)
 _ATTEMPTS = 16
 _DRAWS = _ATTEMPTS + 2 * _CROP_ATTEMPTS
 _WORDS = 4  # numbers that Philox generates for each step of its counter
@@ -54,7 +54,8 @@ class ViewParameters:
     """All parameters of one view; a renderer draws nothing at random.
 
     Attributes:
-        block: The block (or whole image) that the crop was drawn from, in the image's pixels.
+        block: The block (or whole image) that the crop was drawn from, in the image's pixels; the whole image for a
+            crop that may lie anywhere in it.
         crop: The crop that the view shows, in the image's pixels.
         flip: Whether the view is flipped horizontally.
         jitter: The color jitter, if any.
@@ -90,7 +91,8 @@ def sample_view(
         epoch: Epoch, from 0.
         image: Index of the image, from 0.
         view: Index of the view, below ``views_per_image(config)``; it counts on through the groups of
-            ``config.layout``. With blocks, views 2k and 2k + 1 show block k, counted as in ``block_boxes``.
+            ``config.layout``. With blocks, views 2k and 2k + 1 show block k, counted as in ``block_boxes``; where
+            ``placement`` is "anywhere", they only have the sizes that they would have there.
 
     Returns:
         The parameters; equal arguments give equal parameters, on any machine.
@@ -153,21 +155,24 @@ def _uniforms(seed: int, epoch: int, image: int, first_view: int, views: int) ->
 
 
 class _Origin(NamedTuple):
-    """Where a view is drawn from: its block, and its index among the views of that block."""
+    """Where a view is drawn from: its block, its index among the views of that block, and where it is moved to."""
 
     augmentation: Augmentation
     block: Box
     member: int
+    moved_in: Box | None
 
 
 def _origins(layout: Sequence[ViewGroup], width: int, height: int) -> Iterator[_Origin]:
     """The origin of each view, in the order of their indices."""
     for group in layout:
         blocks = block_boxes(width, height, group.overlap, group.grid) if group.of_block else ()
-        whole = ((0, 0, width, height),) if group.of_whole else ()
-        for block, views in zip((*blocks, *whole), group.runs, strict=True):
+        image = (0, 0, width, height)
+        whole = (image,) if group.of_whole else ()
+        for number, (block, views) in enumerate(zip((*blocks, *whole), group.runs, strict=True)):
+            moved_in = image if group.placement == "anywhere" and number < group.blocks else None
             for member in range(views):
-                yield _Origin(group.augmentation, block, member)
+                yield _Origin(group.augmentation, block, member, moved_in)
 
 
 def _decide(origin: _Origin, uniforms: Sequence[float]) -> ViewParameters:
@@ -175,9 +180,10 @@ def _decide(origin: _Origin, uniforms: Sequence[float]) -> ViewParameters:
     augmentation, member = origin.augmentation, origin.member
     low, high = augmentation.blur_sigma
     blur = uniforms[_BLUR] < augmentation.blur[member % len(augmentation.blur)]
+    crop = _crop(origin.block, augmentation.scale, augmentation.ratio, uniforms)
     return ViewParameters(
-        block=origin.block,
-        crop=_crop(origin.block, augmentation.scale, augmentation.ratio, uniforms),
+        block=origin.moved_in or origin.block,
+        crop=_moved(crop, origin.moved_in, uniforms) if origin.moved_in else crop,
         flip=uniforms[_FLIP] < augmentation.flip,
         jitter=_jitter(augmentation, uniforms) if uniforms[_JITTER] < augmentation.jitter else None,
         grayscale=uniforms[_GRAYSCALE] < augmentation.grayscale,
@@ -201,11 +207,23 @@ def _crop(block: Box, scale: tuple[float, float], ratio: tuple[float, float], un
         aspect = math.exp(log_low + (log_high - log_low) * uniforms[start + 1])
         across, down = round(math.sqrt(target * aspect)), round(math.sqrt(target / aspect))
         if 0 < across <= width and 0 < down <= height:
-            x = left + int(uniforms[_LEFT] * (width - across + 1))
-            y = top + int(uniforms[_TOP] * (height - down + 1))
-            return x, y, x + across, y + down
+            return _placed(across, down, block, uniforms[_LEFT], uniforms[_TOP])
     across, down = _largest_with_ratio(width, height, ratio)
     x, y = left + (width - across) // 2, top + (height - down) // 2
+    return x, y, x + across, y + down
+
+
+def _moved(crop: Box, within: Box, uniforms: Sequence[float]) -> Box:
+    """A crop moved to a uniformly random position in a box; its position in its block has no influence."""
+    left, top, right, bottom = crop
+    return _placed(right - left, bottom - top, within, uniforms[_MOVED_LEFT], uniforms[_MOVED_TOP])
+
+
+def _placed(across: int, down: int, within: Box, share_left: float, share_top: float) -> Box:
+    """A box of a width and a height whose position in another is given by two shares of the room, below 1."""
+    left, top, right, bottom = within
+    x = left + int(share_left * (right - left - across + 1))
+    y = top + int(share_top * (bottom - top - down + 1))
     return x, y, x + across, y + down
 
 

@@ -46,6 +46,21 @@ def views_of(sample: ViewSample) -> list[np.ndarray]:
     return [view.transpose(1, 2, 0) for group in sample.groups for view in group]
 
 
+def test_a_run_with_labels_has_the_images_that_they_name(command: Command, photos: Path, tmp_path: Path) -> None:
+    """Whose indices decide on the views."""
+    (tmp_path / "labels.csv").write_text("image,labels\n03.jpg,cat\n05.jpg,\n07.jpg,cat|dog\n")
+    settings = ("--recipe", "supervised", "--set", f"data.labels={tmp_path / 'labels.csv'}", "--set", "views.size=32")
+    status, _, _ = command(photos, "--out", tmp_path / "a.html", *settings)
+    page = (tmp_path / "a.html").read_text()
+    assert status == 0
+    assert re.findall(r"<h2>(.*?)</h2>", page) == ["03.jpg", "05.jpg", "07.jpg"]
+    assert "One color, one view" in page
+    listed = tmp_path / "list.txt"
+    listed.write_text("03.jpg\n05.jpg\n07.jpg\n")
+    assert command(photos, "--out", tmp_path / "b.html", *settings, "--list", listed)[0] == 0
+    assert_alike(views_in(tmp_path / "a.html"), views_in(tmp_path / "b.html"))
+
+
 def labels(folder: Path, photos: Path, **extra: Any) -> Path:
     """A COCO file of all images but the last, each with two objects, the first with a crowd."""
     names = sorted(file.name for file in photos.iterdir())[:-1]

@@ -184,8 +184,8 @@ def test_configuration_is_frozen() -> None:
 @pytest.mark.parametrize("recipe", list(RECIPES))
 @pytest.mark.parametrize("texts", [(), ("losses.image_aware.weight=0",), ("training.schedule=constant",)])
 def test_the_stored_configuration_gives_itself(recipe: str, texts: tuple[str, ...]) -> None:
-    if recipe in ("mocov2", "recommended", "continue"):
-        texts = tuple(text for text in texts if not text.startswith("losses."))  # which it does not read
+    if recipe == "supervised":
+        texts = (*(text for text in texts if not text.startswith("losses.")), "data.labels=labels.csv")
     config = configured(*texts, recipe=recipe)
     stored = list(flatten(config.model_dump(mode="json"), "config.json"))
 
@@ -210,8 +210,16 @@ def test_values_of_the_recipes() -> None:
     for config in (paper, released):
         image_aware = config.losses.image_aware
         assert (image_aware.weight, image_aware.temperature, image_aware.vectors) == (4, 0.3, "crossed")
+    smaller = paper.model_copy(update={"recipe": "paper-160", "views": paper.views.model_copy(update={"size": 160})})
+    assert configured(recipe="paper-160") == smaller
     assert (simsiam.views.kind, simsiam.views.pairs, simsiam.losses.image_aware.weight) == ("whole", 1, 0)
     assert (control.views.kind, control.views.pairs, control.views.scale) == ("whole", 4, (0.098, 0.49))
+    assert not simsiam.training.constant_predictor_lr
+    for config, weight in ((configured(recipe="sup"), 4), (configured(recipe="sup-matched"), 4 / 7)):
+        assert (config.losses.image_aware.form, config.losses.image_aware.weight) == ("out", weight)
+        image_aware = config.losses.image_aware.model_copy(update={"form": "outside", "weight": 4.0})
+        losses = config.losses.model_copy(update={"image_aware": image_aware})
+        assert config.model_copy(update={"losses": losses, "recipe": "paper"}) == paper
     assert (paper.method.projection_dim, paper.method.prediction_hidden_dim) == (2048, 512)
     assert (paper.training.momentum, paper.training.weight_decay) == (0.9, 1e-4)
 
@@ -225,6 +233,11 @@ def test_values_of_the_recipes() -> None:
         ("simsiam", 0.1),
         ("simsiam-4pairs", 0.1),
         ("mocov2", 0.03),
+        ("densecl", 0.03),
+        ("simclr", 4.8),
+        ("byol", 3.2),
+        ("sup", 0.1),
+        ("sup-matched", 0.1),
         ("recommended", 0.001),
     ],
 )

@@ -35,6 +35,19 @@ def test_each_form_equals_its_definition(form: str, seed: int) -> None:
     np.testing.assert_allclose(terms.numpy(), expected, rtol=1e-10, atol=1e-11)
 
 
+def test_four_sevenths_of_supcon_pull_as_hard_as_four_of_the_papers() -> None:
+    """Recipe sup-matched against paper, with eight views of an image: exactly so where all positives are as near."""
+    random = np.random.default_rng(0)
+    z = torch.from_numpy(random.normal(size=(6, 5)).repeat(8, axis=0)).requires_grad_()
+    ids = torch.arange(6).repeat_interleave(8)
+    matched, papers, supcon = (
+        torch.autograd.grad(weight * image_aware_loss(z, ids, 0.3, form), z)[0]
+        for weight, form in ((4 / 7, "out"), (4, "outside"), (4, "out"))
+    )
+    torch.testing.assert_close(matched, papers, rtol=1e-9, atol=1e-14)
+    torch.testing.assert_close(supcon, 7 * papers, rtol=1e-9, atol=1e-14)
+
+
 def test_the_defaults_are_the_papers() -> None:
     z, ids = batch(3)
     expected = contrastive.image_aware_terms(z, ids, 0.3, "outside").mean()

@@ -67,13 +67,13 @@ def test_the_loss_is_that_of_the_definition(form: str) -> None:
     np.testing.assert_allclose(result["z"].numpy(), z, rtol=1e-9)
 
 
-def nt_xent(z: np.ndarray, partner: list[int]) -> float:
+def nt_xent(z: np.ndarray, partner: list[int], tau: float = TAU) -> float:
     """SimCLR's loss (arXiv 2002.05709, Eq. 1), averaged over all vectors."""
     z = z / np.linalg.norm(z, axis=1, keepdims=True)
     terms = []
     for i, j in enumerate(partner):
-        others = sum(np.exp(z[i] @ z[k] / TAU) for k in range(len(z)) if k != i)
-        terms.append(-np.log(np.exp(z[i] @ z[j] / TAU) / others))
+        others = sum(np.exp(z[i] @ z[k] / tau) for k in range(len(z)) if k != i)
+        terms.append(-np.log(np.exp(z[i] @ z[j] / tau) / others))
     return float(np.mean(terms))
 
 
@@ -147,3 +147,47 @@ def test_pairs_of_an_odd_number_of_views_are_refused() -> None:
 def test_settings_of_simsiam_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"losses\.image_aware\.weight"):
         configured("losses.image_aware.weight=4")
+
+
+# --- SimCLR
+
+
+def simclr(*texts: str) -> PretrainConfig:
+    base = {"data": {"images": "photos"}, **recipe_settings("simclr")}
+    return resolve(base, [parse_assignment(text) for text in texts])
+
+
+def test_values_of_simclr() -> None:
+    """arXiv 2002.05709, Sections 2.2 and A, and the released code's run.py and data_util.py."""
+    config = simclr()
+    views, method, training = config.views, config.method, config.training
+    assert (views.kind, views.pairs, views.scale, views.ratio) == ("whole", 1, (0.08, 1), (3 / 4, 4 / 3))
+    strength = (views.brightness, views.contrast, views.saturation, views.hue)
+    assert (views.jitter, *strength, views.grayscale, views.flip) == (0.8, 0.8, 0.8, 0.8, 0.2, 0.2, 0.5)
+    assert (views.blur, views.blur_sigma, views.solarize) == ((0.5, 0.5), (0.1, 2), (0, 0))
+    assert method.model_dump() == {
+        **{"name": "contrastive", "attract": "pair", "form": "out", "temperature": 0.5, "hidden_dim": 2048, "dim": 128}
+    }
+    assert (training.optimizer, training.momentum, training.weight_decay) == ("lars", 0.9, 1e-6)
+    assert (training.epochs, training.batch_size, training.warmup_share) == (100, 4096, 0.1)
+    assert (training.schedule, training.schedule_by, config.learning_rate) == ("cosine", "step", pytest.approx(4.8))
+    roots = "training.scaling=sqrt", "training.base_learning_rate=1.2"  # Appendix B.1: .075 sqrt(batch)
+    for batch in (256, 4096):
+        assert simclr(*roots, f"training.batch_size={batch}").learning_rate == pytest.approx(0.075 * batch**0.5)
+
+
+def test_simclrs_loss_is_nt_xent_at_its_temperature() -> None:
+    torch.manual_seed(0)
+    config = simclr(f"method.hidden_dim={HIDDEN}", f"method.dim={DIM}")
+    method = METHODS["contrastive"].build(wrap_backbone(nn.Conv2d(3, 4, 3, stride=2), 9), config)
+    assert isinstance(method, Contrastive)
+    batch = seen((2, 9))
+    expected = nt_xent(projections(method.double(), batch), [view ^ 1 for view in range(2 * IMAGES)], tau=0.5)
+    assert method(batch)["loss"].item() == pytest.approx(expected, rel=1e-10)
+
+
+def test_simclr_takes_blocks_and_the_image_aware_loss() -> None:
+    """Each block gives a pair, whose two attract each other; the term draws the image's others nearer."""
+    config = simclr("views.kind=blocks", "losses.image_aware.weight=2", "training.batch_size=128")
+    assert config.method.positives(config.views) == ((0, 1), (2, 3), (4, 5), (6, 7))
+    assert config.learning_rate == pytest.approx(0.3 * 128 * 4 / 256)

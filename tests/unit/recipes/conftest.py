@@ -1,5 +1,5 @@
 from __future__ import annotations
 
-from tests.helpers.tiny import photos
+from tests.helpers.tiny import labels, photos
 
-__all__ = ["photos"]
+__all__ = ["labels", "photos"]

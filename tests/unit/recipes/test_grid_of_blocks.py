@@ -11,7 +11,7 @@ from torch import Tensor
 
 from manyview.config.resolve import Assignment, resolve
 from manyview.errors import UserError
-from manyview.methods import simsiam
+from manyview.methods import image_aware_term
 from manyview.recipes import pretrain, recipe_settings
 from references import contrastive
 from tests.helpers.tiny import train_tiny
@@ -22,14 +22,14 @@ def test_eq_1_sees_every_view_of_every_block(
     photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grid: tuple[int, int], blocks: int
 ) -> None:
     seen: list[tuple[Tensor, Tensor, float]] = []
-    image_aware_loss = simsiam.image_aware_loss
+    image_aware_loss = image_aware_term.image_aware_loss
 
     def record(z: Float[Tensor, "views dim"], image_ids: Tensor, temperature: float, form: str) -> Float[Tensor, ""]:
         loss = image_aware_loss(z, image_ids, temperature=temperature, form=form)
         seen.append((z.detach(), image_ids, loss.item()))
         return loss
 
-    monkeypatch.setattr(simsiam, "image_aware_loss", record)
+    monkeypatch.setattr(image_aware_term, "image_aware_loss", record)
 
     run = train_tiny(photos, tmp_path / "run", settings={"views.grid": grid}, epochs=1, batch_size=4)
 

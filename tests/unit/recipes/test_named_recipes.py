@@ -18,17 +18,20 @@ from tests.helpers.tiny import SETTINGS, TinyNet, train_tiny
 
 
 @pytest.mark.parametrize("recipe", list(RECIPES))
-def test_each_recipe_trains(photos: Path, tmp_path: Path, recipe: str) -> None:
-    further: dict[str, Any] = {}
+def test_each_recipe_trains(photos: Path, labels: Path, tmp_path: Path, recipe: str) -> None:
+    further: dict[str, Any] = {"labels": labels} if recipe == "supervised" else {}
     if recipe == "continue":
         save_backbone(wrap_backbone(TinyNet(), 16), tmp_path / "w.safetensors", {})
         further = {"init": tmp_path / "w.safetensors", "settings": {"training.freeze_backbone_steps": 1}}
+    if recipe in ("swav", "dino"):
+        further = {"settings": {"views.groups": [{"count": 2}, {"size": 8, "count": 6}]}}
     run = train_tiny(photos, tmp_path / "run", recipe=recipe, epochs=1, **further)
 
-    pairs = {"simsiam": 1, "mocov2": 1, "continue": 1}.get(recipe, 4)
+    views = RECIPES[recipe].get("views", {})
+    pairs = views.get("pairs", 1) if views.get("kind") == "whole" else 4
     assert run.read_json("config.json")["recipe"] == recipe
     assert run.read_json("run.json")["plan"]["views_per_step"] == 2 * pairs * 4
-    with_contrast = recipe in ("paper", "paper-160", "released")
+    with_contrast = recipe in ("paper", "paper-160", "released", "sup", "sup-matched")
     assert all(("image_aware" in record) == with_contrast for record in run.read_metrics())
 
 

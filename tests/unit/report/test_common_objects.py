@@ -173,6 +173,8 @@ def test_types_of_cropping() -> None:
     ]
     assert found[0].views is usual
     assert found[4].views == blocks.model_copy(update={"overlap": 0.35})
+    assert found[6].views == blocks.model_copy(update={"overlap": 0.35, "placement": "anywhere"})
+    assert croppings(found[6].views, usual, (0.35,)) == (found[0], *found[4:])
     control = found[5].views
     assert isinstance(control, WholeViewsConfig)
     assert control.scale == pytest.approx((0.1 * 0.85**2, 0.9 * 0.85**2), rel=1e-5)

@@ -17,7 +17,7 @@ from manyview.config import (
 )
 from manyview.errors import UserError
 from manyview.report import draw_views, show, views_picture
-from manyview.report.shown import columns, deeds, explanation, settings, title
+from manyview.report.shown import columns, deeds, explanation, one_color, settings, title
 from manyview.views import render_view, sample_view
 
 QUARTERS = [(200, 30, 30), (30, 200, 30), (30, 30, 200), (200, 200, 30)]
@@ -257,6 +257,28 @@ def test_the_explanation_follows_the_settings(config: ViewsConfig, part: str) ->
     assert part in explanation(config, None)
     assert "usual cropping" not in explanation(config, None)
     assert explanation(config, WholeViewsConfig(scale=(0.3, 0.6))).endswith("whole image, 30 to 60\u00a0% of its area.")
+
+
+def test_words_for_blocks_that_may_lie_anywhere() -> None:
+    moved = BlockViewsConfig(placement="anywhere")
+    assert title(moved) == "Block-wise views, moved anywhere"
+    words = explanation(moved, None).replace("\u00a0", " ")
+    assert "20 to 100 % of its area, moved to a random position in the image and augmented" in words
+    assert "of the block's area, moved to a random" in explanation(moved, None, [tuple(range(8))])
+    assert [column.name for column in columns(moved)] == [f"block {number}, moved" for number in (1, 2, 3, 4)]
+    assert not any(column.outlined for column in columns(moved))
+    assert not any(words in explanation(BlockViewsConfig(), None) for words in ("moved", "random position"))
+
+
+def test_words_for_views_that_are_not_compared() -> None:
+    alone = [(0,), (1,), (2,), (3,)]
+    config = WholeViewsConfig(pairs=2)
+    assert explanation(config, None, alone).endswith(
+        "None of them are pulled together: each is learned from by itself."
+    )
+    assert [column.name for column in columns(config, alone)] == ["view 1", "view 2", "view 3", "view 4"]
+    assert one_color(config, alone) == "view"
+    assert (one_color(config), one_color(config, [(0, 1, 2), (3,)])) == ("pair", "set of positives")
 
 
 def test_words_below_a_view() -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
 from tests.helpers.starting import first, small, tiles, weights
-from tests.helpers.tiny import photos
+from tests.helpers.tiny import labels, photos
 
-__all__ = ["first", "photos", "small", "tiles", "weights"]
+__all__ = ["first", "labels", "photos", "small", "tiles", "weights"]

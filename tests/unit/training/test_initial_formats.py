@@ -65,7 +65,8 @@ def test_a_run_begins_with_the_very_weights_of_every_layout(
     assert equal(begun[0], body(state))
     run = RunFolder(tmp_path / "run")
     config = run.read_json("config.json")
-    expected = {"name": "resnet18", "init": str(file), "init_license": None, "zero_init_residual": True}
+    expected = {"name": "resnet18", "init": str(file), "init_license": None}
+    expected |= {"zero_init_residual": True, "freeze_patch_projection": False}
     assert config["backbone"] == expected
     assert (tuple(config["views"]["mean"]), tuple(config["views"]["std"])) == (IMAGENET_MEAN, IMAGENET_STD)
     kept = run.read_json("run.json")["init"]

@@ -11,7 +11,7 @@ import pytest
 from manyview.config import ConfigError, PretrainConfig, resolve
 from manyview.config.resolve import Assignment
 from manyview.errors import UserError
-from manyview.training.optimizer import learning_rate
+from manyview.training.optimizer import learning_rate, warmup_steps
 from tests.helpers.tiny import train_tiny
 
 EPOCHS, SPE = 10, 7
@@ -54,7 +54,10 @@ def test_each_schedule(settings: dict[str, Any], expected: np.ndarray) -> None:
 
 @pytest.mark.parametrize(
     ("settings", "steps"),
-    [({"warmup_steps": 5}, 5), ({"warmup_steps": 7}, 7), ({"warmup_epochs": 2}, 14), ({"warmup_epochs": 0.5}, 4)],
+    [
+        *[({"warmup_steps": 5}, 5), ({"warmup_steps": 7}, 7), ({"warmup_epochs": 2}, 14), ({"warmup_epochs": 0.5}, 4)],
+        *[({"warmup_share": 0.1}, 7), ({"warmup_share": 0.08}, 5)],
+    ],
 )
 def test_a_warm_up_rises_by_step_and_the_cosine_has_the_rest(settings: dict[str, Any], steps: int) -> None:
     rising = TOP * (STEP + 1) / steps
@@ -73,6 +76,8 @@ def test_a_warm_up_rises_by_step_and_the_cosine_has_the_rest(settings: dict[str,
     ("settings", "sentence"),
     [
         ({"warmup_steps": 2, "warmup_epochs": 1}, "warmup_epochs and warmup_steps are both set; leave one of them out"),
+        ({"warmup_share": 0.1, "warmup_epochs": 1}, "warmup_epochs and warmup_share are both set"),
+        ({"warmup_share": 1.0}, "training.warmup_share .* must be less than 1"),
         ({"schedule": "step", "milestones": [5, 3]}, "milestones must ascend and lie below the run's 10 epochs"),
         ({"schedule": "step", "milestones": [5, 10]}, r"below the run's 10 epochs, not \[5.0, 10.0\]"),
         ({"milestones": [5]}, r"training.milestones \(set\) has no effect because training.schedule is cosine"),
@@ -88,6 +93,18 @@ def test_mistakes(settings: dict[str, Any], sentence: str) -> None:
 
 def test_a_constant_rate_of_the_predictor_matters_while_others_warm_up() -> None:
     assert config(schedule="constant", constant_predictor_lr=True, warmup_steps=3).training.constant_predictor_lr
+
+
+def test_a_warm_up_of_the_recipe_is_replaced_by_the_users_and_fits_any_run() -> None:
+    recipe = {"training": {"epochs": 1000, "warmup_share": 0.01}}
+
+    def resolved(**settings: Any) -> Any:
+        given = [Assignment(f"training.{key}", value, "set") for key, value in settings.items()]
+        return resolve({"data": {"images": "photos"}, **recipe}, given).training
+
+    assert resolved().warmup_share == 0.01
+    assert (resolved(warmup_epochs=3.0).warmup_share, resolved(warmup_steps=0).warmup_share) == (0, 0)
+    assert [warmup_steps(resolved(steps=steps), 7) for steps in (1, 99, 100, 1000)] == [0, 0, 1, 10]
 
 
 def test_a_warm_up_longer_than_the_run_is_refused(photos: Path, tmp_path: Path) -> None:

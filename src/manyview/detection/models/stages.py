@@ -9,13 +9,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from manyview.backbones import Backbone
-from manyview.backbones.timm import TimmBackbone, freeze_unused
+from manyview.backbones.timm import LAST, TimmBackbone, freeze_unused
 from manyview.errors import UserError
 
 STRIDES = (4, 8, 16, 32)
 SINGLE_STRIDE = 16
 LEVELS = ("0", "1", "2", "3")
-LAST = -1  # index of the backbone's own feature map, behind the network's intermediate ones
 
 _BLANK = (96, 160)  # multiples of 32, as all batches, and of nothing larger
 
@@ -25,7 +24,7 @@ class Stages:
     """Which feature maps of a network a pyramid takes, from the finest on.
 
     Attributes:
-        indices: of each among those of timm's ``forward_intermediates``, or ``LAST``.
+        indices: of each among ``TimmBackbone.maps``.
         channels: of each; of four at ``STRIDES``, or of one at ``SINGLE_STRIDE``.
     """
 
@@ -39,7 +38,7 @@ class Stages:
         earlier = sorted({index for index in self.indices if index != LAST})
         if not earlier:
             return [backbone(images)]
-        maps = _all_maps(backbone, images, earlier)
+        maps = backbone.maps(images, earlier)
         return [maps[index] for index in self.indices]
 
 
@@ -83,7 +82,7 @@ def find_stages(backbone: Backbone) -> Stages:
     modes = [(module, module.training) for module in backbone.modules()]
     try:
         with torch.no_grad():
-            maps = _all_maps(backbone.eval(), _blank(backbone))
+            maps = backbone.eval().maps(_blank(backbone))
     except (AssertionError, RuntimeError) as error:
         height, width = _BLANK
         raise _refusal(
@@ -101,13 +100,6 @@ def freeze_rest(backbone: TimmBackbone, stages: Stages) -> None:
     with torch.enable_grad():
         maps = stages(backbone, _blank(backbone))
         freeze_unused(backbone.network, torch.stack([features.sum() for features in maps]).sum())
-
-
-def _all_maps(backbone: TimmBackbone, images: Tensor, indices: list[int] | None = None) -> dict[int, Tensor]:
-    """Intermediate maps of these indices, by default all, and the backbone's own."""
-    last, maps = backbone.network.forward_intermediates(images, indices=indices, output_fmt="NCHW")  # type: ignore[operator]
-    found = dict(zip(range(len(maps)) if indices is None else indices, maps, strict=True))
-    return {**found, LAST: backbone.to_map(last, (images.shape[2], images.shape[3]))}
 
 
 def _choose(backbone: Backbone, maps: dict[int, Tensor]) -> Stages:

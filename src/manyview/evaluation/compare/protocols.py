@@ -18,7 +18,7 @@ _CIRCUMSTANCES = frozenset({"device", "scikit_learn", "resamples", "intervals", 
 # Keys that follow from other entries, or repeat them in words.
 _DERIVED = frozenset(
     {"evaluation", "feature_dim", "learning_rate", "train_transform", "val_transform"}
-    | {"classifier_is", "scaling_is", "cost_chosen", "scores", "train_scores"}
+    | {"classifier_is", "scaling_is", "pooling_is", "cost_chosen", "scores", "train_scores"}
     | {f"{part}.{key}" for part in ("train", "val") for key in ("labels", "positives", "ignored")}
 )
 _LONGEST = 32  # characters of a value in a message

@@ -98,13 +98,13 @@ class EvaluationType:
 
 TYPES = (
     EvaluationType(
-        "linear", "Multi-label linear evaluation", ("pool", "size", "recipe", "cached", "epochs", "threshold")
+        "linear", "Multi-label linear evaluation", ("layer", "pool", "size", "recipe", "cached", "epochs", "threshold")
     ),
-    EvaluationType("knn", "Multi-label kNN", ("pool", "size", "neighbours", "temperature", "threshold")),
+    EvaluationType("knn", "Multi-label kNN", ("layer", "pool", "size", "neighbours", "temperature", "threshold")),
     EvaluationType(
         "probe",
         "One-vs-rest linear classification on a part of the labels",
-        ("pool", "size", "classifier", "scaling", "costs"),
+        ("layer", "pool", "size", "classifier", "scaling", "costs"),
         TypeAdapter(dict[str, list[Drawn]]).validate_python,
         _curve,
     ),

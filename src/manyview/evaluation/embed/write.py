@@ -23,6 +23,7 @@ from manyview.evaluation.embed.read import FORMATS
 from manyview.evaluation.features.backbone import FrozenBackbone, bands
 from manyview.evaluation.features.dataset import ImageDataset, fixed_views
 from manyview.evaluation.features.extract import FeatureSettings, Maps, feature_maps
+from manyview.evaluation.features.layers import at_layer
 from manyview.evaluation.settings import describe_extraction
 from manyview.images import ImageFiles, find_images
 from manyview.images.skipped import SkippedImages
@@ -95,7 +96,7 @@ def embed(weights: StrPath, *, progress: Progress = no_progress, **options: Unpa
     claim_files(out, tuple(FORMATS), record_file)
     if out.suffix.lower() == ".parquet":
         require_pyarrow()
-    network = load_backbone(weights, options["backbone"])
+    network = at_layer(load_backbone(weights, options["backbone"]), options["layer"], weights)
     names = None if options["list"] is None else Path(options["list"])
     files = find_images(Path(options["images"]), names, arrays=bands(network) != "rgb")
     skipped = SkippedImages(files, written.max_bad_fraction, out.with_suffix(SKIPPED_SUFFIX), "max_bad_fraction")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,11 +24,14 @@ from manyview.evaluation.features.dataset import (
     load,
     load_readable,
 )
+from manyview.evaluation.run_heads import HEADS
 from manyview.images import ImageFiles, Unreadable
 from manyview.runs.progress import Progress, no_progress
 from manyview.runtime import resolve_device, resolve_precision
 
 Pooled = dict[str, Float32[Tensor, "images dim"]]
+FromMaps = Callable[[Float32[Tensor, "batch dim height width"]], Mapping[str, Tensor]]
+"""Tensors by name, with a row for each image, from the feature maps of a batch."""
 
 # Batch size of features in views, on which untrained norms depend.
 BATCH_SIZE = 32
@@ -39,13 +42,15 @@ class FeatureSettings:
     """Settings of feature extraction; checked when made.
 
     Attributes:
-        pool: of the feature maps.
+        pool: of the feature maps, one of ``poolings``.
         size: side of the inputs in pixels.
         workers: loader processes; None: by cores.
         device: of the backbone, as given by a user.
         precision: of the backbone, as given by a user.
         crop: of each image, one of ``CROPS``.
         batch_size: inputs at a time.
+        layer: that the features are of, as for ``features.layers.at_layer``; None for the last feature map.
+        poolings: names to choose from; ``pooling.ATTENTION`` is only for evaluations that train it.
 
     Raises:
         UserError: if a value is out of range.
@@ -58,10 +63,22 @@ class FeatureSettings:
     precision: str
     crop: str = "warp"
     batch_size: int = 64
+    layer: str | int | None = None
+    poolings: tuple[str, ...] = pooling.KINDS
 
     def __post_init__(self) -> None:
         known = ", ".join(pooling.KINDS)
-        require(self.pool in pooling.KINDS, f"pool must be one of {known}, not {self.pool!r}")
+        require(
+            self.pool != pooling.ATTENTION or self.pool in self.poolings,
+            f"pool {self.pool} is learned with a head, which manyview linear trains (--recipe sgd): choose one of "
+            f"{known}",
+        )
+        require(self.pool in self.poolings, f"pool must be one of {known}, not {self.pool!r}")
+        require(
+            self.layer not in HEADS or self.pool in (pooling.DEFAULT, "avg"),
+            f"layer {self.layer} is the output of a head, which takes average-pooled features: leave out pool "
+            f"{self.pool}",
+        )
         require(self.size >= MIN_SIZE, f"size must be at least {MIN_SIZE} pixels, not {self.size}")
         require(self.workers is None or self.workers >= 0, f"workers must be at least 0, not {self.workers}")
         require(self.crop in CROPS, f"crop must be one of {', '.join(CROPS)}, not {self.crop!r}")
@@ -70,7 +87,6 @@ class FeatureSettings:
         resolve_precision(self.precision)
 
 
-@torch.no_grad()
 def extract(
     backbone: nn.Module,
     images: Path,
@@ -116,23 +132,62 @@ def extract(
         UserError: if an image cannot be read, if a feature is not finite, if device, precision, size or crop is
             invalid.
     """
+    settings = FeatureSettings("gamp", size, workers, device, precision, crop, batch_size)
+    return collect(backbone, images, names, settings, average_and_maximum, flip=flip, progress=progress, phase=phase)
+
+
+def average_and_maximum(maps: Float32[Tensor, "batch dim height width"]) -> dict[str, Float32[Tensor, "batch dim"]]:
+    """Global average ("avg") and maximum ("max") of feature maps, from which all fixed poolings follow."""
+    return {kind: pooling.pool(maps, kind) for kind in ("avg", "max")}
+
+
+@torch.no_grad()
+def collect(
+    backbone: nn.Module,
+    images: Path,
+    names: Sequence[str],
+    settings: FeatureSettings,
+    reduce: FromMaps,
+    *,
+    flip: bool = False,
+    progress: Progress = no_progress,
+    phase: str = "features",
+) -> dict[str, Tensor]:
+    """What a function makes of a backbone's feature maps, without augmentation, as ``extract`` describes.
+
+    Args:
+        backbone: as for ``extract``, as are images, names, flip, progress and phase.
+        images: folder of the images.
+        names: the images; at least one.
+        settings: of the extraction; ``pool`` does not matter.
+        reduce: from the maps of a batch, on the backbone's device, to tensors with a row for each image.
+        flip: whether the images are mirrored.
+        progress: called after each batch.
+        phase: the description for progress.
+
+    Returns:
+        the tensors of ``reduce`` in main memory, a row for each image in the order of ``names``.
+
+    Raises:
+        UserError: if there are no images, an image cannot be read, or a value is not finite.
+    """
     if not names:
         raise UserError("there are no images to extract features of")
-    FeatureSettings("gamp", size, workers, device, precision, crop, batch_size)  # checks them
-    where = resolve_device(device)
-    frozen = FrozenBackbone(backbone, where, resolve_precision(precision))
+    where = resolve_device(settings.device)
+    frozen = FrozenBackbone(backbone, where, resolve_precision(settings.precision))
     own = distributed.share(range(len(names)))
-    dataset = ImageDataset(ImageFiles(images, names), size, partial(fixed_views, crop=crop, flip=flip), bands(backbone))
-    pooled: dict[str, list[Float32[Tensor, "batch dim"]]] = {"avg": [], "max": []}
+    views = partial(fixed_views, crop=settings.crop, flip=flip)
+    dataset = ImageDataset(ImageFiles(images, names), settings.size, views, bands(backbone))
+    batches = in_batches(own, settings.batch_size)
+    collected: dict[str, list[Tensor]] = {}
     done = 0
     progress(done, len(own), phase)
-    for pixels in load_readable(dataset, in_batches(own, batch_size), workers=workers, pin=where.type == "cuda"):
-        features = frozen(pixels)
-        for name, parts in pooled.items():
-            parts.append(pooling.pool(features, name).cpu())
+    for pixels in load_readable(dataset, batches, workers=settings.workers, pin=where.type == "cuda"):
+        for name, values in reduce(frozen(pixels)).items():
+            collected.setdefault(name, []).append(values.cpu())
         done += len(pixels)
         progress(done, len(own), phase)
-    result = {name: distributed.gather_shares(torch.cat(parts), len(names)) for name, parts in pooled.items()}
+    result = {name: distributed.gather_shares(torch.cat(parts), len(names)) for name, parts in collected.items()}
     for values in result.values():
         require_finite(values)
     return result

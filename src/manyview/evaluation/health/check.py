@@ -24,7 +24,8 @@ from manyview.evaluation.features.backbone import bands
 from manyview.evaluation.features.dataset import MIN_SIZE, ImageDataset, whole_and_pair
 from manyview.evaluation.features.extract import BATCH_SIZE, FeaturesInViews, features_in_views, require_finite
 from manyview.evaluation.health.diagnosis import Measures, beside_initial, diagnose
-from manyview.evaluation.health.run_parts import Trained, initial_of, remedies_of, run_config, trained_with
+from manyview.evaluation.health.run_parts import initial_of, remedies_of, run_config
+from manyview.evaluation.run_heads import Trained, trained_with
 from manyview.evaluation.session import RESULT_FILE, write_result
 from manyview.evaluation.settings import describe_loading, describe_pixels, describe_versions, describe_weights
 from manyview.images import find_images

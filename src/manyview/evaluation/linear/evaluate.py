@@ -12,6 +12,7 @@ from manyview.evaluation.resume import unfinished
 from manyview.evaluation.session import LabeledEvaluation, baseline_differences
 from manyview.options.base import StrPath, verb
 from manyview.options.labeled import LabeledOptions, LinearOptions
+from manyview.pooling import ATTENTION, KINDS
 from manyview.runs.progress import Progress, no_progress
 
 
@@ -53,7 +54,8 @@ def linear_evaluation(
     """
     options = of_recipe(options)
     settings_of(options, classes=1)  # mistakes are found before anything is read
-    begun = LabeledEvaluation.begin(weights, cast("LabeledOptions", options), options["seed"])
+    labeled = cast("LabeledOptions", options)
+    begun = LabeledEvaluation.begin(weights, labeled, options["seed"], poolings=(*KINDS, ATTENTION))
     settings = settings_of(options, len(begun.data.classes))
     protocol = {**settings.describe(options), **begun.protocol}
     with unfinished(begun.out, protocol, options["resume"]) as kept:

@@ -16,7 +16,8 @@ from manyview.runs.progress import Progress, no_progress
 
 INITIAL_STD = 0.01
 
-FeatureBatch = tuple[Float32[Tensor, "batch dim"], Float32[Tensor, "batch classes"]]
+FeatureBatch = tuple[Float32[Tensor, "batch dim *map"], Float32[Tensor, "batch classes"]]
+"""Pooled features, or feature maps for a head that pools them, and targets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +66,20 @@ def shuffled_batches(settings: HeadSettings, images: int, first_epoch: int = 0) 
             yield [(epoch, index) for index in order[start : start + settings.batch_size]]
 
 
-def new_head(dim: int, classes: int, seed: int) -> nn.Linear:
-    """Linear layer with weights from a normal distribution of standard deviation .01, and bias 0."""
+def new_head(dim: int, classes: int, seed: int, of: type[nn.Linear] = nn.Linear) -> nn.Linear:
+    """Linear layer with weights from a normal distribution of standard deviation .01, and bias 0.
+
+    Args:
+        dim: of the features.
+        classes: number of logits.
+        seed: of the weights.
+        of: the class of the layer; its other parameters are zero.
+    """
     # On the meta device first, so that PyTorch's own initialization draws nothing from the global generator.
-    head = nn.Linear(dim, classes, device="meta").to_empty(device="cpu")
+    head = of(dim, classes, device="meta").to_empty(device="cpu")
+    for parameter in head.parameters():
+        nn.init.zeros_(parameter)
     nn.init.normal_(head.weight, std=INITIAL_STD, generator=torch.Generator().manual_seed(seed))
-    nn.init.zeros_(head.bias)
     return head
 
 
@@ -132,7 +141,7 @@ class HeadTraining:
         """Train for one epoch.
 
         Raises:
-            UserError: if the loss is not finite.
+            UserError: if the loss or a weight is not finite.
         """
         for group in self._optimizer.param_groups:
             group["lr"] = self.settings.learning_rate_at(self.epoch)
@@ -148,7 +157,8 @@ class HeadTraining:
             total += loss.detach() * len(features)
         self.losses.append(float(total) / images)
         # An infinite weight would show in the loss only at the next step, and the last epoch has none.
-        if not (math.isfinite(self.losses[-1]) and bool(torch.isfinite(self.head.weight).all())):
+        finite = all(bool(torch.isfinite(parameter).all()) for parameter in self.head.parameters())
+        if not (math.isfinite(self.losses[-1]) and finite):
             raise UserError(
                 f"the linear head diverged in epoch {self.epoch} of {self.settings.epochs} (loss {self.losses[-1]}): "
                 f"lower base_learning_rate, which is {self.settings.base_learning_rate:g}"
@@ -167,8 +177,8 @@ def train_head(
     """Train a head for the remaining epochs.
 
     Args:
-        batches: pooled features (B, D) and targets (B, C), 0 or 1, or nan where left out, on the head's device, in
-            order, for all remaining epochs.
+        batches: pooled features (B, D), or maps (B, D, h, w) for a head that pools them, and targets (B, C), 0 or 1,
+            or nan where left out, on the head's device, in order, for all remaining epochs.
         training: new or resumed; its head ends with the last epoch's weights.
         images: images in an epoch.
         after_epoch: called after each epoch.

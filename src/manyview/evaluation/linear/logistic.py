@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
-
+from manyview.backbones import Backbone
 from manyview.evaluation.linear.measure import LinearMeasure
 from manyview.evaluation.linear.settings import LogisticSettings
 from manyview.evaluation.logistic.classifiers import fit_logistic, solver_device
@@ -16,7 +15,7 @@ class LogisticEvaluation(LinearMeasure):
 
     settings: LogisticSettings
 
-    def measure(self, name: str, network: nn.Module) -> dict[str, Any]:
+    def measure(self, name: str, network: Backbone) -> dict[str, Any]:
         """The report for one backbone; C of each class, and the mAP of each C in cross-validation."""
         device = solver_device(self.device)
         train, val = (features.to(device).double() for features in self.features(name, network))

@@ -8,8 +8,9 @@ from typing import Any
 from jaxtyping import Float32, Float64
 from torch import Tensor, nn
 
+from manyview.backbones import Backbone
 from manyview.evaluation.data import Data, LabeledSplit
-from manyview.evaluation.features.extract import FeatureSettings, combine
+from manyview.evaluation.features.extract import FeatureSettings, FromMaps, average_and_maximum, combine
 from manyview.evaluation.linear.settings import LinearSettings
 from manyview.evaluation.resume import Unfinished
 from manyview.evaluation.session import extract_part, report
@@ -46,7 +47,7 @@ class LinearMeasure(ABC):
         self.scores: dict[str, list[Float64[Tensor, "images classes"]]] = {}
 
     @abstractmethod
-    def measure(self, name: str, network: nn.Module) -> dict[str, Any]:
+    def measure(self, name: str, network: Backbone) -> dict[str, Any]:
         """The report for one backbone, and how its classifiers were made."""
 
     def features(self, name: str, network: nn.Module) -> tuple[PooledFeatures, Float32[Tensor, "others dim"]]:
@@ -59,11 +60,19 @@ class LinearMeasure(ABC):
         self, name: str, network: nn.Module, part: LabeledSplit, phase: str, flip: bool = False
     ) -> PooledFeatures:
         """Pooled features of one split, on the device."""
-        pooled = self.kept.tensors(
-            f"{name}-{phase}".replace(" ", "-"),
-            lambda: extract_part(network, part, self.extraction, self.progress, f"{name}: {phase} features", flip),
-        )
+        pooled = self.extracted(name, network, part, phase, flip, average_and_maximum)
         return combine(pooled, self.extraction.pool).to(self.device)
+
+    def extracted(
+        self, name: str, network: nn.Module, part: LabeledSplit, phase: str, flip: bool, reduce: FromMaps
+    ) -> dict[str, Tensor]:
+        """What ``reduce`` makes of the feature maps of one split, in main memory; kept in an unfinished evaluation."""
+        return self.kept.tensors(
+            f"{name}-{phase}".replace(" ", "-"),
+            lambda: extract_part(
+                network, part, self.extraction, self.progress, f"{name}: {phase} features", flip, reduce
+            ),
+        )
 
     def report(
         self, name: str, train: Float64[Tensor, "images classes"], val: Float64[Tensor, "others classes"]

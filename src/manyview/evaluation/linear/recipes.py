@@ -9,6 +9,7 @@ from manyview.errors import UserError
 from manyview.evaluation.metrics.decisions import LOGIT_THRESHOLD
 from manyview.options.base import declared
 from manyview.options.labeled import HeadOptions, LinearOptions, Regularization
+from manyview.pooling import ATTENTION
 
 LOGISTIC = "logistic"
 
@@ -41,6 +42,11 @@ def of_recipe(options: LinearOptions) -> LinearOptions:
     recipe = options["recipe"]
     if recipe not in RECIPES:
         raise UserError(f"recipe must be one of {', '.join(RECIPES)}, not {recipe!r}")
+    if recipe == LOGISTIC and options["pool"] == ATTENTION:
+        raise UserError(
+            f"pool {ATTENTION} is learned with a head that SGD trains, not with --recipe {LOGISTIC}: choose --recipe "
+            "sgd, or another pool"
+        )
     _refuse_unread(recipe, options)
     settled: Any = {**options}
     settled.update({name: value for name, value in RECIPES[recipe].items() if settled[name] is None})

@@ -13,10 +13,15 @@ from manyview.evaluation.logistic.protocol import LOGISTIC_REGRESSION, describe_
 from manyview.evaluation.settings import EXTRACTED_ONCE, MetricSettings, describe_report
 from manyview.options.base import declared, recorded, select
 from manyview.options.labeled import HeadOptions, LinearOptions
+from manyview.pooling import ATTENTION
 
 # Words of the protocol, as in earlier results.
 _EVALUATION = "multi-label linear classification on a frozen backbone"
 EPOCHS = ("last", "best")
+_LEARNED = (
+    "softmax attention of learned queries over the positions, each on its slice of the channels; zero at first, and "
+    "trained with the head"
+)
 _AUGMENTATION = "random crop of 8 to 100 % of the area, ratio 3/4 to 4/3, mirrored with probability .5"
 
 
@@ -114,6 +119,7 @@ class SgdSettings:
             "schedule": "cosine by epoch",
             "momentum": self.head.momentum,
             "head_init": f"weights normal with standard deviation {INITIAL_STD}, bias 0",
+            **({"pooling_is": _LEARNED} if options["pool"] == ATTENTION else {}),
             **describe_report(self.resamples, "of the training photographs without augmentation"),
         }
 

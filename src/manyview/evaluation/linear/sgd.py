@@ -14,9 +14,11 @@ from jaxtyping import Float32, Float64
 from torch import Tensor, nn
 
 from manyview import distributed
+from manyview.backbones import Backbone
 from manyview.evaluation.data import LabeledSplit
-from manyview.evaluation.features.backbone import FrozenBackbone, bands
+from manyview.evaluation.features.backbone import FrozenBackbone, Maps, bands
 from manyview.evaluation.features.dataset import ImageDataset, load_readable, random_crops, random_views
+from manyview.evaluation.linear.attention import AttentiveHead, check_memory
 from manyview.evaluation.linear.head import (
     FeatureBatch,
     HeadSettings,
@@ -29,12 +31,16 @@ from manyview.evaluation.linear.measure import LinearMeasure, PooledFeatures
 from manyview.evaluation.linear.settings import SgdSettings
 from manyview.evaluation.metrics.average_precision import average_precisions, mean_over_classes, rank
 from manyview.evaluation.metrics.scores import LabeledScores
+from manyview.evaluation.session import extract_part
 from manyview.images import ImageFiles
+from manyview.pooling import ATTENTION
 from manyview.pooling import pool as pool_features
 from manyview.runtime import single_thread
 
 # The random stream of the flips of each epoch.
 _FLIPS = 1
+# Images whose feature maps are scored together.
+_MAPS_TOGETHER = 256
 
 
 class SgdEvaluation(LinearMeasure):
@@ -42,16 +48,22 @@ class SgdEvaluation(LinearMeasure):
 
     settings: SgdSettings
 
-    def measure(self, name: str, network: nn.Module) -> dict[str, Any]:
+    def measure(self, name: str, network: Backbone) -> dict[str, Any]:
         """The report for one backbone, with the measured epoch and the losses."""
-        train, val = self.features(name, network)
+        train, val = self._inputs(name, network)
         targets = known_targets(self.data.train).to(self.device)
-        training, best = self._begin(name, train.shape[1])
+        training, best = self._begin(name, network.out_channels if train is None else train.shape[1])
         batches = self._batches(name, network, train, targets, training.epoch)
+        train_scores, val_scores = (
+            partial(self._scores, name, network, *part)
+            for part in ((train, self.data.train, "training"), (val, self.data.val, "validation"))
+        )
+        if val is None and training.epoch == 0:
+            val_scores(training.head)  # finds an unreadable image before the training
 
         def after_epoch(training: HeadTraining) -> None:
             if self.settings.measured == "best":
-                best.consider(training, self._map(probabilities(training.head, val)))
+                best.consider(training, self._map(val_scores(training.head)))
             tensors = {**training.tensors(), **best.tensors()}
             self.kept.save(name, training.epoch, tensors, {"losses": training.losses, "maps": best.maps})
 
@@ -65,15 +77,56 @@ class SgdEvaluation(LinearMeasure):
                 phase=f"{name}: training the linear head",
             )
         best.choose(training)
-        scores = self.report(name, probabilities(training.head, train), probabilities(training.head, val))
+        scores = self.report(name, train_scores(training.head), val_scores(training.head))
         epochs = {"measured_epoch": best.epoch or training.epoch, "epochs": training.epoch}
         by_epoch = {"mAP_by_epoch": best.maps} if best.maps else {}
         losses = {"loss_by_epoch": training.losses, "base_rate_entropy": base_rate_entropy(targets)}
         return {**scores, **epochs, **losses, **by_epoch}
 
+    @property
+    def _attentive(self) -> bool:
+        """Whether the head pools feature maps by itself."""
+        return self.extraction.pool == ATTENTION
+
+    def _inputs(self, name: str, network: Backbone) -> tuple[Tensor | None, Tensor | None]:
+        """What the head sees of the images of both splits, or None where it sees feature maps too many to keep."""
+        if not self._attentive:
+            return self.features(name, network)
+        if not self.settings.cached:
+            return None, None
+        images = [len(part.labels.names) for part in (self.data.train, self.data.val)]
+        kept = sum(images) + (images[0] if self.settings.flips else 0)
+        check_memory(network, kept, self.extraction.size, self.extraction.device)
+        val = self._maps(name, network, self.data.val, "validation")
+        return self._maps(name, network, self.data.train, "training"), val
+
+    def _maps(self, name: str, network: nn.Module, part: LabeledSplit, phase: str, flip: bool = False) -> Maps:
+        """Feature maps of one split, in main memory."""
+        return self.extracted(name, network, part, phase, flip, lambda maps: {"maps": maps.contiguous()})["maps"]
+
+    def _scores(
+        self,
+        name: str,
+        network: nn.Module,
+        inputs: PooledFeatures | Maps | None,
+        part: LabeledSplit,
+        phase: str,
+        head: nn.Linear,
+    ) -> Float64[Tensor, "images classes"]:
+        """Probabilities of a split's images by a head; without ``inputs``, from feature maps extracted meanwhile."""
+        if inputs is not None:
+            return probabilities(head, inputs)
+
+        def scored(maps: Maps) -> dict[str, Tensor]:
+            return {"scores": probabilities(head, maps)}
+
+        phase = f"{name}: scores of the {phase} images"
+        return extract_part(network, part, self.extraction, self.progress, phase, reduce=scored)["scores"]
+
     def _begin(self, name: str, dim: int) -> tuple[HeadTraining, BestEpoch]:
         """A new head, or the one to resume."""
-        head = new_head(dim, len(self.data.classes), self.settings.head.seed).to(self.device)
+        of = AttentiveHead if self._attentive else nn.Linear
+        head = new_head(dim, len(self.data.classes), self.settings.head.seed, of).to(self.device)
         training, best = HeadTraining(head, self.settings.head), BestEpoch([], {})
         checkpoint = self.kept.load(name)
         if checkpoint is not None:
@@ -82,13 +135,15 @@ class SgdEvaluation(LinearMeasure):
         return training, best
 
     def _batches(
-        self, name: str, network: nn.Module, train: PooledFeatures, targets: Tensor, first_epoch: int
+        self, name: str, network: nn.Module, train: PooledFeatures | Maps | None, targets: Tensor, first_epoch: int
     ) -> Iterator[FeatureBatch]:
         if not self.settings.cached:
             return self._augmented_batches(network, targets, first_epoch)
+        assert train is not None
         mirrored = None
         if self.settings.flips:
-            mirrored = self.part_features(name, network, self.data.train, "mirrored training", flip=True)
+            extracted = self._maps if self._attentive else self.part_features
+            mirrored = extracted(name, network, self.data.train, "mirrored training", flip=True)
         return cached_batches(train, mirrored, targets, self.settings.head, first_epoch)
 
     def _augmented_batches(self, network: nn.Module, targets: Tensor, first_epoch: int) -> Iterator[FeatureBatch]:
@@ -101,7 +156,9 @@ class SgdEvaluation(LinearMeasure):
         own = (distributed.share(batch) for batch in shuffled_batches(settings, len(images), first_epoch))
         loaded = load_readable(images, own, workers=extraction.workers, pin=self.device.type == "cuda")
         for batch, pixels in zip(shuffled_batches(settings, len(images), first_epoch), loaded, strict=True):
-            features = distributed.gather_shares(pool_features(frozen(pixels), extraction.pool), len(batch))
+            maps = frozen(pixels)
+            own_features = maps if self._attentive else pool_features(maps, extraction.pool)
+            features = distributed.gather_shares(own_features, len(batch))
             yield features, targets[torch.tensor([index for _, index in batch], device=self.device)]
 
     def _map(self, scores: Float64[Tensor, "images classes"]) -> float:
@@ -151,10 +208,13 @@ class BestEpoch:
         return cls(list(maps), own)
 
 
-def probabilities(head: nn.Linear, features: PooledFeatures) -> Float64[Tensor, "images classes"]:
+def probabilities(head: nn.Linear, features: PooledFeatures | Maps) -> Float64[Tensor, "images classes"]:
     """Class probabilities in main memory; float64 preserves the order of more confident predictions than float32."""
+    # Maps are many times as large as pooled features, and in main memory whatever the device.
+    parts = features.split(_MAPS_TOGETHER) if features.ndim > 2 else (features,)
     with torch.no_grad():
-        return torch.sigmoid(head(features).cpu().double())
+        logits = torch.cat([head(part.to(head.weight.device)).cpu() for part in parts])
+    return torch.sigmoid(logits.double())
 
 
 def known_targets(part: LabeledSplit) -> Float32[Tensor, "images classes"]:
@@ -181,20 +241,28 @@ def base_rate_entropy(targets: Float32[Tensor, "images classes"]) -> float:
 
 
 def cached_batches(
-    features: PooledFeatures,
-    mirrored: PooledFeatures | None,
+    features: PooledFeatures | Maps,
+    mirrored: PooledFeatures | Maps | None,
     targets: Float32[Tensor, "images classes"],
     settings: HeadSettings,
     first_epoch: int = 0,
 ) -> Iterator[FeatureBatch]:
-    """Batches of cached features; with ``mirrored``, each epoch uses either with probability .5."""
+    """Batches of cached features on the targets' device; with ``mirrored``, each epoch uses either with probability .5.
+
+    Args:
+        features: of each image, on any device.
+        mirrored: of the mirrored images, on the same device.
+        targets: of each image.
+        settings: of the head.
+        first_epoch: to begin with.
+    """
     for batch in shuffled_batches(settings, len(features), first_epoch):
         indices = torch.tensor([index for _, index in batch], device=features.device)
         chosen = features[indices]
         if mirrored is not None:
             flipped = flipped_images(settings.seed, batch[0][0], len(features)).to(features.device)[indices]
-            chosen = torch.where(flipped[:, None], mirrored[indices], chosen)
-        yield chosen, targets[indices]
+            chosen = torch.where(flipped.view(-1, *[1] * (features.ndim - 1)), mirrored[indices], chosen)
+        yield chosen.to(targets.device), targets[indices.to(targets.device)]
 
 
 def flipped_images(seed: int, epoch: int, images: int) -> Tensor:

@@ -25,7 +25,8 @@ class Cropping:
 
     Attributes:
         name: "usual", crops of the whole image; "blocks"; "control", crops of the whole image in as many
-            pairs as blocks and at their scale; "moved", the blocks' own crops, each moved to a random position.
+            pairs as blocks and at their scale; "moved", the blocks' own crops, each moved to a random position
+            (``views.placement=anywhere``).
         overlap: of the blocks, or of the blocks that it is a control for.
         views: how its views are sampled.
     """
@@ -44,17 +45,17 @@ def croppings(
     seldom fits in it, and is drawn again. So there is a second control whose crops have exactly the same sizes.
 
     Args:
-        blocks: block-wise views; their overlap is replaced by each of ``overlaps``.
+        blocks: block-wise views; their overlap is replaced by each of ``overlaps``, their placement by "block".
         usual: views of usual cropping.
         overlaps: from 0 to 0.5.
     """
     compared = [Cropping("usual", None, usual)]
     for overlap in overlaps:
-        views = blocks.model_copy(update={"overlap": overlap})
+        views = blocks.model_copy(update={"overlap": overlap, "placement": "block"})
         compared += [
             Cropping("blocks", overlap, views),
             Cropping("control", overlap, matched_control(views)),
-            Cropping("moved", overlap, views),
+            Cropping("moved", overlap, views.model_copy(update={"placement": "anywhere"})),
         ]
     return tuple(compared)
 
@@ -92,14 +93,4 @@ def sample_crops(
         [view.crop for view in sample_views(views, width, height, seed=seed, epoch=epoch, image=int(image))]
         for (width, height), image in zip(sizes.tolist(), indices, strict=True)
     ]
-    crops = np.array(nested, dtype=np.int64).reshape(len(nested), views_per_image(views) // 2, 2, 4)
-    return (
-        _move(crops, sizes, np.random.default_rng((seed, epoch, *indices[:1]))) if cropping.name == "moved" else crops
-    )
-
-
-def _move(crops: Crops, sizes: Int64[np.ndarray, "images 2"], rng: np.random.Generator) -> Crops:
-    """Crops of the same widths and heights, each at a uniformly random position within its image."""
-    extents = crops[..., 2:] - crops[..., :2]
-    starts = rng.integers(sizes[:, None, None] - extents, endpoint=True)
-    return np.concatenate([starts, starts + extents], axis=-1)
+    return np.array(nested, dtype=np.int64).reshape(len(nested), views_per_image(views) // 2, 2, 4)

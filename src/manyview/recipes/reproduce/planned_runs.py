@@ -113,6 +113,8 @@ def row_settings(row: Row, scale: Scale, inputs: Inputs, user: Mapping[str, Any]
                 "monitor.eval_patience would end the run early, and rows be of unequal length: leave it out"
             )
         plan = make_plan(config, len(inputs.files))
+        fitted = _fitted(config, plan)
+        fitted.method.check(fitted, len(inputs.files))
     except UserError as error:
         raise UserError(f"row {row.name!r}: {error}") from error
     return RowSettings(row, settings, config, plan, _digest(config, inputs, length=False))
@@ -197,6 +199,13 @@ def _batch(config: PretrainConfig, row: Row, scale: Scale, settings: Mapping[str
     if most is not None:
         own = min(own, max(most // views_per_image(config.views), 2))
     return {"training.batch_size": own}
+
+
+def _fitted(config: PretrainConfig, plan: TrainingPlan) -> PretrainConfig:
+    """The configuration with the batch that fits the images, as a run settles it."""
+    values = config.model_dump()
+    values["training"] |= {"batch_size": plan.batch_size, "accumulate": plan.accumulate}
+    return PretrainConfig.model_validate(values)
 
 
 def _own_length(row: Row) -> dict[str, Any]:

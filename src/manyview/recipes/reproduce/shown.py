@@ -14,6 +14,8 @@ from manyview.recipes.reproduce.forecast import total
 from manyview.recipes.reproduce.formats import EQUAL, cell, hours_in_words, left_out
 from manyview.runs.progress import spell
 
+_NAME_WIDTH = 18  # of a row's name, which is wrapped between words
+
 
 def format_forecast(result: Mapping[str, Any]) -> Group:
     """Rows with their steps, views and hours on this machine, and what is done, of ``reproduce`` with ``dry_run``."""
@@ -54,7 +56,12 @@ def format_result(result: Mapping[str, Any]) -> Group:
 def _table(*names: str) -> Table:
     table = Table(box=SIMPLE, pad_edge=False, collapse_padding=True)
     for number, name in enumerate(names):
-        table.add_column(name, justify="right" if number > 0 and name != "state" else "left", overflow="fold")
+        right = number > 0 and name != "state"
+        words = number == 0 or " " in name
+        least = _NAME_WIDTH if number == 0 else None
+        table.add_column(
+            name, justify="right" if right else "left", overflow="fold", no_wrap=not words, min_width=least
+        )
     return table
 
 

@@ -21,9 +21,10 @@ def demo(**options: Unpack[DemoOptions]) -> None:
     """
     from rich.console import Console
 
-    from manyview.cli.demonstration import Scale, run_demo
+    from manyview.cli.progress import phases
     from manyview.options.base import select
+    from manyview.recipes.demonstration import Scale, run_demo
 
     photos, images = options["photos"], options["images"]
     scale = select(Scale, options, train=images, val=images // 2)
-    run_demo(None if photos is None else Path(photos), Path(options["out"]), scale, Console())
+    run_demo(None if photos is None else Path(photos), Path(options["out"]), scale, Console(), phases)

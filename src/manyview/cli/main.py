@@ -20,6 +20,7 @@ from manyview.cli.linear import linear
 from manyview.cli.neighbours import neighbours
 from manyview.cli.pretrain import pretrain
 from manyview.cli.probe import probe
+from manyview.cli.reproduce import reproduce
 from manyview.cli.views import views
 from manyview.errors import UserError
 from manyview.runtime import keep_freed_memory
@@ -66,6 +67,7 @@ for verb in (
     detect,
     export,
     views,
+    reproduce,
     demo,
     settings,
 ):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import TypeVar
 
@@ -24,6 +25,16 @@ _WINDOW = 50
 
 def no_progress(done: int, total: int, phase: str) -> None:
     """Ignore progress."""
+
+
+Phases = Callable[[], AbstractContextManager[Progress]]
+"""Opens the display of the progress of one piece of work; no two are open at a time."""
+
+
+@contextmanager
+def no_phases() -> Iterator[Progress]:
+    """Progress that is not shown."""
+    yield no_progress
 
 
 class StepClock:

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from manyview.cli.progress import phases
 from manyview.config import PretrainConfig
 from manyview.evaluation import format_table, linear_evaluation
 from manyview.images import UnreadableImage, decode_image, find_images
-from manyview.recipes import pretrain
+from manyview.recipes.launch import pretrain
 from manyview.report import draw_views
 from manyview.runs import RunFolder, atomic_write
+from manyview.runs.progress import Phases, no_phases
 from manyview.scenes import write_scenes
 
 _RECIPE = "recommended"
@@ -68,7 +68,7 @@ class Material:
     labels: tuple[Path, Path] | None
 
 
-def run_demo(photos: Path | None, out: Path, scale: Scale, console: Console) -> None:
+def run_demo(photos: Path | None, out: Path, scale: Scale, console: Console, phases: Phases = no_phases) -> None:
     """Prepare the images, pre-train, draw views, evaluate.
 
     Raises:
@@ -92,7 +92,7 @@ def run_demo(photos: Path | None, out: Path, scale: Scale, console: Console) -> 
     picture = out / "views.png"
     draw(run, material, picture)
     if material.labels is not None:
-        evaluate(run, material.images, material.labels, out / "linear", scale, console)
+        evaluate(run, material.images, material.labels, out / "linear", scale, console, phases)
     else:
         console.print("There are no labels (train.csv and val.csv) in the folder, so the backbone is not evaluated.")
     console.print(_MEANING["synthetic" if photos is None else "own"], highlight=False)
@@ -158,7 +158,13 @@ def draw(run: RunFolder, material: Material, picture: Path) -> None:
 
 
 def evaluate(
-    run: RunFolder, images: Path, labels: tuple[Path, Path], out: Path, scale: Scale, console: Console
+    run: RunFolder,
+    images: Path,
+    labels: tuple[Path, Path],
+    out: Path,
+    scale: Scale,
+    console: Console,
+    phases: Phases,
 ) -> None:
     """Linear evaluation by logistic regression, compared with a randomly initialized backbone."""
     shutil.rmtree(out, ignore_errors=True)  # from an earlier demonstration

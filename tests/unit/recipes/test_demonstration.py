@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from manyview.cli.demonstration import Scale, run_demo
+from manyview.recipes.demonstration import Scale, run_demo
 from manyview.scenes import write_scenes
 
 

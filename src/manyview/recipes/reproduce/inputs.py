@@ -1,0 +1,166 @@
+"""Images and labels of a table: what pre-training sees, and what evaluations measure on."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from manyview.errors import UserError, require
+from manyview.images import ImageFiles, find_images
+from manyview.labels import read_labels
+from manyview.options.base import StrPath
+from manyview.options.reproduce import ReproduceOptions
+from manyview.runs import atomic_write, sha256
+
+LIST_FILE = "images.txt"
+
+
+@dataclass(frozen=True)
+class LabelSources:
+    """Labeled images of an evaluation.
+
+    Attributes:
+        images: folder of the training images.
+        train_labels: their labels.
+        val_labels: labels of the validation images.
+        val_images: folder of the validation images, if another.
+    """
+
+    images: Path
+    train_labels: Path
+    val_labels: Path
+    val_images: Path | None = None
+
+    def options(self) -> dict[str, str]:
+        """As options of an evaluation, with absolute paths."""
+        given = {**vars(self)}
+        return {name: str(path.absolute()) for name, path in given.items() if path is not None}
+
+    def fingerprint(self) -> str:
+        """Of the label files, wherever they lie."""
+        return "".join(digest_of(file) for file in (self.train_labels, self.val_labels))
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Everything that the runs and evaluations of a table read.
+
+    Attributes:
+        files: images that pre-training sees.
+        all_of_folder: whether they are all of the folder, so that runs need no list.
+        train_labels: labels for methods that learn from labels, and for norms of random initialization.
+        labeled: images and labels of evaluations by name; "" for those of the runs.
+        weights: weights of others by name.
+        chosen: what the images are, in words.
+    """
+
+    files: ImageFiles
+    all_of_folder: bool
+    train_labels: Path | None
+    labeled: Mapping[str, LabelSources]
+    weights: Mapping[str, Path]
+    chosen: str
+
+    @property
+    def images(self) -> Path:
+        """Folder of the images that pre-training sees."""
+        return self.files.root
+
+    def list_file(self, out: Path) -> Path | None:
+        """File with the names of the images within the table's folder; None for all of the folder."""
+        return None if self.all_of_folder else out / f"{self.digest}-{LIST_FILE}"
+
+    def write_list(self, out: Path) -> None:
+        """Write ``list_file`` unless it exists."""
+        file = self.list_file(out)
+        if file is not None and not file.is_file():
+            atomic_write(file, "".join(f"{name}\n" for name in self.files))
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """Of the names of the images, in their order."""
+        return hashlib.sha256("\n".join(self.files).encode("utf-8", "surrogateescape")).hexdigest()[:8]
+
+
+def read_inputs(options: ReproduceOptions, *, with_objects: bool) -> Inputs:
+    """Find the images and labels.
+
+    Args:
+        options: of ``reproduce``.
+        with_objects: pre-train only on images in which the training labels have an object, as of COCO's train2017 the
+            paper takes 117,266 of 118,287 (Section 4.1).
+
+    Raises:
+        UserError: a folder or file is missing or malformed, or labels are given by halves.
+    """
+    images = Path(options["images"])
+    train, val = (
+        None if options[name] is None else Path(str(options[name])) for name in ("train_labels", "val_labels")
+    )
+    require(
+        (train is None) == (val is None), "--train-labels and --val-labels go together: give both, or neither of them"
+    )
+    labeled = {name: _sources(name, paths) for name, paths in (options["data"] or {}).items()}
+    if train is not None and val is not None:
+        val_images = options["val_images"]
+        labeled[""] = LabelSources(images, train, val, None if val_images is None else Path(val_images))
+    weights = {name: Path(path) for name, path in (options["weights"] or {}).items()}
+    for name, path in weights.items():
+        require(path.exists(), f"--weights {name}: there is no file or folder {path}")
+    files, everything, chosen = _pretraining_images(images, options["list"], train, with_objects)
+    return Inputs(files, everything, train, labeled, weights, chosen)
+
+
+def _pretraining_images(
+    images: Path, listed: StrPath | None, train: Path | None, with_objects: bool
+) -> tuple[ImageFiles, bool, str]:
+    """The images that pre-training sees, whether those are all of the folder, and what they are in words."""
+    if listed is not None:
+        return find_images(images, Path(listed)), False, f"those of {Path(listed).name}"
+    if train is None:
+        require(
+            not with_objects,
+            "this scale pre-trains on images with an object in the labels: give --train-labels, or --list",
+        )
+        return find_images(images), True, "all of the folder"
+    names = labeled_images(train, images, with_objects=with_objects)
+    words = f"those with an object in {train.name}" if with_objects else f"those of {train.name}"
+    return ImageFiles(images, sorted(names, key=os.fsencode)), False, words
+
+
+def labeled_images(labels: Path, images: Path, *, with_objects: bool) -> list[str]:
+    """Names of the images that labels of any format name, in their order.
+
+    Args:
+        labels: file or folder, as ``read_labels`` takes it.
+        images: folder that the names are relative to.
+        with_objects: only those with an object, crowds and difficult ones included.
+
+    Raises:
+        UserError: the labels cannot be used, or no image has an object.
+    """
+    read = read_labels(labels, images, difficult="positive")
+    shown = read.targets.sum(axis=1)
+    return [name for name, count in zip(read.names, shown, strict=True) if count or not with_objects]
+
+
+def _sources(name: str, paths: Sequence[StrPath]) -> LabelSources:
+    """Further images and labels, as given."""
+    if len(paths) not in (3, 4):
+        raise UserError(
+            f"--data {name}: give a folder of images, training labels and validation labels, and after them the folder "
+            "of the validation images if it is another, separated by commas"
+        )
+    found = [Path(path) for path in paths]
+    for path in found:
+        require(path.exists(), f"--data {name}: there is no file or folder {path}")
+    return LabelSources(*found)
+
+
+def digest_of(file: Path) -> str:
+    """Of a label file's bytes; of a folder of labels, its path."""
+    return sha256(file) if file.is_file() else hashlib.sha256(str(file.absolute()).encode()).hexdigest()

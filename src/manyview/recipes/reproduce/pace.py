@@ -1,0 +1,177 @@
+"""Pace of runs and evaluations on this machine: as recorded by those in the table's folder, or measured in seconds."""
+
+from __future__ import annotations
+
+import json
+import platform
+import time
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from manyview.config import PretrainConfig
+from manyview.errors import UserError
+from manyview.images import ImageFiles
+from manyview.recipes.reproduce.inputs import Inputs
+from manyview.recipes.reproduce.planned_runs import RowSettings
+from manyview.runs import RunFolder, atomic_write
+from manyview.training.pace import measure_pace
+from manyview.training.plan import TrainingPlan
+from manyview.training.run import build_trial
+from manyview.training.settle import settle, start_hardware
+from manyview.training.targets import Targets, find_labeled_images
+
+PACES_FILE = "paces.json"
+# As of a run that takes so long: a second or two of steps after the first ones, but a quarter of it at most.
+_SECONDS = 40.0
+# On a CPU, a step takes as long as its pixels, so that a part of one tells its duration, in less memory.
+_CPU_PIXELS = 2**19
+_FEATURE_IMAGES = 48
+
+
+class Paces:
+    """Seconds of a step and of an evaluated image, kept in the table's folder.
+
+    Args:
+        out: folder of the table.
+        inputs: images and labels.
+    """
+
+    def __init__(self, out: Path, inputs: Inputs) -> None:
+        self._file = out / PACES_FILE
+        self._inputs = inputs
+        self._known: dict[str, float] = _read(self._file)
+
+    def step(self, base: RowSettings) -> float:
+        """Seconds of an optimizer step of a row: as in a finished or begun run of it, or as measured now.
+
+        Raises:
+            UserError: as for starting the run.
+        """
+        key = f"{base.pace_key} on {_machine()}"
+        if key not in self._known:
+            self._keep(key, measure_step(base.config, base.plan, self._inputs))
+        return self._known[key]
+
+    def image(self, backbone: str, size: int, workers: int | None, device: str) -> float:
+        """Seconds for the features of an image at a size.
+
+        Raises:
+            UserError: an unknown backbone, or an image that cannot be read.
+        """
+        key = f"features of {backbone} at {size} on {_machine()}"
+        if key not in self._known:
+            self._keep(key, measure_image(backbone, size, self._inputs.files, workers, device))
+        return self._known[key]
+
+    def _keep(self, key: str, seconds: float) -> None:
+        self._known[key] = seconds
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(self._file, json.dumps(self._known, indent=1) + "\n")
+
+
+def trained_seconds(run: RunFolder) -> float:
+    """Seconds that a run has trained for, without its start and measurements, from the pace of its epochs."""
+    epochs = [record for record in run.read_metrics() if record["kind"] == "epoch"]
+    if not epochs:
+        return 0.0
+    views_per_step = run.read_json("run.json")["plan"]["views_per_step"]
+    ends = [0, *(record["step"] for record in epochs)]
+    steps = [end - start for start, end in pairwise(ends)]
+    return sum(n * views_per_step / record["views_per_second"] for n, record in zip(steps, epochs, strict=True))
+
+
+def measure_step(config: PretrainConfig, plan: TrainingPlan, inputs: Inputs) -> float:
+    """Seconds of an optimizer step, from a few steps of a method that is then discarded.
+
+    On a CPU the steps may be of fewer images; their time is scaled by the number of views.
+
+    Args:
+        config: of the run.
+        plan: of the run.
+        inputs: images and labels.
+
+    Raises:
+        UserError: as for starting the run.
+    """
+    files, targets = _files(config, inputs)
+    hardware = start_hardware(config)
+    views = plan.views_per_step // (plan.batch_size * plan.accumulate)
+    pixels = sum(group.count * group.size**2 for group in config.views.layout)
+    batch = plan.batch_size
+    if hardware.device.type == "cpu":
+        batch = min(batch, max(_CPU_PIXELS // pixels, 2))
+    while True:
+        small = _with_batch(config, batch)
+        try:
+            return _measured(small, files, targets, hardware) * plan.views_per_step / (batch * views)
+        except UserError:  # some methods need more images in a step
+            if batch >= plan.batch_size:
+                raise
+            batch = min(2 * batch, plan.batch_size)
+
+
+def _files(config: PretrainConfig, inputs: Inputs) -> tuple[ImageFiles, Targets | None]:
+    if not config.method.labeled:
+        return inputs.files, None
+    return find_labeled_images(config)
+
+
+def _with_batch(config: PretrainConfig, batch: int) -> PretrainConfig:
+    values = config.model_dump()
+    values["training"] |= {"batch_size": batch, "accumulate": 1, "epochs": None, "steps": 1, "hours": None}
+    values["training"] |= {"warmup_epochs": 0.0, "warmup_steps": 0}
+    return PretrainConfig.model_validate(values)
+
+
+def _measured(config: PretrainConfig, files: ImageFiles, targets: Targets | None, hardware: Any) -> float:
+    trial = partial(build_trial, module=None, hardware=hardware, targets=targets)
+    with torch.random.fork_rng(devices=[]):
+        settled = settle(config, files, None, hardware, build=trial, console=Console(quiet=True), targets=targets)
+        method = trial(settled.config)
+        pace = measure_pace(settled.config, files, settled.plan, hardware.fabric, method, _SECONDS, None)
+    return pace.step
+
+
+def measure_image(backbone: str, size: int, files: ImageFiles, workers: int | None, device: str) -> float:
+    """Seconds for the features of an image, with decoding, from a few dozen images.
+
+    Args:
+        backbone: name of the network.
+        size: side of the images in pixels.
+        files: images.
+        workers: loader processes; None: by cores.
+        device: as given by a user.
+
+    Raises:
+        UserError: an unknown backbone, or an image that cannot be read.
+    """
+    from manyview.backbones import build_backbone
+    from manyview.evaluation.features.extract import extract
+
+    with torch.random.fork_rng(devices=[]):
+        network = build_backbone(backbone).eval()
+    names = [files[index] for index in range(min(len(files), _FEATURE_IMAGES))]
+    extract(network, files.root, names[:2], size, workers=0, device=device)  # allocates memory
+    began = time.perf_counter()
+    extract(network, files.root, names, size, workers=workers, device=device)
+    return (time.perf_counter() - began) / len(names)
+
+
+def _machine() -> str:
+    if torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"
+
+
+def _read(file: Path) -> dict[str, float]:
+    try:
+        return {str(key): float(value) for key, value in json.loads(file.read_text()).items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise UserError(f"{file} cannot be read ({error}): delete it, and what it holds is measured again") from error

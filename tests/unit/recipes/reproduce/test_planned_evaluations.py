@@ -1,0 +1,81 @@
+"""Evaluations of a plan: whose options count, what tells them apart, and what is read from their results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from manyview.recipes.reproduce.jobs import Job
+from manyview.recipes.reproduce.plan import TablePlan
+from manyview.recipes.reproduce.results import read_metric
+
+Plan = Callable[..., TablePlan]
+DETECT = """
+[detect]
+iterations = 2
+masks = false
+"""
+
+
+def jobs(plan: TablePlan, row: int = 0) -> list[Job]:
+    return [each.job for each in plan.rows[row].seeds[0].measurements]
+
+
+def test_a_table_says_how_features_are_read_and_a_scale_how_large_detectors_are(
+    plan: Plan, files: tuple[Path, Path], photos: Path, labels: tuple[Path, Path]
+) -> None:
+    files[1].write_text(
+        files[1].read_text().replace("cost = 0.01", 'cost = 0.01\npool = "max"\ncrop = "center"') + DETECT
+    )
+    only = {"only": ["BAM, 200 epochs"], "data": {"voc": (photos, *labels)}}
+
+    [linear] = jobs(plan("table2", only=["BAM, 200 epochs"]))
+    voc, coco = jobs(plan("table3", **only))
+
+    assert (linear.options["pool"], linear.options["crop"], linear.options["size"]) == ("gamp", "center", 64)
+    assert (voc.options["recipe"], voc.options["iterations"]) == ("voc-24k", 2)
+    assert (coco.options["recipe"], coco.options["masks"]) == ("coco-1x", False)
+    assert "size" not in coco.options
+
+
+def test_a_row_reads_features_its_own_way_and_each_evaluation_has_its_folder(plan: Plan) -> None:
+    by_name = {row.row.name: row for row in plan("table1").rows}
+    pooled = {name: by_name[name].seeds[0].measurements[0].job for name in ("SimSiam", "SimSiam, GAP")}
+    first, second = pooled.values()
+
+    assert [job.options["pool"] for job in (first, second)] == ["gamp", "avg"]
+    assert first.weights == second.weights
+    assert first.folder != second.folder
+
+
+def test_instruments_measure_each_row_once(plan: Plan, files: tuple[Path, Path]) -> None:
+    files[1].write_text(files[1].read_text() + '[instruments.paper]\nrecipe = "paper"\ncached = true\n')
+    made = plan(seeds=2)
+
+    for row in made.rows:
+        for seed in row.seeds:
+            assert [each.instrument for each in seed.measurements] == ["logistic", "paper"]
+            assert {each.job.options["seed"] for each in seed.measurements} == {seed.seed}
+    assert [len(group) for group in made.groups().values()] == [3] * 4
+
+
+@pytest.mark.parametrize(
+    ("verb", "metric", "figure"),
+    [
+        ("linear", "mAP", 0.5),
+        ("linear", "CF1", None),
+        ("detect", "box.AP50", 0.25),
+        ("detect", "mask.AP", None),
+        ("detect", "voc.AP", None),
+    ],
+)
+def test_metrics_by_verb(verb: str, metric: str, figure: float | None) -> None:
+    results: dict[str, Any] = {
+        "linear": {"pretrained": {"mAP": 0.5, "CF1": None}, "random_init": {"mAP": 0.1}},
+        "detect": {"box": {"AP": 0.1, "AP50": 0.25}, "voc": {"AP": None}},
+    }
+    assert read_metric({"results": results[verb]}, verb, metric) == figure
+    assert read_metric(None, verb, metric) is None

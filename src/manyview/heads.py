@@ -66,24 +66,30 @@ def _describe(layer: nn.Module) -> dict[str, Any]:
 class Projector(Head):
     """Three linear layers, each with batch normalization; ReLU after the first two.
 
-    No layer has a bias, as the following normalization would cancel it. The last normalization has no learned scale
-    and shift.
+    SimSiam's, and with other widths Barlow Twins' (arXiv 2103.03230, Section 2.2) and, without the last normalization,
+    VICReg's (2105.04906, Section 4.2). No layer has a bias, which normalization would cancel; VICReg's last one has
+    none either. The last normalization has no learned scale and shift.
 
     Args:
         in_dim: dimension of the pooled features.
-        out_dim: width of the hidden layers and of the projection z.
+        out_dim: width of the projection z.
+        hidden_dim: width of the hidden layers; None: as wide as z.
+        normalized: whether the output is batch-normalized.
     """
 
-    def __init__(self, in_dim: int, out_dim: int = 2048) -> None:
+    def __init__(
+        self, in_dim: int, out_dim: int = 2048, hidden_dim: int | None = None, *, normalized: bool = True
+    ) -> None:
+        hidden_dim = hidden_dim or out_dim
         super().__init__(
-            nn.Linear(in_dim, out_dim, bias=False),
-            nn.BatchNorm1d(out_dim),
+            nn.Linear(in_dim, hidden_dim, bias=False),
+            nn.BatchNorm1d(hidden_dim),
             nn.ReLU(inplace=True),
-            nn.Linear(out_dim, out_dim, bias=False),
-            nn.BatchNorm1d(out_dim),
+            nn.Linear(hidden_dim, hidden_dim, bias=False),
+            nn.BatchNorm1d(hidden_dim),
             nn.ReLU(inplace=True),
-            nn.Linear(out_dim, out_dim, bias=False),
-            nn.BatchNorm1d(out_dim, affine=False),
+            nn.Linear(hidden_dim, out_dim, bias=False),
+            *([nn.BatchNorm1d(out_dim, affine=False)] if normalized else []),
         )
 
 
@@ -157,32 +163,6 @@ class BYOLHead(Head):
             nn.BatchNorm1d(hidden_dim),
             nn.ReLU(inplace=True),
             nn.Linear(hidden_dim, out_dim, bias=False),
-        )
-
-
-class WideProjector(Head):
-    """Three linear layers, as wide as Barlow Twins' and VICReg's: normalization and ReLU after the first two.
-
-    No layer has a bias (arXiv 2103.03230, Section 2.2; 2105.04906, Section 4.2): those that VICReg's released code
-    gives the first two are canceled by the normalization.
-
-    Args:
-        in_dim: dimension of the pooled features.
-        hidden_dim: width of the hidden layers.
-        out_dim: width of the projection z.
-        normalized: whether the output is batch-normalized, without learned scale and shift.
-    """
-
-    def __init__(self, in_dim: int, hidden_dim: int = 8192, out_dim: int = 8192, *, normalized: bool = False) -> None:
-        super().__init__(
-            nn.Linear(in_dim, hidden_dim, bias=False),
-            nn.BatchNorm1d(hidden_dim),
-            nn.ReLU(inplace=True),
-            nn.Linear(hidden_dim, hidden_dim, bias=False),
-            nn.BatchNorm1d(hidden_dim),
-            nn.ReLU(inplace=True),
-            nn.Linear(hidden_dim, out_dim, bias=False),
-            *([nn.BatchNorm1d(out_dim, affine=False)] if normalized else []),
         )
 
 

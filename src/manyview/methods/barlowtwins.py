@@ -23,7 +23,7 @@ from manyview.backbones import Backbone
 from manyview.config import ImageAwareConfig
 from manyview.config.methods import BarlowTwinsConfig
 from manyview.distributed import gather
-from manyview.heads import WideProjector
+from manyview.heads import Projector
 from manyview.losses.similarity import at_least_float32
 from manyview.methods.base import Method, MethodBatch
 from manyview.methods.image_aware_term import add_image_aware
@@ -53,7 +53,7 @@ class BarlowTwins(Method):
         self.options = options
         self.image_aware = image_aware
         # As in the released code; the loss normalizes over the rows of all processes, whatever this norm sees.
-        self.projector = WideProjector(backbone.out_channels, options.hidden_dim, options.dim, normalized=True)
+        self.projector = Projector(backbone.out_channels, options.dim, options.hidden_dim)
 
     def forward(self, batch: MethodBatch) -> dict[str, Tensor]:
         """Compute the loss of one batch.

@@ -13,7 +13,7 @@ starts as a copy of the online network instead of with random weights of its own
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -21,15 +21,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from manyview.backbones import Backbone
-from manyview.config import ImageAwareConfig, PretrainConfig
+from manyview.config import ImageAwareConfig
 from manyview.config.methods import BYOLConfig
-from manyview.heads import BYOLHead, Head
+from manyview.heads import BYOLHead
 from manyview.losses import negative_cosine_similarity
 from manyview.losses.similarity import at_least_float32
 from manyview.methods.base import Method, MethodBatch, Moment
 from manyview.methods.image_aware_term import add_image_aware
 from manyview.methods.momentum import follow, rising, slow_copy
-from manyview.pooling import pool
+from manyview.methods.pairs import project_pairs
 
 
 class BYOL(Method):
@@ -56,12 +56,6 @@ class BYOL(Method):
         self.predictor = BYOLHead(options.dim, options.hidden_dim, options.dim)
         self.target_backbone, self.target_projector = slow_copy(self.backbone), slow_copy(self.projector)
 
-    @classmethod
-    def build(cls, backbone: Backbone, config: PretrainConfig) -> Method:
-        """Build BYOL with the widths of a configuration."""
-        assert isinstance(config.method, BYOLConfig)
-        return cls(backbone, config.method, config.losses.image_aware)
-
     def forward(self, batch: MethodBatch) -> dict[str, Tensor]:
         """Compute the loss of one batch.
 
@@ -69,11 +63,10 @@ class BYOL(Method):
             ``loss``, from 0 to 8, ``regression`` and ``image_aware`` where the image-aware loss is added, float32
             scalars, and ``z`` (pairs, dim), the first views' online projections, detached.
         """
-        x1, x2 = ([group[:, which::2].flatten(0, 1) for group in batch.groups] for which in (0, 1))
-        z1, z2 = (_project(self.backbone, self.projector, x) for x in (x1, x2))
+        z1, z2 = project_pairs(self.backbone, self.projector, batch.groups)
         p1, p2 = self.predictor(z1), self.predictor(z2)
         with torch.no_grad():
-            t1, t2 = (_project(self.target_backbone, self.target_projector, x) for x in (x1, x2))
+            t1, t2 = project_pairs(self.target_backbone, self.target_projector, batch.groups)
         with torch.autocast(z1.device.type, enabled=False):
             loss = regression_loss(p1, t2) + regression_loss(p2, t1)
         result = {"loss": loss, "z": at_least_float32(z1.detach())}
@@ -95,10 +88,3 @@ def regression_loss(p: Float[Tensor, "pairs dim"], t: Float[Tensor, "pairs dim"]
         t: the target's projections of the other views.
     """
     return 2 + 2 * negative_cosine_similarity(p, t)
-
-
-def _project(
-    backbone: Backbone, projector: Head, groups: Sequence[Float[Tensor, "_ channels _ _"]]
-) -> Float[Tensor, "pairs dim"]:
-    """Projections of the images of all groups, concatenated by group."""
-    return torch.cat([projector(pool(backbone(x), kind="avg")) for x in groups])

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from manyview.backbones import Backbone
@@ -25,7 +25,7 @@ from manyview.losses import image_aware_loss
 from manyview.losses.similarity import at_least_float32
 from manyview.methods.base import Method, MethodBatch
 from manyview.methods.image_aware_term import add_image_aware
-from manyview.pooling import pool
+from manyview.methods.pairs import project
 
 
 class Contrastive(Method):
@@ -54,23 +54,15 @@ class Contrastive(Method):
         Returns:
             ``loss``, a float32 scalar, and ``z`` (vectors, dim), the projections before normalization, detached.
         """
-        z = torch.cat([self.projector(pool(self.backbone(group.flatten(0, 1)), kind="avg")) for group in batch.groups])
+        z = project(self.backbone, self.projector, [group.flatten(0, 1) for group in batch.groups])
         with torch.autocast(z.device.type, enabled=False):
             z = at_least_float32(z)
             loss = image_aware_loss(
                 gather(z), gather(self._ids(batch)), temperature=self.options.temperature, form=self.options.form
             )
         result = {"loss": loss, "z": z.detach()}
-        if self.image_aware.weight == 0:  # views need not be in pairs
-            return result
-        first, second = self._pairs(z, batch)
+        first, second = z[0::2], z[1::2]
         return add_image_aware(result, "contrastive", self.image_aware, (first, first), (second, second), batch)
-
-    @staticmethod
-    def _pairs(z: Float[Tensor, "vectors dim"], batch: MethodBatch) -> list[Float[Tensor, "pairs dim"]]:
-        """Projections of the first and of the second view of each pair, ordered by group, image and pair."""
-        groups = z.split([group.shape[0] * group.shape[1] for group in batch.groups])
-        return [torch.cat([vectors[which::2] for vectors in groups]) for which in (0, 1)]
 
     def _ids(self, batch: MethodBatch) -> Int[Tensor, " vectors"]:
         """A number for each view, in the order of the projections, that only its positives share."""

@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from manyview import distributed
 from manyview.backbones import Backbone
-from manyview.config import ImageAwareConfig, PretrainConfig
+from manyview.config import ImageAwareConfig
 from manyview.config.methods import DenseCLConfig
 from manyview.heads import MoCoProjector
 from manyview.losses.similarity import at_least_float32
@@ -41,6 +41,7 @@ from manyview.methods.momentum_contrast import (
     own_rows,
     random_queue,
 )
+from manyview.methods.pairs import sides
 from manyview.pooling import pool
 
 
@@ -95,12 +96,6 @@ class DenseCL(Method):
         self.register_buffer("oldest", torch.zeros((), dtype=torch.int64))
         self._new_keys: list[tuple[Tensor, Tensor]] = []
 
-    @classmethod
-    def build(cls, backbone: Backbone, config: PretrainConfig) -> Method:
-        """Build DenseCL with the widths and the queues of a configuration."""
-        assert isinstance(config.method, DenseCLConfig)
-        return cls(backbone, config.method, config.losses.image_aware)
-
     def forward(self, batch: MethodBatch) -> dict[str, Tensor]:
         """Compute the loss of one batch; its keys are enqueued after the step.
 
@@ -109,8 +104,9 @@ class DenseCL(Method):
             key of the queue is nearer than their own), ``densecl`` and ``image_aware`` where the image-aware loss is
             added, float32 scalars, and ``z`` (pairs, dim), the queries' projections before normalization, detached.
         """
-        queries = [self._queries(group[:, 0::2].flatten(0, 1)) for group in batch.groups]
-        keys = [self._keys(group[:, 1::2].flatten(0, 1), batch) for group in batch.groups]
+        firsts, seconds = sides(batch.groups)
+        queries = [self._encode(self.backbone, self.projector, self.dense_projector, images) for images in firsts]
+        keys = [self._keys(images, batch) for images in seconds]
         own = [Encoded(*map(own_rows, everyones)) for everyones in keys]
         with torch.autocast(queries[0].vectors.device.type, enabled=False):
             z = at_least_float32(torch.cat([query.vectors for query in queries]))
@@ -146,9 +142,6 @@ class DenseCL(Method):
             cosines = contrast(by_position(r), by_position(matched(key.dense, matches)), self.dense_queue)
             total = total + info_nce(cosines, self.options.temperature) * (len(r) / rows)
         return total
-
-    def _queries(self, images: Float[Tensor, "rows channels height width"]) -> Encoded:
-        return self._encode(self.backbone, self.projector, self.dense_projector, images)
 
     def _keys(self, images: Float[Tensor, "rows channels height width"], batch: MethodBatch) -> Encoded:
         """Normalized keys of the images of all processes, in order of rank."""

@@ -18,7 +18,7 @@ the mean of its patches' tokens, which is the feature map that evaluations read,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -35,8 +35,8 @@ from manyview.losses.similarity import at_least_float32
 from manyview.methods.base import Method, MethodBatch, Moment
 from manyview.methods.image_aware_term import add_image_aware
 from manyview.methods.momentum import follow, rising, slow_copy
+from manyview.methods.pairs import pooled_views
 from manyview.methods.swapped import by_image, cross_entropy, entropy, predictors
-from manyview.pooling import pool
 
 
 class DINO(Method):
@@ -83,9 +83,9 @@ class DINO(Method):
         """
         counts = [group.shape[1] for group in batch.groups]
         large = batch._replace(groups=batch.groups[:1])
-        z = self.projector(_pooled(self.backbone, batch.groups))
+        z = self.projector(pooled_views(self.backbone, batch.groups))
         with torch.no_grad():
-            teacher = self.teacher_projector(_pooled(self.teacher_backbone, large.groups))
+            teacher = self.teacher_projector(pooled_views(self.teacher_backbone, large.groups))
         with torch.autocast(z.device.type, enabled=False):
             z = at_least_float32(z)
             targets = self._targets(by_image(_logits(at_least_float32(teacher), self.teacher_last_layer), large), batch)
@@ -139,11 +139,6 @@ def teacher_temperature(options: DINOConfig, epoch: float) -> float:
         options.teacher_temperature_epochs,
     )
     return end if epoch >= epochs else start + (end - start) * epoch / epochs
-
-
-def _pooled(backbone: Backbone, groups: Iterable[Tensor]) -> Float[Tensor, "rows channels"]:
-    """Pooled features of the views of all groups, ordered by group, image and view."""
-    return torch.cat([pool(backbone(group.flatten(0, 1)), kind="avg") for group in groups])
 
 
 def _logits(z: Float[Tensor, "rows dim"], last_layer: nn.Linear) -> Float[Tensor, "rows prototypes"]:

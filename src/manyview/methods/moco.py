@@ -36,7 +36,7 @@ from manyview.methods.momentum_contrast import (
     own_rows,
     random_queue,
 )
-from manyview.pooling import pool
+from manyview.methods.pairs import project, sides
 
 
 class MoCo(Method):
@@ -75,8 +75,9 @@ class MoCo(Method):
             ``info_nce`` and ``image_aware`` where the image-aware loss is added, float32 scalars, and ``z``
             (pairs, dim), the queries' projections before normalization, detached.
         """
-        z = torch.cat([self._project(group[:, 0::2].flatten(0, 1)) for group in batch.groups])
-        keys = [self._keys(group[:, 1::2].flatten(0, 1), batch) for group in batch.groups]
+        queries, keyed = sides(batch.groups)
+        z = project(self.backbone, self.projector, queries)
+        keys = [self._keys(images, batch) for images in keyed]
         with torch.autocast(z.device.type, enabled=False):
             z, own_keys = at_least_float32(z), torch.cat([own_rows(everyones) for everyones in keys])
             cosines = contrast(F.normalize(z, dim=1), own_keys, self.queue)
@@ -98,17 +99,13 @@ class MoCo(Method):
         """Convert only the query backbone's batch norms; those of the keys normalize parts on one process."""
         self.backbone = distributed.synchronize_norms(self.backbone)
 
-    def _project(self, images: Float[Tensor, "rows channels height width"]) -> Float[Tensor, "rows dim"]:
-        projection: Tensor = self.projector(pool(self.backbone(images), kind="avg"))
-        return projection
-
     def _keys(
         self, images: Float[Tensor, "rows channels height width"], batch: MethodBatch
     ) -> Float[Tensor, "all_rows dim"]:
         """Normalized keys of the images of all processes, in order of rank."""
 
         def encode(part: Tensor) -> list[Tensor]:
-            return [self.key_projector(pool(self.key_backbone(part), kind="avg"))]
+            return [project(self.key_backbone, self.key_projector, [part])]
 
         [keys] = encode_keys(encode, images, batch, self.options.shuffled_parts)
         return keys

@@ -1,8 +1,8 @@
-"""Projections of the pairs of views, over all processes: what losses over a whole batch are computed from."""
+"""Features and projections of the views of a batch, and of the two sides of its pairs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -12,25 +12,52 @@ from manyview.backbones import Backbone
 from manyview.heads import Head
 from manyview.pooling import pool
 
+Groups = Sequence[Float[Tensor, "images _ channels _ _"]]
+Images = Float[Tensor, "_ channels _ _"]
+
+
+def sides(groups: Groups) -> tuple[list[Images], list[Images]]:
+    """For each group, the first views of its pairs, and the second, ordered by image and pair.
+
+    Views 2k and 2k+1 of a group are its k-th pair.
+
+    Args:
+        groups: of this process's batch, each with an even number of views.
+    """
+    first, second = ([group[:, side::2].flatten(0, 1) for group in groups] for side in (0, 1))
+    return first, second
+
+
+def project(backbone: Backbone, projector: Head, images: Iterable[Images]) -> Float[Tensor, "rows dim"]:
+    """Projections z = projector(GAP(backbone(x))), concatenated.
+
+    Args:
+        backbone: from images to feature maps.
+        projector: on average-pooled features.
+        images: batches of one size each; norms see one at a time.
+    """
+    return torch.cat([projector(pool(backbone(x), kind="avg")) for x in images])
+
 
 def project_pairs(
-    backbone: Backbone, projector: Head, groups: Sequence[Float[Tensor, "images _ channels _ _"]]
+    backbone: Backbone, projector: Head, groups: Groups
 ) -> tuple[Float[Tensor, "pairs dim"], Float[Tensor, "pairs dim"]]:
     """Projections of the first and of the second view of each pair, ordered by group, image and pair.
 
-    Views 2k and 2k+1 of a group are its k-th pair. The views of either side pass the network together, so that batch
-    norms see one side at a time, and the backbone once for each group.
+    The views of either side pass the network together, so that batch norms see one side at a time.
 
     Args:
         backbone: from images to feature maps.
         projector: on average-pooled features.
         groups: of this process's batch, each with an even number of views.
     """
-    first, second = (
-        torch.cat([projector(pool(backbone(group[:, side::2].flatten(0, 1)), kind="avg")) for group in groups])
-        for side in (0, 1)
-    )
+    first, second = (project(backbone, projector, side) for side in sides(groups))
     return first, second
+
+
+def pooled_views(backbone: Backbone, groups: Groups) -> Float[Tensor, "all_views dim"]:
+    """Average-pooled features of the views of all groups, ordered by group, image and view."""
+    return torch.cat([pool(backbone(group.flatten(0, 1)), kind="avg") for group in groups])
 
 
 def off_diagonal(matrix: Float[Tensor, "dim dim"]) -> Float[Tensor, ""]:

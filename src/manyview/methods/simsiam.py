@@ -7,11 +7,10 @@ Without the second term, and with two views of the whole image, it is plain SimS
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from manyview.backbones import Backbone
@@ -21,7 +20,7 @@ from manyview.losses import symmetric_similarity
 from manyview.losses.similarity import at_least_float32
 from manyview.methods.base import Method, MethodBatch
 from manyview.methods.image_aware_term import add_image_aware
-from manyview.pooling import pool
+from manyview.methods.pairs import project_pairs
 
 
 class SimSiam(Method):
@@ -62,7 +61,7 @@ class SimSiam(Method):
             ``loss`` (Eq. 3), ``similarity`` (L_sim), ``image_aware`` (L_ia, if its weight is above 0), float32 scalars,
             and ``z`` (pairs, dim), the first views' projections, detached, for the collapse monitor.
         """
-        z1, z2 = (self.project([group[:, first::2].flatten(0, 1) for group in batch.groups]) for first in (0, 1))
+        z1, z2 = project_pairs(self.backbone, self.projector, batch.groups)
         p1, p2 = self.predictor(z1), self.predictor(z2)
         with torch.autocast(z1.device.type, enabled=False):
             p1, p2, z1, z2 = map(at_least_float32, (p1, p2, z1, z2))
@@ -86,11 +85,3 @@ class SimSiam(Method):
         if self.losses.image_aware.weight < 17:
             remedies.append("a stronger image-aware loss (losses.image_aware.weight=17)")
         return remedies + super().remedies(config)
-
-    def project(self, groups: Sequence[Float[Tensor, "_ channels _ _"]]) -> Float[Tensor, "pairs dim"]:
-        """Projections z = projector(GAP(backbone(x))) of the images of all groups, concatenated by group."""
-        return _join([self.projector(pool(self.backbone(x), kind="avg")) for x in groups])
-
-
-def _join(parts: Sequence[Tensor]) -> Tensor:
-    return torch.cat(list(parts)) if len(parts) > 1 else parts[0]

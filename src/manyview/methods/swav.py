@@ -32,8 +32,8 @@ from manyview.heads import Head
 from manyview.losses.similarity import at_least_float32
 from manyview.methods.base import Method, MethodBatch, Moment
 from manyview.methods.image_aware_term import add_image_aware
+from manyview.methods.pairs import pooled_views
 from manyview.methods.swapped import by_image, cross_entropy, entropy, predictors
-from manyview.pooling import pool
 
 
 class SwAV(Method):
@@ -79,8 +79,7 @@ class SwAV(Method):
             group before normalization, detached.
         """
         counts = [group.shape[1] for group in batch.groups]
-        pooled = torch.cat([pool(self.backbone(group.flatten(0, 1)), kind="avg") for group in batch.groups])
-        z = self.projector(pooled)
+        z = self.projector(pooled_views(self.backbone, batch.groups))
         with torch.autocast(z.device.type, enabled=False):
             z = at_least_float32(z)
             projections = F.normalize(z, dim=1)

@@ -22,7 +22,7 @@ from manyview.backbones import Backbone
 from manyview.config import ImageAwareConfig
 from manyview.config.methods import VICRegConfig
 from manyview.distributed import gather
-from manyview.heads import WideProjector
+from manyview.heads import Projector
 from manyview.losses.similarity import at_least_float32
 from manyview.methods.base import Method, MethodBatch
 from manyview.methods.image_aware_term import add_image_aware
@@ -51,7 +51,7 @@ class VICReg(Method):
         self.backbone = backbone
         self.options = options
         self.image_aware = image_aware
-        self.projector = WideProjector(backbone.out_channels, options.hidden_dim, options.dim)
+        self.projector = Projector(backbone.out_channels, options.dim, options.hidden_dim, normalized=False)
 
     def forward(self, batch: MethodBatch) -> dict[str, Tensor]:
         """Compute the loss of one batch.

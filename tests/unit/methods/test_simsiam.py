@@ -12,6 +12,7 @@ from manyview.backbones import Backbone, wrap_backbone
 from manyview.config import ImageAwareConfig, LossesConfig, PretrainConfig, SimilarityConfig, SimSiamConfig
 from manyview.methods import METHODS, MethodBatch, build_method
 from manyview.methods.image_aware_term import image_aware_term
+from manyview.methods.pairs import project
 from manyview.methods.simsiam import SimSiam
 from references import contrastive
 
@@ -224,7 +225,10 @@ def test_groups_of_two_sizes_are_pairs_of_their_own(views: Tensor) -> None:
     small = torch.randn(IMAGES, 2, 3, 7, 7, generator=torch.Generator().manual_seed(5))
     module = method({}).eval()
     order = torch.randperm(IMAGES * (PAIRS + 1), generator=torch.Generator().manual_seed(6))
-    z = [[module.project([group[:, first::2].flatten(0, 1)]) for group in (views, small)] for first in (0, 1)]
+    z = [
+        [project(module.backbone, module.projector, [group[:, first::2].flatten(0, 1)]) for group in (views, small)]
+        for first in (0, 1)
+    ]
     z1, z2 = (torch.cat(parts) for parts in z)
     arrays = [x.detach().double().numpy() for x in (module.predictor(z1), z1, module.predictor(z2), z2)]
     ids = np.concatenate([IDS.numpy().repeat(PAIRS), IDS.numpy()])

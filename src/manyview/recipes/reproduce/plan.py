@@ -286,7 +286,7 @@ class _Planner:
         unread = {*sources.options(), *ComputingOptions.__annotations__} - {"precision"} | {"seed"}
         told_apart = {name: value for name, value in options.items() if name not in unread}
         name = evaluation.verb if instrument == evaluation.verb else f"{evaluation.verb}-{instrument}"
-        return f"{name}-{_digest([told_apart, sources.fingerprint()])}"
+        return f"{name}-{_digest([told_apart, sources.fingerprint])}"
 
 
 def settings_by_key(given: Mapping[str, Any] | Iterable[str]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from manyview.config import parse_assignment
+from manyview.config.schema import BackboneConfig
 from manyview.config.training import BUDGETS
 from manyview.errors import UserError
 from manyview.options.base import among
@@ -22,7 +23,7 @@ from manyview.recipes.reproduce.planned_runs import PlannedRun, RowSettings, pla
 from manyview.recipes.reproduce.scales import Scale, instruments, matched_amount, read_scale
 from manyview.recipes.reproduce.tables import RANDOM, Evaluation, Row, Table, chosen_rows, flat, read_table
 
-_DEFAULT_BACKBONE = "resnet50"
+DEFAULT_BACKBONE: str = BackboneConfig.model_fields["name"].default
 
 
 @dataclass(frozen=True)
@@ -231,7 +232,7 @@ class _Planner:
     def _random(self, row: Row) -> PlannedRow:
         planned, left_out = [], ""
         listed = self.inputs.list_file(self.out)
-        backbone = str(self.user.get("backbone.name", self.scale.backbone or _DEFAULT_BACKBONE))
+        backbone = str(self.user.get("backbone.name", self.scale.backbone or DEFAULT_BACKBONE))
         for seed in self.seeds:
             options: dict[str, Any] = {
                 "backbone": backbone,

@@ -101,14 +101,14 @@ def _story(planned: PlannedSeed) -> dict[str, Any]:
     if planned.run is None:
         return {"run": None, "state": None, "views": None, "images": None, "steps": None, "hours": None}
     folder, plan = RunFolder(planned.run.folder), planned.run.plan
-    state, steps = run_state(folder), written_step(folder)
+    steps = written_step(folder)
     return {
         "run": str(folder.path),
-        "state": state,
+        "state": run_state(folder),
         "views": steps * plan.views_per_step,
         "images": steps * plan.batch_size * plan.accumulate,
         "steps": steps,
-        "hours": trained_seconds(folder) / 3600 if state != "new" else 0.0,
+        "hours": trained_seconds(folder) / 3600,
     }
 
 

@@ -131,7 +131,7 @@ def make_plan_of(asked: str, options: ReproduceOptions) -> TablePlan:
     """
     table, file = read_table(asked)
     scale = read_scale(options["scale"])
-    rows = chosen_rows(table, tuple(options["only"]))
+    rows = chosen_rows(table, options["only"])
     equal, amount = matched_amount(scale, options["match"], options["budget"])
     inputs = read_inputs(options, with_objects=scale.with_objects)
     _check_data(table, inputs)

@@ -60,7 +60,7 @@ def test_a_signal_ends_the_processes_once_by_sigterm(
     program, logs = tmp_path / "program", tmp_path / "logs"
     program.write_text(PROCESS)
     program.chmod(0o755)
-    monkeypatch.setattr(work.sys, "executable", str(program))
+    monkeypatch.setattr(sys, "executable", str(program))
     groups = {name: [job(tmp_path / name)] for name in ("a", "b", "c")}
 
     def interrupt() -> None:

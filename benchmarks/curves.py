@@ -18,7 +18,7 @@ from pathlib import Path
 from benchmarks.records import table, write_json
 from manyview.backbones.beside import PRETRAINED, RANDOM_INIT
 from manyview.errors import UserError
-from manyview.runs import RunFolder, atomic_write
+from manyview.runs import atomic_write, run_at
 
 
 @dataclass(frozen=True)
@@ -76,14 +76,12 @@ def read_point(folder: Path) -> Point:
     """An evaluation and the views of the run that it measured.
 
     Raises:
-        UserError: its weights do not lie in the folder of a run.
+        UserError: its weights are not those of a run.
     """
     weights = Path(json.loads((folder / "metrics.json").read_text())["protocol"]["weights"])
-    run = RunFolder(weights if weights.is_dir() else weights.parent)
-    if not (run.path / "run.json").is_file():
-        raise UserError(
-            f"{folder} measured {weights}, beside which there is no run.json that says how many views it saw"
-        )
+    run = run_at(weights)
+    if run is None:
+        raise UserError(f"{folder} measured {weights}, which are not a run's: nothing says how many views they saw")
     plan, results = run.read_json("run.json")["plan"], read_results(folder)
     random = percent(results[RANDOM_INIT]) if RANDOM_INIT in results else None
     return Point(plan["steps"] * plan["views_per_step"], percent(results[PRETRAINED]), random, str(folder))

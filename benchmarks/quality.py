@@ -30,6 +30,7 @@ from manyview.evaluation.features.extract import FeatureSettings, combine, extra
 from manyview.evaluation.features.norms import measure_on_images
 from manyview.evaluation.logistic.classifiers import fit_logistic, solver_device
 from manyview.evaluation.metrics.multilabel import multilabel_metrics
+from manyview.recipes.reproduce.jobs import run_state
 from manyview.runs import RunFolder, atomic_write, provenance
 from manyview.runtime import resolve_device
 
@@ -138,7 +139,7 @@ def pretrained(case: Case, arguments: argparse.Namespace) -> RunFolder:
     images = len(listed.read_text().splitlines()) - 1
     epochs = -(-arguments.views // (images * 2 * case.pairs))
     folder = RunFolder(arguments.out / case.name)
-    if is_finished(folder):
+    if run_state(folder) == "done":
         return folder
     settings = [*(f"{key}={value}" for key, value in case.settings.items()), *arguments.set]
     return manyview.pretrain(
@@ -154,13 +155,6 @@ def pretrained(case: Case, arguments: argparse.Namespace) -> RunFolder:
         set=settings,
         resume=folder.holds_a_run,
     )
-
-
-def is_finished(folder: RunFolder) -> bool:
-    if not folder.holds_a_run:
-        return False
-    plan = folder.read_json("run.json")["plan"]
-    return any(row["step"] == plan["steps"] and row["kind"] == "epoch" for row in folder.read_metrics())
 
 
 def story(run: RunFolder) -> dict[str, Any]:

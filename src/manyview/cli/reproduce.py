@@ -8,7 +8,7 @@ from typing import Any
 
 from manyview.cli.command import command, flag
 from manyview.options.base import declared
-from manyview.options.reproduce import Matching, ReproduceOptions, Reproducing, TableName
+from manyview.options.reproduce import Matching, ReproduceOptions, TableName
 
 FIGURE1 = "figure1"
 
@@ -26,11 +26,11 @@ def reproduce(table: str, **given: Any) -> None:
     One's own table, at equal time: manyview reproduce mine.toml --images photos --train-labels train.csv --val-labels
     val.csv --out tables --match time --budget 0.5 --seeds 3
     """
+    if table == FIGURE1:
+        _draw_views(given)
+        return
     options = {**given, "data": _named(given["data"], "--data"), "weights": _named(given["weights"], "--weights")}
     options["weights"] = {name: files[0] for name, files in options["weights"].items()}
-    if table == FIGURE1:
-        _draw_views(options)
-        return
     from rich.console import Console
 
     from manyview.cli.progress import phases
@@ -71,26 +71,26 @@ def _draw_views(options: Mapping[str, Any]) -> None:
     from manyview.cli.viewing import Counting, Drawing, run_views
     from manyview.recipes import resolve_settings
 
-    _refuse_sizes(options)
+    _refuse_unread(options)
     labels = options["train_labels"]
     counted = labels is not None and Path(labels).suffix.lower() == ".json"
     config = resolve_settings(options["images"], recipe="paper", list=options["list"], set=options["set"])
     drawing = Drawing(Path(options["out"]) / f"{FIGURE1}.png", count=5, only=(), epoch=0)
     console = Console()
     if options["dry_run"]:
-        words = (
-            "and common objects counted over 5 epochs" if counted else "(with COCO's boxes, common objects are counted)"
-        )
-        console.print(f"{FIGURE1}: the views of 5 images would be drawn {words}; nothing is trained.", highlight=False)
-        return
-    counting = Counting((Path(labels),), share=0.5, epochs=5) if counted else None
-    run_views(config, drawing, counting, console)
+        words = ", and common objects counted over 5 epochs" if counted else ""
+        console.print(f"{FIGURE1}: the views of 5 images would be drawn{words}; nothing is trained.", highlight=False)
+    else:
+        run_views(config, drawing, Counting((Path(labels),), share=0.5, epochs=5) if counted else None, console)
+    if not counted:
+        console.print("Common objects are counted with COCO's boxes: --train-labels instances.json", highlight=False)
 
 
-def _refuse_sizes(options: Mapping[str, Any]) -> None:
-    """Refuse options of runs, of which a figure without any has no use."""
+def _refuse_unread(options: Mapping[str, Any]) -> None:
+    """Refuse options of runs and evaluations, of which a figure without any has no use."""
     from manyview.errors import UserError
 
-    for name, each in {**declared(Matching), "gpus": declared(Reproducing)["gpus"]}.items():
+    others = declared(ReproduceOptions)
+    for name, each in {**declared(Matching), **{name: others[name] for name in ("gpus", "data", "weights")}}.items():
         if options[name] != each.option.default:
             raise UserError(f"{flag(each)} has no effect on {FIGURE1}, for which nothing is trained: leave it out")

@@ -16,6 +16,7 @@ def evaluation(folder: Path, name: str, mAP: float, *, steps: int | None, random
     run.mkdir(parents=True)
     out.mkdir()
     if steps is not None:
+        (run / "config.json").write_text("{}")
         (run / "run.json").write_text(json.dumps({"plan": {"steps": steps, "views_per_step": 8}}))
     results = {"pretrained": {"mAP": mAP}, **({"random_init": {"mAP": random}} if random is not None else {})}
     protocol = {"weights": str(run / "backbone.safetensors")}
@@ -52,5 +53,5 @@ def test_the_figures_are_those_of_the_evaluations_at_the_views_of_their_runs(
 
 def test_weights_without_a_run_are_no_point(tmp_path: Path) -> None:
     lone = evaluation(tmp_path, "lone", 0.5, steps=None)
-    with pytest.raises(UserError, match=r"no run\.json that says how many views"):
+    with pytest.raises(UserError, match="not a run's: nothing says how many views"):
         main([f"lone={lone}", "--out", str(tmp_path / "curves")])

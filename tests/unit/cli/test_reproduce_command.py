@@ -112,9 +112,12 @@ def test_figure_1_is_drawn(command: Command, words: list[object], tmp_path: Path
     assert (status, (tmp_path / "out").exists()) == (0, False)
     assert "nothing is trained" in out
 
-    assert command("figure1", *used)[0] == 0
+    status, out, _ = command("figure1", *used)
+    assert status == 0
+    assert "Common objects are counted with COCO's boxes: --train-labels instances.json" in out
     assert (tmp_path / "out" / "figure1.png").is_file()
-    assert "--seeds has no effect on figure1" in complaint(command("figure1", *used, "--seeds", "2"))
+    for more in (["--seeds", "2"], ["--weights", "a=x.pth"], ["--data", "voc=i,t,v"]):
+        assert f"{more[0]} has no effect on figure1" in complaint(command("figure1", *used, *more))
 
 
 def test_the_help_names_what_is_shipped() -> None:

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from benchmarks.quality import is_finished
 from manyview.config import PretrainConfig, resolve
 from manyview.config.resolve import Assignment
 from manyview.errors import UserError
+from manyview.recipes.reproduce.jobs import run_state
 from manyview.runs import RunFolder
 from manyview.training import pace
 from manyview.training.expected import MEASURED, expectation, interpolated
@@ -90,7 +90,7 @@ def test_a_run_of_steps_ends_within_an_epoch(photos: Path, tmp_path: Path) -> No
     assert (plan["steps"], plan["steps_per_epoch"]) == (6, 4)
     epochs = [row for row in run.read_metrics() if row["kind"] == "epoch"]
     assert [(row["step"], row["epoch"]) for row in epochs] == [(4, 0), (6, 1)]
-    assert is_finished(run)
+    assert run_state(run) == "done"
     assert run.read_json("config.json")["training"]["epochs"] is None
 
 

@@ -12,12 +12,10 @@ from typing import Any
 
 from manyview.evaluation.linear.recipes import LOGISTIC, RECIPES
 from manyview.recipes.reproduce.jobs import METRICS_FILE, Job, written_step
-from manyview.recipes.reproduce.pace import trained_seconds
-from manyview.recipes.reproduce.plan import PlannedRow, PlannedSeed, TablePlan
+from manyview.recipes.reproduce.pace import recorded_pace
+from manyview.recipes.reproduce.plan import DEFAULT_BACKBONE, PlannedRow, TablePlan
 from manyview.runs import RunFolder
 from manyview.runs.progress import Progress, no_progress
-
-_DEFAULT_BACKBONE = "resnet50"
 
 
 def forecast(plan: TablePlan, progress: Progress = no_progress) -> list[dict[str, Any]]:
@@ -48,8 +46,7 @@ def _entry(plan: TablePlan, planned: PlannedRow, counted: set[str]) -> dict[str,
     hours, left = _training_hours(plan, planned, counted)
     evaluations = [each.job for seed in planned.seeds for each in seed.measurements if each.job.folder not in counted]
     counted.update(job.folder for job in evaluations)
-    backbone = run.config.backbone.name if run else plan.scale.backbone or _DEFAULT_BACKBONE
-    taken = [(job, _evaluation_hours(plan, job, backbone)) for job in evaluations]
+    taken = [(job, _evaluation_hours(plan, job, _network(plan, planned))) for job in evaluations]
     return {
         "row": planned.row.name,
         "recipe": planned.row.recipe,
@@ -68,28 +65,26 @@ def _entry(plan: TablePlan, planned: PlannedRow, counted: set[str]) -> dict[str,
     }
 
 
+def _network(plan: TablePlan, planned: PlannedRow) -> str:
+    """Name of a row's backbone; weights that are given, which are not opened, are taken for the scale's."""
+    if planned.base is not None:
+        return planned.base.config.backbone.name
+    making = planned.seeds[0].making if planned.seeds else None
+    return str(making.options["backbone"]) if making else plan.scale.backbone or DEFAULT_BACKBONE
+
+
 def _training_hours(plan: TablePlan, planned: PlannedRow, counted: set[str]) -> tuple[float, float]:
     """Hours of a row's pre-training, over its seeds, and of what is left of it."""
     if planned.base is None:
         return 0.0, 0.0
-    hours = left = 0.0
-    for seed in planned.seeds:
-        assert seed.run is not None
-        if str(seed.run.folder) in counted:
-            continue
-        counted.add(str(seed.run.folder))
-        each = _recorded_pace(planned.seeds) or plan.paces.step(planned.base)
-        done = written_step(RunFolder(seed.run.folder))
-        hours += seed.run.plan.steps * each / 3600
-        left += (seed.run.plan.steps - done) * each / 3600
-    return hours, left
-
-
-def _recorded_pace(seeds: Iterable[PlannedSeed]) -> float | None:
-    """Seconds of a step in the runs of a row as far as they got."""
-    folders = [RunFolder(seed.run.folder) for seed in seeds if seed.run]
-    steps = sum(map(written_step, folders))
-    return sum(map(trained_seconds, folders)) / steps if steps else None
+    runs = [seed.run for seed in planned.seeds if seed.run and str(seed.run.folder) not in counted]
+    if not runs:
+        return 0.0, 0.0
+    counted.update(str(run.folder) for run in runs)
+    folders = [RunFolder(run.folder) for run in runs]
+    pace = recorded_pace(folders) or plan.paces.step(planned.base)
+    steps, done = sum(run.plan.steps for run in runs), sum(map(written_step, folders))
+    return steps * pace / 3600, (steps - done) * pace / 3600
 
 
 def _evaluation_hours(plan: TablePlan, job: Job, backbone: str) -> float | None:

@@ -6,7 +6,7 @@ import functools
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from manyview.errors import UserError, require
@@ -37,11 +37,12 @@ class LabelSources:
 
     def options(self) -> dict[str, str]:
         """As options of an evaluation, with absolute paths."""
-        given = {**vars(self)}
-        return {name: str(path.absolute()) for name, path in given.items() if path is not None}
+        paths = {each.name: getattr(self, each.name) for each in fields(self)}
+        return {name: str(path.absolute()) for name, path in paths.items() if path is not None}
 
+    @functools.cached_property
     def fingerprint(self) -> str:
-        """Of the label files, wherever they lie."""
+        """Of the label files, wherever they lie; read once, as COCO's have hundreds of megabytes."""
         return "".join(digest_of(file) for file in (self.train_labels, self.val_labels))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 import time
+from collections.abc import Iterable
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +18,7 @@ from manyview.config import PretrainConfig
 from manyview.errors import UserError
 from manyview.images import ImageFiles
 from manyview.recipes.reproduce.inputs import Inputs
+from manyview.recipes.reproduce.jobs import written_step
 from manyview.recipes.reproduce.planned_runs import RowSettings
 from manyview.runs import RunFolder, atomic_write
 from manyview.training.pace import measure_pace
@@ -24,6 +26,7 @@ from manyview.training.plan import TrainingPlan
 from manyview.training.run import build_trial
 from manyview.training.settle import settle, start_hardware
 from manyview.training.targets import Targets, find_labeled_images
+from manyview.views import views_per_image
 
 PACES_FILE = "paces.json"
 # As of a run that takes so long: a second or two of steps after the first ones, but a quarter of it at most.
@@ -47,7 +50,9 @@ class Paces:
         self._known: dict[str, float] = _read(self._file)
 
     def step(self, base: RowSettings) -> float:
-        """Seconds of an optimizer step of a row: as in a finished or begun run of it, or as measured now.
+        """Seconds of an optimizer step of a row: as measured before in this folder, or as measured now.
+
+        The pace of the row's own runs does not count: where rows have equal time, their length depends on this figure.
 
         Raises:
             UserError: as for starting the run.
@@ -63,7 +68,7 @@ class Paces:
         Raises:
             UserError: an unknown backbone, or an image that cannot be read.
         """
-        key = f"features of {backbone} at {size} on {_machine()}"
+        key = f"features of {backbone} at {size} on {device} of {_machine()}"
         if key not in self._known:
             self._keep(key, measure_image(backbone, size, self._inputs.files, workers, device))
         return self._known[key]
@@ -74,15 +79,25 @@ class Paces:
         atomic_write(self._file, json.dumps(self._known, indent=1) + "\n")
 
 
+def recorded_pace(runs: Iterable[RunFolder]) -> float | None:
+    """Seconds of an optimizer step, the mean over the epochs that runs have ended; None if they have ended none."""
+    steps, seconds = 0, 0.0
+    for run in runs:
+        epochs = [record for record in run.read_metrics() if record["kind"] == "epoch"]
+        if epochs:
+            views_per_step = run.read_json("run.json")["plan"]["views_per_step"]
+        for start, record in pairwise([{"step": 0}, *epochs]):
+            steps += record["step"] - start["step"]
+            seconds += (record["step"] - start["step"]) * views_per_step / record["views_per_second"]
+    return seconds / steps if steps else None
+
+
 def trained_seconds(run: RunFolder) -> float:
-    """Seconds that a run has trained for, without its start and measurements, from the pace of its epochs."""
-    epochs = [record for record in run.read_metrics() if record["kind"] == "epoch"]
-    if not epochs:
-        return 0.0
-    views_per_step = run.read_json("run.json")["plan"]["views_per_step"]
-    ends = [0, *(record["step"] for record in epochs)]
-    steps = [end - start for start, end in pairwise(ends)]
-    return sum(n * views_per_step / record["views_per_second"] for n, record in zip(steps, epochs, strict=True))
+    """Seconds that the training of a run's written weights took, without its start and measurements.
+
+    By the pace of its epochs: a run that was stopped within its first has 0.
+    """
+    return written_step(run) * (recorded_pace([run]) or 0.0)
 
 
 def measure_step(config: PretrainConfig, plan: TrainingPlan, inputs: Inputs) -> float:
@@ -100,7 +115,7 @@ def measure_step(config: PretrainConfig, plan: TrainingPlan, inputs: Inputs) -> 
     """
     files, targets = _files(config, inputs)
     hardware = start_hardware(config)
-    views = plan.views_per_step // (plan.batch_size * plan.accumulate)
+    views = views_per_image(config.views)
     pixels = sum(group.count * group.size**2 for group in config.views.layout)
     batch = plan.batch_size
     if hardware.device.type == "cpu":

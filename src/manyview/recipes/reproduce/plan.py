@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from manyview.config import parse_assignment
+from manyview.config.schema import BackboneConfig
 from manyview.config.training import BUDGETS
 from manyview.errors import UserError
 from manyview.options.base import among
@@ -22,7 +23,7 @@ from manyview.recipes.reproduce.planned_runs import PlannedRun, RowSettings, pla
 from manyview.recipes.reproduce.scales import Scale, instruments, matched_amount, read_scale
 from manyview.recipes.reproduce.tables import RANDOM, Evaluation, Row, Table, chosen_rows, flat, read_table
 
-_DEFAULT_BACKBONE = "resnet50"
+DEFAULT_BACKBONE: str = BackboneConfig.model_fields["name"].default
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,7 @@ def make_plan_of(asked: str, options: ReproduceOptions) -> TablePlan:
     """
     table, file = read_table(asked)
     scale = read_scale(options["scale"])
-    rows = chosen_rows(table, tuple(options["only"]))
+    rows = chosen_rows(table, options["only"])
     equal, amount = matched_amount(scale, options["match"], options["budget"])
     inputs = read_inputs(options, with_objects=scale.with_objects)
     _check_data(table, inputs)
@@ -231,7 +232,7 @@ class _Planner:
     def _random(self, row: Row) -> PlannedRow:
         planned, left_out = [], ""
         listed = self.inputs.list_file(self.out)
-        backbone = str(self.user.get("backbone.name", self.scale.backbone or _DEFAULT_BACKBONE))
+        backbone = str(self.user.get("backbone.name", self.scale.backbone or DEFAULT_BACKBONE))
         for seed in self.seeds:
             options: dict[str, Any] = {
                 "backbone": backbone,
@@ -286,7 +287,7 @@ class _Planner:
         unread = {*sources.options(), *ComputingOptions.__annotations__} - {"precision"} | {"seed"}
         told_apart = {name: value for name, value in options.items() if name not in unread}
         name = evaluation.verb if instrument == evaluation.verb else f"{evaluation.verb}-{instrument}"
-        return f"{name}-{_digest([told_apart, sources.fingerprint()])}"
+        return f"{name}-{_digest([told_apart, sources.fingerprint])}"
 
 
 def settings_by_key(given: Mapping[str, Any] | Iterable[str]) -> dict[str, Any]:

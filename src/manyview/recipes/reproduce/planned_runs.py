@@ -29,6 +29,12 @@ _NOT_TOLD_APART = {
     "data": {"images", "list", "labels", "workers"},
     "training": {"seed", "device", "threads", "checkpoint_minutes", "compile"},
 }
+# What does not tell the pace of runs apart: device and threads do. Loader processes do not, so that runs of equal time,
+# whose length follows from the pace, may be gone on with by other numbers of them.
+_NOT_OF_PACE = {
+    "data": {"images", "list", "labels", "workers"},
+    "training": {"seed", "checkpoint_minutes", "epochs", "steps", "warmup_epochs", "warmup_steps"},
+}
 _LONGEST_NAME = 60
 _ORIGINAL_SIZE = 224  # pixels, of the views that recipes with groups of several sizes are written for
 
@@ -225,14 +231,13 @@ def _annealed(config: PretrainConfig, steps: int) -> dict[str, Any]:
 def _digest(config: PretrainConfig, inputs: Inputs, *, length: bool) -> str:
     """Eight hexadecimal digits that tell runs apart by what their weights depend on, but for the seed.
 
+    Without ``length`` instead by what their pace depends on.
+
     Settings with their defaults do not count, so that settings added later change no digest.
     """
     values = config.model_dump(mode="json", exclude_defaults=True, exclude={"recipe", "monitor"})
-    for section, names in _NOT_TOLD_APART.items():
+    for section, names in (_NOT_TOLD_APART if length else _NOT_OF_PACE).items():
         values[section] = {name: value for name, value in values.get(section, {}).items() if name not in names}
-    if not length:
-        for name in ("epochs", "steps", "warmup_epochs", "warmup_steps"):
-            values["training"].pop(name, None)
     values["chosen"] = {
         choice.section: getattr(getattr(config, choice.section), choice.tag) for choice in CHOICES.values()
     }

@@ -12,6 +12,7 @@ from manyview.errors import UserError
 from manyview.recipes.reproduce.jobs import METRICS_FILE, run_state, written_step
 from manyview.recipes.reproduce.pace import trained_seconds
 from manyview.recipes.reproduce.plan import Measurement, PlannedRow, PlannedSeed, TablePlan
+from manyview.recipes.reproduce.scales import instruments
 from manyview.recipes.reproduce.tables import Column, fraction
 from manyview.runs import RunFolder, provenance
 
@@ -50,19 +51,19 @@ def gather(plan: TablePlan, failed: Mapping[str, str] | None = None) -> dict[str
 
 
 def _instruments(plan: TablePlan) -> dict[str, list[str]]:
-    """Names of the instruments of each evaluation."""
-    found: dict[str, dict[str, None]] = {name: {} for name in plan.table.evaluations}
-    for planned in plan.rows:
-        for seed in planned.seeds:
-            for each in seed.measurements:
-                found[each.evaluation][each.instrument] = None
-    return {name: list(names) for name, names in found.items()}
+    """Names of the instruments of each evaluation; none without its images and labels."""
+    return {
+        name: [each for each, _ in instruments(plan.scale, evaluation.verb)]
+        if (evaluation.data or "") in plan.inputs.labeled
+        else []
+        for name, evaluation in plan.table.evaluations.items()
+    }
 
 
 def _row(planned: PlannedRow, columns: Sequence[Column]) -> dict[str, Any]:
     row = planned.row
     seeds = [_seed(each, columns) for each in planned.seeds]
-    instruments = dict.fromkeys(each.instrument for seed in planned.seeds for each in seed.measurements)
+    names = dict.fromkeys(each.instrument for seed in planned.seeds for each in seed.measurements)
     return {
         "name": row.name,
         "recipe": row.recipe,
@@ -72,7 +73,7 @@ def _row(planned: PlannedRow, columns: Sequence[Column]) -> dict[str, Any]:
         "note": row.note,
         "left_out": planned.left_out,
         "paper": {title: fraction(figure) for title, figure in row.paper.items()},
-        "measured": {name: _summary(seed["figures"].get(name, {}) for seed in seeds) for name in instruments},
+        "measured": {name: _summary(seed["figures"].get(name, {}) for seed in seeds) for name in names},
         **{name: _mean(seed[name] for seed in seeds) for name in ("views", "images", "steps", "hours")},
         "seeds": seeds,
     }
@@ -101,14 +102,14 @@ def _story(planned: PlannedSeed) -> dict[str, Any]:
     if planned.run is None:
         return {"run": None, "state": None, "views": None, "images": None, "steps": None, "hours": None}
     folder, plan = RunFolder(planned.run.folder), planned.run.plan
-    state, steps = run_state(folder), written_step(folder)
+    steps = written_step(folder)
     return {
         "run": str(folder.path),
-        "state": state,
+        "state": run_state(folder),
         "views": steps * plan.views_per_step,
         "images": steps * plan.batch_size * plan.accumulate,
         "steps": steps,
-        "hours": trained_seconds(folder) / 3600 if state != "new" else 0.0,
+        "hours": trained_seconds(folder) / 3600,
     }
 
 

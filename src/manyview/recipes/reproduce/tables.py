@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -112,8 +112,10 @@ class Row(Section):
 class Curves(Section):
     """Curves of pre-training itself, from the runs' metrics.jsonl."""
 
-    quantities: tuple[Literal["loss", "similarity", "image_aware", "std", "rank", "mAP"], ...]
-    over: tuple[Literal["epochs", "views"], ...] = ("epochs", "views")
+    quantities: Annotated[
+        tuple[Literal["loss", "similarity", "image_aware", "std", "rank", "mAP"], ...], Field(min_length=1)
+    ]
+    over: Annotated[tuple[Literal["epochs", "views"], ...], Field(min_length=1)] = ("epochs", "views")
 
 
 @dataclass(frozen=True)
@@ -150,10 +152,9 @@ class Table(Section):
     @property
     def drawn(self) -> tuple[Column, ...]:
         """The columns of the picture."""
-        firsts = {
-            evaluation: next(c for c in self.columns if c.evaluation == evaluation) for evaluation in self.evaluations
-        }
-        return tuple(c for c in self.columns if c.title in self.picture) if self.picture else tuple(firsts.values())
+        if self.picture:
+            return tuple(column for column in self.columns if column.title in self.picture)
+        return tuple(next(each for each in self.columns if each.evaluation == name) for name in self.evaluations)
 
     @model_validator(mode="after")
     def _has_something_to_show(self) -> Table:
@@ -168,6 +169,9 @@ class Table(Section):
         if twice is not None:
             raise ValueError(f"the row {twice!r} is there twice: give each its own name")
         titles = [column.title for column in self.columns]
+        twice = next((title for title in titles if titles.count(title) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two columns are titled {twice!r}: leave one out, or rename its evaluation")
         for row in self.rows:
             unknown = next((title for title in row.paper if title not in titles), None)
             if unknown is not None:
@@ -186,7 +190,7 @@ def _title(evaluation: str, metric: str) -> str:
     return f"{evaluation} {metric.removeprefix('box.').removeprefix(f'{evaluation}.').replace('.', ' ')}"
 
 
-def _check_evaluate(evaluations: Any, row: Row) -> None:
+def _check_evaluate(evaluations: Iterable[Evaluation], row: Row) -> None:
     for evaluation in evaluations:
         try:
             check_options(evaluation.verb, row.evaluate)
@@ -209,13 +213,12 @@ def read_table(asked: str) -> tuple[Table, Path]:
     return read(file, Table, "table"), file
 
 
-def chosen_rows(table: Table, only: Iterator[str] | tuple[str, ...]) -> tuple[Row, ...]:
+def chosen_rows(table: Table, names: Sequence[str]) -> tuple[Row, ...]:
     """The rows of some names, in the table's order; all without names.
 
     Raises:
         UserError: there is no row of a name.
     """
-    names = list(only)
     known = [row.name for row in table.rows]
     for name in names:
         if name not in known:

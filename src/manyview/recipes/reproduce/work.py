@@ -17,6 +17,7 @@ from rich.console import Console
 from manyview.errors import UserError
 from manyview.recipes.reproduce.jobs import Job, do, write_jobs
 from manyview.runs.progress import Phases, no_phases
+from manyview.runs.signals import StopRequest
 
 Groups = Mapping[str, Sequence[Job]]
 Done = Callable[[], None]
@@ -31,7 +32,7 @@ def work_here(
 
     Args:
         groups: jobs in groups, each of which needs those before it in its group.
-        done: called after each group.
+        done: called after each group of which something was left.
         console: for what is done and what fails.
         phases: progress bars of evaluations.
         quiet: print nothing of the jobs themselves.
@@ -40,12 +41,10 @@ def work_here(
         the user's errors, by the name of the job that failed.
     """
     failed: dict[str, str] = {}
-    left = sum(job.state != "done" for jobs in groups.values() for job in jobs)
-    number = 0
-    for jobs in groups.values():
+    waiting = _left(groups)
+    left, number = sum(map(len, waiting)), 0
+    for jobs in waiting:
         for job in jobs:
-            if job.state == "done":
-                continue
             number += 1
             console.print(f"{number} of {left}: {job.name}", style="bold", highlight=False, markup=False)
             try:
@@ -56,6 +55,12 @@ def work_here(
                 break
         done()
     return failed
+
+
+def _left(groups: Groups) -> list[list[Job]]:
+    """The jobs of each group that are not done, without groups that are."""
+    left = ([job for job in jobs if job.state != "done"] for jobs in groups.values())
+    return [jobs for jobs in left if jobs]
 
 
 def read_gpus(text: str) -> tuple[str, ...]:
@@ -73,7 +78,7 @@ def read_gpus(text: str) -> tuple[str, ...]:
 def work_on_gpus(groups: Groups, done: Done, console: Console, gpus: Sequence[str], logs: Path) -> dict[str, str]:
     """Do all jobs, on each GPU one group at a time, in processes whose output is kept in files.
 
-    Ctrl-C and SIGTERM end the processes as they would end this one, so that runs are saved.
+    Ctrl-C and SIGTERM end the processes by SIGTERM, so that runs are saved, and then this one.
 
     Args:
         groups: as for ``work_here``.
@@ -84,26 +89,25 @@ def work_on_gpus(groups: Groups, done: Done, console: Console, gpus: Sequence[st
 
     Returns:
         the errors, by the name of the group's first job.
+
+    Raises:
+        KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM, after the processes have ended.
     """
     waiting: queue.SimpleQueue[Sequence[Job]] = queue.SimpleQueue()
-    for jobs in groups.values():
-        left = [job for job in jobs if job.state != "done"]
-        if left:
-            waiting.put(left)
+    for jobs in _left(groups):
+        waiting.put(jobs)
     pool = _Pool(waiting, done, console, logs)
     threads = [threading.Thread(target=pool.serve, args=(gpu,), daemon=True) for gpu in gpus]
     for thread in threads:
         thread.start()
-    try:
-        while any(thread.is_alive() for thread in threads):
-            threads[0].join(_POLL)
-            for thread in threads[1:]:
-                thread.join(0)
-    except BaseException:
-        pool.end()
+    with StopRequest() as stop:
         for thread in threads:
-            thread.join()
-        raise
+            while thread.is_alive():
+                thread.join(_POLL)
+                if stop.signal is not None:
+                    pool.end()
+        if stop.signal is not None:
+            stop.act()
     if pool.bug is not None:
         raise pool.bug
     return pool.failed
@@ -158,7 +162,10 @@ class _Pool:
                 if self._ending:
                     return ""
                 command = [sys.executable, "-m", "manyview.recipes.reproduce.jobs", str(file)]
-                process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
+                # In a group of its own, as a terminal's Ctrl-C and then SIGTERM would end a run before it is saved.
+                process = subprocess.Popen(
+                    command, stdout=output, stderr=subprocess.STDOUT, env=environment, process_group=0
+                )
                 self._running.add(process)
                 self._console.print(f"GPU {gpu}: {jobs[0].name}, see {log}", highlight=False, markup=False)
             status = process.wait()
@@ -171,8 +178,10 @@ class _Pool:
         return f"{last} ({log})" if status == _USER_ERROR else f"ended with status {status}: {last} ({log})"
 
     def end(self) -> None:
-        """End all processes; runs among them save first."""
+        """End all processes, once; runs among them save first."""
         with self._lock:
+            if self._ending:
+                return
             self._ending = True
             for process in self._running:
                 process.send_signal(signal.SIGTERM)

@@ -165,6 +165,13 @@ def test_the_pace_does_not_depend_on_length_and_seed(inputs: Inputs, tmp_path: P
     assert {run.pace_key for run in runs} == {base.pace_key}
 
 
+def test_the_pace_depends_on_device_and_threads(inputs: Inputs) -> None:
+    usual: dict[str, Any] = {"recipe": "simsiam", "set": {"monitor.every": 3}}
+    other = [{"training.device": "cpu"}, {"training.threads": 1}, {"training.precision": "bf16"}]
+    assert len({settled(inputs, **usual, user=user).pace_key for user in ({}, *other)}) == 1 + len(other)
+    assert settled(inputs, **usual, user={"data.workers": 1}).pace_key == settled(inputs, **usual).pace_key
+
+
 def test_names_of_folders(inputs: Inputs) -> None:
     assert slug(Row(name="x", recipe="paper", set={"views": {"scale": [0.1, 1.0]}})) == "paper-scale-0.1-1.0"
     assert slug(Row(name="x", given="simsiam-imagenet")) == "simsiam-imagenet"

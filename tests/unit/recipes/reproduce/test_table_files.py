@@ -16,7 +16,7 @@ from manyview.recipes.reproduce.files import shipped
 from manyview.recipes.reproduce.inputs import Inputs, labeled_images
 from manyview.recipes.reproduce.planned_runs import planned_run, row_settings, steps_of
 from manyview.recipes.reproduce.scales import OF_MATCH, matched_amount, read_scale
-from manyview.recipes.reproduce.tables import Row, read_table
+from manyview.recipes.reproduce.tables import Row, Table, read_table
 
 Make = Callable[..., dict[str, Any]]
 TABLES, SCALES = sorted(shipped("tables")), sorted(shipped("scales"))
@@ -100,6 +100,8 @@ def test_the_whole_method_is_ahead_in_the_papers_tables() -> None:
         (("recipe = ", "recpie = "), r"mine.toml: unknown key rows\[1\].recpie; did you mean recipe"),
         (('"paper"', '"papr"'), "row 'blocks': unknown recipe 'papr'; did you mean paper"),
         (('"mAP", "CF1"', '"mAp", "CF1"'), "evaluations.gamp: linear has no metric 'mAp'; did you mean mAP"),
+        (('"mAP", "CF1"', '"mAP", "mAP"'), "two columns are titled 'mAP': leave one out, or rename its evaluation"),
+        (("[evaluations.gamp]", "[curves]\nquantities = []\n[evaluations.gamp]"), "curves.quantities: .* at least 1"),
         (("{mAP = 54.3}", "{map = 54.3}"), "row 'blocks' has a figure of the paper for 'map'"),
         (('recipe = "simsiam"', 'weights = "nix.pth"'), r"row 'half as long': there is no file or folder .*nix\.pth"),
         (('recipe = "simsiam"', ""), "row 'half as long' needs one of recipe, weights and given, not none"),
@@ -174,6 +176,12 @@ def test_mistakes_in_a_scale_are_a_sentence(
 def test_mistakes_in_options_are_a_sentence(make: Make, options: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
         make(**options)
+
+
+def test_columns_of_several_evaluations_with_the_same_title() -> None:
+    evaluations = {"voc": {"verb": "detect", "metrics": ["box.AP", "voc.AP"]}, "all": {"metrics": ["mAP"]}}
+    with pytest.raises(ValueError, match="two columns are titled 'voc AP'"):
+        Table.model_validate({"title": "", "evaluations": evaluations, "rows": [{"name": "a", "recipe": "paper"}]})
 
 
 def test_data_that_the_table_does_not_have(make: Make, photos: Path, labels: tuple[Path, Path]) -> None:

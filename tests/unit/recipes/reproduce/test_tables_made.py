@@ -202,6 +202,17 @@ def test_random_weights_and_those_of_others(
     assert given[1]["views"] is None
 
 
+def test_a_row_left_out_has_its_published_figures(make: Make, tmp_path: Path, files: tuple[Path, Path]) -> None:
+    row = '[[rows]]\nname = "theirs"\ngiven = "theirs"\npaper = {mAP = 54.3}\n'
+    files[0].write_text(files[0].read_text().partition("[[rows]]")[0] + row)
+
+    make()
+
+    text = (tmp_path / "out" / "mine.md").read_text()
+    assert "| theirs | (54.3) |  |  |  |  |  |" in text
+    assert "Left out: theirs (weights not given: --weights theirs=FILE)." in text
+
+
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from manyview.backbones import build_backbone, save_backbone

@@ -116,6 +116,8 @@ def paused(processes: Sequence[int]) -> Iterator[None]:
     """Stop child processes while entered."""
     for process in processes:
         os.kill(process, signal.SIGSTOP)
+    for process in processes:
+        os.waitid(os.P_PID, process, os.WSTOPPED | os.WNOWAIT)  # until then it may still use its core
     try:
         yield
     finally:

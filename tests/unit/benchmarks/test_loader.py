@@ -43,7 +43,6 @@ def test_halted_processes_take_no_core_time_and_go_on_afterwards() -> None:
         while loader.core_seconds([busy.pid]) < 0.1 and time.monotonic() < end:
             time.sleep(0.05)
         with loader.paused([busy.pid]):
-            time.sleep(0.05)
             before = loader.core_seconds([busy.pid])
             time.sleep(0.3)
             halted = loader.core_seconds([busy.pid])

@@ -2,9 +2,9 @@
 
     python -m benchmarks.curves recommended=lin/a,lin/b simsiam=lin/c --level ImageNet=lin/imagenet --out curves
 
-An evaluation is a folder of ``manyview linear``, whose metrics.json names the weights; the views are those of the run
-beside them. Each point is a run with a schedule of its own, annealed to the end. Random initialization is the mean of
-the evaluations that have it (``manyview linear RUN --beside random``).
+An evaluation is a folder of ``manyview linear``, whose metrics.json names the weights; the views are those that the run
+beside them had seen at the weights' step. Each point is a run with a schedule of its own, annealed to the end. Random
+initialization is the mean of the evaluations that have it (``manyview linear RUN --beside random``).
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from pathlib import Path
 
 from benchmarks.records import table, write_json
 from manyview.backbones.beside import PRETRAINED, RANDOM_INIT
+from manyview.backbones.checkpoint import find_weights
+from manyview.backbones.files import read_tensors
 from manyview.errors import UserError
 from manyview.runs import atomic_write, run_at
 
@@ -73,18 +75,20 @@ def read_results(folder: Path) -> Mapping[str, Mapping[str, float]]:
 
 
 def read_point(folder: Path) -> Point:
-    """An evaluation and the views of the run that it measured.
+    """An evaluation and the views that the run that it measured had seen.
 
     Raises:
-        UserError: its weights are not those of a run.
+        UserError: its weights are not those of a run, or cannot be read.
     """
     weights = Path(json.loads((folder / "metrics.json").read_text())["protocol"]["weights"])
     run = run_at(weights)
     if run is None:
         raise UserError(f"{folder} measured {weights}, which are not a run's: nothing says how many views they saw")
-    plan, results = run.read_json("run.json")["plan"], read_results(folder)
+    # A run may have ended before its planned steps, and weights kept as its best are earlier ones.
+    step = int(read_tensors(find_weights(weights)).metadata["step"])
+    views, results = step * run.read_json("run.json")["plan"]["views_per_step"], read_results(folder)
     random = percent(results[RANDOM_INIT]) if RANDOM_INIT in results else None
-    return Point(plan["steps"] * plan["views_per_step"], percent(results[PRETRAINED]), random, str(folder))
+    return Point(views, percent(results[PRETRAINED]), random, str(folder))
 
 
 def percent(result: Mapping[str, float]) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -117,14 +116,7 @@ def stages(backbone: Backbone) -> dict[str, LayerBackbone]:
     if not isinstance(backbone, TimmBackbone) or not hasattr(backbone.network, "forward_intermediates"):
         return {}
     (height, width), _ = trial_size(backbone.network)
-    device = next(backbone.parameters()).device
-    modes = [(module, module.training) for module in backbone.modules()]
-    try:
-        with torch.no_grad():
-            maps = backbone.eval().maps(torch.zeros(1, backbone.in_channels, height, width, device=device))
-    finally:
-        for module, training in modes:
-            module.training = training
+    maps = backbone.maps_of_blank(height, width)
     del maps[LAST]
     strides = {index: height / features.shape[2] for index, features in maps.items()}
     several = len(set(strides.values())) > 1

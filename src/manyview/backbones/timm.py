@@ -73,6 +73,17 @@ class TimmBackbone(WrappedBackbone):
         maps = dict(zip(range(len(found)) if indices is None else indices, found, strict=True))
         return {**maps, LAST: self.to_map(last, (x.shape[2], x.shape[3]))}
 
+    @torch.no_grad()
+    def maps_of_blank(self, height: int, width: int) -> dict[int, Float[Tensor, "1 _ _ _"]]:
+        """``maps`` of one black image in eval mode, for their shapes; the network's mode does not change."""
+        blank = torch.zeros(1, self.in_channels, height, width, device=next(self.parameters()).device)
+        modes = [(module, module.training) for module in self.modules()]
+        try:
+            return self.eval().maps(blank)
+        finally:
+            for module, training in modes:
+                module.training = training
+
     def intermediate_map(
         self, x: Float[Tensor, "batch channels height width"], index: int
     ) -> Float[Tensor, "batch _ _ _"]:

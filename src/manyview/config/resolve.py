@@ -7,9 +7,10 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from manyview.config.choices import CHOICES
 from manyview.config.methods import MethodSection
@@ -48,7 +49,9 @@ class Assignment:
 
 
 def parse_assignment(text: str, source: str = "--set") -> Assignment:
-    """Parse ``KEY=VALUE``; the value is a TOML value, ``none``, or else plain text.
+    """Parse ``KEY=VALUE``; the value is a TOML value, ``none`` for an unset one, or else plain text.
+
+    Where "none" is one of the names that the setting takes, as with ``training.scaling``, it is that name.
 
     Raises:
         UserError: there is no ``=`` or no key before it.
@@ -57,6 +60,8 @@ def parse_assignment(text: str, source: str = "--set") -> Assignment:
     key, raw = key.strip(), raw.strip()
     if not separator or not key:
         raise UserError(f"{source} {text!r} is not KEY=VALUE; write for example {source} training.epochs=10")
+    if raw.lower() == "none" and any(known == key and _takes(field.annotation, "none") for known, field in _fields()):
+        return Assignment(key, "none", source)
     if raw.lower() in ("none", "null"):
         return Assignment(key, None, source)
     try:
@@ -116,18 +121,37 @@ def resolve(recipe: Mapping[str, Any], user: Sequence[Assignment]) -> PretrainCo
 
 def valid_keys(chosen: Chosen | None = None) -> list[str]:
     """All dotted keys; for sections that are a choice, only those of the chosen option, if given."""
-    keys: list[str] = []
+    return list(dict.fromkeys(key for key, _ in _fields(chosen)))
+
+
+def _fields(chosen: Chosen | None = None) -> Iterator[tuple[str, FieldInfo]]:
+    """Keys as of ``valid_keys`` with their fields; of a choice, a key for each option that has it."""
     for name, field in PretrainConfig.model_fields.items():
         if name in CHOICES:
             options = CHOICES[name].options
             option = options.get((chosen or {}).get(name, ""))
-            sections = [option] if option else options.values()
-            keys += dict.fromkeys(f"{name}.{key}" for section in sections for key in section.model_fields)
+            for section in [option] if option else options.values():
+                yield from _fields_of(section, f"{name}.")
         elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            keys += _keys_of(field.annotation, f"{name}.")
+            yield from _fields_of(field.annotation, f"{name}.")
         else:
-            keys.append(name)
-    return keys
+            yield name, field
+
+
+def _fields_of(model: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
+    for name, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _fields_of(field.annotation, f"{prefix}{name}.")
+        else:
+            yield prefix + name, field
+
+
+def _takes(annotation: Any, name: str) -> bool:
+    """Whether a type allows a name as one of its literals."""
+    alternatives = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return name in alternatives
+    return any(_takes(each, name) for each in alternatives)
 
 
 _BUDGETS = tuple(f"training.{name}" for name in BUDGETS)
@@ -151,14 +175,6 @@ def _lists_of_tables() -> Iterator[tuple[str, type[BaseModel]]]:
 
 _TABLES = dict(_lists_of_tables())
 """Settings that hold a list of tables, with the class of the tables."""
-
-
-def _keys_of(model: type[BaseModel], prefix: str) -> Iterator[str]:
-    for name, field in model.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _keys_of(field.annotation, f"{prefix}{name}.")
-        else:
-            yield prefix + name
 
 
 def _with_one_budget(user: Sequence[Assignment], problems: list[str]) -> list[Assignment]:
@@ -338,7 +354,7 @@ def _unused(config: PretrainConfig, user: Sequence[Assignment], recipe: Mapping[
     ]
     return [
         f"{key} ({source}) has no effect because {reason}; leave one of them out"
-        for key, source, reason in (*idle_keys, *_idle_in_groups(config, user))
+        for key, source, reason in (*idle_keys, *_idle_in_groups(config, user, recipe))
     ]
 
 
@@ -356,16 +372,21 @@ def _idle_in_views(config: PretrainConfig) -> dict[str, str]:
     return idle
 
 
-def _idle_in_groups(config: PretrainConfig, user: Sequence[Assignment]) -> Iterator[tuple[str, str, str]]:
+def _idle_in_groups(
+    config: PretrainConfig, user: Sequence[Assignment], recipe: Mapping[str, Any]
+) -> Iterator[tuple[str, str, str]]:
     """Key, source and reason of each setting that a group has for itself, but does not read."""
-    views, given = config.views, [assignment.source for assignment in user if assignment.key == "views.groups"]
+    views, given = config.views, [assignment for assignment in user if assignment.key == "views.groups"]
     if not given or not isinstance(views, GroupedViewsConfig):
         return
     usual = {name: getattr(views, name, field.default) for name, field in ViewGroupConfig.model_fields.items()}
+    # As in ``_is_restated``: a file may repeat the recipe's groups.
+    known = dict(enumerate(recipe.get("views.groups", ()))) if given[-1].from_file else {}
     for index, entry in enumerate(views.groups):
+        of_recipe = known.get(index, {})
         for name, reason in idle_settings(entry.group, _colorless(config.data)).items():
-            if getattr(entry, name) != usual[name]:
-                yield f"views.groups[{index}].{name}", given[-1], reason
+            if getattr(entry, name) not in (usual[name], of_recipe.get(name, usual[name])):
+                yield f"views.groups[{index}].{name}", given[-1].source, reason
 
 
 def _colorless(data: DataConfig) -> str | None:

@@ -39,7 +39,7 @@ from manyview.training.optimizer import (
 from manyview.training.plan import BatchPlan
 from manyview.training.protection import Protection
 from manyview.training.quality import QualityRecord, spell_record
-from manyview.training.settle import Settled
+from manyview.training.settle import Settled, is_wrong_in_bf16
 
 _LOG_EVERY = 10
 # The first step allocates memory and compiles kernels; the time of the run is estimated from the steps after it.
@@ -267,6 +267,11 @@ def remarks(settled: Settled) -> list[str]:
     """What is unusual about a run: remarks of the plan and of the method, a tiny learning rate."""
     config, plan = settled.config, settled.plan
     found = [*plan.remarks, *config.method.remarks(config, plan.steps / plan.steps_per_epoch)]
+    if settled.hardware.precision == "bf16" and is_wrong_in_bf16(config, settled.hardware.device):
+        found.append(
+            "In bf16 on a CPU, strided convolutions on maps of one pixel, which small views lead to, get wrong "
+            "gradients; training.precision=float32 is safe."
+        )
     if config.training.scaling == "linear" and config.pairs_per_step < _FEW_PAIRS:
         found.append(
             f"At {config.pairs_per_step:,} pairs a step the linear rule gives a small {spell_rate(config)}; it is "

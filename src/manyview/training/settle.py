@@ -27,6 +27,11 @@ from manyview.training.quality import Instrument
 from manyview.training.renderer import settle_renderer
 from manyview.training.targets import Targets
 
+# Of views of up to this size, a network of stride 32 makes maps of one pixel before its last strided convolution. The
+# gradient of such a convolution's weights in bf16 on a CPU is wrong, and another each time: oneDNN reads memory that
+# nothing was written to (PyTorch 2.14.1, 3 x 3 and 5 x 5 kernels with stride 2; right from maps of two pixels on).
+_ONE_PIXEL_VIEW = 16
+
 
 @dataclass(frozen=True)
 class Hardware:
@@ -61,6 +66,11 @@ class Hardware:
         return {"device": self.device.type, "precision": self.precision, "processes": self.processes}
 
 
+def is_wrong_in_bf16(config: PretrainConfig, device: torch.device) -> bool:
+    """Whether bf16 may give wrong gradients on this device with views of this size (``_ONE_PIXEL_VIEW``)."""
+    return device.type == "cpu" and min(group.size for group in config.views.layout) <= _ONE_PIXEL_VIEW
+
+
 def start_hardware(config: PretrainConfig) -> Hardware:
     """Launch Lightning Fabric on the chosen device; under torchrun with DDP.
 
@@ -68,7 +78,8 @@ def start_hardware(config: PretrainConfig) -> Hardware:
         UserError: the device is not available.
     """
     device = resolve_device(config.training.device, "training.device")
-    precision = choose_precision(config.training.precision, device)
+    asked = config.training.precision
+    precision = "float32" if asked == "auto" and is_wrong_in_bf16(config, device) else choose_precision(asked, device)
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
     world = int(os.environ.get("WORLD_SIZE", "1"))

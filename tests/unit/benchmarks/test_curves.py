@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from benchmarks.curves import main
+from manyview.backbones.files import FORMAT
 from manyview.errors import UserError
 
 
@@ -17,7 +20,9 @@ def evaluation(folder: Path, name: str, mAP: float, *, steps: int | None, random
     out.mkdir()
     if steps is not None:
         (run / "config.json").write_text("{}")
-        (run / "run.json").write_text(json.dumps({"plan": {"steps": steps, "views_per_step": 8}}))
+        # It ended before its plan did.
+        (run / "run.json").write_text(json.dumps({"plan": {"steps": 2 * steps, "views_per_step": 8}}))
+        save_file({"a": torch.zeros(1)}, run / "backbone.safetensors", {"step": str(steps), "format": FORMAT})
     results = {"pretrained": {"mAP": mAP}, **({"random_init": {"mAP": random}} if random is not None else {})}
     protocol = {"weights": str(run / "backbone.safetensors")}
     (out / "metrics.json").write_text(json.dumps({"protocol": protocol, "results": results}))

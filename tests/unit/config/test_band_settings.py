@@ -95,8 +95,20 @@ def test_a_recipes_colors_are_no_contradiction() -> None:
     assert problems("data.bands=5", "views.solarize=[.5,.5]")
 
 
-def test_a_runs_own_file_may_be_given_again() -> None:
-    config = configured("data.bands=5", "views.mean=[.1,.1,.1,.1,.1]", "views.std=[.2,.2,.2,.2,.2]", recipe="released")
+@pytest.mark.parametrize("recipe", ["released", "dino"])
+def test_a_runs_own_file_may_be_given_again(recipe: str) -> None:
+    config = configured("data.bands=5", "views.mean=[.1,.1,.1,.1,.1]", "views.std=[.2,.2,.2,.2,.2]", recipe=recipe)
     stated = list(flatten(config.model_dump(mode="json"), "config.json"))
 
-    assert resolve(recipe_settings("released"), stated) == config
+    assert resolve(recipe_settings(recipe), stated) == config
+
+
+def test_a_group_of_another_file_may_not_have_colors_without_any() -> None:
+    groups = {"kind": "groups", "groups": [{"solarize": [0.0, 0.2]}, {"solarize": [0.5, 0.5]}]}
+    stated = flatten({"data": {"images": "photos", "bands": 5}, "views": groups}, "own.toml")
+
+    with pytest.raises(ConfigError) as caught:
+        resolve(recipe_settings("dino"), list(stated))
+
+    (problem,) = caught.value.problems  # the first is the recipe's own
+    assert problem.startswith("views.groups[1].solarize (own.toml) has no effect because data.rgb_bands names none")

@@ -55,6 +55,13 @@ def test_value_of_an_assignment(text: str, value: Any) -> None:
     assert type(parsed.value) is type(value)
 
 
+def test_none_is_a_name_where_the_setting_takes_it() -> None:
+    assert configured("training.scaling=none").training.scaling == "none"
+    assert configured("training.scaling=None", "training.optimizer=adamw").training.scaling == "none"
+    assert parse_assignment("training.scaling=null").value is None
+    assert configured("training.weight_decay_end=none", "training.steps=none").training.steps is None
+
+
 @pytest.mark.parametrize("text", ["training.epochs", "=3", ""])
 def test_assignment_without_key_or_value(text: str) -> None:
     with pytest.raises(UserError, match=r"is not KEY=VALUE; write for example --set training.epochs=10"):

@@ -79,18 +79,13 @@ def find_stages(backbone: Backbone) -> Stages:
     if backbone.fixed_size is not None:
         rows, columns = backbone.fixed_size
         raise _refusal(backbone, f"it takes images of {rows} x {columns} pixels only")
-    modes = [(module, module.training) for module in backbone.modules()]
     try:
-        with torch.no_grad():
-            maps = backbone.eval().maps(_blank(backbone))
+        maps = backbone.maps_of_blank(*_BLANK)
     except (AssertionError, RuntimeError) as error:
         height, width = _BLANK
         raise _refusal(
             backbone, f"it does not take images of {height} x {width} pixels ({str(error).rstrip('.')})"
         ) from error
-    finally:
-        for module, training in modes:
-            module.training = training
     return _choose(backbone, maps)
 
 

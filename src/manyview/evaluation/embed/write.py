@@ -136,7 +136,8 @@ def format_written(record: dict[str, Any], out: Path) -> str:
     """Format the record that ``embed`` returned for the file ``out`` in two lines for a terminal."""
     protocol, results = record["protocol"], record["results"]
     shape = protocol["patches"]
-    what = f"{protocol['feature_dim']:,} features each ({protocol['pool']} at {protocol['size']} px)"
+    layer = f"{protocol['layer']}, " if "layer" in protocol else ""
+    what = f"{protocol['feature_dim']:,} features each ({layer}{protocol['pool']} at {protocol['size']} px)"
     if shape:
         what += f" and {shape['rows']} x {shape['columns']} locations of {shape['dim']:,}"
     lines = f"{results['photographs']:,} images: {what}, {protocol['dtype']}, by {protocol['backbone']}"

@@ -175,7 +175,7 @@ class BestEpoch:
 
     Attributes:
         maps: validation mAP of each epoch.
-        head: "weight" and "bias" of the best epoch, the first of equal ones.
+        head: parameters by name of the best epoch, the first of equal ones.
     """
 
     maps: list[float]

@@ -28,6 +28,7 @@ from manyview.evaluation import (
     low_label_evaluation,
     read_features,
 )
+from manyview.evaluation.embed.write import format_written
 from manyview.evaluation.features.layers import at_layer, at_same_layer
 from manyview.heads import build_head
 from manyview.runs import RunFolder
@@ -136,6 +137,7 @@ def test_a_low_label_curve_and_a_file_of_features(scenes: Any, run: RunFolder, t
     assert low_label_evaluation(run, **labels_of(scenes), **options)["protocol"]["layer"] == "stage3"
     record = embed(run, images=scenes.images, out=tmp_path / "z.npz", **FAST, layer="projector")
     assert record["protocol"]["layer"] == "projector"
+    assert "features each (projector, avg at 32 px)" in format_written(record, tmp_path / "z.npz")
     stored = read_features(tmp_path / "z.npz")
     whole = at_layer(load_backbone(run), "projector", run)
     expected = extract(whole, scenes.images, list(stored.images), 32, workers=0)["avg"]

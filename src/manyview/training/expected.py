@@ -12,7 +12,7 @@ from itertools import pairwise
 from manyview.config import PretrainConfig
 
 MEASURED: dict[str, tuple[tuple[int, float], ...]] = {
-    "recommended": ((38_400, 7.0), (230_400, 12.0)),
+    "recommended": ((9_984, 5.0), (38_400, 7.0), (230_400, 12.0)),
     "paper": ((230_400, 3.6),),
     "simsiam": ((193_536, 2.0),),
     "simsiam-4pairs": ((230_400, 2.0),),

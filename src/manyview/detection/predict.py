@@ -83,6 +83,7 @@ def predict(run: StrPath, *, progress: Progress = no_progress, **options: Unpack
         "photographs": len(found.seen),
         "objects": len(found.results),
         "skipped": found.skipped,
+        "left_out": files.left_out,
     }
 
 

@@ -114,6 +114,8 @@ def format_check(result: dict[str, Any]) -> Group:
     lines: list[Text | Table] = [*_weights_line(protocol), Text(title, style="bold"), table]
     if protocol["unreadable"]:
         lines.append(Text(f"{len(protocol['unreadable'])} images could not be read and are left out."))
+    if "left_out" in protocol:
+        lines.append(Text(protocol["left_out"]))
     return Group(*lines, Text(result["diagnosis"]["sentence"]))
 
 

@@ -16,7 +16,8 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 from manyview.errors import UserError
-from manyview.images.files import EXTENSIONS, leads_outside
+from manyview.images.files import leads_outside
+from manyview.images.formats import EXTENSIONS
 from manyview.labels.entries import (
     Contents,
     DetectionContents,

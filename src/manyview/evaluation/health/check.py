@@ -235,6 +235,7 @@ def _describe_images(
         "sample": sample,
         "photographs": found.readable,
         "unreadable": {str(item.path): item.reason for item in found.unreadable},
+        **({"left_out": images.files.left_out} if images.files.left_out else {}),
         "size": views.size,
         "views": views.model_dump(mode="json"),
     }

@@ -74,7 +74,7 @@ def nearest_neighbours(
         Plain data: "protocol" (all that the figures depend on), "results" (an entry a query: "image" and "neighbours",
         the nearest first, each with "image" and "cosine"; with blocks, queries and neighbours have "block", such as
         "top left", and "box": left, top, right, bottom in pixels), "skipped" (names of unreadable images, with the
-        reason), "provenance".
+        reason), "left_out" (files of other formats, as a sentence), "provenance".
 
     Raises:
         UserError: if a setting is out of range, the weights, the images or the file of features cannot be used, a query
@@ -98,6 +98,7 @@ def nearest_neighbours(
         },
         "results": found,
         "skipped": skipped,
+        "left_out": source.files.left_out,
         "provenance": {**origin, "seconds": round(time.perf_counter() - start, 1)},
     }
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
-import simplejpeg
 from jaxtyping import UInt8
 from PIL import (
     BmpImagePlugin,
@@ -21,20 +21,19 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from manyview.images.jpeg import JPEG, common_size, quick_pixels, whole_jpeg
+from manyview.images.orientation import ORIENTATION, XMP, orientation, tiff_orientation, upright
+from manyview.images.png import PNG, pixel_chunks
+from manyview.images.tiff import SIGNATURES, WHITE_IS_ZERO, SamplesOfTiff, open_tiff, to_8_bits
 from manyview.images.unreadable import UnreadableImage, readable, reasons
 
 # Pillow's readers by signature. Image.open is avoided for two reasons: it applies Pillow's process-wide pixel limit
 # instead of ours, and it would try about forty other formats on any file that is named .jpg.
 _READERS: dict[bytes, type[ImageFile.ImageFile]] = {
-    b"\xff\xd8\xff": JpegImagePlugin.JpegImageFile,
-    b"\x89PNG\r\n\x1a\n": PngImagePlugin.PngImageFile,
+    JPEG: JpegImagePlugin.JpegImageFile,
     b"GIF87a": GifImagePlugin.GifImageFile,
     b"GIF89a": GifImagePlugin.GifImageFile,
     b"BM": BmpImagePlugin.BmpImageFile,
-    b"II*\x00": TiffImagePlugin.TiffImageFile,
-    b"MM\x00*": TiffImagePlugin.TiffImageFile,
-    b"II+\x00": TiffImagePlugin.TiffImageFile,
-    b"MM\x00+": TiffImagePlugin.TiffImageFile,
 }
 _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: lambda pixels: cv2.flip(pixels, 1),
@@ -45,10 +44,8 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     7: lambda pixels: cv2.rotate(cv2.transpose(pixels), cv2.ROTATE_180),
     8: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
+Opened = ImageFile.ImageFile | SamplesOfTiff
 _WIDTH, _HEIGHT, _BITS_PER_SAMPLE, _PHOTOMETRIC = 256, 257, 258, 262  # TIFF tags
-_WHITE_IS_ZERO = 0  # a value of the last
-ORIENTATION = 0x0112  # tag of EXIF and TIFF
-_TRANSPOSED = 5  # orientations from here on exchange width and height
 
 
 class EncodedImage:
@@ -62,21 +59,12 @@ class EncodedImage:
     def __init__(self, data: bytes, where: str | None, max_pixels: int) -> None:
         self._data, self._where = data, where
         with reasons(where):
-            self._jpeg = _is_common_jpeg(data)
-            self._orientation = 1
-            if self._jpeg:
-                height, width = simplejpeg.decode_jpeg_header(data)[:2]
-                if _has_exif(data):
-                    self._orientation = orientation(open_with_pillow(data))
-            else:
-                image = self._image = open_with_pillow(data)
-                width, height = image.size
-                if isinstance(image, TiffImagePlugin.TiffImageFile):  # whose size may be that of the upright image
-                    width, height = image.tag_v2[_WIDTH], image.tag_v2[_HEIGHT]
-                self._orientation = orientation(image)
+            size = common_size(data) if data.startswith(JPEG) else None
+            self._image = None if size else open_with_pillow(data)  # None for a JPEG that simplejpeg may decode
+            self._stored = width, height = size or stored_size(cast(Opened, self._image))
             if width * height > max_pixels:
                 raise UnreadableImage(f"too large: {width} x {height} pixels")
-            self._stored = width, height
+            self._orientation = stored_orientation(data, self._image)
         self.width, self.height = upright(width, height, self._orientation)
 
     def decode(self, shrink: int = 1) -> UInt8[np.ndarray, "height width 3"]:
@@ -95,29 +83,26 @@ class EncodedImage:
         """
         assert shrink in (1, 2, 4, 8), f"no JPEG can be decoded at 1/{shrink} of its size"
         turn = _TURNS.get(self._orientation)
-        if self._jpeg:
-            width, height = (-(-side // shrink) for side in self._stored)
-            try:
-                pixels = simplejpeg.decode_jpeg(self._data, "RGB", min_width=width, min_height=height)
-                return pixels if turn is None else turn(pixels)
-            except (ValueError, MemoryError):  # an unusual or damaged file, which only Pillow may read
-                with reasons(self._where):
-                    self._image = open_with_pillow(self._data)
+        if self._image is None and (decoded := quick_pixels(self._data, shrink)) is not None:
+            return decoded if turn is None else turn(decoded)
         with reasons(self._where):
-            pixels = self._decode_with_pillow(shrink)
-            return pixels if turn is None or self._turned else turn(pixels)
+            pixels, turned = self._decode_with_pillow(shrink)
+            return pixels if turn is None or turned else turn(pixels)
 
-    def _decode_with_pillow(self, shrink: int) -> UInt8[np.ndarray, "height width 3"]:
+    def _decode_with_pillow(self, shrink: int) -> tuple[UInt8[np.ndarray, "height width 3"], bool]:
+        """Decode what is unusual; also whether the pixels are upright already."""
         image = self._image
-        if shrink > 1 and isinstance(image, JpegImagePlugin.JpegImageFile):
-            # Pillow takes the largest scale that is no smaller than requested, and computes sizes without rounding up.
-            image.draft(None, (self._stored[0] // shrink, self._stored[1] // shrink))
-            shrink = 1
-        image.load()
-        # When Pillow loads a TIFF it may rotate the pixels itself; the orientation is then removed.
-        self._turned = orientation(image) == 1
-        rgb = to_rgb(image)
-        return np.array(rgb if shrink == 1 else rgb.reduce(shrink))
+        if isinstance(image, SamplesOfTiff):
+            rgb, turned = to_rgb(image.decode()), False
+        else:
+            if image is None or isinstance(image, JpegImagePlugin.JpegImageFile):
+                image = JpegImagePlugin.JpegImageFile(io.BytesIO(whole_jpeg(self._data)))
+                if shrink > 1:  # Pillow takes the largest scale no smaller than requested, and does not round sizes up
+                    image.draft(None, (self._stored[0] // shrink, self._stored[1] // shrink))
+                    shrink = 1
+            turned = load(image)
+            rgb = to_rgb(image)
+        return np.array(rgb if shrink == 1 else rgb.reduce(shrink)), turned
 
 
 def open_rgb(source: bytes | Path, *, max_pixels: int = 200_000_000) -> EncodedImage:
@@ -158,32 +143,12 @@ def decode_image(source: bytes | Path, *, max_pixels: int = 200_000_000) -> UInt
     return open_rgb(source, max_pixels=max_pixels).decode()
 
 
-def _is_common_jpeg(data: bytes) -> bool:
-    """Whether simplejpeg decodes the colors correctly, which it does not for CMYK."""
-    if not data.startswith(b"\xff\xd8\xff"):
-        return False
-    try:
-        return simplejpeg.decode_jpeg_header(data)[2] in ("YCbCr", "RGB", "Gray")
-    except ValueError:
-        return False
-
-
-def _has_exif(data: bytes) -> bool:
-    """Whether a JPEG has an EXIF segment before its pixels."""
-    start = 2
-    while data[start : start + 1] == b"\xff" and data[start + 1 : start + 2] != b"\xda":
-        if data[start + 1 : start + 2] == b"\xe1" and data[start + 4 : start + 10] == b"Exif\x00\x00":
-            return True
-        start += 2 + max(int.from_bytes(data[start + 2 : start + 4], "big"), 2)
-    return False
-
-
 def _read_file(path: Path) -> bytes:
     with readable(path):
         return path.read_bytes()
 
 
-def open_with_pillow(data: bytes) -> ImageFile.ImageFile:
+def open_with_pillow(data: bytes) -> Opened:
     """Read an encoded file's header with the reader for its first bytes.
 
     Raises:
@@ -195,24 +160,53 @@ def open_with_pillow(data: bytes) -> ImageFile.ImageFile:
         if len(data) < 8 + int.from_bytes(data[4:8], "little"):  # its reader would return a shorter animation
             raise UnreadableImage("truncated file")
         return WebPImagePlugin.WebPImageFile(io.BytesIO(data))
+    if data.startswith(SIGNATURES):
+        return open_tiff(data)
+    if data.startswith(PNG):
+        return PngImagePlugin.PngImageFile(io.BytesIO(pixel_chunks(data)))
     for signature, reader in _READERS.items():
         if data.startswith(signature):
             return reader(io.BytesIO(data))
     raise UnreadableImage("not an image of a known format")
 
 
-def orientation(image: Image.Image) -> int:
-    """EXIF's orientation, 1 to 8: 1 for upright, and where it is missing, damaged or unknown."""
+def stored_size(image: Opened) -> tuple[int, int]:
+    """Width and height of the pixels as stored."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # whose size may be that of the upright image
+        return image.tag_v2[_WIDTH], image.tag_v2[_HEIGHT]
+    return image.size
+
+
+def stored_orientation(data: bytes, image: Opened | None) -> int:
+    """Orientation of an encoded file, 1 to 8, by one rule for all formats; see ``images.orientation``.
+
+    Args:
+        data: the file.
+        image: its header, of which only that of a TIFF is needed; not loaded yet.
+    """
+    if isinstance(image, SamplesOfTiff):
+        return tiff_orientation(*image.tags)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return tiff_orientation(image.tag_v2.get(ORIENTATION), image.tag_v2.get(XMP))
+    return orientation(data)
+
+
+def load(image: ImageFile.ImageFile) -> bool:
+    """Load the pixels.
+
+    Returns:
+        Whether they are upright: Pillow rotates those of a TIFF itself, and then removes the orientation.
+    """
+    before = _pillows_orientation(image) if isinstance(image, TiffImagePlugin.TiffImageFile) else 1
+    image.load()
+    return before != _pillows_orientation(image) if before in _TURNS else False
+
+
+def _pillows_orientation(image: Image.Image) -> int:
     try:
-        number = int(image.getexif().get(ORIENTATION, 1))
+        return int(image.getexif().get(ORIENTATION, 1))
     except Exception:  # damaged EXIF, intact pixels
         return 1
-    return number if 1 <= number <= 8 else 1
-
-
-def upright(width: int, height: int, number: int) -> tuple[int, int]:
-    """Width and height of the upright image, from those stored."""
-    return (height, width) if number >= _TRANSPOSED else (width, height)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -234,15 +228,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _gray_to_8_bits(image: Image.Image) -> Image.Image:
-    values, tags = np.asarray(image), getattr(image, "tag_v2", {})
-    low, high = values.min(), values.max()
-    if values.dtype.kind == "f":
-        top = 1 if high <= 1 else 255
-    else:
-        top = 4095 if tags.get(_BITS_PER_SAMPLE) == (12,) else 65535
-    if not (low >= 0 and high <= top):  # "not", so that NaN is refused too
-        raise UnreadableImage(f"pixel values from {low:g} to {high:g}, whose white is unknown")
-    shares = values / np.float32(top)
-    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # which Pillow applies to 8 bits only
-        shares = 1 - shares
-    return Image.fromarray((shares * 255 + 0.5).astype(np.uint8))
+    tags = getattr(image, "tag_v2", {})
+    bits = 12 if tags.get(_BITS_PER_SAMPLE) == (12,) else 16
+    # Pillow applies it to 8 bits only.
+    inverted = tags.get(_PHOTOMETRIC) == WHITE_IS_ZERO
+    return Image.fromarray(to_8_bits(np.asarray(image), bits=bits, inverted=inverted))

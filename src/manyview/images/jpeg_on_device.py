@@ -15,7 +15,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 
 from manyview.errors import UserError
-from manyview.images.decode import orientation, upright
+from manyview.images.orientation import orientation, upright
 from manyview.images.unreadable import quiet
 
 Encoded = UInt8[Tensor, " _"]
@@ -61,7 +61,7 @@ def read_jpeg(file: Path, *, max_pixels: int) -> tuple[bytes, JpegHeader] | None
             return None
         with quiet():
             image = JpegImageFile(io.BytesIO(data))
-            turn = orientation(image)
+            turn = orientation(data)
     except Exception:  # Pillow's readers raise nearly anything on damaged data
         return None
     width, height = image.size

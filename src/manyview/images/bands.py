@@ -235,7 +235,7 @@ def _picture_values(image: ImageFile, data: bytes) -> tuple[Shaped[np.ndarray, "
         if (pixels := quick_pixels(data, gray=True)) is not None:
             return pixels, False
         image = JpegImageFile(BytesIO(whole_jpeg(data)))
-    turned = load(image)
+    turned = load(image, data)
     if image.format == "PNG" and data[24] == 16 and data[25] in _COLORED:  # Pillow keeps 8 of its 16 bits
         return _deep_png(pixel_chunks(data)), turned
     if image.mode in ("P", "PA"):

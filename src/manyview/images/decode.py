@@ -23,9 +23,10 @@ from PIL import (
 
 from manyview.images.jpeg import JPEG, common_size, quick_pixels, whole_jpeg
 from manyview.images.orientation import ORIENTATION, XMP, orientation, tiff_orientation, upright
-from manyview.images.png import PNG, pixel_chunks
+from manyview.images.png import PNG, check_rows, pixel_chunks
 from manyview.images.tiff import SIGNATURES, WHITE_IS_ZERO, SamplesOfTiff, open_tiff, to_8_bits
 from manyview.images.unreadable import UnreadableImage, readable, reasons
+from manyview.images.webp import check_webp
 
 # Pillow's readers by signature. Image.open is avoided for two reasons: it applies Pillow's process-wide pixel limit
 # instead of ours, and it would try about forty other formats on any file that is named .jpg.
@@ -100,7 +101,7 @@ class EncodedImage:
                 if shrink > 1:  # Pillow takes the largest scale no smaller than requested, and does not round sizes up
                     image.draft(None, (self._stored[0] // shrink, self._stored[1] // shrink))
                     shrink = 1
-            turned = load(image)
+            turned = load(image, self._data)
             rgb = to_rgb(image)
         return np.array(rgb if shrink == 1 else rgb.reduce(shrink)), turned
 
@@ -157,8 +158,7 @@ def open_with_pillow(data: bytes) -> Opened:
     if not data:
         raise UnreadableImage("empty file")
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        if len(data) < 8 + int.from_bytes(data[4:8], "little"):  # its reader would return a shorter animation
-            raise UnreadableImage("truncated file")
+        check_webp(data)
         return WebPImagePlugin.WebPImageFile(io.BytesIO(data))
     if data.startswith(SIGNATURES):
         return open_tiff(data)
@@ -191,15 +191,31 @@ def stored_orientation(data: bytes, image: Opened | None) -> int:
     return orientation(data)
 
 
-def load(image: ImageFile.ImageFile) -> bool:
+def load(image: ImageFile.ImageFile, data: bytes) -> bool:
     """Load the pixels.
+
+    Args:
+        image: header of the file.
+        data: the file.
 
     Returns:
         Whether they are upright: Pillow rotates those of a TIFF itself, and then removes the orientation.
+
+    Raises:
+        UnreadableImage: not all pixels of a PNG are there; also other exceptions where it is damaged.
     """
     before = _pillows_orientation(image) if isinstance(image, TiffImagePlugin.TiffImageFile) else 1
     image.load()
+    if isinstance(image, PngImagePlugin.PngImageFile) and _may_lack_rows(image, data):
+        check_rows(data)
     return before != _pillows_orientation(image) if before in _TURNS else False
+
+
+def _may_lack_rows(image: Image.Image, data: bytes) -> bool:
+    """Whether the last row of a PNG is 0 as Pillow leaves missing ones; of an interlaced one others may be missing."""
+    interlaced = data[28] != 0
+    last = image.crop((0, image.height - 1, image.width, image.height))
+    return interlaced or not any(last.tobytes())
 
 
 def _pillows_orientation(image: Image.Image) -> int:

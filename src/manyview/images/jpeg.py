@@ -104,8 +104,10 @@ def whole_jpeg(data: bytes) -> bytes:
         return whole
     if _MISSING.search(warning):
         raise UnreadableImage("truncated file")
-    if _DAMAGED.search(warning) or _HOLE in pixels[start:]:
+    if _DAMAGED.search(warning):
         raise UnreadableImage(f"damaged file ({warning})")
+    if _HOLE in pixels[start:]:
+        raise UnreadableImage("damaged file (zeros in place of its data)")
     # The first warning alone is known, and it is harmless. Where data are missing nonetheless, what follows is decoded.
     if not np.array_equal(_with_pillow(whole), _with_pillow(pixels + _FILLER + _END)):
         raise UnreadableImage("truncated file")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from PIL import Image
 
 from manyview.images.jpeg import JPEG, segments
 from manyview.images.png import PNG, ancillary
+from manyview.images.webp import chunks
 
 ORIENTATION = 0x0112  # tag of EXIF and TIFF
 XMP = 700  # tag of TIFF
@@ -59,7 +59,7 @@ def _metadata(data: bytes) -> tuple[bytes, bytes]:
         return ancillary(data)
     exif = xmp = b""
     if data[8:12] == b"WEBP":
-        for name, body in _riff_chunks(data):
+        for name, body in chunks(data):
             exif = body if name == b"EXIF" else exif
             xmp = body if name == b"XMP " else xmp
     elif data.startswith(b"GIF8") and (start := data.find(_GIF_XMP)) > 0:
@@ -75,14 +75,6 @@ def _jpeg_metadata(data: bytes) -> tuple[bytes, bytes]:
         elif marker == 0xE1 and data.startswith(_JPEG_XMP, start):
             xmp = xmp or data[start:end]
     return exif, xmp
-
-
-def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    start = 12
-    while start + 8 <= len(data):
-        size = int.from_bytes(data[start + 4 : start + 8], "little")
-        yield data[start : start + 4], data[start + 8 : start + 8 + size]
-        start += 8 + size + size % 2
 
 
 def _in_exif(data: bytes) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import zlib
 from collections.abc import Iterator
 
@@ -11,6 +12,10 @@ PNG = b"\x89PNG\r\n\x1a\n"
 _TRANSPARENCY, _END = b"tRNS", b"IEND"
 _XMP, _EXIF_TEXT = b"XML:com.adobe.xmp", b"Raw profile type exif"
 _MOST_TEXT = 16 * 2**20  # bytes of a text chunk once decompressed
+
+_AT_ONCE = 2**20  # bytes decompressed together
+_SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by color type
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
 Chunk = tuple[bytes, int, int]
 """Type, and first and last + 1 position of the body in the file; the end lies beyond a file that is cut off."""
@@ -29,18 +34,40 @@ def pixel_chunks(data: bytes) -> bytes:
     """
     kept = [PNG]
     for name, start, end in _chunks(data):
-        if not _ancillary(name) or name == _TRANSPARENCY:
-            if end + 4 > len(data) and name != _END:
-                raise UnreadableImage("truncated file")
-            if name != _END and not _intact(data, (name, start, end)):
-                shown = name.decode("ascii", "replace")
-                raise UnreadableImage(f"damaged file (wrong checksum of its chunk {shown})")
-            kept.append(data[start - 8 : end + 4])
         if name == _END:
             break
-    else:
-        kept.append(bytes(4) + _END + zlib.crc32(_END).to_bytes(4, "big"))
+        if not _ancillary(name) or name == _TRANSPARENCY:
+            if end + 4 > len(data):
+                raise UnreadableImage("truncated file")
+            if not _intact(data, (name, start, end)):
+                raise UnreadableImage(f"damaged file (wrong checksum of its chunk {name.decode('ascii')})")
+            kept.append(data[start - 8 : end + 4])
+    kept.append(bytes(4) + _END + zlib.crc32(_END).to_bytes(4, "big"))
     return b"".join(kept)
+
+
+def check_rows(data: bytes) -> None:
+    """Check that the compressed data hold all rows, at about half the cost of decoding them.
+
+    Readers leave missing rows black where the data end properly.
+
+    Raises:
+        UnreadableImage: some are missing.
+    """
+    width, height, bits, color, _, _, interlaced = struct.unpack(">IIBBBBB", data[16:29])
+    passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
+    expected = 0
+    for left, top, across, down in passes:
+        columns, rows = -(-(width - left) // across), -(-(height - top) // down)
+        expected += rows * (1 + -(-columns * bits * _SAMPLES[color] // 8)) if columns > 0 and rows > 0 else 0
+    inflater, found = zlib.decompressobj(), 0
+    for name, start, end in _chunks(data):
+        piece = data[start:end] if name == b"IDAT" else b""
+        while piece and found < expected:
+            found += len(inflater.decompress(piece, _AT_ONCE))
+            piece = inflater.unconsumed_tail
+    if found + len(inflater.flush()) < expected:
+        raise UnreadableImage("truncated file")
 
 
 def ancillary(data: bytes) -> tuple[bytes, bytes]:
@@ -63,7 +90,7 @@ def ancillary(data: bytes) -> tuple[bytes, bytes]:
 def _chunks(data: bytes) -> Iterator[Chunk]:
     """All chunks up to the last, or up to what is none."""
     start, name = len(PNG), b""
-    while name != _END and data[start + 4 : start + 8].isalpha():
+    while name != _END and len(data[start : start + 8]) == 8 and data[start + 4 : start + 8].isalpha():
         name = data[start + 4 : start + 8]
         size = int.from_bytes(data[start : start + 4], "big")
         yield name, start + 8, start + 8 + size

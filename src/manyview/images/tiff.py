@@ -97,10 +97,10 @@ def open_tiff(data: bytes) -> TiffImageFile | SamplesOfTiff:
     try:
         image = TiffImageFile(io.BytesIO(data))
     except SyntaxError as error:
-        if str(error) != "unknown pixel mode":
+        if str(error) == "unknown pixel mode":
+            return SamplesOfTiff(data)
+        if not isinstance(error.__cause__, IndexError):  # more planes than letters
             raise
-        return SamplesOfTiff(data)
-    except IndexError:  # more planes than letters
         image = _for_libtiff(data)
     if image.mode == "L" and image.tag_v2.get(_SAMPLE_FORMAT) == (_SIGNED,):  # Pillow takes negative values for bright
         raise UnreadableImage("signed values of 8 bits, whose white is unknown")

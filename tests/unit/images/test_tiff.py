@@ -142,7 +142,7 @@ def shapes(bits: int, model: str) -> np.ndarray:
     return values
 
 
-LAYOUTS = list(itertools.product("<>", COMPRESSIONS, (0, 16, 64), (False, True)))
+LAYOUTS: list[tuple[str, str, int, bool]] = list(itertools.product("<>", COMPRESSIONS, (0, 16, 64), (False, True)))
 
 
 @pytest.mark.parametrize("bits", [8, 16, 32])
@@ -150,21 +150,29 @@ LAYOUTS = list(itertools.product("<>", COMPRESSIONS, (0, 16, 64), (False, True))
 def test_every_layout_gives_the_same_pixels(model: str, bits: int) -> None:
     photometric, _, extra = MODELS[model]
     values = shapes(bits, model)
-    wanted = expected(values, bits, model)
+    wanted, found = expected(values, bits, model), []
+    # Of 16 bits in color the high byte counts, which is up to a level less, of both factors of a product.
+    tolerance = {"gray, alpha": 1.51, "RGB, alpha": 2.01, "CMYK": 2.01, "RGB times alpha": 3.01}.get(model, 1.01)
     for order, how, tile, planes in LAYOUTS:
         data = tiff(values, bits, photometric, order=order, how=how, tile=tile, planes=planes, extra=extra,
                     sample=3 if bits == 32 else 1)  # fmt: skip
-        what = f"{order} {how}, tiles {tile}, planes {planes}"
-        try:
-            decoded = decode_image(data)
-        except UnreadableImage as error:
-            refused = (model == "CMYK" and bits == 32, how == "lzw" and "imagecodecs" in error.reason)
-            assert any(refused), f"{what}: {error}"
+        if unread(model, bits, how, planes, order):
+            assert ("data.bands" if model == "CMYK" else "imagecodecs") in reason(data)
             continue
-        assert np.abs(decoded - wanted).max() <= (2 if model == "RGB times alpha" else 1.51), what
+        decoded = decode_image(data)
+        found.append(decoded)
+        assert np.abs(decoded - wanted).max() <= tolerance, (order, how, tile, planes)
         assert decoded.flags.writeable
-        averaged = open_image(data).decode(2)
-        assert averaged.shape == (-(-HEIGHT // 2), -(-WIDTH // 2), 3)
+        assert open_image(data).decode(2).shape == (-(-HEIGHT // 2), -(-WIDTH // 2), 3)
+    assert all(np.array_equal(decoded, found[0]) for decoded in found)
+
+
+def unread(model: str, bits: int, how: str, planes: bool, order: str) -> bool:
+    """Layouts that are refused: of what only tifffile reads LZW, and CMYK in floating point."""
+    only_tifffile = bits == 32 and model not in ("gray", "white is zero")
+    only_tifffile |= model == "gray, alpha" and (bits != 8 or planes)
+    only_tifffile |= model == "white is zero" and bits == 16 and order == ">"
+    return (only_tifffile and how == "lzw") or (model == "CMYK" and bits == 32)
 
 
 @pytest.mark.parametrize("bits", [8, 16])

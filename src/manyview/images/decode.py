@@ -123,12 +123,15 @@ def open_rgb(source: bytes | Path, *, max_pixels: int = 200_000_000) -> EncodedI
 def decode_image(source: bytes | Path, *, max_pixels: int = 200_000_000) -> UInt8[np.ndarray, "height width 3"]:
     """Decode a JPEG, PNG, WebP, BMP, TIFF or GIF (first frame or page) to upright 8-bit RGB.
 
-    - EXIF orientation is applied; a damaged one counts as upright. Color profiles are not applied.
+    - Orientation is applied, by one rule for all formats: EXIF's (of a TIFF its tag's), else XMP's; a damaged one counts
+      as upright. Color profiles are not applied.
     - Transparent pixels are composited over white, as viewers show them: the color under them is often meaningless.
     - CMYK is converted without a profile; in JPEG its values are inverted, as Adobe and all others write them.
-    - 16-bit and 12-bit gray is scaled to 8 bits and rounded (x / 257 for 16 bits). Of 16-bit color Pillow keeps the
-      high byte, which is within one level of that.
-    - Floating-point gray must lie within 0 to 1, or else within 0 to 255; 32-bit integers within 0 to 65535.
+    - 16-bit and 12-bit gray is scaled to 8 bits and rounded (x / 257 for 16 bits). Of 16-bit color the high byte
+      counts, which is within one level of that.
+    - Floating-point values must lie within 0 to 1, or else within 0 to 255; 32-bit integers within 0 to 65535.
+    - TIFFs of few layouts (gray with alpha in 16 bits or in planes, RGB in floating point, inverted 16-bit gray in
+      big-endian order) need imagecodecs where they are compressed otherwise than with Deflate, PackBits or LZMA.
 
     Args:
         source: encoded bytes, or the file that holds them.
@@ -138,8 +141,9 @@ def decode_image(source: bytes | Path, *, max_pixels: int = 200_000_000) -> UInt
         A new writable array, values 0 to 255.
 
     Raises:
-        UnreadableImage: the source holds no complete image; ``.reason`` says why. A truncated file is
-            refused even where a decoder could fill the rest with gray.
+        UnreadableImage: the source holds no complete image; ``.reason`` says why. What counts is whether the data of all
+            pixels are there: a JPEG or PNG that lacks only the marker of its end is taken, one whose missing pixels a
+            decoder would fill with gray or black is refused however it ends.
     """
     return open_rgb(source, max_pixels=max_pixels).decode()
 
@@ -213,9 +217,8 @@ def load(image: ImageFile.ImageFile, data: bytes) -> bool:
 
 def _may_lack_rows(image: Image.Image, data: bytes) -> bool:
     """Whether the last row of a PNG is 0 as Pillow leaves missing ones; of an interlaced one others may be missing."""
-    interlaced = data[28] != 0
-    last = image.crop((0, image.height - 1, image.width, image.height))
-    return interlaced or not any(last.tobytes())
+    last = (image.getpixel((column, image.height - 1)) for column in range(image.width))
+    return data[28] != 0 or not any(np.any(pixel) for pixel in last)
 
 
 def _pillows_orientation(image: Image.Image) -> int:

@@ -123,8 +123,8 @@ def open_rgb(source: bytes | Path, *, max_pixels: int = 200_000_000) -> EncodedI
 def decode_image(source: bytes | Path, *, max_pixels: int = 200_000_000) -> UInt8[np.ndarray, "height width 3"]:
     """Decode a JPEG, PNG, WebP, BMP, TIFF or GIF (first frame or page) to upright 8-bit RGB.
 
-    - Orientation is applied, by one rule for all formats: EXIF's (a TIFF's own tag), else XMP's; a damaged one counts as
-      upright. Color profiles are not applied.
+    - Orientation is applied, by one rule for all formats: EXIF's (a TIFF's own tag), else XMP's; a damaged one counts
+      as upright. Color profiles are not applied.
     - Transparent pixels are composited over white, as viewers show them: the color under them is often meaningless.
     - CMYK is converted without a profile; in JPEG its values are inverted, as Adobe and all others write them.
     - 16-bit and 12-bit gray is scaled to 8 bits and rounded (x / 257 for 16 bits). Of 16-bit color the high byte

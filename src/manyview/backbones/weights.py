@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from manyview.backbones.base import Backbone, WrappedBackbone
 from manyview.backbones.build import build_backbone, check_name, infer_resnet, usual_normalization
-from manyview.backbones.checkpoint import EncoderCheckpoint, find_weights, sort_out
+from manyview.backbones.checkpoint import EncoderCheckpoint, Target, find_weights, sort_out
 from manyview.backbones.files import FORMAT, StoredTensors, read_tensors
 from manyview.backbones.report import LoadingReport, count_layers
 from manyview.errors import UserError, first_few
@@ -123,7 +123,7 @@ def load_backbone(
         named = recorded or name
         name, inferred = (named, False) if named else _identify(path, stored)
         into = _build(path, name, in_channels or int(metadata.get("in_channels", "3")))
-    checkpoint = sort_out(path, stored, own=into.state_dict().keys(), heads=into.classifier)
+    checkpoint = sort_out(path, stored, _target(into))
     _check_fit(into, checkpoint, stored)
     into.load_state_dict({**into.state_dict(), **checkpoint.tensors})
     into.loading = _report(into, checkpoint, inferred)
@@ -209,17 +209,29 @@ def _check_fit(backbone: Backbone, checkpoint: EncoderCheckpoint, stored: Stored
             raise OtherNetworkError(checkpoint.path, shown, backbone.name)
         found = "; ".join(f"{len(keys)} {what} ({first_few(keys)})" for what, keys in problems.items() if keys)
         form = checkpoint.format
-        layout = f", in the format of {form.title}," if form.prefix or form.detectron2 else ""
+        layout = f", in the format of {form.title}," if form.prefix or form.spelling.title else ""
         raise UserError(
             f"{checkpoint.path}{layout} does not fit {backbone.name}, which has {len(own)} weights: {found}"
         )
+
+
+def _target(backbone: Backbone) -> Target:
+    network = backbone.network if isinstance(backbone, WrappedBackbone) else backbone
+    children = tuple(name for name, _ in network.named_children())
+    return Target(backbone.state_dict(), children, backbone.classifier)
 
 
 def _report(backbone: Backbone, checkpoint: EncoderCheckpoint, inferred: bool) -> LoadingReport:
     network = backbone.network if isinstance(backbone, WrappedBackbone) else backbone
     convolutions, norms = count_layers(network, checkpoint.tensors)
     return LoadingReport(
-        checkpoint.format.title, backbone.name, inferred, convolutions, norms, dict(checkpoint.dropped)
+        checkpoint.format.title,
+        backbone.name,
+        inferred,
+        convolutions,
+        norms,
+        dict(checkpoint.dropped),
+        checkpoint.location,
     )
 
 

@@ -10,7 +10,7 @@ Rename = Callable[[str], str | None]
 
 _MOMENTUM = ("encoder_k.", "the momentum encoder")
 _QUEUE = ("queue", "the queue of negatives")
-# Segments of names that wrappers of modules add, at any depth: torch.compile, DataParallel, FSDP, activation checkpoints.
+# Segments of names that wrappers of modules add, at any depth: torch.compile, DataParallel, FSDP, checkpointing.
 _WRAPPERS = {
     "_orig_mod",
     "module",

@@ -24,6 +24,7 @@ class LoadingReport:
         norms: number of normalization layers with all weights loaded, and in all.
         dropped: names in the file of the weights left out, grouped by what they belong to.
         location: where in the file the weights are, in words; "" where its format has them.
+        normalization: how images are normalized for the weights, and where that is known from, as a sentence.
     """
 
     format: str
@@ -33,6 +34,7 @@ class LoadingReport:
     norms: tuple[int, int]
     dropped: Mapping[str, tuple[str, ...]]
     location: str = ""
+    normalization: str = ""
 
     def __str__(self) -> str:
         guess = " (inferred from its shapes)" if self.inferred else ""

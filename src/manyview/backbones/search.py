@@ -17,8 +17,8 @@ Tensors = Mapping[str, Tensor]
 COUNTER = "num_batches_tracked"
 """Ending of the counters of norms, which checkpoints older than PyTorch 0.4.1 lack."""
 
-# Of two encoders the one that its project evaluates, by a word of the entry or prefix: DINO's and iBOT's teacher and any
-# average of weights before all; MoCo v3's base encoder and BYOL's online network; I-JEPA's target encoder.
+# Of two encoders the one that its project evaluates, by a word of the entry or prefix: DINO's and iBOT's teacher and
+# any average of weights before all; MoCo v3's base encoder and BYOL's online network; I-JEPA's target encoder.
 _RANKS = (
     ({"teacher", "ema", "averaged", "swa"}, 0),
     ({"online", "query", "q", "base"}, 1),

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torchvision import models
 
 from manyview.backbones import build_backbone, load_backbone
-from manyview.backbones.search import candidates
 from manyview.backbones.formats import spellings, unwrapped
+from manyview.backbones.search import candidates
 from manyview.errors import UserError
 from tests.helpers.checkpoint_files import State, mlp, network, other, under
 

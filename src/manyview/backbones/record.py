@@ -14,7 +14,7 @@ from manyview.backbones.timm import timm_input_size
 from manyview.errors import UserError
 from manyview.runs import sha256
 
-Numbers = str | float | Sequence[float]
+Numbers = str | float | int | Sequence[float]
 """Values of the channels: one for all of them, several, or text with commas."""
 
 _CARD = "manyview.json"

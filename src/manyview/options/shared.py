@@ -70,7 +70,7 @@ UntrainedNorms = Annotated[
 ]
 Architecture = Annotated[str | None, Option(None, "Architecture, if the weights do not name it.")]
 
-_Channels = str | float | Sequence[float] | None
+_Channels = str | float | int | Sequence[float] | None
 
 
 class Normalization(TypedDict, total=False):

@@ -164,7 +164,7 @@ def _plain(name: str, value: Any) -> Any:
     return _absolute(value) if name in _PATHS else value
 
 
-def _channels(name: str, value: str | float | Sequence[float]) -> list[float]:
+def _channels(name: str, value: str | float | int | Sequence[float]) -> list[float]:
     """The values of the channels; one is that of each of three.
 
     Raises:

@@ -50,13 +50,13 @@ def test_what_is_given_comes_first(given: dict[str, Any], expected: object, tmp_
 @pytest.mark.parametrize("given", ["", "a", "0.5,0.5", "nan", "123.675,116.28,103.53", [], "1e9"])
 @pytest.mark.parametrize("what", ["mean", "std"])
 def test_what_is_no_normalization_is_one_sentence(what: str, given: Any) -> None:
-    with pytest.raises(UserError, match=f"^{what} "):
+    with pytest.raises(UserError, match=rf"^{what} "):
         read_channels(given, 3, what)
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "0.5,0,0.5"])
 def test_a_deviation_is_above_0(given: str) -> None:
-    with pytest.raises(UserError, match="^std must be above 0"):
+    with pytest.raises(UserError, match=r"^std must be above 0"):
         read_channels(given, 3, "std")
 
 

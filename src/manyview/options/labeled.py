@@ -13,6 +13,7 @@ from manyview.options.shared import (
     Images,
     LabelProblems,
     Layer,
+    Normalization,
     Pool,
     Result,
     Size,
@@ -122,7 +123,9 @@ class Baselines(TypedDict, total=False):
     untrained_norms: UntrainedNorms
 
 
-class LabeledOptions(LabeledImages, ResultFolder, ReadLabels, FeatureOptions, Baselines, ComputingOptions, total=False):
+class LabeledOptions(
+    LabeledImages, ResultFolder, ReadLabels, FeatureOptions, Baselines, Normalization, ComputingOptions, total=False
+):
     """Options of every evaluation on labeled images."""
 
     backbone: Architecture
@@ -298,6 +301,7 @@ class LinearOptions(
     Figures,
     Baselines,
     LinearDraws,
+    Normalization,
     ComputingOptions,
     total=False,
 ):
@@ -348,6 +352,7 @@ class KnnOptions(
     Figures,
     Baselines,
     KnnDraws,
+    Normalization,
     ComputingOptions,
     total=False,
 ):
@@ -410,7 +415,16 @@ class Probing(TypedDict, total=False):
 
 
 class ProbeOptions(
-    LabeledImages, ProbeFolder, ReadLabels, FeatureOptions, Probing, Figures, Baselines, ComputingOptions, total=False
+    LabeledImages,
+    ProbeFolder,
+    ReadLabels,
+    FeatureOptions,
+    Probing,
+    Figures,
+    Baselines,
+    Normalization,
+    ComputingOptions,
+    total=False,
 ):
     """Options of ``low_label_evaluation`` and ``manyview probe``."""
 

@@ -96,7 +96,9 @@ def embed(weights: StrPath, *, progress: Progress = no_progress, **options: Unpa
     claim_files(out, tuple(FORMATS), record_file)
     if out.suffix.lower() == ".parquet":
         require_pyarrow()
-    network = at_layer(load_backbone(weights, options["backbone"]), options["layer"], weights)
+    network = at_layer(
+        load_backbone(weights, options["backbone"], mean=options["mean"], std=options["std"]), options["layer"], weights
+    )
     names = None if options["list"] is None else Path(options["list"])
     files = find_images(Path(options["images"]), names, arrays=bands(network) != "rgb")
     skipped = SkippedImages(files, written.max_bad_fraction, out.with_suffix(SKIPPED_SUFFIX), "max_bad_fraction")

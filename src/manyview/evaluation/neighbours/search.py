@@ -109,7 +109,7 @@ def _source(weights: Path, options: NeighboursOptions) -> FeatureSource:
     made = select(FeatureSettings, options, pool="gamp" if pool is None else pool, size=224 if size is None else size)
     images, names, features = Path(options["images"]), options["list"], options["features"]
     if features is None:
-        network = load_backbone(weights, options["backbone"])
+        network = load_backbone(weights, options["backbone"], mean=options["mean"], std=options["std"])
         files = find_images(images, None if names is None else Path(names), arrays=bands(network) != "rgb")
         return Extracted(weights, network, files, made, options["blocks"])
     require(not options["blocks"], "a file of features holds whole images: leave out features, or blocks")

@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from manyview.errors import UserError
-from manyview.images.files import ARRAY_EXTENSIONS, EXTENSIONS, leads_outside, read_text
+from manyview.images.files import leads_outside, read_text
+from manyview.images.formats import ARRAY_EXTENSIONS, EXTENSIONS
 from manyview.labels.problems import AnyEntry, OfImage, Problem
 
 _SHOWN = 40  # characters of a faulty line

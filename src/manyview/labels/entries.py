@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from manyview.labels.box_layout import TOP_LEFT
+from manyview.labels.identifiers import Identifier
 from manyview.labels.problems import OfImage, Problem
 
 LabeledBox = tuple[float, float, float, float]
@@ -97,7 +99,7 @@ class LabeledImage(OfImage):
         objects: of the image.
     """
 
-    number: int | None = None
+    number: Identifier | None = None
     size: tuple[int, int] | None = None
     objects: tuple[LabeledObject, ...] = ()
 
@@ -116,13 +118,15 @@ class DetectionContents:
         category_ids: ids of the classes by name, in their order, where the file declares them; else empty.
         by_stem: whether images are named without their extension.
         in_shares: whether boxes and outlines are fractions of the image's width and height, instead of pixels.
+        box_layout: what the four numbers of a box are in the format.
     """
 
     entries: list[LabeledImage]
     problems: list[Problem]
-    category_ids: dict[str, int] = field(default_factory=dict)
+    category_ids: dict[str, Identifier] = field(default_factory=dict)
     by_stem: bool = True
     in_shares: bool = False
+    box_layout: str = TOP_LEFT
 
 
 @dataclass(frozen=True, slots=True)

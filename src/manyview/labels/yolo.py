@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ import yaml  # type: ignore[import-untyped]
 
 from manyview.errors import UserError
 from manyview.images.files import read_text
+from manyview.labels.box_layout import CENTER
 from manyview.labels.entries import (
     Contents,
     DetectionContents,
@@ -39,7 +41,8 @@ _ENDING = ".txt"
 _LIST = "classes.txt"
 _DATA_FILES = ("data.yaml", "data.yml")
 
-_LONGEST = 9  # digits of a class number; Python refuses to read very long ones
+_NUMBER = re.compile(r"\+?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?")  # of a class
+_LONGEST = 9  # digits of a class number
 _BOX = 4  # numbers of a box
 _OUTLINE = 6  # numbers of an outline, at least
 _ROUNDING = 0.01  # beyond 0 and 1, which Ultralytics accepts, too
@@ -72,7 +75,15 @@ def is_object(line: str) -> bool:
         finite = all(math.isfinite(float(value)) for value in coordinates)
     except ValueError:
         return False
-    return len(coordinates) >= _BOX and finite and number.isascii() and number.isdecimal() and len(number) <= _LONGEST
+    return len(coordinates) >= _BOX and finite and _class_number(number) is not None
+
+
+def _class_number(text: str) -> int | None:
+    """Number of a class, also in the notation of a decimal number, such as 1.0 or 1e+00; None for anything else."""
+    if not _NUMBER.fullmatch(text):
+        return None
+    number = float(text)
+    return int(number) if number.is_integer() and number < 10**_LONGEST else None
 
 
 def _read_line(line: str, names: Mapping[int, str] | None) -> _Line:
@@ -88,7 +99,8 @@ def _read_line(line: str, names: Mapping[int, str] | None) -> _Line:
     if not is_object(line):
         raise Malformed(f"is {quoted(line)}")
     first, *coordinates = line.split()
-    number = int(first)
+    number = _class_number(first)
+    assert number is not None, "is_object has checked it"
     if names is not None and number not in names:
         raise Malformed(f"has the class {number}, for which there is no name")
     return _Line(str(number) if names is None else names[number], tuple(map(float, coordinates)))
@@ -175,7 +187,7 @@ def _read_objects(files: LabelFiles, masks: bool) -> DetectionContents:
                 problems.append(Problem(f"{where} {error}", _OBJECTS))
         entries.append(LabeledImage(name, stem(name), objects=tuple(objects)))
     category_ids = {name: order for order, name in enumerate((names or {}).values(), start=1)}
-    return DetectionContents(entries, problems, category_ids, in_shares=True)
+    return DetectionContents(entries, problems, category_ids, in_shares=True, box_layout=CENTER)
 
 
 def _object(where: str, line: _Line, key_points: int | None, *, masks: bool) -> LabeledObject:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 
 from manyview.errors import UserError
 from manyview.labels import DetectionLabels
+from manyview.labels.identifiers import Identifier
 
 ResultType = Literal["bbox", "segm"]
 
@@ -51,6 +53,13 @@ def _measure(labels: DetectionLabels, results: Sequence[Mapping[str, Any]], resu
         from pycocotools.cocoeval import COCOeval
     except ImportError as error:
         raise UserError("COCO's average precision needs pycocotools: pip install 'manyview[detect]'") from error
+    images, categories = _numbered(labels.image_ids), _numbered(labels.category_ids)
+    labels = replace(labels, image_ids=tuple(images.values()), category_ids=tuple(categories.values()))
+    results = [
+        {**result, "image_id": images[result["image_id"]], "category_id": categories[result["category_id"]]}
+        for result in results
+        if result["category_id"] in categories
+    ]
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
         truth = _indexed(labels, _objects(labels))
         entries = _of_type(results, result_type)
@@ -65,6 +74,13 @@ def _measure(labels: DetectionLabels, results: Sequence[Mapping[str, Any]], resu
     columns = [evaluation.params.catIds.index(number) for number in labels.category_ids]
     by_class = [_mean(precision[:, :, column]) for column in columns]
     return {**dict(zip(_SUMMARY, defined, strict=True)), "AP_by_class": by_class}
+
+
+def _numbered(identifiers: Sequence[Identifier]) -> dict[Identifier, int]:
+    """Ids as numbers, which pycocotools sorts: as they are where all are numbers, otherwise counted from 1."""
+    if all(isinstance(each, int) for each in identifiers):
+        return {each: int(each) for each in identifiers}
+    return {each: number for number, each in enumerate(identifiers, start=1)}
 
 
 def _indexed(labels: DetectionLabels, annotations: Iterable[dict[str, Any]]) -> Any:

@@ -96,7 +96,11 @@ class _Predictions:
 
 
 def _search(
-    detector: Detector, files: ImageFiles, category_ids: Sequence[Identifier], runtime: DetectionRuntime, progress: Progress
+    detector: Detector,
+    files: ImageFiles,
+    category_ids: Sequence[Identifier],
+    runtime: DetectionRuntime,
+    progress: Progress,
 ) -> _Predictions:
     """Detect objects in all images, which are numbered from 1 in the order of their names."""
     found = _Predictions()

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 _COMPARED = 2000  # names with which a missing one is compared at most
+_ALIKE = 0.3  # similarity of names from which one is near another
 _TOLD = 3  # missing names for which the nearest one is searched, as messages show no more
 
 Exact = Callable[[str], list[str]]
@@ -65,7 +66,7 @@ class NameForms:
         return []
 
     def nearest(self, name: str) -> str:
-        """The name most like a missing one, as the end of a sentence; empty without any, and after the third one."""
+        """The name most like a missing one, as the end of a sentence; empty without any like it, and after the third one."""
         self._told += 1
         if self._told > _TOLD or not self._names:
             return ""
@@ -74,7 +75,8 @@ class NameForms:
         same = [each for each in self._names if base in (_folded(posixpath.basename(each)), _folded(_stem(each)))]
         beside = [each for each in self._names if posixpath.dirname(each) == posixpath.dirname(written)]
         pool = (same or [*beside[:_COMPARED], *self._names])[:_COMPARED]
-        return f", the nearest name being {difflib.get_close_matches(written, pool, n=1, cutoff=0)[0]}"
+        near = difflib.get_close_matches(written, pool, n=1, cutoff=_ALIKE)
+        return f", the nearest name being {near[0]}" if near else ""
 
     def _forms(self, name: str) -> Iterator[str]:
         """The relative names that a name may mean, within the folder."""

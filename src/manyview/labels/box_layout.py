@@ -97,7 +97,7 @@ def _read(numbers: Boxes, layout: str) -> Boxes:
     return np.concatenate([start - others / 2, others], axis=1) if layout == CENTER else numbers
 
 
-def _beyond(boxes: Boxes, sizes: Sizes, slack: Float64[np.ndarray, "..."]) -> Bool[np.ndarray, " objects"]:
+def _beyond(boxes: Boxes, sizes: Sizes, slack: Float64[np.ndarray, ...]) -> Bool[np.ndarray, " objects"]:
     """Which boxes reach beyond their images by more than some pixels."""
     start, end = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
     return ((start < -slack) | (end > sizes + slack)).any(axis=1)

@@ -10,6 +10,7 @@ from typing import Any
 from manyview.labels.box_layout import TOP_LEFT
 from manyview.labels.identifiers import Identifier
 from manyview.labels.problems import OfImage, Problem
+from manyview.labels.table import LabelTable
 
 LabeledBox = tuple[float, float, float, float]
 """Left, top, width and height, from the edge of the first pixel."""
@@ -39,6 +40,7 @@ class Contents:
         declares_classes: whether the file lists its classes; otherwise they are those that occur.
         covers_other_classes: whether classes other than these are known to be absent from the images.
         by_stem: whether images are named without their extension.
+        notes: sentences for the user that are no problems.
     """
 
     entries: list[Entry]
@@ -47,6 +49,7 @@ class Contents:
     declares_classes: bool = True
     covers_other_classes: bool = True
     by_stem: bool = True
+    notes: tuple[str, ...] = ()
 
 
 def occurring(entries: Sequence[Entry]) -> set[str]:
@@ -119,6 +122,7 @@ class DetectionContents:
         by_stem: whether images are named without their extension.
         in_shares: whether boxes and outlines are fractions of the image's width and height, instead of pixels.
         box_layout: what the four numbers of a box are in the format.
+        notes: sentences for the user that are no problems.
     """
 
     entries: list[LabeledImage]
@@ -127,6 +131,7 @@ class DetectionContents:
     by_stem: bool = True
     in_shares: bool = False
     box_layout: str = TOP_LEFT
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +142,13 @@ class LabelFiles:
         path: the file or folder.
         ending: extension of the file or of the folder's label files, in lower case.
         names: of the folder's label files, in the order of their bytes; None for a file.
+        table: how a CSV file is laid out.
     """
 
     path: Path
     ending: str
     names: tuple[str, ...] | None = None
+    table: LabelTable = LabelTable()
 
 
 @dataclass(frozen=True, slots=True)

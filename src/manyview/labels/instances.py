@@ -232,7 +232,7 @@ def _image(entry: Any) -> CocoImage:
 
 def _side(value: Any) -> int | None:
     """Width or height in pixels; None for what tools write where they do not know it: null, 0, -1, NaN or nothing."""
-    if value is None or isinstance(value, str) and not value.strip():
+    if value is None or (isinstance(value, str) and not value.strip()):
         return None
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise TypeError

@@ -59,7 +59,7 @@ class DetectionLabels:
         image_ids: of each image in COCO files, as written there; 1, 2, ... for other formats.
         category_ids: of each class in COCO files, as written there; 1, 2, ... for other formats.
         skipped: a sentence for each entry that was left out because of a problem.
-        notes: sentences on boxes that were clipped or have no area.
+        notes: sentences on how the file was read, and on boxes that were clipped or have no area.
     """
 
     names: tuple[str, ...]

@@ -97,7 +97,7 @@ def read_annotations(
         image_ids=tuple(order if entry.number is None else entry.number for order, entry in enumerate(entries, 1)),
         category_ids=_category_ids(columns, contents.category_ids),
         skipped=tuple(problem.sentence for problem in found),
-        notes=tuple(checker.notes()),
+        notes=(*contents.notes, *checker.notes()),
     )
 
 

@@ -66,7 +66,7 @@ class NameForms:
         return []
 
     def nearest(self, name: str) -> str:
-        """The name most like a missing one, as the end of a sentence; empty without any like it, and after the third one."""
+        """The name most like a missing one, as the end of a sentence; empty if none is, and after the third one."""
         self._told += 1
         if self._told > _TOLD or not self._names:
             return ""
@@ -75,7 +75,7 @@ class NameForms:
         same = [each for each in self._names if base in (_folded(posixpath.basename(each)), _folded(_stem(each)))]
         beside = [each for each in self._names if posixpath.dirname(each) == posixpath.dirname(written)]
         pool = (same or [*beside[:_COMPARED], *self._names])[:_COMPARED]
-        near = difflib.get_close_matches(written, pool, n=1, cutoff=_ALIKE)
+        near = difflib.get_close_matches(written, pool, n=1, cutoff=0 if same else _ALIKE)
         return f", the nearest name being {near[0]}" if near else ""
 
     def _forms(self, name: str) -> Iterator[str]:
@@ -95,9 +95,10 @@ class NameForms:
         roots = dict.fromkeys((os.path.abspath(self.root), os.path.realpath(self.root)))  # noqa: PTH100
         for start in dict.fromkeys((os.getcwd(), *roots, *map(os.path.dirname, roots))):  # noqa: PTH109
             path = os.path.normpath(os.path.join(start, name))  # noqa: PTH118 - of text that may be no path
-            for root in roots:
-                if path.startswith(root.rstrip("/") + "/"):
-                    yield path[len(root.rstrip("/")) + 1 :]
+            for each in (path, _without_links(path)):
+                for root in roots:
+                    if each.startswith(root.rstrip("/") + "/"):
+                        yield each[len(root.rstrip("/")) + 1 :]
 
     @functools.cached_property
     def _names(self) -> list[str]:
@@ -127,6 +128,15 @@ class NameForms:
             for key in _keys(name, stems=self._stems):
                 index.setdefault(form(key), []).append(name)
         return index
+
+
+def _without_links(path: str) -> str:
+    """A path whose folder is given without links; as it is where no file can have such a name."""
+    folder, base = os.path.split(path)
+    try:
+        return os.path.join(os.path.realpath(folder), base)  # noqa: PTH118
+    except (OSError, ValueError):
+        return path
 
 
 def _keys(name: str, *, stems: bool) -> Iterable[str]:

@@ -43,7 +43,7 @@ def check_layout(
         in_shares: whether the format's boxes are shares of the image's sides, instead of pixels.
 
     Raises:
-        UserError: all boxes lie within the first pixel, as shares of the image in place of pixels do; or many reach
+        UserError: no number of a box is above 1, as shares of the image in place of pixels have it; or many reach
             far beyond their images, or have another area than stated, while none does if its four numbers are read in
             another layout.
     """
@@ -72,9 +72,9 @@ def check_layout(
 
 
 def _check_pixels(file: Path, boxes: Boxes, sizes: Sizes, layout: str) -> None:
-    within = boxes[:, :2] + boxes[:, 2:] <= 1 + _AREA
-    if len(boxes) and within.all() and (boxes % 1 != 0).any() and (sizes > 1).any():
-        shown = ", ".join(f"{value:g}" for value in _numbers(boxes, layout)[0])
+    numbers = _numbers(boxes, layout)  # Pascal VOC's corners count from 1, so that those of shares begin at -1
+    if len(boxes) and (abs(numbers) <= 1 + _AREA).all() and (boxes % 1 != 0).any() and (sizes > 1).any():
+        shown = ", ".join(f"{value:g}" for value in numbers[0])
         raise UserError(
             f"{file} gives its boxes as shares of the image, such as [{shown}] in an image of {sizes[0][0]} x "
             f"{sizes[0][1]} pixels, where its format has pixels: multiply them by the image's width and height"

@@ -148,7 +148,7 @@ class LabelFiles:
     path: Path
     ending: str
     names: tuple[str, ...] | None = None
-    table: LabelTable = LabelTable()
+    table: LabelTable = field(default_factory=LabelTable)
 
 
 @dataclass(frozen=True, slots=True)

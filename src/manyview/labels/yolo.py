@@ -36,6 +36,7 @@ from manyview.labels.entries import (
     ObjectReader,
     occurring,
 )
+from manyview.labels.identifiers import Identifier
 from manyview.labels.paths import numbered_lines, quoted, stem
 from manyview.labels.problems import Malformed, Problem
 
@@ -205,7 +206,7 @@ def _read_objects(files: LabelFiles, masks: bool) -> DetectionContents:
                 problems.append(Problem(f"{where} {error}", _OBJECTS))
         entries.append(LabeledImage(name, stem(name), objects=tuple(objects)))
     notes = () if names else (_NAMELESS,)
-    category_ids = {name: order for order, name in enumerate((names or {}).values(), start=1)}
+    category_ids: dict[str, Identifier] = {name: order for order, name in enumerate((names or {}).values(), start=1)}
     return DetectionContents(entries, problems, category_ids, in_shares=True, box_layout=CENTER, notes=notes)
 
 

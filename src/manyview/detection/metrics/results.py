@@ -87,7 +87,8 @@ def read_results(file: Path, labels: DetectionLabels) -> list[dict[str, Any]]:
         labels: the ground truth to compare with.
 
     Returns:
-        Its entries, masks as compressed run lengths, with the labels' ids. Entries of other categories are left out, as pycocotools does.
+        Its entries, masks as compressed run lengths, with the labels' ids. Entries of other categories are left out, as
+        pycocotools does.
 
     Raises:
         UserError: the file is missing, or no result file, or for other images.

@@ -87,13 +87,19 @@ def read_held_out(images: Path, monitor: MonitorConfig, table: LabelTable = Labe
         held, own = np.split(order, [count // _HELD_OUT])
         split = f"{_of(count, len(labels.names))}, a third of them held out at random"
     else:
-        columns = {"image_column": table.image_column, "label_column": table.label_column}
         val_labels = monitor.eval_val_labels
-        splits = Sources(images, file, val_labels, label_separator=table.separator, **columns).read()
+        splits = Sources(
+            images,
+            file,
+            val_labels,
+            label_separator=table.separator,
+            image_column=table.image_column,
+            label_column=table.label_column,
+        ).read()
         labels, others = splits.train.labels, splits.val.labels
         if splits.images_in_both():
             raise UserError(
-                f"{splits.images_in_both()} images are in both {file} and {monitor.eval_val_labels}: take them out of one"
+                f"{splits.images_in_both()} images are in both {file} and {val_labels}: take them out of one"
             )
         sha256 = hashlib.sha256((labels.fingerprint() + others.fingerprint()).encode()).hexdigest()
         held = np.random.default_rng(0).permutation(len(others.names))[: most // _HELD_OUT]

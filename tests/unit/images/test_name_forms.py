@@ -138,5 +138,5 @@ def test_what_lies_elsewhere_stays_refused(tmp_path: Path, root: Path, name: str
     content = {"images": [{"id": 1, "file_name": name}], "annotations": [], "categories": []}
     file = tmp_path / "l.json"
     file.write_text(json.dumps(content))
-    with pytest.raises(UserError, match="outside of the folder|is missing"):
+    with pytest.raises(UserError, match=r"outside of the folder|is missing"):
         read_labels(file, root)

@@ -106,7 +106,8 @@ def test_what_is_no_id() -> None:
         with pytest.raises(TypeError, match="neither a whole number nor text"):
             as_identifier(value)
     known = Identifiers([1, "1", 2, "x"])
-    assert [known.find(value) for value in (1, "1", 1.0, "2", "x", "y", None, 3)] == [
+    references: list[Any] = [1, "1", 1.0, "2", "x", "y", None, 3]
+    assert [known.find(value) for value in references] == [
         1,
         "1",
         1,

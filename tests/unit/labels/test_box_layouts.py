@@ -127,6 +127,14 @@ def test_areas_tell_corners_that_stay_within_the_image(tmp_path: Path, images: P
         read_annotations(write_json(file, data), images)
 
 
+def test_a_faulty_box_does_not_hide_the_others(tmp_path: Path, images: Path) -> None:
+    file = as_coco(tmp_path / "l.json", COCO["corners"][0], count=20)
+    content = json.loads(file.read_text())
+    content["annotations"][3]["bbox"][2] = content["annotations"][3]["bbox"][0]  # without width
+    with pytest.raises(UserError, match="as left, top, right, bottom"):
+        read_annotations(write_json(file, content), images)
+
+
 def test_a_few_boxes_over_the_edge_are_no_evidence(tmp_path: Path, images: Path) -> None:
     """All boxes lie around the middle, so that they fit as corners, too; some are drawn over the edge by a little."""
     file = as_coco(

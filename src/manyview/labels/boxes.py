@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float64, Int64
 from manyview.errors import UserError
 from manyview.images import open_image
 from manyview.images.unreadable import UnreadableImage
-from manyview.labels.box_layout import check_layout
+from manyview.labels.check_objects import check_layout
 from manyview.labels.instances import BOXES, Instances, annotation, check_unique
 from manyview.labels.paths import ImageNames
 from manyview.labels.problems import refusal

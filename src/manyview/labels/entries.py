@@ -7,13 +7,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from manyview.labels.box_layout import TOP_LEFT
 from manyview.labels.identifiers import Identifier
 from manyview.labels.problems import OfImage, Problem
 from manyview.labels.table import LabelTable
 
 LabeledBox = tuple[float, float, float, float]
 """Left, top, width and height, from the edge of the first pixel."""
+
+CORNERS, TOP_LEFT, CENTER = "left, top, right, bottom", "left, top, width, height", "center x, center y, width, height"
+"""What the four numbers of a box are in a format."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,5 +57,5 @@ def in_order(identifiers: Sequence[Identifier]) -> list[Identifier]:
 
 def next_number(identifiers: Iterable[Identifier]) -> int:
     """The smallest number above all ids that are numbers, perhaps written as text; 1 if none is."""
-    numbers = [int(each) for each in identifiers if not isinstance(each, str) or each.isdecimal()]
+    numbers = [int(each) for each in identifiers if not isinstance(each, str) or (each.isdecimal() and len(each) < 19)]
     return max(numbers, default=0) + 1

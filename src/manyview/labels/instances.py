@@ -45,7 +45,7 @@ def read_json(file: Path, what: str) -> Any:
     """
     try:
         return json.loads(read_text(file, what))
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also for numbers of thousands of digits
         raise UserError(f"{file} is not a JSON file: {error}") from error
 
 

@@ -14,8 +14,7 @@ from manyview.errors import UserError
 from manyview.images import UnreadableImage, open_image
 from manyview.images.files import check_folder
 from manyview.images.unreadable import readable
-from manyview.labels.box_layout import check_layout
-from manyview.labels.check_objects import ObjectChecker
+from manyview.labels.check_objects import ObjectChecker, check_layout
 from manyview.labels.entries import DetectionContents, LabeledImage
 from manyview.labels.formats import read_objects
 from manyview.labels.identifiers import Identifier, next_number

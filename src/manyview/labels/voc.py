@@ -19,8 +19,8 @@ from xml.etree import ElementTree
 from manyview.errors import UserError
 from manyview.images.files import EXTENSIONS
 from manyview.images.name_forms import NameForms, leads_outside
-from manyview.labels.box_layout import CORNERS
 from manyview.labels.entries import (
+    CORNERS,
     Contents,
     DetectionContents,
     Entry,

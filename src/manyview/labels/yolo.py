@@ -22,8 +22,8 @@ import yaml  # type: ignore[import-untyped]
 
 from manyview.errors import UserError
 from manyview.images.files import EXTENSIONS, read_text
-from manyview.labels.box_layout import CENTER
 from manyview.labels.entries import (
+    CENTER,
     Contents,
     DetectionContents,
     Entry,

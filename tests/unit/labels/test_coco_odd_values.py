@@ -80,7 +80,15 @@ def test_ids_are_opaque_keys_for_every_reader(tmp_path: Path, images: Path, cont
     np.testing.assert_array_equal(read_boxes(file, images).boxes, read_boxes(usual, images).boxes)
 
 
-@pytest.mark.parametrize("change", [str, lambda number: f"id-{number:x}", lambda number: number if number % 2 else "x"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        str,
+        lambda number: f"id-{number:x}",
+        lambda number: number if number % 2 else f"x{number}",
+        lambda number: number << 70,
+    ],
+)
 def test_results_have_the_ids_of_the_labels(tmp_path: Path, images: Path, change: Callable[[int], Any]) -> None:
     figures = []
     for content in (COCO, with_ids(change)):
@@ -102,7 +110,8 @@ def test_results_have_the_ids_of_the_labels(tmp_path: Path, images: Path, change
 
 
 def test_what_is_no_id() -> None:
-    for value in (True, None, 1.5, float("nan"), float("inf"), [], {}, ""):
+    values: list[Any] = [True, None, 1.5, float("nan"), float("inf"), [], {}, ""]
+    for value in values:
         with pytest.raises(TypeError, match="neither a whole number nor text"):
             as_identifier(value)
     known = Identifiers([1, "1", 2, "x"])

@@ -19,6 +19,7 @@ ResultType = Literal["bbox", "segm"]
 _NAMES: dict[ResultType, str] = {"bbox": "box", "segm": "mask"}
 _SUMMARY = ("AP", "AP50", "AP75", "APs", "APm", "APl")  # the first of what pycocotools sums up
 _UNDEFINED = -1
+_LARGEST = 2**63
 
 
 def coco_average_precision(
@@ -77,8 +78,8 @@ def _measure(labels: DetectionLabels, results: Sequence[Mapping[str, Any]], resu
 
 
 def _numbered(identifiers: Sequence[Identifier]) -> dict[Identifier, int]:
-    """Ids as numbers, which pycocotools sorts: as they are where all are numbers, otherwise counted from 1."""
-    if all(isinstance(each, int) for each in identifiers):
+    """Ids as numbers, for pycocotools: as they are where all are numbers of 64 bits, otherwise counted from 1."""
+    if all(isinstance(each, int) and abs(each) < _LARGEST for each in identifiers):
         return {each: int(each) for each in identifiers}
     return {each: number for number, each in enumerate(identifiers, start=1)}
 

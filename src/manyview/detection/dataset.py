@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from manyview.errors import UserError
 from manyview.images import Unreadable, UnreadableImage, open_image
-from manyview.images.loader import load_in_workers
+from manyview.images.loading import load_in_workers
 from manyview.labels import DetectionLabels, Problems, decode_masks, read_annotations
 
 EpochIndex = tuple[int, int]

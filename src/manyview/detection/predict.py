@@ -23,7 +23,7 @@ from manyview.detection.metrics import to_coco_results, write_results
 from manyview.detection.models import Detector
 from manyview.errors import UserError
 from manyview.images import ImageFiles, Unreadable, UnreadableImage, find_images, open_image
-from manyview.images.loader import load_in_workers
+from manyview.images.loading import load_in_workers
 from manyview.labels.identifiers import Identifier
 from manyview.options.base import StrPath, verb
 from manyview.options.detection import PredictOptions

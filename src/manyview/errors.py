@@ -18,6 +18,10 @@ class NonFiniteLossError(UserError):
     """A loss became NaN or infinite."""
 
 
+class LoadingError(UserError):
+    """A loader process was lost, or is silent."""
+
+
 def require(condition: bool, message: str) -> None:
     """Raise a UserError with this message unless the condition holds."""
     if not condition:

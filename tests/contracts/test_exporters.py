@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from manyview.backbones import Backbone, build_backbone
+from manyview.backbones import Backbone, build_backbone, load_backbone
 from manyview.errors import UserError
 from manyview.export import FORMATS, export_backbone
 
@@ -68,3 +69,25 @@ def test_weights_that_are_not_finite_leave_nothing_behind(name: str, tmp_path: P
 def test_formats_have_names_of_their_own_and_say_what_they_are() -> None:
     assert len({form.library + form.about for form in FORMATS.values()}) == len(FORMATS)
     assert all(form.name == name and form.about for name, form in FORMATS.items())
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "onnx"])
+def test_every_export_loads_back_by_itself_with_its_normalization(
+    name: str, backbone: Backbone, tmp_path: Path
+) -> None:
+    own = copy.deepcopy(backbone)
+    own.take_images((0.5, 0.4, 0.3), (0.2, 0.25, 0.3), rgb=True)
+    export_backbone(own, to=name, out=target(name, tmp_path))
+
+    loaded = load_backbone(target(name, tmp_path))
+
+    assert loaded.name == "resnet18"
+    assert all(torch.equal(tensor, own.state_dict()[key]) for key, tensor in loaded.state_dict().items())
+    assert (loaded.mean, loaded.std) == (own.mean, own.std)
+    assert "beside the file records" in loaded.loading.normalization
+
+
+def test_a_graph_says_what_to_give_instead(backbone: Backbone, tmp_path: Path) -> None:
+    export_backbone(backbone, to="onnx", out=tmp_path / "out.onnx", size=64)
+    with pytest.raises(UserError, match=r"is an ONNX graph, .* give the file that its weights came from"):
+        load_backbone(tmp_path / "out.onnx")

@@ -192,6 +192,15 @@ def _resnet(name: str, zero_init_residual: bool, in_channels: int) -> nn.Module:
 
 
 @functools.cache
+def resnet_names() -> tuple[str, ...]:
+    """Names of the weights of all ResNets, without the classifier: those of the deepest, which has all others'."""
+    from torchvision.models import get_model
+
+    with torch.device("meta"):
+        return tuple(name for name in get_model("resnet152", weights=None).state_dict() if not name.startswith("fc."))
+
+
+@functools.cache
 def _resnet_shapes(name: str) -> _Shapes:
     from torchvision.models import get_model
 

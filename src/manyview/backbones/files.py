@@ -7,7 +7,7 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from manyview.backbones.exported import described, described_archive, exported_weights
 from manyview.backbones.safe_pickle import ForbiddenNameError, StoredArray, read_pickle
 from manyview.errors import UserError
 
 FORMAT = "manyview-backbone"
 _PICKLE, _ZIP = b"\x80", b"PK\x03\x04"
 _LEGACY = b"\x80\x02\x8a\n\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # Start of PyTorch's files before version 1.6.
+_HEAD = 512  # bytes by which a format is recognized
 _CONTAINERS = ("state_dict", "model")  # Entries in which training programs store the network's weights.
+_DEPTH = 6  # levels of entries in entries
+# Entries of training programs with tensors by other names than a network's.
+_STATES = re.compile(r"optim|sched|scaler|rng|amp$|grad|momentum_buffer", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -29,16 +34,25 @@ class StoredTensors:
     """Content of a checkpoint file.
 
     Attributes:
-        tensors: on the CPU, by their names in the file.
-        container: the entry of the file that contains them, such as "state_dict"; "" if they are at its top level.
+        entries: the named tensors, on the CPU, of each entry of the file, such as "state_dict" or "teacher"; entries in
+            entries are separated by a slash, and "" is the top level. The usual entries come first; there is one.
         metadata: the header of manyview's own files, with entries such as ``name``.
         architecture: name of the network recorded by the training program, if any.
     """
 
-    tensors: dict[str, Tensor]
-    container: str = ""
+    entries: Mapping[str, Mapping[str, Tensor]]
     metadata: Mapping[str, str] = field(default_factory=dict)
     architecture: str | None = None
+
+    @property
+    def container(self) -> str:
+        """The first entry."""
+        return next(iter(self.entries))
+
+    @property
+    def tensors(self) -> Mapping[str, Tensor]:
+        """The named tensors of the first entry."""
+        return self.entries[self.container]
 
 
 def read_tensors(path: Path) -> StoredTensors:
@@ -46,24 +60,33 @@ def read_tensors(path: Path) -> StoredTensors:
 
     Args:
         path: a safetensors file, a PyTorch checkpoint or a pickle of NumPy arrays as written by Detectron2, with
-            named tensors at the top level or in its ``state_dict`` or ``model``.
+            named tensors at the top level or in any of its entries; or a program of ``torch.export.save``.
 
     Raises:
         UserError: it cannot be read, is damaged, is no checkpoint, or could execute code.
     """
     try:
         with path.open("rb") as file:
-            head = file.read(len(_LEGACY))
+            head = file.read(_HEAD)
     except FileNotFoundError as error:
         raise UserError(f"there is no file or folder {path}") from error
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}") from error
     if not head:
         raise UserError(f"{path} is empty")
+    if not head.startswith((_PICKLE, _ZIP)) and (what := described(path, head)):
+        raise UserError(f"{path} is {what}")
     if path.suffix == ".safetensors" or head[8:9] == b"{":
         return _read_safetensors(path)
     if head.startswith(_ZIP) and not zipfile.is_zipfile(path):
         raise UserError(f"{path} is truncated; copy or download it again")
+    if head.startswith(_ZIP):
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+        if (weights := exported_weights(path)) is not None:
+            return StoredTensors({"": weights})
+        if what := described_archive(path, names):
+            raise UserError(f"{path} is {what}")
     if head.startswith((_ZIP, _LEGACY)):
         return _named_tensors(_read_torch(path), path)
     if head.startswith(_PICKLE):
@@ -80,7 +103,7 @@ def _read_safetensors(path: Path) -> StoredTensors:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
         raise UserError(f"{path} is truncated or no safetensors file ({error})") from error
-    return StoredTensors(tensors, metadata=metadata if metadata.get("format") == FORMAT else {})
+    return StoredTensors({"": tensors}, metadata if metadata.get("format") == FORMAT else {})
 
 
 def _read_torch(path: Path) -> Any:
@@ -104,8 +127,7 @@ def _read_arrays(path: Path) -> Any:
         raise _refusal(path, error.name, f"pickle.loads(pathlib.Path({str(path)!r}).read_bytes())") from error
     except Exception as error:  # Damaged bytes can raise any exception.
         raise UserError(f"{path} is damaged, truncated, or not a checkpoint of Detectron2 or PyTorch") from error
-    arrays = content.get("model", content) if isinstance(content, dict) else None
-    if not isinstance(arrays, dict) or not any(isinstance(value, StoredArray) for value in arrays.values()):
+    if not any(isinstance(value, StoredArray) for _, entry in _entries(content) for value in entry.values()):
         raise UserError(f"{path} is not a checkpoint: a pickle without named arrays")
     return content
 
@@ -122,20 +144,33 @@ def _refusal(path: Path, name: str, load: str) -> UserError:
 
 
 def _named_tensors(content: Any, path: Path) -> StoredTensors:
-    container, inner = "", content
-    if isinstance(content, dict):
-        container = next((entry for entry in _CONTAINERS if isinstance(content.get(entry), dict)), "")
-        inner = content[container] if container else content
-    if isinstance(inner, dict) and inner:
-        tensors = {str(key): _tensor(value) for key, value in inner.items()}
-        whole = {key: value for key, value in tensors.items() if value is not None}
-        if len(whole) == len(tensors):
-            return StoredTensors(whole, container, architecture=_architecture(content))
-    entries = ", ".join(map(str, list(inner)[:5])) if isinstance(inner, dict) and inner else "none"
+    entries: dict[str, dict[str, Tensor]] = {}
+    for name, entry in _entries(content):
+        tensors = {str(key): tensor for key, value in entry.items() if (tensor := _tensor(value)) is not None}
+        # Beside weights there may be a few numbers; a few tensors among other things are no network.
+        if 2 * len(tensors) > len(entry):
+            entries[name] = tensors
+    if entries:
+        usual = sorted(entries, key=lambda name: _CONTAINERS.index(name) if name in _CONTAINERS else len(_CONTAINERS))
+        return StoredTensors({name: entries[name] for name in usual}, architecture=_architecture(content))
+    inner = (
+        next((content[key] for key in _CONTAINERS if key in content), content) if isinstance(content, dict) else None
+    )
+    listed = ", ".join(map(str, list(inner)[:5])) if isinstance(inner, dict) and inner else "none"
     raise UserError(
-        f"{path} does not hold a network's weights by their own names (its entries: {entries}); "
+        f"{path} does not hold a network's weights by their own names (its entries: {listed}); "
         "save the encoder's state_dict alone"
     )
+
+
+def _entries(content: Any, name: str = "", depth: int = _DEPTH) -> Iterator[tuple[str, dict[Any, Any]]]:
+    """Every dictionary in a file's content but those of optimizers, with its name."""
+    if not isinstance(content, dict):
+        return
+    yield name, content
+    for key, value in content.items() if depth else ():
+        if isinstance(key, str) and not _STATES.search(key):
+            yield from _entries(value, f"{name}/{key}" if name else key, depth - 1)
 
 
 def _tensor(value: object) -> Tensor | None:
@@ -144,8 +179,10 @@ def _tensor(value: object) -> Tensor | None:
     return value if isinstance(value, Tensor) else None
 
 
-def _architecture(content: Mapping[Any, Any]) -> str | None:
+def _architecture(content: Any) -> str | None:
     """The network recorded by the programs of SimSiam, MoCo and timm (``arch``) and SlotCon (in its options)."""
+    if not isinstance(content, dict):
+        return None
     options = next((content[key] for key in ("args", "opt") if isinstance(content.get(key), argparse.Namespace)), None)
     noted = content.get("arch", getattr(options, "arch", None))
     return noted if isinstance(noted, str) else None

@@ -1,13 +1,52 @@
-"""Layouts of public checkpoints: the names of the encoder's weights, and recognition by them."""
+"""Layouts of public checkpoints: how they name a network's weights, and what their other weights belong to."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
+
+Rename = Callable[[str], str | None]
 
 _MOMENTUM = ("encoder_k.", "the momentum encoder")
 _QUEUE = ("queue", "the queue of negatives")
+# Segments of names that wrappers of modules add, at any depth: torch.compile, DataParallel, FSDP, checkpointing.
+_WRAPPERS = {
+    "_orig_mod",
+    "module",
+    "_fsdp_wrapped_module",
+    "_forward_module",
+    "_checkpoint_wrapped_module",
+    "_fpw_module",
+}
+
+# Weights outside of an encoder by a segment of their names, the first match counts.
+_PARTS = (
+    (r"prototypes?\d*", "the prototypes"),
+    (r"queue\w*", "the queue of negatives"),
+    (r"(proj(ector|ection)?|contrastive)(_?(head|mlp|layer|net|model))?(_?[qk])?|mlp_head|ssl_head", "the projector"),
+    (r"pred(ictor|iction)?(_?(head|mlp|layer|net))?(_?[qk])?", "the predictor"),
+    (
+        r"fc|fc_?norm|(linear_?)?classifiers?(_head)?|cls_head|logits|linear(_head)?|last_linear|online_head",
+        "the classifier",
+    ),
+    (r"neck|heads?|\w*_head|dino_head|ibot_head|last_layer", "the head"),
+    (r"decoder\w*|rpn\w*|roi_\w+|fpn\w*|aux\w*", "the decoder or detector"),
+    (r"mask_token|center|logit_scale|temperature|\w*loss\w*|criterion|metric\w*", "the loss"),
+)
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """How a library names the weights of a network.
+
+    Attributes:
+        title: name of the library's format, for messages; "" where it does not tell.
+        to_file: the network's own name to the library's; None for a name that the library does not have.
+    """
+
+    title: str
+    to_file: Rename
 
 
 @dataclass(frozen=True)
@@ -19,90 +58,115 @@ class CheckpointLayout:
         prefix: prefix of the network's own names.
         others: prefixes of names outside the encoder, without ``module.``, and what those weights are.
         head: what the network's ``fc`` is.
-        detectron2: whether the names after the prefix are Detectron2's.
+        momentum: whether the format has two encoders, of which it is known which one counts.
+        spelling: names after the prefix.
     """
 
     title: str
     prefix: str
     others: tuple[tuple[str, str], ...] = ()
     head: str = "the classifier"
-    detectron2: bool = False
-
-    def own_name(self, name: str) -> str | None:
-        """Convert a name in the file to the network's own name; None if it is outside the encoder.
-
-        A name inside the encoder that does not follow the layout is returned unchanged; the network will not know it.
-        """
-        if not name.startswith(self.prefix):
-            return None
-        inner = name.removeprefix(self.prefix)
-        if not self.detectron2:
-            return inner
-        return (from_detectron2(inner) or name) if re.match(r"(stem|res\d+)\.", inner) else None
+    momentum: bool = False
+    spelling: Spelling = Spelling("", str)
 
     def file_name(self, own: str) -> str:
         """Convert the network's own name of a weight to the name in the file."""
-        return self.prefix + (to_detectron2(own) if self.detectron2 else own)
+        return self.prefix + (self.spelling.to_file(own) or own)
 
     def reason(self, name: str) -> str:
-        """What a weight outside the encoder belongs to, in words."""
-        inner = name.removeprefix("module.")
-        return next((what for start, what in self.others if inner.startswith(start)), "what is not the encoder")
+        """What a weight outside the encoder belongs to, in words.
+
+        Args:
+            name: without the segments of wrappers.
+        """
+        known = next((what for start, what in self.others if name.startswith(start)), None)
+        return known or part_of(name) or "what is not the encoder"
 
 
-def _simsiam(outer: str) -> CheckpointLayout:
-    return CheckpointLayout("SimSiam", f"{outer}encoder.", (("predictor.", "the predictor"),), head="the projector")
+def part_of(name: str) -> str | None:
+    """The part that a weight outside an encoder belongs to, by the segments of its name; None if they do not tell."""
+    for segment in name.lower().split("."):
+        for pattern, what in _PARTS:
+            if re.fullmatch(pattern, segment):
+                return what
+    return None
 
 
-def _moco(outer: str) -> CheckpointLayout:
-    return CheckpointLayout("MoCo v2", f"{outer}encoder_q.", (_MOMENTUM, _QUEUE), head="the projector")
+def unwrapped(names: Iterable[str]) -> dict[str, str]:
+    """Names without the segments that wrappers of modules add, and for each its name in the file.
+
+    Where two names would become one, all of them stay as they are.
+    """
+    names = list(names)
+    found = {".".join(part for part in name.split(".") if part not in _WRAPPERS): name for name in names}
+    return found if len(found) == len(names) and "" not in found else {name: name for name in names}
 
 
-def _densecl(outer: str, prefix: str) -> CheckpointLayout:
+def _simsiam() -> CheckpointLayout:
+    return CheckpointLayout("SimSiam", "encoder.", (("predictor.", "the predictor"),), head="the projector")
+
+
+def _moco() -> CheckpointLayout:
+    return CheckpointLayout("MoCo v2", "encoder_q.", (_MOMENTUM, _QUEUE), head="the projector", momentum=True)
+
+
+def _densecl(prefix: str) -> CheckpointLayout:
     heads = (("encoder_q.", "the query encoder's head and copy"), ("neck.", "the head"), ("head.", "the head"))
-    return CheckpointLayout("DenseCL", outer + prefix, (_MOMENTUM, _QUEUE, *heads))
+    return CheckpointLayout("DenseCL", prefix, (_MOMENTUM, _QUEUE, *heads), momentum=True)
 
 
-def _slotcon(outer: str) -> CheckpointLayout:
+def _slotcon() -> CheckpointLayout:
     heads = tuple((start, "the slots and their heads") for start in ("projector_", "predictor_", "grouping_", "center"))
-    return CheckpointLayout("SlotCon", f"{outer}encoder_k.", (("encoder_q.", "the online encoder"), *heads))
+    return CheckpointLayout("SlotCon", "encoder_k.", (("encoder_q.", "the online encoder"), *heads), momentum=True)
 
 
-def plain(outer: str = "") -> CheckpointLayout:
+def plain(prefix: str = "") -> CheckpointLayout:
     """The network's own names, as torchvision and timm save them."""
-    return CheckpointLayout("torchvision or timm", outer)
+    return CheckpointLayout("torchvision or timm", prefix)
 
 
 def recognize(names: Collection[str], container: str = "") -> CheckpointLayout:
-    """Recognize the layout of a file by the names of its weights.
+    """Recognize the published format of a file by the names of its weights; plain names if it is none of them.
 
     Args:
-        names: of all weights in the file.
+        names: of all weights, without the segments of wrappers.
         container: the entry of the file that contains them, such as "state_dict"; "" if they are at its top level.
     """
-    wrapped = sum(name.startswith("module.") for name in names)
-    outer = "module." if 2 * wrapped > len(names) else ""
-    inner = [name.removeprefix(outer) for name in names]
 
     def has(pattern: str) -> int:
-        return sum(re.match(pattern, name) is not None for name in inner)
+        return sum(re.match(pattern, name) is not None for name in names)
 
-    # A majority, not any name: a single changed name must not change how the others are read.
-    if 2 * has(r"(layer[1-4]|conv1|bn1)\.") > len(inner):
-        return plain(outer)
-    if has(r"(backbone\.)?res[2-5]\.\d") > 1:
-        lead = "backbone." if 2 * has(r"backbone\.") > len(inner) else ""
-        return CheckpointLayout("Detectron2", outer + lead, head="the classifier", detectron2=True)
     online, momentum = has(r"encoder_q\."), has(r"encoder_k\.")
     slots = has("grouping_") or (container == "model" and not has("queue"))
+    pairs = has("queue2") or has(r"encoder_[qk]\.0\.") > 1
     candidates: tuple[tuple[bool | int, Callable[[], CheckpointLayout]], ...] = (
-        (has(r"backbone\.") > 1, lambda: _densecl(outer, "backbone.")),
-        (has(r"encoder_q\.0\.") > 1, lambda: _densecl(outer, "encoder_q.0.")),
-        (momentum > 1 and (slots or not online), lambda: _slotcon(outer)),
-        (online > 1, lambda: _moco(outer)),
-        (has(r"encoder\.") > 1, lambda: _simsiam(outer)),
+        (pairs and has(r"backbone\.") > 1, lambda: _densecl("backbone.")),
+        (has(r"encoder_q\.0\.") > 1, lambda: _densecl("encoder_q.0.")),
+        (momentum > 1 and (slots or not online), _slotcon),
+        (online > 1, _moco),
+        (has(r"encoder\.") > 1 and has(r"predictor\."), _simsiam),
     )
-    return next((make() for found, make in candidates if found), plain(outer))
+    return next((make() for found, make in candidates if found), plain())
+
+
+def spellings(children: Iterable[str]) -> tuple[Spelling, ...]:
+    """All spellings of a network's names, the network's own first.
+
+    Args:
+        children: names of the network's modules in order, by which ``nn.Sequential(*network.children())`` counts.
+    """
+    positions = {child: str(index) for index, child in enumerate(children)}
+
+    def numbered(name: str) -> str | None:
+        first, _, rest = name.partition(".")
+        return f"{positions[first]}.{rest}" if first in positions and rest else None
+
+    return (
+        Spelling("", str),
+        Spelling("Detectron2", to_detectron2),
+        Spelling("transformers", to_transformers),
+        Spelling("nn.Sequential, its layers numbered", numbered),
+    )
 
 
 def to_detectron2(name: str) -> str:
@@ -113,9 +177,23 @@ def to_detectron2(name: str) -> str:
     return f"res{int(stage[1]) + 1}.{name[stage.end() :]}" if stage else f"stem.{name}"
 
 
-def from_detectron2(name: str) -> str | None:
-    """Torchvision's name of a Detectron2 weight; None if ``to_detectron2`` never yields the given name."""
-    inner = re.sub(r"\bconv(\d)\.norm\.", r"bn\1.", name)
-    inner = inner.replace("shortcut.norm.", "downsample.1.").replace("shortcut.", "downsample.0.")
-    inner = re.sub(r"^res([2-5])\.", lambda stage: f"layer{int(stage[1]) - 1}.", inner).removeprefix("stem.")
-    return inner if to_detectron2(inner) == name else None
+def to_transformers(name: str) -> str | None:
+    """The name in transformers' ``ResNetModel`` of a torchvision ResNet's weight; None for a name of other networks.
+
+    ``layer1.0.bn2.bias`` is ``encoder.stages.0.layers.0.layer.1.normalization.bias``.
+    """
+    layers = {
+        "conv": "convolution",
+        "bn": "normalization",
+        "downsample.0": "convolution",
+        "downsample.1": "normalization",
+    }
+    stem = re.fullmatch(r"(conv|bn)1\.(\w+)", name)
+    if stem:
+        return f"embedder.embedder.{layers[stem[1]]}.{stem[2]}"
+    inner = re.fullmatch(r"layer(\d)\.(\d+)\.(?:(conv|bn)(\d)|(downsample\.[01]))\.(\w+)", name)
+    if inner is None:
+        return None
+    stage, block, conv_or_norm, part, shortcut, weight = inner.groups()
+    layer = f"shortcut.{layers[shortcut]}" if shortcut else f"layer.{int(part) - 1}.{layers[conv_or_norm]}"
+    return f"encoder.stages.{int(stage) - 1}.layers.{block}.{layer}.{weight}"

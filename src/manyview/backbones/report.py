@@ -23,6 +23,8 @@ class LoadingReport:
         convolutions: number of convolutions with all weights loaded, and in all.
         norms: number of normalization layers with all weights loaded, and in all.
         dropped: names in the file of the weights left out, grouped by what they belong to.
+        location: where in the file the weights are, in words; "" where its format has them.
+        normalization: how images are normalized for the weights, and where that is known from, as a sentence.
     """
 
     format: str
@@ -31,12 +33,15 @@ class LoadingReport:
     convolutions: tuple[int, int]
     norms: tuple[int, int]
     dropped: Mapping[str, tuple[str, ...]]
+    location: str = ""
+    normalization: str = ""
 
     def __str__(self) -> str:
         guess = " (inferred from its shapes)" if self.inferred else ""
         counts = [(*self.convolutions, "convolutions"), (*self.norms, "normalization layers")]
         matched = " and ".join(f"{found} of {there} {what}" for found, there, what in counts if there)
-        first = f"{self.network}{guess} from a checkpoint in the format of {self.format}"
+        where = f", {self.location}" if self.location else ""
+        first = f"{self.network}{guess} from a checkpoint in the format of {self.format}{where}"
         lines = [f"{first}: {matched} match" if matched else first]
         if self.dropped:
             lines.append("left out: " + ", ".join(f"{what} ({_few(names)})" for what, names in self.dropped.items()))

@@ -124,6 +124,14 @@ def timm_normalization(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]
     return tuple(map(float, settings.mean)), tuple(map(float, settings.std))
 
 
+def timm_input_size(name: str) -> tuple[int, int] | None:
+    """Height and width of the images that timm's own weights of a model were trained on, if it has any."""
+    import timm
+
+    settings = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    return None if settings is None else (int(settings.input_size[-2]), int(settings.input_size[-1]))
+
+
 def build_timm(name: str, *, zero_init_residual: bool, in_channels: int) -> TimmBackbone:
     """Build timm's model ``name``, as ``build_backbone`` describes.
 

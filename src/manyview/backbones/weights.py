@@ -10,9 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from manyview.backbones.base import Backbone, WrappedBackbone
-from manyview.backbones.build import build_backbone, check_name, infer_resnet, usual_normalization
-from manyview.backbones.checkpoint import EncoderCheckpoint, find_weights, sort_out
+from manyview.backbones.build import build_backbone, check_name, infer_resnet
+from manyview.backbones.checkpoint import EncoderCheckpoint, Target, find_weights, sort_out
 from manyview.backbones.files import FORMAT, StoredTensors, read_tensors
+from manyview.backbones.record import Numbers, settle_images
+from manyview.backbones.record import recorded as read_record
 from manyview.backbones.report import LoadingReport, count_layers
 from manyview.errors import UserError, first_few
 from manyview.runs import write_tensors
@@ -92,6 +94,8 @@ def load_backbone(
     *,
     in_channels: int | None = None,
     into: Backbone | None = None,
+    mean: Numbers | None = None,
+    std: Numbers | None = None,
 ) -> Backbone:
     """Load a backbone with weights from a file, in eval mode; no code in the file is executed.
 
@@ -102,11 +106,14 @@ def load_backbone(
             ResNet whose weights have these names and shapes.
         in_channels: channels of the network's images, if the file does not record them; unset: 3.
         into: load into this backbone instead of building one by name; for a custom module, see ``wrap_backbone``.
+        mean: of the channels, from 0 to 1, by which images are normalized; unset: as below.
+        std: standard deviation of the channels.
 
     Returns:
-        the backbone, with the normalization that the file records, or else that of the network's usual published
-        weights (``usual_normalization``). Its attribute ``loading`` is the ``LoadingReport``: the format, how many
-        convolutions and norms matched, and what was left out.
+        the backbone, with the normalization that the file, the card of its export or the ``config.json`` of a Hugging
+        Face folder records, or else that of timm's own weights of the network, or ImageNet's. Its attribute ``loading``
+        is the ``LoadingReport``: the format, how many convolutions and norms matched, what was left out, and where the
+        normalization is from.
 
     Raises:
         UserError: no such file, damaged, no checkpoint, or of another network (``OtherNetworkError`` if the file
@@ -115,23 +122,19 @@ def load_backbone(
     path = find_weights(Path(os.fspath(weights)))
     stored = read_tensors(path)
     metadata = stored.metadata
-    recorded = metadata.get("name")
+    record, recorded = read_record(path, metadata), metadata.get("name")
     if name is not None and recorded is not None and recorded not in (name, f"timm/{name}"):
         raise OtherNetworkError(path, recorded, name)
     inferred = False
     if into is None:
-        named = recorded or name
+        named = recorded or name or record.name
         name, inferred = (named, False) if named else _identify(path, stored)
-        into = _build(path, name, in_channels or int(metadata.get("in_channels", "3")))
-    checkpoint = sort_out(path, stored, own=into.state_dict().keys(), heads=into.classifier)
+        into = _build(path, name, in_channels or record.in_channels or 3)
+        into.rgb = into.rgb and record.rgb
+    checkpoint = sort_out(path, stored, _target(into))
     _check_fit(into, checkpoint, stored)
     into.load_state_dict({**into.state_dict(), **checkpoint.tensors})
-    into.loading = _report(into, checkpoint, inferred)
-    if "mean" in metadata and "std" in metadata:
-        mean, std = (tuple(map(float, metadata[key].split(","))) for key in ("mean", "std"))
-        into.take_images(mean, std, rgb=metadata.get("rgb", "true") == "true")
-    elif into.rgb and (usual := usual_normalization(into.name)):
-        into.take_images(*usual, rgb=True)
+    into.loading = _report(into, checkpoint, inferred, settle_images(into, record, mean, std))
     into.zero_init_residual = metadata.get("zero_init_residual", "true") == "true"
     return into.eval()
 
@@ -149,8 +152,8 @@ def network_of(weights: str | os.PathLike[str]) -> str:
         UserError: no such file, damaged, no checkpoint; or its network is neither recorded nor recognized.
     """
     path = find_weights(Path(os.fspath(weights)))
-    name, _ = _identify(path, read_tensors(path))
-    return name
+    stored = read_tensors(path)
+    return read_record(path, stored.metadata).name or _identify(path, stored)[0]
 
 
 def _identify(path: Path, stored: StoredTensors) -> tuple[str, bool]:
@@ -209,17 +212,30 @@ def _check_fit(backbone: Backbone, checkpoint: EncoderCheckpoint, stored: Stored
             raise OtherNetworkError(checkpoint.path, shown, backbone.name)
         found = "; ".join(f"{len(keys)} {what} ({first_few(keys)})" for what, keys in problems.items() if keys)
         form = checkpoint.format
-        layout = f", in the format of {form.title}," if form.prefix or form.detectron2 else ""
+        layout = f", in the format of {form.title}," if form.prefix or form.spelling.title else ""
         raise UserError(
             f"{checkpoint.path}{layout} does not fit {backbone.name}, which has {len(own)} weights: {found}"
         )
 
 
-def _report(backbone: Backbone, checkpoint: EncoderCheckpoint, inferred: bool) -> LoadingReport:
+def _target(backbone: Backbone) -> Target:
+    network = backbone.network if isinstance(backbone, WrappedBackbone) else backbone
+    children = tuple(name for name, _ in network.named_children())
+    return Target(backbone.state_dict(), children, backbone.classifier)
+
+
+def _report(backbone: Backbone, checkpoint: EncoderCheckpoint, inferred: bool, normalization: str) -> LoadingReport:
     network = backbone.network if isinstance(backbone, WrappedBackbone) else backbone
     convolutions, norms = count_layers(network, checkpoint.tensors)
     return LoadingReport(
-        checkpoint.format.title, backbone.name, inferred, convolutions, norms, dict(checkpoint.dropped)
+        checkpoint.format.title,
+        backbone.name,
+        inferred,
+        convolutions,
+        norms,
+        dict(checkpoint.dropped),
+        checkpoint.location,
+        normalization,
     )
 
 

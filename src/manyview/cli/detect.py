@@ -54,6 +54,8 @@ def _predict(run: Path, options: PredictOptions) -> None:
         result = predict(run, **options, progress=progress)
     console = Console(soft_wrap=True)
     skipped = result["skipped"]
+    if result["left_out"]:
+        console.print(result["left_out"], highlight=False, markup=False)
     if skipped:
         console.print(
             f"Left out, as they cannot be read: {len(skipped):,}, such as {skipped[0]}", highlight=False, markup=False

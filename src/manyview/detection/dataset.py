@@ -134,9 +134,13 @@ class DetectionImages(Dataset[Item | Unreadable]):
     def __len__(self) -> int:
         return len(self.labels)
 
+    def path(self, index: int) -> Path:
+        """The file of an image."""
+        return self.images / self.labels.names[index]
+
     def __getitem__(self, item: EpochIndex) -> Item | Unreadable:
         epoch, index = item
-        path = self.images / self.labels.names[index]
+        path = self.path(index)
         try:
             pixels = open_image(path).decode()
         except UnreadableImage as error:
@@ -202,7 +206,9 @@ def detection_batches(
     Raises:
         UserError: at the first image that cannot be read, with its path and the reason.
     """
-    loaded = load_in_workers(dataset, workers=workers, pin=pin, batch_sampler=indices, collate_fn=_pack)
+    loaded = load_in_workers(
+        dataset, indices, workers=workers, pin=pin, collate=_pack, name=lambda key: str(dataset.path(key[1]))
+    )
     for batch in loaded:
         if isinstance(batch, Unreadable):
             raise UserError(f"cannot read {batch.path} ({batch.reason}): repair this file or take it out of the labels")

@@ -111,7 +111,7 @@ def fine_tune(weights: StrPath | None, *, quiet: bool = False, **options: Unpack
     distributed.wait_for_all()  # the first process would otherwise make the folder that another has yet to check
     mask_tools()  # fails now if pycocotools is missing, and not after hours
     job = Job(settings, _read(options), runtime, options["checkpoint_minutes"], options["draw"], quiet)
-    first = first_start(weights, options["backbone"], settings.seed)
+    first = first_start(weights, options["backbone"], settings.seed, options["mean"], options["std"])
     starts = [first, *(baseline_start(each, first.backbone, settings.seed) for each in baselines)]
     for start in starts:
         check_backbone(settings.architecture, start.backbone)

@@ -16,9 +16,9 @@ from manyview.detection.evaluate import evaluate
 from manyview.detection.models import Detector
 from manyview.detection.schedule import learning_rate, sampling_seed, training_indices
 from manyview.detection.session import FineTuningSession
-from manyview.errors import NonFiniteLossError
+from manyview.errors import LoadingError, NonFiniteLossError
 from manyview.runs.progress import StepClock
-from manyview.runs.signals import StopRequest
+from manyview.runs.signals import StoppingError, StopRequest
 
 LOG_EVERY = 10
 
@@ -69,7 +69,7 @@ def train_step(
     """
     settings = tuning.settings
     began = time.monotonic()
-    images, targets = next(batches)
+    images, targets = _await_batch(tuning, batches)
     waited = time.monotonic() - began
     rate = learning_rate(settings, tuning.iteration)
     for group in tuning.optimizer.param_groups:
@@ -86,6 +86,18 @@ def train_step(
     tuning.optimizer.zero_grad()
     tuning.iteration += 1
     return numbers, rate, waited
+
+
+def _await_batch(
+    tuning: FineTuningSession, batches: Iterator[tuple[list[Tensor], list[Target]]]
+) -> tuple[list[Tensor], list[Target]]:
+    """The next batch; the run is saved where it does not come."""
+    try:
+        return next(batches)
+    except (LoadingError, StoppingError):
+        tuning.save()
+        tuning.display.say(f"Saved after iteration {tuning.iteration:,}; continue with --resume.")
+        raise
 
 
 def _distributed(detector: Detector, device: torch.device) -> nn.Module:

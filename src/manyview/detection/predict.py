@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -83,6 +84,7 @@ def predict(run: StrPath, *, progress: Progress = no_progress, **options: Unpack
         "photographs": len(found.seen),
         "objects": len(found.results),
         "skipped": found.skipped,
+        "left_out": files.left_out,
     }
 
 
@@ -105,7 +107,16 @@ def _search(
     """Detect objects in all images, which are numbered from 1 in the order of their names."""
     found = _Predictions()
     pin = runtime.device.type == "cuda"
-    with closing(load_in_workers(_DecodedImages(files), workers=runtime.workers, pin=pin, batch_size=None)) as decoded:
+    each = ((index,) for index in range(len(files)))
+    loaded = load_in_workers(
+        _DecodedImages(files),
+        each,
+        workers=runtime.workers,
+        pin=pin,
+        collate=itemgetter(0),
+        name=lambda index: str(files.path(index)),
+    )
+    with closing(loaded) as decoded:
         for number, (name, pixels) in enumerate(zip(files, decoded, strict=True), start=1):
             progress(number - 1, len(files), "detecting")
             if isinstance(pixels, Unreadable):

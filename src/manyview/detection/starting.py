@@ -12,6 +12,7 @@ import torch
 from manyview.backbones import Backbone, build_backbone, find_weights, load_backbone
 from manyview.backbones.beside import PRETRAINED, RANDOM, Baseline
 from manyview.backbones.build import describe_untrained
+from manyview.backbones.record import Numbers, renormalize
 from manyview.backbones.report import NORMS
 from manyview.detection.checkpoint import DetectorDescription
 from manyview.detection.dataset import DetectionData
@@ -42,24 +43,30 @@ class Start:
     why: str = ""
 
 
-def first_start(weights: StrPath, name: str | None, seed: int) -> Start:
+def first_start(
+    weights: StrPath, name: str | None, seed: int, mean: Numbers | None = None, std: Numbers | None = None
+) -> Start:
     """The weights that are asked for, or with "random" random initialization, as pre-training starts.
 
     Args:
         weights: run folder, checkpoint, or "random".
         name: of the network, where the weights do not say.
         seed: of random initialization.
+        mean: of the channels by which images are normalized; None for that of the weights.
+        std: standard deviation of the channels.
 
     Raises:
         UserError: no network is named; the weights cannot be read or do not fit; or their images are not RGB images.
     """
     if os.fspath(weights) != RANDOM:
-        return _loaded(PRETRAINED, load_backbone(weights, name), Path(weights))
+        return _loaded(PRETRAINED, load_backbone(weights, name, mean=mean, std=std), Path(weights))
     if name is None:
         raise UserError("random initialization needs the name of a network, such as --backbone resnet50")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _untrained(PRETRAINED, build_backbone(name))
+        backbone = build_backbone(name)
+        renormalize(backbone, mean, std)
+        return _untrained(PRETRAINED, backbone)
 
 
 def baseline_start(baseline: Baseline, like: Backbone, seed: int) -> Start:

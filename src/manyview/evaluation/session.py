@@ -87,7 +87,11 @@ class LabeledEvaluation:
         if out is not None:
             claim_folder(out, RESULT_FILE)
         data = select(Sources, options).read()
-        pretrained = at_layer(load_backbone(weights, options["backbone"]), options["layer"], weights)
+        pretrained = at_layer(
+            load_backbone(weights, options["backbone"], mean=options["mean"], std=options["std"]),
+            options["layer"],
+            weights,
+        )
         # Hashed at once: a run that is still training replaces its weights every epoch.
         protocol = describe_features(extraction, data, Path(weights), pretrained)
         networks = Networks.load(weights, pretrained, options, seed)

@@ -132,8 +132,9 @@ def describe_loading(loading: LoadingReport | None) -> dict[str, Any] | None:
 
     Returns:
         "summary", the report in one or two lines; "format"; "inferred", whether the network follows from the weights'
-        shapes; "convolutions" and "norms", each the numbers of matched and of all; "dropped", by module, the number of
-        weights and the first of their names. None for weights that are not from a file.
+        shapes; "normalization", how images are normalized and why; "convolutions" and
+        "norms", each the numbers of matched and of all; "dropped", by module, the number of weights and the first of
+        their names. None for weights that are not from a file.
     """
     if loading is None:
         return None
@@ -143,5 +144,6 @@ def describe_loading(loading: LoadingReport | None) -> dict[str, Any] | None:
         "inferred": loading.inferred,
         "convolutions": list(loading.convolutions),
         "norms": list(loading.norms),
+        "normalization": loading.normalization,
         "dropped": {what: bounded(names, _NAMED) for what, names in loading.dropped.items()},
     }

@@ -114,6 +114,10 @@ def format_check(result: dict[str, Any]) -> Group:
     lines: list[Text | Table] = [*_weights_line(protocol), Text(title, style="bold"), table]
     if protocol["unreadable"]:
         lines.append(Text(f"{len(protocol['unreadable'])} images could not be read and are left out."))
+    if "left_out" in protocol:
+        lines.append(Text(protocol["left_out"]))
+    if result.get("normalization"):
+        lines.append(Text(result["normalization"]["sentence"]))
     return Group(*lines, Text(result["diagnosis"]["sentence"]))
 
 
@@ -151,7 +155,11 @@ def _mean_and_std(summary: dict[str, Any]) -> str:
 def _weights_line(protocol: dict[str, Any]) -> list[Text]:
     """Loading of the weights; nothing for weights that are not from a file."""
     loading = protocol["loading"]
-    return [] if loading is None else [Text(loading["summary"], style="dim")]
+    if loading is None:
+        return []
+    # Earlier results do not say how images are normalized.
+    said = [loading["summary"], *filter(None, [loading.get("normalization")])]
+    return [Text(line, style="dim") for line in said]
 
 
 def _sheet(

@@ -13,6 +13,7 @@ from typing import Unpack
 import torch
 
 from manyview.backbones import Backbone, load_backbone
+from manyview.backbones.record import renormalize
 from manyview.errors import UserError
 from manyview.export.base import ExportFormat
 from manyview.export.card import CARD, describe, dump, find_source
@@ -77,6 +78,7 @@ def export_backbone(
     _check_size(form, size)
     progress(0, 3, "loading")
     network = _load(weights, options["backbone"])
+    renormalize(network, options["mean"], options["std"])
     refusal = form.refusal(network)
     if refusal:
         raise UserError(refusal)

@@ -6,13 +6,13 @@ import copy
 import importlib.metadata
 import importlib.util
 import json
-import re
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from manyview.backbones import Backbone
+from manyview.backbones.formats import to_transformers
 from manyview.backbones.timm import TimmBackbone
 from manyview.backbones.weights import own_weights
 from manyview.export.base import ExportFormat, other_network, pixels, resnet_of
@@ -42,7 +42,7 @@ class HuggingFaceFormat(ExportFormat):
     def write(self, backbone: Backbone, target: Path, size: tuple[int, int] | None) -> None:
         """Write configuration, weights and, for RGB, the image processor's settings."""
         if plain_resnet(backbone):
-            write_state(target / _WEIGHTS, own_weights(backbone, to_transformers))
+            write_state(target / _WEIGHTS, own_weights(backbone, transformers_name))
             _write_json(target / _CONFIG, _transformers_config(backbone))
             if backbone.rgb:
                 _write_json(target / _PREPROCESSOR, _preprocessor(backbone))
@@ -62,7 +62,7 @@ class HuggingFaceFormat(ExportFormat):
         assert name is not None
         found = read_state(target / _WEIGHTS)
         require_layout(found, transformers_layout(name, backbone.in_channels))
-        sent = own_weights(backbone, to_transformers)
+        sent = own_weights(backbone, transformers_name)
         if importlib.util.find_spec("transformers") is None:
             return _check_names(backbone, sent, found)
         return _check_transformers(backbone, target, sent)
@@ -93,25 +93,11 @@ def plain_resnet(backbone: Backbone) -> str | None:
     return name if name and (PLANS[name].groups, PLANS[name].width) == (1, 64) else None
 
 
-def to_transformers(name: str) -> str:
-    """The name in ``ResNetModel`` of a torchvision ResNet's weight.
-
-    ``layer1.0.bn2.bias`` is ``encoder.stages.0.layers.0.layer.1.normalization.bias``.
-    """
-    layers = {
-        "conv": "convolution",
-        "bn": "normalization",
-        "downsample.0": "convolution",
-        "downsample.1": "normalization",
-    }
-    stem = re.fullmatch(r"(conv|bn)1\.(\w+)", name)
-    if stem:
-        return f"embedder.embedder.{layers[stem[1]]}.{stem[2]}"
-    inner = re.fullmatch(r"layer(\d)\.(\d+)\.(?:(conv|bn)(\d)|(downsample\.\d))\.(\w+)", name)
-    assert inner is not None, name
-    stage, block, conv_or_norm, part, shortcut, weight = inner.groups()
-    layer = f"shortcut.{layers[shortcut]}" if shortcut else f"layer.{int(part) - 1}.{layers[conv_or_norm]}"
-    return f"encoder.stages.{int(stage) - 1}.layers.{block}.{layer}.{weight}"
+def transformers_name(name: str) -> str:
+    """The name in ``ResNetModel`` of a torchvision ResNet's weight (``formats.to_transformers``)."""
+    found = to_transformers(name)
+    assert found is not None, name
+    return found
 
 
 def _transformers_config(backbone: Backbone) -> dict[str, Any]:
@@ -185,7 +171,7 @@ def _check_names(backbone: Backbone, sent: dict[str, Tensor], found: dict[str, T
     """Check without the library: values and feature maps by a copy of the backbone."""
     matched = require_values(sent, found)
     again = copy.deepcopy(backbone)
-    again.load_state_dict({name: found[to_transformers(name)] for name in again.state_dict()})
+    again.load_state_dict({name: found[transformers_name(name)] for name in again.state_dict()})
     difference = compare_maps(backbone, again, [probe(backbone)])
     reader = "manyview, and name by name against the layout of transformers, which is not installed"
     return Check(matched, matched, "weights", *difference, reader)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,19 +12,20 @@ from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Shaped, UInt8, UInt16
+from PIL.ImageFile import ImageFile
+from PIL.JpegImagePlugin import JpegImageFile
 
-from manyview.images.decode import ORIENTATION, EncodedImage, open_rgb, open_with_pillow, orientation
+from manyview.images.decode import EncodedImage, load, open_rgb, open_with_pillow, stored_orientation
+from manyview.images.jpeg import JPEG, quick_pixels, whole_jpeg
+from manyview.images.orientation import ORIENTATION, XMP, tiff_orientation
+from manyview.images.png import pixel_chunks
+from manyview.images.tiff import SIGNATURES, WHITE_IS_ZERO, SamplesOfTiff, check_complete, obstacle
 from manyview.images.unreadable import UnreadableImage, readable, reasons
 
 Stream = BytesIO | BufferedReader
 Values = Shaped[np.ndarray, "height width bands"]  # as stored, but upright and with the bands last
 Bands = UInt8[np.ndarray, "height width bands"] | UInt16[np.ndarray, "height width bands"]
 
-# tifffile logs remarks on unusual metadata, which do not matter where the pixels are intact.
-logging.getLogger("tifffile").addHandler(logging.NullHandler())
-
-_WHITE_IS_ZERO = 0
-_PLAIN = (_WHITE_IS_ZERO, 1, 2, 34892)  # photometric interpretations of TIFF: also black is zero, RGB, linear raw
 _COLORED = (2, 6)  # color types of PNG: RGB, RGBA
 _BAND_MODES = ("1", "L", "LA", "RGB", "RGBA", "RGBX", "I;16", "I;16L", "I;16B", "I;16N", "F")
 
@@ -107,7 +107,7 @@ def decode_bands(source: bytes | Path, bands: int, *, max_pixels: int = 200_000_
         stream.seek(0)
         if head.startswith(b"\x93NUMPY"):
             values = _read_npy(stream, bands, max_pixels)
-        elif head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        elif head.startswith(SIGNATURES):
             values = _read_tiff(stream, bands, max_pixels)
         else:
             values = _read_picture(stream, bands, max_pixels)
@@ -179,15 +179,15 @@ def _read_tiff(stream: Stream, bands: int, max_pixels: int) -> Values:
 
     with TiffFile(stream, is_ome=False) as file:  # OME's description may lead to other files
         page = file.pages.first
-        if (obstacle := _obstacle(page)) is None:
+        if (reason := obstacle(page)) is None:
             return _tiff_values(file, bands, max_pixels)
         if page.bitspersample != 8 and page.samplesperpixel > 1:  # Pillow would cut its 16 bits down to 8
-            raise UnreadableImage(obstacle)
+            raise UnreadableImage(reason)
     stream.seek(0)
     try:
         open_with_pillow(stream.read())
     except Exception:  # Pillow cannot read it either
-        raise UnreadableImage(obstacle) from None
+        raise UnreadableImage(reason) from None
     stream.seek(0)
     return _read_picture(stream, bands, max_pixels)
 
@@ -201,32 +201,13 @@ def _tiff_values(file: Any, bands: int, max_pixels: int) -> Values:
         part, pages = file.series[0], file.series[0].pages
         axis = _find_bands(part.shape, bands)
     _check_size(part.shape, axis, max_pixels)
-    end = file.filehandle.size
-    pieces = [piece for page in pages if page for piece in zip(page.dataoffsets, page.databytecounts, strict=False)]
-    if getattr(part, "dataoffset", None) is not None:  # all pages in one piece, whatever their directories say
-        pieces.append((part.dataoffset, part.nbytes))
-    if any(offset + count > end for offset, count in pieces):
-        raise UnreadableImage("truncated file")
+    check_complete(file, pages, part)
     # One thread, since the loader's processes already use all cores.
     values = np.moveaxis(part.asarray(maxworkers=1).reshape(_three(part.shape)), axis, 2)
-    if page.photometric == _WHITE_IS_ZERO:
+    if page.photometric == WHITE_IS_ZERO:
         values = 1 - values if values.dtype.kind == "f" else ~values
-    tag = page.tags.get(ORIENTATION)
-    return _upright(values, tag.value if tag is not None else 1)
-
-
-def _obstacle(page: Any) -> str | None:
-    """Why tifffile cannot read a page's pixels; None where it can."""
-    from tifffile import TIFF
-
-    if page.photometric not in _PLAIN:
-        return f"the color model {getattr(page.photometric, 'name', page.photometric)}, whose channels are no bands"
-    if page.compression not in TIFF.DECOMPRESSORS or page.predictor not in TIFF.UNPREDICTORS:
-        name = getattr(page.compression, "name", page.compression)
-        return f"TIFF compression {name}, which needs the package imagecodecs"
-    if page.dtype is None or page.bitspersample not in (1, 8, 16, 32, 64):
-        return f"{page.bitspersample} bits a value"
-    return None
+    tags = [page.tags.get(tag) for tag in (ORIENTATION, XMP)]
+    return _upright(values, tiff_orientation(*(None if tag is None else tag.value for tag in tags)))
 
 
 def _read_picture(stream: Stream, bands: int, max_pixels: int) -> Values:
@@ -237,22 +218,31 @@ def _read_picture(stream: Stream, bands: int, max_pixels: int) -> Values:
     """
     data = stream.read()
     image = open_with_pillow(data)
+    assert not isinstance(image, SamplesOfTiff), "what tifffile reads is read by it"
     _check_size((image.height, image.width, bands), 2, max_pixels)
-    image.load()
-    turn = orientation(image)  # after loading, in which Pillow rotates the pixels of a TIFF itself
-    if image.format == "PNG" and data[24] == 16 and data[25] in _COLORED:  # Pillow keeps 8 of its 16 bits
-        values = _deep_png(data)
-    elif image.mode in ("P", "PA"):
-        values = np.array(image.convert("RGBA" if image.has_transparency_data else "RGB"))
-    elif image.mode in _BAND_MODES:
-        values = np.array(image)
-    else:
-        raise UnreadableImage(f"the color model {image.mode}, whose channels are no bands")
+    turn = stored_orientation(data, image)
+    values, turned = _picture_values(image, data)
     _check_dtype(values.dtype)
     values = values.reshape(_three(values.shape))
     if values.shape[2] != bands:
         raise UnreadableImage(f"{values.shape[2]} bands instead of {bands}")
-    return _upright(values, turn)
+    return values if turned else _upright(values, turn)
+
+
+def _picture_values(image: ImageFile, data: bytes) -> tuple[Shaped[np.ndarray, "height width *bands"], bool]:
+    """Values of an image as stored, and whether Pillow has turned them upright."""
+    if data.startswith(JPEG):
+        if (pixels := quick_pixels(data, gray=True)) is not None:
+            return pixels, False
+        image = JpegImageFile(BytesIO(whole_jpeg(data)))
+    turned = load(image, data)
+    if image.format == "PNG" and data[24] == 16 and data[25] in _COLORED:  # Pillow keeps 8 of its 16 bits
+        return _deep_png(pixel_chunks(data)), turned
+    if image.mode in ("P", "PA"):
+        return np.array(image.convert("RGBA" if image.has_transparency_data else "RGB")), turned
+    if image.mode not in _BAND_MODES:
+        raise UnreadableImage(f"the color model {image.mode}, whose channels are no bands")
+    return np.array(image), turned
 
 
 def _deep_png(data: bytes) -> Values:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
-import simplejpeg
 from jaxtyping import UInt8
 from PIL import (
     BmpImagePlugin,
@@ -21,20 +21,20 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from manyview.images.jpeg import JPEG, common_size, quick_pixels, whole_jpeg
+from manyview.images.orientation import ORIENTATION, XMP, orientation, tiff_orientation, upright
+from manyview.images.png import PNG, check_rows, pixel_chunks
+from manyview.images.tiff import SIGNATURES, WHITE_IS_ZERO, SamplesOfTiff, open_tiff, to_8_bits
 from manyview.images.unreadable import UnreadableImage, readable, reasons
+from manyview.images.webp import check_webp
 
 # Pillow's readers by signature. Image.open is avoided for two reasons: it applies Pillow's process-wide pixel limit
 # instead of ours, and it would try about forty other formats on any file that is named .jpg.
 _READERS: dict[bytes, type[ImageFile.ImageFile]] = {
-    b"\xff\xd8\xff": JpegImagePlugin.JpegImageFile,
-    b"\x89PNG\r\n\x1a\n": PngImagePlugin.PngImageFile,
+    JPEG: JpegImagePlugin.JpegImageFile,
     b"GIF87a": GifImagePlugin.GifImageFile,
     b"GIF89a": GifImagePlugin.GifImageFile,
     b"BM": BmpImagePlugin.BmpImageFile,
-    b"II*\x00": TiffImagePlugin.TiffImageFile,
-    b"MM\x00*": TiffImagePlugin.TiffImageFile,
-    b"II+\x00": TiffImagePlugin.TiffImageFile,
-    b"MM\x00+": TiffImagePlugin.TiffImageFile,
 }
 _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: lambda pixels: cv2.flip(pixels, 1),
@@ -45,10 +45,8 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     7: lambda pixels: cv2.rotate(cv2.transpose(pixels), cv2.ROTATE_180),
     8: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
+Opened = ImageFile.ImageFile | SamplesOfTiff
 _WIDTH, _HEIGHT, _BITS_PER_SAMPLE, _PHOTOMETRIC = 256, 257, 258, 262  # TIFF tags
-_WHITE_IS_ZERO = 0  # a value of the last
-ORIENTATION = 0x0112  # tag of EXIF and TIFF
-_TRANSPOSED = 5  # orientations from here on exchange width and height
 
 
 class EncodedImage:
@@ -62,21 +60,12 @@ class EncodedImage:
     def __init__(self, data: bytes, where: str | None, max_pixels: int) -> None:
         self._data, self._where = data, where
         with reasons(where):
-            self._jpeg = _is_common_jpeg(data)
-            self._orientation = 1
-            if self._jpeg:
-                height, width = simplejpeg.decode_jpeg_header(data)[:2]
-                if _has_exif(data):
-                    self._orientation = orientation(open_with_pillow(data))
-            else:
-                image = self._image = open_with_pillow(data)
-                width, height = image.size
-                if isinstance(image, TiffImagePlugin.TiffImageFile):  # whose size may be that of the upright image
-                    width, height = image.tag_v2[_WIDTH], image.tag_v2[_HEIGHT]
-                self._orientation = orientation(image)
+            size = common_size(data) if data.startswith(JPEG) else None
+            self._image = None if size else open_with_pillow(data)  # None for a JPEG that simplejpeg may decode
+            self._stored = width, height = size or stored_size(cast(Opened, self._image))
             if width * height > max_pixels:
                 raise UnreadableImage(f"too large: {width} x {height} pixels")
-            self._stored = width, height
+            self._orientation = stored_orientation(data, self._image)
         self.width, self.height = upright(width, height, self._orientation)
 
     def decode(self, shrink: int = 1) -> UInt8[np.ndarray, "height width 3"]:
@@ -95,29 +84,26 @@ class EncodedImage:
         """
         assert shrink in (1, 2, 4, 8), f"no JPEG can be decoded at 1/{shrink} of its size"
         turn = _TURNS.get(self._orientation)
-        if self._jpeg:
-            width, height = (-(-side // shrink) for side in self._stored)
-            try:
-                pixels = simplejpeg.decode_jpeg(self._data, "RGB", min_width=width, min_height=height)
-                return pixels if turn is None else turn(pixels)
-            except (ValueError, MemoryError):  # an unusual or damaged file, which only Pillow may read
-                with reasons(self._where):
-                    self._image = open_with_pillow(self._data)
+        if self._image is None and (decoded := quick_pixels(self._data, shrink)) is not None:
+            return decoded if turn is None else turn(decoded)
         with reasons(self._where):
-            pixels = self._decode_with_pillow(shrink)
-            return pixels if turn is None or self._turned else turn(pixels)
+            pixels, turned = self._decode_with_pillow(shrink)
+            return pixels if turn is None or turned else turn(pixels)
 
-    def _decode_with_pillow(self, shrink: int) -> UInt8[np.ndarray, "height width 3"]:
+    def _decode_with_pillow(self, shrink: int) -> tuple[UInt8[np.ndarray, "height width 3"], bool]:
+        """Decode what is unusual; also whether the pixels are upright already."""
         image = self._image
-        if shrink > 1 and isinstance(image, JpegImagePlugin.JpegImageFile):
-            # Pillow takes the largest scale that is no smaller than requested, and computes sizes without rounding up.
-            image.draft(None, (self._stored[0] // shrink, self._stored[1] // shrink))
-            shrink = 1
-        image.load()
-        # When Pillow loads a TIFF it may rotate the pixels itself; the orientation is then removed.
-        self._turned = orientation(image) == 1
-        rgb = to_rgb(image)
-        return np.array(rgb if shrink == 1 else rgb.reduce(shrink))
+        if isinstance(image, SamplesOfTiff):
+            rgb, turned = to_rgb(image.decode()), False
+        else:
+            if image is None or isinstance(image, JpegImagePlugin.JpegImageFile):
+                image = JpegImagePlugin.JpegImageFile(io.BytesIO(whole_jpeg(self._data)))
+                if shrink > 1:  # Pillow takes the largest scale no smaller than requested, and does not round sizes up
+                    image.draft(None, (self._stored[0] // shrink, self._stored[1] // shrink))
+                    shrink = 1
+            turned = load(image, self._data)
+            rgb = to_rgb(image)
+        return np.array(rgb if shrink == 1 else rgb.reduce(shrink)), turned
 
 
 def open_rgb(source: bytes | Path, *, max_pixels: int = 200_000_000) -> EncodedImage:
@@ -137,12 +123,15 @@ def open_rgb(source: bytes | Path, *, max_pixels: int = 200_000_000) -> EncodedI
 def decode_image(source: bytes | Path, *, max_pixels: int = 200_000_000) -> UInt8[np.ndarray, "height width 3"]:
     """Decode a JPEG, PNG, WebP, BMP, TIFF or GIF (first frame or page) to upright 8-bit RGB.
 
-    - EXIF orientation is applied; a damaged one counts as upright. Color profiles are not applied.
+    - Orientation is applied, by one rule for all formats: EXIF's (a TIFF's own tag), else XMP's; a damaged one counts
+      as upright. Color profiles are not applied.
     - Transparent pixels are composited over white, as viewers show them: the color under them is often meaningless.
     - CMYK is converted without a profile; in JPEG its values are inverted, as Adobe and all others write them.
-    - 16-bit and 12-bit gray is scaled to 8 bits and rounded (x / 257 for 16 bits). Of 16-bit color Pillow keeps the
-      high byte, which is within one level of that.
-    - Floating-point gray must lie within 0 to 1, or else within 0 to 255; 32-bit integers within 0 to 65535.
+    - 16-bit and 12-bit gray is scaled to 8 bits and rounded (x / 257 for 16 bits). Of 16-bit color the high byte
+      counts, which is within one level of that.
+    - Floating-point values must lie within 0 to 1, or else within 0 to 255; 32-bit integers within 0 to 65535.
+    - TIFFs of few layouts (gray with alpha in 16 bits or in planes, RGB in floating point, inverted 16-bit gray in
+      big-endian order) need imagecodecs where they are compressed otherwise than with Deflate, PackBits or LZMA.
 
     Args:
         source: encoded bytes, or the file that holds them.
@@ -152,30 +141,11 @@ def decode_image(source: bytes | Path, *, max_pixels: int = 200_000_000) -> UInt
         A new writable array, values 0 to 255.
 
     Raises:
-        UnreadableImage: the source holds no complete image; ``.reason`` says why. A truncated file is
-            refused even where a decoder could fill the rest with gray.
+        UnreadableImage: the source holds no complete image; ``.reason`` says why. What counts is whether all pixels'
+            data are there: a JPEG or PNG that lacks only the marker of its end is taken, one whose missing pixels a
+            decoder would fill with gray or black is refused however it ends.
     """
     return open_rgb(source, max_pixels=max_pixels).decode()
-
-
-def _is_common_jpeg(data: bytes) -> bool:
-    """Whether simplejpeg decodes the colors correctly, which it does not for CMYK."""
-    if not data.startswith(b"\xff\xd8\xff"):
-        return False
-    try:
-        return simplejpeg.decode_jpeg_header(data)[2] in ("YCbCr", "RGB", "Gray")
-    except ValueError:
-        return False
-
-
-def _has_exif(data: bytes) -> bool:
-    """Whether a JPEG has an EXIF segment before its pixels."""
-    start = 2
-    while data[start : start + 1] == b"\xff" and data[start + 1 : start + 2] != b"\xda":
-        if data[start + 1 : start + 2] == b"\xe1" and data[start + 4 : start + 10] == b"Exif\x00\x00":
-            return True
-        start += 2 + max(int.from_bytes(data[start + 2 : start + 4], "big"), 2)
-    return False
 
 
 def _read_file(path: Path) -> bytes:
@@ -183,7 +153,7 @@ def _read_file(path: Path) -> bytes:
         return path.read_bytes()
 
 
-def open_with_pillow(data: bytes) -> ImageFile.ImageFile:
+def open_with_pillow(data: bytes) -> Opened:
     """Read an encoded file's header with the reader for its first bytes.
 
     Raises:
@@ -192,27 +162,70 @@ def open_with_pillow(data: bytes) -> ImageFile.ImageFile:
     if not data:
         raise UnreadableImage("empty file")
     if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
-        if len(data) < 8 + int.from_bytes(data[4:8], "little"):  # its reader would return a shorter animation
-            raise UnreadableImage("truncated file")
+        check_webp(data)
         return WebPImagePlugin.WebPImageFile(io.BytesIO(data))
+    if data.startswith(SIGNATURES):
+        return open_tiff(data)
+    if data.startswith(PNG):
+        return PngImagePlugin.PngImageFile(io.BytesIO(pixel_chunks(data)))
     for signature, reader in _READERS.items():
         if data.startswith(signature):
             return reader(io.BytesIO(data))
     raise UnreadableImage("not an image of a known format")
 
 
-def orientation(image: Image.Image) -> int:
-    """EXIF's orientation, 1 to 8: 1 for upright, and where it is missing, damaged or unknown."""
+def stored_size(image: Opened) -> tuple[int, int]:
+    """Width and height of the pixels as stored."""
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # whose size may be that of the upright image
+        return image.tag_v2[_WIDTH], image.tag_v2[_HEIGHT]
+    return image.size
+
+
+def stored_orientation(data: bytes, image: Opened | None) -> int:
+    """Orientation of an encoded file, 1 to 8, by one rule for all formats; see ``images.orientation``.
+
+    Args:
+        data: the file.
+        image: its header, of which only that of a TIFF is needed; not loaded yet.
+    """
+    if isinstance(image, SamplesOfTiff):
+        return tiff_orientation(*image.tags)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return tiff_orientation(image.tag_v2.get(ORIENTATION), image.tag_v2.get(XMP))
+    return orientation(data)
+
+
+def load(image: ImageFile.ImageFile, data: bytes) -> bool:
+    """Load the pixels.
+
+    Args:
+        image: header of the file.
+        data: the file.
+
+    Returns:
+        Whether they are upright: Pillow rotates those of a TIFF itself, and then removes the orientation.
+
+    Raises:
+        UnreadableImage: not all pixels of a PNG are there; also other exceptions where it is damaged.
+    """
+    before = _pillows_orientation(image) if isinstance(image, TiffImagePlugin.TiffImageFile) else 1
+    image.load()
+    if isinstance(image, PngImagePlugin.PngImageFile) and _may_lack_rows(image, data):
+        check_rows(data)
+    return before != _pillows_orientation(image) if before in _TURNS else False
+
+
+def _may_lack_rows(image: Image.Image, data: bytes) -> bool:
+    """Whether the last row of a PNG is 0 as Pillow leaves missing ones; of an interlaced one others may be missing."""
+    last = (image.getpixel((column, image.height - 1)) for column in range(image.width))
+    return data[28] != 0 or not any(np.any(pixel) for pixel in last)
+
+
+def _pillows_orientation(image: Image.Image) -> int:
     try:
-        number = int(image.getexif().get(ORIENTATION, 1))
+        return int(image.getexif().get(ORIENTATION, 1))
     except Exception:  # damaged EXIF, intact pixels
         return 1
-    return number if 1 <= number <= 8 else 1
-
-
-def upright(width: int, height: int, number: int) -> tuple[int, int]:
-    """Width and height of the upright image, from those stored."""
-    return (height, width) if number >= _TRANSPOSED else (width, height)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -234,15 +247,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _gray_to_8_bits(image: Image.Image) -> Image.Image:
-    values, tags = np.asarray(image), getattr(image, "tag_v2", {})
-    low, high = values.min(), values.max()
-    if values.dtype.kind == "f":
-        top = 1 if high <= 1 else 255
-    else:
-        top = 4095 if tags.get(_BITS_PER_SAMPLE) == (12,) else 65535
-    if not (low >= 0 and high <= top):  # "not", so that NaN is refused too
-        raise UnreadableImage(f"pixel values from {low:g} to {high:g}, whose white is unknown")
-    shares = values / np.float32(top)
-    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # which Pillow applies to 8 bits only
-        shares = 1 - shares
-    return Image.fromarray((shares * 255 + 0.5).astype(np.uint8))
+    tags = getattr(image, "tag_v2", {})
+    bits = 12 if tags.get(_BITS_PER_SAMPLE) == (12,) else 16
+    # Pillow applies it to 8 bits only.
+    inverted = tags.get(_PHOTOMETRIC) == WHITE_IS_ZERO
+    return Image.fromarray(to_8_bits(np.asarray(image), bits=bits, inverted=inverted))

@@ -7,6 +7,7 @@ import hashlib
 import io
 import os
 import posixpath
+from collections import Counter
 from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 
@@ -14,10 +15,8 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from manyview.errors import UserError, first_few
+from manyview.images.formats import describe_left_out, extensions, holds_copies, is_companion, starts_like_an_image
 from manyview.images.name_forms import NameForms, leads_outside
-
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
-ARRAY_EXTENSIONS = frozenset({".npy"})
 
 
 class ImageFiles:
@@ -29,15 +28,17 @@ class ImageFiles:
     Args:
         root: folder to which the names are relative.
         names: relative names with forward slashes, in index order.
+        left_out: what the folder holds besides, as a sentence; may be empty.
     """
 
     root: Path
+    left_out: str
     buffer: UInt8[np.ndarray, " bytes"]
     offsets: Int64[np.ndarray, " images+1"]
 
-    def __init__(self, root: Path, names: Iterable[str]) -> None:
+    def __init__(self, root: Path, names: Iterable[str], left_out: str = "") -> None:
         encoded = [os.fsencode(name) for name in names]
-        self.root = root
+        self.root, self.left_out = root, left_out
         self.buffer = np.frombuffer(b"".join(encoded), dtype=np.uint8)
         self.offsets = np.zeros(len(encoded) + 1, dtype=np.int64)
         np.cumsum([len(name) for name in encoded], out=self.offsets[1:])
@@ -73,9 +74,10 @@ def find_images(root: Path, list_file: Path | None = None, *, arrays: bool = Fal
     """Find the images of a folder, or check those named by a list.
 
     The search is recursive and follows links to folders, each real folder once. A file counts by its extension (JPEG,
-    PNG, WebP, BMP, TIFF, GIF; upper or lower case), whether it can be read or not; so does a folder named like an
-    image. Hidden files and folders do not. Names are sorted by their bytes, whatever the order of the file system or
-    the list.
+    PNG, WebP, BMP, TIFF, GIF, and AVIF and HEIC where their decoders are installed; upper or lower case), whether it
+    can be read or not; one without extension counts by its first bytes. Hidden files and folders do not, nor do
+    those in which thumbnailers, bins, snapshots and version control keep copies. Names are sorted by their bytes,
+    whatever the order of the file system or the list.
 
     Args:
         root: the folder.
@@ -90,14 +92,17 @@ def find_images(root: Path, list_file: Path | None = None, *, arrays: bool = Fal
     check_folder(root)
     if list_file is not None:
         named = _read_list(list_file)
-        names = set(check_names(named, root, list_file))
-    else:
-        extensions = EXTENSIONS | ARRAY_EXTENSIONS if arrays else EXTENSIONS
-        names = set(_search(root, extensions))
-        if not names:
-            endings = ", ".join(sorted(extension.lstrip(".") for extension in extensions))
-            raise UserError(f"no images in {root}: nothing below it ends in {endings}")
-    return ImageFiles(root, sorted(names, key=os.fsencode))
+        return ImageFiles(root, sorted(set(check_names(named, root, list_file)), key=os.fsencode))
+    wanted = extensions(arrays=arrays)
+    others: Counter[str] = Counter()
+    names = set(_search(root, wanted, others))
+    left_out = describe_left_out(others)
+    if not names:
+        endings = ", ".join(sorted(extension.lstrip(".") for extension in wanted))
+        raise UserError(
+            f"no images in {root}: nothing below it ends in {endings}" + (left_out and f"; {left_out[:-1]}")
+        )
+    return ImageFiles(root, sorted(names, key=os.fsencode), left_out)
 
 
 def check_folder(root: Path) -> None:
@@ -152,7 +157,8 @@ def _some(names: list[str], total: int) -> str:
     return f"{len(names)} of {total} images ({first_few(names)})"
 
 
-def _search(root: Path, extensions: Set[str]) -> Iterator[str]:
+def _search(root: Path, wanted: Set[str], others: Counter[str]) -> Iterator[str]:
+    """Names of images below a folder; other files are counted by extension."""
     seen: set[tuple[int, int]] = set()
     folders = [""]
     while folders:
@@ -172,10 +178,14 @@ def _search(root: Path, extensions: Set[str]) -> Iterator[str]:
         # A stack, so in reverse: of two paths to one folder always the same one is kept.
         for entry in sorted(entries, key=lambda entry: os.fsencode(entry.name), reverse=True):
             name = posixpath.join(folder, entry.name)
+            extension = posixpath.splitext(entry.name)[1].lower()
             if _is_folder(entry):
-                folders.append(name)
-            if posixpath.splitext(entry.name)[1].lower() in extensions:
+                if not holds_copies(entry.name):
+                    folders.append(name)
+            elif extension in wanted or (not extension and starts_like_an_image(root / name)):
                 yield name
+            elif extension and not is_companion(extension):
+                others[extension] += 1
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

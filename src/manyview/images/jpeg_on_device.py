@@ -15,13 +15,15 @@ from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 
 from manyview.errors import UserError
-from manyview.images.decode import orientation, upright
-from manyview.images.unreadable import quiet
+from manyview.images.jpeg import whole_jpeg
+from manyview.images.orientation import orientation, upright
+from manyview.images.unreadable import UnreadableImage, quiet
 
 Encoded = UInt8[Tensor, " _"]
 RGB = UInt8[Tensor, "3 _ _"]
 
 _ADOBE_RGB = 0  # value of Adobe's marker: the colors are not YCbCr
+_CORNER = 8  # side of a block of a JPEG
 _PIXELS_AT_ONCE = 2**27  # decoded together: 0.4 GB
 _TURNS: dict[int, Callable[[Tensor], Tensor]] = {
     2: lambda image: image.flip(-1),
@@ -53,7 +55,7 @@ def read_jpeg(file: Path, *, max_pixels: int) -> tuple[bytes, JpegHeader] | None
     """Read the bytes of a complete YCbCr JPEG, which every decoder takes; None for any other file.
 
     Others are files that cannot be read or are no JPEG, gray and CMYK images, those with more than ``max_pixels``, and
-    truncated ones, whose missing part a decoder would fill with gray.
+    those without the marker of their end.
     """
     try:
         data = file.read_bytes()
@@ -61,7 +63,7 @@ def read_jpeg(file: Path, *, max_pixels: int) -> tuple[bytes, JpegHeader] | None
             return None
         with quiet():
             image = JpegImageFile(io.BytesIO(data))
-            turn = orientation(image)
+            turn = orientation(data)
     except Exception:  # Pillow's readers raise nearly anything on damaged data
         return None
     width, height = image.size
@@ -80,7 +82,8 @@ def decode_jpegs(files: Sequence[Encoded], headers: Sequence[JpegHeader], device
         device: CUDA or the CPU.
 
     Yields:
-        For each file its upright pixels, or None where the device's decoder refused it.
+        For each file its upright pixels, or None where the device's decoder refused it, or where data are missing, of
+        which it says nothing.
     """
     first = 0
     while first < len(files):
@@ -125,10 +128,30 @@ def _decode_together(
         for file, header in zip(files, headers, strict=True):
             yield from _decode_together([file], [header], device)
         return
-    for image, header in zip(images, headers, strict=True):
+    suspects = _flat_corners(images)
+    for image, header, file, suspect in zip(images, headers, files, suspects, strict=True):
+        if suspect and not _whole(file):
+            yield None
+            continue
         turn = _TURNS.get(header.orientation)
         pixels = image if turn is None else turn(image)
         yield pixels if pixels.shape == (3, header.height, header.width) else None
+
+
+def _flat_corners(images: Sequence[Tensor]) -> list[bool]:
+    """Whether the end of each stored image is one color other than white, as decoders leave what is missing."""
+    ends = [image[:, -_CORNER:, -_CORNER:].flatten(1) for image in images]
+    ranges = torch.stack([torch.stack([end.amax(1), end.amin(1)]) for end in ends]).tolist()  # one wait for the device
+    return [high == low and high != [255] * len(high) for high, low in ranges]
+
+
+def _whole(file: Encoded) -> bool:
+    """Whether a JPEG holds the data of all its pixels, which is found out on the CPU."""
+    try:
+        whole_jpeg(file.numpy().tobytes())
+    except UnreadableImage:
+        return False
+    return True
 
 
 def _torchvision(files: Sequence[Encoded], device: torch.device) -> list[Tensor]:

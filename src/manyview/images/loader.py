@@ -1,26 +1,35 @@
-"""Data loading in worker processes, which end with the iteration however it ends."""
+"""Data loading in worker processes, which end with the iteration however it ends, and whose loss is noticed."""
 
 from __future__ import annotations
 
-import atexit
 import os
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import resource_tracker
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from manyview.images.workers import (
+    Loading,
+    LossReport,
+    Outstanding,
+    end_where_sending_fails,
+    end_with_parent,
+    ensure_short_socket_paths,
+)
 from manyview.runtime import core_count, keep_freed_memory, use_one_thread
 
 _KEPT = (2**25, 2**26)  # bytes of a block and in all; what glibc arrives at by itself
 _MOST = 16  # processes, unless more are requested
 _NICENESS = 19  # the maximum
 _IGNORED = (signal.SIGINT, signal.SIGTERM)  # by workers
+_POLL = 1  # seconds between two looks at workers that a batch is awaited from
 
 
 def worker_count(asked: int | None) -> int:
@@ -28,32 +37,54 @@ def worker_count(asked: int | None) -> int:
     return asked if asked is not None else min(core_count(), _MOST)
 
 
-def load_in_workers(dataset: Dataset[Any], *, workers: int | None, pin: bool, **how: Any) -> Loading:
-    """Load a data set's items or batches in order, prefetched by worker processes that start immediately.
+def load_in_workers(
+    dataset: Dataset[Any],
+    batches: Iterable[Sequence[Any]],
+    *,
+    workers: int | None,
+    pin: bool,
+    collate: Callable[[list[Any]], Any] | None = None,
+    name: Callable[[Any], str] = str,
+) -> Loading:
+    """Load batches of a data set in order, prefetched by worker processes that start immediately.
 
     Args:
         dataset: the data set.
+        batches: keys of the items of each batch.
         workers: processes, 0 for none; None: by cores. The items do not depend on it.
         pin: whether batches go to an accelerator: they are then placed in page-locked memory, from which copies are
             faster. Otherwise the workers run at low priority, as the network computes on the same cores.
-        how: further arguments of ``DataLoader``, such as sampler and collation.
+        collate: makes a batch of the list of its items; unset: PyTorch's tensors of numbers.
+        name: what an item is called in messages, by its key.
+
+    Raises:
+        UserError: no folder is short enough for the names of the workers' sockets.
     """
     processes = worker_count(workers)
-    context = "fork" if processes and sys.platform == "linux" else None
+    how: dict[str, Any] = {"collate_fn": collate, "pin_memory": pin}
+    generator = torch.Generator()  # its draws are unused; the global generator keeps its state
+    if not processes:
+        return Loading(iter(DataLoader(dataset, batch_sampler=map(list, batches), generator=generator, **how)))
+    ensure_short_socket_paths()
+    context = "fork" if sys.platform == "linux" else "spawn"
+    outstanding = Outstanding(batches, name, processes, context)
+    report = LossReport(context)
+    prepare = prepare_worker if pin else prepare_yielding_worker
     with warnings.catch_warnings():
         # More workers than cores are the user's own choice; PyTorch warns twice.
         warnings.filterwarnings("ignore", message="This DataLoader will create")
         loader: DataLoader[Any] = DataLoader(
-            dataset,
+            outstanding.noting(dataset),
+            batch_sampler=outstanding,
             num_workers=processes,
-            pin_memory=pin,
-            generator=torch.Generator(),  # its draws are unused; the global generator keeps its state
-            worker_init_fn=(prepare_worker if pin else prepare_yielding_worker) if processes else None,
+            timeout=_POLL,
+            generator=generator,
+            worker_init_fn=partial(_prepare, prepare, report),
             multiprocessing_context=context,
             **how,
         )
-        with held_signals(spawn=processes > 0 and context is None):
-            return Loading(iter(loader))
+        with held_signals(spawn=context == "spawn"):
+            return Loading(iter(loader), outstanding, report)
 
 
 @contextmanager
@@ -78,38 +109,10 @@ def held_signals(*, spawn: bool) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-class Loading(Iterator[Any]):
-    """A loader's iterator, whose processes end with the last item, an error, ``close``, or Python itself.
-
-    The processes ignore the signals that Python sends at exit, and PyTorch ends them only when the iterator is
-    garbage-collected. A traceback may keep it alive, and Python would then wait for the processes forever.
-    """
-
-    def __init__(self, batches: Iterator[Any]) -> None:
-        self._batches = batches
-        self._shut_down = getattr(batches, "_shutdown_workers", lambda: None)  # absent without workers
-        atexit.register(self._shut_down)
-
-    def __next__(self) -> Any:
-        """The next item or batch."""
-        try:
-            return next(self._batches)
-        except BaseException:
-            self.close()
-            raise
-
-    @property
-    def processes(self) -> list[int]:
-        """Identifiers of the processes; none without workers."""
-        return [worker.pid for worker in getattr(self._batches, "_workers", [])]
-
-    def close(self) -> None:
-        """End the processes."""
-        self._shut_down()
-        atexit.unregister(self._shut_down)
-
-    def __del__(self) -> None:
-        self.close()
+def _prepare(prepare: Callable[[int], None], report: LossReport, worker: int) -> None:
+    end_where_sending_fails(report)
+    end_with_parent()
+    prepare(worker)
 
 
 def prepare_worker(_: int) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 from manyview.errors import UserError
 from manyview.images import UnreadableImage, open_image
 from manyview.images.files import check_folder
+from manyview.images.jpeg import JPEG
 from manyview.images.unreadable import readable
 from manyview.labels.check_objects import ObjectChecker, check_layout
 from manyview.labels.entries import DetectionContents, LabeledImage
@@ -147,7 +148,9 @@ def _measure(path: Path) -> tuple[int, int] | UnreadableImage:
     try:
         try:
             with readable(path), path.open("rb") as file:
-                image = open_image(file.read(_BEGINNING))
+                beginning = file.read(_BEGINNING)
+                # Other formats may state the orientation after the pixels.
+                image = open_image(beginning if beginning.startswith(JPEG) else beginning + file.read())
         except UnreadableImage:  # perhaps only because the header is longer
             image = open_image(path)
     except UnreadableImage as error:

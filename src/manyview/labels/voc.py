@@ -17,7 +17,7 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 from manyview.errors import UserError
-from manyview.images.files import EXTENSIONS
+from manyview.images.formats import EXTENSIONS
 from manyview.images.name_forms import NameForms, leads_outside
 from manyview.labels.entries import (
     CORNERS,

@@ -21,7 +21,8 @@ from typing import Any, NamedTuple
 import yaml  # type: ignore[import-untyped]
 
 from manyview.errors import UserError
-from manyview.images.files import EXTENSIONS, read_text
+from manyview.images.files import read_text
+from manyview.images.formats import EXTENSIONS
 from manyview.labels.entries import (
     CENTER,
     Contents,

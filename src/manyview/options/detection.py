@@ -5,7 +5,15 @@ from collections.abc import Sequence
 from typing import Annotated, Literal, Required, TypedDict
 
 from manyview.options.base import REQUIRED, Option, StrPath
-from manyview.options.shared import Architecture, Beside, ComputingOptions, Images, LabelProblems, ValImages
+from manyview.options.shared import (
+    Architecture,
+    Beside,
+    ComputingOptions,
+    Images,
+    LabelProblems,
+    Normalization,
+    ValImages,
+)
 
 BATCH_SIZE, MAX_SIDE, REGIONS, TEST_PROPOSALS = 8, 1333, 512, 1000
 
@@ -140,7 +148,7 @@ class TuningOptions(TypedDict, total=False):
     seed: Annotated[int, Option(0, "Seed of everything random.", recorded=True)]
 
 
-class FineTuneOptions(FineTunedOn, TuningOptions, ComputingOptions, total=False):
+class FineTuneOptions(FineTunedOn, TuningOptions, Normalization, ComputingOptions, total=False):
     """Options of ``fine_tune`` and ``manyview detect``."""
 
     beside: Beside

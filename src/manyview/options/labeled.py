@@ -14,6 +14,7 @@ from manyview.options.shared import (
     Images,
     LabelProblems,
     Layer,
+    Normalization,
     Pool,
     Result,
     Size,
@@ -123,7 +124,9 @@ class Baselines(TypedDict, total=False):
     untrained_norms: UntrainedNorms
 
 
-class LabeledOptions(LabeledImages, ResultFolder, ReadLabels, FeatureOptions, Baselines, ComputingOptions, total=False):
+class LabeledOptions(
+    LabeledImages, ResultFolder, ReadLabels, FeatureOptions, Baselines, Normalization, ComputingOptions, total=False
+):
     """Options of every evaluation on labeled images."""
 
     backbone: Architecture
@@ -299,6 +302,7 @@ class LinearOptions(
     Figures,
     Baselines,
     LinearDraws,
+    Normalization,
     ComputingOptions,
     total=False,
 ):
@@ -349,6 +353,7 @@ class KnnOptions(
     Figures,
     Baselines,
     KnnDraws,
+    Normalization,
     ComputingOptions,
     total=False,
 ):
@@ -411,7 +416,16 @@ class Probing(TypedDict, total=False):
 
 
 class ProbeOptions(
-    LabeledImages, ProbeFolder, ReadLabels, FeatureOptions, Probing, Figures, Baselines, ComputingOptions, total=False
+    LabeledImages,
+    ProbeFolder,
+    ReadLabels,
+    FeatureOptions,
+    Probing,
+    Figures,
+    Baselines,
+    Normalization,
+    ComputingOptions,
+    total=False,
 ):
     """Options of ``low_label_evaluation`` and ``manyview probe``."""
 

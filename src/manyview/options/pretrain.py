@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 from manyview.options.base import Option, StrPath
-from manyview.options.shared import ImageColumn, LabelColumn, LabelSeparator
+from manyview.options.shared import ImageColumn, LabelColumn, LabelSeparator, Normalization
 
 if TYPE_CHECKING:
     from torch import nn
@@ -66,7 +66,7 @@ class PretrainFolders(TypedDict, total=False):
     out: Annotated[StrPath | None, Option(None, "Folder for the run; new, unless --resume.")]
 
 
-class PretrainOptions(TypedDict, total=False):
+class PretrainSettings(TypedDict, total=False):
     """Recipe, backbone, schedule and settings of pre-training."""
 
     list: Names
@@ -167,6 +167,10 @@ class PretrainOptions(TypedDict, total=False):
         bool, Option(False, "Continue the run in --out.", "continue a stopped run; changed settings are refused.")
     ]
     quiet: Annotated[bool, Option(False, "Print nothing but errors.", "print nothing.", flags=("--quiet", "-q"))]
+
+
+class PretrainOptions(PretrainSettings, Normalization, total=False):
+    """Options of ``pretrain`` and ``manyview pretrain``."""
 
 
 class SettingsOptions(TypedDict, total=False):

@@ -70,6 +70,37 @@ UntrainedNorms = Annotated[
 ]
 Architecture = Annotated[str | None, Option(None, "Architecture, if the weights do not name it.")]
 
+_Channels = str | float | int | Sequence[float] | None
+
+
+class Normalization(TypedDict, total=False):
+    """Mean and standard deviation of the images that weights expect."""
+
+    mean: Annotated[
+        _Channels,
+        Option(
+            None,
+            "Mean of the channels from 0 to 1, such as 0.5 or 0.485,0.456,0.406; unset: that of the weights.",
+            "mean of the channels, for pixels from 0 to 1, by which images are normalized: one number, or one a "
+            "channel; unset: as the weights record, or else as timm's own weights of the network, or ImageNet's.",
+            shown=False,
+            metavar="NUMBERS",
+            parsed=str | None,
+        ),
+    ]
+    std: Annotated[
+        _Channels,
+        Option(
+            None,
+            "Standard deviation of the channels; unset: that of the weights.",
+            "standard deviation of the channels; unset: as for the mean.",
+            shown=False,
+            metavar="NUMBERS",
+            parsed=str | None,
+        ),
+    ]
+
+
 Images = Annotated[StrPath, Option(REQUIRED, "Folder that the labels' file names are relative to.")]
 ValImages = Annotated[StrPath | None, Option(None, "Folder of the validation images, if another.")]
 LabelProblems = Annotated[

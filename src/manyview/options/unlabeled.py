@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Required, TypedDict
 
 from manyview.options.base import REQUIRED, Option, StrPath
-from manyview.options.shared import Architecture, ComputingOptions, Layer, Pool, Result, Size
+from manyview.options.shared import Architecture, ComputingOptions, Layer, Normalization, Pool, Result, Size
 
 if TYPE_CHECKING:
     from torch import nn
@@ -52,7 +52,7 @@ class Embedding(TypedDict, total=False):
     ]
 
 
-class EmbedOptions(ImageFolder, Embedding, ComputingOptions, total=False):
+class EmbedOptions(ImageFolder, Embedding, Normalization, ComputingOptions, total=False):
     """Options of ``embed`` and ``manyview embed``."""
 
     backbone: Architecture
@@ -114,7 +114,7 @@ class Search(TypedDict, total=False):
     batch_size: Annotated[int, Option(64, "Images, or blocks, at a time.")]
 
 
-class NeighboursOptions(ImageFolder, Search, ComputingOptions, total=False):
+class NeighboursOptions(ImageFolder, Search, Normalization, ComputingOptions, total=False):
     """Options of ``nearest_neighbours`` and ``manyview neighbours``."""
 
     backbone: Architecture
@@ -179,7 +179,7 @@ class CheckDraws(TypedDict, total=False):
     seed: Annotated[int, Option(0, "Seed of the sample, the views and the untrained backbone.", recorded=True)]
 
 
-class CheckWeightsOptions(SampleOptions, CheckDraws, ComputingOptions, total=False):
+class CheckWeightsOptions(SampleOptions, CheckDraws, Normalization, ComputingOptions, total=False):
     """Options of ``check_weights`` and ``manyview check-weights``."""
 
     backbone: Annotated[
@@ -194,7 +194,7 @@ class CheckWeightsOptions(SampleOptions, CheckDraws, ComputingOptions, total=Fal
     ]
 
 
-class ExportOptions(TypedDict, total=False):
+class ExportedFile(TypedDict, total=False):
     """Format and output file of an exported backbone."""
 
     to: Required[
@@ -230,3 +230,7 @@ class ExportOptions(TypedDict, total=False):
             "takes no other.",
         ),
     ]
+
+
+class ExportOptions(ExportedFile, Normalization, total=False):
+    """Options of ``export_backbone`` and ``manyview export``."""

@@ -37,6 +37,8 @@ _KEYS = {
     "batch_size": "training.batch_size",
     "view_size": "views.size",
     "seed": "training.seed",
+    "mean": "views.mean",
+    "std": "views.std",
     "eval_labels": "monitor.eval_labels",
     "eval_val_labels": "monitor.eval_val_labels",
     "eval_every": "monitor.eval_every",
@@ -157,6 +159,29 @@ def read_config_file(path: Path) -> dict[str, Any]:
     return content
 
 
+def _plain(name: str, value: Any) -> Any:
+    """The value of an option as a setting."""
+    if name == "backbone":
+        return _name(value)
+    if name in ("mean", "std"):
+        return _channels(name, value)
+    return _absolute(value) if name in _PATHS else value
+
+
+def _channels(name: str, value: str | float | int | Sequence[float]) -> list[float]:
+    """The values of the channels; one is that of each of three.
+
+    Raises:
+        UserError: they are no numbers.
+    """
+    try:
+        parts = value.split(",") if isinstance(value, str) else [value] if isinstance(value, int | float) else value
+        numbers = [float(part) for part in parts]
+    except (TypeError, ValueError) as error:
+        raise UserError(f"--{name} must be numbers separated by commas, such as 0.5, not {value!r}") from error
+    return 3 * numbers if len(numbers) == 1 else numbers
+
+
 def _user_settings(images: StrPath | None, options: Mapping[str, Any]) -> tuple[list[Assignment], list[str]]:
     """The user's settings, later ones overriding earlier ones, and errors for those that cannot be parsed."""
     problems: list[str] = []
@@ -168,8 +193,7 @@ def _user_settings(images: StrPath | None, options: Mapping[str, Any]) -> tuple[
     for name, key in _KEYS.items():
         value = options.get(name)
         if value is not None:
-            plain = _name(value) if name == "backbone" else _absolute(value) if name in _PATHS else value
-            user.append(Assignment(key, plain, f"--{name.replace('_', '-')}"))
+            user.append(Assignment(key, _plain(name, value), f"--{name.replace('_', '-')}"))
     settings = options["set"]
     if isinstance(settings, Mapping):
         user += [Assignment(key, value, "set") for key, value in settings.items()]

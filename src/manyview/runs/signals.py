@@ -7,6 +7,17 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
+_open: list[StopRequest] = []
+
+
+def stop_requested() -> bool:
+    """Whether a signal was recorded that is still to be acted on."""
+    return any(stop.signal is not None for stop in _open)
+
+
+class StoppingError(Exception):
+    """A stop is requested, and what is awaited does not come; ``StopRequest`` makes it the signal's own exception."""
+
 
 class StopRequest:
     """Context manager that records the first SIGINT or SIGTERM; a second one has its usual effect."""
@@ -19,12 +30,16 @@ class StopRequest:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._previous[number] = signal.signal(number, self._note)
+        _open.append(self)
         return self
 
     def __exit__(
         self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._put_back()
+        _open.remove(self)
+        if isinstance(error, StoppingError):
+            self.act()
 
     def act(self) -> None:
         """Raise the exception of the recorded signal, once everything is saved.

@@ -17,7 +17,8 @@ from manyview.config import PretrainConfig
 from manyview.images import ImageFiles, UnreadableImage, open_image
 from manyview.images.bands import same_depth
 from manyview.images.jpeg_on_device import JpegHeader, read_jpeg
-from manyview.images.loader import Loading, load_in_workers
+from manyview.images.loader import load_in_workers
+from manyview.images.workers import Loading
 from manyview.methods import Method, MethodBatch, Moment
 from manyview.training.plan import BatchPlan, pair_order, replacements
 from manyview.views import Box, ViewParameters, largest_shrink, normalize, render_views, sample_groups, shrink_crops
@@ -230,4 +231,6 @@ def start_loader(files: ImageFiles, config: PretrainConfig, batches: BatchPlan, 
     data, renderer = config.data, config.training.renderer
     assert renderer != "auto", "settle() chooses one"
     dataset = ViewDataset(files, config, renderer=renderer, decode=data.decode)
-    return load_in_workers(dataset, workers=data.workers, pin=pin, batch_sampler=batches, collate_fn=collate)
+    return load_in_workers(
+        dataset, batches, workers=data.workers, pin=pin, collate=collate, name=lambda key: str(files.path(key[1]))
+    )

@@ -9,7 +9,9 @@ from typing import Any
 
 from manyview.backbones import Backbone, LoadingReport, load_backbone
 from manyview.backbones.build import usual_normalization
-from manyview.backbones.checkpoint import find_weights, read_checkpoint
+from manyview.backbones.checkpoint import find_weights
+from manyview.backbones.files import read_tensors
+from manyview.backbones.record import recorded
 from manyview.backbones.weights import OtherChannelsError, OtherNetworkError
 from manyview.config import PretrainConfig
 from manyview.errors import UserError
@@ -91,12 +93,13 @@ def find_initial(config: PretrainConfig) -> InitialWeights | None:
     if config.backbone.init is None:
         return None
     file = find_weights(Path(config.backbone.init))
-    about = read_checkpoint(file).metadata
+    about = read_tensors(file).metadata
+    record = recorded(file, about)
     license_ = config.backbone.init_license or about.get("init_license")
-    if "mean" not in about or "std" not in about:
+    if record.mean is None or record.std is None:
         usual = usual_normalization(config.backbone.name) if config.data.bands == "rgb" else None
         return InitialWeights(file, sha256(file), usual, license_, recorded=False)
-    mean, std = (tuple(map(float, about[key].split(","))) for key in ("mean", "std"))
+    mean, std = record.mean, record.std
     if len(mean) != config.data.channels:
         raise UserError(_other_channels(file, len(mean), config))
     return InitialWeights(file, sha256(file), (mean, std), license_)

@@ -16,7 +16,7 @@ from manyview.backbones import save_backbone
 from manyview.backbones.norm_statistics import norms_are_new
 from manyview.config import PretrainConfig
 from manyview.distributed import any_process, gather, mean_of_processes
-from manyview.errors import NonFiniteLossError
+from manyview.errors import LoadingError, NonFiniteLossError
 from manyview.images import ImageFiles
 from manyview.images.skipped import SkippedImages
 from manyview.measures import collapse_std, effective_rank
@@ -24,7 +24,7 @@ from manyview.methods import Method, Moment
 from manyview.runs import RunFolder, atomic_write
 from manyview.runs.checkpoints import capture
 from manyview.runs.progress import StepClock, spell
-from manyview.runs.signals import StopRequest
+from manyview.runs.signals import StoppingError, StopRequest
 from manyview.training.data import TrainingBatch, method_batch, start_loader
 from manyview.training.device_views import DeviceViews
 from manyview.training.display import Curves, TrainingDisplay
@@ -226,7 +226,7 @@ def train_step(
     training.protection.before_step(training.step)
     for part in range(accumulate):
         began = time.monotonic()
-        batch = next(batches)
+        batch = _await_batch(training, batches)
         waited += time.monotonic() - began
         training.skipped.add(*_skipped_anywhere(training.fabric, batch))
         seen = method_batch(batch, training.method, config.training.seed, training.moment, part)
@@ -245,6 +245,16 @@ def train_step(
     optimizer.zero_grad()
     training.method.after_step(training.moment)
     return dict(sorted(means.items())), result["z"], waited
+
+
+def _await_batch(training: Training, batches: Iterator[TrainingBatch]) -> TrainingBatch:
+    """The next batch; the run is saved where it does not come."""
+    try:
+        return next(batches)
+    except (LoadingError, StoppingError):
+        training.save()
+        training.display.say(f"Saved after step {training.step:,}; continue with --resume.")
+        raise
 
 
 def _read(result: Mapping[str, Tensor]) -> dict[str, float]:

@@ -127,7 +127,7 @@ def read_initial(folder: RunFolder) -> dict[str, Tensor]:
     file = folder.initial
     if not file.is_file():
         raise UserError(f"{file} is missing, without which the run cannot be resumed; start a new one")
-    return read_tensors(file).tensors
+    return dict(read_tensors(file).tensors)
 
 
 def _anchors(backbone: Backbone, initial: Mapping[str, Tensor]) -> list[tuple[nn.Parameter, Tensor]]:

@@ -258,6 +258,8 @@ def _announce(
 ) -> None:
     """Write ``run.json`` and ``config.json``, and print the initial weights and the labels."""
     about = None
+    if training.files.left_out:
+        training.display.say(training.files.left_out, style="yellow")
     if targets is not None:
         training.display.say(f"Labels to learn from: {targets}.")
     if initial and report:

@@ -7,8 +7,7 @@ import torch
 from torchvision.models import get_model
 
 from manyview.backbones.build import RESNETS
-from manyview.backbones.formats import to_detectron2
-from manyview.export.huggingface import to_transformers
+from manyview.backbones.formats import to_detectron2, to_transformers
 from manyview.export.resnet_layouts import PLANS, detectron2_layout, openmmlab_layout, transformers_layout
 
 Shapes = dict[str, tuple[int, ...]]

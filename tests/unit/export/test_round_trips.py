@@ -19,8 +19,8 @@ from torchvision.models import get_model
 from torchvision.models.detection import fasterrcnn_resnet50_fpn
 
 from manyview.backbones import Backbone, load_backbone
+from manyview.backbones.formats import to_transformers
 from manyview.export import export_backbone
-from manyview.export.huggingface import to_transformers
 
 Get = Callable[[str], Backbone]
 IMAGES = torch.randn(2, 3, 64, 80, generator=torch.Generator().manual_seed(5))

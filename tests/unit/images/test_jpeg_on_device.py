@@ -96,6 +96,19 @@ def test_one_that_fails_takes_no_other_with_it(tmp_path: Path, monkeypatch: pyte
             np.testing.assert_array_equal(image, decode_image(file).transpose(2, 0, 1))
 
 
+def test_what_lacks_pixels_is_refused_and_a_flat_corner_is_not(tmp_path: Path) -> None:
+    cut, flat, white = (picture(640, 480, seed) for seed in range(3))
+    flat.paste((30, 90, 60), (320, 240, 640, 480))
+    white.paste((255, 255, 255), (320, 240, 640, 480))
+    whole = jpeg(cut)
+    files = [whole[: len(whole) // 2] + b"\xff\xd9", jpeg(flat), whole, jpeg(white), jpeg(flat, orientation=3)]
+    headers = [found[1] for found in (read(tmp_path, file) for file in files) if found]
+    images = decoded(files, headers)
+    assert [image is None for image in images] == [True, False, False, False, False]
+    for image, file in list(zip(images, files, strict=True))[1:]:
+        np.testing.assert_array_equal(image, decode_image(file).transpose(2, 0, 1))
+
+
 def test_no_more_than_so_many_pixels_are_decoded_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
     together = jpeg_on_device._torchvision

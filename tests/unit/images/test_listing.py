@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import os
 import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import features
 
 from manyview.errors import UserError
 from manyview.images import ImageFiles, find_images
@@ -75,10 +77,90 @@ def test_bad_files_are_found_too(tmp_path: Path) -> None:
     assert list(find_images(tmp_path)) == [
         "dangling.jpg",
         "empty.jpg",
-        "folder.jpg",
         "folder.jpg/inside.png",
         "loop.jpg",
     ]
+
+
+@pytest.mark.parametrize(
+    "folder",
+    [
+        "@eaDir/a.jpg",
+        "b/@eaDir/c.jpg",
+        "#recycle",
+        "#snapshot/GMT-2026.11.01",
+        "@Recycle",
+        "@tmp",
+        "$RECYCLE.BIN/S-1-5-21",
+        "System Volume Information",
+        "lost+found",
+        "__MACOSX/photos",
+        "CVS",
+        "_darcs",
+        "Previews.lrdata",
+        ".git/annex",
+        ".Trash-1000/files",
+        ".thumbnails",
+    ],
+)
+def test_copies_of_thumbnailers_bins_and_version_control_do_not_count(tmp_path: Path, folder: str) -> None:
+    make(tmp_path, "a.jpg", "b/c.jpg", f"{folder}/SYNOPHOTO_THUMB_XL.jpg", f"{folder}/unnamed")
+    files = find_images(tmp_path)
+    assert list(files) == ["a.jpg", "b/c.jpg"]
+    assert files.left_out == ""
+
+
+def test_users_own_folders_of_such_names_count(tmp_path: Path) -> None:
+    names = ["#1/a.jpg", "@home/a.jpg", "archive.jpg/a.jpg", "recycling/a.jpg"]
+    make(tmp_path, *names)
+    assert list(find_images(tmp_path)) == names
+
+
+def test_every_name_of_a_format_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "check", lambda _: True)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object())
+    names = ["a.jfif", "b.jpe", "c.MPO", "d.HEIC", "e.avif", "f.heif", "g.JPG"]
+    make(tmp_path, *names)
+    files = find_images(tmp_path)
+    assert list(files) == names
+    assert files.left_out == ""
+
+
+@pytest.mark.parametrize(
+    ("head", "counts"),
+    [
+        (b"\xff\xd8\xff\xe0", True),
+        (b"\x89PNG\r\n\x1a\n", True),
+        (b"RIFF\x10\0\0\0WEBPVP8 ", True),
+        (b"GIF89a", True),
+        (b"II*\0", True),
+        (b"MM\0*", True),
+        (b"BM6\0", True),
+        (b"RIFF\x10\0\0\0WAVEfmt ", False),
+        (b"#!/bin/sh", False),
+        (b"", False),
+    ],
+)
+def test_names_without_extension_count_by_their_first_bytes(tmp_path: Path, head: bytes, counts: bool) -> None:
+    make(tmp_path, "z.jpg")
+    (tmp_path / "0001").write_bytes(head)
+    assert list(find_images(tmp_path)) == ["0001", "z.jpg"][not counts :]
+
+
+def test_other_formats_are_counted_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features, "check", lambda _: False)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    others = [*(f"{n}.HEIC" for n in range(8)), *(f"{n}.cr2" for n in range(3)), "a.avif", "b.mp4", "c.mov"]
+    make(tmp_path, "a.jpg", "a.txt", "labels.csv", "Thumbs.db", "a.xmp", *others)
+    files = find_images(tmp_path)
+    assert list(files) == ["a.jpg"]
+    assert files.left_out == (
+        "14 files of other formats left out (8 .heic, 3 .cr2, 1 .avif, 1 .mov, ...); "
+        "pip install 'manyview[heif]' reads HEIC; Pillow 11.3 or newer reads AVIF."
+    )
+    (tmp_path / "a.jpg").unlink()
+    with pytest.raises(UserError, match=r"no images in .* ends in .*; 14 files of other formats left out \(8 \.heic"):
+        find_images(tmp_path)
 
 
 def test_linked_folders_are_followed_once(tmp_path: Path) -> None:
@@ -156,14 +238,16 @@ def test_bad_lists(tmp_path: Path, name: str, content: str | None, message: str)
         find_images(tmp_path, tmp_path / name)
 
 
-def test_bad_folders(tmp_path: Path) -> None:
+def test_bad_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     make(tmp_path, "a.jpg")
     with pytest.raises(UserError, match="does not exist"):
         find_images(tmp_path / "none")
     with pytest.raises(UserError, match="is a file where a folder"):
         find_images(tmp_path / "a.jpg")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"no images in .*empty: nothing below it ends in bmp, gif, jpeg"):
+    monkeypatch.setattr(features, "check", lambda _: True)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(UserError, match=r"no images in .*empty: nothing below it ends in avif, bmp, gif, jfif"):
         find_images(tmp_path / "empty")
 
 

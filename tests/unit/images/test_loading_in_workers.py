@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from operator import itemgetter
 
 import pytest
 import torch
@@ -14,12 +15,12 @@ from torch.utils.data import Dataset
 
 from manyview.images import loader
 from manyview.images.loader import (
-    Loading,
     load_in_workers,
     prepare_worker,
     prepare_yielding_worker,
     worker_count,
 )
+from manyview.images.workers import Loading
 from manyview.runtime import core_count
 
 
@@ -36,6 +37,10 @@ class Squares(Dataset[int]):
         return os.getpid() if self.process else index**2
 
 
+def one_by_one() -> Iterator[list[int]]:
+    return ([index] for index in range(20))
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_do_not_end_workers_that_are_just_starting(
@@ -47,7 +52,7 @@ def test_signals_do_not_end_workers_that_are_just_starting(
 
     monkeypatch.setattr(loader, "prepare_worker", slowly)
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    loading = load_in_workers(Squares(), workers=2, pin=False, batch_size=None)
+    loading = load_in_workers(Squares(), one_by_one(), workers=2, pin=False, collate=itemgetter(0))
     for process in loading.processes:
         os.kill(process, number)
     assert list(loading) == [index**2 for index in range(20)]
@@ -73,7 +78,8 @@ assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
 @pytest.mark.parametrize("workers", [0, 1, 3])
 def test_items_come_in_order_whatever_the_workers(workers: int) -> None:
     state = torch.get_rng_state()
-    loaded = load_in_workers(Squares(), workers=workers, pin=False, batch_size=6)
+    batches = [range(first, min(first + 6, 20)) for first in range(0, 20, 6)]
+    loaded = load_in_workers(Squares(), batches, workers=workers, pin=False)
     assert torch.cat(list(loaded)).tolist() == [index**2 for index in range(20)]
     assert torch.equal(torch.get_rng_state(), state)
 
@@ -87,7 +93,7 @@ def is_alive(process: int) -> bool:
 
 
 def started() -> tuple[Loading, int]:
-    loaded = load_in_workers(Squares(process=True), workers=1, pin=False, batch_size=None)
+    loaded = load_in_workers(Squares(process=True), one_by_one(), workers=1, pin=False, collate=itemgetter(0))
     process = int(next(loaded))
     assert process != os.getpid()
     assert is_alive(process)
@@ -110,7 +116,7 @@ def test_the_processes_end_with_an_error() -> None:
                 raise ValueError("no such number")
             return os.getpid()
 
-    loaded = load_in_workers(Breaks(), workers=1, pin=False, batch_size=None)
+    loaded = load_in_workers(Breaks(), one_by_one(), workers=1, pin=False, collate=itemgetter(0))
     process = int(next(loaded))
     with pytest.raises(ValueError, match="no such number"):
         list(loaded)
@@ -132,7 +138,7 @@ class Numbers(Dataset):
         return index
 
 def batches():
-    for batch in load_in_workers(Numbers(), workers=1, pin=False, batch_size=1):
+    for batch in load_in_workers(Numbers(), ([n] for n in range(100)), workers=1, pin=False):
         yield batch
 
 def work():
@@ -152,7 +158,7 @@ def test_an_error_that_nobody_catches_ends_python() -> None:
 
 
 def test_nothing_starts_again_at_the_end() -> None:
-    loaded: Iterator[int] = load_in_workers(Squares(), workers=0, pin=False, batch_size=None)
+    loaded: Iterator[int] = load_in_workers(Squares(), one_by_one(), workers=0, pin=False, collate=itemgetter(0))
     assert len(list(loaded)) == 20
     with pytest.raises(StopIteration):
         next(loaded)

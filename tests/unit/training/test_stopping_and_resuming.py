@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import shutil
 import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from manyview.errors import UserError
+from manyview.errors import LoadingError, UserError
 from manyview.runs import RunFolder
+from manyview.training.data import ViewDataset
 from manyview.training.plan import epoch_order
 from tests.helpers.tiny import Interrupting, TinyNet, train_tiny, write_images
 
@@ -71,6 +74,26 @@ def test_termination_exits_143(photos: Path, tmp_path: Path, uninterrupted: RunF
         train_tiny(photos, tmp_path / "run", backbone=Interrupting(1, signal.SIGTERM))
 
     assert caught.value.code == 143
+    assert same_weights(resume(tmp_path / "run"), uninterrupted)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
+def test_a_lost_loader_process_ends_a_run_that_is_saved_first(
+    photos: Path, tmp_path: Path, uninterrupted: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    load = ViewDataset.__getitem__
+
+    def die(self: ViewDataset, key: tuple[int, int]) -> Any:
+        if key[0] == 1:  # in the second epoch
+            os.kill(os.getpid(), signal.SIGKILL)
+        return load(self, key)
+
+    monkeypatch.setattr(ViewDataset, "__getitem__", die)
+    with pytest.raises(LoadingError, match=r"was killed, at .*\.(jpg|png)"):
+        train_tiny(photos, tmp_path / "run", backbone=Interrupting(999), settings={"data.workers": 1})
+    monkeypatch.undo()
+    saved = sorted((tmp_path / "run/checkpoints").glob("*.json"))
+    assert saved, "a checkpoint first"
     assert same_weights(resume(tmp_path / "run"), uninterrupted)
 
 

@@ -96,7 +96,9 @@ def embed(weights: StrPath, *, progress: Progress = no_progress, **options: Unpa
     claim_files(out, tuple(FORMATS), record_file)
     if out.suffix.lower() == ".parquet":
         require_pyarrow()
-    network = at_layer(load_backbone(weights, options["backbone"]), options["layer"], weights)
+    network = at_layer(
+        load_backbone(weights, options["backbone"], mean=options["mean"], std=options["std"]), options["layer"], weights
+    )
     names = None if options["list"] is None else Path(options["list"])
     files = find_images(Path(options["images"]), names, arrays=bands(network) != "rgb")
     skipped = SkippedImages(files, written.max_bad_fraction, out.with_suffix(SKIPPED_SUFFIX), "max_bad_fraction")
@@ -120,6 +122,7 @@ def embed(weights: StrPath, *, progress: Progress = no_progress, **options: Unpa
             record["results"] = {
                 "photographs": len(files) - len(skipped.reasons),
                 "skipped": len(skipped.reasons),
+                **({"left_out": files.left_out} if files.left_out else {}),
             }
             record["provenance"] = {**origin, "seconds": round(time.perf_counter() - start, 1)}
             writer.finish(record)
@@ -143,6 +146,8 @@ def format_written(record: dict[str, Any], out: Path) -> str:
     lines = f"{results['photographs']:,} images: {what}, {protocol['dtype']}, by {protocol['backbone']}"
     listing = out.with_suffix(SKIPPED_SUFFIX)
     skipped = f"; {results['skipped']:,} could not be read, listed in {listing}" if results["skipped"] else ""
+    if "left_out" in results:
+        lines += f"\n{results['left_out']}"
     return f"{lines}\nWritten to {out} ({out.stat().st_size / 1e6:,.1f} MB){skipped}"
 
 

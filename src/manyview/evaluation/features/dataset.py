@@ -100,7 +100,9 @@ def load(
         workers: loader processes, 0 for none; unset: by cores.
         pin: whether to use page-locked memory, from which an accelerator copies faster.
     """
-    return load_in_workers(images, workers=workers, pin=pin, batch_sampler=batches, collate_fn=_collate)
+    return load_in_workers(
+        images, batches, workers=workers, pin=pin, collate=_collate, name=lambda key: str(images.files.path(key[1]))
+    )
 
 
 def load_readable(

@@ -6,6 +6,7 @@ import copy
 import math
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
@@ -18,12 +19,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from manyview.backbones import Backbone, load_backbone, wrap_backbone
 from manyview.backbones.build import UNTRAINED, untrained
+from manyview.backbones.record import renormalize
 from manyview.config import DataConfig, PretrainConfig, ViewsConfig, WholeViewsConfig
 from manyview.errors import UserError, require, require_seed
 from manyview.evaluation.features.backbone import bands
 from manyview.evaluation.features.dataset import MIN_SIZE, ImageDataset, whole_and_pair
 from manyview.evaluation.features.extract import BATCH_SIZE, FeaturesInViews, features_in_views, require_finite
 from manyview.evaluation.health.diagnosis import Measures, beside_initial, diagnose
+from manyview.evaluation.health.normalization import check_normalization
 from manyview.evaluation.health.run_parts import initial_of, remedies_of, run_config
 from manyview.evaluation.run_heads import Trained, trained_with
 from manyview.evaluation.session import RESULT_FILE, write_result
@@ -68,7 +71,8 @@ def check_weights(
         "random_init" and "initial", the weights that a run began with, if it still has them: of "features" and, for a
         run, "projections" the measures "dim", "std", "rankme", "rankme_share"
         (of the smaller of images and dim), "alpha_req" (None if too few dimensions), "uniformity", "alignment"),
-        "diagnosis" ("verdict": "healthy", "partly collapsed", "collapsed" or "undecided", and "sentence"),
+        "normalization" (of ``check_normalization``), "diagnosis" ("verdict": "healthy",
+        "partly collapsed", "collapsed" or "undecided", and "sentence"),
         "provenance".
 
     Raises:
@@ -86,6 +90,9 @@ def check_weights(
     views = views or (config.views if config else WholeViewsConfig())
     views = views.model_copy(update={"size": size or (config.views if config else views).layout[0].size})
     network = _load(weights, options["backbone"], views.size, config)
+    renormalized = renormalize(network, options["mean"], options["std"])
+    if renormalized and network.loading is not None:
+        network.loading = replace(network.loading, normalization=renormalized)
     names = None if options["list"] is None else Path(options["list"])
     dataset = _dataset(network, Path(options["images"]), names, views, seed, config)
     compared = options["random_init"] and not network.name.startswith("own:")
@@ -93,10 +100,12 @@ def check_weights(
     initial = initial_of(run, network) if run else None
     if initial is not None:
         others["initial"] = initial
+    drawn = _draw(len(dataset), sample, seed)
+    fit = check_normalization(network, dataset, drawn)
     found = features_in_views(
         {"pretrained": network, **others},
         dataset,
-        _draw(len(dataset), sample, seed),
+        drawn,
         device=where,
         precision=precision,
         workers=options["workers"],
@@ -115,6 +124,7 @@ def check_weights(
             "device": str(where),
         },
         **_judge(found, trained, remedies_of(run, config) if run and config else None),
+        "normalization": fit,
         "provenance": origin,
     }
     if out is not None:
@@ -235,6 +245,7 @@ def _describe_images(
         "sample": sample,
         "photographs": found.readable,
         "unreadable": {str(item.path): item.reason for item in found.unreadable},
+        **({"left_out": images.files.left_out} if images.files.left_out else {}),
         "size": views.size,
         "views": views.model_dump(mode="json"),
     }

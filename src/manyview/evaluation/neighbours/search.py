@@ -74,7 +74,7 @@ def nearest_neighbours(
         Plain data: "protocol" (all that the figures depend on), "results" (an entry a query: "image" and "neighbours",
         the nearest first, each with "image" and "cosine"; with blocks, queries and neighbours have "block", such as
         "top left", and "box": left, top, right, bottom in pixels), "skipped" (names of unreadable images, with the
-        reason), "provenance".
+        reason), "left_out" (files of other formats, as a sentence), "provenance".
 
     Raises:
         UserError: if a setting is out of range, the weights, the images or the file of features cannot be used, a query
@@ -98,6 +98,7 @@ def nearest_neighbours(
         },
         "results": found,
         "skipped": skipped,
+        "left_out": source.files.left_out,
         "provenance": {**origin, "seconds": round(time.perf_counter() - start, 1)},
     }
 
@@ -108,7 +109,7 @@ def _source(weights: Path, options: NeighboursOptions) -> FeatureSource:
     made = select(FeatureSettings, options, pool="gamp" if pool is None else pool, size=224 if size is None else size)
     images, names, features = Path(options["images"]), options["list"], options["features"]
     if features is None:
-        network = load_backbone(weights, options["backbone"])
+        network = load_backbone(weights, options["backbone"], mean=options["mean"], std=options["std"])
         files = find_images(images, None if names is None else Path(names), arrays=bands(network) != "rgb")
         return Extracted(weights, network, files, made, options["blocks"])
     require(not options["blocks"], "a file of features holds whole images: leave out features, or blocks")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.box import SIMPLE
-from rich.console import Group
+from rich.console import Group, JustifyMethod
 from rich.table import Table
 from rich.text import Text
 
@@ -14,16 +14,17 @@ from manyview.recipes.reproduce.forecast import total
 from manyview.recipes.reproduce.formats import EQUAL, cell, hours_in_words, left_out
 from manyview.runs.progress import spell
 
-_NAME_WIDTH = 18  # of a row's name, which is wrapped between words
+# Columns of words are wrapped between them, so that eight columns fit a terminal of 80
+_LEAST_WIDTH = {"row": 18, "state": 8}
 
 
 def format_forecast(result: Mapping[str, Any]) -> Group:
     """Rows with their steps, views and hours on this machine, and what is done, of ``reproduce`` with ``dry_run``."""
     entries = result["plan"]
-    table = _table("row", "seeds", "steps", "a step", "views", "training", "evaluation", "state")
+    table = _table("row", "seeds", "steps", "views", "training", "evaluation", "state")
     for entry in entries:
         evaluation = "?" if entry["evaluation_hours"] is None else _hours(entry["evaluation_hours"])
-        sizes = ("" if entry[name] is None else f"{entry[name]:,}" for name in ("steps", "views_per_step", "views"))
+        sizes = ("" if entry[name] is None else f"{entry[name]:,}" for name in ("steps", "views"))
         seeds = f"{entry['seeds']}" if entry["seeds"] else ""
         table.add_row(entry["row"], seeds, *sizes, _hours(entry["hours"]), evaluation, _state(entry))
     left = total(entries, "hours_left") + total(entries, "evaluation_hours_left")
@@ -55,13 +56,11 @@ def format_result(result: Mapping[str, Any]) -> Group:
 
 def _table(*names: str) -> Table:
     table = Table(box=SIMPLE, pad_edge=False, collapse_padding=True)
-    for number, name in enumerate(names):
-        right = number > 0 and name != "state"
-        words = number == 0 or " " in name
-        least = _NAME_WIDTH if number == 0 else None
-        table.add_column(
-            name, justify="right" if right else "left", overflow="fold", no_wrap=not words, min_width=least
-        )
+    for name in names:
+        least = _LEAST_WIDTH.get(name)
+        wrapped = least is not None or " " in name
+        justify: JustifyMethod = "left" if least else "right"
+        table.add_column(name, justify=justify, overflow="fold", no_wrap=not wrapped, min_width=least)
     return table
 
 
@@ -70,5 +69,5 @@ def _hours(hours: float) -> str:
 
 
 def _state(entry: Mapping[str, Any]) -> str:
-    words = {"done": "done", "begun": "begun", "new": "to do"}
-    return ", ".join(f"{count} {words[name]}" for name, count in sorted(entry["state"].items()))
+    words = {"done": "done", "begun": "begun", "new": "todo"}
+    return "\n".join(f"{count} {words[name]}" for name, count in sorted(entry["state"].items()))

@@ -154,7 +154,7 @@ def test_measures_are_those_of_their_definitions(
 def test_the_result_is_the_file(checked: tuple[dict[str, Any], Path], image_folder: Path, weights: Path) -> None:
     result, out = checked
     assert json.loads((out / "metrics.json").read_text()) == result
-    assert set(result) == {"evaluation", "protocol", "results", "diagnosis", "provenance"}
+    assert set(result) == {"evaluation", "protocol", "results", "normalization", "diagnosis", "provenance"}
     assert result["evaluation"] == "label-free"
     assert {name: set(kinds) for name, kinds in result["results"].items()} == {
         "pretrained": {"features"},

@@ -1,0 +1,192 @@
+"""What is recorded beside weights: their network, and the mean and standard deviation of their images."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from manyview.backbones.base import Backbone
+from manyview.backbones.build import usual_normalization
+from manyview.backbones.timm import timm_input_size
+from manyview.errors import UserError
+from manyview.runs import sha256
+
+Numbers = str | float | int | Sequence[float]
+"""Values of the channels: one for all of them, several, or text with commas."""
+
+_CARD = "manyview.json"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is known of weights besides themselves.
+
+    Attributes:
+        name: of the network; None if it is not recorded.
+        in_channels: of its images; None if it is not recorded.
+        mean: of each channel by which images are normalized; None if it is not recorded.
+        std: standard deviation of each channel.
+        rgb: whether the channels are red, green and blue.
+        source: where the normalization is recorded, in words.
+    """
+
+    name: str | None = None
+    in_channels: int | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    rgb: bool = True
+    source: str = ""
+
+
+def recorded(path: Path, metadata: Mapping[str, str]) -> Record:
+    """What is recorded of a file's weights: in its header, in the card of an export, or as Hugging Face has it.
+
+    Args:
+        path: the weights' file.
+        metadata: the header of manyview's own files; empty for others.
+
+    Raises:
+        UserError: a file beside it, which says more, is damaged.
+    """
+    if metadata:
+        mean, std = (_split(metadata[key]) if key in metadata else None for key in ("mean", "std"))
+        channels = int(metadata.get("in_channels", "3"))
+        rgb = metadata.get("rgb", "true") == "true"
+        known = mean is not None and std is not None
+        return Record(metadata.get("name"), channels, mean, std if known else None, rgb, "as the file records")
+    return _of_card(path) or _of_hugging_face(path) or Record()
+
+
+def _of_card(path: Path) -> Record | None:
+    """Of the card of an export, if it is this very file's."""
+    for card in (path.with_name(f"{path.name}.json"), path.with_name(_CARD)):
+        about = _read(card)
+        if about is None or about.get("sha256", {}).get(path.name) != sha256(path):
+            continue
+        backbone, images = about["backbone"], about["images"]
+        mean, std = (tuple(map(float, images[key])) for key in ("mean", "std"))
+        rgb, source = images["channels"] == "RGB", f"as {card.name} beside the file records"
+        return Record(backbone["name"], int(backbone["in_channels"]), mean, std, rgb, source)
+    return None
+
+
+def _of_hugging_face(path: Path) -> Record | None:
+    """Of a folder as the Hugging Face hub has it: timm's ``config.json``, or transformers' with an image processor."""
+    config, processor = _read(path.with_name("config.json")), _read(path.with_name("preprocessor_config.json")) or {}
+    if config is None or not ({"architecture", "model_type"} & config.keys()):
+        return None
+    settings = config.get("pretrained_cfg") or {}
+    name = f"timm/{config['architecture']}" if isinstance(config.get("architecture"), str) else None
+    channels = config.get("num_channels") or (config.get("model_args") or {}).get("in_chans") or 3
+    of_timm = "mean" in settings and "std" in settings
+    mean, std = (
+        (settings["mean"], settings["std"]) if of_timm else (processor.get(f"image_{key}") for key in ("mean", "std"))
+    )
+    source = f"as {'config.json' if of_timm else 'preprocessor_config.json'} beside the file records"
+    if not isinstance(mean, list) or not isinstance(std, list) or len(mean) != len(std):
+        return Record(name, channels, rgb=channels == 3)
+    return Record(name, channels, tuple(map(float, mean)), tuple(map(float, std)), channels == 3, source)
+
+
+def settle_images(backbone: Backbone, record: Record, mean: Numbers | None, std: Numbers | None) -> str:
+    """Set the images of a loaded backbone and their normalization: as given, as recorded, or the usual one.
+
+    Args:
+        backbone: with its weights.
+        record: what is known of these.
+        mean: given by the user; None for none.
+        std: given by the user.
+
+    Returns:
+        The normalization and its origin, as a sentence.
+
+    Raises:
+        UserError: the given values are no means or standard deviations of the backbone's channels.
+    """
+    source = "as no other is known"
+    if record.mean is not None and record.std is not None and len(record.mean) == backbone.in_channels:
+        backbone.take_images(record.mean, record.std, rgb=record.rgb)
+        source = record.source
+    elif backbone.rgb and (usual := usual_normalization(backbone.name)):
+        backbone.take_images(*usual, rgb=True)
+        source = usual_source(backbone.name)
+    return renormalize(backbone, mean, std) or normalization_sentence(backbone, source)
+
+
+def renormalize(backbone: Backbone, mean: Numbers | None, std: Numbers | None) -> str:
+    """Replace a backbone's normalization by the given one.
+
+    Returns:
+        The normalization as a sentence; "" if none is given.
+
+    Raises:
+        UserError: the values are no means or standard deviations of its channels.
+    """
+    if mean is None and std is None:
+        return ""
+    own = backbone.mean, backbone.std
+    given = (read_channels(value, backbone.in_channels, what) for value, what in ((mean, "mean"), (std, "std")))
+    new_mean, new_std = (usual if value is None else value for value, usual in zip(given, own, strict=True))
+    backbone.take_images(new_mean, new_std, rgb=backbone.rgb)
+    return normalization_sentence(backbone, "as given")
+
+
+def read_channels(value: Numbers | None, channels: int, what: str) -> tuple[float, ...] | None:
+    """Parse the values of the channels.
+
+    Args:
+        value: such as "0.5", "0.485,0.456,0.406", or numbers; one counts for all channels. None stays None.
+        channels: their number.
+        what: "mean" or "std", which must be above 0.
+
+    Raises:
+        UserError: they are no numbers, as many as channels, as shares of white.
+    """
+    if value is None:
+        return None
+    try:
+        numbers = (
+            _split(value)
+            if isinstance(value, str)
+            else tuple(map(float, [value] if isinstance(value, int | float) else value))
+        )
+    except (TypeError, ValueError):
+        numbers = ()
+    numbers = numbers * channels if len(numbers) == 1 else numbers
+    if len(numbers) != channels or not all(-1e6 < number < 1e6 for number in numbers):
+        raise UserError(f"{what} must be one number, or {channels} separated by commas, such as 0.5, not {value!r}")
+    if what == "std" and min(numbers) <= 0:
+        raise UserError(f"std must be above 0, not {value!r}")
+    if max(numbers) > 2:
+        raise UserError(f"{what} is of pixels from 0 to 1, so {value!r} is too large; divide it by 255")
+    return numbers
+
+
+def normalization_sentence(backbone: Backbone, source: str) -> str:
+    """Mean, standard deviation and their origin, as a sentence."""
+    mean, std = (" ".join(f"{value:g}" for value in values) for values in (backbone.mean, backbone.std))
+    size = None if not backbone.name.startswith("timm/") else timm_input_size(backbone.name.removeprefix("timm/"))
+    made = f" (timm's own are of images of {size[0]} x {size[1]} pixels)" if size else ""
+    return f"Images are normalized by mean {mean} and standard deviation {std}: {source}{made}."
+
+
+def usual_source(name: str) -> str:
+    """Where ``usual_normalization`` has its values from, in words."""
+    return f"as timm's own weights of {name} are" if name.startswith("timm/") else "as ImageNet's images are"
+
+
+def _split(text: str) -> tuple[float, ...]:
+    return tuple(map(float, text.split(",")))
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}, which describes the weights beside it, cannot be read: {error}") from error
+    return content if isinstance(content, dict) else None

@@ -1,0 +1,104 @@
+"""Which files of a folder are images, by their names or first bytes, and which folders hold other programs' copies."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from PIL import features
+
+EXTENSIONS: Final = frozenset(
+    {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
+)
+ARRAY_EXTENSIONS: Final = frozenset({".npy"})
+AVIF_EXTENSIONS: Final = frozenset({".avif"})
+HEIF_EXTENSIONS: Final = frozenset({".heic", ".heif"})
+HEIF_EXTRA: Final = "pip install 'manyview[heif]'"
+
+# Thumbnails, bins, snapshots and archives' leftovers of Synology, QNAP, Windows, macOS, Linux and digiKam; version
+# control that does not hide. Names with a leading dot are hidden anyway.
+_OTHERS_FOLDERS: Final = frozenset(
+    {
+        "@eadir",
+        "@tmp",
+        "#recycle",
+        "#snapshot",
+        "@recycle",
+        "@recently-snapshot",
+        "$recycle.bin",
+        "recycler",
+        "recycled",
+        "system volume information",
+        "lost+found",
+        "__macosx",
+        "cvs",
+        "_darcs",
+    }
+)
+# What commonly stands beside images and is none: labels, lists, metadata, code, archives.
+_COMPANIONS: Final = frozenset(
+    f".{ending}"
+    for ending in (
+        *("txt", "csv", "tsv", "json", "jsonl", "geojson", "xml", "yaml", "yml", "toml", "md", "html", "htm", "pdf"),
+        *("ini", "cfg", "db", "lnk", "url", "log", "xmp", "aae", "thm", "names", "data", "py", "ipynb", "sh", "pkl"),
+        *("pt", "pth", "safetensors", "npz", "parquet", "xls", "xlsx", "zip", "tar", "gz", "tgz", "7z", "rar"),
+        *("sha256", "md5", "part", "crdownload", "tmp", "bak"),
+    )
+)
+_SIGNATURES: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM", b"II*\0", b"MM\0*")
+_SIGNATURES_LENGTH: Final = 12
+_NAMED = 4  # formats in a sentence
+
+
+def extensions(*, arrays: bool) -> frozenset[str]:
+    """Extensions, in lower case with their dot, of files that the installed decoders read.
+
+    Args:
+        arrays: whether NumPy arrays count too.
+    """
+    found = EXTENSIONS | ARRAY_EXTENSIONS if arrays else EXTENSIONS
+    if features.check("avif"):
+        found |= AVIF_EXTENSIONS
+    if importlib.util.find_spec("pillow_heif") is not None:
+        found |= HEIF_EXTENSIONS
+    return found
+
+
+def holds_copies(folder: str) -> bool:
+    """Whether a folder of this name belongs to a thumbnailer, a bin, a snapshot or version control."""
+    return folder.lower() in _OTHERS_FOLDERS or folder.lower().endswith(".lrdata")
+
+
+def starts_like_an_image(file: Path) -> bool:
+    """Whether a file's first bytes are those of JPEG, PNG, WebP, BMP, TIFF or GIF; False where it cannot be read."""
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(_SIGNATURES_LENGTH)
+    except OSError:
+        return False
+    return head.startswith(_SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+
+
+def is_companion(extension: str) -> bool:
+    """Whether files of this extension commonly stand beside images and are none."""
+    return extension in _COMPANIONS
+
+
+def describe_left_out(counts: Mapping[str, int]) -> str:
+    """What was left out of a folder, in a sentence; empty if nothing was.
+
+    Args:
+        counts: number of files by extension, in lower case with its dot.
+    """
+    if not counts:
+        return ""
+    commonest = sorted(counts, key=lambda extension: (-counts[extension], extension))[:_NAMED]
+    parts = [f"{counts[extension]:,} {extension}" for extension in commonest]
+    more = ", ..." if len(counts) > _NAMED else ""
+    total = sum(counts.values())
+    files = "1 file" if total == 1 else f"{total:,} files"
+    heif = f"; {HEIF_EXTRA} reads HEIC" if counts.keys() & HEIF_EXTENSIONS else ""
+    avif = "; Pillow 11.3 or newer reads AVIF" if counts.keys() & AVIF_EXTENSIONS else ""
+    return f"{files} of other formats left out ({', '.join(parts)}{more}){heif}{avif}."

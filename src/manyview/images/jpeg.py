@@ -1,0 +1,132 @@
+"""The structure of JPEG files: their segments, and whether a file holds the data of all its pixels."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator
+
+import numpy as np
+import simplejpeg
+from jaxtyping import UInt8
+from PIL.JpegImagePlugin import JpegImageFile
+
+from manyview.images.unreadable import UnreadableImage
+
+JPEG = b"\xff\xd8\xff"  # the first bytes
+_COMMON = ("YCbCr", "RGB", "Gray")  # color models
+_END = b"\xff\xd9"
+_START_OF_SCAN = 0xDA
+# libjpeg's warnings after which pixels are missing or come from the wrong bytes; a restart marker (d0 to d7) is found
+# too late or too early where bytes before it are damaged. Others are harmless, e.g. padding before the end.
+_MISSING = re.compile("premature end of data segment")
+_DAMAGED = re.compile("bad Huffman code|bad arithmetic code|instead of RST|before marker 0xd[0-7]")
+_HOLE = bytes(512)  # a block of a disk or of a download that was never written
+_FILLER = bytes(range(1, 255))  # coded values that are not zero, in which case missing blocks would be gray
+
+
+def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """Segments of a JPEG before its pixels: marker, and first and last + 1 position of the contents in ``data``.
+
+    They end with the start of the first scan, or where something else than a segment follows.
+
+    Raises:
+        UnreadableImage: the file ends among them.
+    """
+    start = 2
+    while data[start : start + 1] == b"\xff":
+        marker = data[start + 1] if start + 1 < len(data) else None
+        if marker == 0xFF:  # a fill byte
+            start += 1
+            continue
+        end = start + 2 + max(int.from_bytes(data[start + 2 : start + 4], "big"), 2)
+        if marker is None or end > len(data):
+            raise UnreadableImage("truncated file")
+        yield marker, start + 4, end
+        if marker == _START_OF_SCAN:
+            return
+        start = end
+
+
+def quick_pixels(data: bytes, shrink: int = 1, *, gray: bool = False) -> UInt8[np.ndarray, "height width _"] | None:
+    """Decode with simplejpeg, at a size divided by ``shrink`` (1, 2, 4 or 8), rounded up.
+
+    Args:
+        data: the file.
+        shrink: scaling in the DCT domain, at a part of the cost.
+        gray: whether a gray JPEG keeps its one channel.
+
+    Returns:
+        RGB or gray; None for CMYK, which simplejpeg does not convert, and for a file in which it finds anything
+        unusual, so that ``whole_jpeg`` must judge.
+    """
+    try:
+        height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
+        if colors not in _COMMON:
+            return None
+        target = "GRAY" if gray and colors == "Gray" else "RGB"
+        least = {"min_height": -(-height // shrink), "min_width": -(-width // shrink)}
+        return simplejpeg.decode_jpeg(data, target, **least)
+    except (ValueError, MemoryError):
+        return None
+
+
+def common_size(data: bytes) -> tuple[int, int] | None:
+    """Stored width and height of a JPEG that simplejpeg may decode; None for others, e.g. CMYK."""
+    try:
+        height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
+    except ValueError:
+        return None
+    return (width, height) if colors in _COMMON else None
+
+
+def whole_jpeg(data: bytes) -> bytes:
+    """Check that a JPEG holds the data of all its pixels, at about half the cost of decoding it.
+
+    Decoders fill what is missing with gray, and report no more than a warning. Needed only where a decoder did.
+
+    Args:
+        data: of any color model.
+
+    Returns:
+        The file from its start to the end of its pixels, with the marker of the end, which ``data`` may lack.
+
+    Raises:
+        UnreadableImage: some are missing, or damaged in a way that a decoder notices.
+    """
+    start = max((end for _, _, end in segments(data)), default=2)
+    end = data.find(_END, start)
+    # Bytes of zero at the end are what a download or a crash left unwritten, and would be decoded like any others.
+    pixels = (data if end < 0 else data[:end]).rstrip(b"\0")
+    whole = pixels + _END
+    warning = _warning(whole)
+    if warning is None:
+        return whole
+    if _MISSING.search(warning):
+        raise UnreadableImage("truncated file")
+    if _DAMAGED.search(warning):
+        raise UnreadableImage(f"damaged file ({warning})")
+    if _HOLE in pixels[start:]:
+        raise UnreadableImage("damaged file (zeros in place of its data)")
+    # The first warning alone is known, and it is harmless. Where data are missing nonetheless, what follows is decoded.
+    if not np.array_equal(_with_pillow(whole), _with_pillow(pixels + _FILLER + _END)):
+        raise UnreadableImage("truncated file")
+    return whole
+
+
+def _warning(data: bytes) -> str | None:
+    """The first warning or error of decoding a JPEG, at an eighth of the size; None where there is none."""
+    try:
+        colors = simplejpeg.decode_jpeg_header(data)[2]
+        target = {"Gray": "GRAY", "CMYK": "CMYK", "YCCK": "CMYK"}.get(colors, "RGB")  # CMYK converts to nothing else
+        simplejpeg.decode_jpeg(data, target, min_width=1, min_height=1)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def _with_pillow(data: bytes) -> np.ndarray:
+    """Pixels at an eighth of the size, whatever warnings there are."""
+    image = JpegImageFile(io.BytesIO(data))
+    image.draft(None, (image.width // 8, image.height // 8))
+    return np.asarray(image)

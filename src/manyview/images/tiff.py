@@ -1,0 +1,190 @@
+"""TIFF files as RGB: Pillow's reader where it reads the samples rightly, and tifffile's for the others."""
+
+from __future__ import annotations
+
+import io
+import logging
+import threading
+from typing import Any, cast
+
+import numpy as np
+from jaxtyping import Shaped, UInt8
+from PIL import Image, ImagePalette, TiffImagePlugin
+from PIL.TiffImagePlugin import TiffImageFile
+
+from manyview.images.unreadable import UnreadableImage
+
+# tifffile logs remarks on unusual metadata, which do not matter where the pixels are intact.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
+
+SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+WHITE_IS_ZERO = 0  # photometric interpretations
+_BLACK_IS_ZERO, _RGB, _YCBCR = 1, 2, 6
+_PLAIN = (WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, 34892)  # also linear raw
+_PHOTOMETRIC, _PLANAR, _COLOR_MAP, _SAMPLE_FORMAT = 262, 284, 320, 339  # tags
+_IN_PLANES = 2  # a value of the planar configuration
+_SIGNED = 2  # a sample format
+_ASSOCIATED, _UNASSOCIATED = 1, 2  # extra samples: alpha, by which the colors have been multiplied or not
+# Raw modes of Pillow that name a byte order, by that of this machine, in which libtiff returns the samples.
+_NATIVE = {
+    **dict.fromkeys(("I;16S", "I;16BS"), "I;16NS"),
+    **dict.fromkeys(("I;32S", "I;32BS"), "I;32NS"),
+    **dict.fromkeys(("F;32F", "F;32BF"), "F;32NF"),
+}
+_libtiff_lock = threading.Lock()
+
+Samples = Shaped[np.ndarray, "height width *samples"]
+
+
+class SamplesOfTiff:
+    """A TIFF that only tifffile reads: gray or RGB, with or without alpha, of any type of numbers.
+
+    Attributes:
+        size: width and height as stored.
+        tags: orientation and XMP packet, None where missing.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        from tifffile import TiffFile
+
+        with TiffFile(io.BytesIO(data), is_ome=False) as file:
+            page: Any = file.pages.first
+            self.size: tuple[int, int] = (page.imagewidth, page.imagelength)
+            found = [page.tags.get(tag) for tag in (274, 700)]
+            self.tags = tuple(None if tag is None else tag.value for tag in found)
+            self._alpha = int(page.extrasamples[0]) if page.extrasamples else 0
+            colors = 3 if page.photometric == _RGB else 1
+            extra = page.samplesperpixel - colors
+            if page.photometric not in _PLAIN[:3] or extra != len(page.extrasamples) or extra > 1:
+                raise UnreadableImage("bands other than RGB, for which data.bands must say how many")
+            if (reason := obstacle(page)) is not None:
+                raise UnreadableImage(reason)
+        self._data = data
+
+    def decode(self) -> Image.Image:
+        """The pixels in a mode of Pillow with 8 bits a channel, as stored; see ``to_8_bits``."""
+        from tifffile import TiffFile
+
+        with TiffFile(io.BytesIO(self._data), is_ome=False) as file:
+            page: Any = file.pages.first
+            check_complete(file, [page])
+            values = page.asarray(maxworkers=1)
+            if page.axes == "SYX":
+                values = np.moveaxis(values, 0, 2)
+            values = values.reshape(*values.shape[:2], -1)
+            inverted = page.photometric == WHITE_IS_ZERO
+        count = 3 if values.shape[2] >= 3 else 1
+        colors = to_8_bits(values[..., :count], inverted=inverted)
+        if self._alpha not in (_ASSOCIATED, _UNASSOCIATED):
+            return Image.fromarray(np.broadcast_to(colors, (*colors.shape[:2], 3)).copy())
+        alpha = to_8_bits(values[..., -1:])
+        pixels = np.concatenate([np.broadcast_to(colors, (*colors.shape[:2], 3)), alpha], axis=2)
+        mode = "RGBA" if self._alpha == _UNASSOCIATED else "RGBa"
+        return Image.frombytes(mode, self.size, pixels.tobytes())
+
+
+def open_tiff(data: bytes) -> TiffImageFile | SamplesOfTiff:
+    """Read the header of a TIFF, with a reader that decodes its pixels rightly.
+
+    - Uncompressed samples in planes go to libtiff. Pillow's own decoder takes the letters of a raw mode for the planes,
+      8 bits each, also where they have 16 bits, and where the only plane has 1, 2, 4, 12 or 16.
+    - So does uncompressed YCbCr, whose two color channels are usually stored at half the size.
+    - What has no mode in Pillow goes to tifffile, and so does gray with alpha in planes, whose alpha Pillow loses.
+
+    Raises:
+        UnreadableImage: no reader does; also other exceptions where it is damaged.
+    """
+    try:
+        image = TiffImageFile(io.BytesIO(data))
+    except SyntaxError as error:
+        if str(error) == "unknown pixel mode":
+            return SamplesOfTiff(data)
+        if not isinstance(error.__cause__, IndexError):  # more planes than letters
+            raise
+        image = _for_libtiff(data)
+    if image.mode == "L" and image.tag_v2.get(_SAMPLE_FORMAT) == (_SIGNED,):  # Pillow takes negative values for bright
+        raise UnreadableImage("signed values of 8 bits, whose white is unknown")
+    in_planes = image.tag_v2.get(_PLANAR) == _IN_PLANES
+    if in_planes and image.mode in ("LA", "La", "PA"):
+        return SamplesOfTiff(data)
+    if in_planes or image.tag_v2.get(_PHOTOMETRIC) == _YCBCR:
+        image = _for_libtiff(data)
+    return _correct(image)
+
+
+def _for_libtiff(data: bytes) -> TiffImageFile:
+    """Open a TIFF so that libtiff decodes it even where it is not compressed."""
+    with _libtiff_lock:
+        before, TiffImagePlugin.READ_LIBTIFF = TiffImagePlugin.READ_LIBTIFF, True
+        try:
+            return TiffImageFile(io.BytesIO(data))
+        finally:
+            TiffImagePlugin.READ_LIBTIFF = before
+
+
+def _correct(image: TiffImageFile) -> TiffImageFile:
+    """Correct the byte order of values from libtiff, and palettes of 8-bit colors.
+
+    Pillow swaps the bytes of signed and floating-point values that libtiff has swapped already, and takes the high byte
+    of all colors of a palette; libtiff knows palettes of 8-bit colors by having no higher value.
+    """
+    if image.tile and image.tile[0].codec_name == "libtiff":
+        mode, *rest = cast(tuple[Any, ...], image.tile[0].args)
+        image.tile = [image.tile[0]._replace(args=(_NATIVE.get(mode, mode), *rest))]
+    if image.mode in ("P", "PA") and max(colors := image.tag_v2[_COLOR_MAP]) < 256:
+        image.palette = ImagePalette.raw("RGB;L", bytes(colors))
+    return image
+
+
+def to_8_bits(values: Samples, *, bits: int = 16, inverted: bool = False) -> UInt8[np.ndarray, "height width *samples"]:
+    """Scale values to 8 bits, rounded, but 16-bit color by its high byte, as Pillow does; bilevel to 0 and 255.
+
+    Args:
+        values: floating-point ones must lie within 0 to 1, or else within 0 to 255, integers below 2 to ``bits``.
+        bits: of integers of more than 8 bits.
+        inverted: whether 0 is white.
+
+    Raises:
+        UnreadableImage: others, whose white is unknown.
+    """
+    if values.dtype == bool:
+        values = values * np.uint8(255)
+    if values.dtype == np.uint8:
+        return ~values if inverted else values
+    if values.dtype == np.uint16 and values.shape[2:] == (3,):
+        return (values >> 8).astype(np.uint8)
+    if values.dtype == np.int8:
+        raise UnreadableImage("signed values of 8 bits, whose white is unknown")
+    low, high = values.min(), values.max()
+    top = 2**bits - 1 if values.dtype.kind != "f" else 1 if high <= 1 else 255
+    if not (low >= 0 and high <= top):  # "not", so that NaN is refused too
+        raise UnreadableImage(f"pixel values from {low:g} to {high:g}, whose white is unknown")
+    shares = values / np.float32(top)
+    return ((1 - shares if inverted else shares) * 255 + 0.5).astype(np.uint8)
+
+
+def obstacle(page: Any) -> str | None:
+    """Why tifffile cannot read a page's pixels; None where it can."""
+    from tifffile import TIFF
+
+    if page.photometric not in _PLAIN:
+        return f"the color model {getattr(page.photometric, 'name', page.photometric)}, whose channels are no bands"
+    if page.compression not in TIFF.DECOMPRESSORS or page.predictor not in TIFF.UNPREDICTORS:
+        name = getattr(page.compression, "name", page.compression)
+        return f"TIFF compression {name}, which needs the package imagecodecs"
+    if page.dtype is None or page.bitspersample not in (1, 8, 16, 32, 64):
+        return f"{page.bitspersample} bits a value"
+    return None
+
+
+def check_complete(file: Any, pages: Any, part: Any = None) -> None:
+    """Check that all strips and tiles of pages lie within the file, beyond which tifffile reads zeros.
+
+    Raises:
+        UnreadableImage: some do not.
+    """
+    pieces = [piece for page in pages if page for piece in zip(page.dataoffsets, page.databytecounts, strict=False)]
+    if getattr(part, "dataoffset", None) is not None:  # all pages in one piece, whatever their directories say
+        pieces.append((part.dataoffset, part.nbytes))
+    if any(offset + count > file.filehandle.size for offset, count in pieces):
+        raise UnreadableImage("truncated file")

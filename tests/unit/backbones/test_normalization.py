@@ -1,0 +1,83 @@
+"""Weights carry the mean and standard deviation of their images: recorded, of timm's own by name, or given."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+
+from manyview.backbones import build_backbone, load_backbone, save_backbone
+from manyview.backbones.record import read_channels
+from manyview.config import IMAGENET_MEAN, IMAGENET_STD
+from manyview.errors import UserError
+
+HALF = (0.5, 0.5, 0.5)
+
+
+@pytest.mark.parametrize(
+    "name", ["tf_efficientnet_lite0", "test_vit", "mobilevit_xxs", "resnet18.a1_in1k", "regnetx_002", "test_resnet"]
+)
+def test_a_model_of_timm_has_that_of_its_own_weights(name: str, tmp_path: Path) -> None:
+    torch.save(build_backbone(f"timm/{name}").state_dict(), tmp_path / "w.pth")
+    settings = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    loaded = load_backbone(tmp_path / "w.pth", f"timm/{name}")
+    assert (loaded.mean, loaded.std) == (tuple(settings.mean), tuple(settings.std))
+    rows, columns = settings.input_size[1:]
+    assert f"timm's own are of images of {rows} x {columns} pixels" in loaded.loading.normalization
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"mean": "0.5", "std": 0.5}, (HALF, HALF)),
+        ({"mean": (0.1, 0.2, 0.3)}, ((0.1, 0.2, 0.3), IMAGENET_STD)),
+        ({"std": "0.1,0.2,0.3"}, (IMAGENET_MEAN, (0.1, 0.2, 0.3))),
+        ({"mean": 0, "std": 1}, ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))),
+        ({}, (IMAGENET_MEAN, IMAGENET_STD)),
+    ],
+)
+def test_what_is_given_comes_first(given: dict[str, Any], expected: object, tmp_path: Path) -> None:
+    save_backbone(build_backbone("resnet18"), tmp_path / "w.safetensors", {})
+    loaded = load_backbone(tmp_path / "w.safetensors", **given)
+    assert (loaded.mean, loaded.std) == expected
+    assert loaded.loading.normalization.endswith(": as given." if given else ": as the file records.")
+
+
+@pytest.mark.parametrize("given", ["", "a", "0.5,0.5", "nan", "123.675,116.28,103.53", [], "1e9"])
+@pytest.mark.parametrize("what", ["mean", "std"])
+def test_what_is_no_normalization_is_one_sentence(what: str, given: Any) -> None:
+    with pytest.raises(UserError, match=rf"^{what} "):
+        read_channels(given, 3, what)
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "0.5,0,0.5"])
+def test_a_deviation_is_above_0(given: str) -> None:
+    with pytest.raises(UserError, match=r"^std must be above 0"):
+        read_channels(given, 3, "std")
+
+
+def test_a_folder_of_the_hub_says_it(tmp_path: Path) -> None:
+    torch.save(build_backbone("timm/test_resnet").state_dict(), tmp_path / "pytorch_model.bin")
+    settings = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "test_resnet", "pretrained_cfg": settings}))
+    loaded = load_backbone(tmp_path)
+    assert (loaded.name, loaded.mean, loaded.std) == ("timm/test_resnet", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert "as config.json beside the file records" in loaded.loading.normalization
+
+
+def test_a_card_of_another_file_does_not_count(tmp_path: Path) -> None:
+    torch.save(build_backbone("timm/test_resnet").state_dict(), tmp_path / "w.pth")
+    card = {"sha256": {"w.pth": "0"}, "backbone": {"name": "resnet50", "in_channels": 3}, "images": {}}
+    (tmp_path / "w.pth.json").write_text(json.dumps(card))
+    assert load_backbone(tmp_path / "w.pth", "timm/test_resnet").name == "timm/test_resnet"
+
+
+def test_a_damaged_card_is_one_sentence(tmp_path: Path) -> None:
+    torch.save(build_backbone("timm/test_resnet").state_dict(), tmp_path / "w.pth")
+    (tmp_path / "w.pth.json").write_text("{")
+    with pytest.raises(UserError, match="which describes the weights beside it, cannot be read"):
+        load_backbone(tmp_path / "w.pth", "timm/test_resnet")

@@ -1,0 +1,62 @@
+"""The first norm's statistics tell a wrong normalization from the right one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from manyview.backbones import Backbone, build_backbone
+from manyview.backbones.norm_statistics import running_norms
+from manyview.evaluation.features.dataset import ImageDataset, fixed_views
+from manyview.evaluation.health.normalization import check_normalization, gaussian_divergence
+from manyview.images import find_images
+from tests.helpers.tiny import write_images
+
+
+def trained(mean: float, std: float, dataset: ImageDataset) -> Backbone:
+    """A network whose first norm keeps the statistics of these images, as normalized in its training."""
+    torch.manual_seed(0)
+    network = build_backbone("resnet18").eval()
+    pixels = torch.stack([torch.from_numpy(np.asarray(dataset[0, index][0])) for index in range(len(dataset))])
+    images = (pixels[:, 0].float() / 255 - mean) / std
+    first = network.conv1
+    assert isinstance(first, nn.Conv2d)
+    values = functional.conv2d(images, first.weight, None, 2, 3).detach()
+    norm = next(iter(running_norms(network).values()))
+    norm.running_mean, norm.running_var = values.mean((0, 2, 3)), values.var((0, 2, 3))
+    return network
+
+
+@pytest.mark.parametrize("true", [(0.5, 0.5), (0.0, 1.0)])
+def test_another_normalization_is_named(true: tuple[float, float], tmp_path: Path) -> None:
+    write_images(tmp_path, 8)
+    dataset = ImageDataset(find_images(tmp_path), 32, fixed_views)
+    network = trained(*true, dataset)
+    found = check_normalization(network, dataset, range(8))
+    assert found is not None
+    assert found["best"]["mean"] == [true[0]] * 3
+    assert f"--mean {true[0]:g},{true[0]:g},{true[0]:g} --std {true[1]:g}" in found["sentence"]
+    network.take_images((true[0],) * 3, (true[1],) * 3, rgb=True)
+    right = check_normalization(network, dataset, range(8))
+    assert right is not None
+    assert right["divergence"] < 0.01
+    assert right["sentence"].startswith("The normalization fits the weights")
+
+
+def test_networks_without_such_norms_are_not_judged(tmp_path: Path) -> None:
+    write_images(tmp_path, 2)
+    dataset = ImageDataset(find_images(tmp_path), 160, fixed_views)
+    assert check_normalization(build_backbone("timm/test_vit").eval(), dataset, range(2)) is None
+
+
+def test_the_divergence_is_that_of_its_integral() -> None:
+    grid = np.linspace(-12, 12, 200_001)
+    p, q = (np.exp(-((grid - m) ** 2) / (2 * v)) / np.sqrt(2 * np.pi * v) for m, v in ((0.3, 1.5), (-0.2, 0.7)))
+    expected = float(np.sum((p - q) * (np.log(p) - np.log(q))) * (grid[1] - grid[0]))
+    values = (torch.tensor([value], dtype=torch.float64) for value in (0.3, 1.5, -0.2, 0.7))
+    assert gaussian_divergence(*values) == pytest.approx(expected, rel=1e-6)

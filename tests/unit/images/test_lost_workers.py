@@ -1,0 +1,205 @@
+"""Workers that die, cannot send, or say nothing end the iteration in one sentence, and sockets have short paths."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from manyview.errors import LoadingError, UserError
+from manyview.images import workers as loader_processes
+from manyview.images.loader import load_in_workers
+from manyview.images.workers import Loading
+from manyview.runs.signals import StopRequest
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
+
+
+class Images(Dataset[Any]):
+    """Tensors, and at item 13 what a function does."""
+
+    def __init__(self, at_13: Callable[[], Any]) -> None:
+        self.at_13 = at_13
+
+    def __getitem__(self, index: int) -> Any:
+        return self.at_13() if index == 13 else torch.full((3,), index)
+
+
+def loading(at_13: Callable[[], Any], workers: int = 2) -> Loading:
+    batches = [range(first, first + 4) for first in range(0, 40, 4)]
+    return load_in_workers(
+        Images(at_13), batches, workers=workers, pin=False, collate=list, name=lambda index: f"image-{index}.jpg"
+    )
+
+
+def end_by(number: signal.Signals) -> Callable[[], None]:
+    return lambda: os.kill(os.getpid(), number)
+
+
+def forever() -> None:
+    while True:
+        time.sleep(1)
+
+
+def local() -> Any:
+    """Something that pickle refuses."""
+    return lambda: 0
+
+
+def unlucky() -> Any:
+    """Something whose pickling fails in its own way."""
+
+    class Unlucky:
+        def __reduce__(self) -> Any:
+            raise OSError("AF_UNIX path too long")
+
+    return Unlucky()
+
+
+@linux
+@pytest.mark.parametrize(
+    ("at_13", "sentence"),
+    [
+        (end_by(signal.SIGKILL), "was killed, at image-13.jpg, as the system does where memory runs out"),
+        (end_by(signal.SIGSEGV), "ended by SIGSEGV, at image-13.jpg"),
+        (end_by(signal.SIGBUS), "ended by SIGBUS, at image-13.jpg"),
+        (lambda: os._exit(3), "ended with status 3, at image-13.jpg"),
+        (local, "cannot send a batch (AttributeError: Can't pickle local object"),
+        (unlucky, "cannot send a batch (OSError: AF_UNIX path too long): see whether"),
+    ],
+    ids=["killed", "crashed", "no shared memory", "exited", "not picklable", "not sent"],
+)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_lost_worker_is_told_with_the_image_that_it_was_at(
+    at_13: Callable[[], Any], sentence: str, workers: int
+) -> None:
+    batches = loading(at_13, workers)
+    began = time.monotonic()
+    with pytest.raises(LoadingError) as raised:
+        list(batches)
+    assert sentence in str(raised.value)
+    assert time.monotonic() - began < 60
+    assert not multiprocessing.active_children()
+
+
+@linux
+def test_a_silent_worker_is_told_and_a_slow_one_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loader_processes, "SILENT", 4.0)
+    with pytest.raises(LoadingError, match=r"has been at image-13\.jpg for 4 s"):
+        list(loading(forever))
+    assert not multiprocessing.active_children()
+    slow = Images(lambda: torch.zeros(3))
+    monkeypatch.setattr(slow, "at_13", lambda: torch.zeros(3))
+    monkeypatch.setattr(Images, "__getitem__", lambda self, index: time.sleep(1.5) or torch.full((3,), index))
+    batches = load_in_workers(slow, [range(4)], workers=1, pin=False, collate=list)
+    assert len(list(batches)) == 1, "each of its images takes less than the limit"
+
+
+@linux
+def test_a_worker_that_dies_is_noticed_only_where_a_batch_is_awaited() -> None:
+    batches = loading(lambda: torch.zeros(3))
+    next(batches)
+    os.kill(batches.processes[0], signal.SIGKILL)
+    for _ in range(20):
+        time.sleep(0.05)  # PyTorch would raise an error here
+    with pytest.raises(LoadingError, match="was killed"):
+        list(batches)
+
+
+_STOPPED = """
+import os, signal, sys, threading, time
+from torch.utils.data import Dataset
+from manyview.images import workers
+from manyview.images.loader import load_in_workers
+from manyview.runs.signals import StopRequest
+
+workers._STOPPING = 1.0
+
+class Hangs(Dataset):
+    def __getitem__(self, index):
+        while index:
+            time.sleep(1)
+        return index
+
+def send():
+    time.sleep(2)
+    os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+
+batches = load_in_workers(Hangs(), ([n] for n in range(9)), workers=2, pin=False)
+if sys.argv[2] == "request":
+    with StopRequest():
+        threading.Thread(target=send).start()
+        list(batches)
+else:
+    threading.Thread(target=send).start()
+    list(batches)
+"""
+
+
+@linux
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["request", "plain"])
+@pytest.mark.parametrize(("number", "statuses"), [("SIGTERM", (143, -15)), ("SIGINT", (130, -2))])
+def test_one_signal_ends_a_process_that_only_waits(number: str, statuses: tuple[int, int], how: str) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", _STOPPED, number, how]
+    process = subprocess.run(command, timeout=100, check=False, capture_output=True, text=True)
+    assert process.returncode in statuses, process.stderr
+
+
+_LONG = """
+import sys, tempfile, torch
+from torch.utils.data import Dataset
+from manyview.images.loader import load_in_workers
+
+class Tensors(Dataset):
+    def __getitem__(self, index):
+        return torch.full((300, 300), index)
+
+for _ in range(2):
+    batches = load_in_workers(Tensors(), ([n, n] for n in range(5)), workers=int(sys.argv[1]), pin=False)
+    print([int(batch[0, 0, 0]) for batch in batches])
+print(tempfile.gettempdir())
+"""
+
+
+@linux
+@pytest.mark.parametrize("length", [60, 90, 108, 150, 240])
+@pytest.mark.parametrize("workers", [1, 2])
+def test_batches_arrive_however_long_the_temporary_folders_path_is(tmp_path: Path, length: int, workers: int) -> None:
+    root = Path(tempfile.mkdtemp(dir="/tmp"))
+    folder = root / ("t" * (length - len(str(root)) - 1))
+    folder.mkdir()
+    command = [sys.executable, "-c", _LONG, str(workers)]
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    process = subprocess.run(command, timeout=100, check=True, capture_output=True, text=True, env=environment)
+    assert process.stdout.splitlines() == ["[0, 1, 2, 3, 4]", "[0, 1, 2, 3, 4]", str(folder)]
+    folder.rmdir()  # empty again
+    root.rmdir()
+
+
+def test_without_a_short_folder_the_sentence_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/" + "t" * 150)
+    monkeypatch.setattr(loader_processes, "_SHORT_FOLDERS", ("/nowhere",))
+    monkeypatch.setitem(multiprocessing.current_process()._config, "tempdir", None)  # type: ignore[attr-defined]
+    with pytest.raises(UserError, match="set TMPDIR to a folder with a path of at most 71 bytes"):
+        load_in_workers(Images(forever), [[0]], workers=1, pin=False)
+    assert tempfile.gettempdir() == "/" + "t" * 150
+
+
+def test_no_stop_is_requested_where_none_was() -> None:
+    from manyview.runs.signals import stop_requested
+
+    with StopRequest():
+        assert not stop_requested()
+    assert not stop_requested()

@@ -21,6 +21,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from manyview.images.heif import heif_orientation, is_heif, open_heif
 from manyview.images.jpeg import JPEG, common_size, quick_pixels, whole_jpeg
 from manyview.images.orientation import ORIENTATION, XMP, orientation, tiff_orientation, upright
 from manyview.images.png import PNG, check_rows, pixel_chunks
@@ -168,6 +169,8 @@ def open_with_pillow(data: bytes) -> Opened:
         return open_tiff(data)
     if data.startswith(PNG):
         return PngImagePlugin.PngImageFile(io.BytesIO(pixel_chunks(data)))
+    if (heif := open_heif(data)) is not None:
+        return heif
     for signature, reader in _READERS.items():
         if data.startswith(signature):
             return reader(io.BytesIO(data))
@@ -192,6 +195,8 @@ def stored_orientation(data: bytes, image: Opened | None) -> int:
         return tiff_orientation(*image.tags)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return tiff_orientation(image.tag_v2.get(ORIENTATION), image.tag_v2.get(XMP))
+    if image is not None and is_heif(data):
+        return heif_orientation(image)
     return orientation(data)
 
 

@@ -1,0 +1,75 @@
+"""AVIF and HEIC, the image formats of the container of ISO/IEC 23008-12, by the decoders that are installed."""
+
+from __future__ import annotations
+
+import io
+
+from PIL import ImageFile, features
+
+from manyview.images.formats import HEIF_EXTRA
+from manyview.images.unreadable import UnreadableImage
+
+_AVIF = frozenset({b"avif", b"avis"})
+# Still images in HEVC, and "mif1", which files of other coders have, too, but with their own brand beside it.
+_HEIC = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
+_ZEROS = 32  # bytes; neither HEVC nor AV1 codes anything in as many
+_ORIENTATION = 0x0112  # tag of EXIF
+
+
+def open_heif(data: bytes) -> ImageFile.ImageFile | None:
+    """Read the header of an AVIF or HEIC file; None if it is neither.
+
+    Raises:
+        UnreadableImage: the decoder of this format is not installed, or the pixels' data end in zeros: a file that
+            was never written to its end, which decoders take.
+    """
+    brands = _brands(data)
+    if brands & (_AVIF | _HEIC):
+        _check_whole(data)
+    if brands & _AVIF:
+        if not features.check("avif"):
+            raise UnreadableImage("AVIF, which Pillow 11.3 or newer reads")
+        from PIL import AvifImagePlugin
+
+        return AvifImagePlugin.AvifImageFile(io.BytesIO(data))
+    if brands & _HEIC:
+        try:
+            from pillow_heif import HeifImageFile
+        except ImportError:
+            raise UnreadableImage(f"HEIC, which {HEIF_EXTRA} reads") from None
+        image: ImageFile.ImageFile = HeifImageFile(io.BytesIO(data))
+        return image
+    return None
+
+
+def heif_orientation(image: ImageFile.ImageFile) -> int:
+    """Orientation, 1 to 8, that is left to apply: the container's own properties count, not EXIF.
+
+    libheif applies them to HEIC; Pillow states those of an AVIF as EXIF.
+    """
+    return int(image.getexif().get(_ORIENTATION, 1)) if image.format == "AVIF" else 1
+
+
+def is_heif(data: bytes) -> bool:
+    """Whether a file begins like AVIF or HEIC."""
+    return bool(_brands(data) & (_AVIF | _HEIC))
+
+
+def _check_whole(data: bytes) -> None:
+    start = 0
+    while start + 8 <= len(data):
+        size, name = int.from_bytes(data[start : start + 4], "big"), data[start + 4 : start + 8]
+        if size == 1:
+            size = int.from_bytes(data[start + 8 : start + 16], "big")
+        end = min(start + size, len(data)) if size >= 8 else len(data)
+        if name == bytes(4) or (name == b"mdat" and not any(data[max(end - _ZEROS, start + 8) : end])):
+            raise UnreadableImage("truncated file: its data end in zeros")
+        start = end
+
+
+def _brands(data: bytes) -> frozenset[bytes]:
+    """Major and compatible brands of the container."""
+    if data[4:8] != b"ftyp":
+        return frozenset()
+    length = min(int.from_bytes(data[:4], "big"), len(data), 256)
+    return frozenset(data[start : start + 4] for start in (8, *range(16, length - 3, 4)))

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from manyview.images.formats import holds_copies
+
 _COMPARED = 2000  # names with which a missing one is compared at most
 _ALIKE = 0.3  # similarity of names from which one is near another
 _TOLD = 3  # missing names for which the nearest one is searched, as messages show no more
@@ -105,7 +107,7 @@ class NameForms:
         """All files below the folder that are not hidden; of folders that may not be searched, none."""
         found = []
         for parent, folders, files in os.walk(self.root, followlinks=False):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            folders[:] = sorted(name for name in folders if not name.startswith(".") and not holds_copies(name))
             below = Path(parent).relative_to(self.root).as_posix()
             found += [
                 posixpath.normpath(posixpath.join(below, name))

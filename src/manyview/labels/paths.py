@@ -11,7 +11,7 @@ from pathlib import Path
 
 from manyview.errors import UserError
 from manyview.images.files import read_text
-from manyview.images.formats import ARRAY_EXTENSIONS, EXTENSIONS
+from manyview.images.formats import extensions
 from manyview.images.name_forms import NameForms, leads_outside
 from manyview.labels.problems import AnyEntry, OfImage, Problem
 
@@ -71,10 +71,6 @@ def quoted(line: str) -> str:
     return repr(line if len(line) <= _SHOWN else line[: _SHOWN - 3] + "...")
 
 
-def _has_image_ending(name: str) -> bool:
-    return posixpath.splitext(name)[1].lower() in EXTENSIONS | ARRAY_EXTENSIONS
-
-
 class ImageNames:
     """The names of the images in a folder.
 
@@ -86,7 +82,8 @@ class ImageNames:
     def __init__(self, root: Path, by_stem: bool) -> None:
         self.root, self.by_stem = root, by_stem
         self._listed = functools.cache(self._list)
-        self._forms = NameForms(root, stems=by_stem, endings=EXTENSIONS | ARRAY_EXTENSIONS)
+        self._endings = extensions(arrays=True)
+        self._forms = NameForms(root, stems=by_stem, endings=self._endings)
 
     def located(self, entries: Sequence[AnyEntry], problems: list[Problem]) -> list[AnyEntry]:
         """Entries with the names of their image files; for the others, problems are added."""
@@ -134,7 +131,7 @@ class ImageNames:
         """The images of a normalized relative name."""
         folder, base = posixpath.split(name)
         found = self._listed(folder).get(base, []) if self.by_stem else []
-        if not found and (not self.by_stem or _has_image_ending(base)) and os.path.lexists(self.root / name):
+        if not found and (not self.by_stem or self._has_image_ending(base)) and os.path.lexists(self.root / name):
             found = [base]
         return [posixpath.join(folder, each) for each in found]
 
@@ -150,6 +147,9 @@ class ImageNames:
                 f"cannot search the folder {self.root / folder} ({error.strerror}): permit reading it"
             ) from error
         for file in files:
-            if _has_image_ending(file):
+            if self._has_image_ending(file):
                 by_stem.setdefault(stem(file), []).append(file)
         return by_stem
+
+    def _has_image_ending(self, name: str) -> bool:
+        return posixpath.splitext(name)[1].lower() in self._endings

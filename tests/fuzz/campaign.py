@@ -11,6 +11,7 @@ import ctypes
 import faulthandler
 import json
 import multiprocessing
+import os
 import resource
 import shutil
 import signal
@@ -201,7 +202,8 @@ class Campaign:
 
     def _work(self, batch: range, images: Path, results: Any, at: Any, trace: str) -> None:
         """The child process."""
-        with open(trace, "w") as stream:  # noqa: PTH123
+        with open(trace, "w") as stream, open(os.devnull, "w") as nowhere:  # noqa: PTH123
+            os.dup2(nowhere.fileno(), 2)  # libtiff and libjpeg write their remarks there
             faulthandler.enable(stream)
             signal.signal(signal.SIGPROF, signal.SIG_DFL)
             faulthandler.register(signal.SIGPROF, stream, all_threads=True, chain=True)

@@ -23,7 +23,7 @@ from manyview.labels.objects import DetectionLabels
 from manyview.labels.table import LabelTable
 
 MOST_PIXELS = 2**20
-LONGEST = 2000  # characters of a message
+LONGEST = 3020  # characters of a message
 
 Result = TypeVar("Result")
 
@@ -93,7 +93,8 @@ def _as_rgb(path: Path) -> bool:
 
 def _check_sizes_agree(decoded: Mapping[int, np.ndarray | UserError]) -> None:
     taken = {shrink: isinstance(pixels, np.ndarray) for shrink, pixels in decoded.items()}
-    require(len(set(taken.values())) <= 1, f"taken at some sizes only: {taken}, {list(decoded.values())[-1]}"[:500])
+    errors = [str(pixels) for pixels in decoded.values() if isinstance(pixels, UserError)]
+    require(len(set(taken.values())) <= 1, f"taken at some sizes only: {taken}, {errors}")
 
 
 def _check_measured(path: Path, size: tuple[int, int] | None) -> None:

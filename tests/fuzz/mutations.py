@@ -206,7 +206,7 @@ def _lines(data: bytes, rng: Rng) -> bytes:
     if how == 0:
         del lines[first]
     elif how == 1:
-        lines[first] *= int(rng.choice([2, 100, 5000]))
+        lines[first] *= min(int(rng.choice([2, 100, 20_000])), LARGEST // len(lines[first]) + 1)
     elif how == 2:
         lines[first], lines[second] = lines[second], lines[first]
     else:

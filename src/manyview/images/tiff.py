@@ -17,7 +17,8 @@ from manyview.images.unreadable import UnreadableImage
 # tifffile logs remarks on unusual metadata, which do not matter where the pixels are intact.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
-SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_BIG_IN_BIG_ENDIAN = b"MM\0+"
+SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", _BIG_IN_BIG_ENDIAN)
 WHITE_IS_ZERO = 0  # photometric interpretations
 _BLACK_IS_ZERO, _RGB, _YCBCR = 1, 2, 6
 _PLAIN = (WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, 34892)  # also linear raw
@@ -89,11 +90,14 @@ def open_tiff(data: bytes) -> TiffImageFile | SamplesOfTiff:
     - Uncompressed samples in planes go to libtiff. Pillow's own decoder takes the letters of a raw mode for the planes,
       8 bits each, also where they have 16 bits, and where the only plane has 1, 2, 4, 12 or 16.
     - So does uncompressed YCbCr, whose two color channels are usually stored at half the size.
-    - What has no mode in Pillow goes to tifffile, and so does gray with alpha in planes, whose alpha Pillow loses.
+    - What has no mode in Pillow goes to tifffile, and so do gray with alpha in planes, whose alpha Pillow loses, and
+      BigTIFF in big-endian order, which Pillow takes for the classic format.
 
     Raises:
         UnreadableImage: no reader does; also other exceptions where it is damaged.
     """
+    if data.startswith(_BIG_IN_BIG_ENDIAN):
+        return SamplesOfTiff(data)
     try:
         image = TiffImageFile(io.BytesIO(data))
     except SyntaxError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import threading
 from typing import Any, cast
 
@@ -23,6 +24,7 @@ WHITE_IS_ZERO = 0  # photometric interpretations
 _BLACK_IS_ZERO, _RGB, _YCBCR = 1, 2, 6
 _PLAIN = (WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, 34892)  # also linear raw
 _PHOTOMETRIC, _PLANAR, _COLOR_MAP, _SAMPLE_FORMAT = 262, 284, 320, 339  # tags
+_WIDTH, _HEIGHT, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 322, 323
 _IN_PLANES = 2  # a value of the planar configuration
 _SIGNED = 2  # a sample format
 _ASSOCIATED, _UNASSOCIATED = 1, 2  # extra samples: alpha, by which the colors have been multiplied or not
@@ -32,6 +34,7 @@ _NATIVE = {
     **dict.fromkeys(("I;32S", "I;32BS"), "I;32NS"),
     **dict.fromkeys(("F;32F", "F;32BF"), "F;32NF"),
 }
+_LARGEST_TILE = 2**24  # pixels of a tile of any image
 _libtiff_lock = threading.Lock()
 
 Samples = Shaped[np.ndarray, "height width *samples"]
@@ -106,6 +109,8 @@ def open_tiff(data: bytes) -> TiffImageFile | SamplesOfTiff:
         if not isinstance(error.__cause__, IndexError):  # more planes than letters
             raise
         image = _for_libtiff(data)
+    tags = image.tag_v2
+    _check_tiles((tags.get(_TILE_WIDTH), tags.get(_TILE_HEIGHT)), (tags.get(_WIDTH), tags.get(_HEIGHT)))
     if image.mode == "L" and image.tag_v2.get(_SAMPLE_FORMAT) == (_SIGNED,):  # Pillow takes negative values for bright
         raise UnreadableImage("signed values of 8 bits, whose white is unknown")
     in_planes = image.tag_v2.get(_PLANAR) == _IN_PLANES
@@ -185,10 +190,23 @@ def check_complete(file: Any, pages: Any, part: Any = None) -> None:
     """Check that all strips and tiles of pages lie within the file, beyond which tifffile reads zeros.
 
     Raises:
-        UnreadableImage: some do not.
+        UnreadableImage: some do not, or tiles are much larger than their image.
     """
+    for page in dict.fromkeys(page.keyframe for page in pages if page and page.keyframe.is_tiled):
+        _check_tiles((page.tilewidth, page.tilelength), (page.imagewidth, page.imagelength))
     pieces = [piece for page in pages if page for piece in zip(page.dataoffsets, page.databytecounts, strict=False)]
     if getattr(part, "dataoffset", None) is not None:  # all pages in one piece, whatever their directories say
         pieces.append((part.dataoffset, part.nbytes))
     if any(offset + count > file.filehandle.size for offset, count in pieces):
         raise UnreadableImage("truncated file")
+
+
+def _check_tiles(tile: tuple[Any, Any], size: tuple[Any, Any]) -> None:
+    """Refuse tiles much larger than their image, as readers take memory for a whole one.
+
+    Args:
+        tile: width and height of a tile; None of an image in strips.
+        size: width and height of the image.
+    """
+    if all(isinstance(side, int) for side in (*tile, *size)) and math.prod(tile) > max(_LARGEST_TILE, 4 * math.prod(size)):
+        raise UnreadableImage(f"damaged file (tiles of {tile[0]} x {tile[1]} pixels)")

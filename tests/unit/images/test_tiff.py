@@ -340,3 +340,24 @@ def test_big_tiffs_of_either_byte_order(order: str, type_: str, samples: int, tm
     alpha = values[..., 3:] / 255 if samples == 4 else 1.0
     color = np.broadcast_to(values[..., :3] * alpha + 255 * (1 - alpha), (HEIGHT, WIDTH, 3))
     assert np.abs(decode_image(stream.getvalue()) - color).max() <= 1
+
+
+@pytest.mark.parametrize("bits", [8, 16, 32])
+@pytest.mark.parametrize("how", ["none", "deflate", "packbits"])
+def test_tiles_much_larger_than_their_image_take_no_memory(bits: int, how: str) -> None:
+    """A damaged height of a tile, for which each reader would take gigabytes."""
+    values = shapes(bits, "RGB")
+    data = tiff(values, bits, 2, how=how, tile=16, sample=3 if bits == 32 else 1)
+    entry = struct.pack("<HHIH", 323, 3, 1, 16)
+    assert data.count(entry) == 1
+    data = data.replace(entry, struct.pack("<HHIH", 323, 4, 1, 0))  # a LONG, whose high half follows
+    at = data.index(struct.pack("<HHIH", 323, 4, 1, 0)) + 8
+    data = data[:at] + struct.pack("<I", 16 * 10**6) + data[at + 4 :]
+    assert reason(data) == "damaged file (tiles of 16 x 16000000 pixels)"
+    with pytest.raises(UnreadableImage, match="tiles of 16 x 16000000"):
+        decode_bands(data, 3)
+
+
+def test_tiles_larger_than_their_image_are_sound() -> None:
+    values = shapes(8, "RGB")
+    assert np.array_equal(decode_image(tiff(values, 8, 2, tile=1024)), values)

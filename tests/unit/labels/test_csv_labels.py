@@ -78,9 +78,9 @@ def test_malformed_rows(write: Write, images: Path, row: str, sentence: str) -> 
 
 
 def test_many_rows_with_faulty_quotes_are_read_once_each(write: Write, images: Path) -> None:
-    rows = 'a.jpg,cat,"a "long" caption"\n' * 20_000
+    rows = 'a.jpg,cat,"a "long" caption"\n' * 5000
     labels = read_labels(write("l.csv", f"image,labels,caption\n{rows}"), images, problems="skip")
-    assert (labels.names, labels.classes, len(labels.skipped)) == (("a.jpg",), ("cat",), 19_999)
+    assert (labels.names, labels.classes, len(labels.skipped)) == (("a.jpg",), ("cat",), 4999)
 
 
 def test_what_is_skipped_is_told_in_a_line_of_bounded_length(write: Write, images: Path) -> None:

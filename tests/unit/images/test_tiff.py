@@ -361,3 +361,14 @@ def test_tiles_much_larger_than_their_image_take_no_memory(bits: int, how: str) 
 def test_tiles_larger_than_their_image_are_sound() -> None:
     values = shapes(8, "RGB")
     assert np.array_equal(decode_image(tiff(values, 8, 2, tile=1024)), values)
+
+
+@pytest.mark.parametrize("bits", [8, 16, 32])
+@pytest.mark.parametrize("side", [256, 257])
+@pytest.mark.parametrize("planes", [False, True])
+def test_a_side_of_0_is_said_before_decoding(bits: int, side: int, planes: bool) -> None:
+    data = tiff(shapes(bits, "RGB"), bits, 2, planes=planes, sample=3 if bits == 32 else 1)
+    entry = struct.pack("<HHIH", side, 3, 1, {256: WIDTH, 257: HEIGHT}[side])
+    assert data.count(entry) == 1
+    with pytest.raises(UnreadableImage, match="no pixels" if bits == 32 else "damaged file"):
+        open_image(data.replace(entry, struct.pack("<HHIH", side, 3, 1, 0)))

@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -205,6 +206,7 @@ class Campaign:
         with open(trace, "w") as stream, open(os.devnull, "w") as nowhere:  # noqa: PTH123
             os.dup2(nowhere.fileno(), 2)  # libtiff and libjpeg write their remarks there
             faulthandler.enable(stream)
+            warnings.simplefilter("error")
             signal.signal(signal.SIGPROF, signal.SIG_DFL)
             faulthandler.register(signal.SIGPROF, stream, all_threads=True, chain=True)
             pages = int(Path("/proc/self/statm").read_text().split()[0])

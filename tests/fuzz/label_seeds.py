@@ -16,6 +16,9 @@ _NAMES = tuple(SIZES)
 _CLASSES = ("cat", "dog", "zebra crossing")
 
 
+RESULTS = "results.json"  # name of the files of a detector's results
+
+
 class LabelSeed(NamedTuple):
     """Label files by relative name, and the file or folder that a user gives ("." for the whole folder)."""
 
@@ -125,10 +128,20 @@ def _compressed(*runs: int) -> str:
 
 def _coco() -> dict[str, LabelSeed]:
     forms = ("polygons", "run lengths", "compressed", "strings", "no boxes", "no sizes")
+    found = {f"coco {form}": LabelSeed({"instances.json": _as_json(_instances(form))}, "instances.json") for form in forms}
+    results = [{**entry, "score": 0.5} for entry in _instances("polygons")["annotations"]]
+    masks = [{**entry, "score": 0.5} for entry in _instances("compressed")["annotations"]]
+    for entry in masks:
+        del entry["bbox"], entry["area"], entry["iscrowd"]
     return {
-        f"coco {form}": LabelSeed({"instances.json": json.dumps(_instances(form)).encode()}, "instances.json")
-        for form in forms
+        **found,
+        "results": LabelSeed({RESULTS: _as_json(results)}, RESULTS),
+        "results masks": LabelSeed({RESULTS: _as_json(masks)}, RESULTS),
     }
+
+
+def _as_json(content: object) -> bytes:
+    return json.dumps(content).encode()
 
 
 def _lines(form: str, number: int) -> bytes:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 
+from manyview.detection.metrics.results import read_results
 from manyview.errors import UserError
 from manyview.images import UnreadableImage, decode_image, open_image
 from manyview.images.bands import decode_bands
@@ -21,6 +24,7 @@ from manyview.labels.read_image_labels import ImageLabels, read_labels
 from manyview.labels.read_objects import read_annotations
 from manyview.labels.objects import DetectionLabels
 from manyview.labels.table import LabelTable
+from tests.fuzz.label_seeds import RESULTS, label_seeds
 
 MOST_PIXELS = 2**20
 LONGEST = 3020  # characters of a message
@@ -156,6 +160,8 @@ def check_labels(folder: Path, given: str, images: Path, options: Mapping[str, s
         readers.append(lambda: _checked_boxes(read_boxes(file, images)))
     if file.suffix in (".txt", ".csv"):
         readers.append(lambda: _checked_list(find_images(images, file)))
+    if file.name == RESULTS:
+        readers = [lambda: _checked_results(read_results(file, _labels_of_results(images)))]
     outcomes = [refused(reader, names) for reader in readers]
     return "labels" if any(not isinstance(outcome, UserError) for outcome in outcomes) else "refused"
 
@@ -196,6 +202,21 @@ def _checked_boxes(boxes: object) -> None:
 
 def _checked_list(files: object) -> None:
     require(len(files) > 0, "no image, and no message")  # type: ignore[arg-type]
+
+
+@functools.cache
+def _labels_of_results(images: Path) -> DetectionLabels:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "instances.json"
+        file.write_bytes(label_seeds()["coco polygons"].files[file.name])
+        return read_annotations(file, images)
+
+
+def _checked_results(results: Sequence[Mapping[str, Any]]) -> None:
+    for entry in results:
+        require({"image_id", "category_id", "score"} <= entry.keys(), f"{entry.keys()}")
+        require(math.isfinite(entry["score"]), f"score {entry['score']}")
+        require(all(map(math.isfinite, entry.get("bbox", []))), f"box {entry.get('bbox')}")
 
 
 def _check_sentences(sentences: Sequence[str]) -> None:

@@ -47,6 +47,7 @@ class ObjectChecker:
         self._beyond: list[str] = []
         self._empty: list[str] = []
 
+    @np.errstate(over="ignore", invalid="ignore")
     def objects(self, entry: LabeledImage, size: tuple[int, int]) -> Objects:
         """Check the objects of one image of ``size`` (width, height) pixels.
 
@@ -133,6 +134,7 @@ def _summary(names: Sequence[str]) -> str:
 # Boxes of another layout than their format's.
 
 
+@np.errstate(over="ignore", invalid="ignore")  # of absurd numbers, which are refused as such
 def check_layout(
     file: Path,
     boxes: Float64[np.ndarray, "objects 4"],

@@ -278,6 +278,8 @@ def _described(error: BaseException) -> str:
 def _signature(failure: Failure) -> str:
     """What distinguishes failures: the sentence without its numbers, quotes and paths."""
     words = [word for word in failure.what[:120].split() if "/" not in word and not any(map(str.isdigit, word))]
-    return " ".join(words[:12]) if not failure.what.startswith("raised") else failure.what.split(":")[1] + ":" + (
-        failure.what.split(":")[2].split()[0]
+    return (
+        " ".join(words[:12])
+        if not failure.what.startswith("raised")
+        else failure.what.split(":")[1] + ":" + (failure.what.split(":")[2].split()[0])
     )

@@ -188,7 +188,9 @@ def _tiffs() -> dict[str, bytes]:
         "tiff tiles": written(pixels(), tile=(16, 16), **rgb),
         "tiff tiles planes": written(np.moveaxis(pixels(3, np.uint16), 2, 0), tile=(16, 16), **bands),
         "tiff deflate": written(pixels(), compression="zlib", rowsperstrip=8, **rgb),
-        "tiff deflate predictor": written(pixels(3, np.uint16), compression="zlib", predictor=True, tile=(16, 16), **rgb),
+        "tiff deflate predictor": written(
+            pixels(3, np.uint16), compression="zlib", predictor=True, tile=(16, 16), **rgb
+        ),
         "tiff big": written(pixels(), bigtiff=True, **rgb),
         "tiff big 16 bits big": written(pixels(3, np.uint16), bigtiff=True, byteorder=">", **rgb),
         "tiff 5 bands": written(pixels(5, np.uint16), photometric="minisblack", planarconfig="contig"),
@@ -196,7 +198,11 @@ def _tiffs() -> dict[str, bytes]:
         "tiff 4 pages": written(np.moveaxis(pixels(4, np.uint16), 2, 0), photometric="minisblack"),
         "tiff white is zero": written(pixels(1)[..., 0], photometric="miniswhite"),
         "tiff description": written(np.moveaxis(pixels(3), 2, 0), imagej=True, metadata={}),
-        **{f"tiff {bits} bits {o}": few_bits(bits, o, packed) for bits in (2, 4, 12) for o, packed in (("<", 0), (">", 1))},
+        **{
+            f"tiff {bits} bits {o}": few_bits(bits, o, packed)
+            for bits in (2, 4, 12)
+            for o, packed in (("<", 0), (">", 1))
+        },
         "tiff orientation": saved("TIFF", tiffinfo={274: 6, 700: _XMP % 3}),
     }
 

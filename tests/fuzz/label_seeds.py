@@ -128,7 +128,9 @@ def _compressed(*runs: int) -> str:
 
 def _coco() -> dict[str, LabelSeed]:
     forms = ("polygons", "run lengths", "compressed", "strings", "no boxes", "no sizes")
-    found = {f"coco {form}": LabelSeed({"instances.json": _as_json(_instances(form))}, "instances.json") for form in forms}
+    found = {
+        f"coco {form}": LabelSeed({"instances.json": _as_json(_instances(form))}, "instances.json") for form in forms
+    }
     results = [{**entry, "score": 0.5} for entry in _instances("polygons")["annotations"]]
     masks = [{**entry, "score": 0.5} for entry in _instances("compressed")["annotations"]]
     for entry in masks:
@@ -197,7 +199,8 @@ def _annotation(name: str, number: int) -> bytes:
     )
     size = f"<size><width>{width}</width><height>{height}</height><depth>3</depth></size>"
     return (
-        f'<?xml version="1.0" encoding="UTF-8"?>\n<annotation><filename>{name}</filename>\n{size}\n{objects}</annotation>'
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<annotation><filename>{name}</filename>\n{size}\n'
+        f"{objects}</annotation>"
     ).encode()
 
 

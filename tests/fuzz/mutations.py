@@ -122,7 +122,21 @@ _ODD = (
     *('""', "''", '"', "'", "|", ",", ";", "\t", "\\", "\n", "\r", "\r\n", "\0", "\v", "\x1b[31m", "\u2028", "\ufeff"),
     *("..", "../..", "../../etc/passwd", "/", "/etc/passwd", "C:\\a.jpg", "a.jpg", "é.png", "e\u0301.png", "\ud800"),
     *("a" * 300, "a/" * 3000, "<", ">", "&", "&amp;", "&x;", "<!--", "]]>", "<?xml version='1.0'?>", "#", "!!", "%s"),
-    *("{", "[", "*a", "&a", "!!python/object/apply:os.abort []", "- ", ": ", "? ", "---", "...", "=1+1", "labels", "id"),
+    *(
+        "{",
+        "[",
+        "*a",
+        "&a",
+        "!!python/object/apply:os.abort []",
+        "- ",
+        ": ",
+        "? ",
+        "---",
+        "...",
+        "=1+1",
+        "labels",
+        "id",
+    ),
 )
 _NODES = (
     *(None, True, False, 0, -1, 1, 1.5, -0.0, 1e308, 10**30, 10**400, float("nan"), float("inf"), -float("inf")),
@@ -141,11 +155,13 @@ _WHOLE = (
     "[" * 900 + "]" * 900,
     "<a>" * 50_000,
     "<annotation>" + "<object>" * 30_000,
-    f'<?xml version="1.0"?><!DOCTYPE annotation [<!ENTITY x0 "x">{_BOMB}]><annotation><object><name>&x9;</name></object>'
-    "</annotation>",
+    f'<?xml version="1.0"?><!DOCTYPE annotation [<!ENTITY x0 "x">{_BOMB}]>'
+    "<annotation><object><name>&x9;</name></object></annotation>",
     '<!DOCTYPE annotation [<!ENTITY x SYSTEM "file:///etc/passwd">]><annotation><object><name>&x;</name></object>'
     "</annotation>",
-    "a0: &a0 [x, x]\n" + "".join(f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]\n" for i in range(9)) + "names: *a9",
+    "a0: &a0 [x, x]\n"
+    + "".join(f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]\n" for i in range(9))
+    + "names: *a9",
     "names: " + "[" * 3000,
     "names: &a [*a]",
     "names: {? [a] : b}",

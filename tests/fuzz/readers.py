@@ -1,4 +1,4 @@
-"""What the readers may do with a file: return pixels or labels that are consistent, or raise a UserError of one line."""
+"""What readers may do with a file: return pixels or labels that are consistent, or raise a UserError of one line."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from manyview.images.files import find_images
 from manyview.images.jpeg_on_device import decode_jpegs, read_jpeg
 from manyview.labels import read_objects as measuring
 from manyview.labels.boxes import read_boxes
+from manyview.labels.objects import DetectionLabels
 from manyview.labels.read_image_labels import ImageLabels, read_labels
 from manyview.labels.read_objects import read_annotations
-from manyview.labels.objects import DetectionLabels
 from manyview.labels.table import LabelTable
 from tests.fuzz.label_seeds import RESULTS, label_seeds
 
@@ -32,7 +32,7 @@ LONGEST = 3020  # characters of a message
 Result = TypeVar("Result")
 
 
-class Violation(AssertionError):
+class Violation(AssertionError):  # noqa: N818 - named after what happened
     """A reader did what it never may."""
 
 

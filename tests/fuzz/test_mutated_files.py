@@ -49,7 +49,9 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_files_are_sound_before_they_are_mutated(images: Path, name: str) -> None:
     case = make_case(0, NAMES.index(name), NAMES, mutated=False)
-    assert read_case(case, images) == ("refused" if name in UNREAD else "pixels" if case.given.startswith("a.") else "labels")
+    assert read_case(case, images) == (
+        "refused" if name in UNREAD else "pixels" if case.given.startswith("a.") else "labels"
+    )
 
 
 def test_inputs_depend_on_seed_and_number_alone() -> None:

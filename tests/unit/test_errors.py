@@ -48,7 +48,9 @@ def test_long_names_leave_the_rest_of_a_message_whole() -> None:
     names = ["x" * 10**6, "y\n" * 10**5, "z", "more"]
     assert len(first_few(names)) < 1500
     assert first_few(names).endswith(", z, ...")
-    error = refusal([Problem(f"line 2 names {name}, which is missing", "add it") for name in names], "l.csv", can_skip=True)
+    error = refusal(
+        [Problem(f"line 2 names {name}, which is missing", "add it") for name in names], "l.csv", can_skip=True
+    )
     assert str(error).startswith("l.csv has 4 problems (line 2 names xxx")
     assert "line 2 names z, which is missing; ...): add it; --label-problems skip" in str(error)
 

@@ -208,5 +208,7 @@ def _check_tiles(tile: tuple[Any, Any], size: tuple[Any, Any]) -> None:
         tile: width and height of a tile; None of an image in strips.
         size: width and height of the image.
     """
-    if all(isinstance(side, int) for side in (*tile, *size)) and math.prod(tile) > max(_LARGEST_TILE, 4 * math.prod(size)):
+    if all(isinstance(side, int) for side in (*tile, *size)) and math.prod(tile) > max(
+        _LARGEST_TILE, 4 * math.prod(size)
+    ):
         raise UnreadableImage(f"damaged file (tiles of {tile[0]} x {tile[1]} pixels)")

@@ -330,7 +330,11 @@ def test_other_bands_say_what_to_set() -> None:
 @pytest.mark.parametrize("samples", [1, 3, 4])
 def test_big_tiffs_of_either_byte_order(order: str, type_: str, samples: int, tmp_path: Path) -> None:
     values = RNG.integers(0, 256, (HEIGHT, WIDTH, samples)).astype(np.float64)
-    stored = (values / 255).astype(type_) if type_ == "float32" else (values * (257 if type_ == "uint16" else 1)).astype(type_)
+    stored = (
+        (values / 255).astype(type_)
+        if type_ == "float32"
+        else (values * (257 if type_ == "uint16" else 1)).astype(type_)
+    )
     stream = io.BytesIO()
     options = {"photometric": "rgb" if samples > 1 else "minisblack", "metadata": None}
     extra = {"extrasamples": ["unassalpha"]} if samples == 4 else {}

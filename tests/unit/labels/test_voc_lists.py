@@ -120,6 +120,6 @@ def test_malformed_lists(write: Write, images: Path, dog: str, sentence: str, le
 def test_names_that_no_file_can_have(write: Write, images: Path, name: str) -> None:
     write("Annotations/b.xml", "<annotation><object><name>dog</name></object></annotation>")
     file = write("ImageSets/Main/train.txt", f"b\n{name}\n")
-    with pytest.raises(UserError, match="train.txt has a problem .line 2 names "):
+    with pytest.raises(UserError, match=r"train.txt has a problem .line 2 names "):
         read_labels(file, images)
     assert read_labels(file, images, problems="skip").names == ("b.jpg",)

@@ -33,12 +33,6 @@ def test_nothing_but_pixels_labels_or_a_sentence(tmp_path: Path) -> None:
     assert min(int(count.replace(",", "")) for count in counts.values()) > 50
 
 
-@pytest.mark.slow
-def test_nothing_but_pixels_labels_or_a_sentence_for_minutes(tmp_path: Path) -> None:
-    done = fuzz("--minutes", "1", "--seed", "1", "--out", str(tmp_path))
-    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
-
-
 @pytest.fixture(scope="module")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("images")

@@ -56,6 +56,7 @@ def measure_bands(
     max_pixels: int = 200_000_000,
     sample: int = SAMPLE,
     threads: int = 1,
+    bit_depth: int | None = None,
     progress: Progress = lambda done, total: None,
 ) -> BandStatistics:
     """Measure mean and standard deviation of each band on a random sample; every image has the same weight.
@@ -67,6 +68,7 @@ def measure_bands(
         max_pixels: larger images are left out, as are those that cannot be read.
         sample: maximum number of images to measure.
         threads: images decoded at a time.
+        bit_depth: bits that the values of 16-bit files use; None for all 16.
         progress: called after each image.
 
     Raises:
@@ -76,7 +78,8 @@ def measure_bands(
 
     def moments(index: int) -> _Moments | UnreadableImage:
         try:
-            return _moments(open_bands(files.path(index), bands, max_pixels=max_pixels).decode())
+            image = open_bands(files.path(index), bands, max_pixels=max_pixels, bit_depth=bit_depth)
+            return _moments(image.decode())
         except UnreadableImage as error:
             return error
 

@@ -32,7 +32,7 @@ from manyview.backbones import Backbone, build_backbone  # noqa: E402
 from manyview.evaluation import extract  # noqa: E402
 from manyview.evaluation.features.dataset import ImageDataset, fixed_views, load_readable  # noqa: E402
 from manyview.images import ImageFiles  # noqa: E402
-from manyview.images.loader import worker_count  # noqa: E402
+from manyview.images.loading import worker_count  # noqa: E402
 from manyview.views import normalize  # noqa: E402
 
 SIZE = (640, 480)

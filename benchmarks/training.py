@@ -15,7 +15,7 @@ import torch
 from manyview.config import PretrainConfig, resolve
 from manyview.config.resolve import Assignment
 from manyview.images import find_images
-from manyview.images.workers import Loading
+from manyview.images.loading import Loading
 from manyview.recipes import recipe_settings
 from manyview.runs import RunFolder
 from manyview.runs.progress import run_console

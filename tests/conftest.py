@@ -34,7 +34,7 @@ SLOW = (
     "unit/evaluation/neighbours",
     "unit/evaluation/test_imports.py",
     "unit/export",
-    "unit/images/test_loading_in_workers.py",
+    "unit/images/loading/test_loading_in_workers.py",
     "unit/options/test_declaration.py",
     "unit/recipes",
     "unit/report/test_views_picture.py",

@@ -9,6 +9,7 @@ from typing import Any
 from manyview.cli.command import command, flag
 from manyview.options.base import declared
 from manyview.options.reproduce import Matching, ReproduceOptions, TableName
+from manyview.options.shared import CsvLayout
 
 FIGURE1 = "figure1"
 
@@ -91,6 +92,7 @@ def _refuse_unread(options: Mapping[str, Any]) -> None:
     from manyview.errors import UserError
 
     others = declared(ReproduceOptions)
-    for name, each in {**declared(Matching), **{name: others[name] for name in ("gpus", "data", "weights")}}.items():
+    names = ("gpus", "data", "weights", *CsvLayout.__annotations__)
+    for name, each in {**declared(Matching), **{name: others[name] for name in names}}.items():
         if options[name] != each.option.default:
             raise UserError(f"{flag(each)} has no effect on {FIGURE1}, for which nothing is trained: leave it out")

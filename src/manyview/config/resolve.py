@@ -343,6 +343,9 @@ def _unused(config: PretrainConfig, user: Sequence[Assignment], recipe: Mapping[
         idle |= {f"losses.image_aware.{name}": reason for name in ("vectors", "stop_gradient")}
     if not config.method.labeled:
         idle["data.labels"] = f"method.name is {config.method.name}, which learns without labels"
+        if config.monitor.eval_labels is None:
+            of_labels = ("label_separator", "image_column", "label_column")
+            idle |= {f"data.{name}": "neither data.labels nor monitor.eval_labels is read" for name in of_labels}
     idle |= _idle_in_views(config)
     idle |= _idle_in_schedule(config.training)
     idle |= _idle_without_initial_weights(config)

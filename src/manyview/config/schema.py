@@ -39,6 +39,11 @@ class DataConfig(Section):
     labels: str | None = Field(
         None, description="image-level labels, for methods that learn from labels: CSV, COCO, Pascal VOC or YOLO"
     )
+    label_separator: str | None = Field(
+        None, description="text between the labels of an image in CSV files; ' ': white space; list; unset: a bar"
+    )
+    image_column: str | None = Field(None, description="name of the column of images in CSV files; unset: image")
+    label_column: str | None = Field(None, description="name of the column of labels in CSV files; unset: labels")
     workers: Annotated[StrictInt, Field(ge=0)] | None = Field(
         None, description="number of data loader workers; unset: chosen from the number of cores"
     )

@@ -15,6 +15,7 @@ from manyview.backbones import Backbone, build_backbone
 from manyview.backbones.weights import own_weights
 from manyview.detection.models import Detector, build_detector
 from manyview.errors import UserError
+from manyview.labels.identifiers import Identifier
 from manyview.runs import write_tensors
 from manyview.runs.folder import DETECTOR_FILE as DETECTOR_FILE
 
@@ -49,7 +50,7 @@ class DetectorDescription:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     classes: tuple[str, ...]
-    category_ids: tuple[int, ...]
+    category_ids: tuple[Identifier, ...]
     masks: bool
     short_sides: tuple[int, ...]
     test_short_side: int

@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from manyview.errors import UserError
 from manyview.images import Unreadable, UnreadableImage, open_image
-from manyview.images.loader import load_in_workers
+from manyview.images.loading import load_in_workers
 from manyview.labels import DetectionLabels, Problems, decode_masks, read_annotations
 
 EpochIndex = tuple[int, int]
@@ -57,7 +57,7 @@ class DetectionData:
         """
         training = read_annotations(*train, masks=masks, problems=problems)
         if not training.occupied():
-            raise UserError(f"{train[0]} holds no object to train on: crowds and boxes without area do not count")
+            raise UserError(f"{train[0]} holds no object to train on: {_why_none(training)}")
         validation = read_annotations(*val, training.classes, masks=masks, problems=problems)
         return cls(training, train[1], validation, val[1])
 
@@ -92,6 +92,15 @@ class DetectionData:
             "val": _describe(self.val),
             "images_in_both": len(both),
         }
+
+
+def _why_none(labels: DetectionLabels) -> str:
+    """Why no object of some labels is trained on."""
+    if labels.skipped:
+        return f"{len(labels.skipped):,} entries with problems were skipped, the first being: {labels.skipped[0]}"
+    if not sum(map(len, labels.objects)):
+        return "no image has an annotation"
+    return "crowds and boxes without area do not count"
 
 
 def _describe(labels: DetectionLabels) -> dict[str, Any]:

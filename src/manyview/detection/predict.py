@@ -23,7 +23,8 @@ from manyview.detection.metrics import to_coco_results, write_results
 from manyview.detection.models import Detector
 from manyview.errors import UserError
 from manyview.images import ImageFiles, Unreadable, UnreadableImage, find_images, open_image
-from manyview.images.loader import load_in_workers
+from manyview.images.loading import load_in_workers
+from manyview.labels.identifiers import Identifier
 from manyview.options.base import StrPath, verb
 from manyview.options.detection import PredictOptions
 from manyview.runs import atomic_write
@@ -97,7 +98,11 @@ class _Predictions:
 
 
 def _search(
-    detector: Detector, files: ImageFiles, category_ids: Sequence[int], runtime: DetectionRuntime, progress: Progress
+    detector: Detector,
+    files: ImageFiles,
+    category_ids: Sequence[Identifier],
+    runtime: DetectionRuntime,
+    progress: Progress,
 ) -> _Predictions:
     """Detect objects in all images, which are numbered from 1 in the order of their names."""
     found = _Predictions()

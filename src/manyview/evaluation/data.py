@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from manyview.errors import UserError
-from manyview.labels import Difficult, ImageLabels, Problems, read_labels
+from manyview.labels import Difficult, ImageLabels, LabelTable, Problems, read_labels
 
 # Skipped entries of a label file that the record lists.
 _LISTED = 100
@@ -44,6 +44,7 @@ class LabeledSplit:
             "difficult": self.difficult,
             "ignored": ignored,
             "skipped": bounded(labels.skipped, _LISTED),
+            **({"notes": list(labels.notes)} if labels.notes else {}),
         }
 
 
@@ -76,6 +77,9 @@ class Sources:
         val_images: folder of the validation images; None: ``images``.
         difficult: handling of difficult objects, as for ``read_labels``.
         label_problems: handling of entries that cannot be used, as for ``read_labels``.
+        label_separator: text between the labels of an image in CSV files, as for ``LabelTable``.
+        image_column: name of the column of images there.
+        label_column: name of the column of labels there.
     """
 
     images: str | os.PathLike[str]
@@ -84,6 +88,9 @@ class Sources:
     val_images: str | os.PathLike[str] | None = None
     difficult: Difficult = "ignore"
     label_problems: Problems = "refuse"
+    label_separator: str | None = None
+    image_column: str | None = None
+    label_column: str | None = None
 
     def read(self) -> Data:
         """Read both label files.
@@ -103,7 +110,12 @@ class Sources:
         self, file: str | os.PathLike[str], folder: str | os.PathLike[str], classes: Sequence[str] | None = None
     ) -> LabeledSplit:
         labels = read_labels(
-            Path(file), Path(folder), classes=classes, difficult=self.difficult, problems=self.label_problems
+            Path(file),
+            Path(folder),
+            classes=classes,
+            difficult=self.difficult,
+            problems=self.label_problems,
+            table=LabelTable(self.label_separator, self.image_column, self.label_column),
         )
         return LabeledSplit(Path(file), Path(folder), labels, self.difficult)
 

@@ -232,6 +232,7 @@ def _percent(fraction: float | None) -> str:
 def _notes(protocol: dict[str, Any]) -> list[str]:
     """Notes on the figures of any evaluation."""
     notes = [protocol.get("range", ""), *(_skipped(protocol[part]) for part in ("train", "val"))]
+    notes += [f"Training labels: {note}." for note in protocol["train"].get("notes", ())]
     absent = sum(count == 0 for count in protocol["val"]["positives"])
     if absent:
         notes.append(f"{absent} of {len(protocol['classes'])} classes have no validation image: not in mAP.")

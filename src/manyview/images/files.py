@@ -16,6 +16,7 @@ from jaxtyping import Int64, UInt8
 
 from manyview.errors import UserError, first_few
 from manyview.images.formats import describe_left_out, extensions, holds_copies, is_companion, starts_like_an_image
+from manyview.images.name_forms import NameForms, leads_outside
 
 
 class ImageFiles:
@@ -127,27 +128,29 @@ def check_names(names: Iterable[str], root: Path, source: Path) -> list[str]:
     Raises:
         UserError: there are none, some lie outside the folder, or some do not exist.
     """
-    plain = [posixpath.normpath(name) for name in names]
-    if not plain:
+    forms = NameForms(root)
+    written = list(names)
+    if not written:
         raise UserError(f"{source} names no images")
-    outside = [name for name in plain if leads_outside(name)]
+    found = {name: forms.find(name, lambda plain: [plain] if os.path.lexists(root / plain) else []) for name in written}
+    several = next((name for name, files in found.items() if len(files) > 1), None)
+    if several is not None:
+        raise UserError(
+            f"{source} names {several}, which may be any of {first_few(found[several])}: write the name of one of them"
+        )
+    missing = [name for name in written if not found[name]]
+    outside = [posixpath.normpath(name) for name in missing if leads_outside(name)]
     if outside:
         raise UserError(
-            f"{source} names {_some(outside, len(plain))} outside the folder {root}: names must be relative to it"
+            f"{source} names {_some(outside, len(written))} outside the folder {root}: names must be relative to it"
         )
-    missing = [name for name in plain if not os.path.lexists(root / name)]
     if missing:
+        plain = [posixpath.normpath(name) for name in missing]
         raise UserError(
-            f"{source} names {_some(missing, len(plain))} not found in {root}: "
+            f"{source} names {_some(plain, len(written))} not found in {root}{forms.nearest(missing[0])}: "
             "names must be relative to that folder, with their extension"
         )
-    return plain
-
-
-def leads_outside(name: str) -> bool:
-    """Whether a relative name leads out of its folder, or to the folder itself."""
-    plain = posixpath.normpath(name)
-    return plain.startswith("/") or plain.split("/", 1)[0] in ("..", ".")
+    return [found[name][0] for name in written]
 
 
 def _some(names: list[str], total: int) -> str:

@@ -6,12 +6,14 @@ from manyview.labels.masks import Rle, decode_masks, encode_mask
 from manyview.labels.objects import DetectionLabels, Objects
 from manyview.labels.read_image_labels import ImageLabels, read_labels
 from manyview.labels.read_objects import read_annotations
+from manyview.labels.table import LabelTable
 from manyview.options.shared import Difficult, Problems
 
 __all__ = [
     "DetectionLabels",
     "Difficult",
     "ImageLabels",
+    "LabelTable",
     "Objects",
     "Problems",
     "Rle",

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
@@ -13,12 +14,10 @@ from jaxtyping import Bool, Float64, Int64
 from manyview.errors import UserError
 from manyview.images import open_image
 from manyview.images.unreadable import UnreadableImage
-from manyview.labels.coco import MALFORMED, check_unique, fault, read_parts, whole_pixels
-
-_LAYOUT = (
-    "a COCO instances file has images (id, file_name, width, height) and annotations (image_id, bbox: left, top, "
-    "width, height)"
-)
+from manyview.labels.check_objects import check_layout
+from manyview.labels.instances import BOXES, Instances, annotation, check_unique
+from manyview.labels.paths import ImageNames
+from manyview.labels.problems import refusal
 
 
 @dataclass(frozen=True)
@@ -63,34 +62,27 @@ def read_boxes(file: Path, images: Path | None = None, bands: Literal["rgb"] | i
         UserError: the file is malformed, names an image twice, or has an invalid box or one outside of its image; or
             an image's size is neither in the file nor can be read from the folder.
     """
-    parts = read_parts(file, ("images", "annotations"), _LAYOUT)
-    annotations = parts["annotations"]
-    try:
-        entries = [(int(entry["id"]), str(entry["file_name"])) for entry in parts["images"]]
-        owners = [int(entry["image_id"]) for entry in annotations]
-        corners = _as_boxes([entry["bbox"] for entry in annotations])
-        crowds = np.array([bool(entry.get("iscrowd", 0)) for entry in annotations], dtype=bool)
-    except MALFORMED as error:
-        raise UserError(f"{file} {fault(error)}: {_LAYOUT}") from error
-    check_unique([number for number, _ in entries], f"{file} has the image id")
-    check_unique([name for _, name in entries], f"{file} has the image")
+    instances = Instances(file, categories=False)
+    entries = instances.images(BOXES)
+    convert = functools.partial(annotation, masks=False, categories=False)
+    objects = instances.by_image(instances.records("annotations", convert, BOXES), entries)
+    if instances.problems:
+        raise refusal(instances.problems, file, can_skip=False)
+    names = _names([image.name for image in entries], images)
+    check_unique(names, f"{file} has the image")
     sizes = np.array(
-        [
-            _size(entry, file) or _measure(name, file, images, bands)
-            for (_, name), entry in zip(entries, parts["images"], strict=True)
-        ],
+        [image.size or _measure(name, file, images, bands) for name, image in zip(names, entries, strict=True)],
         dtype=np.int64,
     ).reshape(-1, 2)
-    index_of = {number: index for index, (number, _) in enumerate(entries)}
-    unknown = next((number for number in owners if number not in index_of), None)
-    if unknown is not None:
-        raise UserError(f"{file} has an annotation of image {unknown}, which it does not define")
-    images_of = np.array([index_of[number] for number in owners], dtype=np.int64)
-    boxes = _cut(corners, sizes[images_of], file)
+    of_image = [objects[image.number] for image in entries]
+    corners = np.array([each.box for found in of_image for each in found], dtype=np.float64).reshape(-1, 4)
+    crowds = np.array([each.crowd for found in of_image for each in found], dtype=bool)
+    owners = np.repeat(np.arange(len(entries), dtype=np.int64), [len(found) for found in of_image])
+    areas = [each.area for found in of_image for each in found]
+    check_layout(file, corners, sizes[owners], areas=areas)
+    boxes = _cut(corners, sizes[owners], file)
     has_area = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
-    order = np.flatnonzero(has_area)[np.argsort(images_of[has_area], kind="stable")]
-    names = tuple(name for _, name in entries)
-    return ImageBoxes(names, sizes, boxes[order], images_of[order], crowds[order])
+    return ImageBoxes(tuple(names), sizes, boxes[has_area], owners[has_area], crowds[has_area])
 
 
 def join_boxes(parts: Sequence[ImageBoxes]) -> ImageBoxes:
@@ -111,24 +103,13 @@ def join_boxes(parts: Sequence[ImageBoxes]) -> ImageBoxes:
     )
 
 
-def _as_boxes(boxes: list[Any]) -> Float64[np.ndarray, "objects 4"]:
-    corners = np.array(boxes, dtype=np.float64) if boxes else np.empty((0, 4))
-    if corners.ndim != 2 or corners.shape[1] != 4:
-        raise ValueError("a bbox must have four numbers")
-    return corners
-
-
-def _size(entry: Any, file: Path) -> tuple[int, int] | None:
-    """Width and height of an image if the file states them."""
-    width, height = entry.get("width"), entry.get("height")
-    if width is None or height is None:
-        return None
-    if not whole_pixels(width, height):
-        raise UserError(
-            f"{file} gives {entry['file_name']} {width!r} x {height!r} pixels: width and height must be whole numbers "
-            "from 1"
-        )
-    return int(width), int(height)
+def _names(names: Sequence[str], images: Path | None) -> list[str]:
+    """The images' names in their folder; as given where there is no such image, which need not exist."""
+    if images is None:
+        return list(names)
+    known = ImageNames(images, by_stem=False)
+    found = [known.match(name) for name in names]
+    return [files[0] if len(files) == 1 else name for name, files in zip(names, found, strict=True)]
 
 
 def _measure(name: str, file: Path, images: Path | None, bands: Literal["rgb"] | int) -> tuple[int, int]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 
-from manyview.errors import UserError
 from manyview.images.files import read_text
 from manyview.labels.entries import Contents, Entry, LabelFiles, LabelFormat, LabelReader, occurring
 from manyview.labels.problems import Malformed, Problem
+from manyview.labels.table import LabelTable, read_rows
 
 _ADVICE = "join the labels of an image by |, and quote names that contain commas"
 
@@ -19,37 +17,48 @@ def _is_csv(files: LabelFiles) -> bool:
 
 
 def _read_labels(files: LabelFiles) -> Contents:
-    """Read a CSV file with the columns ``image`` and ``labels``; further columns are ignored.
+    """Read a CSV file with a column of images and one of labels; further columns are ignored.
 
     Raises:
-        UserError: the file cannot be read, is not CSV, or lacks these columns.
+        UserError: the file cannot be read, is not CSV, lacks these columns, or evidently joins labels by something else
+            than the separator.
     """
-    reader = csv.reader(io.StringIO(read_text(files.path, "labels")), strict=True)
-    try:
-        table = [(reader.line_num, row) for row in reader]
-    except csv.Error as error:
-        raise UserError(f"{files.path} is not a CSV file: {error}") from error
-    header = [cell.strip().lower() for cell in table[0][1]] if table else []
-    if "image" not in header or "labels" not in header:
-        raise UserError(f"{files.path} must begin with the header image,labels, not with {','.join(header)!r}")
-    entries: list[Entry] = []
+    table = files.table
+    rows = list(read_rows(read_text(files.path, "labels"), table, files.path))
+    header = [cell.strip() for cell in rows[0][1]] if rows else []
+    columns = table.columns(header, files.path)
+    cells: list[tuple[str, str, str]] = []
     problems: list[Problem] = []
-    for number, row in table[1:]:
+    for number, row in rows[1:]:
         try:
             if row:
-                entries.append(_entry(f"line {number}", row, header))
+                cells.append((f"line {number}", *_cells(row, header, columns)))
         except Malformed as error:
             problems.append(Problem(f"line {number} {error}", _ADVICE))
+    table.check([cell for _, _, cell in cells], files.path)
+    entries: list[Entry] = []
+    for where, image, cell in cells:
+        try:
+            entries.append(_entry(where, image, cell, table))
+        except Malformed as error:
+            problems.append(Problem(f"{where} {error}", _ADVICE))
     return Contents(entries, problems, sorted(occurring(entries)), declares_classes=False, by_stem=False)
 
 
-def _entry(where: str, row: Sequence[str], header: Sequence[str]) -> Entry:
-    if len(row) != len(header):
+def _cells(row: Sequence[str], header: Sequence[str], columns: tuple[int, int]) -> tuple[str, str]:
+    if not max(columns) < len(row) <= len(header):  # cells behind those that are read may be missing
         raise Malformed(f"has {len(row)} cells where the header has {len(header)}")
-    image, cell = (row[header.index(column)].strip() for column in ("image", "labels"))
+    image, cell = (row[column].strip() for column in columns)
     if not image:
         raise Malformed("names no image")
-    shown = [label.strip() for label in cell.split("|")] if cell else []
+    return image, cell
+
+
+def _entry(where: str, image: str, cell: str, table: LabelTable) -> Entry:
+    try:
+        shown = table.labels(cell)
+    except ValueError as error:
+        raise Malformed(f"has labels that are no list: {error}") from error
     if "" in shown:
         raise Malformed(f"has an empty label in {cell!r}")
     return Entry(where, image, frozenset(shown))

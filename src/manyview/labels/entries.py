@@ -7,10 +7,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from manyview.labels.identifiers import Identifier
 from manyview.labels.problems import OfImage, Problem
+from manyview.labels.table import LabelTable
 
 LabeledBox = tuple[float, float, float, float]
 """Left, top, width and height, from the edge of the first pixel."""
+
+CORNERS, TOP_LEFT, CENTER = "left, top, right, bottom", "left, top, width, height", "center x, center y, width, height"
+"""What the four numbers of a box are in a format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,7 @@ class Contents:
         declares_classes: whether the file lists its classes; otherwise they are those that occur.
         covers_other_classes: whether classes other than these are known to be absent from the images.
         by_stem: whether images are named without their extension.
+        notes: sentences for the user that are no problems.
     """
 
     entries: list[Entry]
@@ -45,6 +51,7 @@ class Contents:
     declares_classes: bool = True
     covers_other_classes: bool = True
     by_stem: bool = True
+    notes: tuple[str, ...] = ()
 
 
 def occurring(entries: Sequence[Entry]) -> set[str]:
@@ -97,7 +104,7 @@ class LabeledImage(OfImage):
         objects: of the image.
     """
 
-    number: int | None = None
+    number: Identifier | None = None
     size: tuple[int, int] | None = None
     objects: tuple[LabeledObject, ...] = ()
 
@@ -116,13 +123,17 @@ class DetectionContents:
         category_ids: ids of the classes by name, in their order, where the file declares them; else empty.
         by_stem: whether images are named without their extension.
         in_shares: whether boxes and outlines are fractions of the image's width and height, instead of pixels.
+        box_layout: what the four numbers of a box are in the format.
+        notes: sentences for the user that are no problems.
     """
 
     entries: list[LabeledImage]
     problems: list[Problem]
-    category_ids: dict[str, int] = field(default_factory=dict)
+    category_ids: dict[str, Identifier] = field(default_factory=dict)
     by_stem: bool = True
     in_shares: bool = False
+    box_layout: str = TOP_LEFT
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +144,13 @@ class LabelFiles:
         path: the file or folder.
         ending: extension of the file or of the folder's label files, in lower case.
         names: of the folder's label files, in the order of their bytes; None for a file.
+        table: how a CSV file is laid out.
     """
 
     path: Path
     ending: str
     names: tuple[str, ...] | None = None
+    table: LabelTable = field(default_factory=LabelTable)
 
 
 @dataclass(frozen=True, slots=True)

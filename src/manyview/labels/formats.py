@@ -8,23 +8,32 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from manyview.errors import UserError
 from manyview.labels import coco, csv, voc, yolo
 from manyview.labels.entries import Contents, DetectionContents, LabelFiles, LabelFormat
 from manyview.labels.paths import find_files
+from manyview.labels.table import LabelTable
 
 FORMATS: tuple[LabelFormat, ...] = (csv.FORMAT, coco.FORMAT, voc.FORMAT, yolo.FORMAT)
 
 
-def read_image_labels(file: Path) -> Contents:
+def read_image_labels(file: Path, table: LabelTable = LabelTable()) -> Contents:  # noqa: B008 - it is frozen
     """Read image labels from a file or folder of any format.
 
+    Args:
+        file: the label file or folder.
+        table: how a CSV file is laid out.
+
     Raises:
-        UserError: the file does not exist, has no known format, or cannot be read.
+        UserError: the file does not exist, has no known format, or cannot be read, or is no CSV file where something is
+            said of its layout.
     """
-    files = _label_files(file)
+    files = replace(_label_files(file), table=table)
+    if table.given is not None and (files.names is not None or files.ending != ".csv"):
+        raise UserError(f"{table.given} is for CSV files, which {file} is not: leave it out")
     readers = [reader for form in FORMATS for reader in form.labels]
     for reader in readers:
         if reader.recognizes(files):

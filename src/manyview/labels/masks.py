@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any, TypedDict
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Int64, UInt8
 
 from manyview.errors import UserError
 from manyview.labels.problems import Malformed
@@ -76,7 +76,7 @@ def to_rle(segmentation: Any, width: int, height: int) -> Rle:
     return {"size": [height, width], "counts": counts.encode() if isinstance(counts, str) else counts}
 
 
-def _polygons(segmentation: Sequence[Any], reach: int) -> list[list[float | int]]:
+def _polygons(segmentation: Sequence[Any], reach: float | int) -> list[list[float | int]]:
     """Checked polygons, without those of two corners or fewer, which pycocotools takes for boxes."""
     for polygon in segmentation:
         if not isinstance(polygon, list) or len(polygon) % 2:
@@ -111,6 +111,42 @@ def _decompress(counts: Any) -> list[int]:
     if shift:
         raise Malformed("has compressed run lengths that break off")
     return runs
+
+
+def box_around(segmentation: Any) -> tuple[float, float, float, float]:
+    """Left, top, width and height of the smallest box around a mask in any of COCO's formats, in its units.
+
+    Raises:
+        Malformed: it is neither polygons nor run lengths, or has no pixel.
+    """
+    if isinstance(segmentation, list):
+        corners = np.array([value for polygon in _polygons(segmentation, math.inf) for value in polygon])
+        corners = corners.astype(np.float64).reshape(-1, 2)
+        (left, top), (right, bottom) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
+        return left, top, right - left, bottom - top
+    height, runs = _runs(segmentation)
+    ends = np.cumsum(runs)[1::2]
+    starts = ends - runs[1::2]
+    starts, ends = starts[ends > starts], ends[ends > starts] - 1  # the first and the last pixel of each run
+    if not len(starts):
+        raise Malformed("has a mask without a pixel")
+    columns = int(starts[0]) // height, int(ends[-1]) // height
+    whole = starts // height != ends // height  # from the foot of one column to the head of the next
+    top = 0 if whole.any() else int((starts % height).min())
+    bottom = height - 1 if whole.any() else int((ends % height).max())
+    return float(columns[0]), float(top), float(columns[1] - columns[0] + 1), float(bottom - top + 1)
+
+
+def _runs(segmentation: Any) -> tuple[int, Int64[np.ndarray, " runs"]]:
+    """Height of the image and checked run lengths."""
+    if not isinstance(segmentation, dict) or not {"size", "counts"} <= segmentation.keys():
+        raise Malformed("has a segmentation that is neither polygons nor run lengths")
+    counts, size = segmentation["counts"], segmentation["size"]
+    runs = counts if isinstance(counts, list) else _decompress(counts)
+    sides = isinstance(size, list) and len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size)
+    if not sides or not all(isinstance(run, int) and run >= 0 for run in runs) or sum(runs) != size[0] * size[1]:
+        raise Malformed("has run lengths that do not add up to its size")
+    return size[0], np.array(runs, dtype=np.int64)
 
 
 def decode_masks(masks: Sequence[Rle], width: int, height: int) -> UInt8[np.ndarray, "masks height width"]:

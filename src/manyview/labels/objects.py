@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int64
 
+from manyview.labels.identifiers import Identifier
 from manyview.labels.masks import Rle
 
 _THINNEST = 0.01  # pixels; what is thinner could lose its area to rounding as it is mirrored and resized
@@ -55,18 +56,18 @@ class DetectionLabels:
         sizes: width and height of each image in pixels, upright.
         classes: names of the classes; class i has the label i + 1.
         objects: of each image, possibly none.
-        image_ids: of each image in COCO files; 1, 2, ... for other formats.
-        category_ids: of each class in COCO files; 1, 2, ... for other formats.
+        image_ids: of each image in COCO files, as written there; 1, 2, ... for other formats.
+        category_ids: of each class in COCO files, as written there; 1, 2, ... for other formats.
         skipped: a sentence for each entry that was left out because of a problem.
-        notes: sentences on boxes that were clipped or have no area.
+        notes: sentences on how the file was read, and on boxes that were clipped or have no area.
     """
 
     names: tuple[str, ...]
     sizes: tuple[tuple[int, int], ...]
     classes: tuple[str, ...]
     objects: tuple[Objects, ...]
-    image_ids: tuple[int, ...]
-    category_ids: tuple[int, ...]
+    image_ids: tuple[Identifier, ...]
+    category_ids: tuple[Identifier, ...]
     skipped: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 

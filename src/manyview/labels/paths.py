@@ -10,8 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from manyview.errors import UserError
-from manyview.images.files import leads_outside, read_text
-from manyview.images.formats import ARRAY_EXTENSIONS, EXTENSIONS
+from manyview.images.files import read_text
+from manyview.images.formats import extensions
+from manyview.images.name_forms import NameForms, leads_outside
 from manyview.labels.problems import AnyEntry, OfImage, Problem
 
 _SHOWN = 40  # characters of a faulty line
@@ -70,10 +71,6 @@ def quoted(line: str) -> str:
     return repr(line if len(line) <= _SHOWN else line[: _SHOWN - 3] + "...")
 
 
-def _has_image_ending(name: str) -> bool:
-    return posixpath.splitext(name)[1].lower() in EXTENSIONS | ARRAY_EXTENSIONS
-
-
 class ImageNames:
     """The names of the images in a folder.
 
@@ -85,6 +82,8 @@ class ImageNames:
     def __init__(self, root: Path, by_stem: bool) -> None:
         self.root, self.by_stem = root, by_stem
         self._listed = functools.cache(self._list)
+        self._endings = extensions(arrays=True)
+        self._forms = NameForms(root, stems=by_stem, endings=self._endings)
 
     def located(self, entries: Sequence[AnyEntry], problems: list[Problem]) -> list[AnyEntry]:
         """Entries with the names of their image files; for the others, problems are added."""
@@ -97,33 +96,44 @@ class ImageNames:
                 found.append(replace(entry, image=name))
         return found
 
+    def match(self, name: str) -> list[str]:
+        """The images that a name stands for, as ``NameForms`` finds them: normalized relative names with extension."""
+        return self._forms.find(name, self._exact)
+
     def find(self, entry: OfImage) -> str | Problem:
         """The image of an entry as a normalized relative name with extension, or the problem with it."""
-        name = posixpath.normpath(entry.image)
-        if leads_outside(name):
-            return Problem(
-                f"{entry.where} names {entry.image}, which is outside of the folder of images",
-                f"names must be relative to {self.root}",
-            )
-        folder, base = posixpath.split(name)
-        found = self._listed(folder).get(base, []) if self.by_stem else []
-        if not found and (not self.by_stem or _has_image_ending(base)) and os.path.lexists(self.root / name):
-            found = [base]
+        found = self.match(entry.image)
         if len(found) == 1:
-            return posixpath.join(folder, found[0])
+            return found[0]
+        name = posixpath.normpath(entry.image)
         if found:
             return Problem(
-                f"{entry.where} may belong to any of {', '.join(found)}", "remove all but one, or use a CSV file"
+                f"{entry.where} may belong to any of {', '.join(map(posixpath.basename, found))}",
+                "remove all but one, or use a CSV file",
+            )
+        nearest = self._forms.nearest(entry.image)
+        if leads_outside(name):
+            return Problem(
+                f"{entry.where} names {entry.image}, which is outside of the folder of images{nearest}",
+                f"names must be relative to {self.root}",
             )
         if self.by_stem:
             return Problem(
-                f"{entry.where} has no image {name}.*",
+                f"{entry.where} has no image {name}.*{nearest}",
                 f"images are looked for in {self.root} by their names without extension",
             )
         return Problem(
-            f"{entry.where} names {entry.image}, which is missing",
+            f"{entry.where} names {entry.image}, which is missing{nearest}",
             f"names must be relative to {self.root}, with their extension",
         )
+
+    def _exact(self, name: str) -> list[str]:
+        """The images of a normalized relative name."""
+        folder, base = posixpath.split(name)
+        found = self._listed(folder).get(base, []) if self.by_stem else []
+        if not found and (not self.by_stem or self._has_image_ending(base)) and os.path.lexists(self.root / name):
+            found = [base]
+        return [posixpath.join(folder, each) for each in found]
 
     def _list(self, folder: str) -> dict[str, list[str]]:
         """The image files of one folder by their names without extension."""
@@ -137,6 +147,9 @@ class ImageNames:
                 f"cannot search the folder {self.root / folder} ({error.strerror}): permit reading it"
             ) from error
         for file in files:
-            if _has_image_ending(file):
+            if self._has_image_ending(file):
                 by_stem.setdefault(stem(file), []).append(file)
         return by_stem
+
+    def _has_image_ending(self, name: str) -> bool:
+        return posixpath.splitext(name)[1].lower() in self._endings

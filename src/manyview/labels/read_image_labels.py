@@ -18,6 +18,7 @@ from manyview.labels.entries import Contents, Entry, occurring
 from manyview.labels.formats import read_image_labels
 from manyview.labels.paths import ImageNames
 from manyview.labels.problems import Problem, check_choice, nearest_class, refusal, unique_entries
+from manyview.labels.table import LabelTable
 from manyview.options.shared import Difficult, Problems
 
 Table = UInt8[np.ndarray, "images classes"]
@@ -34,6 +35,7 @@ class ImageLabels:
         ignored: 1 where the image has only "difficult" objects of the class, so that neither 1 nor 0 would be right: to
             be left out of losses and metrics. The target is 0 there. None if there is no such label.
         skipped: a sentence for each entry that was left out because of a problem.
+        notes: sentences on how the file was read.
     """
 
     names: tuple[str, ...]
@@ -41,9 +43,10 @@ class ImageLabels:
     targets: UInt8[np.ndarray, "images classes"]
     ignored: UInt8[np.ndarray, "images classes"] | None = None
     skipped: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def fingerprint(self) -> str:
-        """SHA-256, in hexadecimal, over all but ``skipped``; equal for equal labels of any formats."""
+        """SHA-256, in hexadecimal, over all but ``skipped`` and ``notes``; equal for equal labels of any formats."""
         digest = hashlib.sha256(json.dumps([self.names, self.classes]).encode())
         digest.update(self.targets.tobytes())
         if self.ignored is not None:
@@ -58,10 +61,12 @@ def read_labels(
     *,
     difficult: Difficult = "ignore",
     problems: Problems = "refuse",
+    table: LabelTable = LabelTable(),  # noqa: B008 - it is frozen
 ) -> ImageLabels:
     """Read image-level labels of any of these formats, recognized by extension and content.
 
-    - ``.csv``: the columns ``image`` and ``labels`` (joined by ``|``; none is allowed); further columns are ignored.
+    - ``.csv``: the columns ``image`` and ``labels`` (joined by ``|``; none is allowed), or others that ``table`` names;
+      further columns are ignored. Cells that evidently have another separator are refused.
     - COCO instances ``.json``: every entry of its ``images``, also those without objects, and every object, crowds
       included.
     - Pascal VOC's ``ImageSets/Main``: ``SPLIT.txt``, which reads the XML of its images in ``Annotations`` beside or up
@@ -85,6 +90,7 @@ def read_labels(
         problems: treatment of images that are missing or outside of the folder, named twice, of a class that is not
             among ``classes``, and of malformed entries: a ``UserError`` ("refuse"), or such images are left out
             with all their labels and listed in ``skipped`` ("skip"). Of repeated entries that agree, the first stays.
+        table: columns and separator of labels of a CSV file.
 
     Raises:
         UserError: the file is missing, of no known format, malformed as a whole, or has a problem that is not to be
@@ -93,7 +99,7 @@ def read_labels(
     check_choice("difficult", difficult, get_args(Difficult))
     check_choice("problems", problems, get_args(Problems))
     check_folder(images)
-    contents = read_image_labels(file)
+    contents = read_image_labels(file, table)
     found = list(contents.problems)
     located = ImageNames(images, contents.by_stem).located(contents.entries, found)
     entries = unique_entries(located, lambda entry: (entry.shown, entry.difficult), found, content="labels")
@@ -112,7 +118,7 @@ def read_labels(
         raise UserError(f"{file} holds no label at all: at least one image must have one")
     names = tuple(entry.image for entry in entries)
     skipped = tuple(problem.sentence for problem in found)
-    return ImageLabels(names, columns, *_tables(entries, columns, difficult), skipped)
+    return ImageLabels(names, columns, *_tables(entries, columns, difficult), skipped, contents.notes)
 
 
 def _check_classes(columns: Sequence[str], contents: Contents, file: Path) -> None:

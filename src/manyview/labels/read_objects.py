@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import get_args
+
+import numpy as np
 
 from manyview.errors import UserError
 from manyview.images import UnreadableImage, open_image
 from manyview.images.files import check_folder
 from manyview.images.jpeg import JPEG
 from manyview.images.unreadable import readable
-from manyview.labels.check_objects import ObjectChecker
+from manyview.labels.check_objects import ObjectChecker, check_layout
 from manyview.labels.entries import DetectionContents, LabeledImage
 from manyview.labels.formats import read_objects
+from manyview.labels.identifiers import Identifier, next_number
 from manyview.labels.objects import DetectionLabels
 from manyview.labels.paths import ImageNames
 from manyview.labels.problems import Problem, check_choice, refusal, unique_entries
@@ -74,6 +78,7 @@ def read_annotations(
     sized = _sized(located, images, found)
     if contents.in_shares:
         sized = [(entry.in_pixels(*size), size) for entry, size in sized]
+    _check_layout(file, contents, sized)
     columns = tuple(classes) if classes is not None else _classes(contents, sized)
     checker = ObjectChecker(columns, masks, found)
     objects = tuple(checker.objects(entry, size) for entry, size in sized)
@@ -92,8 +97,19 @@ def read_annotations(
         image_ids=tuple(order if entry.number is None else entry.number for order, entry in enumerate(entries, 1)),
         category_ids=_category_ids(columns, contents.category_ids),
         skipped=tuple(problem.sentence for problem in found),
-        notes=tuple(checker.notes()),
+        notes=(*contents.notes, *checker.notes()),
     )
+
+
+def _check_layout(
+    file: Path, contents: DetectionContents, sized: Sequence[tuple[LabeledImage, tuple[int, int]]]
+) -> None:
+    """Refuse boxes, in pixels, that are evidently not what their format means."""
+    found = [(labeled.box, size, labeled.area) for entry, size in sized for labeled in entry.objects]
+    boxes = np.array([box for box, _, _ in found], dtype=np.float64).reshape(-1, 4)
+    sizes = np.array([size for _, size, _ in found], dtype=np.int64).reshape(-1, 2)
+    areas = [area for _, _, area in found]
+    check_layout(file, boxes, sizes, layout=contents.box_layout, areas=areas, in_shares=contents.in_shares)
 
 
 def _content(entry: LabeledImage) -> list[tuple[object, ...]]:
@@ -162,11 +178,7 @@ def _alphabetical(name: str) -> tuple[bool, int, str]:
     return (False, int(name), name) if name.isdecimal() else (True, 0, name)
 
 
-def _category_ids(classes: Sequence[str], known: dict[str, int]) -> tuple[int, ...]:
+def _category_ids(classes: Sequence[str], known: dict[str, Identifier]) -> tuple[Identifier, ...]:
     """Ids of the file, and new ones for classes that it does not have."""
-    following = max(known.values(), default=0)
-    ids = []
-    for name in classes:
-        following += name not in known
-        ids.append(known.get(name, following))
-    return tuple(ids)
+    new = itertools.count(next_number(known.values()))
+    return tuple(known[name] if name in known else next(new) for name in classes)

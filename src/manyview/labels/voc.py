@@ -9,6 +9,7 @@ at the edge xmax.
 from __future__ import annotations
 
 import math
+import os
 import posixpath
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,9 +17,10 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 from manyview.errors import UserError
-from manyview.images.files import leads_outside
 from manyview.images.formats import EXTENSIONS
+from manyview.images.name_forms import NameForms, leads_outside
 from manyview.labels.entries import (
+    CORNERS,
     Contents,
     DetectionContents,
     Entry,
@@ -74,7 +76,8 @@ def _in_folder(files: LabelFiles) -> list[_Source]:
 
 def _listed(lines: Sequence[tuple[int, str]], folder: Path) -> list[_Source]:
     """The annotations of the images that a list names, in its order."""
-    return [_Source(f"line {number}", line, _annotation_of(folder, line)) for number, line in lines]
+    forms = NameForms(folder, stems=True, endings=frozenset({_XML}))
+    return [_Source(f"line {number}", line, _annotation_of(line, forms)) for number, line in lines]
 
 
 def _annotations_beside(file: Path) -> Path | None:
@@ -83,11 +86,19 @@ def _annotations_beside(file: Path) -> Path | None:
     return next((folder for folder in folders if folder.is_dir()), None)
 
 
-def _annotation_of(folder: Path, image: str) -> Path:
-    """Path of an image's annotation; some lists name images with their extension."""
-    path = folder / f"{image}{_XML}"
-    named_with_extension = posixpath.splitext(image)[1].lower() in EXTENSIONS and not path.exists()
-    return folder / f"{stem(image)}{_XML}" if named_with_extension else path
+def _annotation_of(image: str, forms: NameForms) -> Path:
+    """Path of an image's annotation; some lists name images with their extension, or by paths from elsewhere."""
+
+    def exact(name: str) -> list[str]:
+        return [f"{name}{_XML}"] if os.path.lexists(forms.root / f"{name}{_XML}") else []
+
+    slashed = image.replace("\\", "/")
+    inside = posixpath.basename(slashed) if leads_outside(slashed) else image
+    found = forms.find(inside, exact)
+    if not found and posixpath.splitext(inside)[1].lower() in EXTENSIONS:
+        inside = stem(inside)
+        found = forms.find(inside, exact)
+    return forms.root / (found[0] if len(found) == 1 else f"{inside}{_XML}")
 
 
 def _read(
@@ -100,10 +111,11 @@ def _read(
     entries = []
     for source in sources:
         try:
-            # Images outside of the folder are reported later; their annotations are not opened.
-            outside = leads_outside(source.image)
-            root = ElementTree.Element("annotation") if outside else _read_xml(source.path)
-            entries.append(convert(source, root))
+            if leads_outside(source.image) and not source.path.exists():
+                sentence = f"{source.where} names {source.image}, which is outside of the folder of images"
+                problems.append(Problem(sentence, "names must be relative to that folder"))
+            else:
+                entries.append(convert(source, _read_xml(source.path)))
         except Malformed as error:
             problems.append(Problem(f"{source.location} {error}", advice))
     return entries
@@ -310,7 +322,7 @@ def _read_objects(sources: Iterable[_Source]) -> DetectionContents:
                 problems.append(Problem(f"object {position} of {source.path.name} {error}", _OBJECTS))
         return LabeledImage(source.where, source.image, size=size, objects=tuple(objects))
 
-    return DetectionContents(_read(sources, convert, problems, _OBJECTS), problems)
+    return DetectionContents(_read(sources, convert, problems, _OBJECTS), problems, box_layout=CORNERS)
 
 
 def _read_listed_objects(file: Path) -> DetectionContents:

@@ -2,14 +2,17 @@
 
 A line has the number of a class and fractions of the image's width and height: a box's center, width and height
 (https://docs.ultralytics.com/datasets/detect/), perhaps followed by key points (.../pose/), or x and y of an
-outline's corners (.../segment/, .../obb/). ``classes.txt`` or ``data.yaml`` give the names of classes, and the latter
-the shape of key points.
+outline's corners (.../segment/, .../obb/). ``classes.txt``, ``data.yaml`` or CVAT's ``obj.names``
+(https://docs.cvat.ai/docs/dataset_management/formats/format-yolo) give the names of classes, and ``data.yaml`` the
+shape of key points.
 """
 
 from __future__ import annotations
 
 import math
 import os
+import posixpath
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +22,9 @@ import yaml  # type: ignore[import-untyped]
 
 from manyview.errors import UserError
 from manyview.images.files import read_text
+from manyview.images.formats import EXTENSIONS
 from manyview.labels.entries import (
+    CENTER,
     Contents,
     DetectionContents,
     Entry,
@@ -32,17 +37,25 @@ from manyview.labels.entries import (
     ObjectReader,
     occurring,
 )
+from manyview.labels.identifiers import Identifier
 from manyview.labels.paths import numbered_lines, quoted, stem
 from manyview.labels.problems import Malformed, Problem
 
 _ENDING = ".txt"
 _LIST = "classes.txt"
-_DATA_FILES = ("data.yaml", "data.yml")
+_LISTS = (_LIST, "obj.names", "_darknet.labels", "predefined_classes.txt")  # one name a line, from class 0 on
+_DATA_FILES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
+_DATA_FOLDER = re.compile(r"obj_\w+_data", re.IGNORECASE)  # beside which CVAT's YOLO 1.1 has obj.names
 
-_LONGEST = 9  # digits of a class number; Python refuses to read very long ones
+_NUMBER = re.compile(r"\+?[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?")  # of a class
+_LONGEST = 9  # digits of a class number
 _BOX = 4  # numbers of a box
 _OUTLINE = 6  # numbers of an outline, at least
 _ROUNDING = 0.01  # beyond 0 and 1, which Ultralytics accepts, too
+_NAMELESS = (
+    "classes are called by their numbers, as no classes.txt, data.yaml or obj.names with their names is beside the "
+    "label files or above their folder labels or obj_train_data"
+)
 _LABELS = "a line has the number of a class and at least four coordinates, and a line of the names for each number"
 _OBJECTS = (
     "a line has the number of a class that has a name, and then a box's center, width and height or x and y of an "
@@ -72,7 +85,15 @@ def is_object(line: str) -> bool:
         finite = all(math.isfinite(float(value)) for value in coordinates)
     except ValueError:
         return False
-    return len(coordinates) >= _BOX and finite and number.isascii() and number.isdecimal() and len(number) <= _LONGEST
+    return len(coordinates) >= _BOX and finite and _class_number(number) is not None
+
+
+def _class_number(text: str) -> int | None:
+    """Number of a class, also in the notation of a decimal number, such as 1.0 or 1e+00; None for anything else."""
+    if not _NUMBER.fullmatch(text):
+        return None
+    number = float(text)
+    return int(number) if number.is_integer() and number < 10**_LONGEST else None
 
 
 def _read_line(line: str, names: Mapping[int, str] | None) -> _Line:
@@ -88,7 +109,8 @@ def _read_line(line: str, names: Mapping[int, str] | None) -> _Line:
     if not is_object(line):
         raise Malformed(f"is {quoted(line)}")
     first, *coordinates = line.split()
-    number = int(first)
+    number = _class_number(first)
+    assert number is not None, "is_object has checked it"
     if names is not None and number not in names:
         raise Malformed(f"has the class {number}, for which there is no name")
     return _Line(str(number) if names is None else names[number], tuple(map(float, coordinates)))
@@ -115,9 +137,17 @@ def _readable(files: LabelFiles, problems: list[Problem]) -> Iterator[tuple[str,
     """Name and numbered lines of each label file that can be read; for the others, problems are added."""
     for name in files.names or ():
         try:
-            yield name, numbered_lines(files.path / name)
+            lines = numbered_lines(files.path / name)
         except UserError as error:
             problems.append(Problem(str(error), "repair or remove it"))
+            continue
+        if not _lists_images(lines):
+            yield name, lines
+
+
+def _lists_images(lines: Sequence[tuple[int, str]]) -> bool:
+    """Whether all lines are names of images, as in the train.txt beside darknet's folders of labels."""
+    return bool(lines) and all(posixpath.splitext(line)[1].lower() in EXTENSIONS for _, line in lines)
 
 
 # Image labels.
@@ -145,7 +175,9 @@ def _read_labels(files: LabelFiles) -> Contents:
         else:
             entries.append(Entry(name, stem(name), frozenset(shown)))
     if names is None:
-        return Contents(entries, problems, sorted(occurring(entries), key=int), declares_classes=False)
+        return Contents(
+            entries, problems, sorted(occurring(entries), key=int), declares_classes=False, notes=(_NAMELESS,)
+        )
     return Contents(entries, problems, list(names.values()))
 
 
@@ -174,8 +206,9 @@ def _read_objects(files: LabelFiles, masks: bool) -> DetectionContents:
             except Malformed as error:
                 problems.append(Problem(f"{where} {error}", _OBJECTS))
         entries.append(LabeledImage(name, stem(name), objects=tuple(objects)))
-    category_ids = {name: order for order, name in enumerate((names or {}).values(), start=1)}
-    return DetectionContents(entries, problems, category_ids, in_shares=True)
+    notes = () if names else (_NAMELESS,)
+    category_ids: dict[str, Identifier] = {name: order for order, name in enumerate((names or {}).values(), start=1)}
+    return DetectionContents(entries, problems, category_ids, in_shares=True, box_layout=CENTER, notes=notes)
 
 
 def _object(where: str, line: _Line, key_points: int | None, *, masks: bool) -> LabeledObject:
@@ -213,9 +246,10 @@ def _around(outline: Sequence[float]) -> LabeledBox:
 def _class_names(folder: Path) -> dict[int, str] | None:
     """Names of the classes by number, ascending, or None if there are none.
 
-    They are in a ``classes.txt`` (one name a line, from class 0 on) or under ``names`` in a ``data.yaml`` (a list, or
-    names by number) in the folder of the label files, or, if this is ``labels``, ``SPLIT/labels`` or ``labels/SPLIT``,
-    up to two levels above it. The nearest counts.
+    They are in a ``classes.txt``, ``obj.names`` or another ``.names`` (one name a line, from class 0 on), or under
+    ``names`` in a ``data.yaml`` (a list, or names by number) in the folder of the label files, or, if this is
+    ``labels``, ``SPLIT/labels``, ``labels/SPLIT`` or CVAT's ``obj_SPLIT_data``, up to two levels above it. The nearest
+    counts.
 
     Args:
         folder: of the label files.
@@ -224,7 +258,9 @@ def _class_names(folder: Path) -> dict[int, str] | None:
         UserError: such a file is malformed, or two in one folder differ.
     """
     for parent in _metadata_folders(folder):
-        files = [parent / name for name in (_LIST, *_DATA_FILES) if (parent / name).is_file()]
+        files = [parent / name for name in (*_LISTS, *_DATA_FILES) if (parent / name).is_file()]
+        if not files:  # darknet's lists of names have any name, such as coco.names
+            files = sorted(file for file in parent.glob("*.names") if file.is_file())
         if files:
             first, *others = [_read_names(file) for file in files]
             if any(other != first for other in others):
@@ -263,11 +299,12 @@ def _key_point_values(folder: Path) -> int | None:
 def _metadata_folders(folder: Path) -> list[Path]:
     """Folders that may hold ``classes.txt`` or ``data.yaml``, the nearest first."""
     here = Path(os.path.abspath(folder))  # noqa: PTH100 - resolve would follow links, away from the names
-    return [here, *(list(here.parents)[:2] if "labels" in (here.name, here.parent.name) else [])]
+    inner = any(name == "labels" or _DATA_FOLDER.fullmatch(name) for name in (here.name, here.parent.name))
+    return [here, *(list(here.parents)[:2] if inner else [])]
 
 
 def _read_names(file: Path) -> dict[int, str]:
-    names = _listed_names(file) if file.name == _LIST else _named_in_data(file)
+    names = _named_in_data(file) if file.name in _DATA_FILES else _listed_names(file)
     twice = [name for name, count in Counter(names.values()).items() if count > 1]
     if twice:
         raise UserError(f"{file} names {twice[0]!r} more than once: each class needs a name of its own")
@@ -312,5 +349,5 @@ FORMAT = LabelFormat(
     labels=(LabelReader(_ABOUT, are_yolo, _read_labels),),
     objects=(ObjectReader(_ABOUT, are_yolo, _read_objects, masks="YOLO's outlines"),),
     folder_endings=(_ENDING,),
-    no_labels=frozenset({_LIST}),
+    no_labels=frozenset({_LIST, "predefined_classes.txt"}),
 )

@@ -9,6 +9,7 @@ from manyview.options.shared import (
     Architecture,
     Beside,
     ComputingOptions,
+    CsvLayout,
     Difficult,
     Images,
     LabelProblems,
@@ -59,7 +60,7 @@ class LabeledImages(TypedDict, total=False):
     ]
 
 
-class ReadLabels(TypedDict, total=False):
+class ReadLabels(CsvLayout, total=False):
     """How labels are read."""
 
     val_images: ValImages

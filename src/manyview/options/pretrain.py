@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 from manyview.options.base import Option, StrPath
-from manyview.options.shared import BitDepth, Normalization
+from manyview.options.shared import BitDepth, ImageColumn, LabelColumn, LabelSeparator, Normalization
 
 if TYPE_CHECKING:
     from torch import nn
@@ -80,6 +80,9 @@ class PretrainSettings(TypedDict, total=False):
             shown=False,
         ),
     ]
+    label_separator: LabelSeparator
+    image_column: ImageColumn
+    label_column: LabelColumn
     recipe: Recipe
     backbone: Annotated[
         "str | nn.Module | None",

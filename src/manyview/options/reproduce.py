@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Required, TypedDict
 
 from manyview.options.base import REQUIRED, Option, StrPath
 from manyview.options.pretrain import Names, SingleSettings
-from manyview.options.shared import ComputingOptions, ValImages
+from manyview.options.shared import ComputingOptions, CsvLayout, ValImages
 
 Match = Literal["views", "images", "steps", "time", "own"]
 
@@ -26,7 +26,7 @@ class TableName(TypedDict, total=False):
     ]
 
 
-class ReproducedOn(TypedDict, total=False):
+class ReproducedOn(CsvLayout, total=False):
     """Images and labels of the runs and of the evaluations."""
 
     images: Required[

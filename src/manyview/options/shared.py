@@ -127,6 +127,28 @@ LabelProblems = Annotated[
 ]
 
 
+LabelSeparator = Annotated[
+    str | None,
+    Option(
+        None,
+        "Text between labels in CSV files; ' ': white space; list: the text of a list; unset: |.",
+        'text between the labels of an image in CSV files; " " for white space, "list" for the text of a list such '
+        "as ['cat', 'dog']; unset: \"|\", and files that evidently have another one are refused.",
+        shown=False,
+    ),
+]
+ImageColumn = Annotated[str | None, Option(None, "Column of images in CSV files; unset: image.", shown=False)]
+LabelColumn = Annotated[str | None, Option(None, "Column of labels in CSV files; unset: labels.", shown=False)]
+
+
+class CsvLayout(TypedDict, total=False):
+    """Columns and label separator of label files in CSV."""
+
+    label_separator: LabelSeparator
+    image_column: ImageColumn
+    label_column: LabelColumn
+
+
 class ComputingOptions(TypedDict, total=False):
     """Device, precision and loader processes."""
 

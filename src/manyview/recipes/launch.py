@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 _KEYS = {
     "list": "data.list",
     "labels": "data.labels",
+    "label_separator": "data.label_separator",
+    "image_column": "data.image_column",
+    "label_column": "data.label_column",
     "backbone": "backbone.name",
     "init": "backbone.init",
     "init_license": "backbone.init_license",
@@ -46,6 +49,7 @@ _PATHS = ("list", "labels", "init", "eval_labels", "eval_val_labels")
 # Settings that may change when a run is resumed, because the weights do not depend on them.
 _MAY_CHANGE = (
     *("data.images", "data.list", "data.labels", "data.workers", "data.max_bad_fraction"),
+    *("data.label_separator", "data.image_column", "data.label_column"),  # the labels themselves are compared
     *("monitor.on_collapse", "monitor.patience", "training.checkpoint_minutes"),
     *("monitor.eval_labels", "monitor.eval_val_labels"),  # moved, as data.labels; their content is compared
 )

@@ -17,8 +17,7 @@ from manyview.config import PretrainConfig
 from manyview.images import ImageFiles, UnreadableImage, open_image
 from manyview.images.bands import same_depth
 from manyview.images.jpeg_on_device import JpegHeader, read_jpeg
-from manyview.images.loader import load_in_workers
-from manyview.images.workers import Loading
+from manyview.images.loading import Loading, load_in_workers
 from manyview.methods import Method, MethodBatch, Moment
 from manyview.training.plan import BatchPlan, pair_order, replacements
 from manyview.views import Box, ViewParameters, largest_shrink, normalize, render_views, sample_groups, shrink_crops

@@ -10,7 +10,7 @@ import torch
 from manyview.config import PretrainConfig
 from manyview.images import ImageFiles
 from manyview.images.jpeg_on_device import decode_jpegs
-from manyview.images.workers import Loading
+from manyview.images.loading import Loading
 from manyview.training.data import TrainingBatch, ViewBatch, ViewDataset
 from manyview.views.render.batch_parameters import ViewTable, join_tables
 from manyview.views.render.torch import augment_views, crop_resize

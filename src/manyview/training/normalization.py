@@ -8,7 +8,7 @@ from manyview import distributed
 from manyview.config import IMAGENET_MEAN, IMAGENET_STD, PretrainConfig
 from manyview.errors import UserError
 from manyview.images import ImageFiles
-from manyview.images.loader import worker_count
+from manyview.images.loading import worker_count
 from manyview.images.statistics import BandStatistics, measure_bands
 from manyview.runs import RunFolder
 

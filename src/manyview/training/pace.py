@@ -14,7 +14,7 @@ from manyview import distributed
 from manyview.config import PretrainConfig
 from manyview.errors import UserError
 from manyview.images import ImageFiles
-from manyview.images.loader import worker_count
+from manyview.images.loading import worker_count
 from manyview.methods import Method, Moment
 from manyview.runs import RunFolder
 from manyview.runs.progress import spell

@@ -16,7 +16,7 @@ from manyview.config import PretrainConfig
 from manyview.errors import UserError
 from manyview.images import ImageFiles
 from manyview.images.jpeg_on_device import check_device_decoding
-from manyview.images.loader import worker_count
+from manyview.images.loading import worker_count
 from manyview.methods import Method, Moment
 from manyview.runs import RunFolder
 from manyview.runtime import core_count, single_thread

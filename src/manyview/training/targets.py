@@ -13,7 +13,7 @@ from torch import Tensor
 from manyview.config import PretrainConfig
 from manyview.errors import UserError, first_few
 from manyview.images import ImageFiles, find_images
-from manyview.labels import read_labels
+from manyview.labels import LabelTable, read_labels
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ def find_labeled_images(config: PretrainConfig) -> tuple[ImageFiles, Targets | N
     if not config.method.labeled:
         return find_images(Path(data.images), listed, arrays=data.bands != "rgb"), None
     assert data.labels is not None, "the schema asks for it"
-    labels = read_labels(Path(data.labels), Path(data.images), config.method.label_classes)
+    table = LabelTable(data.label_separator, data.image_column, data.label_column)
+    labels = read_labels(Path(data.labels), Path(data.images), config.method.label_classes, table=table)
     values = labels.targets.astype(np.float32)
     if labels.ignored is not None:
         values[labels.ignored == 1] = np.nan

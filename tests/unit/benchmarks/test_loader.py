@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import loader
-from manyview.images.loader import worker_count
+from manyview.images.loading import worker_count
 
 
 # From Python 3.12 on, a loader's processes that are forked beside threads are warned of.

@@ -57,7 +57,7 @@ def test_problems_are_refused_unless_they_are_skipped(images: Path) -> None:
     data = csv_files(images, *rows, label_problems="skip")
     train, val = (part.describe() for part in (data.train, data.val))
     assert (train["count"], train["skipped"]["count"]) == (2, 1)
-    assert train["skipped"]["first"] == ["line 4 names 9.png, which is missing"]
+    assert train["skipped"]["first"] == ["line 4 names 9.png, which is missing, the nearest name being 5.png"]
     assert (data.classes, val["positives"]) == (("cat", "dog"), [1, 1])
     (sentence,) = val["skipped"]["first"]
     assert sentence.startswith("line 3 gives 3.png the unknown class 'cta'")
@@ -89,7 +89,7 @@ def test_the_record_lists_no_more_than_a_hundred(images: Path) -> None:
     described = data.train.describe()
     assert described["skipped"]["count"] == 150
     assert len(described["skipped"]["first"]) == 100
-    assert described["skipped"]["first"][0] == "line 3 names none/0.png, which is missing"
+    assert described["skipped"]["first"][0] == "line 3 names none/0.png, which is missing, the nearest name being 0.png"
 
 
 def test_the_record_without_any_problem(images: Path) -> None:

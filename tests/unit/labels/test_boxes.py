@@ -88,8 +88,10 @@ def test_sizes_that_nobody_knows(tmp_path: Path) -> None:
         read_boxes(file)
     with pytest.raises(UserError, match=r"does not state the width and height of a\.jpg, and .*a\.jpg: no such file"):
         read_boxes(file, tmp_path)
-    with pytest.raises(UserError, match=r"does not state the width and height of 7, and .*7: no such file"):
-        read_boxes(write(tmp_path, changed(COCO, ["images", 1], {"id": 3, "file_name": 7})), tmp_path)
+    for unknown in (0, -1, float("nan"), ""):
+        file = write(tmp_path, changed(COCO, ["images", 1, "height"], unknown))
+        with pytest.raises(UserError, match=r"boxes\.json does not state the width and height of a\.jpg: add them"):
+            read_boxes(file)
 
 
 @pytest.mark.parametrize(
@@ -100,14 +102,16 @@ def test_sizes_that_nobody_knows(tmp_path: Path) -> None:
         (["annotations"], 3, "has annotations that are not a list"),
         (["annotations", 0], [1, 2], "is malformed"),
         (["images", 0, "id"], None, "lacks 'id'"),
-        (["images", 0, "id"], "x", "is malformed"),
+        (["images", 0, "id"], "x", r"image id 7 has annotations \(2\) but is not among the images"),
+        (["images", 0, "id"], [7], "is malformed"),
+        (["images", 0, "file_name"], 7, "file_name is 7"),
         (["images", 0, "file_name"], None, "lacks 'file_name'"),
         (["annotations", 1, "bbox"], None, "lacks 'bbox'"),
         (["annotations", 1, "bbox"], [1, 2, 3], "is malformed"),
         (["annotations", 1, "bbox"], [1, 2, 3, "four"], "is malformed"),
         (["annotations", 1, "bbox"], {"x": 1}, "is malformed"),
         (["annotations", 1, "image_id"], None, "lacks 'image_id'"),
-        (["annotations", 1, "image_id"], 8, "has an annotation of image 8, which it does not define"),
+        (["annotations", 1, "image_id"], 8, r"image id 8 has annotations \(1\) but is not among the images"),
         (["annotations", 1, "bbox"], [1, 2, -3, 4], r"has the bbox \[1, 2, -3, 4\], which is not a valid box"),
         (
             ["annotations", 1, "bbox"],
@@ -117,11 +121,10 @@ def test_sizes_that_nobody_knows(tmp_path: Path) -> None:
         (["annotations", 1, "bbox"], [1, 2, float("inf"), 4], "which is not a valid box"),
         (["annotations", 0, "bbox"], [20, 2, 5, 5], r"\[20, 2, 5, 5\], which lies outside of its image of 20 x 10 pix"),
         (["annotations", 0, "bbox"], [2, -9, 5, 5], "which lies outside of its image"),
-        (["images", 0, "width"], 0, "gives c/d.png 0 x 30 pixels: width and height must be whole numbers from 1"),
-        (["images", 0, "height"], 2.5, "gives c/d.png 40 x 2.5 pixels"),
-        (["images", 0, "height"], float("inf"), "gives c/d.png 40 x inf pixels"),
-        (["images", 0, "height"], "30", "gives c/d.png 40 x '30' pixels"),
-        (["images", 0, "id"], 5, "has the image id 5 more than once"),
+        (["images", 0, "height"], 2.5, "c/d.png has the width 40 and the height 2.5"),
+        (["images", 0, "height"], float("inf"), "c/d.png has the width 40 and the height inf"),
+        (["images", 0, "height"], "thirty", "c/d.png has the width 40 and the height 'thirty'"),
+        (["images", 0, "id"], 5, "image id 5 stands for 2 images"),
         (["images", 0, "file_name"], "a.jpg", "has the image a.jpg more than once"),
     ],
 )

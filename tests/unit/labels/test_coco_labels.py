@@ -63,6 +63,7 @@ def test_a_category_beyond_the_classes_given_may_be_defined_but_not_shown(write:
     [
         ("{", "not a JSON file"),
         ("[" * 100_000, "not a JSON file"),
+        ('{"images": [' + "1" * 5000 + "]}", "not a JSON file"),
         ("[1]", "malformed"),
         (json.dumps({part: COCO[part] for part in ("images", "categories")}), "lacks 'annotations'"),
         (changed("images", None), "has images that are not a list"),

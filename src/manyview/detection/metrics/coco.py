@@ -5,18 +5,21 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 
 from manyview.errors import UserError
 from manyview.labels import DetectionLabels
+from manyview.labels.identifiers import Identifier
 
 ResultType = Literal["bbox", "segm"]
 
 _NAMES: dict[ResultType, str] = {"bbox": "box", "segm": "mask"}
 _SUMMARY = ("AP", "AP50", "AP75", "APs", "APm", "APl")  # the first of what pycocotools sums up
 _UNDEFINED = -1
+_LARGEST = 2**63
 
 
 def coco_average_precision(
@@ -51,6 +54,13 @@ def _measure(labels: DetectionLabels, results: Sequence[Mapping[str, Any]], resu
         from pycocotools.cocoeval import COCOeval
     except ImportError as error:
         raise UserError("COCO's average precision needs pycocotools: pip install 'manyview[detect]'") from error
+    images, categories = _numbered(labels.image_ids), _numbered(labels.category_ids)
+    labels = replace(labels, image_ids=tuple(images.values()), category_ids=tuple(categories.values()))
+    results = [
+        {**result, "image_id": images[result["image_id"]], "category_id": categories[result["category_id"]]}
+        for result in results
+        if result["category_id"] in categories
+    ]
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
         truth = _indexed(labels, _objects(labels))
         entries = _of_type(results, result_type)
@@ -65,6 +75,13 @@ def _measure(labels: DetectionLabels, results: Sequence[Mapping[str, Any]], resu
     columns = [evaluation.params.catIds.index(number) for number in labels.category_ids]
     by_class = [_mean(precision[:, :, column]) for column in columns]
     return {**dict(zip(_SUMMARY, defined, strict=True)), "AP_by_class": by_class}
+
+
+def _numbered(identifiers: Sequence[Identifier]) -> dict[Identifier, int]:
+    """Ids as numbers, for pycocotools: as they are where all are numbers of 64 bits, otherwise counted from 1."""
+    if all(isinstance(each, int) and abs(each) < _LARGEST for each in identifiers):
+        return {each: int(each) for each in identifiers}
+    return {each: number for number, each in enumerate(identifiers, start=1)}
 
 
 def _indexed(labels: DetectionLabels, annotations: Iterable[dict[str, Any]]) -> Any:

@@ -14,7 +14,8 @@ from torch import Tensor
 from manyview.detection.metrics.paste_masks import encode_box_masks
 from manyview.errors import UserError
 from manyview.labels import DetectionLabels
-from manyview.labels.coco import read_json
+from manyview.labels.identifiers import Identifier, Identifiers, as_identifier
+from manyview.labels.instances import read_json
 from manyview.labels.masks import to_rle
 from manyview.labels.problems import Malformed
 from manyview.runs import atomic_write
@@ -27,8 +28,8 @@ _LAYOUT = (
 
 def to_coco_results(
     outputs: Sequence[Mapping[str, Tensor]],
-    image_ids: Sequence[int],
-    category_ids: Sequence[int],
+    image_ids: Sequence[Identifier],
+    category_ids: Sequence[Identifier],
     sizes: Sequence[tuple[int, int]],
     *,
     mask_threshold: float = 0.5,
@@ -57,7 +58,7 @@ def to_coco_results(
         # One transfer of each tensor to the CPU instead of one for each entry.
         labels, scores = output["labels"].tolist(), output["scores"].double().tolist()
         entries = [
-            {"image_id": int(image), "category_id": int(category_ids[label - 1]), "bbox": box, "score": score}
+            {"image_id": image, "category_id": category_ids[label - 1], "bbox": box, "score": score}
             for box, label, score in zip(extents, labels, scores, strict=True)
         ]
         if "box_masks" in output:
@@ -86,7 +87,8 @@ def read_results(file: Path, labels: DetectionLabels) -> list[dict[str, Any]]:
         labels: the ground truth to compare with.
 
     Returns:
-        Its entries, masks as compressed run lengths. Entries of other categories are left out, as pycocotools does.
+        Its entries, masks as compressed run lengths, with the labels' ids. Entries of other categories are left out, as
+        pycocotools does.
 
     Raises:
         UserError: the file is missing, or no result file, or for other images.
@@ -95,27 +97,30 @@ def read_results(file: Path, labels: DetectionLabels) -> list[dict[str, Any]]:
     if not isinstance(entries, list):
         raise UserError(f"{file} is no list: {_LAYOUT}")
     sizes = dict(zip(labels.image_ids, labels.sizes, strict=True))
+    images, categories = Identifiers(sizes), Identifiers(labels.category_ids)
     results = []
     for position, entry in enumerate(entries, start=1):
         try:
-            result = _checked(entry, sizes)
+            result = _checked(entry, sizes, images)
+            category = categories.find(entry["category_id"])
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             fault = f"lacks {error}" if isinstance(error, KeyError) else str(error)
             raise UserError(f"entry {position} of {file} {fault}: {_LAYOUT}") from error
-        if result["category_id"] in labels.category_ids:
-            results.append(result)
+        if category is not None:
+            results.append({**result, "category_id": category})
     return results
 
 
-def _checked(entry: Any, sizes: Mapping[int, tuple[int, int]]) -> dict[str, Any]:
+def _checked(entry: Any, sizes: Mapping[Identifier, tuple[int, int]], images: Identifiers) -> dict[str, Any]:
+    """A result with its values checked, but its category as written."""
     if not isinstance(entry, dict):
         raise Malformed("is no object with names and values")
-    image, score = int(entry["image_id"]), float(entry["score"])
-    if image not in sizes:
-        raise Malformed(f"is for the image id {image}, which the labels do not have")
+    image, score = images.find(entry["image_id"]), float(entry["score"])
+    if image is None:
+        raise Malformed(f"is for the image id {entry['image_id']}, which the labels do not have")
     if not math.isfinite(score):
         raise Malformed("has a score that is no number")
-    result: dict[str, Any] = {"image_id": image, "category_id": int(entry["category_id"]), "score": score}
+    result: dict[str, Any] = {"image_id": image, "category_id": as_identifier(entry["category_id"]), "score": score}
     if "bbox" not in entry and "segmentation" not in entry:
         raise KeyError("bbox")
     if "bbox" in entry:

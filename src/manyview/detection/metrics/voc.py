@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float64, Int64
 
 from manyview.errors import UserError
 from manyview.labels import DetectionLabels
+from manyview.labels.identifiers import Identifier
 
 Points = Literal["11", "all"]
 
@@ -67,9 +68,9 @@ def voc_average_precision(
     }
 
 
-def _truths(labels: DetectionLabels) -> dict[int, dict[int, _Truth]]:
+def _truths(labels: DetectionLabels) -> dict[Identifier, dict[Identifier, _Truth]]:
     """Ground truth by category and image."""
-    truths: dict[int, dict[int, _Truth]] = {category: {} for category in labels.category_ids}
+    truths: dict[Identifier, dict[Identifier, _Truth]] = {category: {} for category in labels.category_ids}
     for image, objects in zip(labels.image_ids, labels.objects, strict=True):
         corners = objects.labeled_boxes.copy()
         corners[:, 2:] += corners[:, :2]
@@ -80,9 +81,9 @@ def _truths(labels: DetectionLabels) -> dict[int, dict[int, _Truth]]:
     return truths
 
 
-def _found(labels: DetectionLabels, results: Sequence[Mapping[str, Any]]) -> dict[int, list[Mapping[str, Any]]]:
+def _found(labels: DetectionLabels, results: Sequence[Mapping[str, Any]]) -> dict[Identifier, list[Mapping[str, Any]]]:
     """Results by category, in descending order of score."""
-    found: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
+    found: dict[Identifier, list[Mapping[str, Any]]] = defaultdict(list)
     known = set(labels.image_ids)
     for result in results:
         assert result["image_id"] in known, "results must be for images of the labels"
@@ -92,7 +93,7 @@ def _found(labels: DetectionLabels, results: Sequence[Mapping[str, Any]]) -> dic
     return found
 
 
-def _of_class(truths: Mapping[int, _Truth], found: Sequence[Mapping[str, Any]], points: Points) -> list[float]:
+def _of_class(truths: Mapping[Identifier, _Truth], found: Sequence[Mapping[str, Any]], points: Points) -> list[float]:
     """AP of one class at each IoU threshold."""
     total = sum(int((~truth.ignored).sum()) for truth in truths.values())
     if total == 0:
@@ -121,14 +122,14 @@ def _best(truth: _Truth | None, box: Sequence[float | int]) -> tuple[int, float]
 
 
 def _judged(
-    truths: Mapping[int, _Truth],
+    truths: Mapping[Identifier, _Truth],
     found: Sequence[Mapping[str, Any]],
     best: Sequence[tuple[int, float]],
     threshold: float,
 ) -> tuple[Bool[np.ndarray, " results"], Bool[np.ndarray, " results"]]:
     """Which results are true positives, and which count at all."""
     right, counted = np.zeros(len(found), dtype=bool), np.ones(len(found), dtype=bool)
-    taken: set[tuple[int, int]] = set()
+    taken: set[tuple[Identifier, int]] = set()
     for index, (result, (matched, overlap)) in enumerate(zip(found, best, strict=True)):
         if overlap < threshold:
             continue

@@ -16,7 +16,7 @@ from manyview.errors import UserError
 from manyview.evaluation.features.backbone import Pixels
 from manyview.images import ImageFiles, Unreadable, UnreadableImage, open_image
 from manyview.images.bands import same_depth
-from manyview.images.loader import load_in_workers
+from manyview.images.loading import load_in_workers
 from manyview.views import Box, ViewParameters, block_boxes, render_views, sample_view
 
 ViewsOf = Callable[[int, int, int, int], Sequence[ViewParameters]]

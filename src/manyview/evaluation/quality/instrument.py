@@ -28,6 +28,7 @@ from manyview.evaluation.metrics.multilabel import multilabel_metrics
 from manyview.evaluation.quality.dense import dense_structure
 from manyview.evaluation.quality.labeled import HeldOut, read_held_out
 from manyview.images import ImageFiles, find_images
+from manyview.labels import LabelTable
 from manyview.measures import alpha_req, collapse_std, effective_rank, uniformity
 from manyview.views import normalize
 
@@ -68,7 +69,9 @@ class QualityInstrument:
         """
         data = config.data
         folder, listed = Path(data.images), Path(data.list) if data.list else None
-        held_out = read_held_out(folder, config.monitor)
+        held_out = read_held_out(
+            folder, config.monitor, LabelTable(data.label_separator, data.image_column, data.label_column)
+        )
         files = find_images(folder, listed, arrays=data.bands != "rgb")
         # Not in order, as images next to each other may be of one class, and norms see a batch.
         drawn = np.random.default_rng(0).permutation(len(files))[:SAMPLE].tolist()

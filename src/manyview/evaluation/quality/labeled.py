@@ -13,7 +13,7 @@ from jaxtyping import Int64, UInt8
 from manyview.config import MonitorConfig
 from manyview.errors import UserError
 from manyview.evaluation.data import Sources
-from manyview.labels import ImageLabels, read_labels
+from manyview.labels import ImageLabels, LabelTable, read_labels
 
 _HELD_OUT = 3  # one of so many
 _FEWEST = 6
@@ -63,7 +63,7 @@ class HeldOut:
         return {"labels_sha256": self.sha256, **counts, "split": self.split}
 
 
-def read_held_out(images: Path, monitor: MonitorConfig) -> HeldOut | None:
+def read_held_out(images: Path, monitor: MonitorConfig, table: LabelTable = LabelTable()) -> HeldOut | None:  # noqa: B008
     """Read ``monitor.eval_labels`` and choose the images; the same for the same labels. None without labels.
 
     Of a single file, a third of the images is held out. At most ``monitor.eval_images`` are used, a third of them held
@@ -72,6 +72,7 @@ def read_held_out(images: Path, monitor: MonitorConfig) -> HeldOut | None:
     Args:
         images: folder that the names of the labels are relative to.
         monitor: settings.
+        table: how CSV files are laid out.
 
     Raises:
         UserError: the labels cannot be used, or are too few.
@@ -80,17 +81,25 @@ def read_held_out(images: Path, monitor: MonitorConfig) -> HeldOut | None:
         return None
     file, most = Path(monitor.eval_labels), monitor.eval_images
     if monitor.eval_val_labels is None:
-        labels = others = read_labels(file, images)
+        labels = others = read_labels(file, images, table=table)
         sha256, count = labels.fingerprint(), min(len(labels.names), most)
         order = np.random.default_rng(0).permutation(len(labels.names))[:count]
         held, own = np.split(order, [count // _HELD_OUT])
         split = f"{_of(count, len(labels.names))}, a third of them held out at random"
     else:
-        data = Sources(images, file, monitor.eval_val_labels).read()
-        labels, others = data.train.labels, data.val.labels
-        if data.images_in_both():
+        val_labels = monitor.eval_val_labels
+        splits = Sources(
+            images,
+            file,
+            val_labels,
+            label_separator=table.separator,
+            image_column=table.image_column,
+            label_column=table.label_column,
+        ).read()
+        labels, others = splits.train.labels, splits.val.labels
+        if splits.images_in_both():
             raise UserError(
-                f"{data.images_in_both()} images are in both {file} and {monitor.eval_val_labels}: take them out of one"
+                f"{splits.images_in_both()} images are in both {file} and {val_labels}: take them out of one"
             )
         sha256 = hashlib.sha256((labels.fingerprint() + others.fingerprint()).encode()).hexdigest()
         held = np.random.default_rng(0).permutation(len(others.names))[: most // _HELD_OUT]

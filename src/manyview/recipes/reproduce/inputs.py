@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from manyview.errors import UserError, require
 from manyview.images import ImageFiles, find_images
-from manyview.labels import read_labels
+from manyview.labels import LabelTable, read_labels
 from manyview.options.base import StrPath
 from manyview.options.reproduce import ReproduceOptions
+from manyview.options.shared import CsvLayout
 from manyview.runs import atomic_write, sha256
 
 LIST_FILE = "images.txt"
@@ -28,22 +30,25 @@ class LabelSources:
         train_labels: their labels.
         val_labels: labels of the validation images.
         val_images: folder of the validation images, if another.
+        layout: columns and separator of labels of CSV files, as options.
     """
 
     images: Path
     train_labels: Path
     val_labels: Path
     val_images: Path | None = None
+    layout: Mapping[str, str] = field(default_factory=dict)
 
     def options(self) -> dict[str, str]:
         """As options of an evaluation, with absolute paths."""
-        paths = {each.name: getattr(self, each.name) for each in fields(self)}
-        return {name: str(path.absolute()) for name, path in paths.items() if path is not None}
+        paths = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "layout"}
+        return {name: str(path.absolute()) for name, path in paths.items() if path is not None} | dict(self.layout)
 
     @functools.cached_property
     def fingerprint(self) -> str:
         """Of the label files, wherever they lie; read once, as COCO's have hundreds of megabytes."""
-        return "".join(digest_of(file) for file in (self.train_labels, self.val_labels))
+        read_as = json.dumps(self.layout, sort_keys=True) if self.layout else ""
+        return "".join(digest_of(file) for file in (self.train_labels, self.val_labels)) + read_as
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,12 @@ class Inputs:
     labeled: Mapping[str, LabelSources]
     weights: Mapping[str, Path]
     chosen: str
+
+    @property
+    def layout(self) -> dict[str, str]:
+        """Columns and separator of the training labels, as settings of runs."""
+        sources = self.labeled.get("")
+        return {} if sources is None else {f"data.{name}": value for name, value in sources.layout.items()}
 
     @property
     def images(self) -> Path:
@@ -105,19 +116,23 @@ def read_inputs(options: ReproduceOptions, *, with_objects: bool) -> Inputs:
     require(
         (train is None) == (val is None), "--train-labels and --val-labels go together: give both, or neither of them"
     )
-    labeled = {name: _sources(name, paths) for name, paths in (options["data"] or {}).items()}
+    given = {name: str(options[name]) for name in CsvLayout.__annotations__ if options[name] is not None}  # type: ignore[literal-required]
+    labeled = {name: _sources(name, paths, given) for name, paths in (options["data"] or {}).items()}
     if train is not None and val is not None:
         val_images = options["val_images"]
-        labeled[""] = LabelSources(images, train, val, None if val_images is None else Path(val_images))
+        val_folder = None if val_images is None else Path(val_images)
+        labeled[""] = LabelSources(images, train, val, val_folder, _layout(train, given))
     weights = {name: Path(path) for name, path in (options["weights"] or {}).items()}
     for name, path in weights.items():
         require(path.exists(), f"--weights {name}: there is no file or folder {path}")
-    files, everything, chosen = _pretraining_images(images, options["list"], train, with_objects)
+    files, everything, chosen = _pretraining_images(
+        images, options["list"], train, _layout(train, given), with_objects=with_objects
+    )
     return Inputs(files, everything, train, labeled, weights, chosen)
 
 
 def _pretraining_images(
-    images: Path, listed: StrPath | None, train: Path | None, with_objects: bool
+    images: Path, listed: StrPath | None, train: Path | None, layout: Mapping[str, str], *, with_objects: bool
 ) -> tuple[ImageFiles, bool, str]:
     """The images that pre-training sees, whether those are all of the folder, and what they are in words."""
     if listed is not None:
@@ -128,28 +143,37 @@ def _pretraining_images(
             "this scale pre-trains on images with an object in the labels: give --train-labels, or --list",
         )
         return find_images(images), True, "all of the folder"
-    names = labeled_images(train, images, with_objects=with_objects)
+    names = labeled_images(train, images, layout, with_objects=with_objects)
     words = f"those with an object in {train.name}" if with_objects else f"those of {train.name}"
     return ImageFiles(images, sorted(names, key=os.fsencode)), False, words
 
 
-def labeled_images(labels: Path, images: Path, *, with_objects: bool) -> list[str]:
+def labeled_images(
+    labels: Path, images: Path, layout: Mapping[str, str] | None = None, *, with_objects: bool
+) -> list[str]:
     """Names of the images that labels of any format name, in their order.
 
     Args:
         labels: file or folder, as ``read_labels`` takes it.
         images: folder that the names are relative to.
+        layout: columns and separator of labels of a CSV file, as options.
         with_objects: only those with an object, crowds and difficult ones included.
 
     Raises:
         UserError: the labels cannot be used, or no image has an object.
     """
-    read = read_labels(labels, images, difficult="positive")
+    table = LabelTable(*map((layout or {}).get, CsvLayout.__annotations__))
+    read = read_labels(labels, images, difficult="positive", table=table)
     shown = read.targets.sum(axis=1)
     return [name for name, count in zip(read.names, shown, strict=True) if count or not with_objects]
 
 
-def _sources(name: str, paths: Sequence[StrPath]) -> LabelSources:
+def _layout(labels: Path | None, given: Mapping[str, str]) -> dict[str, str]:
+    """What is said of CSV files, for labels that are one."""
+    return dict(given) if labels is not None and labels.suffix.lower() == ".csv" else {}
+
+
+def _sources(name: str, paths: Sequence[StrPath], given: Mapping[str, str]) -> LabelSources:
     """Further images and labels, as given."""
     if len(paths) not in (3, 4):
         raise UserError(
@@ -159,7 +183,8 @@ def _sources(name: str, paths: Sequence[StrPath]) -> LabelSources:
     found = [Path(path) for path in paths]
     for path in found:
         require(path.exists(), f"--data {name}: there is no file or folder {path}")
-    return LabelSources(*found)
+    images, train, val, *val_images = found
+    return LabelSources(images, train, val, val_images[0] if val_images else None, _layout(train, given))
 
 
 def digest_of(file: Path) -> str:

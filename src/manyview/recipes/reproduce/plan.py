@@ -189,7 +189,7 @@ class _Planner:
         labels, curves = self.inputs.train_labels, self.table.curves
         if labels is None or curves is None or "mAP" not in curves.quantities:
             return {}
-        return {"monitor.eval_labels": str(labels.absolute())}
+        return {"monitor.eval_labels": str(labels.absolute()), **self.inputs.layout}
 
     def row(self, row: Row) -> PlannedRow:
         if row.recipe is not None:
@@ -279,7 +279,9 @@ class _Planner:
         options = {**computing, **of_table[0], **of_table[1], **row.evaluate, "seed": seed}
         if evaluation.verb != "detect":
             options.setdefault("size", round(self.scale.size * evaluation.enlarge))
-        return {**options, **self.inputs.labeled[evaluation.data or ""].options()}
+        sources = self.inputs.labeled[evaluation.data or ""]
+        unread = sources.layout if evaluation.verb == "detect" else ()  # boxes are in no CSV file
+        return options | {name: value for name, value in sources.options().items() if name not in unread}
 
     def _folder(self, evaluation: Evaluation, instrument: str, options: Mapping[str, Any]) -> str:
         """Name of an evaluation's folder, which tells apart all that its figures depend on but weights and seed."""

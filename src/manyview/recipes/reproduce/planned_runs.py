@@ -181,7 +181,7 @@ def _labels(row: Row, settings: Mapping[str, Any], inputs: Inputs) -> dict[str, 
         return {}
     if inputs.train_labels is None:
         raise UserError(f"{named} learns from labels: give --train-labels and --val-labels, or leave the row out")
-    return {"data.labels": str(inputs.train_labels.absolute())}
+    return {"data.labels": str(inputs.train_labels.absolute()), **inputs.layout}
 
 
 def _view_size(config: PretrainConfig, size: int | None, settings: Mapping[str, Any]) -> dict[str, Any]:

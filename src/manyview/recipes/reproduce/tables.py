@@ -17,6 +17,7 @@ from manyview.errors import UserError
 from manyview.options.base import declared
 from manyview.options.detection import FineTuneOptions
 from manyview.options.labeled import KnnOptions, LinearOptions
+from manyview.options.shared import CsvLayout
 from manyview.recipes.reproduce.files import find, read
 
 MULTI_LABEL = ("mAP", "OP", "OR", "OF1", "CP", "CR", "CF1")
@@ -26,7 +27,19 @@ METRICS: Mapping[str, tuple[str, ...]] = {"linear": MULTI_LABEL, "knn": MULTI_LA
 
 OPTIONS: Mapping[str, type] = {"linear": LinearOptions, "knn": KnnOptions, "detect": FineTuneOptions}
 # What reproduce itself gives to every evaluation.
-_GIVEN = frozenset({"images", "train_labels", "val_labels", "val_images", "out", "resume", "seed", "beside"})
+_GIVEN = frozenset(
+    {
+        "images",
+        "train_labels",
+        "val_labels",
+        "val_images",
+        "out",
+        "resume",
+        "seed",
+        "beside",
+        *CsvLayout.__annotations__,
+    }
+)
 RANDOM = "random"
 
 

@@ -13,14 +13,14 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from manyview.images import loader
-from manyview.images.loader import (
+from manyview.images.loading import loader
+from manyview.images.loading.loader import (
     load_in_workers,
     prepare_worker,
     prepare_yielding_worker,
     worker_count,
 )
-from manyview.images.workers import Loading
+from manyview.images.loading.workers import Loading
 from manyview.runtime import core_count
 
 
@@ -64,7 +64,7 @@ def test_spawned_workers_begin_with_both_signals_blocked() -> None:
     """In a Python of its own, as the resource tracker starts only once."""
     program = """
 import multiprocessing, signal
-from manyview.images.loader import held_signals
+from manyview.images.loading.loader import held_signals
 
 before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
 with held_signals(spawn=True):
@@ -129,7 +129,7 @@ def test_the_processes_end_with_an_error() -> None:
 
 _PROGRAM = """
 from torch.utils.data import Dataset
-from manyview.images.loader import load_in_workers
+from manyview.images.loading.loader import load_in_workers
 
 class Numbers(Dataset):
     def __len__(self):

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from manyview.images.workers import (
+from manyview.images.loading.workers import (
     Loading,
     LossReport,
     Outstanding,

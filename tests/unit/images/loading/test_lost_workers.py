@@ -18,9 +18,9 @@ import torch
 from torch.utils.data import Dataset
 
 from manyview.errors import LoadingError, UserError
-from manyview.images import workers as loader_processes
-from manyview.images.loader import load_in_workers
-from manyview.images.workers import Loading
+from manyview.images.loading import workers as loader_processes
+from manyview.images.loading.loader import load_in_workers
+from manyview.images.loading.workers import Loading
 from manyview.runs.signals import StopRequest
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
@@ -120,8 +120,8 @@ def test_a_worker_that_dies_is_noticed_only_where_a_batch_is_awaited() -> None:
 _STOPPED = """
 import os, signal, sys, threading, time
 from torch.utils.data import Dataset
-from manyview.images import workers
-from manyview.images.loader import load_in_workers
+from manyview.images.loading import workers
+from manyview.images.loading.loader import load_in_workers
 from manyview.runs.signals import StopRequest
 
 workers._STOPPING = 1.0
@@ -160,7 +160,7 @@ def test_one_signal_ends_a_process_that_only_waits(number: str, statuses: tuple[
 _LONG = """
 import sys, tempfile, torch
 from torch.utils.data import Dataset
-from manyview.images.loader import load_in_workers
+from manyview.images.loading.loader import load_in_workers
 
 class Tensors(Dataset):
     def __getitem__(self, index):

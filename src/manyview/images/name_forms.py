@@ -1,0 +1,161 @@
+"""Finds files of a folder by names that differ from theirs in form only, as those of other systems and tools do."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import os
+import posixpath
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from manyview.images.formats import holds_copies
+
+_COMPARED = 2000  # names with which a missing one is compared at most
+_ALIKE = 0.3  # similarity of names from which one is near another
+_TOLD = 3  # missing names for which the nearest one is searched, as messages show no more
+
+Exact = Callable[[str], list[str]]
+"""Files that a normalized relative name stands for as it is written."""
+
+
+def leads_outside(name: str) -> bool:
+    """Whether a relative name leads out of its folder, or to the folder itself."""
+    plain = posixpath.normpath(name)
+    return plain.startswith("/") or plain.split("/", 1)[0] in ("..", ".")
+
+
+class NameForms:
+    """Finds files of a folder by names in several forms.
+
+    A name is taken as it is written, relative to the folder. If no file has it, these forms are tried, each only if
+    exactly one file fits: backslashes for slashes; a ``file:`` address; an absolute path into the folder; a name
+    relative to the working directory or to the parent of the folder; another Unicode normalization, as macOS stores
+    names decomposed; at last upper for lower case.
+
+    Args:
+        root: the folder.
+        stems: whether names may lack their extension.
+        endings: extensions of the files, in lower case; empty for all.
+    """
+
+    def __init__(self, root: Path, *, stems: bool = False, endings: frozenset[str] = frozenset()) -> None:
+        self.root, self._stems, self._endings = root, stems, endings
+        self._told = 0
+
+    def find(self, name: str, exact: Exact) -> list[str]:
+        """Names of the files that fit: one if it is found, several if it is ambiguous, none if there is no such file.
+
+        Args:
+            name: as written.
+            exact: returns the files of a normalized relative name.
+        """
+        plain = posixpath.normpath(name)
+        found = [] if leads_outside(plain) else exact(plain)
+        if found:
+            return found
+        forms = list(dict.fromkeys(self._forms(name)))
+        for candidates in (
+            (file for form in forms for file in exact(form)),
+            (file for form in forms for file in self._by_form.get(_composed(form), ())),
+            (file for form in forms for file in self._by_folded_form.get(_folded(form), ())),
+        ):
+            distinct = list(dict.fromkeys(candidates))
+            if distinct:
+                return distinct
+        return []
+
+    def nearest(self, name: str) -> str:
+        """The name most like a missing one, as the end of a sentence; empty if none is, and after the third one."""
+        self._told += 1
+        if self._told > _TOLD or not self._names:
+            return ""
+        written = name.replace("\\", "/")
+        base = _folded(posixpath.basename(written))
+        same = [each for each in self._names if base in (_folded(posixpath.basename(each)), _folded(_stem(each)))]
+        beside = [each for each in self._names if posixpath.dirname(each) == posixpath.dirname(written)]
+        pool = (same or [*beside[:_COMPARED], *self._names])[:_COMPARED]
+        near = difflib.get_close_matches(written, pool, n=1, cutoff=0 if same else _ALIKE)
+        return f", the nearest name being {near[0]}" if near else ""
+
+    def _forms(self, name: str) -> Iterator[str]:
+        """The relative names that a name may mean, within the folder."""
+        texts = [name]
+        if name.lower().startswith("file:"):
+            texts.append(unquote(urlsplit(name).path))
+        texts += [text.replace("\\", "/") for text in texts if "\\" in text]
+        for text in texts:
+            plain = posixpath.normpath(text)
+            if not leads_outside(plain):
+                yield plain
+            yield from self._inside(text)
+
+    def _inside(self, name: str) -> Iterator[str]:
+        """Names, relative to the folder, of a path that leads into it from elsewhere."""
+        roots = dict.fromkeys((os.path.abspath(self.root), os.path.realpath(self.root)))  # noqa: PTH100
+        for start in dict.fromkeys((os.getcwd(), *roots, *map(os.path.dirname, roots))):  # noqa: PTH109
+            path = os.path.normpath(os.path.join(start, name))  # noqa: PTH118 - of text that may be no path
+            for each in (path, _without_links(path)):
+                for root in roots:
+                    if each.startswith(root.rstrip("/") + "/"):
+                        yield each[len(root.rstrip("/")) + 1 :]
+
+    @functools.cached_property
+    def _names(self) -> list[str]:
+        """All files below the folder that are not hidden; of folders that may not be searched, none."""
+        found = []
+        for parent, folders, files in os.walk(self.root, followlinks=False):
+            folders[:] = sorted(name for name in folders if not name.startswith(".") and not holds_copies(name))
+            below = Path(parent).relative_to(self.root).as_posix()
+            found += [
+                posixpath.normpath(posixpath.join(below, name))
+                for name in sorted(files)
+                if not name.startswith(".") and (not self._endings or _ending(name) in self._endings)
+            ]
+        return found
+
+    @functools.cached_property
+    def _by_form(self) -> dict[str, list[str]]:
+        return self._index(_composed)
+
+    @functools.cached_property
+    def _by_folded_form(self) -> dict[str, list[str]]:
+        return self._index(_folded)
+
+    def _index(self, form: Callable[[str], str]) -> dict[str, list[str]]:
+        index: dict[str, list[str]] = {}
+        for name in self._names:
+            for key in _keys(name, stems=self._stems):
+                index.setdefault(form(key), []).append(name)
+        return index
+
+
+def _without_links(path: str) -> str:
+    """A path whose folder is given without links; as it is where no file can have such a name."""
+    folder, base = os.path.split(path)
+    try:
+        return os.path.join(os.path.realpath(folder), base)  # noqa: PTH118
+    except (OSError, ValueError):
+        return path
+
+
+def _keys(name: str, *, stems: bool) -> Iterable[str]:
+    return (name, _stem(name)) if stems else (name,)
+
+
+def _stem(name: str) -> str:
+    return posixpath.splitext(name)[0]
+
+
+def _ending(name: str) -> str:
+    return posixpath.splitext(name)[1].lower()
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name.casefold())

@@ -1,0 +1,96 @@
+"""The columns and the separator of CSV files reach every verb that reads labels of images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from manyview.errors import UserError
+from manyview.evaluation.data import Sources
+from manyview.evaluation.quality.labeled import read_held_out
+from manyview.labels import LabelTable
+from manyview.options.base import declared, defaults
+from manyview.options.labeled import KnnOptions, LinearOptions, ProbeOptions
+from manyview.options.pretrain import PretrainOptions
+from manyview.options.reproduce import ReproduceOptions
+from manyview.options.shared import CsvLayout
+from manyview.recipes import resolve_settings
+from manyview.recipes.reproduce.inputs import read_inputs
+from manyview.training.targets import find_labeled_images
+from tests.helpers.tiny import write_images
+
+LAYOUT = {"label_separator": ";", "image_column": "name", "label_column": "tags"}
+SETTINGS = [f"data.{name}={value}" for name, value in LAYOUT.items()]
+COUNT = 30
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("images"), COUNT)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path]:
+    """Training and validation labels, of two thirds and of the rest of the images."""
+    parts = range(20), range(20, COUNT)
+    written = tmp_path / "train.csv", tmp_path / "val.csv"
+    for file, indices in zip(written, parts, strict=True):
+        rows = [f"x,{index:02d}.jpg,{'odd' if index % 2 else 'even'};all" for index in indices]
+        file.write_text("id,name,tags\n" + "\n".join(rows) + "\n")
+    return written
+
+
+@pytest.mark.parametrize("options", [LinearOptions, KnnOptions, ProbeOptions, PretrainOptions, ReproduceOptions])
+def test_every_verb_has_the_options(options: type) -> None:
+    assert set(LAYOUT) == set(CsvLayout.__annotations__) <= declared(options).keys()
+
+
+def test_evaluations_read_by_them(images: Path, files: tuple[Path, Path]) -> None:
+    data = Sources(images, *files, **LAYOUT).read()  # type: ignore[arg-type]
+    assert data.classes == ("all", "even", "odd")
+    assert data.val.labels.targets.sum(axis=0).tolist() == [10, 5, 5]
+    with pytest.raises(UserError, match="has no column 'image'"):
+        Sources(images, *files).read()
+
+
+def test_pretraining_on_labels_reads_by_them(images: Path, files: tuple[Path, Path]) -> None:
+    config = resolve_settings(images, recipe="supervised", set=[*SETTINGS, f"data.labels={files[0]}"])
+    _, targets = find_labeled_images(config)
+    assert targets is not None
+    assert targets.classes == ("all", "even", "odd")
+
+
+@pytest.mark.parametrize("val", [True, False])
+def test_labels_to_measure_by_are_read_by_them(images: Path, files: tuple[Path, Path], val: bool) -> None:
+    given = [*SETTINGS, f"monitor.eval_labels={files[0]}", *([f"monitor.eval_val_labels={files[1]}"] if val else [])]
+    config = resolve_settings(images, recipe="paper", set=given)
+    found = read_held_out(images, config.monitor, LabelTable(*LAYOUT.values()))
+    assert found is not None
+    assert found.val.targets.shape[1] == 3
+
+
+@pytest.mark.parametrize("name", LAYOUT)
+def test_settings_without_labels_are_refused(images: Path, name: str) -> None:
+    with pytest.raises(UserError, match=f"data.{name} .* has no effect because neither data.labels nor monitor.eval_l"):
+        resolve_settings(images, recipe="paper", set=[f"data.{name}=x"])
+
+
+def options(images: Path, files: tuple[Path, Path], **given: Any) -> Any:
+    return {**defaults(ReproduceOptions), "images": images, "train_labels": files[0], "val_labels": files[1], **given}
+
+
+def test_tables_pass_them_on(images: Path, files: tuple[Path, Path]) -> None:
+    inputs = read_inputs(options(images, files, **LAYOUT), with_objects=True)
+    assert len(inputs.files) == 20
+    assert inputs.layout == {f"data.{name}": value for name, value in LAYOUT.items()}
+    sources = inputs.labeled[""]
+    given: Mapping[str, str] = sources.options()
+    assert {name: given[name] for name in LAYOUT} == LAYOUT
+    plain = files[0].parent / "plain.csv"
+    plain.write_text("image,labels\n00.jpg,a\n")
+    usual = read_inputs(options(images, (plain, plain)), with_objects=True)
+    assert usual.layout == {}
+    assert set(usual.labeled[""].options()) == {"images", "train_labels", "val_labels"}

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-fast check lint format bench-views gpu-pack clean
+.PHONY: demo test test-fast fuzz check lint format bench-views gpu-pack clean
 
 # Pre-train, draw and measure on synthetic scenes, or on your own folder: make demo PHOTOS=dir
 demo: $(INSTALLED)
@@ -16,6 +16,11 @@ test: $(INSTALLED)
 # For the hours of work: what needs no process of its own and no run of many steps; under 90 s on two cores
 test-fast: $(INSTALLED)
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
+
+# Mutated image and label files through every reader, in child processes; MINUTES=N, SEED=N (printed, from the clock if
+# unset). What fails is kept in build/fuzz, with the line that reads it alone
+fuzz: $(INSTALLED)
+	$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED))
 
 # Everything that must hold: format, lint, types, layers, tests with warnings as errors; CI runs the same
 check: lint test

@@ -5,13 +5,32 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 _NAMED = 3
+_LONGEST_NAME = 500  # characters of a name in a message
+_LONGEST = 3000  # characters of a message
+
+
+def one_line(text: str, most: int = _LONGEST) -> str:
+    """A text as one line for messages, at most so many characters long: its middle may be left out.
+
+    Damaged files hold anything where a name or a number is expected, so line breaks become blanks, and other characters
+    that cannot be printed, such as those that move a terminal's cursor, are written as escape sequences.
+    """
+    if len(text) > most:  # cut first, as it may be a whole file
+        text = f"{text[: most * 2 // 3]} ... {text[-(most // 4) :]}"
+    if text.isprintable():
+        return text
+    plain = " ".join(text.splitlines())
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in plain).rstrip()
 
 
 class UserError(ValueError):
     """A mistake that the user can fix; the message says what is wrong, where, and what to do.
 
-    The command prints the message without a traceback and exits with status 2.
+    The command prints the message, which is one line, without a traceback and exits with status 2.
     """
+
+    def __str__(self) -> str:
+        return one_line(super().__str__())
 
 
 class NonFiniteLossError(UserError):
@@ -35,4 +54,5 @@ def require_seed(seed: int) -> None:
 
 def first_few(names: Sequence[str], separator: str = ", ") -> str:
     """The first three names for a message, with an ellipsis if there are more."""
-    return separator.join([*names[:_NAMED], *(["..."] if len(names) > _NAMED else [])])
+    shown = [one_line(name, _LONGEST_NAME) for name in names[:_NAMED]]
+    return separator.join([*shown, *(["..."] if len(names) > _NAMED else [])])

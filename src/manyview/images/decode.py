@@ -66,6 +66,8 @@ class EncodedImage:
             # None for a JPEG that simplejpeg may decode.
             self._image = None if size else open_with_pillow(data, all_levels=bit_depth is not None)
             self._stored = width, height = size or stored_size(cast(Opened, self._image))
+            if min(width, height) < 1:
+                raise UnreadableImage("no pixels")
             if width * height > max_pixels:
                 raise UnreadableImage(f"too large: {width} x {height} pixels")
             self._orientation = stored_orientation(data, self._image)

@@ -16,7 +16,7 @@ from jaxtyping import Int64, UInt8
 
 from manyview.errors import UserError, first_few
 from manyview.images.formats import describe_left_out, extensions, holds_copies, is_companion, starts_like_an_image
-from manyview.images.name_forms import NameForms, leads_outside
+from manyview.images.name_forms import NameForms, is_there, leads_outside
 
 
 class ImageFiles:
@@ -132,7 +132,7 @@ def check_names(names: Iterable[str], root: Path, source: Path) -> list[str]:
     written = list(names)
     if not written:
         raise UserError(f"{source} names no images")
-    found = {name: forms.find(name, lambda plain: [plain] if os.path.lexists(root / plain) else []) for name in written}
+    found = {name: forms.find(name, lambda plain: [plain] if is_there(root / plain) else []) for name in written}
     several = next((name for name, files in found.items() if len(files) > 1), None)
     if several is not None:
         raise UserError(

@@ -49,7 +49,10 @@ _COMPANIONS: Final = frozenset(
         *("sha256", "md5", "part", "crdownload", "tmp", "bak"),
     )
 )
-_SIGNATURES: Final = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM", b"II*\0", b"MM\0*")
+_SIGNATURES: Final = (
+    *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM"),
+    *(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+)
 _SIGNATURES_LENGTH: Final = 12
 _NAMED = 4  # formats in a sentence
 

@@ -6,6 +6,7 @@ import difflib
 import functools
 import os
 import posixpath
+import stat
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -25,6 +26,15 @@ def leads_outside(name: str) -> bool:
     """Whether a relative name leads out of its folder, or to the folder itself."""
     plain = posixpath.normpath(name)
     return plain.startswith("/") or plain.split("/", 1)[0] in ("..", ".")
+
+
+def is_there(file: Path) -> bool:
+    """Whether there is something of this name that is no folder; also a link that leads nowhere."""
+    try:
+        mode = os.lstat(file).st_mode
+        return not (file.is_dir() if stat.S_ISLNK(mode) else stat.S_ISDIR(mode))
+    except (OSError, ValueError):  # the latter for names that no file can have
+        return False
 
 
 class NameForms:

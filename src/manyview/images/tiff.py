@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import threading
 from typing import Any, BinaryIO, cast
 
@@ -17,12 +18,14 @@ from manyview.images.unreadable import UnreadableImage
 # tifffile logs remarks on unusual metadata, which do not matter where the pixels are intact.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
-SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_BIG_IN_BIG_ENDIAN = b"MM\0+"
+SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", _BIG_IN_BIG_ENDIAN)
 WHITE_IS_ZERO = 0  # photometric interpretations
 _BLACK_IS_ZERO, _RGB, _YCBCR = 1, 2, 6
 _PLAIN = (WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, 34892)  # also linear raw
 BITS_PER_SAMPLE = 258
 _PHOTOMETRIC, _PLANAR, _COLOR_MAP, _SAMPLE_FORMAT = 262, 284, 320, 339  # tags
+_WIDTH, _HEIGHT, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 322, 323
 _IN_PLANES = 2  # a value of the planar configuration
 _SIGNED = 2  # a sample format
 _ASSOCIATED, _UNASSOCIATED = 1, 2  # extra samples: alpha, by which the colors have been multiplied or not
@@ -32,6 +35,7 @@ _NATIVE = {
     **dict.fromkeys(("I;32S", "I;32BS"), "I;32NS"),
     **dict.fromkeys(("F;32F", "F;32BF"), "F;32NF"),
 }
+_LARGEST_TILE = 2**24  # pixels of a tile of any image
 _libtiff_lock = threading.Lock()
 
 
@@ -92,7 +96,8 @@ def open_tiff(data: bytes, *, all_levels: bool = False) -> TiffImageFile | Sampl
     - Uncompressed samples in planes go to libtiff. Pillow's own decoder takes the letters of a raw mode for the planes,
       8 bits each, also where they have 16 bits, and where the only plane has 1, 2, 4, 12 or 16.
     - So does uncompressed YCbCr, whose two color channels are usually stored at half the size.
-    - What has no mode in Pillow goes to tifffile, and so does gray with alpha in planes, whose alpha Pillow loses.
+    - What has no mode in Pillow goes to tifffile, and so do gray with alpha in planes, whose alpha Pillow loses, and
+      BigTIFF in big-endian order, which Pillow takes for the classic format.
 
     Args:
         data: the file.
@@ -101,6 +106,8 @@ def open_tiff(data: bytes, *, all_levels: bool = False) -> TiffImageFile | Sampl
     Raises:
         UnreadableImage: no reader does; also other exceptions where it is damaged.
     """
+    if data.startswith(_BIG_IN_BIG_ENDIAN):
+        return SamplesOfTiff(data)
     try:
         image = TiffImageFile(io.BytesIO(data))
     except SyntaxError as error:
@@ -109,6 +116,8 @@ def open_tiff(data: bytes, *, all_levels: bool = False) -> TiffImageFile | Sampl
         if not isinstance(error.__cause__, IndexError):  # more planes than letters
             raise
         image = _for_libtiff(data)
+    tags = image.tag_v2
+    _check_tiles((tags.get(_TILE_WIDTH), tags.get(_TILE_HEIGHT)), (tags.get(_WIDTH), tags.get(_HEIGHT)))
     if image.mode == "L" and image.tag_v2.get(_SAMPLE_FORMAT) == (_SIGNED,):  # Pillow takes negative values for bright
         raise UnreadableImage("signed values of 8 bits, whose white is unknown")
     in_planes = image.tag_v2.get(_PLANAR) == _IN_PLANES
@@ -176,10 +185,25 @@ def check_complete(file: Any, pages: Any, part: Any = None) -> None:
     """Check that all strips and tiles of pages lie within the file, beyond which tifffile reads zeros.
 
     Raises:
-        UnreadableImage: some do not.
+        UnreadableImage: some do not, or tiles are much larger than their image.
     """
+    for page in dict.fromkeys(page.keyframe for page in pages if page and page.keyframe.is_tiled):
+        _check_tiles((page.tilewidth, page.tilelength), (page.imagewidth, page.imagelength))
     pieces = [piece for page in pages if page for piece in zip(page.dataoffsets, page.databytecounts, strict=False)]
     if getattr(part, "dataoffset", None) is not None:  # all pages in one piece, whatever their directories say
         pieces.append((part.dataoffset, part.nbytes))
     if any(offset + count > file.filehandle.size for offset, count in pieces):
         raise UnreadableImage("truncated file")
+
+
+def _check_tiles(tile: tuple[Any, Any], size: tuple[Any, Any]) -> None:
+    """Refuse tiles much larger than their image, as readers take memory for a whole one.
+
+    Args:
+        tile: width and height of a tile; None of an image in strips.
+        size: width and height of the image.
+    """
+    if all(isinstance(side, int) for side in (*tile, *size)) and math.prod(tile) > max(
+        _LARGEST_TILE, 4 * math.prod(size)
+    ):
+        raise UnreadableImage(f"damaged file (tiles of {tile[0]} x {tile[1]} pixels)")

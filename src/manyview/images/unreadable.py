@@ -13,7 +13,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from manyview.errors import UserError
+from manyview.errors import UserError, one_line
+
+_LONGEST = 300  # characters of a reason, which may quote the file
 
 
 class UnreadableImage(UserError):  # noqa: N818 - named after the image, not the error
@@ -21,11 +23,11 @@ class UnreadableImage(UserError):  # noqa: N818 - named after the image, not the
 
     def __init__(self, reason: str, where: str | None = None) -> None:
         super().__init__(reason, where)
-        self.reason = reason
+        self.reason = one_line(" ".join(reason.split()), _LONGEST)
         self.where = where
 
     def __str__(self) -> str:
-        return self.reason if self.where is None else f"{self.where}: {self.reason}"
+        return self.reason if self.where is None else one_line(f"{self.where}: {self.reason}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,6 +123,7 @@ def _measure(name: str, file: Path, images: Path | None, bands: Literal["rgb"] |
     return image.width, image.height
 
 
+@np.errstate(over="ignore")
 def _cut(
     boxes: Float64[np.ndarray, "objects 4"], sizes: Int64[np.ndarray, "objects 2"], file: Path
 ) -> Float64[np.ndarray, "objects 4"]:

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float64, Int64
 
 from manyview.errors import UserError
 from manyview.labels.entries import CENTER, CORNERS, TOP_LEFT, LabeledImage, LabeledObject
-from manyview.labels.masks import Rle, mask_tools, to_rle
+from manyview.labels.masks import Rle, mask_areas, to_rle
 from manyview.labels.objects import Objects
 from manyview.labels.problems import Malformed, Problem, nearest_class
 
@@ -47,6 +47,7 @@ class ObjectChecker:
         self._beyond: list[str] = []
         self._empty: list[str] = []
 
+    @np.errstate(over="ignore", invalid="ignore")
     def objects(self, entry: LabeledImage, size: tuple[int, int]) -> Objects:
         """Check the objects of one image of ``size`` (width, height) pixels.
 
@@ -101,7 +102,7 @@ class ObjectChecker:
     def _assemble(self, kept: Sequence[LabeledObject], masks: Sequence[Rle], size: tuple[int, int]) -> Objects:
         boxes = np.array([labeled.box for labeled in kept], dtype=np.float64).reshape(-1, 4)
         edges = np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], axis=1)
-        areas = mask_tools().area(list(masks)) if masks else boxes[:, 2] * boxes[:, 3]
+        areas = mask_areas(masks) if masks else boxes[:, 2] * boxes[:, 3]
         stated = [own if labeled.area is None else labeled.area for labeled, own in zip(kept, areas, strict=True)]
         return Objects(
             boxes=np.clip(edges, 0, [*size, *size]).astype(np.float32),
@@ -133,6 +134,7 @@ def _summary(names: Sequence[str]) -> str:
 # Boxes of another layout than their format's.
 
 
+@np.errstate(over="ignore", invalid="ignore")  # of absurd numbers, which are refused as such
 def check_layout(
     file: Path,
     boxes: Float64[np.ndarray, "objects 4"],

@@ -21,6 +21,7 @@ Record = TypeVar("Record")
 MALFORMED = (AttributeError, KeyError, TypeError, ValueError, OverflowError)
 """Exceptions that reading values from entries of another layout raises."""
 
+_LARGEST = 2**31 - 1  # width or height of an image, as no format has a larger one
 _PARTS = (
     "a COCO instances file has categories (id, name), images (id, file_name) and annotations (image_id, category_id"
 )
@@ -239,7 +240,7 @@ def _side(value: Any) -> int | None:
     side = float(value)
     if math.isnan(side) or side <= 0:
         return None
-    if not side.is_integer():
+    if not side.is_integer() or side > _LARGEST:
         raise ValueError
     return int(side)
 

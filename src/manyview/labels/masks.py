@@ -149,6 +149,16 @@ def _runs(segmentation: Any) -> tuple[int, Int64[np.ndarray, " runs"]]:
     return size[0], np.array(runs, dtype=np.int64)
 
 
+def mask_areas(masks: Sequence[Rle]) -> Int64[np.ndarray, " masks"]:
+    """Number of pixels of each mask.
+
+    Raises:
+        UserError: pycocotools is not installed.
+    """
+    tools = mask_tools()  # whose function fails with NumPy 2 for more than 255 masks together
+    return np.array([tools.area(mask) for mask in masks], dtype=np.int64)
+
+
 def decode_masks(masks: Sequence[Rle], width: int, height: int) -> UInt8[np.ndarray, "masks height width"]:
     """Decode masks to pixels, 1 in the object and 0 elsewhere.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from manyview.errors import UserError
 from manyview.images.files import read_text
 from manyview.images.formats import extensions
-from manyview.images.name_forms import NameForms, leads_outside
+from manyview.images.name_forms import NameForms, is_there, leads_outside
 from manyview.labels.problems import AnyEntry, OfImage, Problem
 
 _SHOWN = 40  # characters of a faulty line
@@ -131,7 +131,7 @@ class ImageNames:
         """The images of a normalized relative name."""
         folder, base = posixpath.split(name)
         found = self._listed(folder).get(base, []) if self.by_stem else []
-        if not found and (not self.by_stem or self._has_image_ending(base)) and os.path.lexists(self.root / name):
+        if not found and (not self.by_stem or self._has_image_ending(base)) and is_there(self.root / name):
             found = [base]
         return [posixpath.join(folder, each) for each in found]
 
@@ -139,7 +139,7 @@ class ImageNames:
         """The image files of one folder by their names without extension."""
         by_stem: dict[str, list[str]] = {}
         try:
-            files = sorted(path.name for path in (self.root / folder).iterdir())
+            files = sorted(path.name for path in (self.root / folder).iterdir() if is_there(path))
         except (FileNotFoundError, NotADirectoryError, ValueError):  # the last for names that no file can have
             return by_stem
         except OSError as error:

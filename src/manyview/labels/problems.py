@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
-from manyview.errors import UserError, first_few
+from manyview.errors import UserError, first_few, one_line
+
+_LONGEST = 500  # characters of a sentence
 
 
 class Problem(NamedTuple):
@@ -16,6 +18,11 @@ class Problem(NamedTuple):
 
     sentence: str  # where it is, and what is wrong with it
     advice: str  # what to do about it
+
+    @property
+    def line(self) -> str:
+        """The sentence as one line of bounded length, whatever it quotes of the file."""
+        return one_line(self.sentence, _LONGEST)
 
 
 class Malformed(ValueError):  # noqa: N818 - it describes a part of a file, and never reaches a user
@@ -94,5 +101,5 @@ def refusal(problems: Sequence[Problem], what: object, *, can_skip: bool) -> Use
     """
     way = "; --label-problems skip leaves out whatever has a problem" if can_skip else ""
     count = f"{len(problems)} problems" if len(problems) > 1 else "a problem"
-    quoted = first_few([problem.sentence for problem in problems], "; ")
+    quoted = first_few([problem.line for problem in problems[:4]], "; ")
     return UserError(f"{what} has {count} ({quoted}): {problems[0].advice}{way}")

@@ -117,7 +117,7 @@ def read_labels(
     if not columns:
         raise UserError(f"{file} holds no label at all: at least one image must have one")
     names = tuple(entry.image for entry in entries)
-    skipped = tuple(problem.sentence for problem in found)
+    skipped = tuple(problem.line for problem in found)
     return ImageLabels(names, columns, *_tables(entries, columns, difficult), skipped, contents.notes)
 
 

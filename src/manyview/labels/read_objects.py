@@ -10,7 +10,7 @@ from typing import get_args
 
 import numpy as np
 
-from manyview.errors import UserError
+from manyview.errors import UserError, one_line
 from manyview.images import UnreadableImage, open_image
 from manyview.images.files import check_folder
 from manyview.images.jpeg import JPEG
@@ -96,8 +96,8 @@ def read_annotations(
         objects=objects,
         image_ids=tuple(order if entry.number is None else entry.number for order, entry in enumerate(entries, 1)),
         category_ids=_category_ids(columns, contents.category_ids),
-        skipped=tuple(problem.sentence for problem in found),
-        notes=(*contents.notes, *checker.notes()),
+        skipped=tuple(problem.line for problem in found),
+        notes=(*contents.notes, *map(one_line, checker.notes())),
     )
 
 

@@ -144,7 +144,8 @@ def read_rows(text: str, table: LabelTable, file: Path) -> Iterator[tuple[int, l
     delimiter = "," if counts[","] > 1 else max(_DELIMITERS, key=lambda each: counts[each])
     needed, start = 0, 0
     while start < len(lines):
-        reader = csv.reader(lines[start:], strict=True, delimiter=delimiter)
+        rest = (lines[index] for index in range(start, len(lines)))  # no copy, as many rows may be faulty
+        reader = csv.reader(rest, strict=True, delimiter=delimiter)
         begin = start
         try:
             for row in reader:
@@ -162,7 +163,11 @@ def read_rows(text: str, table: LabelTable, file: Path) -> Iterator[tuple[int, l
 
 
 def _header(line: str, delimiter: str) -> list[str]:
-    return next(csv.reader([line], delimiter=delimiter), [])
+    """The cells of the first line; none where it is no CSV, which its reader reports."""
+    try:
+        return next(csv.reader([line], delimiter=delimiter), [])
+    except csv.Error:
+        return []
 
 
 def _sound_cells(line: str, delimiter: str) -> list[str]:

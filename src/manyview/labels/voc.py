@@ -136,7 +136,7 @@ def _read_xml(path: Path) -> ElementTree.Element:
     """
     try:
         content = path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # the latter for names that no file can have
         raise Malformed(f"is not in {path.parent}") from None
     except OSError as error:
         raise Malformed(f"cannot be read ({error.strerror})") from error

@@ -140,3 +140,28 @@ def test_what_lies_elsewhere_stays_refused(tmp_path: Path, root: Path, name: str
     file.write_text(json.dumps(content))
     with pytest.raises(UserError, match=r"outside of the folder|is missing"):
         read_labels(file, root)
+
+
+@pytest.mark.parametrize("name", ["beach", "beach/", "folder.png", "linked.png"])
+def test_a_folder_is_no_image_whatever_it_is_called(tmp_path: Path, root: Path, name: str) -> None:
+    (root / "folder.png").mkdir()
+    (root / "linked.png").symlink_to(root / "beach")
+    listed, table, voc = tmp_path / "l.txt", tmp_path / "l.csv", tmp_path / "xml"
+    listed.write_text(f"a.png\n{name}\n")
+    table.write_text(f"image,labels\na.png,cat\n{name},cat\n")
+    voc.mkdir()
+    for each in ("a", "folder", "linked", "beach"):
+        (voc / f"{each}.xml").write_text("<annotation><object><name>cat</name></object></annotation>")
+    with pytest.raises(UserError, match=r"names 1 of 2 images \((beach|folder.png|linked.png)\) not found"):
+        find_images(root, listed)
+    with pytest.raises(UserError, match="which is missing"):
+        read_labels(table, root)
+    assert read_labels(table, root, problems="skip").names == ("a.png",)
+    assert read_labels(voc, root, problems="skip").names == ("a.png",)
+
+
+def test_a_link_that_leads_nowhere_is_told_when_it_is_read(tmp_path: Path, root: Path) -> None:
+    (root / "lost.png").symlink_to(root / "nothing")
+    listed = tmp_path / "l.txt"
+    listed.write_text("lost.png\n")
+    assert list(find_images(root, listed)) == ["lost.png"]

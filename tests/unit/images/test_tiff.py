@@ -6,6 +6,7 @@ import io
 import itertools
 import struct
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image, TiffImagePlugin
 
 from manyview.images import UnreadableImage, decode_image, open_image
 from manyview.images.bands import decode_bands
+from manyview.images.files import find_images
 
 RNG = np.random.default_rng(0)
 WIDTH, HEIGHT = 45, 37
@@ -321,3 +323,56 @@ def test_other_bands_say_what_to_set() -> None:
     values = RNG.integers(0, 65536, (HEIGHT, WIDTH, 5), dtype=np.uint16)
     for photometric, extra in ((1, (0,) * 4), (2, (0, 0))):
         assert "data.bands" in reason(tiff(values, 16, photometric, extra=extra))
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("type_", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("samples", [1, 3, 4])
+def test_big_tiffs_of_either_byte_order(order: str, type_: str, samples: int, tmp_path: Path) -> None:
+    values = RNG.integers(0, 256, (HEIGHT, WIDTH, samples)).astype(np.float64)
+    stored = (
+        (values / 255).astype(type_)
+        if type_ == "float32"
+        else (values * (257 if type_ == "uint16" else 1)).astype(type_)
+    )
+    stream = io.BytesIO()
+    options = {"photometric": "rgb" if samples > 1 else "minisblack", "metadata": None}
+    extra = {"extrasamples": ["unassalpha"]} if samples == 4 else {}
+    tifffile.imwrite(stream, np.squeeze(stored), bigtiff=True, byteorder=order, **options, **extra)
+    (tmp_path / "named without ending").write_bytes(stream.getvalue())
+    assert len(find_images(tmp_path)) == 1
+    alpha = values[..., 3:] / 255 if samples == 4 else 1.0
+    color = np.broadcast_to(values[..., :3] * alpha + 255 * (1 - alpha), (HEIGHT, WIDTH, 3))
+    assert np.abs(decode_image(stream.getvalue()) - color).max() <= 1
+
+
+@pytest.mark.parametrize("bits", [8, 16, 32])
+@pytest.mark.parametrize("how", ["none", "deflate", "packbits"])
+def test_tiles_much_larger_than_their_image_take_no_memory(bits: int, how: str) -> None:
+    """A damaged height of a tile, for which each reader would take gigabytes."""
+    values = shapes(bits, "RGB")
+    data = tiff(values, bits, 2, how=how, tile=16, sample=3 if bits == 32 else 1)
+    entry = struct.pack("<HHIH", 323, 3, 1, 16)
+    assert data.count(entry) == 1
+    data = data.replace(entry, struct.pack("<HHIH", 323, 4, 1, 0))  # a LONG, whose high half follows
+    at = data.index(struct.pack("<HHIH", 323, 4, 1, 0)) + 8
+    data = data[:at] + struct.pack("<I", 16 * 10**6) + data[at + 4 :]
+    assert reason(data) == "damaged file (tiles of 16 x 16000000 pixels)"
+    with pytest.raises(UnreadableImage, match="tiles of 16 x 16000000"):
+        decode_bands(data, 3)
+
+
+def test_tiles_larger_than_their_image_are_sound() -> None:
+    values = shapes(8, "RGB")
+    assert np.array_equal(decode_image(tiff(values, 8, 2, tile=1024)), values)
+
+
+@pytest.mark.parametrize("bits", [8, 16, 32])
+@pytest.mark.parametrize("side", [256, 257])
+@pytest.mark.parametrize("planes", [False, True])
+def test_a_side_of_0_is_said_before_decoding(bits: int, side: int, planes: bool) -> None:
+    data = tiff(shapes(bits, "RGB"), bits, 2, planes=planes, sample=3 if bits == 32 else 1)
+    entry = struct.pack("<HHIH", side, 3, 1, {256: WIDTH, 257: HEIGHT}[side])
+    assert data.count(entry) == 1
+    with pytest.raises(UnreadableImage, match="no pixels" if bits == 32 else "damaged file"):
+        open_image(data.replace(entry, struct.pack("<HHIH", side, 3, 1, 0)))

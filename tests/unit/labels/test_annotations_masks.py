@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 
 from manyview.errors import UserError
 from manyview.labels import decode_masks, encode_mask, read_annotations
-from manyview.labels.masks import to_rle
+from manyview.labels.masks import mask_areas, to_rle
 from manyview.labels.problems import Malformed
 from tests.helpers.detections import write_images, write_json
 
@@ -153,3 +153,25 @@ def test_long_run_lengths_are_added_up_rightly() -> None:
         size = [1, sum(counts)]
         compressed = tools.frPyObjects({"size": size, "counts": counts}, *size)
         assert to_rle(dict(compressed), size[1], 1) == compressed
+
+
+@pytest.mark.parametrize("count", [1, 255, 256, 1000])
+def test_areas_of_however_many_masks(count: int) -> None:
+    """pycocotools' own function fails for more than 255 together."""
+    masks = [random_mask(seed) for seed in range(count)]
+    areas = mask_areas([encode_mask(mask) for mask in masks])
+    assert areas.tolist() == [int(mask.sum()) for mask in masks]
+
+
+def test_an_image_of_many_objects_with_masks(tmp_path: Path) -> None:
+    write_images(tmp_path / "images", {"a.png": (60, 50)})
+    objects = [
+        {"id": n, "image_id": 1, "category_id": 1, "bbox": [0, 0, 4, 5], "segmentation": [[0, 0, 4, 0, 4, 5, 0, 5]]}
+        for n in range(300)
+    ]
+    image = {"id": 1, "file_name": "a.png", "width": 60, "height": 50}
+    file = write_json(
+        tmp_path / "l.json", {"images": [image], "annotations": objects, "categories": [{"id": 1, "name": "crow"}]}
+    )
+    labels = read_annotations(file, tmp_path / "images", masks=True)
+    assert labels.objects[0].area.tolist() == [20.0] * 300

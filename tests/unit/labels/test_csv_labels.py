@@ -48,6 +48,8 @@ def test_classes_given_decide_the_columns(write: Write, images: Path) -> None:
         ("a.jpg,cat\n", "must begin with the header image,labels, not with 'a.jpg,cat'"),
         ("", "must begin with the header"),
         ('image,labels\n"a.jpg,cat\n', "not a CSV file"),
+        ("x" * 200_000, "not a CSV file: field larger"),
+        ('image,labels\n"' + "x" * 200_000, "not a CSV file: field larger"),
     ],
 )
 def test_faults_of_the_whole_file(write: Write, images: Path, content: str, message: str, problems: str) -> None:
@@ -73,3 +75,20 @@ def test_malformed_rows(write: Write, images: Path, row: str, sentence: str) -> 
     labels = read_labels(file, images, problems="skip")
     assert (labels.names, labels.classes) == (("b.jpg", "c/d.png"), ("cat", "red\ndog"))
     assert labels.skipped == (sentence,)
+
+
+def test_many_rows_with_faulty_quotes_are_read_once_each(write: Write, images: Path) -> None:
+    rows = 'a.jpg,cat,"a "long" caption"\n' * 5000
+    labels = read_labels(write("l.csv", f"image,labels,caption\n{rows}"), images, problems="skip")
+    assert (labels.names, labels.classes, len(labels.skipped)) == (("a.jpg",), ("cat",), 4999)
+
+
+def test_what_is_skipped_is_told_in_a_line_of_bounded_length(write: Write, images: Path) -> None:
+    long = "x" * 100_000
+    labels = read_labels(
+        write("l.csv", f"image,labels\n{long}.jpg,cat\n\x1b[31m.jpg,cat\na.jpg,dog\n"), images, problems="skip"
+    )
+    first, second = labels.skipped
+    assert len(first) < 600
+    assert first.startswith("line 2 names xxx")
+    assert second.startswith(r"line 3 names \x1b[31m.jpg, which is missing")

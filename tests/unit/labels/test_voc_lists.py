@@ -114,3 +114,12 @@ def test_malformed_lists(write: Write, images: Path, dog: str, sentence: str, le
     table = {"b.jpg": [1, 1], "a.jpg": [0, 1], "c/d.png": [1, 0]}
     assert labels.targets.tolist() == [table[name] for name in left]
     assert labels.skipped == (sentence,)
+
+
+@pytest.mark.parametrize("name", ["a\0", "x" * 5000, "a/" * 3000])
+def test_names_that_no_file_can_have(write: Write, images: Path, name: str) -> None:
+    write("Annotations/b.xml", "<annotation><object><name>dog</name></object></annotation>")
+    file = write("ImageSets/Main/train.txt", f"b\n{name}\n")
+    with pytest.raises(UserError, match=r"train.txt has a problem .line 2 names "):
+        read_labels(file, images)
+    assert read_labels(file, images, problems="skip").names == ("b.jpg",)

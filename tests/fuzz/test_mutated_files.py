@@ -1,0 +1,117 @@
+"""Mutated files of every format through every reader; and what the campaign says of readers that misbehave."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.fuzz.campaign import Campaign, Case, load_case, make_case, read_case, seed_names
+from tests.fuzz.label_seeds import write_images
+
+ROOT = Path(__file__).parents[2]
+NAMES = seed_names()
+UNREAD = ("tiff raw LAB", "tiff 12 bits >", "yolo of cvat above", "list of cvat")  # refused in words
+
+
+def fuzz(*options: str) -> subprocess.CompletedProcess[str]:
+    """The command, in a process of its own, so that those it forks begin small and without threads."""
+    command = [sys.executable, "-m", "tests.fuzz", *options]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+def test_nothing_but_pixels_labels_or_a_sentence(tmp_path: Path) -> None:
+    done = fuzz("--seed", "0", "--inputs", "1000", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+    counts = dict(part.split()[::-1] for part in done.stdout.splitlines()[-1].split(";")[0].split(": ")[1].split(", "))
+    assert counts.keys() == {"labels", "pixels", "refused"}
+    assert min(int(count.replace(",", "")) for count in counts.values()) > 50
+
+
+@pytest.mark.slow
+def test_nothing_but_pixels_labels_or_a_sentence_for_minutes(tmp_path: Path) -> None:
+    done = fuzz("--minutes", "1", "--seed", "1", "--out", str(tmp_path))
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
+    write_images(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_files_are_sound_before_they_are_mutated(images: Path, name: str) -> None:
+    case = make_case(0, NAMES.index(name), NAMES, mutated=False)
+    assert read_case(case, images) == (
+        "refused" if name in UNREAD else "pixels" if case.given.startswith("a.") else "labels"
+    )
+
+
+def test_inputs_depend_on_seed_and_number_alone() -> None:
+    cases = [[make_case(seed, number, NAMES) for number in range(200)] for seed in (1, 1, 2)]
+    assert cases[0] == cases[1]
+    same = [mine.files == other.files for mine, other in zip(cases[0], cases[2], strict=True)]
+    assert np.mean(same) < 0.1
+    sound = [make_case(1, number, NAMES, mutated=False).files for number in range(200)]
+    assert np.mean([case.files == files for case, files in zip(cases[0], sound, strict=True)]) < 0.1
+
+
+def case(number: int) -> Case:
+    return Case("png", {"a.png": bytes([number])}, "a.png")
+
+
+def hang(_: Case, __: Path) -> str:
+    while True:
+        pass
+
+
+def grow(_: Case, __: Path) -> str:
+    return "pixels" if np.ones(2**26, np.uint8).sum() else "refused"
+
+
+def crash(_: Case, __: Path) -> str:
+    os.abort()
+
+
+def raise_(_: Case, __: Path) -> str:
+    raise KeyError("what no user understands")
+
+
+@pytest.mark.parametrize(
+    ("faulty", "said"),
+    [
+        (hang, "hang: 0.3 s of processor time"),
+        (grow, "memory: peak beyond the limit"),
+        (crash, "crash: the process ended by SIGABRT"),
+        (raise_, "raised: KeyError at test_mutated_files.py"),
+    ],
+)
+def test_one_input_that_fails_is_named_and_kept(tmp_path: Path, faulty: object, said: str) -> None:
+    def read(case: Case, images: Path) -> str:
+        return faulty(case, images) if case.files["a.png"] == b"\2" else "refused"  # type: ignore[operator]
+
+    campaign = Campaign(case, tmp_path, read=read, seconds=0.3, memory=2**25)
+    report = campaign.run(range(5), time.monotonic() + 200)
+    assert report.outcomes == {"refused": 4, "failed": 1}
+    (folder,) = report.folders
+    line, _, what, *_ = (folder / "what.txt").read_text().splitlines()
+    assert line == f"{sys.executable} -m tests.fuzz --replay {folder}"
+    assert what.startswith(said)
+    assert load_case(folder) == case(2)
+
+
+def test_what_was_kept_is_read_again(tmp_path: Path) -> None:
+    def faulty(case: Case, images: Path) -> str:
+        raise ValueError
+
+    Campaign(case, tmp_path, read=faulty).run(range(1))
+    done = fuzz("--replay", str(tmp_path / "png-0"), "--out", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("1 inputs: 1 refused")

@@ -25,6 +25,7 @@ class Backbone(nn.Module):
         rgb: whether the channels are 8-bit red, green and blue, or else bands, as ``images.decode_bands`` reads them.
         mean: mean of each channel by which images are normalized, for pixels from 0 to 1; ImageNet's by default.
         std: standard deviation of each channel by which images are normalized.
+        bit_depth: bits that the values of its 16-bit files use, of which the largest is white; None for all 16.
         zero_init_residual: whether the last norm of each residual branch was initialized to zero.
         statistics_kept: whether norms with running statistics use them in training mode too (``keep_statistics``).
         layer: the layer whose output it gives, if that is not the last feature map (``layers``).
@@ -35,6 +36,7 @@ class Backbone(nn.Module):
     rgb: bool = True
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
+    bit_depth: int | None = None
     zero_init_residual: bool = True
     statistics_kept: bool = False
     layer: str | None = None

@@ -51,7 +51,8 @@ class Baseline:
         Args:
             like: the evaluated network. Random initialization is of its architecture, normalization and
                 ``zero_init_residual``. Weights whose network is neither recorded nor recognized are of its
-                architecture, and weights for bands that do not record their normalization have its.
+                architecture, weights for bands that do not record their normalization have its, and those that do
+                not record the depth of 16-bit files read them as it does.
             seed: of random initialization.
 
         Raises:
@@ -65,6 +66,8 @@ class Baseline:
                 f"{self.weights} is for images of {_images(network)}, but the weights that it is shown beside are for "
                 f"images of {_images(like)}: choose another --beside"
             )
+        if network.bit_depth is None:
+            network.bit_depth = like.bit_depth
         return network
 
     def describe(self, network: Backbone, seed: int) -> dict[str, Any]:

@@ -101,6 +101,7 @@ def untrained(like: Backbone, seed: int) -> Backbone:
             like.name, zero_init_residual=like.zero_init_residual, in_channels=like.in_channels
         ).eval()
     backbone.take_images(like.mean, like.std, rgb=like.rgb)
+    backbone.bit_depth = like.bit_depth
     return backbone
 
 

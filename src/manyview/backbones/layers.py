@@ -31,6 +31,7 @@ class LayerBackbone(Backbone):
             whole.loading,
         )
         self.take_images(whole.mean, whole.std, rgb=whole.rgb)
+        self.bit_depth = whole.bit_depth
         self.train(whole.training)
 
 

@@ -12,6 +12,7 @@ from manyview.backbones.base import Backbone
 from manyview.backbones.build import usual_normalization
 from manyview.backbones.timm import timm_input_size
 from manyview.errors import UserError
+from manyview.images.depth import require_bit_depth
 from manyview.runs import sha256
 
 Numbers = str | float | int | Sequence[float]
@@ -30,6 +31,7 @@ class Record:
         mean: of each channel by which images are normalized; None if it is not recorded.
         std: standard deviation of each channel.
         rgb: whether the channels are red, green and blue.
+        bit_depth: bits that the values of 16-bit files use; None for all 16, or if it is not recorded.
         source: where the normalization is recorded, in words.
     """
 
@@ -39,6 +41,7 @@ class Record:
     std: tuple[float, ...] | None = None
     rgb: bool = True
     source: str = ""
+    bit_depth: int | None = None
 
 
 def recorded(path: Path, metadata: Mapping[str, str]) -> Record:
@@ -56,7 +59,8 @@ def recorded(path: Path, metadata: Mapping[str, str]) -> Record:
         channels = int(metadata.get("in_channels", "3"))
         rgb = metadata.get("rgb", "true") == "true"
         known = mean is not None and std is not None
-        return Record(metadata.get("name"), channels, mean, std if known else None, rgb, "as the file records")
+        depth = int(metadata["bit_depth"]) if "bit_depth" in metadata else None
+        return Record(metadata.get("name"), channels, mean, std if known else None, rgb, "as the file records", depth)
     return _of_card(path) or _of_hugging_face(path) or Record()
 
 
@@ -69,7 +73,7 @@ def _of_card(path: Path) -> Record | None:
         backbone, images = about["backbone"], about["images"]
         mean, std = (tuple(map(float, images[key])) for key in ("mean", "std"))
         rgb, source = images["channels"] == "RGB", f"as {card.name} beside the file records"
-        return Record(backbone["name"], int(backbone["in_channels"]), mean, std, rgb, source)
+        return Record(backbone["name"], int(backbone["in_channels"]), mean, std, rgb, source, images.get("bit_depth"))
     return None
 
 
@@ -91,7 +95,9 @@ def _of_hugging_face(path: Path) -> Record | None:
     return Record(name, channels, tuple(map(float, mean)), tuple(map(float, std)), channels == 3, source)
 
 
-def settle_images(backbone: Backbone, record: Record, mean: Numbers | None, std: Numbers | None) -> str:
+def settle_images(
+    backbone: Backbone, record: Record, mean: Numbers | None, std: Numbers | None, bit_depth: int | None
+) -> str:
     """Set the images of a loaded backbone and their normalization: as given, as recorded, or the usual one.
 
     Args:
@@ -99,13 +105,15 @@ def settle_images(backbone: Backbone, record: Record, mean: Numbers | None, std:
         record: what is known of these.
         mean: given by the user; None for none.
         std: given by the user.
+        bit_depth: given by the user.
 
     Returns:
         The normalization and its origin, as a sentence.
 
     Raises:
-        UserError: the given values are no means or standard deviations of the backbone's channels.
+        UserError: the given values are no means or standard deviations of the backbone's channels, or no depth.
     """
+    backbone.bit_depth = record.bit_depth
     source = "as no other is known"
     if record.mean is not None and record.std is not None and len(record.mean) == backbone.in_channels:
         backbone.take_images(record.mean, record.std, rgb=record.rgb)
@@ -113,18 +121,21 @@ def settle_images(backbone: Backbone, record: Record, mean: Numbers | None, std:
     elif backbone.rgb and (usual := usual_normalization(backbone.name)):
         backbone.take_images(*usual, rgb=True)
         source = usual_source(backbone.name)
-    return renormalize(backbone, mean, std) or normalization_sentence(backbone, source)
+    return renormalize(backbone, mean, std, bit_depth) or normalization_sentence(backbone, source)
 
 
-def renormalize(backbone: Backbone, mean: Numbers | None, std: Numbers | None) -> str:
-    """Replace a backbone's normalization by the given one.
+def renormalize(backbone: Backbone, mean: Numbers | None, std: Numbers | None, bit_depth: int | None) -> str:
+    """Replace a backbone's normalization, and the depth of its images, by the given ones.
 
     Returns:
         The normalization as a sentence; "" if none is given.
 
     Raises:
-        UserError: the values are no means or standard deviations of its channels.
+        UserError: the values are no means or standard deviations of its channels, or no depth.
     """
+    if bit_depth is not None:
+        require_bit_depth(bit_depth)
+        backbone.bit_depth = bit_depth
     if mean is None and std is None:
         return ""
     own = backbone.mean, backbone.std
@@ -170,7 +181,15 @@ def normalization_sentence(backbone: Backbone, source: str) -> str:
     mean, std = (" ".join(f"{value:g}" for value in values) for values in (backbone.mean, backbone.std))
     size = None if not backbone.name.startswith("timm/") else timm_input_size(backbone.name.removeprefix("timm/"))
     made = f" (timm's own are of images of {size[0]} x {size[1]} pixels)" if size else ""
-    return f"Images are normalized by mean {mean} and standard deviation {std}: {source}{made}."
+    return (
+        f"Images are normalized by mean {mean} and standard deviation {std}: {source}{made}.{depth_sentence(backbone)}"
+    )
+
+
+def depth_sentence(backbone: Backbone) -> str:
+    """The white of 16-bit files as a further sentence; "" if it is that of 16 bits."""
+    depth = backbone.bit_depth
+    return "" if depth is None else f" White is {2**depth - 1:,} in 16-bit files (bit depth {depth})."
 
 
 def usual_source(name: str) -> str:

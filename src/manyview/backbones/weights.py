@@ -61,6 +61,7 @@ def save_backbone(backbone: Backbone, path: Path, metadata: Mapping[str, str]) -
     about = {"mean": _join(backbone.mean), "std": _join(backbone.std)}
     about["in_channels"] = str(backbone.in_channels)
     about |= {key: str(getattr(backbone, key)).lower() for key in ("rgb", "zero_init_residual")}
+    about |= {} if backbone.bit_depth is None else {"bit_depth": str(backbone.bit_depth)}
     write_tensors(path, own_weights(backbone), {**metadata, **about, "format": FORMAT, "name": backbone.name})
 
 
@@ -96,6 +97,7 @@ def load_backbone(
     into: Backbone | None = None,
     mean: Numbers | None = None,
     std: Numbers | None = None,
+    bit_depth: int | None = None,
 ) -> Backbone:
     """Load a backbone with weights from a file, in eval mode; no code in the file is executed.
 
@@ -108,6 +110,7 @@ def load_backbone(
         into: load into this backbone instead of building one by name; for a custom module, see ``wrap_backbone``.
         mean: of the channels, from 0 to 1, by which images are normalized; unset: as below.
         std: standard deviation of the channels.
+        bit_depth: bits that the values of 16-bit files use, 9 to 15; unset: as the file records, or else all.
 
     Returns:
         the backbone, with the normalization that the file, the card of its export or the ``config.json`` of a Hugging
@@ -134,7 +137,7 @@ def load_backbone(
     checkpoint = sort_out(path, stored, _target(into))
     _check_fit(into, checkpoint, stored)
     into.load_state_dict({**into.state_dict(), **checkpoint.tensors})
-    into.loading = _report(into, checkpoint, inferred, settle_images(into, record, mean, std))
+    into.loading = _report(into, checkpoint, inferred, settle_images(into, record, mean, std, bit_depth))
     into.zero_init_residual = metadata.get("zero_init_residual", "true") == "true"
     return into.eval()
 
@@ -154,6 +157,19 @@ def network_of(weights: str | os.PathLike[str]) -> str:
     path = find_weights(Path(os.fspath(weights)))
     stored = read_tensors(path)
     return read_record(path, stored.metadata).name or _identify(path, stored)[0]
+
+
+def bit_depth_of(weights: str | os.PathLike[str]) -> int | None:
+    """Bits that the values of 16-bit files used when these weights were trained; None for all, or if unrecorded.
+
+    Args:
+        weights: a run folder or a checkpoint.
+
+    Raises:
+        UserError: no such file, damaged, or no checkpoint.
+    """
+    path = find_weights(Path(os.fspath(weights)))
+    return read_record(path, read_tensors(path).metadata).bit_depth
 
 
 def _identify(path: Path, stored: StoredTensors) -> tuple[str, bool]:

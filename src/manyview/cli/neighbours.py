@@ -31,7 +31,7 @@ def neighbours(weights: Path, out: Path, **options: Unpack[NeighboursOptions]) -
     compared, skipped = result["protocol"]["photographs"], len(result["skipped"])
     left_out = f"; left out: {skipped:,} that could not be read, listed in {listing}" if skipped else ""
     console = Console()
-    if result["left_out"]:
-        console.print(result["left_out"], highlight=False, markup=False, soft_wrap=True)
+    for sentence in filter(None, (result["left_out"], result["protocol"].get("range"))):
+        console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     console.print(f"Neighbors among {compared:,} images{left_out}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"Written: {out}, {listing}", highlight=False, markup=False, soft_wrap=True)

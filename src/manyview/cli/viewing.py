@@ -17,6 +17,7 @@ from manyview.config import BlockViewsConfig, PretrainConfig, ViewsConfig, Whole
 from manyview.config.resolve import nearest_name
 from manyview.errors import UserError
 from manyview.images import ImageFiles, UnreadableImage, open_image
+from manyview.images.statistics import describe_depth
 from manyview.labels.boxes import ImageBoxes, join_boxes, read_boxes
 from manyview.recipes import resolve_settings
 from manyview.report import ShownImage, readable, show, views_page, views_picture
@@ -82,6 +83,8 @@ def run_views(config: PretrainConfig, drawing: Drawing, counting: Counting | Non
         if not shown:
             raise UserError(f"none of the images to be drawn from {files.root} can be read")
         count = _count(config, files, boxes, counting, drawing.epoch, usual, progress) if boxes and counting else None
+    if config.data.bands == "rgb" and (sentence := describe_depth(files, config.data.bit_depth)):
+        console.print(sentence, style="yellow", highlight=False, markup=False, soft_wrap=True)
     out, positives = drawing.out, config.method.positives(config.views)
     draw = partial(views_page, count=count) if out.suffix.lower() == ".html" else views_picture
     options: dict[str, Any] = {"seed": config.training.seed, "epoch": drawing.epoch, "positives": positives}
@@ -181,7 +184,9 @@ def _shown(
         if done == wanted:
             return
         try:
-            pixels = open_image(files.path(index), data.bands, max_pixels=data.max_pixels).decode()
+            pixels = open_image(
+                files.path(index), data.bands, max_pixels=data.max_pixels, bit_depth=data.bit_depth
+            ).decode()
         except UnreadableImage as error:
             message = f"Skipped {readable(files[index])}: {error.reason}"
             console.print(message, style="yellow", highlight=False, markup=False, soft_wrap=True)

@@ -55,6 +55,9 @@ class DataConfig(Section):
     bands: Literal["rgb"] | PositiveInt = Field(
         "rgb", description="rgb, or the number of spectral bands (8 or 16 bits each) of TIFF, .npy and other files"
     )
+    bit_depth: Annotated[StrictInt, Field(ge=9, le=15)] | None = Field(
+        None, description="bits that the values of 16-bit files use, 9 to 15, such as 12; unset: all 16"
+    )
     rgb_bands: tuple[Band, Band, Band] | None = Field(
         None, description="indices, from 0, of the red, green and blue bands; color augmentations change only these"
     )

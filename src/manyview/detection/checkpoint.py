@@ -40,6 +40,7 @@ class DetectorDescription:
         max_side: the long side is at most that.
         regions: RoIs per image that trained the heads.
         test_proposals: proposals per image that reach the heads at test time.
+        bit_depth: bits that the values of its 16-bit files use; None for all 16.
         iteration: iterations done when it was saved.
     """
 
@@ -56,11 +57,12 @@ class DetectorDescription:
     max_side: int
     regions: int
     test_proposals: int
+    bit_depth: int | None = None
     iteration: int = 0
 
     def build(self, backbone: Backbone, *, sync_batch_norm: bool = False) -> Detector:
         """A detector around a backbone, in training mode, all other weights random."""
-        return build_detector(
+        detector = build_detector(
             self.architecture,
             backbone,
             classes=len(self.classes),
@@ -72,6 +74,8 @@ class DetectorDescription:
             test_proposals=self.test_proposals,
             sync_batch_norm=sync_batch_norm,
         )
+        detector.bit_depth = self.bit_depth
+        return detector
 
 
 def save_detector(file: Path, detector: Detector, description: DetectorDescription) -> None:

@@ -126,10 +126,13 @@ class DetectionImages(Dataset[Item | Unreadable]):
         images: folder to which the names are relative.
         flip: whether half of the images, drawn from (seed, epoch, index) alone, are mirrored left to right.
         seed: of the draws.
+        bit_depth: bits that the values of 16-bit files use; None for all 16.
     """
 
-    def __init__(self, labels: DetectionLabels, images: Path, flip: bool = False, seed: int = 0) -> None:
-        self.labels, self.images, self.flip, self.seed = labels, images, flip, seed
+    def __init__(
+        self, labels: DetectionLabels, images: Path, flip: bool = False, seed: int = 0, bit_depth: int | None = None
+    ) -> None:
+        self.labels, self.images, self.flip, self.seed, self.bit_depth = labels, images, flip, seed, bit_depth
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -142,7 +145,7 @@ class DetectionImages(Dataset[Item | Unreadable]):
         epoch, index = item
         path = self.path(index)
         try:
-            pixels = open_image(path).decode()
+            pixels = open_image(path, bit_depth=self.bit_depth).decode()
         except UnreadableImage as error:
             return Unreadable(index, path, error.reason)
         height, width = pixels.shape[:2]

@@ -80,7 +80,8 @@ def find_objects(
     found: dict[int, list[dict[str, Any]]] = {}
     indices = [[(0, index)] for index in own]
     pin = runtime.device.type == "cuda"
-    dataset = DetectionImages(labels.without_masks(), images)  # masks would be decoded for nothing
+    depth = cast("int | None", detector.bit_depth)
+    dataset = DetectionImages(labels.without_masks(), images, bit_depth=depth)  # masks would be decoded for nothing
     batches = detection_batches(dataset, indices, runtime.workers, pin=pin)
     with closing(cast("Generator[Any, None, None]", batches)):
         for done, (index, (pixels, _)) in enumerate(zip(own, batches, strict=True)):

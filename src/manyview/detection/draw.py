@@ -77,7 +77,7 @@ def draw_image(
     Raises:
         UnreadableImage: there is no such image, or it cannot be decoded.
     """
-    pixels = open_image(images / name).decode()
+    pixels = open_image(images / name, bit_depth=detector.bit_depth).decode()
     [output] = detect(detector, [torch.from_numpy(pixels.transpose(2, 0, 1).copy())], runtime)
     return draw_predictions(pixels, output, classes, objects, name=name)
 

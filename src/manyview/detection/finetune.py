@@ -34,9 +34,12 @@ from manyview.detection.session import FineTuningSession
 from manyview.detection.settings import DetectionSettings, settle
 from manyview.detection.starting import Start, baseline_start, first_start, make_optimizer, new_detector
 from manyview.errors import UserError
+from manyview.images import ImageFiles
+from manyview.images.statistics import describe_depth
 from manyview.labels.masks import mask_tools
-from manyview.options.base import StrPath, verb
+from manyview.options.base import StrPath, among, verb
 from manyview.options.detection import FineTuneOptions
+from manyview.options.shared import Normalization
 from manyview.runs import RunFolder, provenance
 from manyview.runtime import resolve_device
 
@@ -111,7 +114,7 @@ def fine_tune(weights: StrPath | None, *, quiet: bool = False, **options: Unpack
     distributed.wait_for_all()  # the first process would otherwise make the folder that another has yet to check
     mask_tools()  # fails now if pycocotools is missing, and not after hours
     job = Job(settings, _read(options), runtime, options["checkpoint_minutes"], options["draw"], quiet)
-    first = first_start(weights, options["backbone"], settings.seed, options["mean"], options["std"])
+    first = first_start(weights, options["backbone"], settings.seed, **among(Normalization, options))
     starts = [first, *(baseline_start(each, first.backbone, settings.seed) for each in baselines)]
     for start in starts:
         check_backbone(settings.architecture, start.backbone)
@@ -209,6 +212,9 @@ def _announce(tuning: FineTuningSession, match: WeightMatch, start: Start, follo
     if start.why:
         return
     for sentence in tuning.data.remarks():
+        tuning.display.say(sentence, style="yellow")
+    files, depth = ImageFiles(tuning.data.train_images, tuning.data.train.names), tuning.description.bit_depth
+    if tuning.is_main and (sentence := describe_depth(files, depth, option="--bit-depth")):
         tuning.display.say(sentence, style="yellow")
     passes = settings.iterations * settings.batch_size / images
     tuning.display.say(

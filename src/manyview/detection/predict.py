@@ -109,7 +109,7 @@ def _search(
     pin = runtime.device.type == "cuda"
     each = ((index,) for index in range(len(files)))
     loaded = load_in_workers(
-        _DecodedImages(files),
+        _DecodedImages(files, detector.bit_depth),
         each,
         workers=runtime.workers,
         pin=pin,
@@ -143,8 +143,8 @@ def _check_output(file: Path, written: list[Path]) -> None:
 class _DecodedImages(Dataset[Tensor | Unreadable]):
     """Dataset of decoded images, or why one cannot be read."""
 
-    def __init__(self, files: ImageFiles) -> None:
-        self.files = files
+    def __init__(self, files: ImageFiles, bit_depth: int | None) -> None:
+        self.files, self.bit_depth = files, bit_depth
 
     def __len__(self) -> int:
         return len(self.files)
@@ -152,7 +152,7 @@ class _DecodedImages(Dataset[Tensor | Unreadable]):
     def __getitem__(self, index: int) -> Tensor | Unreadable:
         path = self.files.path(index)
         try:
-            pixels = open_image(path).decode()
+            pixels = open_image(path, bit_depth=self.bit_depth).decode()
         except UnreadableImage as error:
             return Unreadable(index, path, error.reason)
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))

@@ -90,7 +90,8 @@ class FineTuningSession:
 
     def batches(self, indices: Iterable[Sequence[EpochIndex]]) -> Batches:
         """Batches of randomly mirrored training images and their targets; closing it ends the loader processes."""
-        dataset = DetectionImages(self.data.train, self.data.train_images, flip=True, seed=self.settings.seed)
+        seed, depth = self.settings.seed, self.description.bit_depth
+        dataset = DetectionImages(self.data.train, self.data.train_images, flip=True, seed=seed, bit_depth=depth)
         pin = self.runtime.device.type == "cuda"
         return cast("Batches", detection_batches(dataset, indices, self.runtime.workers, pin=pin))
 

@@ -44,7 +44,12 @@ class Start:
 
 
 def first_start(
-    weights: StrPath, name: str | None, seed: int, mean: Numbers | None = None, std: Numbers | None = None
+    weights: StrPath,
+    name: str | None,
+    seed: int,
+    mean: Numbers | None = None,
+    std: Numbers | None = None,
+    bit_depth: int | None = None,
 ) -> Start:
     """The weights that are asked for, or with "random" random initialization, as pre-training starts.
 
@@ -54,18 +59,19 @@ def first_start(
         seed: of random initialization.
         mean: of the channels by which images are normalized; None for that of the weights.
         std: standard deviation of the channels.
+        bit_depth: bits that the values of 16-bit files use; None for those of the weights.
 
     Raises:
         UserError: no network is named; the weights cannot be read or do not fit; or their images are not RGB images.
     """
     if os.fspath(weights) != RANDOM:
-        return _loaded(PRETRAINED, load_backbone(weights, name, mean=mean, std=std), Path(weights))
+        return _loaded(PRETRAINED, load_backbone(weights, name, mean=mean, std=std, bit_depth=bit_depth), Path(weights))
     if name is None:
         raise UserError("random initialization needs the name of a network, such as --backbone resnet50")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         backbone = build_backbone(name)
-        renormalize(backbone, mean, std)
+        renormalize(backbone, mean, std, bit_depth)
         return _untrained(PRETRAINED, backbone)
 
 
@@ -82,7 +88,7 @@ def baseline_start(baseline: Baseline, like: Backbone, seed: int) -> Start:
 
 
 def _untrained(name: str, backbone: Backbone, why: str = "") -> Start:
-    origin = {"backbone": backbone.name, "weights": f"random: {describe_untrained(backbone)}"}
+    origin = {"backbone": backbone.name, "weights": f"random: {describe_untrained(backbone)}", **_depth(backbone)}
     return Start(name, backbone, origin, why)
 
 
@@ -97,8 +103,13 @@ def _loaded(name: str, backbone: Backbone, weights: Path, why: str = "") -> Star
         "weights": str(file),
         "weights_sha256": sha256(file),
         "loading": str(backbone.loading),
+        **_depth(backbone),
     }
     return Start(name, backbone, origin, why)
+
+
+def _depth(backbone: Backbone) -> dict[str, Any]:
+    return {} if backbone.bit_depth is None else {"bit_depth": backbone.bit_depth}
 
 
 def new_detector(
@@ -119,6 +130,7 @@ def new_detector(
         max_side=settings.max_side,
         regions=settings.regions,
         test_proposals=settings.test_proposals,
+        bit_depth=backbone.bit_depth,
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)

@@ -25,6 +25,7 @@ from manyview.evaluation.metrics.scores import LabeledScores, Matrix
 from manyview.evaluation.settings import MetricSettings, describe_features
 from manyview.options.base import StrPath, among, select
 from manyview.options.labeled import LabeledOptions
+from manyview.options.shared import Normalization
 from manyview.runs import atomic_write, provenance
 from manyview.runs.files import claim_folder, plain
 from manyview.runs.progress import Progress
@@ -88,7 +89,7 @@ class LabeledEvaluation:
             claim_folder(out, RESULT_FILE)
         data = select(Sources, options).read()
         pretrained = at_layer(
-            load_backbone(weights, options["backbone"], mean=options["mean"], std=options["std"]),
+            load_backbone(weights, options["backbone"], **among(Normalization, options)),
             options["layer"],
             weights,
         )

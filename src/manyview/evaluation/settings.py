@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -13,14 +14,16 @@ from manyview.backbones import Backbone, LoadingReport, find_weights
 from manyview.backbones.build import describe_untrained
 from manyview.errors import require
 from manyview.evaluation.data import Data, bounded
-from manyview.evaluation.features.backbone import bands, normalization
+from manyview.evaluation.features.backbone import bands, bit_depth, normalization
 from manyview.evaluation.features.extract import FeatureSettings
 from manyview.evaluation.metrics.bootstrap import INTERVALS
 from manyview.evaluation.run_heads import HEADS
+from manyview.images import ImageFiles
+from manyview.images.statistics import describe_depth
 from manyview.options.labeled import AveragePrecision, Compatibility
 from manyview.pooling import ATTENTION, query_count
 from manyview.runs import sha256
-from manyview.runtime import resolve_device, resolve_precision
+from manyview.runtime import core_count, resolve_device, resolve_precision
 
 # Words of protocols, which are compared with those of earlier results.
 _TRANSFORMS = {
@@ -82,11 +85,22 @@ def describe_pooled(settings: FeatureSettings, backbone: Backbone) -> dict[str, 
 
 
 def describe_pixels(backbone: Backbone) -> dict[str, Any]:
-    """Protocol of the backbone's inputs: bands and normalization."""
+    """Protocol of the backbone's inputs: bands, normalization, and the depth of 16-bit files if it is not all 16."""
+    depth = bit_depth(backbone)
     return {
         "bands": bands(backbone),
+        **({} if depth is None else {"bit_depth": depth}),
         "normalisation": dict(zip(("mean", "std"), map(list, normalization(backbone)), strict=True)),
     }
+
+
+def describe_range(images: Path, names: Iterable[str], backbone: Backbone) -> dict[str, str]:
+    """What is wrong with the range of values in 16-bit files, for a protocol; {} if nothing is, and for bands."""
+    if bands(backbone) != "rgb":
+        return {}
+    files = ImageFiles(images, names)
+    sentence = describe_depth(files, bit_depth(backbone), option="--bit-depth", threads=core_count())
+    return {"range": sentence} if sentence else {}
 
 
 def describe_versions() -> dict[str, Any]:
@@ -116,6 +130,7 @@ def describe_features(settings: FeatureSettings, data: Data, weights: Path, back
         "crop": settings.crop,
         "val_transform": _TRANSFORMS[settings.crop],
         **describe_pixels(backbone),
+        **describe_range(data.train.folder, data.train.labels.names, backbone),
         "precision": resolve_precision(settings.precision),
         "device": resolve_device(settings.device).type,
         "untrained_backbone": describe_untrained(backbone),

@@ -114,8 +114,7 @@ def format_check(result: dict[str, Any]) -> Group:
     lines: list[Text | Table] = [*_weights_line(protocol), Text(title, style="bold"), table]
     if protocol["unreadable"]:
         lines.append(Text(f"{len(protocol['unreadable'])} images could not be read and are left out."))
-    if "left_out" in protocol:
-        lines.append(Text(protocol["left_out"]))
+    lines += [Text(protocol[key]) for key in ("left_out", "range") if key in protocol]
     if result.get("normalization"):
         lines.append(Text(result["normalization"]["sentence"]))
     return Group(*lines, Text(result["diagnosis"]["sentence"]))
@@ -232,7 +231,7 @@ def _percent(fraction: float | None) -> str:
 
 def _notes(protocol: dict[str, Any]) -> list[str]:
     """Notes on the figures of any evaluation."""
-    notes = [_skipped(protocol[part]) for part in ("train", "val")]
+    notes = [protocol.get("range", ""), *(_skipped(protocol[part]) for part in ("train", "val"))]
     notes += [f"Training labels: {note}." for note in protocol["train"].get("notes", ())]
     absent = sum(count == 0 for count in protocol["val"]["positives"])
     if absent:

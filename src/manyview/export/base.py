@@ -84,4 +84,5 @@ def of_255(values: tuple[float, ...], rgb: bool) -> list[float]:
 def pixels(backbone: Backbone) -> str:
     """Shape and normalization of the images, for a comment in the code to paste."""
     channels = "RGB" if backbone.rgb else f"{backbone.in_channels} bands"
-    return f"float32 (B, {backbone.in_channels}, H, W): {channels} from 0 to 1, minus mean, over std"
+    white = "" if backbone.bit_depth is None else f" (of {2**backbone.bit_depth - 1} in 16-bit files)"
+    return f"float32 (B, {backbone.in_channels}, H, W): {channels} from 0 to 1{white}, minus mean, over std"

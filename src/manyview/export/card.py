@@ -115,12 +115,14 @@ def dump(content: dict[str, Any]) -> str:
 
 
 def _images(backbone: Backbone) -> dict[str, Any]:
-    """Channels and normalization that the network expects."""
+    """Channels, depth and normalization that the network expects."""
+    depth = {} if backbone.bit_depth is None else {"bit_depth": backbone.bit_depth, "white": 2**backbone.bit_depth - 1}
     if not backbone.rgb:
         note = "bands of the files in their order, from 0 to 1 (of 255 or 65535), minus mean, over std"
-        return {"channels": "bands", "mean": list(backbone.mean), "std": list(backbone.std), "pixels": note}
+        return {"channels": "bands", **depth, "mean": list(backbone.mean), "std": list(backbone.std), "pixels": note}
     return {
         "channels": "RGB",
+        **depth,
         "mean": list(backbone.mean),
         "std": list(backbone.std),
         "mean_255": of_255(backbone.mean, rgb=True),

@@ -78,7 +78,7 @@ def export_backbone(
     _check_size(form, size)
     progress(0, 3, "loading")
     network = _load(weights, options["backbone"])
-    renormalize(network, options["mean"], options["std"])
+    renormalize(network, options["mean"], options["std"], options["bit_depth"])
     refusal = form.refusal(network)
     if refusal:
         raise UserError(refusal)

@@ -16,17 +16,19 @@ from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
 from manyview.images.decode import EncodedImage, load, open_rgb, open_with_pillow, stored_orientation
+from manyview.images.depth import is_deep, require_bit_depth, to_16_bits
 from manyview.images.jpeg import JPEG, quick_pixels, whole_jpeg
 from manyview.images.orientation import ORIENTATION, XMP, tiff_orientation
-from manyview.images.png import pixel_chunks
-from manyview.images.tiff import SIGNATURES, WHITE_IS_ZERO, SamplesOfTiff, check_complete, obstacle
+from manyview.images.png import deep_samples, is_deep_png
+from manyview.images.tiff import BITS_PER_SAMPLE, SIGNATURES, WHITE_IS_ZERO, SamplesOfTiff, check_complete, obstacle
 from manyview.images.unreadable import UnreadableImage, readable, reasons
 
 Stream = BytesIO | BufferedReader
 Values = Shaped[np.ndarray, "height width bands"]  # as stored, but upright and with the bands last
 Bands = UInt8[np.ndarray, "height width bands"] | UInt16[np.ndarray, "height width bands"]
 
-_COLORED = (2, 6)  # color types of PNG: RGB, RGBA
+_COLORED = (2, 4, 6)  # color types of PNG: RGB, gray with alpha, RGBA
+_TRANSPARENT = (4, 6)
 _BAND_MODES = ("1", "L", "LA", "RGB", "RGBA", "RGBX", "I;16", "I;16L", "I;16B", "I;16N", "F")
 
 
@@ -52,7 +54,11 @@ class BandImage:
 
 
 def open_image(
-    source: bytes | Path, bands: Literal["rgb"] | int = "rgb", *, max_pixels: int = 200_000_000
+    source: bytes | Path,
+    bands: Literal["rgb"] | int = "rgb",
+    *,
+    max_pixels: int = 200_000_000,
+    bit_depth: int | None = None,
 ) -> EncodedImage | BandImage:
     """Open an image: its size, and by its method ``decode`` its pixels.
 
@@ -61,21 +67,29 @@ def open_image(
         bands: "rgb" for whatever converts to 8-bit RGB, or the number of bands that the file must hold.
         max_pixels: an image with more pixels is refused before anything is decoded. Of TIFF and WebP read as RGB,
             Pillow also refuses more than twice its own ``Image.MAX_IMAGE_PIXELS`` (179 million together).
+        bit_depth: bits that the values of 16-bit files use, 9 to 15, so that 2**bit_depth - 1 is white; unset: all 16.
 
     Raises:
         UnreadableImage: the source is no such image; ``.reason`` says why.
+        UserError: no such ``bit_depth``.
     """
+    if bit_depth is not None:
+        require_bit_depth(bit_depth)
     if bands == "rgb":
-        return open_rgb(source, max_pixels=max_pixels)
-    return open_bands(source, bands, max_pixels=max_pixels)
+        return open_rgb(source, max_pixels=max_pixels, bit_depth=bit_depth)
+    return open_bands(source, bands, max_pixels=max_pixels, bit_depth=bit_depth)
 
 
-def open_bands(source: bytes | Path, bands: int, *, max_pixels: int = 200_000_000) -> BandImage:
+def open_bands(
+    source: bytes | Path, bands: int, *, max_pixels: int = 200_000_000, bit_depth: int | None = None
+) -> BandImage:
     """Decode an image as ``decode_bands`` does, with the interface of ``open_image``."""
-    return BandImage(decode_bands(source, bands, max_pixels=max_pixels))
+    return BandImage(decode_bands(source, bands, max_pixels=max_pixels, bit_depth=bit_depth))
 
 
-def decode_bands(source: bytes | Path, bands: int, *, max_pixels: int = 200_000_000) -> Bands:
+def decode_bands(
+    source: bytes | Path, bands: int, *, max_pixels: int = 200_000_000, bit_depth: int | None = None
+) -> Bands:
     """Decode an image with a given number of bands to upright 8-bit or 16-bit pixels.
 
     - TIFF: samples of a pixel side by side or in planes, or one band a page; tiles or strips, either byte order,
@@ -84,7 +98,8 @@ def decode_bands(source: bytes | Path, bands: int, *, max_pixels: int = 200_000_
     - ``.npy``: (height, width, bands), (bands, height, width), or (height, width) for one band. Never unpickled.
     - PNG and other formats whose images have exactly that many bands: gray, gray with alpha, RGB, RGB with alpha.
 
-    Unsigned values of 8 and 16 bits stay as they are, so 12 bits stored in 16 stay small numbers. Bilevel images
+    Unsigned values of 8 and 16 bits stay as they are, so 12 bits stored in 16 stay small numbers unless ``bit_depth``
+    says so. Bilevel images
     become 0 and 255. Floating-point values must lie within 0 to 1 and become 16 bits, rounded. All others (signed,
     32 bits, floating point beyond 0 to 1) have no defined white and are refused. Where TIFF says that 0 is white,
     values are inverted.
@@ -94,6 +109,8 @@ def decode_bands(source: bytes | Path, bands: int, *, max_pixels: int = 200_000_
         bands: number of bands that the image must have, at least 1.
         max_pixels: an image with more pixels is refused from its header, before anything is decoded. An image takes
             at most height x width x bands x 2 bytes in the end, and about three times that while it is decoded.
+        bit_depth: bits that the values of 16-bit files use, which are scaled so that 2**bit_depth - 1 is white, as is
+            all above; unset: all 16. Only the alpha of a PNG always has 16.
 
     Returns:
         A new array, uint8 (white is 255) or uint16 (white is 65535); not always contiguous.
@@ -106,11 +123,11 @@ def decode_bands(source: bytes | Path, bands: int, *, max_pixels: int = 200_000_
         head = stream.read(8)
         stream.seek(0)
         if head.startswith(b"\x93NUMPY"):
-            values = _read_npy(stream, bands, max_pixels)
+            values = _scaled(_read_npy(stream, bands, max_pixels), bit_depth)
         elif head.startswith(SIGNATURES):
-            values = _read_tiff(stream, bands, max_pixels)
+            values = _read_tiff(stream, bands, max_pixels, bit_depth)
         else:
-            values = _read_picture(stream, bands, max_pixels)
+            values = _read_picture(stream, bands, max_pixels, bit_depth)
         return _to_depth(values)
 
 
@@ -169,7 +186,7 @@ def _npy_header(stream: Stream) -> tuple[tuple[int, ...], bool, np.dtype]:
     raise UnreadableImage("a structured array")  # only names of fields need a later version
 
 
-def _read_tiff(stream: Stream, bands: int, max_pixels: int) -> Values:
+def _read_tiff(stream: Stream, bands: int, max_pixels: int, bit_depth: int | None) -> Values:
     """Read a TIFF file's first page, or all pages where they hold one band each.
 
     Raises:
@@ -180,7 +197,7 @@ def _read_tiff(stream: Stream, bands: int, max_pixels: int) -> Values:
     with TiffFile(stream, is_ome=False) as file:  # OME's description may lead to other files
         page = file.pages.first
         if (reason := obstacle(page)) is None:
-            return _tiff_values(file, bands, max_pixels)
+            return _tiff_values(file, bands, max_pixels, bit_depth)
         if page.bitspersample != 8 and page.samplesperpixel > 1:  # Pillow would cut its 16 bits down to 8
             raise UnreadableImage(reason)
     stream.seek(0)
@@ -189,10 +206,10 @@ def _read_tiff(stream: Stream, bands: int, max_pixels: int) -> Values:
     except Exception:  # Pillow cannot read it either
         raise UnreadableImage(reason) from None
     stream.seek(0)
-    return _read_picture(stream, bands, max_pixels)
+    return _read_picture(stream, bands, max_pixels, bit_depth)
 
 
-def _tiff_values(file: Any, bands: int, max_pixels: int) -> Values:
+def _tiff_values(file: Any, bands: int, max_pixels: int, bit_depth: int | None) -> Values:
     page = file.pages.first
     _check_dtype(page.dtype)
     if page.samplesperpixel == bands > 1 and page.axes in ("YXS", "SYX"):
@@ -203,14 +220,14 @@ def _tiff_values(file: Any, bands: int, max_pixels: int) -> Values:
     _check_size(part.shape, axis, max_pixels)
     check_complete(file, pages, part)
     # One thread, since the loader's processes already use all cores.
-    values = np.moveaxis(part.asarray(maxworkers=1).reshape(_three(part.shape)), axis, 2)
+    values = _scaled(np.moveaxis(part.asarray(maxworkers=1).reshape(_three(part.shape)), axis, 2), bit_depth)
     if page.photometric == WHITE_IS_ZERO:
         values = 1 - values if values.dtype.kind == "f" else ~values
     tags = [page.tags.get(tag) for tag in (ORIENTATION, XMP)]
     return _upright(values, tiff_orientation(*(None if tag is None else tag.value for tag in tags)))
 
 
-def _read_picture(stream: Stream, bands: int, max_pixels: int) -> Values:
+def _read_picture(stream: Stream, bands: int, max_pixels: int, bit_depth: int | None) -> Values:
     """Read an image in one of the common formats with Pillow.
 
     Raises:
@@ -226,6 +243,9 @@ def _read_picture(stream: Stream, bands: int, max_pixels: int) -> Values:
     values = values.reshape(_three(values.shape))
     if values.shape[2] != bands:
         raise UnreadableImage(f"{values.shape[2]} bands instead of {bands}")
+    if bit_depth is not None and getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (16,)) == (16,):
+        alpha = values[..., -1:] if image.format == "PNG" and data[25] in _TRANSPARENT else values[..., :0]
+        values = np.concatenate([_scaled(values[..., : bands - alpha.shape[2]], bit_depth), alpha], axis=2)
     return values if turned else _upright(values, turn)
 
 
@@ -236,8 +256,8 @@ def _picture_values(image: ImageFile, data: bytes) -> tuple[Shaped[np.ndarray, "
             return pixels, False
         image = JpegImageFile(BytesIO(whole_jpeg(data)))
     turned = load(image, data)
-    if image.format == "PNG" and data[24] == 16 and data[25] in _COLORED:  # Pillow keeps 8 of its 16 bits
-        return _deep_png(pixel_chunks(data)), turned
+    if image.format == "PNG" and is_deep_png(data) and data[25] in _COLORED:  # Pillow keeps 8 of its 16 bits
+        return deep_samples(data), turned
     if image.mode in ("P", "PA"):
         return np.array(image.convert("RGBA" if image.has_transparency_data else "RGB")), turned
     if image.mode not in _BAND_MODES:
@@ -245,12 +265,9 @@ def _picture_values(image: ImageFile, data: bytes) -> tuple[Shaped[np.ndarray, "
     return np.array(image), turned
 
 
-def _deep_png(data: bytes) -> Values:
-    """Decode a 16-bit RGB or RGBA PNG, of a file that is known to be intact."""
-    import cv2
-
-    values = np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED))
-    return values[..., [2, 1, 0, 3][: values.shape[2]]]  # from BGR
+def _scaled(values: Values, bit_depth: int | None) -> Values:
+    """Values of 16 bits that use so many of them, scaled to all; others unchanged."""
+    return values if bit_depth is None or not is_deep(values.dtype) else to_16_bits(values, bit_depth)
 
 
 def _check_dtype(dtype: np.dtype) -> None:

@@ -21,12 +21,13 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from manyview.images.depth import to_8_bits
 from manyview.images.heif import heif_orientation, is_heif, open_heif
 from manyview.images.jpeg import JPEG, common_size, quick_pixels, whole_jpeg
 from manyview.images.orientation import ORIENTATION, XMP, orientation, tiff_orientation, upright
-from manyview.images.png import PNG, check_rows, pixel_chunks
-from manyview.images.tiff import SIGNATURES, WHITE_IS_ZERO, SamplesOfTiff, open_tiff, to_8_bits
-from manyview.images.unreadable import UnreadableImage, readable, reasons
+from manyview.images.png import PNG, PNG_HEADER, check_rows, deep_samples, is_deep_png, pixel_chunks
+from manyview.images.tiff import BITS_PER_SAMPLE, SIGNATURES, WHITE_IS_ZERO, SamplesOfTiff, is_deep_tiff, open_tiff
+from manyview.images.unreadable import UnreadableImage, quiet, readable, reasons
 from manyview.images.webp import check_webp
 
 # Pillow's readers by signature. Image.open is avoided for two reasons: it applies Pillow's process-wide pixel limit
@@ -47,7 +48,7 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     8: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
 Opened = ImageFile.ImageFile | SamplesOfTiff
-_WIDTH, _HEIGHT, _BITS_PER_SAMPLE, _PHOTOMETRIC = 256, 257, 258, 262  # TIFF tags
+_WIDTH, _HEIGHT, _PHOTOMETRIC = 256, 257, 262  # TIFF tags
 
 
 class EncodedImage:
@@ -58,11 +59,12 @@ class EncodedImage:
         height: in pixels, of the upright image.
     """
 
-    def __init__(self, data: bytes, where: str | None, max_pixels: int) -> None:
-        self._data, self._where = data, where
+    def __init__(self, data: bytes, where: str | None, max_pixels: int, bit_depth: int | None = None) -> None:
+        self._data, self._where, self._bit_depth = data, where, bit_depth
         with reasons(where):
             size = common_size(data) if data.startswith(JPEG) else None
-            self._image = None if size else open_with_pillow(data)  # None for a JPEG that simplejpeg may decode
+            # None for a JPEG that simplejpeg may decode.
+            self._image = None if size else open_with_pillow(data, all_levels=bit_depth is not None)
             self._stored = width, height = size or stored_size(cast(Opened, self._image))
             if min(width, height) < 1:
                 raise UnreadableImage("no pixels")
@@ -97,7 +99,7 @@ class EncodedImage:
         """Decode what is unusual; also whether the pixels are upright already."""
         image = self._image
         if isinstance(image, SamplesOfTiff):
-            rgb, turned = to_rgb(image.decode()), False
+            rgb, turned = to_rgb(image.decode(self._bit_depth)), False
         else:
             if image is None or isinstance(image, JpegImagePlugin.JpegImageFile):
                 image = JpegImagePlugin.JpegImageFile(io.BytesIO(whole_jpeg(self._data)))
@@ -105,25 +107,28 @@ class EncodedImage:
                     image.draft(None, (self._stored[0] // shrink, self._stored[1] // shrink))
                     shrink = 1
             turned = load(image, self._data)
-            rgb = to_rgb(image)
+            rgb = to_rgb(image if self._bit_depth is None else _all_levels(image, self._data, self._bit_depth))
         return np.array(rgb if shrink == 1 else rgb.reduce(shrink)), turned
 
 
-def open_rgb(source: bytes | Path, *, max_pixels: int = 200_000_000) -> EncodedImage:
+def open_rgb(source: bytes | Path, *, max_pixels: int = 200_000_000, bit_depth: int | None = None) -> EncodedImage:
     """Read the header of an image that converts to RGB; see ``manyview.images.open_image``.
 
     Args:
         source: encoded bytes, or the file that holds them.
         max_pixels: an image with more pixels is refused from its header, before anything is decoded.
+        bit_depth: as for ``decode_image``.
 
     Raises:
         UnreadableImage: the source is no image; ``.reason`` says why.
     """
     data, where = (source, None) if isinstance(source, bytes) else (_read_file(source), str(source))
-    return EncodedImage(data, where, max_pixels)
+    return EncodedImage(data, where, max_pixels, bit_depth)
 
 
-def decode_image(source: bytes | Path, *, max_pixels: int = 200_000_000) -> UInt8[np.ndarray, "height width 3"]:
+def decode_image(
+    source: bytes | Path, *, max_pixels: int = 200_000_000, bit_depth: int | None = None
+) -> UInt8[np.ndarray, "height width 3"]:
     """Decode a JPEG, PNG, WebP, BMP, TIFF or GIF (first frame or page) to upright 8-bit RGB.
 
     - Orientation is applied, by one rule for all formats: EXIF's (a TIFF's own tag), else XMP's; a damaged one counts
@@ -139,6 +144,8 @@ def decode_image(source: bytes | Path, *, max_pixels: int = 200_000_000) -> UInt
     Args:
         source: encoded bytes, or the file that holds them.
         max_pixels: as for ``open_image``.
+        bit_depth: bits that the values of 16-bit files use, 9 to 15; unset: all 16. Gray and colors are scaled so that
+            2**bit_depth - 1 is white, rounded, and what is above is white, too; alpha always has 16 bits.
 
     Returns:
         A new writable array, values 0 to 255.
@@ -148,7 +155,55 @@ def decode_image(source: bytes | Path, *, max_pixels: int = 200_000_000) -> UInt
             data are there: a JPEG or PNG that lacks only the marker of its end is taken, one whose missing pixels a
             decoder would fill with gray or black is refused however it ends.
     """
-    return open_rgb(source, max_pixels=max_pixels).decode()
+    return open_rgb(source, max_pixels=max_pixels, bit_depth=bit_depth).decode()
+
+
+def deep_header(path: Path) -> bool:
+    """Whether a file's header says that it is a PNG or TIFF with integers of 16 bits; no pixels are read."""
+    try:
+        with readable(path), path.open("rb") as stream:
+            head = stream.read(PNG_HEADER)
+            if head.startswith(SIGNATURES):
+                stream.seek(0)
+                return is_deep_tiff(stream)
+    except Exception:  # a damaged file is reported when it is decoded
+        return False
+    return head.startswith(PNG) and is_deep_png(head)
+
+
+def highest_value(path: Path, *, max_pixels: int) -> int | None:
+    """The highest value of gray or color in a 16-bit PNG or TIFF; None if it cannot be read.
+
+    Of colors that only Pillow reads, it is the highest with this high byte.
+    """
+    try:
+        with quiet():
+            data = _read_file(path)
+            encoded = EncodedImage(data, None, max_pixels)  # checks the size
+            if data.startswith(PNG):
+                return int(_colors(deep_samples(data)).max())
+            return _highest_of_tiff(data, cast(Opened, encoded._image))
+    except Exception:  # a damaged file is reported when it is decoded
+        return None
+
+
+def _highest_of_tiff(data: bytes, image: Opened) -> int | None:
+    try:
+        samples = SamplesOfTiff(data)
+        return int(samples.samples()[..., : samples.colors].max())
+    except UnreadableImage:
+        if isinstance(image, SamplesOfTiff) or image.mode == "CMYK":
+            return None
+        image.load()
+        values = np.asarray(image)
+        if values.dtype != np.uint8:
+            return int(values.max())
+        return int(_colors(values).max()) * 256 + 255
+
+
+def _colors(values: np.ndarray) -> np.ndarray:
+    """Gray or RGB without alpha."""
+    return values[..., : 3 if values.shape[2] > 2 else 1]
 
 
 def _read_file(path: Path) -> bytes:
@@ -156,8 +211,12 @@ def _read_file(path: Path) -> bytes:
         return path.read_bytes()
 
 
-def open_with_pillow(data: bytes) -> Opened:
+def open_with_pillow(data: bytes, *, all_levels: bool = False) -> Opened:
     """Read an encoded file's header with the reader for its first bytes.
+
+    Args:
+        data: the file.
+        all_levels: whether all values of a TIFF's 16-bit colors are wanted, as for ``open_tiff``.
 
     Raises:
         UnreadableImage: unknown format, or a truncated file.
@@ -168,7 +227,7 @@ def open_with_pillow(data: bytes) -> Opened:
         check_webp(data)
         return WebPImagePlugin.WebPImageFile(io.BytesIO(data))
     if data.startswith(SIGNATURES):
-        return open_tiff(data)
+        return open_tiff(data, all_levels=all_levels)
     if data.startswith(PNG):
         return PngImagePlugin.PngImageFile(io.BytesIO(pixel_chunks(data)))
     if (heif := open_heif(data)) is not None:
@@ -235,6 +294,18 @@ def _pillows_orientation(image: Image.Image) -> int:
         return 1
 
 
+def _all_levels(image: Image.Image, data: bytes, bit_depth: int) -> Image.Image:
+    """A loaded image of 16 bits as one of 8 bits, whose values used so many bits; any other unchanged."""
+    if image.format == "PNG" and is_deep_png(data):
+        values = deep_samples(data)
+        colors = to_8_bits(_colors(values), bit_depth=bit_depth)
+        alpha = [to_8_bits(values[..., -1:])] if values.shape[2] in (2, 4) else []
+        return Image.fromarray(np.concatenate([np.broadcast_to(colors, (*colors.shape[:2], 3)), *alpha], axis=2))
+    if getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE) == (16,):
+        return _gray_to_8_bits(image, bit_depth)
+    return image
+
+
 def to_rgb(image: Image.Image) -> Image.Image:
     """Convert an image of any of Pillow's modes to RGB; the same object if it is RGB already.
 
@@ -253,9 +324,12 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image if image.mode == "RGB" else image.convert("RGB")
 
 
-def _gray_to_8_bits(image: Image.Image) -> Image.Image:
+def _gray_to_8_bits(image: Image.Image, bit_depth: int | None = None) -> Image.Image:
     tags = getattr(image, "tag_v2", {})
-    bits = 12 if tags.get(_BITS_PER_SAMPLE) == (12,) else 16
+    bits = 12 if tags.get(BITS_PER_SAMPLE) == (12,) else 16
+    values = np.asarray(image)
+    if bit_depth is not None and values.dtype == np.int32:  # as which Pillow gives signed values of 16 bits
+        values = values.astype(np.int16)
     # Pillow applies it to 8 bits only.
     inverted = tags.get(_PHOTOMETRIC) == WHITE_IS_ZERO
-    return Image.fromarray(to_8_bits(np.asarray(image), bits=bits, inverted=inverted))
+    return Image.fromarray(to_8_bits(values, bits=bits, inverted=inverted, bit_depth=bit_depth))

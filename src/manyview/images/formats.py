@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import posixpath
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -13,6 +14,7 @@ EXTENSIONS: Final = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 )
 ARRAY_EXTENSIONS: Final = frozenset({".npy"})
+_DEEP_EXTENSIONS: Final = frozenset({".png", ".tif", ".tiff", ""})
 AVIF_EXTENSIONS: Final = frozenset({".avif"})
 HEIF_EXTENSIONS: Final = frozenset({".heic", ".heif"})
 HEIF_EXTRA: Final = "pip install 'manyview[heif]'"
@@ -67,6 +69,11 @@ def extensions(*, arrays: bool) -> frozenset[str]:
     if importlib.util.find_spec("pillow_heif") is not None:
         found |= HEIF_EXTENSIONS
     return found
+
+
+def could_be_deep(name: str) -> bool:
+    """Whether a file of this name can have 16 bits a sample and be read as RGB: a PNG, a TIFF, or of unknown format."""
+    return posixpath.splitext(name)[1].lower() in _DEEP_EXTENSIONS
 
 
 def holds_copies(folder: str) -> bool:

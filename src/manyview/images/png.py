@@ -6,14 +6,19 @@ import struct
 import zlib
 from collections.abc import Iterator
 
+import numpy as np
+from jaxtyping import UInt16
+
 from manyview.images.unreadable import UnreadableImage
 
 PNG = b"\x89PNG\r\n\x1a\n"
+PNG_HEADER = 26  # bytes up to the color type
 _TRANSPARENCY, _END = b"tRNS", b"IEND"
 _XMP, _EXIF_TEXT = b"XML:com.adobe.xmp", b"Raw profile type exif"
 _MOST_TEXT = 16 * 2**20  # bytes of a text chunk once decompressed
 
 _AT_ONCE = 2**20  # bytes decompressed together
+_GRAY_ALPHA = 4  # a color type
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by color type
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
@@ -44,6 +49,24 @@ def pixel_chunks(data: bytes) -> bytes:
             kept.append(data[start - 8 : end + 4])
     kept.append(bytes(4) + _END + zlib.crc32(_END).to_bytes(4, "big"))
     return b"".join(kept)
+
+
+def is_deep_png(data: bytes) -> bool:
+    """Whether a PNG has samples of 16 bits."""
+    return data[24:25] == b"\x10"
+
+
+def deep_samples(data: bytes) -> UInt16[np.ndarray, "height width samples"]:
+    """Decode a 16-bit PNG that is known to be intact: gray or RGB, with or without alpha.
+
+    Pillow keeps 8 of the 16 bits of all but gray.
+    """
+    import cv2
+
+    values = np.asarray(cv2.imdecode(np.frombuffer(pixel_chunks(data), np.uint8), cv2.IMREAD_UNCHANGED))
+    if values.ndim == 2:
+        return values[..., None]
+    return values[..., {_GRAY_ALPHA: [0, 3]}.get(data[25], [2, 1, 0, 3][: values.shape[2]])]  # from BGR
 
 
 def check_rows(data: bytes) -> None:

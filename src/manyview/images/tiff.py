@@ -6,13 +6,13 @@ import io
 import logging
 import math
 import threading
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import numpy as np
-from jaxtyping import Shaped, UInt8
 from PIL import Image, ImagePalette, TiffImagePlugin
 from PIL.TiffImagePlugin import TiffImageFile
 
+from manyview.images.depth import Samples, is_deep, to_8_bits
 from manyview.images.unreadable import UnreadableImage
 
 # tifffile logs remarks on unusual metadata, which do not matter where the pixels are intact.
@@ -23,6 +23,7 @@ SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", _BIG_IN_BIG_ENDIAN)
 WHITE_IS_ZERO = 0  # photometric interpretations
 _BLACK_IS_ZERO, _RGB, _YCBCR = 1, 2, 6
 _PLAIN = (WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, 34892)  # also linear raw
+BITS_PER_SAMPLE = 258
 _PHOTOMETRIC, _PLANAR, _COLOR_MAP, _SAMPLE_FORMAT = 262, 284, 320, 339  # tags
 _WIDTH, _HEIGHT, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 322, 323
 _IN_PLANES = 2  # a value of the planar configuration
@@ -37,14 +38,13 @@ _NATIVE = {
 _LARGEST_TILE = 2**24  # pixels of a tile of any image
 _libtiff_lock = threading.Lock()
 
-Samples = Shaped[np.ndarray, "height width *samples"]
-
 
 class SamplesOfTiff:
     """A TIFF that only tifffile reads: gray or RGB, with or without alpha, of any type of numbers.
 
     Attributes:
         size: width and height as stored.
+        colors: samples of a pixel but for alpha, 1 or 3.
         tags: orientation and XMP packet, None where missing.
     """
 
@@ -57,16 +57,28 @@ class SamplesOfTiff:
             found = [page.tags.get(tag) for tag in (274, 700)]
             self.tags = tuple(None if tag is None else tag.value for tag in found)
             self._alpha = int(page.extrasamples[0]) if page.extrasamples else 0
-            colors = 3 if page.photometric == _RGB else 1
-            extra = page.samplesperpixel - colors
+            self._inverted = page.photometric == WHITE_IS_ZERO
+            self.colors = 3 if page.photometric == _RGB else 1
+            extra = page.samplesperpixel - self.colors
             if page.photometric not in _PLAIN[:3] or extra != len(page.extrasamples) or extra > 1:
                 raise UnreadableImage("bands other than RGB, for which data.bands must say how many")
             if (reason := obstacle(page)) is not None:
                 raise UnreadableImage(reason)
         self._data = data
 
-    def decode(self) -> Image.Image:
+    def decode(self, bit_depth: int | None = None) -> Image.Image:
         """The pixels in a mode of Pillow with 8 bits a channel, as stored; see ``to_8_bits``."""
+        values = self.samples()
+        colors = to_8_bits(values[..., : self.colors], inverted=self._inverted, bit_depth=bit_depth)
+        if self._alpha not in (_ASSOCIATED, _UNASSOCIATED):
+            return Image.fromarray(np.broadcast_to(colors, (*colors.shape[:2], 3)).copy())
+        alpha = to_8_bits(values[..., -1:])
+        pixels = np.concatenate([np.broadcast_to(colors, (*colors.shape[:2], 3)), alpha], axis=2)
+        mode = "RGBA" if self._alpha == _UNASSOCIATED else "RGBa"
+        return Image.frombytes(mode, self.size, pixels.tobytes())
+
+    def samples(self) -> Samples:
+        """The values as stored, (height, width, samples)."""
         from tifffile import TiffFile
 
         with TiffFile(io.BytesIO(self._data), is_ome=False) as file:
@@ -75,19 +87,10 @@ class SamplesOfTiff:
             values = page.asarray(maxworkers=1)
             if page.axes == "SYX":
                 values = np.moveaxis(values, 0, 2)
-            values = values.reshape(*values.shape[:2], -1)
-            inverted = page.photometric == WHITE_IS_ZERO
-        count = 3 if values.shape[2] >= 3 else 1
-        colors = to_8_bits(values[..., :count], inverted=inverted)
-        if self._alpha not in (_ASSOCIATED, _UNASSOCIATED):
-            return Image.fromarray(np.broadcast_to(colors, (*colors.shape[:2], 3)).copy())
-        alpha = to_8_bits(values[..., -1:])
-        pixels = np.concatenate([np.broadcast_to(colors, (*colors.shape[:2], 3)), alpha], axis=2)
-        mode = "RGBA" if self._alpha == _UNASSOCIATED else "RGBa"
-        return Image.frombytes(mode, self.size, pixels.tobytes())
+        return values.reshape(*values.shape[:2], -1)
 
 
-def open_tiff(data: bytes) -> TiffImageFile | SamplesOfTiff:
+def open_tiff(data: bytes, *, all_levels: bool = False) -> TiffImageFile | SamplesOfTiff:
     """Read the header of a TIFF, with a reader that decodes its pixels rightly.
 
     - Uncompressed samples in planes go to libtiff. Pillow's own decoder takes the letters of a raw mode for the planes,
@@ -95,6 +98,10 @@ def open_tiff(data: bytes) -> TiffImageFile | SamplesOfTiff:
     - So does uncompressed YCbCr, whose two color channels are usually stored at half the size.
     - What has no mode in Pillow goes to tifffile, and so do gray with alpha in planes, whose alpha Pillow loses, and
       BigTIFF in big-endian order, which Pillow takes for the classic format.
+
+    Args:
+        data: the file.
+        all_levels: whether all values of 16-bit colors count, of which Pillow keeps the high byte.
 
     Raises:
         UnreadableImage: no reader does; also other exceptions where it is damaged.
@@ -114,11 +121,26 @@ def open_tiff(data: bytes) -> TiffImageFile | SamplesOfTiff:
     if image.mode == "L" and image.tag_v2.get(_SAMPLE_FORMAT) == (_SIGNED,):  # Pillow takes negative values for bright
         raise UnreadableImage("signed values of 8 bits, whose white is unknown")
     in_planes = image.tag_v2.get(_PLANAR) == _IN_PLANES
-    if in_planes and image.mode in ("LA", "La", "PA"):
+    if (in_planes and image.mode in ("LA", "La", "PA")) or (all_levels and _has_deep_colors(image)):
         return SamplesOfTiff(data)
     if in_planes or image.tag_v2.get(_PHOTOMETRIC) == _YCBCR:
         image = _for_libtiff(data)
     return _correct(image)
+
+
+def is_deep_tiff(stream: BinaryIO) -> bool:
+    """Whether the first page of a TIFF has integers of 16 bits."""
+    from tifffile import TiffFile
+
+    with TiffFile(stream, is_ome=False) as file:
+        page: Any = file.pages.first
+        return page.dtype is not None and is_deep(page.dtype) and page.bitspersample == 16
+
+
+def _has_deep_colors(image: TiffImageFile) -> bool:
+    """Whether a pixel has several samples of 16 bits, in gray or RGB."""
+    bits = image.tag_v2.get(BITS_PER_SAMPLE, ())
+    return len(bits) > 1 and set(bits) == {16} and image.tag_v2.get(_PHOTOMETRIC) in _PLAIN
 
 
 def _for_libtiff(data: bytes) -> TiffImageFile:
@@ -143,33 +165,6 @@ def _correct(image: TiffImageFile) -> TiffImageFile:
     if image.mode in ("P", "PA") and max(colors := image.tag_v2[_COLOR_MAP]) < 256:
         image.palette = ImagePalette.raw("RGB;L", bytes(colors))
     return image
-
-
-def to_8_bits(values: Samples, *, bits: int = 16, inverted: bool = False) -> UInt8[np.ndarray, "height width *samples"]:
-    """Scale values to 8 bits, rounded, but 16-bit color by its high byte, as Pillow does; bilevel to 0 and 255.
-
-    Args:
-        values: floating-point ones must lie within 0 to 1, or else within 0 to 255, integers below 2 to ``bits``.
-        bits: of integers of more than 8 bits.
-        inverted: whether 0 is white.
-
-    Raises:
-        UnreadableImage: others, whose white is unknown.
-    """
-    if values.dtype == bool:
-        values = values * np.uint8(255)
-    if values.dtype == np.uint8:
-        return ~values if inverted else values
-    if values.dtype == np.uint16 and values.shape[2:] == (3,):
-        return (values >> 8).astype(np.uint8)
-    if values.dtype == np.int8:
-        raise UnreadableImage("signed values of 8 bits, whose white is unknown")
-    low, high = values.min(), values.max()
-    top = 2**bits - 1 if values.dtype.kind != "f" else 1 if high <= 1 else 255
-    if not (low >= 0 and high <= top):  # "not", so that NaN is refused too
-        raise UnreadableImage(f"pixel values from {low:g} to {high:g}, whose white is unknown")
-    shares = values / np.float32(top)
-    return ((1 - shares if inverted else shares) * 255 + 0.5).astype(np.uint8)
 
 
 def obstacle(page: Any) -> str | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypedDict
 
 from manyview.options.base import Option, StrPath
-from manyview.options.shared import ImageColumn, LabelColumn, LabelSeparator, Normalization
+from manyview.options.shared import BitDepth, ImageColumn, LabelColumn, LabelSeparator, Normalization
 
 if TYPE_CHECKING:
     from torch import nn
@@ -182,6 +182,7 @@ class SettingsOptions(TypedDict, total=False):
     seed: Seed
     config: ConfigFile
     set: SingleSettings
+    bit_depth: BitDepth
 
 
 class ViewsOptions(TypedDict, total=False):
@@ -200,6 +201,7 @@ class ViewsOptions(TypedDict, total=False):
         StrPath | None, Option(None, "TOML or JSON file with settings; a run's config.json shows that run.")
     ]
     set: SingleSettings
+    bit_depth: BitDepth
     labels: Annotated[
         Sequence[StrPath], Option((), "COCO JSON with boxes: also count common objects; may be given several times.")
     ]

@@ -73,8 +73,20 @@ Architecture = Annotated[str | None, Option(None, "Architecture, if the weights 
 _Channels = str | float | int | Sequence[float] | None
 
 
+BitDepth = Annotated[
+    int | None,
+    Option(
+        None,
+        "Bits that the values of 16-bit files use, 9 to 15, such as 12; unset: those of the weights, or all.",
+        "bits that the values of 16-bit files use, 9 to 15, whose largest value is then white; unset: as the weights "
+        "record, or else all 16.",
+        shown=False,
+    ),
+]
+
+
 class Normalization(TypedDict, total=False):
-    """Mean and standard deviation of the images that weights expect."""
+    """Mean, standard deviation and depth of the images that weights expect."""
 
     mean: Annotated[
         _Channels,
@@ -99,6 +111,7 @@ class Normalization(TypedDict, total=False):
             parsed=str | None,
         ),
     ]
+    bit_depth: BitDepth
 
 
 Images = Annotated[StrPath, Option(REQUIRED, "Folder that the labels' file names are relative to.")]

@@ -39,6 +39,7 @@ _KEYS = {
     "seed": "training.seed",
     "mean": "views.mean",
     "std": "views.std",
+    "bit_depth": "data.bit_depth",
     "eval_labels": "monitor.eval_labels",
     "eval_val_labels": "monitor.eval_val_labels",
     "eval_every": "monitor.eval_every",
@@ -81,9 +82,8 @@ def pretrain(
     backbone, recipe, resume, quiet = options["backbone"], options["recipe"], options["resume"], options["quiet"]
     user, problems = _user_settings(images, options)
     resolved = _resolve_stored(folder, recipe, user, problems) if resume else _resolve_new(recipe, user, problems)
-    if not resume and resolved.backbone.init is not None and all(item.key != "backbone.name" for item in user):
-        network = _network_of(resolved.backbone.init)
-        resolved = _resolve_new(recipe, [*user, Assignment("backbone.name", network, "--init")], problems)
+    if not resume and resolved.backbone.init is not None:
+        resolved = _resolve_new(recipe, [*user, *_of_initial(resolved.backbone.init, user)], problems)
 
     if not resume and resolved.recipe == "continue" and resolved.backbone.init is None:
         raise UserError(
@@ -221,11 +221,15 @@ def _resolve_new(recipe: str | None, user: list[Assignment], problems: list[str]
     return _resolve_all(base, user, problems)
 
 
-def _network_of(weights: str) -> str:
-    """Name of the network of the initial weights, which is the default backbone."""
-    from manyview.backbones import network_of
+def _of_initial(weights: str, user: list[Assignment]) -> Iterator[Assignment]:
+    """What follows the initial weights where the user does not say it: the network, and the depth of 16-bit files."""
+    from manyview.backbones.weights import bit_depth_of, network_of
 
-    return network_of(weights)
+    given = {assignment.key for assignment in user}
+    if "backbone.name" not in given:
+        yield Assignment("backbone.name", network_of(weights), "--init")
+    if "data.bit_depth" not in given and (depth := bit_depth_of(weights)) is not None:
+        yield Assignment("data.bit_depth", depth, "--init")
 
 
 def _resolve_stored(

@@ -97,7 +97,9 @@ def neighbours_picture(images: Path, result: Mapping[str, Any]) -> bytes:
     sheet = _sheet(len(rows), most, blocks, len(lines))
     _draw_header(sheet, lines, most, blocks)
     # Neighbors of one query's blocks are often blocks of the same images.
-    load = functools.lru_cache(maxsize=8 * most)(lambda name: _load(images / name, protocol["bands"]))
+    load = functools.lru_cache(maxsize=8 * most)(
+        lambda name: _load(images / name, protocol["bands"], protocol.get("bit_depth"))
+    )
     for number, row in enumerate(rows):
         top = _top(number, blocks, len(lines))
         shade = color_of(_BLOCKS.index(row["block"])) if blocks else INK
@@ -171,10 +173,10 @@ def _draw(sheet: Sheet, left: float, top: float, loaded: _LoadedImage, entry: Ma
     sheet.text(left, below, _short(readable(entry["image"])), 6.5, PALE)
 
 
-def _load(path: Path, bands: Any) -> _LoadedImage:
+def _load(path: Path, bands: Any, bit_depth: int | None) -> _LoadedImage:
     """An image for display: 8-bit RGB, or the first band in gray, with stretched contrast."""
     try:
-        pixels = open_image(path, bands).decode()
+        pixels = open_image(path, bands, bit_depth=bit_depth).decode()
     except UnreadableImage as error:
         raise UserError(f"cannot draw {path} ({error.reason}): is it the folder whose features were used?") from error
     height, width = pixels.shape[:2]

@@ -156,7 +156,7 @@ class ViewDataset(Dataset[ViewSample]):
             UnreadableImage: the file cannot be decoded.
         """
         data, sizes = self.data, [group.size for group in self.layout]
-        opened = open_image(self.files.path(image), data.bands, max_pixels=data.max_pixels)
+        opened = open_image(self.files.path(image), data.bands, max_pixels=data.max_pixels, bit_depth=data.bit_depth)
         width, height = opened.width, opened.height
         parameters = self._parameters(width, height, epoch, image)
         crops = ([view.crop for view in views] for views in parameters)

@@ -11,7 +11,7 @@ from manyview.backbones import Backbone, LoadingReport, load_backbone
 from manyview.backbones.build import usual_normalization
 from manyview.backbones.checkpoint import find_weights
 from manyview.backbones.files import read_tensors
-from manyview.backbones.record import recorded
+from manyview.backbones.record import depth_sentence, recorded
 from manyview.backbones.weights import OtherChannelsError, OtherNetworkError
 from manyview.config import PretrainConfig
 from manyview.errors import UserError
@@ -48,7 +48,8 @@ class InitialWeights:
         mean, std = (" ".join(f"{value:g}" for value in values) for values in (backbone.mean, backbone.std))
         sentences = [
             f"Starting from {self.file}: {report}",
-            f"Images are normalized by mean {mean} and standard deviation {std}: {self._source(backbone)}.",
+            f"Images are normalized by mean {mean} and standard deviation {std}: {self._source(backbone)}."
+            + depth_sentence(backbone),
         ]
         if self.license is None:
             sentences.append(

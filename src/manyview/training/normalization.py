@@ -81,6 +81,7 @@ def _measured(config: PretrainConfig, files: ImageFiles, console: Console) -> No
             seed=config.training.seed,
             max_pixels=data.max_pixels,
             threads=max(1, worker_count(data.workers)),
+            bit_depth=data.bit_depth,
             progress=lambda done, total: status.update(f"Measuring {bands} bands: {done:,} of {total:,} images"),
         )
     console.print(_sentence(statistics, len(files)), highlight=False, markup=False)

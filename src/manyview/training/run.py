@@ -20,7 +20,9 @@ from manyview.backbones.weights import own_weights
 from manyview.config import PretrainConfig
 from manyview.errors import UserError
 from manyview.images import ImageFiles
+from manyview.images.loading.loader import worker_count
 from manyview.images.skipped import SkippedImages
+from manyview.images.statistics import describe_depth
 from manyview.methods import Method
 from manyview.runs import RunFolder, TrainingCheckpoint, provenance
 from manyview.runs.checkpoints import restore
@@ -188,6 +190,7 @@ def build_method(
     assert views.mean is not None, "settle() fills it in"
     assert views.std is not None, "settle() fills it in"
     backbone.take_images(views.mean, views.std, rgb=config.data.bands == "rgb")
+    backbone.bit_depth = config.data.bit_depth
     method = methods.build_method(backbone, config)
     if hardware.processes > 1 and hardware.device.type == "cuda":
         method.synchronize_norms()
@@ -260,6 +263,8 @@ def _announce(
     about = None
     if training.files.left_out:
         training.display.say(training.files.left_out, style="yellow")
+    if training.is_main and (sentence := _range(training)):
+        training.display.say(sentence, style="yellow")
     if targets is not None:
         training.display.say(f"Labels to learn from: {targets}.")
     if initial and report:
@@ -273,6 +278,15 @@ def _announce(
             training.display.say(warning, style="yellow")
     if training.is_main:
         _describe(training, about)
+
+
+def _range(training: Training) -> str:
+    """What is wrong with the range of values in 16-bit files; bands are normalized by what is measured on them."""
+    data = training.settled.config.data
+    if data.bands != "rgb":
+        return ""
+    threads = max(1, worker_count(data.workers))
+    return describe_depth(training.files, data.bit_depth, max_pixels=data.max_pixels, threads=threads)
 
 
 def _describe(training: Training, initial: dict[str, Any] | None) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from manyview.config import PretrainConfig
@@ -298,3 +299,32 @@ def test_missing_arguments(command: Command, photos: Path, tmp_path: Path) -> No
 def folder(path: Path) -> Path:
     path.mkdir()
     return path
+
+
+def test_files_of_12_bits_are_named_and_shown_as_the_run_will_see_them(
+    command: Command, photos: Path, tmp_path: Path
+) -> None:
+    deep = tmp_path / "deep"
+    deep.mkdir()
+    for file in sorted(photos.iterdir())[:2]:
+        values = np.round(np.asarray(Image.open(file), dtype=np.float64) / 255 * 4095).astype(np.uint16)
+        tifffile.imwrite(deep / f"{file.stem}.tif", values, photometric="rgb")
+    size = ("--photos", 2, "--view-size", 32)
+
+    status, out, _ = command(deep, "--out", tmp_path / "dark.html", *size)
+    assert status == 0
+    sentence = "as of 12 bits: they are nearly black, with some 16 of 256 levels of gray; data.bit_depth=12 makes 4,095"
+    assert sentence in " ".join(out.split())
+    assert max(view.max() for view in views_in(tmp_path / "dark.html")[:8]) < 64
+
+    status, out, _ = command(deep, "--out", tmp_path / "mended.html", *size, "--bit-depth", 12)
+    assert (status, "16-bit" in out) == (0, False)
+    assert command(deep, "--out", tmp_path / "set.html", *size, "--set", "data.bit_depth=12")[0] == 0
+    assert command(photos, "--out", tmp_path / "usual.html", *size)[0] == 0
+    assert_alike(views_in(tmp_path / "mended.html"), views_in(tmp_path / "set.html"))
+    assert_alike(views_in(tmp_path / "mended.html"), views_in(tmp_path / "usual.html"))
+
+
+@pytest.mark.parametrize("bits", ["8", "16", "12.5"])
+def test_other_depths_are_mistakes(bits: str, command: Command, photos: Path, tmp_path: Path) -> None:
+    assert "bit" in mistake(command, photos, "--out", tmp_path / "a.png", "--bit-depth", bits)

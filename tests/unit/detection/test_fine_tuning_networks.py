@@ -7,6 +7,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -17,7 +19,7 @@ from manyview.detection.checkpoint import load_detector
 from manyview.detection.predict import predict
 from manyview.detection.schedule import learning_rate
 from manyview.errors import UserError
-from tests.helpers.shapes import tune_tiny
+from tests.helpers.shapes import tune_tiny, write_shapes
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.5, 0.6, 0.7)
 
@@ -69,3 +71,34 @@ def test_c4_says_which_architecture_takes_the_network(shapes: Path, tmp_path: Pa
     with pytest.raises(UserError, match=r"c4 needs a torchvision ResNet .*; --architecture fpn takes other networks"):
         tune_tiny(shapes, tmp_path / "run", **options)
     assert not (tmp_path / "run").exists()
+
+
+def test_files_of_12_bits_train_and_predict_as_those_of_8(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plain, deep = (write_shapes(tmp_path / name, 3) for name in ("plain", "deep"))
+    for file in deep.parent.glob("*.png"):
+        levels = cv2.imread(str(file)).astype(np.float64)
+        cv2.imwrite(str(file), np.round(levels / 255 * 4095).astype(np.uint16))
+    options: dict[str, Any] = {"architecture": "fpn", "iterations": 1, "eval_every": None, "short_side": 64}
+
+    dark = tune_tiny(deep, tmp_path / "dark", **options, quiet=False)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "(3 images measured), as of 12 bits: they are nearly black" in said
+    assert "--bit-depth=12 makes 4,095 white" in said
+    expected = tune_tiny(plain, tmp_path / "plain-run", **options)
+    result = tune_tiny(deep, tmp_path / "deep-run", **options, bit_depth=12)
+
+    made, usual, unlit = (
+        load_file(tmp_path / run / "detector.safetensors") for run in ("deep-run", "plain-run", "dark")
+    )
+    assert all(torch.equal(made[key], value) for key, value in usual.items())
+    assert any(not torch.equal(unlit[key], value) for key, value in usual.items())
+    assert result["results"] == expected["results"]
+    assert result["protocol"]["bit_depth"] == 12
+    assert "bit_depth" not in expected["protocol"] | dark["protocol"]
+    assert load_detector(tmp_path / "deep-run")[1].bit_depth == load_detector(tmp_path / "deep-run")[0].bit_depth == 12
+    assert load_detector(tmp_path / "plain-run")[0].bit_depth is None
+    for name, images in (("deep", deep), ("plain", plain)):
+        found = tmp_path / f"{name}.json"
+        predict(tmp_path / f"{name}-run", images=images.parent, out=found, draw=1, workers=0, device="cpu")
+    assert (tmp_path / "deep.json").read_bytes() == (tmp_path / "plain.json").read_bytes()
+    assert (tmp_path / "deep.png").read_bytes() == (tmp_path / "plain.png").read_bytes()

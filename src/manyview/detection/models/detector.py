@@ -61,7 +61,10 @@ class Detector(GeneralizedRCNN):  # type: ignore[misc]
         architecture: "c4" or "fpn".
         classes: without the background; labels run from 1 to that.
         masks: whether it predicts masks.
+        bit_depth: bits that the values of its 16-bit files use; None for all 16.
     """
+
+    bit_depth: int | None = None
 
     def __init__(self, architecture: str, classes: int, parts: Parts, resizing: Resizing) -> None:
         super().__init__(parts.body, parts.proposals, parts.heads, resizing)

@@ -17,7 +17,7 @@ _WEIGHTS = frozenset({"weights", "weights_sha256", "loading", "beside", "untrain
 _CIRCUMSTANCES = frozenset({"device", "scikit_learn", "resamples", "intervals", "train.images", "val.images"})
 # Keys that follow from other entries, or repeat them in words.
 _DERIVED = frozenset(
-    {"evaluation", "feature_dim", "learning_rate", "train_transform", "val_transform"}
+    {"evaluation", "feature_dim", "range", "learning_rate", "train_transform", "val_transform"}
     | {"classifier_is", "scaling_is", "pooling_is", "cost_chosen", "scores", "train_scores"}
     | {f"{part}.{key}" for part in ("train", "val") for key in ("labels", "positives", "ignored")}
 )

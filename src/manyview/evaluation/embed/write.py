@@ -20,14 +20,15 @@ from manyview.evaluation.embed.files import KIND, Rows, Writer, as_text
 from manyview.evaluation.embed.npz import NpzRows
 from manyview.evaluation.embed.parquet import ParquetRows, require_pyarrow
 from manyview.evaluation.embed.read import FORMATS
-from manyview.evaluation.features.backbone import FrozenBackbone, bands
+from manyview.evaluation.features.backbone import FrozenBackbone, bands, bit_depth
 from manyview.evaluation.features.dataset import ImageDataset, fixed_views
 from manyview.evaluation.features.extract import FeatureSettings, Maps, feature_maps
 from manyview.evaluation.features.layers import at_layer
-from manyview.evaluation.settings import describe_extraction
+from manyview.evaluation.settings import describe_extraction, describe_range
 from manyview.images import ImageFiles, find_images
 from manyview.images.skipped import SkippedImages
-from manyview.options.base import StrPath, recorded, select, verb
+from manyview.options.base import StrPath, among, recorded, select, verb
+from manyview.options.shared import Normalization
 from manyview.options.unlabeled import EmbedOptions
 from manyview.pooling import pool as pool_maps
 from manyview.runs import atomic_write, provenance
@@ -97,7 +98,7 @@ def embed(weights: StrPath, *, progress: Progress = no_progress, **options: Unpa
     if out.suffix.lower() == ".parquet":
         require_pyarrow()
     network = at_layer(
-        load_backbone(weights, options["backbone"], mean=options["mean"], std=options["std"]), options["layer"], weights
+        load_backbone(weights, options["backbone"], **among(Normalization, options)), options["layer"], weights
     )
     names = None if options["list"] is None else Path(options["list"])
     files = find_images(Path(options["images"]), names, arrays=bands(network) != "rgb")
@@ -123,6 +124,7 @@ def embed(weights: StrPath, *, progress: Progress = no_progress, **options: Unpa
                 "photographs": len(files) - len(skipped.reasons),
                 "skipped": len(skipped.reasons),
                 **({"left_out": files.left_out} if files.left_out else {}),
+                **describe_range(files.root, files, network),
             }
             record["provenance"] = {**origin, "seconds": round(time.perf_counter() - start, 1)}
             writer.finish(record)
@@ -146,8 +148,8 @@ def format_written(record: dict[str, Any], out: Path) -> str:
     lines = f"{results['photographs']:,} images: {what}, {protocol['dtype']}, by {protocol['backbone']}"
     listing = out.with_suffix(SKIPPED_SUFFIX)
     skipped = f"; {results['skipped']:,} could not be read, listed in {listing}" if results["skipped"] else ""
-    if "left_out" in results:
-        lines += f"\n{results['left_out']}"
+    for key in ("left_out", "range"):
+        lines += f"\n{results[key]}" if key in results else ""
     return f"{lines}\nWritten to {out} ({out.stat().st_size / 1e6:,.1f} MB){skipped}"
 
 
@@ -163,7 +165,7 @@ def _write_rows(
 ) -> dict[str, int] | None:
     """Write all rows; return the shape of an image's patches, if those are written."""
     frozen = FrozenBackbone(network, resolve_device(settings.device), resolve_precision(settings.precision))
-    images = ImageDataset(files, settings.size, fixed_views, bands(network))
+    images = ImageDataset(files, settings.size, fixed_views, bands(network), bit_depth=bit_depth(network))
     shape: dict[str, int] | None = None
     done, phase = 0, "features"
     progress(done, len(files), phase)

@@ -34,6 +34,11 @@ def bands(backbone: nn.Module) -> Literal["rgb"] | int:
     return "rgb" if getattr(backbone, "rgb", True) else int(backbone.in_channels)  # type: ignore[arg-type]
 
 
+def bit_depth(backbone: nn.Module) -> int | None:
+    """Bits that the values of 16-bit files use in a backbone's images; None for all 16."""
+    return getattr(backbone, "bit_depth", None)
+
+
 class FrozenBackbone:
     """A backbone in eval mode on its device, from pixels to float32 feature maps without gradient.
 

@@ -60,6 +60,7 @@ class ImageDataset(Dataset[tuple[Views, ImageEntry] | Unreadable]):
         bands: "rgb", or the number of bands of each image.
         rgb_bands: which of several bands are red, green and blue, if any.
         max_pixels: larger images count as unreadable.
+        bit_depth: bits that the values of 16-bit files use; None for all 16.
     """
 
     def __init__(
@@ -70,8 +71,10 @@ class ImageDataset(Dataset[tuple[Views, ImageEntry] | Unreadable]):
         bands: Literal["rgb"] | int = "rgb",
         rgb_bands: tuple[int, int, int] | None = None,
         max_pixels: int = 200_000_000,
+        bit_depth: int | None = None,
     ) -> None:
         self.files, self.size, self.views, self.bands, self.max_pixels = files, size, views, bands, max_pixels
+        self.bit_depth = bit_depth
         self.rgb_bands = (0, 1, 2) if bands == "rgb" else rgb_bands
 
     def __len__(self) -> int:
@@ -81,7 +84,7 @@ class ImageDataset(Dataset[tuple[Views, ImageEntry] | Unreadable]):
         epoch, index = item
         path = self.files.path(index)
         try:
-            image = open_image(path, self.bands, max_pixels=self.max_pixels).decode()
+            image = open_image(path, self.bands, max_pixels=self.max_pixels, bit_depth=self.bit_depth).decode()
         except UnreadableImage as error:
             return Unreadable(index, path, error.reason)
         height, width = image.shape[:2]

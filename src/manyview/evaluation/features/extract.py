@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from manyview import distributed, pooling
 from manyview.errors import UserError, require
-from manyview.evaluation.features.backbone import FrozenBackbone, bands
+from manyview.evaluation.features.backbone import FrozenBackbone, bands, bit_depth
 from manyview.evaluation.features.dataset import (
     CROPS,
     MIN_SIZE,
@@ -177,7 +177,9 @@ def collect(
     frozen = FrozenBackbone(backbone, where, resolve_precision(settings.precision))
     own = distributed.share(range(len(names)))
     views = partial(fixed_views, crop=settings.crop, flip=flip)
-    dataset = ImageDataset(ImageFiles(images, names), settings.size, views, bands(backbone))
+    dataset = ImageDataset(
+        ImageFiles(images, names), settings.size, views, bands(backbone), bit_depth=bit_depth(backbone)
+    )
     batches = in_batches(own, settings.batch_size)
     collected: dict[str, list[Tensor]] = {}
     done = 0

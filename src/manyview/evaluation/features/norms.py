@@ -13,7 +13,7 @@ from manyview import distributed
 from manyview.backbones import Backbone
 from manyview.backbones.norm_statistics import Statistics, measure_norms
 from manyview.errors import UserError
-from manyview.evaluation.features.backbone import bands, normalization
+from manyview.evaluation.features.backbone import bands, bit_depth, normalization
 from manyview.evaluation.features.dataset import ImageDataset, fixed_views, load_readable
 from manyview.evaluation.features.extract import FeatureSettings
 from manyview.images import ImageFiles
@@ -63,7 +63,9 @@ def measure_on_images(
     """
     device, precision = resolve_device(settings.device), resolve_precision(settings.precision)
     views = partial(fixed_views, crop=settings.crop)
-    dataset = ImageDataset(ImageFiles(images, names), settings.size, views, bands(network))
+    dataset = ImageDataset(
+        ImageFiles(images, names), settings.size, views, bands(network), bit_depth=bit_depth(network)
+    )
     own = whole_batches(len(names), seed)[distributed.rank() :: distributed.world_size()]
     mean, std = normalization(network)
 

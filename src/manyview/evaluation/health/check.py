@@ -22,7 +22,7 @@ from manyview.backbones.build import UNTRAINED, untrained
 from manyview.backbones.record import renormalize
 from manyview.config import DataConfig, PretrainConfig, ViewsConfig, WholeViewsConfig
 from manyview.errors import UserError, require, require_seed
-from manyview.evaluation.features.backbone import bands
+from manyview.evaluation.features.backbone import bands, bit_depth
 from manyview.evaluation.features.dataset import MIN_SIZE, ImageDataset, whole_and_pair
 from manyview.evaluation.features.extract import BATCH_SIZE, FeaturesInViews, features_in_views, require_finite
 from manyview.evaluation.health.diagnosis import Measures, beside_initial, diagnose
@@ -30,7 +30,13 @@ from manyview.evaluation.health.normalization import check_normalization
 from manyview.evaluation.health.run_parts import initial_of, remedies_of, run_config
 from manyview.evaluation.run_heads import Trained, trained_with
 from manyview.evaluation.session import RESULT_FILE, write_result
-from manyview.evaluation.settings import describe_loading, describe_pixels, describe_versions, describe_weights
+from manyview.evaluation.settings import (
+    describe_loading,
+    describe_pixels,
+    describe_range,
+    describe_versions,
+    describe_weights,
+)
 from manyview.images import find_images
 from manyview.measures import ALPHA_REQ_RANKS, alignment, alpha_req, collapse_std, effective_rank, uniformity
 from manyview.options.base import StrPath, recorded, verb
@@ -90,7 +96,7 @@ def check_weights(
     views = views or (config.views if config else WholeViewsConfig())
     views = views.model_copy(update={"size": size or (config.views if config else views).layout[0].size})
     network = _load(weights, options["backbone"], views.size, config)
-    renormalized = renormalize(network, options["mean"], options["std"])
+    renormalized = renormalize(network, options["mean"], options["std"], options["bit_depth"])
     if renormalized and network.loading is not None:
         network.loading = replace(network.loading, normalization=renormalized)
     names = None if options["list"] is None else Path(options["list"])
@@ -118,6 +124,7 @@ def check_weights(
         "protocol": {
             **_describe_weights(Path(weights), network, trained),
             **_describe_images(dataset, views, found, sample, None if names is None else str(names)),
+            **describe_range(dataset.files.root, [dataset.files[index] for index in drawn], network),
             "untrained_backbone": _UNTRAINED if compared else None,
             **recorded(CheckWeightsOptions, options),
             "precision": precision,
@@ -213,7 +220,7 @@ def _dataset(
     data = config.data if config else DataConfig(images=str(images), bands=bands(network))
     files = find_images(images, names, arrays=data.bands != "rgb")
     drawn = partial(whole_and_pair, config=views, seed=seed)
-    return ImageDataset(files, views.size, drawn, data.bands, data.rgb_bands, data.max_pixels)
+    return ImageDataset(files, views.size, drawn, data.bands, data.rgb_bands, data.max_pixels, bit_depth(network))
 
 
 def _describe_weights(weights: Path, network: Backbone, trained: Trained | None) -> dict[str, Any]:

@@ -47,4 +47,5 @@ def initial_of(run: RunFolder, backbone: Backbone) -> Backbone | None:
     except UserError:
         return None
     network.take_images(backbone.mean, backbone.std, rgb=backbone.rgb)
+    network.bit_depth = backbone.bit_depth
     return network

@@ -19,7 +19,8 @@ from manyview.evaluation.features.extract import FeatureSettings
 from manyview.evaluation.neighbours.index import Nearest, Part, Vectors
 from manyview.evaluation.neighbours.sources import BLOCKS, Extracted, FeatureSource, Stored
 from manyview.images import find_images
-from manyview.options.base import StrPath, recorded, select, verb
+from manyview.options.base import StrPath, among, recorded, select, verb
+from manyview.options.shared import Normalization
 from manyview.options.unlabeled import NeighboursOptions
 from manyview.runs import provenance
 from manyview.runs.progress import Progress, no_progress
@@ -109,7 +110,7 @@ def _source(weights: Path, options: NeighboursOptions) -> FeatureSource:
     made = select(FeatureSettings, options, pool="gamp" if pool is None else pool, size=224 if size is None else size)
     images, names, features = Path(options["images"]), options["list"], options["features"]
     if features is None:
-        network = load_backbone(weights, options["backbone"], mean=options["mean"], std=options["std"])
+        network = load_backbone(weights, options["backbone"], **among(Normalization, options))
         files = find_images(images, None if names is None else Path(names), arrays=bands(network) != "rgb")
         return Extracted(weights, network, files, made, options["blocks"])
     require(not options["blocks"], "a file of features holds whole images: leave out features, or blocks")

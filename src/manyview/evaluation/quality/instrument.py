@@ -136,7 +136,7 @@ class QualityInstrument:
 
     def _images(self, files: ImageFiles) -> ImageDataset:
         data = self.config.data
-        return ImageDataset(files, self.size, fixed_views, data.bands, data.rgb_bands, data.max_pixels)
+        return ImageDataset(files, self.size, fixed_views, data.bands, data.rgb_bands, data.max_pixels, data.bit_depth)
 
     def _by_labels(self, frozen: FrozenBackbone, held_out: HeldOut) -> dict[str, float]:
         """The mAP of both classifiers."""

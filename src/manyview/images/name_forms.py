@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 from manyview.images.formats import holds_copies
 
 _COMPARED = 2000  # names with which a missing one is compared at most
-_ALIKE = 0.3  # similarity of names from which one is near another
+_ALIKE = 0.6  # similarity of names from which one is near another
 _TOLD = 3  # missing names for which the nearest one is searched, as messages show no more
 
 Exact = Callable[[str], list[str]]

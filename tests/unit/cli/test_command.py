@@ -57,7 +57,7 @@ def test_empty_folder(shell: Shell, tmp_path: Path) -> None:
 
     line = shell.mistake("pretrain", tmp_path / "photos", "--out", tmp_path / "run", *SMALL)
 
-    assert line.startswith(f"no images in {tmp_path / 'photos'}: nothing below it ends in bmp, gif, jpeg, jpg")
+    assert line.startswith(f"no images in {tmp_path / 'photos'}: nothing below it ends in ")
 
 
 @pytest.mark.parametrize(

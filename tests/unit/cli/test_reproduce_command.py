@@ -55,7 +55,7 @@ def test_a_plan_then_a_table(command: Command, words: list[object], tmp_path: Pa
     status, out, _ = command(*words, "--dry-run")
     assert status == 0
     assert "Nothing was trained." in out
-    assert "2 to do" in out
+    assert "2 todo" in out
     assert not (tmp_path / "out" / "runs").exists()
 
     status, out, err = command(*words)

@@ -608,7 +608,7 @@ def printed(result: dict[str, Any]) -> str:
 def test_the_table_shows_every_figure(run: RunFolder, image_folder: Path) -> None:
     result = check_weights(run, images=image_folder, sample=60, workers=0, device="cpu")
     lines = printed(result).splitlines()
-    assert lines[1].startswith("Label-free measures of timm/test_resnet on 60 images at 24 px")
+    assert lines[2].startswith("Label-free measures of timm/test_resnet on 60 images at 24 px")
     assert lines[-1].strip() == result["diagnosis"]["sentence"]
     kinds = result["results"]["pretrained"]
     columns = [kinds["features"], kinds["projections"], result["results"]["random_init"]["features"]]

@@ -11,11 +11,11 @@ demo: $(INSTALLED)
 	$(BIN)/manyview demo $(if $(PHOTOS),--photos "$(PHOTOS)")
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 # For the hours of work: what needs no process of its own and no run of many steps; under 90 s on two cores
 test-fast: $(INSTALLED)
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 # Mutated image and label files through every reader, in child processes; MINUTES=N, SEED=N (printed, from the clock if
 # unset). What fails is kept in build/fuzz, with the line that reads it alone

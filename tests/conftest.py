@@ -45,8 +45,13 @@ SLOW = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what is slow, and begin with those files, so that no process is left with one of them at the end."""
     root = Path(__file__).parent
+    slow_files = set()
     for item in items:
         path = item.path.relative_to(root).as_posix()
         if any(path == slow or path.startswith(f"{slow}/") for slow in SLOW):
             item.add_marker(pytest.mark.slow)
+        if item.get_closest_marker("slow") is not None:
+            slow_files.add(item.path)
+    items.sort(key=lambda item: item.path not in slow_files)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import subprocess
 import sys
@@ -26,11 +27,11 @@ def fuzz(*options: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_nothing_but_pixels_labels_or_a_sentence(tmp_path: Path) -> None:
-    done = fuzz("--seed", "0", "--inputs", "1000", "--out", str(tmp_path))
+    done = fuzz("--seed", "0", "--inputs", "500", "--out", str(tmp_path))
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
     counts = dict(part.split()[::-1] for part in done.stdout.splitlines()[-1].split(";")[0].split(": ")[1].split(", "))
     assert counts.keys() == {"labels", "pixels", "refused"}
-    assert min(int(count.replace(",", "")) for count in counts.values()) > 50
+    assert min(int(count.replace(",", "")) for count in counts.values()) > 25
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,9 @@ def hang(_: Case, __: Path) -> str:
 
 
 def grow(_: Case, __: Path) -> str:
-    return "pixels" if np.ones(2**26, np.uint8).sum() else "refused"
+    with mmap.mmap(-1, 2**27) as memory:  # new pages, whatever the process has kept of what it freed
+        memory.write(bytes([1]) * 2**27)
+    return "pixels"
 
 
 def crash(_: Case, __: Path) -> str:

@@ -95,13 +95,13 @@ def test_a_lost_worker_is_told_with_the_image_that_it_was_at(
 
 @linux
 def test_a_silent_worker_is_told_and_a_slow_one_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loader_processes, "SILENT", 4.0)
-    with pytest.raises(LoadingError, match=r"has been at image-13\.jpg for 4 s"):
+    monkeypatch.setattr(loader_processes, "SILENT", 2.0)
+    with pytest.raises(LoadingError, match=r"has been at image-13\.jpg for 2 s"):
         list(loading(forever))
     assert not multiprocessing.active_children()
     slow = Images(lambda: torch.zeros(3))
     monkeypatch.setattr(slow, "at_13", lambda: torch.zeros(3))
-    monkeypatch.setattr(Images, "__getitem__", lambda self, index: time.sleep(1.5) or torch.full((3,), index))
+    monkeypatch.setattr(Images, "__getitem__", lambda self, index: time.sleep(0.8) or torch.full((3,), index))
     batches = load_in_workers(slow, [range(4)], workers=1, pin=False, collate=list)
     assert len(list(batches)) == 1, "each of its images takes less than the limit"
 

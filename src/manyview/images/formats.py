@@ -10,6 +10,8 @@ from typing import Final
 
 from PIL import features
 
+from manyview.images.unreadable import UnreadableImage, readable
+
 EXTENSIONS: Final = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 )
@@ -84,9 +86,9 @@ def holds_copies(folder: str) -> bool:
 def starts_like_an_image(file: Path) -> bool:
     """Whether a file's first bytes are those of JPEG, PNG, WebP, BMP, TIFF or GIF; False where it cannot be read."""
     try:
-        with file.open("rb") as stream:
+        with readable(file), file.open("rb", buffering=0) as stream:  # a pipe would block
             head = stream.read(_SIGNATURES_LENGTH)
-    except OSError:
+    except UnreadableImage:
         return False
     return head.startswith(_SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
 

@@ -54,6 +54,7 @@ class NameForms:
     def __init__(self, root: Path, *, stems: bool = False, endings: frozenset[str] = frozenset()) -> None:
         self.root, self._stems, self._endings = root, stems, endings
         self._told = 0
+        self._real = functools.cache(os.path.realpath)  # of folders, as each has many names
 
     def find(self, name: str, exact: Exact) -> list[str]:
         """Names of the files that fit: one if it is found, several if it is ambiguous, none if there is no such file.
@@ -68,7 +69,7 @@ class NameForms:
             return found
         forms = list(dict.fromkeys(self._forms(name)))
         for candidates in (
-            (file for form in forms for file in exact(form)),
+            (file for form in forms if form != plain for file in exact(form)),
             (file for form in forms for file in self._by_form.get(_composed(form), ())),
             (file for form in forms for file in self._by_folded_form.get(_folded(form), ())),
         ):
@@ -104,13 +105,28 @@ class NameForms:
 
     def _inside(self, name: str) -> Iterator[str]:
         """Names, relative to the folder, of a path that leads into it from elsewhere."""
-        roots = dict.fromkeys((os.path.abspath(self.root), os.path.realpath(self.root)))  # noqa: PTH100
-        for start in dict.fromkeys((os.getcwd(), *roots, *map(os.path.dirname, roots))):  # noqa: PTH109
+        roots, starts = self._roots_and_starts
+        for start in starts if not name.startswith("/") else starts[:1]:
             path = os.path.normpath(os.path.join(start, name))  # noqa: PTH118 - of text that may be no path
-            for each in (path, _without_links(path)):
+            for each in (path, self._without_links(path)):
                 for root in roots:
-                    if each.startswith(root.rstrip("/") + "/"):
-                        yield each[len(root.rstrip("/")) + 1 :]
+                    if each.startswith(root):
+                        yield each[len(root) :]
+
+    @functools.cached_property
+    def _roots_and_starts(self) -> tuple[list[str], list[str]]:
+        """Paths of the folder, with a slash at the end, and folders that names may be relative to."""
+        roots = dict.fromkeys((os.path.abspath(self.root), os.path.realpath(self.root)))  # noqa: PTH100
+        starts = dict.fromkeys((os.getcwd(), *roots, *map(os.path.dirname, roots)))  # noqa: PTH109
+        return [root.rstrip("/") + "/" for root in roots], list(starts)
+
+    def _without_links(self, path: str) -> str:
+        """A path whose folder is given without links; as it is where no file can have such a name."""
+        folder, base = os.path.split(path)
+        try:
+            return os.path.join(self._real(folder), base)  # noqa: PTH118
+        except (OSError, ValueError):
+            return path
 
     @functools.cached_property
     def _names(self) -> list[str]:
@@ -140,15 +156,6 @@ class NameForms:
             for key in _keys(name, stems=self._stems):
                 index.setdefault(form(key), []).append(name)
         return index
-
-
-def _without_links(path: str) -> str:
-    """A path whose folder is given without links; as it is where no file can have such a name."""
-    folder, base = os.path.split(path)
-    try:
-        return os.path.join(os.path.realpath(folder), base)  # noqa: PTH118
-    except (OSError, ValueError):
-        return path
 
 
 def _keys(name: str, *, stems: bool) -> Iterable[str]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from manyview.images.formats import holds_copies
+from manyview.images.formats import extension, holds_copies
 
 _COMPARED = 2000  # names with which a missing one is compared at most
 _ALIKE = 0.6  # similarity of names from which one is near another
@@ -20,6 +20,11 @@ _TOLD = 3  # missing names for which the nearest one is searched, as messages sh
 
 Exact = Callable[[str], list[str]]
 """Files that a normalized relative name stands for as it is written."""
+
+
+def stem(name: str) -> str:
+    """A name without its extension."""
+    return posixpath.splitext(name)[0]
 
 
 def leads_outside(name: str) -> bool:
@@ -85,11 +90,12 @@ class NameForms:
             return ""
         written = name.replace("\\", "/")
         base = _folded(posixpath.basename(written))
-        same = [each for each in self._names if base in (_folded(posixpath.basename(each)), _folded(_stem(each)))]
+        same = [each for each in self._names if base in (_folded(posixpath.basename(each)), _folded(stem(each)))]
         beside = [each for each in self._names if posixpath.dirname(each) == posixpath.dirname(written)]
         pool = (same or [*beside[:_COMPARED], *self._names])[:_COMPARED]
-        near = difflib.get_close_matches(written, pool, n=1, cutoff=0 if same else _ALIKE)
-        return f", the nearest name being {near[0]}" if near else ""
+        names = {key: each for each in pool for key in _keys(each, stems=self._stems)}
+        near = difflib.get_close_matches(written, names, n=1, cutoff=0 if same else _ALIKE)
+        return f", the nearest name being {names[near[0]]}" if near else ""
 
     def _forms(self, name: str) -> Iterator[str]:
         """The relative names that a name may mean, within the folder."""
@@ -138,7 +144,7 @@ class NameForms:
             found += [
                 posixpath.normpath(posixpath.join(below, name))
                 for name in sorted(files)
-                if not name.startswith(".") and (not self._endings or _ending(name) in self._endings)
+                if not name.startswith(".") and (not self._endings or extension(name) in self._endings)
             ]
         return found
 
@@ -159,15 +165,7 @@ class NameForms:
 
 
 def _keys(name: str, *, stems: bool) -> Iterable[str]:
-    return (name, _stem(name)) if stems else (name,)
-
-
-def _stem(name: str) -> str:
-    return posixpath.splitext(name)[0]
-
-
-def _ending(name: str) -> str:
-    return posixpath.splitext(name)[1].lower()
+    return (name, stem(name)) if stems else (name,)
 
 
 def _composed(name: str) -> str:

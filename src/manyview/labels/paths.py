@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from manyview.errors import UserError
+from manyview.errors import UserError, first_few
 from manyview.images.files import read_text
-from manyview.images.formats import extensions
-from manyview.images.name_forms import NameForms, is_there, leads_outside
+from manyview.images.formats import extension, extensions
+from manyview.images.name_forms import NameForms, is_there, leads_outside, stem
 from manyview.labels.problems import AnyEntry, OfImage, Problem
 
 _SHOWN = 40  # characters of a faulty line
@@ -45,11 +45,6 @@ def find_files(folder: Path, ending: str, *, recursive: bool = True) -> list[str
             if name.lower().endswith(ending) and not name.startswith(".")
         ]
     return sorted(names, key=os.fsencode)
-
-
-def stem(name: str) -> str:
-    """A name without its extension."""
-    return posixpath.splitext(name)[0]
 
 
 def numbered_lines(file: Path, errors: str = "strict") -> list[tuple[int, str]]:
@@ -108,8 +103,8 @@ class ImageNames:
         name = posixpath.normpath(entry.image)
         if found:
             return Problem(
-                f"{entry.where} may belong to any of {', '.join(map(posixpath.basename, found))}",
-                "remove all but one, or use a CSV file",
+                f"{entry.where} may belong to any of {first_few(found)}",
+                "remove all but one, or use a CSV file" if self.by_stem else "write the name of one of them",
             )
         nearest = self._forms.nearest(entry.image)
         if leads_outside(name):
@@ -152,4 +147,4 @@ class ImageNames:
         return by_stem
 
     def _has_image_ending(self, name: str) -> bool:
-        return posixpath.splitext(name)[1].lower() in self._endings
+        return extension(name) in self._endings

@@ -292,7 +292,8 @@ def load(image: ImageFile.ImageFile, data: bytes) -> bool:
 
 def _may_lack_rows(image: Image.Image, data: bytes) -> bool:
     """Whether the last row of a PNG is 0 as Pillow leaves missing ones; of an interlaced one others may be missing."""
-    return data[28] != 0 or not any(image.crop((0, image.height - 1, image.width, image.height)).tobytes())
+    zero = (0, (0,) * len(image.getbands()))
+    return data[28] != 0 or all(image.getpixel((column, image.height - 1)) in zero for column in range(image.width))
 
 
 def _pillows_orientation(image: Image.Image) -> int:

@@ -118,7 +118,7 @@ def box_around(segmentation: Any) -> tuple[float, float, float, float]:
         (left, top), (right, bottom) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
         return left, top, right - left, bottom - top
     runs = np.array(_runs(segmentation), dtype=np.int64)
-    height = segmentation["size"][0]
+    height = int(segmentation["size"][0])
     ends = np.cumsum(runs)[1::2]
     starts = ends - runs[1::2]
     starts, ends = starts[ends > starts], ends[ends > starts] - 1  # the first and the last pixel of each run
@@ -138,13 +138,18 @@ def _runs(segmentation: Any, expected: list[int] | None = None) -> list[int]:
     counts, size = segmentation["counts"], segmentation["size"]
     if expected is not None and size != expected:
         raise Malformed(f"has a mask of height and width {size}, where the image has {expected}")
-    if not (isinstance(size, list) and len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size)):
+    if not (isinstance(size, list) and len(size) == 2 and all(map(_is_whole, size))):
         raise Malformed(f"has a mask of height and width {size}, which must be two whole numbers from 1")
     runs = counts if isinstance(counts, list) else _decompress(counts)
     whole = all(isinstance(run, int) and run >= 0 for run in runs)
     if not whole or sum(runs) != size[0] * size[1]:  # pycocotools would read or write beyond its memory
-        raise Malformed(f"has run lengths that do not add up to {size[1]} x {size[0]} pixels")
+        raise Malformed(f"has run lengths that do not add up to {int(size[1])} x {int(size[0])} pixels")
     return runs
+
+
+def _is_whole(side: Any) -> bool:
+    """Whether it is a number of pixels from 1; 3.0 is one, too."""
+    return isinstance(side, int | float) and side >= 1 and side % 1 == 0
 
 
 def mask_areas(masks: Sequence[Rle]) -> Int64[np.ndarray, " masks"]:

@@ -186,7 +186,7 @@ def _search(root: Path, wanted: Set[str], others: Counter[str]) -> Iterator[str]
         for entry in sorted(entries, key=lambda entry: os.fsencode(entry.name), reverse=True):
             name = posixpath.join(folder, entry.name)
             ending = extension(entry.name)
-            if _is_folder(entry):
+            if is_folder(entry):
                 if not holds_copies(entry.name):
                     folders.append(name)
             elif ending in wanted or (not ending and starts_like_an_image(root / name)):
@@ -195,7 +195,8 @@ def _search(root: Path, wanted: Set[str], others: Counter[str]) -> Iterator[str]
                 others[ending] += 1
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder or a link to one; mostly known from the listing, without a look at the disk."""
     try:
         return entry.is_dir()
     except OSError:  # a link to itself

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from manyview.errors import UserError, first_few
-from manyview.images.files import read_text
+from manyview.images.files import is_folder, read_text
 from manyview.images.formats import extension, extensions
 from manyview.images.name_forms import NameForms, is_there, leads_outside, stem
 from manyview.labels.problems import AnyEntry, OfImage, Problem
@@ -134,7 +134,10 @@ class ImageNames:
         """The image files of one folder by their names without extension."""
         by_stem: dict[str, list[str]] = {}
         try:
-            files = sorted(path.name for path in (self.root / folder).iterdir() if is_there(path))
+            with os.scandir(self.root / folder) as listing:
+                files = sorted(
+                    entry.name for entry in listing if self._has_image_ending(entry.name) and not is_folder(entry)
+                )
         except (FileNotFoundError, NotADirectoryError, ValueError):  # the last for names that no file can have
             return by_stem
         except OSError as error:
@@ -142,8 +145,7 @@ class ImageNames:
                 f"cannot search the folder {self.root / folder} ({error.strerror}): permit reading it"
             ) from error
         for file in files:
-            if self._has_image_ending(file):
-                by_stem.setdefault(stem(file), []).append(file)
+            by_stem.setdefault(stem(file), []).append(file)
         return by_stem
 
     def _has_image_ending(self, name: str) -> bool:

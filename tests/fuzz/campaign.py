@@ -241,9 +241,9 @@ class Campaign:
         if failure is None:
             return
         case = self.make(failure.number)
-        kind = f"{case.seed.split()[0]}: {_signature(failure)}"
-        self.report.failures[kind] += 1
-        if self.report.failures[kind] > KEPT:
+        what = f"{case.seed.split()[0]}: {_signature(failure)}"
+        self.report.failures[what] += 1
+        if self.report.failures[what] > KEPT:
             return
         folder = self.out / f"{case.seed.replace(' ', '-')}-{failure.number}"
         shutil.rmtree(folder, ignore_errors=True)
@@ -277,9 +277,8 @@ def _described(error: BaseException) -> str:
 
 def _signature(failure: Failure) -> str:
     """What distinguishes failures: the sentence without its numbers, quotes and paths."""
+    if failure.what.startswith("raised"):
+        _, where, line = failure.what.split(":")[:3]
+        return f"{where}:{line.split()[0]}"
     words = [word for word in failure.what[:120].split() if "/" not in word and not any(map(str.isdigit, word))]
-    return (
-        " ".join(words[:12])
-        if not failure.what.startswith("raised")
-        else failure.what.split(":")[1] + ":" + (failure.what.split(":")[2].split()[0])
-    )
+    return " ".join(words[:12])

@@ -104,14 +104,16 @@ def _check_sizes_agree(decoded: Mapping[int, np.ndarray | UserError]) -> None:
 def _check_measured(path: Path, size: tuple[int, int] | None) -> None:
     """The size that readers of labels measure, mostly from the beginning of the file, is that of the whole file."""
     before = measuring._BEGINNING
-    for measuring._BEGINNING in (200, before):
-        found = measuring._measure(path)
-        if isinstance(found, UnreadableImage):
-            check_sentence(str(found), [path.name])
-            require(size is None, f"cannot be measured: {found}")
-        else:
-            require(size in (None, found), f"measured {found}, opened {size}")
-    measuring._BEGINNING = before
+    try:
+        for measuring._BEGINNING in (200, before):
+            found = measuring._measure(path)
+            if isinstance(found, UnreadableImage):
+                check_sentence(str(found), [path.name])
+                require(size is None, f"cannot be measured: {found}")
+            else:
+                require(size in (None, found), f"measured {found}, opened {size}")
+    finally:
+        measuring._BEGINNING = before
 
 
 def _in_bands(path: Path) -> bool:

@@ -99,10 +99,9 @@ def decode_bands(
     - PNG and other formats whose images have exactly that many bands: gray, gray with alpha, RGB, RGB with alpha.
 
     Unsigned values of 8 and 16 bits stay as they are, so 12 bits stored in 16 stay small numbers unless ``bit_depth``
-    says so. Bilevel images
-    become 0 and 255. Floating-point values must lie within 0 to 1 and become 16 bits, rounded. All others (signed,
-    32 bits, floating point beyond 0 to 1) have no defined white and are refused. Where TIFF says that 0 is white,
-    values are inverted.
+    says so. Bilevel images become 0 and 255. Floating-point values must lie within 0 to 1 and become 16 bits, rounded.
+    All others (signed, 32 bits, floating point beyond 0 to 1) have no defined white and are refused. Where TIFF says
+    that 0 is white, values are inverted.
 
     Args:
         source: encoded bytes, or the file that holds them.

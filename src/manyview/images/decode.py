@@ -26,9 +26,19 @@ from manyview.images.heif import heif_orientation, is_heif, open_heif
 from manyview.images.jpeg import JPEG, common_size, quick_pixels, whole_jpeg
 from manyview.images.orientation import ORIENTATION, XMP, orientation, tiff_orientation, upright
 from manyview.images.png import PNG, PNG_HEADER, check_rows, deep_samples, is_deep_png, pixel_chunks
-from manyview.images.tiff import BITS_PER_SAMPLE, SIGNATURES, WHITE_IS_ZERO, SamplesOfTiff, is_deep_tiff, open_tiff
+from manyview.images.tiff import (
+    BITS_PER_SAMPLE,
+    HEIGHT,
+    PHOTOMETRIC,
+    SIGNATURES,
+    WHITE_IS_ZERO,
+    WIDTH,
+    SamplesOfTiff,
+    is_deep_tiff,
+    open_tiff,
+)
 from manyview.images.unreadable import UnreadableImage, quiet, readable, reasons
-from manyview.images.webp import check_webp
+from manyview.images.webp import check_webp, is_webp
 
 # Pillow's readers by signature. Image.open is avoided for two reasons: it applies Pillow's process-wide pixel limit
 # instead of ours, and it would try about forty other formats on any file that is named .jpg.
@@ -48,7 +58,6 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     8: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
 Opened = ImageFile.ImageFile | SamplesOfTiff
-_WIDTH, _HEIGHT, _PHOTOMETRIC = 256, 257, 262  # TIFF tags
 
 
 class EncodedImage:
@@ -223,7 +232,7 @@ def open_with_pillow(data: bytes, *, all_levels: bool = False) -> Opened:
     """
     if not data:
         raise UnreadableImage("empty file")
-    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+    if is_webp(data):
         check_webp(data)
         return WebPImagePlugin.WebPImageFile(io.BytesIO(data))
     if data.startswith(SIGNATURES):
@@ -241,7 +250,7 @@ def open_with_pillow(data: bytes, *, all_levels: bool = False) -> Opened:
 def stored_size(image: Opened) -> tuple[int, int]:
     """Width and height of the pixels as stored."""
     if isinstance(image, TiffImagePlugin.TiffImageFile):  # whose size may be that of the upright image
-        return image.tag_v2[_WIDTH], image.tag_v2[_HEIGHT]
+        return image.tag_v2[WIDTH], image.tag_v2[HEIGHT]
     return image.size
 
 
@@ -283,8 +292,8 @@ def load(image: ImageFile.ImageFile, data: bytes) -> bool:
 
 def _may_lack_rows(image: Image.Image, data: bytes) -> bool:
     """Whether the last row of a PNG is 0 as Pillow leaves missing ones; of an interlaced one others may be missing."""
-    last = (image.getpixel((column, image.height - 1)) for column in range(image.width))
-    return data[28] != 0 or not any(np.any(pixel) for pixel in last)
+    zero = (0, (0,) * len(image.getbands()))
+    return data[28] != 0 or all(image.getpixel((column, image.height - 1)) in zero for column in range(image.width))
 
 
 def _pillows_orientation(image: Image.Image) -> int:
@@ -331,5 +340,5 @@ def _gray_to_8_bits(image: Image.Image, bit_depth: int | None = None) -> Image.I
     if bit_depth is not None and values.dtype == np.int32:  # as which Pillow gives signed values of 16 bits
         values = values.astype(np.int16)
     # Pillow applies it to 8 bits only.
-    inverted = tags.get(_PHOTOMETRIC) == WHITE_IS_ZERO
+    inverted = tags.get(PHOTOMETRIC) == WHITE_IS_ZERO
     return Image.fromarray(to_8_bits(values, bits=bits, inverted=inverted, bit_depth=bit_depth))

@@ -15,7 +15,14 @@ import numpy as np
 from jaxtyping import Int64, UInt8
 
 from manyview.errors import UserError, first_few
-from manyview.images.formats import describe_left_out, extensions, holds_copies, is_companion, starts_like_an_image
+from manyview.images.formats import (
+    describe_left_out,
+    extension,
+    extensions,
+    holds_copies,
+    is_companion,
+    starts_like_an_image,
+)
 from manyview.images.name_forms import NameForms, is_there, leads_outside
 
 
@@ -98,7 +105,7 @@ def find_images(root: Path, list_file: Path | None = None, *, arrays: bool = Fal
     names = set(_search(root, wanted, others))
     left_out = describe_left_out(others)
     if not names:
-        endings = ", ".join(sorted(extension.lstrip(".") for extension in wanted))
+        endings = ", ".join(sorted(ending.lstrip(".") for ending in wanted))
         raise UserError(
             f"no images in {root}: nothing below it ends in {endings}" + (left_out and f"; {left_out[:-1]}")
         )
@@ -178,17 +185,18 @@ def _search(root: Path, wanted: Set[str], others: Counter[str]) -> Iterator[str]
         # A stack, so in reverse: of two paths to one folder always the same one is kept.
         for entry in sorted(entries, key=lambda entry: os.fsencode(entry.name), reverse=True):
             name = posixpath.join(folder, entry.name)
-            extension = posixpath.splitext(entry.name)[1].lower()
-            if _is_folder(entry):
+            ending = extension(entry.name)
+            if is_folder(entry):
                 if not holds_copies(entry.name):
                     folders.append(name)
-            elif extension in wanted or (not extension and starts_like_an_image(root / name)):
+            elif ending in wanted or (not ending and starts_like_an_image(root / name)):
                 yield name
-            elif extension and not is_companion(extension):
-                others[extension] += 1
+            elif ending and not is_companion(ending):
+                others[ending] += 1
 
 
-def _is_folder(entry: os.DirEntry[str]) -> bool:
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Whether an entry is a folder or a link to one; mostly known from the listing, without a look at the disk."""
     try:
         return entry.is_dir()
     except OSError:  # a link to itself

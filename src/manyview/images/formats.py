@@ -10,6 +10,12 @@ from typing import Final
 
 from PIL import features
 
+from manyview.images.jpeg import JPEG
+from manyview.images.png import PNG
+from manyview.images.tiff import SIGNATURES as TIFF_SIGNATURES
+from manyview.images.unreadable import UnreadableImage, readable
+from manyview.images.webp import is_webp
+
 EXTENSIONS: Final = frozenset(
     {".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"}
 )
@@ -17,6 +23,7 @@ ARRAY_EXTENSIONS: Final = frozenset({".npy"})
 _DEEP_EXTENSIONS: Final = frozenset({".png", ".tif", ".tiff", ""})
 AVIF_EXTENSIONS: Final = frozenset({".avif"})
 HEIF_EXTENSIONS: Final = frozenset({".heic", ".heif"})
+_ALL_EXTENSIONS: Final = EXTENSIONS | ARRAY_EXTENSIONS | AVIF_EXTENSIONS | HEIF_EXTENSIONS
 HEIF_EXTRA: Final = "pip install 'manyview[heif]'"
 
 # Thumbnails, bins, snapshots and archives' leftovers of Synology, QNAP, Windows, macOS, Linux and digiKam; version
@@ -49,10 +56,7 @@ _COMPANIONS: Final = frozenset(
         *("sha256", "md5", "part", "crdownload", "tmp", "bak"),
     )
 )
-_SIGNATURES: Final = (
-    *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"BM"),
-    *(b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
-)
+_SIGNATURES: Final = (JPEG, PNG, b"GIF87a", b"GIF89a", b"BM", *TIFF_SIGNATURES)
 _SIGNATURES_LENGTH: Final = 12
 _NAMED = 4  # formats in a sentence
 
@@ -71,9 +75,19 @@ def extensions(*, arrays: bool) -> frozenset[str]:
     return found
 
 
+def extension(name: str) -> str:
+    """Extension of a file's name, in lower case with its dot; empty where there is none."""
+    return posixpath.splitext(name)[1].lower()
+
+
+def named_like_an_image(name: str) -> bool:
+    """Whether a name has the extension of an image or array, also of a format whose decoder is not installed."""
+    return extension(name) in _ALL_EXTENSIONS
+
+
 def could_be_deep(name: str) -> bool:
     """Whether a file of this name can have 16 bits a sample and be read as RGB: a PNG, a TIFF, or of unknown format."""
-    return posixpath.splitext(name)[1].lower() in _DEEP_EXTENSIONS
+    return extension(name) in _DEEP_EXTENSIONS
 
 
 def holds_copies(folder: str) -> bool:
@@ -84,16 +98,16 @@ def holds_copies(folder: str) -> bool:
 def starts_like_an_image(file: Path) -> bool:
     """Whether a file's first bytes are those of JPEG, PNG, WebP, BMP, TIFF or GIF; False where it cannot be read."""
     try:
-        with file.open("rb") as stream:
+        with readable(file), file.open("rb", buffering=0) as stream:  # a pipe would block
             head = stream.read(_SIGNATURES_LENGTH)
-    except OSError:
+    except UnreadableImage:
         return False
-    return head.startswith(_SIGNATURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP")
+    return head.startswith(_SIGNATURES) or is_webp(head)
 
 
-def is_companion(extension: str) -> bool:
-    """Whether files of this extension commonly stand beside images and are none."""
-    return extension in _COMPANIONS
+def is_companion(ending: str) -> bool:
+    """Whether files of this extension, in lower case with its dot, commonly stand beside images and are none."""
+    return ending in _COMPANIONS
 
 
 def describe_left_out(counts: Mapping[str, int]) -> str:
@@ -104,8 +118,8 @@ def describe_left_out(counts: Mapping[str, int]) -> str:
     """
     if not counts:
         return ""
-    commonest = sorted(counts, key=lambda extension: (-counts[extension], extension))[:_NAMED]
-    parts = [f"{counts[extension]:,} {extension}" for extension in commonest]
+    commonest = sorted(counts, key=lambda ending: (-counts[ending], ending))[:_NAMED]
+    parts = [f"{counts[ending]:,} {ending}" for ending in commonest]
     more = ", ..." if len(counts) > _NAMED else ""
     total = sum(counts.values())
     files = "1 file" if total == 1 else f"{total:,} files"

@@ -7,13 +7,13 @@ import io
 from PIL import ImageFile, features
 
 from manyview.images.formats import HEIF_EXTRA
+from manyview.images.orientation import ORIENTATION
 from manyview.images.unreadable import UnreadableImage
 
 _AVIF = frozenset({b"avif", b"avis"})
 # Still images in HEVC, and "mif1", which files of other coders have, too, but with their own brand beside it.
 _HEIC = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"})
 _ZEROS = 32  # bytes; neither HEVC nor AV1 codes anything in as many
-_ORIENTATION = 0x0112  # tag of EXIF
 
 
 def open_heif(data: bytes) -> ImageFile.ImageFile | None:
@@ -47,7 +47,7 @@ def heif_orientation(image: ImageFile.ImageFile) -> int:
 
     libheif applies them to HEIC; Pillow states those of an AVIF as EXIF.
     """
-    return int(image.getexif().get(_ORIENTATION, 1)) if image.format == "AVIF" else 1
+    return int(image.getexif().get(ORIENTATION, 1)) if image.format == "AVIF" else 1
 
 
 def is_heif(data: bytes) -> bool:

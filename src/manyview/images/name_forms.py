@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from manyview.images.formats import holds_copies
+from manyview.images.formats import extension, holds_copies
 
 _COMPARED = 2000  # names with which a missing one is compared at most
 _ALIKE = 0.6  # similarity of names from which one is near another
@@ -20,6 +20,11 @@ _TOLD = 3  # missing names for which the nearest one is searched, as messages sh
 
 Exact = Callable[[str], list[str]]
 """Files that a normalized relative name stands for as it is written."""
+
+
+def stem(name: str) -> str:
+    """A name without its extension."""
+    return posixpath.splitext(name)[0]
 
 
 def leads_outside(name: str) -> bool:
@@ -54,6 +59,7 @@ class NameForms:
     def __init__(self, root: Path, *, stems: bool = False, endings: frozenset[str] = frozenset()) -> None:
         self.root, self._stems, self._endings = root, stems, endings
         self._told = 0
+        self._real = functools.cache(os.path.realpath)  # of folders, as each has many names
 
     def find(self, name: str, exact: Exact) -> list[str]:
         """Names of the files that fit: one if it is found, several if it is ambiguous, none if there is no such file.
@@ -68,7 +74,7 @@ class NameForms:
             return found
         forms = list(dict.fromkeys(self._forms(name)))
         for candidates in (
-            (file for form in forms for file in exact(form)),
+            (file for form in forms if form != plain for file in exact(form)),
             (file for form in forms for file in self._by_form.get(_composed(form), ())),
             (file for form in forms for file in self._by_folded_form.get(_folded(form), ())),
         ):
@@ -84,11 +90,12 @@ class NameForms:
             return ""
         written = name.replace("\\", "/")
         base = _folded(posixpath.basename(written))
-        same = [each for each in self._names if base in (_folded(posixpath.basename(each)), _folded(_stem(each)))]
+        same = [each for each in self._names if base in (_folded(posixpath.basename(each)), _folded(stem(each)))]
         beside = [each for each in self._names if posixpath.dirname(each) == posixpath.dirname(written)]
         pool = (same or [*beside[:_COMPARED], *self._names])[:_COMPARED]
-        near = difflib.get_close_matches(written, pool, n=1, cutoff=0 if same else _ALIKE)
-        return f", the nearest name being {near[0]}" if near else ""
+        names = {key: each for each in pool for key in _keys(each, stems=self._stems)}
+        near = difflib.get_close_matches(written, names, n=1, cutoff=0 if same else _ALIKE)
+        return f", the nearest name being {names[near[0]]}" if near else ""
 
     def _forms(self, name: str) -> Iterator[str]:
         """The relative names that a name may mean, within the folder."""
@@ -104,13 +111,28 @@ class NameForms:
 
     def _inside(self, name: str) -> Iterator[str]:
         """Names, relative to the folder, of a path that leads into it from elsewhere."""
-        roots = dict.fromkeys((os.path.abspath(self.root), os.path.realpath(self.root)))  # noqa: PTH100
-        for start in dict.fromkeys((os.getcwd(), *roots, *map(os.path.dirname, roots))):  # noqa: PTH109
+        roots, starts = self._roots_and_starts
+        for start in starts if not name.startswith("/") else starts[:1]:
             path = os.path.normpath(os.path.join(start, name))  # noqa: PTH118 - of text that may be no path
-            for each in (path, _without_links(path)):
+            for each in (path, self._without_links(path)):
                 for root in roots:
-                    if each.startswith(root.rstrip("/") + "/"):
-                        yield each[len(root.rstrip("/")) + 1 :]
+                    if each.startswith(root):
+                        yield each[len(root) :]
+
+    @functools.cached_property
+    def _roots_and_starts(self) -> tuple[list[str], list[str]]:
+        """Paths of the folder, with a slash at the end, and folders that names may be relative to."""
+        roots = dict.fromkeys((os.path.abspath(self.root), os.path.realpath(self.root)))  # noqa: PTH100
+        starts = dict.fromkeys((os.getcwd(), *roots, *map(os.path.dirname, roots)))  # noqa: PTH109
+        return [root.rstrip("/") + "/" for root in roots], list(starts)
+
+    def _without_links(self, path: str) -> str:
+        """A path whose folder is given without links; as it is where no file can have such a name."""
+        folder, base = os.path.split(path)
+        try:
+            return os.path.join(self._real(folder), base)  # noqa: PTH118
+        except (OSError, ValueError):
+            return path
 
     @functools.cached_property
     def _names(self) -> list[str]:
@@ -122,7 +144,7 @@ class NameForms:
             found += [
                 posixpath.normpath(posixpath.join(below, name))
                 for name in sorted(files)
-                if not name.startswith(".") and (not self._endings or _ending(name) in self._endings)
+                if not name.startswith(".") and (not self._endings or extension(name) in self._endings)
             ]
         return found
 
@@ -142,25 +164,8 @@ class NameForms:
         return index
 
 
-def _without_links(path: str) -> str:
-    """A path whose folder is given without links; as it is where no file can have such a name."""
-    folder, base = os.path.split(path)
-    try:
-        return os.path.join(os.path.realpath(folder), base)  # noqa: PTH118
-    except (OSError, ValueError):
-        return path
-
-
 def _keys(name: str, *, stems: bool) -> Iterable[str]:
-    return (name, _stem(name)) if stems else (name,)
-
-
-def _stem(name: str) -> str:
-    return posixpath.splitext(name)[0]
-
-
-def _ending(name: str) -> str:
-    return posixpath.splitext(name)[1].lower()
+    return (name, stem(name)) if stems else (name,)
 
 
 def _composed(name: str) -> str:

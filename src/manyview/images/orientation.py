@@ -8,7 +8,7 @@ from PIL import Image
 
 from manyview.images.jpeg import JPEG, segments
 from manyview.images.png import PNG, ancillary
-from manyview.images.webp import chunks
+from manyview.images.webp import chunks, is_webp
 
 ORIENTATION = 0x0112  # tag of EXIF and TIFF
 XMP = 700  # tag of TIFF
@@ -58,7 +58,7 @@ def _metadata(data: bytes) -> tuple[bytes, bytes]:
     if data.startswith(PNG):
         return ancillary(data)
     exif = xmp = b""
-    if data[8:12] == b"WEBP":
+    if is_webp(data):
         for name, body in chunks(data):
             exif = body if name == b"EXIF" else exif
             xmp = body if name == b"XMP " else xmp

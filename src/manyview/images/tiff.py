@@ -13,6 +13,7 @@ from PIL import Image, ImagePalette, TiffImagePlugin
 from PIL.TiffImagePlugin import TiffImageFile
 
 from manyview.images.depth import Samples, is_deep, to_8_bits
+from manyview.images.orientation import ORIENTATION, XMP
 from manyview.images.unreadable import UnreadableImage
 
 # tifffile logs remarks on unusual metadata, which do not matter where the pixels are intact.
@@ -23,9 +24,9 @@ SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", _BIG_IN_BIG_ENDIAN)
 WHITE_IS_ZERO = 0  # photometric interpretations
 _BLACK_IS_ZERO, _RGB, _YCBCR = 1, 2, 6
 _PLAIN = (WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, 34892)  # also linear raw
-BITS_PER_SAMPLE = 258
-_PHOTOMETRIC, _PLANAR, _COLOR_MAP, _SAMPLE_FORMAT = 262, 284, 320, 339  # tags
-_WIDTH, _HEIGHT, _TILE_WIDTH, _TILE_HEIGHT = 256, 257, 322, 323
+WIDTH, HEIGHT, BITS_PER_SAMPLE, PHOTOMETRIC = 256, 257, 258, 262  # tags
+_PLANAR, _COLOR_MAP, _SAMPLE_FORMAT = 284, 320, 339
+_TILE_WIDTH, _TILE_HEIGHT = 322, 323
 _IN_PLANES = 2  # a value of the planar configuration
 _SIGNED = 2  # a sample format
 _ASSOCIATED, _UNASSOCIATED = 1, 2  # extra samples: alpha, by which the colors have been multiplied or not
@@ -54,7 +55,7 @@ class SamplesOfTiff:
         with TiffFile(io.BytesIO(data), is_ome=False) as file:
             page: Any = file.pages.first
             self.size: tuple[int, int] = (page.imagewidth, page.imagelength)
-            found = [page.tags.get(tag) for tag in (274, 700)]
+            found = [page.tags.get(tag) for tag in (ORIENTATION, XMP)]
             self.tags = tuple(None if tag is None else tag.value for tag in found)
             self._alpha = int(page.extrasamples[0]) if page.extrasamples else 0
             self._inverted = page.photometric == WHITE_IS_ZERO
@@ -117,13 +118,13 @@ def open_tiff(data: bytes, *, all_levels: bool = False) -> TiffImageFile | Sampl
             raise
         image = _for_libtiff(data)
     tags = image.tag_v2
-    _check_tiles((tags.get(_TILE_WIDTH), tags.get(_TILE_HEIGHT)), (tags.get(_WIDTH), tags.get(_HEIGHT)))
+    _check_tiles((tags.get(_TILE_WIDTH), tags.get(_TILE_HEIGHT)), (tags.get(WIDTH), tags.get(HEIGHT)))
     if image.mode == "L" and image.tag_v2.get(_SAMPLE_FORMAT) == (_SIGNED,):  # Pillow takes negative values for bright
         raise UnreadableImage("signed values of 8 bits, whose white is unknown")
     in_planes = image.tag_v2.get(_PLANAR) == _IN_PLANES
     if (in_planes and image.mode in ("LA", "La", "PA")) or (all_levels and _has_deep_colors(image)):
         return SamplesOfTiff(data)
-    if in_planes or image.tag_v2.get(_PHOTOMETRIC) == _YCBCR:
+    if in_planes or image.tag_v2.get(PHOTOMETRIC) == _YCBCR:
         image = _for_libtiff(data)
     return _correct(image)
 
@@ -140,7 +141,7 @@ def is_deep_tiff(stream: BinaryIO) -> bool:
 def _has_deep_colors(image: TiffImageFile) -> bool:
     """Whether a pixel has several samples of 16 bits, in gray or RGB."""
     bits = image.tag_v2.get(BITS_PER_SAMPLE, ())
-    return len(bits) > 1 and set(bits) == {16} and image.tag_v2.get(_PHOTOMETRIC) in _PLAIN
+    return len(bits) > 1 and set(bits) == {16} and image.tag_v2.get(PHOTOMETRIC) in _PLAIN
 
 
 def _for_libtiff(data: bytes) -> TiffImageFile:

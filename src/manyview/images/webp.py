@@ -11,6 +11,11 @@ from manyview.images.unreadable import UnreadableImage
 _HOLES = {b"VP8 ": bytes(128), b"VP8L": bytes(512)}
 
 
+def is_webp(data: bytes) -> bool:
+    """Whether a file begins like WebP, by its first 12 bytes."""
+    return data[:4] == b"RIFF" and data[8:12] == b"WEBP"
+
+
 def chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
     """Type and contents of each chunk."""
     start = 12

@@ -9,8 +9,6 @@ from manyview.labels.entries import Contents, Entry, LabelFiles, LabelFormat, La
 from manyview.labels.problems import Malformed, Problem
 from manyview.labels.table import LabelTable, read_rows
 
-_ADVICE = "join the labels of an image by |, and quote names that contain commas"
-
 
 def _is_csv(files: LabelFiles) -> bool:
     return files.names is None and files.ending == ".csv"
@@ -29,19 +27,20 @@ def _read_labels(files: LabelFiles) -> Contents:
     columns = table.columns(header, files.path)
     cells: list[tuple[str, str, str]] = []
     problems: list[Problem] = []
+    advice = f"{table.advice}, and quote cells that contain what separates columns"
     for number, row in rows[1:]:
         try:
             if row:
                 cells.append((f"line {number}", *_cells(row, header, columns)))
         except Malformed as error:
-            problems.append(Problem(f"line {number} {error}", _ADVICE))
+            problems.append(Problem(f"line {number} {error}", advice))
     table.check([cell for _, _, cell in cells], files.path)
     entries: list[Entry] = []
     for where, image, cell in cells:
         try:
             entries.append(_entry(where, image, cell, table))
         except Malformed as error:
-            problems.append(Problem(f"{where} {error}", _ADVICE))
+            problems.append(Problem(f"{where} {error}", advice))
     return Contents(entries, problems, sorted(occurring(entries)), declares_classes=False, by_stem=False)
 
 

@@ -62,15 +62,8 @@ def to_rle(segmentation: Any, width: int, height: int) -> Rle:
     tools = mask_tools()
     if isinstance(segmentation, list):
         return tools.merge(tools.frPyObjects(_polygons(segmentation, _REACH * max(width, height)), height, width))
-    if not isinstance(segmentation, dict) or not {"size", "counts"} <= segmentation.keys():
-        raise Malformed("has a segmentation that is neither polygons nor run lengths")
-    counts, size = segmentation["counts"], segmentation["size"]
-    if size != [height, width]:
-        raise Malformed(f"has a mask of height and width {size}, where the image has {[height, width]}")
-    runs = counts if isinstance(counts, list) else _decompress(counts)
-    whole = all(isinstance(run, int) and run >= 0 for run in runs)
-    if not whole or sum(runs) != width * height:  # pycocotools would read or write beyond its memory
-        raise Malformed(f"has run lengths that do not add up to {width} x {height} pixels")
+    _runs(segmentation, [height, width])
+    counts = segmentation["counts"]
     if isinstance(counts, list):
         return tools.frPyObjects(segmentation, height, width)
     return {"size": [height, width], "counts": counts.encode() if isinstance(counts, str) else counts}
@@ -124,7 +117,8 @@ def box_around(segmentation: Any) -> tuple[float, float, float, float]:
         corners = corners.astype(np.float64).reshape(-1, 2)
         (left, top), (right, bottom) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
         return left, top, right - left, bottom - top
-    height, runs = _runs(segmentation)
+    runs = np.array(_runs(segmentation), dtype=np.int64)
+    height = int(segmentation["size"][0])
     ends = np.cumsum(runs)[1::2]
     starts = ends - runs[1::2]
     starts, ends = starts[ends > starts], ends[ends > starts] - 1  # the first and the last pixel of each run
@@ -137,16 +131,25 @@ def box_around(segmentation: Any) -> tuple[float, float, float, float]:
     return float(columns[0]), float(top), float(columns[1] - columns[0] + 1), float(bottom - top + 1)
 
 
-def _runs(segmentation: Any) -> tuple[int, Int64[np.ndarray, " runs"]]:
-    """Height of the image and checked run lengths."""
+def _runs(segmentation: Any, expected: list[int] | None = None) -> list[int]:
+    """Checked run lengths of a mask whose height and width must be these, if given."""
     if not isinstance(segmentation, dict) or not {"size", "counts"} <= segmentation.keys():
         raise Malformed("has a segmentation that is neither polygons nor run lengths")
     counts, size = segmentation["counts"], segmentation["size"]
+    if expected is not None and size != expected:
+        raise Malformed(f"has a mask of height and width {size}, where the image has {expected}")
+    if not (isinstance(size, list) and len(size) == 2 and all(map(_is_whole, size))):
+        raise Malformed(f"has a mask of height and width {size}, which must be two whole numbers from 1")
     runs = counts if isinstance(counts, list) else _decompress(counts)
-    sides = isinstance(size, list) and len(size) == 2 and all(isinstance(side, int) and side > 0 for side in size)
-    if not sides or not all(isinstance(run, int) and run >= 0 for run in runs) or sum(runs) != size[0] * size[1]:
-        raise Malformed("has run lengths that do not add up to its size")
-    return size[0], np.array(runs, dtype=np.int64)
+    whole = all(isinstance(run, int) and run >= 0 for run in runs)
+    if not whole or sum(runs) != size[0] * size[1]:  # pycocotools would read or write beyond its memory
+        raise Malformed(f"has run lengths that do not add up to {int(size[1])} x {int(size[0])} pixels")
+    return runs
+
+
+def _is_whole(side: Any) -> bool:
+    """Whether it is a number of pixels from 1; 3.0 is one, too."""
+    return isinstance(side, int | float) and side >= 1 and side % 1 == 0
 
 
 def mask_areas(masks: Sequence[Rle]) -> Int64[np.ndarray, " masks"]:

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from manyview.errors import UserError
-from manyview.images.files import read_text
-from manyview.images.formats import extensions
-from manyview.images.name_forms import NameForms, is_there, leads_outside
+from manyview.errors import UserError, first_few
+from manyview.images.files import is_folder, read_text
+from manyview.images.formats import extension, extensions
+from manyview.images.name_forms import NameForms, is_there, leads_outside, stem
 from manyview.labels.problems import AnyEntry, OfImage, Problem
 
 _SHOWN = 40  # characters of a faulty line
@@ -45,11 +45,6 @@ def find_files(folder: Path, ending: str, *, recursive: bool = True) -> list[str
             if name.lower().endswith(ending) and not name.startswith(".")
         ]
     return sorted(names, key=os.fsencode)
-
-
-def stem(name: str) -> str:
-    """A name without its extension."""
-    return posixpath.splitext(name)[0]
 
 
 def numbered_lines(file: Path, errors: str = "strict") -> list[tuple[int, str]]:
@@ -108,8 +103,8 @@ class ImageNames:
         name = posixpath.normpath(entry.image)
         if found:
             return Problem(
-                f"{entry.where} may belong to any of {', '.join(map(posixpath.basename, found))}",
-                "remove all but one, or use a CSV file",
+                f"{entry.where} may belong to any of {first_few(found)}",
+                "remove all but one, or use a CSV file" if self.by_stem else "write the name of one of them",
             )
         nearest = self._forms.nearest(entry.image)
         if leads_outside(name):
@@ -139,7 +134,10 @@ class ImageNames:
         """The image files of one folder by their names without extension."""
         by_stem: dict[str, list[str]] = {}
         try:
-            files = sorted(path.name for path in (self.root / folder).iterdir() if is_there(path))
+            with os.scandir(self.root / folder) as listing:
+                files = sorted(
+                    entry.name for entry in listing if self._has_image_ending(entry.name) and not is_folder(entry)
+                )
         except (FileNotFoundError, NotADirectoryError, ValueError):  # the last for names that no file can have
             return by_stem
         except OSError as error:
@@ -147,9 +145,8 @@ class ImageNames:
                 f"cannot search the folder {self.root / folder} ({error.strerror}): permit reading it"
             ) from error
         for file in files:
-            if self._has_image_ending(file):
-                by_stem.setdefault(stem(file), []).append(file)
+            by_stem.setdefault(stem(file), []).append(file)
         return by_stem
 
     def _has_image_ending(self, name: str) -> bool:
-        return posixpath.splitext(name)[1].lower() in self._endings
+        return extension(name) in self._endings

@@ -19,6 +19,7 @@ _USUAL = "|"
 _BLANK = " "
 _ESCAPES = {r"\t": "\t", r"\n": "\n"}
 _OTHERS = (",", ";", "\t", "\n", "/", "+", "&", "#", ":", _BLANK)  # in the order in which they are tried
+_WORDS = {_BLANK: "blanks", "\t": "tabs", "\n": "line breaks"}
 _BRACKETS = {"[": "]", "(": ")", "{": "}"}
 _ITEM = re.compile(r"\s*(?:\"((?:[^\"\\]|\\.)*)\"|'((?:[^'\\]|\\.)*)'|([^\s,'\"\[\](){}][^,'\"\[\](){}]*))\s*,?")
 _DELIMITERS = (",", ";", "\t")
@@ -50,6 +51,19 @@ class LabelTable:
         }
         return next((name for name, value in values.items() if value is not None), None)
 
+    @property
+    def advice(self) -> str:
+        """How the labels of an image are to be written."""
+        if self.separator == LIST:
+            return "give the labels of an image as the text of a list such as ['cat', 'dog']"
+        separator = self._between
+        return f"join the labels of an image by {_WORDS.get(separator, separator)}"
+
+    @property
+    def _between(self) -> str:
+        """The text between labels."""
+        return _ESCAPES.get(self.separator or _USUAL, self.separator or _USUAL)
+
     def columns(self, header: Sequence[str], file: Path) -> tuple[int, int]:
         """Indices of the columns of images and of labels.
 
@@ -78,10 +92,9 @@ class LabelTable:
             return []
         if self.separator == LIST:
             return list_items(cell)
-        separator = _ESCAPES.get(self.separator or _USUAL, self.separator or _USUAL)
-        if separator == _BLANK:
+        if self._between == _BLANK:
             return cell.split()
-        return [label.strip() for label in cell.split(separator)]
+        return [label.strip() for label in cell.split(self._between)]
 
     def check(self, cells: Sequence[str], file: Path) -> None:
         """Refuse cells that evidently join labels by something else than "|", unless a separator is given.
@@ -99,9 +112,9 @@ class LabelTable:
         if found is None:
             return
         example = max((cell for cell in distinct if _is_joined(found, cell)), key=lambda cell: -len(cell))
-        words = {_BLANK: "blanks", "\t": "tabs", "\n": "line breaks", LIST: "the text of a list"}
         shown = {"\t": r"\t", "\n": r"\n"}.get(found, found)
-        how = f"gives labels as {words[found]}" if found == LIST else f"joins labels by {words.get(found, repr(found))}"
+        by = _WORDS.get(found, repr(found))
+        how = "gives labels as the text of a list" if found == LIST else f"joins labels by {by}"
         raise UserError(
             f"{file} {how}, as in {example!r}, where | is expected: --label-separator '{shown}' takes them apart; "
             f"--label-separator '{_USUAL}' takes each as one label"
@@ -209,6 +222,8 @@ def _joins(separator: str, cells: Iterable[str]) -> bool:
     joined = [cell for cell in cells if _is_joined(separator, cell)]
     if separator == LIST:
         return 2 * len(joined) >= len(cells) > 0
+    if not joined:
+        return False
     occurring = Counter(part for cell in cells for part in set(_parts(separator, cell)))
     recurring = [cell for cell in joined if all(occurring[part] > 1 for part in _parts(separator, cell))]
     if len(recurring) >= _FEWEST and 2 * len(recurring) >= len(joined):

@@ -17,8 +17,8 @@ from typing import NamedTuple
 from xml.etree import ElementTree
 
 from manyview.errors import UserError
-from manyview.images.formats import EXTENSIONS
-from manyview.images.name_forms import NameForms, leads_outside
+from manyview.images.formats import named_like_an_image
+from manyview.images.name_forms import NameForms, leads_outside, stem
 from manyview.labels.entries import (
     CORNERS,
     Contents,
@@ -33,7 +33,7 @@ from manyview.labels.entries import (
     ObjectReader,
     occurring,
 )
-from manyview.labels.paths import find_files, numbered_lines, quoted, stem
+from manyview.labels.paths import find_files, numbered_lines, quoted
 from manyview.labels.problems import AnyEntry, Malformed, Problem
 from manyview.labels.yolo import are_yolo, is_object
 
@@ -95,7 +95,7 @@ def _annotation_of(image: str, forms: NameForms) -> Path:
     slashed = image.replace("\\", "/")
     inside = posixpath.basename(slashed) if leads_outside(slashed) else image
     found = forms.find(inside, exact)
-    if not found and posixpath.splitext(inside)[1].lower() in EXTENSIONS:
+    if not found and named_like_an_image(inside):
         inside = stem(inside)
         found = forms.find(inside, exact)
     return forms.root / (found[0] if len(found) == 1 else f"{inside}{_XML}")

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 import os
-import posixpath
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +21,8 @@ import yaml  # type: ignore[import-untyped]
 
 from manyview.errors import UserError
 from manyview.images.files import read_text
-from manyview.images.formats import EXTENSIONS
+from manyview.images.formats import named_like_an_image
+from manyview.images.name_forms import stem
 from manyview.labels.entries import (
     CENTER,
     Contents,
@@ -38,7 +38,7 @@ from manyview.labels.entries import (
     occurring,
 )
 from manyview.labels.identifiers import Identifier
-from manyview.labels.paths import numbered_lines, quoted, stem
+from manyview.labels.paths import numbered_lines, quoted
 from manyview.labels.problems import Malformed, Problem
 
 _ENDING = ".txt"
@@ -147,7 +147,7 @@ def _readable(files: LabelFiles, problems: list[Problem]) -> Iterator[tuple[str,
 
 def _lists_images(lines: Sequence[tuple[int, str]]) -> bool:
     """Whether all lines are names of images, as in the train.txt beside darknet's folders of labels."""
-    return bool(lines) and all(posixpath.splitext(line)[1].lower() in EXTENSIONS for _, line in lines)
+    return bool(lines) and all(named_like_an_image(line) for _, line in lines)
 
 
 # Image labels.

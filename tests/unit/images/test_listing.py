@@ -147,6 +147,13 @@ def test_names_without_extension_count_by_their_first_bytes(tmp_path: Path, head
     assert list(find_images(tmp_path)) == ["0001", "z.jpg"][not counts :]
 
 
+def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
+    make(tmp_path, "z.jpg")
+    os.mkfifo(tmp_path / "pipe")  # opening it would wait for a writer
+    (tmp_path / "link").symlink_to("pipe")
+    assert list(find_images(tmp_path)) == ["z.jpg"]
+
+
 def test_other_formats_are_counted_in_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(features, "check", lambda _: False)
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)

@@ -101,6 +101,11 @@ def test_the_exact_name_comes_first_and_several_are_none(tmp_path: Path) -> None
     file.write_text("image,labels\nX.PNG,cat\n", encoding="utf-8")
     with pytest.raises(UserError, match=r"line 2 may belong to any of (X\.png, x\.png|x\.png, X\.png)"):
         read_labels(file, root)
+    write_images(root / root.name, {"x.png": (9, 8)})
+    file.write_text(f"image,labels\n{root.name}\\x.png,cat\n")
+    either = rf"({root.name}/x\.png, x\.png|x\.png, {root.name}/x\.png)\): write the name of one of them"
+    with pytest.raises(UserError, match=rf"line 2 may belong to any of {either}"):
+        read_labels(file, root)
     listed = tmp_path / "l.txt"
     listed.write_text("X.PNG\n")
     with pytest.raises(UserError, match=r"names X\.PNG, which may be any of"):

@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 
 from manyview.errors import UserError
 from manyview.labels import decode_masks, encode_mask, read_annotations
-from manyview.labels.masks import mask_areas, to_rle
+from manyview.labels.masks import box_around, mask_areas, to_rle
 from manyview.labels.problems import Malformed
 from tests.helpers.detections import write_images, write_json
 
@@ -95,6 +95,15 @@ def test_a_polygon_covers_the_pixels_inside_of_it() -> None:
     mask = np.zeros((8, 10), dtype=bool)
     mask[3:5, 2:7] = True
     assert np.array_equal(decode_masks([rle], 10, 8)[0], mask)
+
+
+def test_sizes_may_have_a_decimal_point() -> None:
+    plain = {"size": [5, 4], "counts": [7, 2, 11]}
+    assert to_rle({**plain, "size": [5.0, 4.0]}, 4, 5) == to_rle(plain, 4, 5)
+    assert box_around({**plain, "size": [5.0, 4.0]}) == box_around(plain) == (1, 2, 1, 2)
+    for size in ([5.5, 4], [-5, -4], ["5", "4"], [None, 4], [float("nan"), 4], 20, [5, 4, 1]):
+        with pytest.raises(Malformed, match="two whole numbers from 1"):
+            box_around({**plain, "size": size})
 
 
 @pytest.mark.parametrize(

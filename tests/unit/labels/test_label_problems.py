@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -143,10 +144,14 @@ def test_a_folder_is_no_image(write: Write, images: Path) -> None:
 def test_a_folder_of_images_that_cannot_be_searched(
     write: Write, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(path: Path) -> None:
-        raise PermissionError(13, "Permission denied")
+    scandir = os.scandir
 
-    monkeypatch.setattr(Path, "iterdir", refuse)
+    def refuse(path: str | Path) -> object:
+        if Path(path) == images:
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(UserError, match=r"cannot search the folder .*images \(Permission denied\): permit"):
         read_labels(write("labels/a.txt", "0 .5 .5 .1 .1\n").parent, images)
 

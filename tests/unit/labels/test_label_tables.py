@@ -98,6 +98,22 @@ def test_one_cell_of_several_known_labels_is_enough(write: Write, photos: Path) 
         read_labels(write("l.csv", in_csv(cells)), photos)
 
 
+@pytest.mark.parametrize(
+    ("separator", "cell", "advice"),
+    [
+        (None, "cat||dog", r"join the labels of an image by \|, and"),
+        (";", "cat;;dog", "join the labels of an image by ;, and"),
+        (r"\t", "cat\t\tdog", "join the labels of an image by tabs, and"),
+        ("list", "cat", r"text of a list such as \['cat', 'dog'\], and"),
+    ],
+)
+def test_advice_names_the_separator_that_is_in_use(
+    write: Write, photos: Path, separator: str | None, cell: str, advice: str
+) -> None:
+    with pytest.raises(UserError, match=advice):
+        read_labels(write("l.csv", f"image,labels\n0.jpg,{cell}\n"), photos, table=LabelTable(separator))
+
+
 def test_columns_by_name_and_captions_with_faulty_quotes(write: Write, photos: Path) -> None:
     text = (
         "ImageID,Labels,Caption\n"

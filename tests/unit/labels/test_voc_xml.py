@@ -61,6 +61,14 @@ def test_a_list_chooses_and_orders_the_annotations(write: Write, images: Path, p
     assert labels.targets.tolist() == [[1, 0], [0, 1]]
 
 
+@pytest.mark.parametrize("name", ["a.jpg", "A.JPE", "scan.npy", "a.avif", "a.heic"])
+def test_lists_may_name_images_with_any_extension(write: Write, images: Path, name: str) -> None:
+    (images / name).touch()
+    write(f"Annotations/{Path(name).stem}.xml", "<annotation><object><name>cow</name></object></annotation>")
+    labels = read_labels(write("l.txt", f"{name}\n"), images)
+    assert (labels.names, labels.classes) == ((name,), ("cow",))
+
+
 LAUGHS = '<!DOCTYPE lolz [<!ENTITY a "lol">' + "".join(
     f'<!ENTITY {name} "{f"&{inner};" * 10}">' for inner, name in zip("abcdefgh", "bcdefghi", strict=True)
 )

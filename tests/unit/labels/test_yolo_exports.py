@@ -62,6 +62,7 @@ def test_an_export_as_a_whole(write: Write, tmp_path: Path) -> None:
     write("train.txt", "data/obj_train_data/a.png\nobj_train_data/more/b.png\n")
     write("obj_train_data/a.txt", f"1 {BOX}\n")
     write("obj_train_data/more/b.txt", "")
+    write("test.txt", "obj_test_data/c.heic\nobj_test_data/d.avif\n")
     write_images(tmp_path, {"obj_train_data/a.png": (20, 10), "obj_train_data/more/b.png": (20, 10)})
     for labels, images in ((tmp_path, tmp_path), (tmp_path / "obj_train_data", tmp_path / "obj_train_data")):
         found = read_labels(labels, images)

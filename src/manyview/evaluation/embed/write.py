@@ -108,6 +108,7 @@ def embed(weights: StrPath, *, progress: Progress = no_progress, **options: Unpa
         **describe_extraction(settings, Path(weights), network),
         **recorded(EmbedOptions, options),
         "fingerprint": files.fingerprint(),
+        **describe_range(files.root, files, network),
     }
     record: dict[str, Any] = {}
 
@@ -124,7 +125,6 @@ def embed(weights: StrPath, *, progress: Progress = no_progress, **options: Unpa
                 "photographs": len(files) - len(skipped.reasons),
                 "skipped": len(skipped.reasons),
                 **({"left_out": files.left_out} if files.left_out else {}),
-                **describe_range(files.root, files, network),
             }
             record["provenance"] = {**origin, "seconds": round(time.perf_counter() - start, 1)}
             writer.finish(record)
@@ -148,8 +148,9 @@ def format_written(record: dict[str, Any], out: Path) -> str:
     lines = f"{results['photographs']:,} images: {what}, {protocol['dtype']}, by {protocol['backbone']}"
     listing = out.with_suffix(SKIPPED_SUFFIX)
     skipped = f"; {results['skipped']:,} could not be read, listed in {listing}" if results["skipped"] else ""
-    for key in ("left_out", "range"):
-        lines += f"\n{results[key]}" if key in results else ""
+    normalized = (protocol.get("loading") or {}).get("normalization")
+    for sentence in filter(None, (normalized, results.get("left_out"), protocol.get("range"))):
+        lines += f"\n{sentence}"
     return f"{lines}\nWritten to {out} ({out.stat().st_size / 1e6:,.1f} MB){skipped}"
 
 

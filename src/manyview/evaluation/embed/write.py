@@ -20,8 +20,8 @@ from manyview.evaluation.embed.files import KIND, Rows, Writer, as_text
 from manyview.evaluation.embed.npz import NpzRows
 from manyview.evaluation.embed.parquet import ParquetRows, require_pyarrow
 from manyview.evaluation.embed.read import FORMATS
-from manyview.evaluation.features.backbone import FrozenBackbone, bands, bit_depth
-from manyview.evaluation.features.dataset import ImageDataset, fixed_views
+from manyview.evaluation.features.backbone import FrozenBackbone, bands
+from manyview.evaluation.features.dataset import fixed_views, images_for
 from manyview.evaluation.features.extract import FeatureSettings, Maps, feature_maps
 from manyview.evaluation.features.layers import at_layer
 from manyview.evaluation.settings import describe_extraction, describe_range
@@ -166,7 +166,7 @@ def _write_rows(
 ) -> dict[str, int] | None:
     """Write all rows; return the shape of an image's patches, if those are written."""
     frozen = FrozenBackbone(network, resolve_device(settings.device), resolve_precision(settings.precision))
-    images = ImageDataset(files, settings.size, fixed_views, bands(network), bit_depth=bit_depth(network))
+    images = images_for(network, files, settings.size, fixed_views)
     shape: dict[str, int] | None = None
     done, phase = 0, "features"
     progress(done, len(files), phase)

@@ -11,8 +11,7 @@ from typing import Any
 from manyview.backbones.base import Backbone
 from manyview.backbones.build import describe_untrained, untrained
 from manyview.backbones.checkpoint import find_weights
-from manyview.backbones.files import read_tensors
-from manyview.backbones.weights import OtherChannelsError, OtherNetworkError, load_backbone
+from manyview.backbones.weights import OtherChannelsError, OtherNetworkError, load_backbone, record_of
 from manyview.errors import UserError, require
 from manyview.runs import RunFolder, run_at, sha256
 
@@ -89,7 +88,7 @@ def _load(weights: Path, like: Backbone) -> Backbone:
         network = load_backbone(weights, in_channels=channels)
     except OtherChannelsError as error:
         network = load_backbone(weights, name, in_channels=error.found)
-    if not like.rgb and network.in_channels == channels and "mean" not in read_tensors(find_weights(weights)).metadata:
+    if not like.rgb and network.in_channels == channels and record_of(weights).mean is None:
         network.take_images(like.mean, like.std, rgb=False)
     return network
 

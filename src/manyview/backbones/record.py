@@ -68,7 +68,8 @@ def _of_card(path: Path) -> Record | None:
     """Of the card of an export, if it is this very file's."""
     for card in (path.with_name(f"{path.name}.json"), path.with_name(_CARD)):
         about = _read(card)
-        if about is None or about.get("sha256", {}).get(path.name) != sha256(path):
+        sums = {} if about is None else about.get("sha256")  # another program's may be a text
+        if about is None or not isinstance(sums, dict) or path.name not in sums or sums[path.name] != sha256(path):
             continue
         backbone, images = about["backbone"], about["images"]
         mean, std = (tuple(map(float, images[key])) for key in ("mean", "std"))

@@ -13,7 +13,7 @@ from manyview.backbones.base import Backbone, WrappedBackbone
 from manyview.backbones.build import build_backbone, check_name, infer_resnet
 from manyview.backbones.checkpoint import EncoderCheckpoint, Target, find_weights, sort_out
 from manyview.backbones.files import FORMAT, StoredTensors, read_tensors
-from manyview.backbones.record import Numbers, settle_images
+from manyview.backbones.record import Numbers, Record, settle_images
 from manyview.backbones.record import recorded as read_record
 from manyview.backbones.report import LoadingReport, count_layers
 from manyview.errors import UserError, first_few
@@ -168,8 +168,20 @@ def bit_depth_of(weights: str | os.PathLike[str]) -> int | None:
     Raises:
         UserError: no such file, damaged, or no checkpoint.
     """
+    return record_of(weights).bit_depth
+
+
+def record_of(weights: str | os.PathLike[str]) -> Record:
+    """What is recorded of weights besides themselves, as ``load_backbone`` finds it.
+
+    Args:
+        weights: a run folder or a checkpoint.
+
+    Raises:
+        UserError: no such file, damaged, or no checkpoint.
+    """
     path = find_weights(Path(os.fspath(weights)))
-    return read_record(path, read_tensors(path).metadata).bit_depth
+    return read_record(path, read_tensors(path).metadata)
 
 
 def _identify(path: Path, stored: StoredTensors) -> tuple[str, bool]:

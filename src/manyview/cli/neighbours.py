@@ -31,7 +31,8 @@ def neighbours(weights: Path, out: Path, **options: Unpack[NeighboursOptions]) -
     compared, skipped = result["protocol"]["photographs"], len(result["skipped"])
     left_out = f"; left out: {skipped:,} that could not be read, listed in {listing}" if skipped else ""
     console = Console()
-    for sentence in filter(None, (result["left_out"], result["protocol"].get("range"))):
+    normalized = (result["protocol"].get("loading") or {}).get("normalization")  # absent from earlier features
+    for sentence in filter(None, (normalized, result["left_out"], result["protocol"].get("range"))):
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     console.print(f"Neighbors among {compared:,} images{left_out}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"Written: {out}, {listing}", highlight=False, markup=False, soft_wrap=True)

@@ -211,6 +211,8 @@ def _announce(tuning: FineTuningSession, match: WeightMatch, start: Start, follo
     tuning.display.say(f"{beside}{'Random weights' if random else start.origin['weights']}: {match}.")
     if start.why:
         return
+    if start.images:
+        tuning.display.say(start.images)
     for sentence in tuning.data.remarks():
         tuning.display.say(sentence, style="yellow")
     files, depth = ImageFiles(tuning.data.train_images, tuning.data.train.names), tuning.description.bit_depth

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +35,14 @@ class Start:
         backbone: with its initial weights.
         origin: of the weights, as plain data.
         why: the reason why a baseline is shown.
+        images: how images are normalized and why, as a sentence; "" if that is not told.
     """
 
     name: str
     backbone: Backbone
     origin: dict[str, Any]
     why: str = ""
+    images: str = ""
 
 
 def first_start(
@@ -65,14 +67,20 @@ def first_start(
         UserError: no network is named; the weights cannot be read or do not fit; or their images are not RGB images.
     """
     if os.fspath(weights) != RANDOM:
-        return _loaded(PRETRAINED, load_backbone(weights, name, mean=mean, std=std, bit_depth=bit_depth), Path(weights))
+        backbone = load_backbone(weights, name, mean=mean, std=std, bit_depth=bit_depth)
+        start = _loaded(PRETRAINED, backbone, Path(weights))
+        assert backbone.loading is not None
+        return replace(
+            start, origin={**start.origin, **_given(backbone, mean, std)}, images=backbone.loading.normalization
+        )
     if name is None:
         raise UserError("random initialization needs the name of a network, such as --backbone resnet50")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         backbone = build_backbone(name)
-        renormalize(backbone, mean, std, bit_depth)
-        return _untrained(PRETRAINED, backbone)
+        images = renormalize(backbone, mean, std, bit_depth)
+        start = _untrained(PRETRAINED, backbone)
+        return replace(start, origin={**start.origin, **_given(backbone, mean, std)}, images=images)
 
 
 def baseline_start(baseline: Baseline, like: Backbone, seed: int) -> Start:
@@ -106,6 +114,13 @@ def _loaded(name: str, backbone: Backbone, weights: Path, why: str = "") -> Star
         **_depth(backbone),
     }
     return Start(name, backbone, origin, why)
+
+
+def _given(backbone: Backbone, mean: Numbers | None, std: Numbers | None) -> dict[str, Any]:
+    """The normalization where it is given, so that a run is not resumed with another; else it is the weights'."""
+    if mean is None and std is None:
+        return {}
+    return {"normalisation": {"mean": list(backbone.mean), "std": list(backbone.std)}}
 
 
 def _depth(backbone: Backbone) -> dict[str, Any]:

@@ -112,6 +112,7 @@ def describe_extraction(settings: FeatureSettings, weights: Path, backbone: Back
     """Protocol of the features of images without labels."""
     return {
         **describe_weights(weights, backbone),
+        "loading": describe_loading(backbone.loading),
         **describe_pooled(settings, backbone),
         "transform": _TRANSFORMS[settings.crop],
         **describe_pixels(backbone),

@@ -26,17 +26,17 @@ class InitialWeights:
     Attributes:
         file: the weights; for a run folder, its ``backbone.safetensors``.
         sha256: of the file's bytes.
-        normalization: mean and standard deviation that the weights were trained with, as the file stores them, or those
+        normalization: mean and standard deviation that the weights were trained with, as recorded with them, or those
             of timm's own weights of the network; None if neither is known.
         license: as the user gave it, or as the file records it for the weights that it was made from; None if unknown.
-        recorded: whether the file stores the normalization.
+        source: where the normalization is recorded, in words; "" if it is not.
     """
 
     file: Path
     sha256: str
     normalization: Normalization | None
     license: str | None = None
-    recorded: bool = True
+    source: str = ""
 
     def sentences(self, report: LoadingReport, backbone: Backbone) -> list[str]:
         """Messages for the user after loading: what matched, and how images are normalized.
@@ -64,8 +64,8 @@ class InitialWeights:
             return "as the run's settings say, or as measured on the images"
         if self.normalization != (backbone.mean, backbone.std):
             return "as the run's settings say"
-        if self.recorded:
-            return "as the file records"
+        if self.source:
+            return self.source
         whose = f"timm's own weights of {backbone.name} have" if backbone.name.startswith("timm/") else "ImageNet has"
         return (
             f"the file records none, so those that {whose}; if these weights have others, set views.mean and views.std"
@@ -99,11 +99,11 @@ def find_initial(config: PretrainConfig) -> InitialWeights | None:
     license_ = config.backbone.init_license or about.get("init_license")
     if record.mean is None or record.std is None:
         usual = usual_normalization(config.backbone.name) if config.data.bands == "rgb" else None
-        return InitialWeights(file, sha256(file), usual, license_, recorded=False)
+        return InitialWeights(file, sha256(file), usual, license_)
     mean, std = record.mean, record.std
     if len(mean) != config.data.channels:
         raise UserError(_other_channels(file, len(mean), config))
-    return InitialWeights(file, sha256(file), (mean, std), license_)
+    return InitialWeights(file, sha256(file), (mean, std), license_, record.source)
 
 
 def origin(described: Mapping[str, Any] | None) -> dict[str, str]:

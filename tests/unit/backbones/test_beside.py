@@ -187,6 +187,20 @@ def test_initial_weights_that_do_not_say_for_which_bands_they_are(tmp_path: Path
     assert torch.equal(built.state_dict()["conv1.weight"], network.state_dict()["conv1.weight"])
 
 
+def test_weights_for_bands_keep_what_the_card_of_their_export_records(tmp_path: Path) -> None:
+    evaluated = load_backbone(save(tmp_path / "w.safetensors", "resnet18", in_channels=4))
+    other = tmp_path / "other.pth"
+    torch.save(build_backbone("resnet18", in_channels=4).state_dict(), other)
+    card = {
+        "sha256": {other.name: sha256(other)},
+        "backbone": {"name": "resnet18", "in_channels": 4},
+        "images": {"channels": "bands", "mean": [0.1] * 4, "std": [0.2] * 4},
+    }
+    (tmp_path / "other.pth.json").write_text(json.dumps(card))
+    (baseline,) = find_baselines(tmp_path / "w.safetensors", other)
+    assert baseline.build(evaluated, 0).mean == (0.1,) * 4
+
+
 def test_weights_for_bands_beside_weights_for_color_are_refused_also_without_a_record(tmp_path: Path) -> None:
     evaluated = load_backbone(save(tmp_path / "w.safetensors", "resnet18"))
     other = tmp_path / "bands.pth"

@@ -81,3 +81,10 @@ def test_a_damaged_card_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "w.pth.json").write_text("{")
     with pytest.raises(UserError, match="which describes the weights beside it, cannot be read"):
         load_backbone(tmp_path / "w.pth", "timm/test_resnet")
+
+
+def test_another_programs_description_beside_the_weights_does_not_count(tmp_path: Path) -> None:
+    file = tmp_path / "weights.pth"
+    torch.save(build_backbone("resnet18").state_dict(), file)
+    (tmp_path / "weights.pth.json").write_text(json.dumps({"sha256": "0" * 64}))
+    assert load_backbone(file).mean == pytest.approx((0.485, 0.456, 0.406))

@@ -24,8 +24,9 @@ def test_it_writes_features_and_says_what(command: Command, photos: Path, weight
     dim = stored.features.shape[1]
     lines = printed.splitlines()
     assert lines[0] == f"16 images: {dim} features each (gamp at 32 px), float32, by timm/test_resnet"
-    assert lines[1].startswith(f"Written to {out} (")
-    assert len(lines) == 2
+    assert lines[1].startswith("Images are normalized by mean 0.485 0.456 0.406 and standard deviation 0.229")
+    assert lines[2].startswith(f"Written to {out} (")
+    assert len(lines) == 3
     assert json.loads((tmp_path / "features.json").read_text())["results"] == {"photographs": 16, "skipped": 0}
 
 

@@ -29,8 +29,9 @@ def test_it_draws_a_picture_and_writes_what_it_shows(
     assert (status, err) == (0, "")
     listing = tmp_path / "new" / "n.json"
     lines = printed.splitlines()
-    assert lines[0] == (f"Neighbors among 15 images; left out: 1 that could not be read, listed in {listing}")
-    assert lines[1] == f"Written: {out}, {listing}"
+    assert lines[0].startswith("Images are normalized by mean 0.485 0.456 0.406 and standard deviation 0.229")
+    assert lines[1] == (f"Neighbors among 15 images; left out: 1 that could not be read, listed in {listing}")
+    assert lines[2] == f"Written: {out}, {listing}"
     found = json.loads(listing.read_text())
     assert [entry["image"] for entry in found["results"]] == ["03.jpg"] * 4 + ["01.jpg"] * 4
     assert all(len(entry["neighbours"]) == 2 for entry in found["results"])

@@ -207,6 +207,13 @@ def test_a_run_is_not_resumed_in_another_way(shapes: Path, stopped: Path) -> Non
         tune_tiny(shapes, stopped, resume=True, train_labels=other)
 
 
+def test_a_run_is_not_resumed_with_another_normalization(shapes: Path, stopped: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"normalisation\.mean was null, now \[0\.5, 0\.5, 0\.5\].*resume it with the same"
+    ):
+        tune_tiny(shapes, stopped, resume=True, mean=0.5)
+
+
 def test_damaged_checkpoints(shapes: Path, stopped: Path) -> None:
     [checkpoint] = (stopped / "checkpoints").glob("*.safetensors")
     checkpoint.write_bytes(checkpoint.read_bytes()[:-1] + b"x")

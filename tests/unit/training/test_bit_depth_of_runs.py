@@ -23,7 +23,7 @@ from manyview.backbones.layers import stages
 from manyview.config import PretrainConfig
 from manyview.errors import UserError
 from manyview.evaluation import knn_evaluation, linear_evaluation
-from manyview.evaluation.embed import embed, read_features
+from manyview.evaluation.embed import embed, format_written, read_features
 from manyview.evaluation.health.check import check_weights
 from manyview.evaluation.neighbours.search import nearest_neighbours
 from manyview.evaluation.quality.instrument import QualityInstrument
@@ -216,13 +216,16 @@ def test_embedded_features_are_those_of_the_same_images_in_8_bits(deep: Path, pl
     np.testing.assert_array_equal(given, expected)
     record = json.loads((tmp_path / "deep.json").read_text())
     assert record["protocol"]["bit_depth"] == BITS
-    assert "range" not in record["results"]
+    assert "range" not in record["protocol"]
     assert "bit_depth" not in json.loads((tmp_path / "plain.json").read_text())["protocol"]
 
 
 def test_embed_names_dark_images(deep: Path, tmp_path: Path) -> None:
     record = embed(saved(tmp_path, None), images=deep, out=tmp_path / "dark.npz", **SMALL)
-    assert SENTENCE.format("--bit-depth") in record["results"]["range"]
+    assert SENTENCE.format("--bit-depth") in record["protocol"]["range"]
+    told = format_written(record, tmp_path / "dark.npz")
+    assert SENTENCE.format("--bit-depth") in told
+    assert "Images are normalized by mean 0.485 0.456 0.406" in told
 
 
 def labeled(deep: Path, labels: Path, **options: Any) -> dict[str, Any]:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+from manyview.backbones import build_backbone, load_backbone
 from manyview.config import IMAGENET_MEAN, IMAGENET_STD, resolve
 from manyview.config.resolve import Assignment
 from manyview.errors import UserError
 from manyview.images import find_images
 from manyview.runs.progress import run_console
-from manyview.training.init_weights import InitialWeights
+from manyview.training.init_weights import InitialWeights, find_initial
 from manyview.training.settle import Settled, settle, start_hardware
 
 ON_CPU = {"training.device": "cpu", "training.precision": "float32", "training.threads": 1}
@@ -77,6 +80,18 @@ def test_initial_weights_say_how_their_images_were_normalized(photos: Path) -> N
     found = settled(photos, initial, training__batch_size=16, backbone__init="w.pth")
 
     assert (found.config.views.mean, found.config.views.std) == initial.normalization
+
+
+def test_a_normalization_is_said_to_be_from_where_it_is_recorded(photos: Path, tmp_path: Path) -> None:
+    torch.save(build_backbone("timm/test_resnet").state_dict(), tmp_path / "pytorch_model.bin")
+    settings = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "test_resnet", "pretrained_cfg": settings}))
+    values = {"data.images": str(photos), "backbone.name": "timm/test_resnet", "backbone.init": str(tmp_path)}
+    initial = find_initial(resolve({}, [Assignment(key, value, "set") for key, value in values.items()]))
+    assert initial is not None
+    backbone = load_backbone(tmp_path)
+    assert backbone.loading is not None
+    assert "as config.json beside the file records." in initial.sentences(backbone.loading, backbone)[1]
 
 
 def test_a_decoding_device_renders(photos: Path) -> None:

@@ -20,8 +20,8 @@ from manyview.evaluation.embed.files import KIND, Rows, Writer, as_text
 from manyview.evaluation.embed.npz import NpzRows
 from manyview.evaluation.embed.parquet import ParquetRows, require_pyarrow
 from manyview.evaluation.embed.read import FORMATS
-from manyview.evaluation.features.backbone import FrozenBackbone, bands, bit_depth
-from manyview.evaluation.features.dataset import ImageDataset, fixed_views
+from manyview.evaluation.features.backbone import FrozenBackbone, bands
+from manyview.evaluation.features.dataset import fixed_views, images_for
 from manyview.evaluation.features.extract import FeatureSettings, Maps, feature_maps
 from manyview.evaluation.features.layers import at_layer
 from manyview.evaluation.settings import describe_extraction, describe_range
@@ -108,6 +108,7 @@ def embed(weights: StrPath, *, progress: Progress = no_progress, **options: Unpa
         **describe_extraction(settings, Path(weights), network),
         **recorded(EmbedOptions, options),
         "fingerprint": files.fingerprint(),
+        **describe_range(files.root, files, network),
     }
     record: dict[str, Any] = {}
 
@@ -124,7 +125,6 @@ def embed(weights: StrPath, *, progress: Progress = no_progress, **options: Unpa
                 "photographs": len(files) - len(skipped.reasons),
                 "skipped": len(skipped.reasons),
                 **({"left_out": files.left_out} if files.left_out else {}),
-                **describe_range(files.root, files, network),
             }
             record["provenance"] = {**origin, "seconds": round(time.perf_counter() - start, 1)}
             writer.finish(record)
@@ -148,8 +148,9 @@ def format_written(record: dict[str, Any], out: Path) -> str:
     lines = f"{results['photographs']:,} images: {what}, {protocol['dtype']}, by {protocol['backbone']}"
     listing = out.with_suffix(SKIPPED_SUFFIX)
     skipped = f"; {results['skipped']:,} could not be read, listed in {listing}" if results["skipped"] else ""
-    for key in ("left_out", "range"):
-        lines += f"\n{results[key]}" if key in results else ""
+    normalized = (protocol.get("loading") or {}).get("normalization")
+    for sentence in filter(None, (normalized, results.get("left_out"), protocol.get("range"))):
+        lines += f"\n{sentence}"
     return f"{lines}\nWritten to {out} ({out.stat().st_size / 1e6:,.1f} MB){skipped}"
 
 
@@ -165,7 +166,7 @@ def _write_rows(
 ) -> dict[str, int] | None:
     """Write all rows; return the shape of an image's patches, if those are written."""
     frozen = FrozenBackbone(network, resolve_device(settings.device), resolve_precision(settings.precision))
-    images = ImageDataset(files, settings.size, fixed_views, bands(network), bit_depth=bit_depth(network))
+    images = images_for(network, files, settings.size, fixed_views)
     shape: dict[str, int] | None = None
     done, phase = 0, "features"
     progress(done, len(files), phase)

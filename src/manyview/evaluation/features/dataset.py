@@ -8,12 +8,12 @@ from typing import Literal, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import UInt8, UInt16
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from manyview.config import ViewsConfig, WholeViewsConfig, in_pairs
 from manyview.errors import UserError
-from manyview.evaluation.features.backbone import Pixels
+from manyview.evaluation.features.backbone import Pixels, bands, bit_depth
 from manyview.images import ImageFiles, Unreadable, UnreadableImage, open_image
 from manyview.images.bands import same_depth
 from manyview.images.loading import load_in_workers
@@ -90,6 +90,11 @@ class ImageDataset(Dataset[tuple[Views, ImageEntry] | Unreadable]):
         height, width = image.shape[:2]
         views = self.views(width, height, epoch, index)
         return render_views(image, views, self.size, rgb=self.rgb_bands), (index, width, height)
+
+
+def images_for(network: nn.Module, files: ImageFiles, size: int, views: ViewsOf) -> ImageDataset:
+    """Views of images as a network takes them: its bands, at its bit depth."""
+    return ImageDataset(files, size, views, bands(network), bit_depth=bit_depth(network))
 
 
 def load(

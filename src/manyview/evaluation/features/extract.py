@@ -13,13 +13,14 @@ from torch import Tensor, nn
 
 from manyview import distributed, pooling
 from manyview.errors import UserError, require
-from manyview.evaluation.features.backbone import FrozenBackbone, bands, bit_depth
+from manyview.evaluation.features.backbone import FrozenBackbone
 from manyview.evaluation.features.dataset import (
     CROPS,
     MIN_SIZE,
     ImageDataset,
     ImageEntry,
     fixed_views,
+    images_for,
     in_batches,
     load,
     load_readable,
@@ -177,9 +178,7 @@ def collect(
     frozen = FrozenBackbone(backbone, where, resolve_precision(settings.precision))
     own = distributed.share(range(len(names)))
     views = partial(fixed_views, crop=settings.crop, flip=flip)
-    dataset = ImageDataset(
-        ImageFiles(images, names), settings.size, views, bands(backbone), bit_depth=bit_depth(backbone)
-    )
+    dataset = images_for(backbone, ImageFiles(images, names), settings.size, views)
     batches = in_batches(own, settings.batch_size)
     collected: dict[str, list[Tensor]] = {}
     done = 0

@@ -13,8 +13,8 @@ from manyview import distributed
 from manyview.backbones import Backbone
 from manyview.backbones.norm_statistics import Statistics, measure_norms
 from manyview.errors import UserError
-from manyview.evaluation.features.backbone import bands, bit_depth, normalization
-from manyview.evaluation.features.dataset import ImageDataset, fixed_views, load_readable
+from manyview.evaluation.features.backbone import normalization
+from manyview.evaluation.features.dataset import fixed_views, images_for, load_readable
 from manyview.evaluation.features.extract import FeatureSettings
 from manyview.images import ImageFiles
 from manyview.runs.progress import Progress, no_progress
@@ -63,9 +63,7 @@ def measure_on_images(
     """
     device, precision = resolve_device(settings.device), resolve_precision(settings.precision)
     views = partial(fixed_views, crop=settings.crop)
-    dataset = ImageDataset(
-        ImageFiles(images, names), settings.size, views, bands(network), bit_depth=bit_depth(network)
-    )
+    dataset = images_for(network, ImageFiles(images, names), settings.size, views)
     own = whole_batches(len(names), seed)[distributed.rank() :: distributed.world_size()]
     mean, std = normalization(network)
 

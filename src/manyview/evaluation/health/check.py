@@ -6,7 +6,6 @@ import copy
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
@@ -19,7 +18,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from manyview.backbones import Backbone, load_backbone, wrap_backbone
 from manyview.backbones.build import UNTRAINED, untrained
-from manyview.backbones.record import renormalize
 from manyview.config import DataConfig, PretrainConfig, ViewsConfig, WholeViewsConfig
 from manyview.errors import UserError, require, require_seed
 from manyview.evaluation.features.backbone import bands, bit_depth
@@ -39,7 +37,8 @@ from manyview.evaluation.settings import (
 )
 from manyview.images import find_images
 from manyview.measures import ALPHA_REQ_RANKS, alignment, alpha_req, collapse_std, effective_rank, uniformity
-from manyview.options.base import StrPath, recorded, verb
+from manyview.options.base import StrPath, among, recorded, verb
+from manyview.options.shared import Normalization
 from manyview.options.unlabeled import CheckWeightsOptions
 from manyview.runs import RunFolder, provenance, run_at
 from manyview.runs.files import claim_folder
@@ -95,10 +94,7 @@ def check_weights(
     config = run_config(run) if run else None
     views = views or (config.views if config else WholeViewsConfig())
     views = views.model_copy(update={"size": size or (config.views if config else views).layout[0].size})
-    network = _load(weights, options["backbone"], views.size, config)
-    renormalized = renormalize(network, options["mean"], options["std"], options["bit_depth"])
-    if renormalized and network.loading is not None:
-        network.loading = replace(network.loading, normalization=renormalized)
+    network = _load(weights, options["backbone"], views.size, config, among(Normalization, options))
     names = None if options["list"] is None else Path(options["list"])
     dataset = _dataset(network, Path(options["images"]), names, views, seed, config)
     compared = options["random_init"] and not network.name.startswith("own:")
@@ -191,13 +187,18 @@ def _check_settings(sample: int, size: int | None, seed: int, workers: int | Non
 
 
 def _load(
-    weights: str | os.PathLike[str], backbone: str | nn.Module | None, size: int, config: PretrainConfig | None
+    weights: str | os.PathLike[str],
+    backbone: str | nn.Module | None,
+    size: int,
+    config: PretrainConfig | None,
+    images: Normalization,
 ) -> Backbone:
+    """The weights' network, or a copy of a module with them; ``images`` as ``load_backbone`` takes them."""
     if not isinstance(backbone, nn.Module):
-        return load_backbone(weights, backbone)
+        return load_backbone(weights, backbone, **images)
     # A copy, as measuring changes mode and device, and the module is the caller's.
     channels = config.data.channels if config else 3
-    return load_backbone(weights, into=wrap_backbone(copy.deepcopy(backbone), size, channels))
+    return load_backbone(weights, into=wrap_backbone(copy.deepcopy(backbone), size, channels), **images)
 
 
 def _without_statistics(network: Backbone) -> Backbone:

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from manyview.backbones import Backbone
 from manyview.backbones.build import usual_normalization
+from manyview.backbones.norm_statistics import norms_are_new
 from manyview.config import IMAGENET_MEAN, IMAGENET_STD
 from manyview.evaluation.features.dataset import ImageDataset, in_batches, load
 
@@ -41,10 +42,17 @@ def check_normalization(network: Backbone, dataset: ImageDataset, indices: Seque
 
     Returns:
         "images", "divergence" of the network's own normalization, "best" (its "mean", "std" and "divergence") and
-        "sentence"; None for a network without such a norm, for bands, and if no image can be read.
+        "sentence"; None for a network without such a norm or with norms that no training has reached, for bands, and
+        if no image can be read.
     """
     norm = next((each for each in network.modules() if isinstance(each, _BatchNorm)), None)
-    if norm is None or norm.running_mean is None or not network.rgb or network.in_channels != 3:
+    if (
+        norm is None
+        or norm.running_mean is None
+        or norms_are_new(network)
+        or not network.rgb
+        or network.in_channels != 3
+    ):
         return None
     batches = load(dataset, in_batches(indices[:CHECKED_IMAGES], 16), workers=0)
     pixels = [batch.pixels[:, 0].float() / 255 for batch in batches if batch.pixels is not None]
@@ -69,14 +77,15 @@ def check_normalization(network: Backbone, dataset: ImageDataset, indices: Seque
 
 
 def _sentence(own: tuple[Numbers, Numbers], best: tuple[Numbers, Numbers], found: dict[Any, float]) -> str:
-    if found[own] < _LEAST or found[best] >= _SHARE * found[own]:
-        return (
-            f"The normalization fits the weights: the first norm's statistics are {found[own]:.2g} from these images'."
-        )
+    apart = f"the first norm's statistics are {found[own]:.2g} from these images'"
+    if found[own] < _LEAST:
+        return f"The normalization fits the weights: {apart}."
+    if found[best] >= _SHARE * found[own]:
+        return f"No other known normalization fits the weights much better: {apart}, where 0 is a perfect fit."
     mean, std = (",".join(f"{value:g}" for value in values) for values in best)
     return (
-        "The normalization does not seem to be that of the weights' training: the first norm's statistics are "
-        f"{found[own]:.2g} from these images', and {found[best]:.2g} with --mean {mean} --std {std}."
+        f"The normalization does not seem to be that of the weights' training: {apart}, and {found[best]:.2g} with "
+        f"--mean {mean} --std {std}."
     )
 
 

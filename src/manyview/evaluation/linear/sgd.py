@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from manyview import distributed
 from manyview.backbones import Backbone
 from manyview.evaluation.data import LabeledSplit
-from manyview.evaluation.features.backbone import FrozenBackbone, Maps, bands, bit_depth
-from manyview.evaluation.features.dataset import ImageDataset, load_readable, random_crops, random_views
+from manyview.evaluation.features.backbone import FrozenBackbone, Maps
+from manyview.evaluation.features.dataset import images_for, load_readable, random_crops, random_views
 from manyview.evaluation.linear.attention import AttentiveHead, check_memory
 from manyview.evaluation.linear.head import (
     FeatureBatch,
@@ -152,7 +152,7 @@ class SgdEvaluation(LinearMeasure):
         frozen = FrozenBackbone(network, self.device, extraction.precision)
         files = ImageFiles(self.data.train.folder, self.data.train.labels.names)
         views = partial(random_views, config=random_crops(extraction.size), seed=settings.seed)
-        images = ImageDataset(files, extraction.size, views, bands(network), bit_depth=bit_depth(network))
+        images = images_for(network, files, extraction.size, views)
         own = (distributed.share(batch) for batch in shuffled_batches(settings, len(images), first_epoch))
         loaded = load_readable(images, own, workers=extraction.workers, pin=self.device.type == "cuda")
         for batch, pixels in zip(shuffled_batches(settings, len(images), first_epoch), loaded, strict=True):

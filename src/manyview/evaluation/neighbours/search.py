@@ -114,6 +114,8 @@ def _source(weights: Path, options: NeighboursOptions) -> FeatureSource:
         files = find_images(images, None if names is None else Path(names), arrays=bands(network) != "rgb")
         return Extracted(weights, network, files, made, options["blocks"])
     require(not options["blocks"], "a file of features holds whole images: leave out features, or blocks")
+    given = [name for name, value in among(Normalization, options).items() if value is not None]
+    require(not given, f"the features of a file are made already: leave out {' and '.join(given)}, or features")
     require(names is None, "the images searched are those of the file of features: leave out list")
     return Stored(Path(features), images, weights, pool, size)
 

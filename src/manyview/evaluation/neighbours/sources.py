@@ -15,8 +15,8 @@ from jaxtyping import Int64
 from manyview.backbones import Backbone, find_weights
 from manyview.errors import UserError
 from manyview.evaluation.embed.read import open_features
-from manyview.evaluation.features.backbone import FrozenBackbone, bands, bit_depth
-from manyview.evaluation.features.dataset import Boxes, ImageDataset, ImageEntry, box_views, four_blocks, whole
+from manyview.evaluation.features.backbone import FrozenBackbone
+from manyview.evaluation.features.dataset import Boxes, ImageEntry, box_views, four_blocks, images_for, whole
 from manyview.evaluation.features.extract import FeatureSettings, feature_maps
 from manyview.evaluation.neighbours.index import Vectors
 from manyview.evaluation.settings import describe_extraction, describe_range
@@ -78,9 +78,7 @@ class Extracted(FeatureSource):
         self.files, self.where, self._settings = files, files.root, settings
         self._boxes: Boxes = four_blocks if blocks else whole
         self._batch_size = max(1, settings.batch_size // (len(BLOCKS) if blocks else 1))
-        self._images = ImageDataset(
-            files, settings.size, partial(box_views, boxes=self._boxes), bands(network), bit_depth=bit_depth(network)
-        )
+        self._images = images_for(network, files, settings.size, partial(box_views, boxes=self._boxes))
         self._network = FrozenBackbone(network, resolve_device(settings.device), resolve_precision(settings.precision))
         self.protocol = describe_extraction(settings, weights, network) | {
             "features": None,

@@ -25,7 +25,8 @@ SILENT = 600.0  # seconds that a worker may be at one image
 _STOPPING = 5.0  # seconds that a requested stop waits for a batch
 _DYING = 5.0  # seconds that a process may take to end after its connections
 _LOST = 70  # exit status of a worker that cannot send a batch
-_TIMED_OUT = "timed out after"  # in the message by which PyTorch ends each look at the queue
+_TIMED_OUT = "DataLoader timed out after"  # how PyTorch ends each look at the queue; no item's error begins so
+_NO_FILES = "Too many open files"  # how PyTorch's error begins where no further batch can be received
 # A Unix socket's path may have 107 bytes on Linux and 103 on macOS, with /pymp-xxxxxxxx/listener-xxxxxxxx at its end.
 _LONGEST_FOLDER = 103 - 32
 _SHORT_FOLDERS = ("/tmp", "/dev/shm", "/var/tmp")
@@ -218,8 +219,11 @@ class Loading(Iterator[Any]):
                 raise
             except Exception as error:
                 self._refuse_dead(outstanding, error)
-                if not isinstance(error, RuntimeError) or _TIMED_OUT not in str(error):
+                if isinstance(error, RuntimeError) and str(error).startswith(_NO_FILES):
+                    raise LoadingError(_unreceived("too many files are open")) from error
+                if not isinstance(error, RuntimeError) or not str(error).startswith(_TIMED_OUT):
                     raise
+                self._refuse_unpinned()
             else:
                 outstanding.receive()
                 return batch
@@ -245,6 +249,15 @@ class Loading(Iterator[Any]):
             if worker.exitcode is not None:
                 where = outstanding.where(index)
                 raise LoadingError(_loss(worker.pid, worker.exitcode, where, self._report.read())) from error
+
+    def _refuse_unpinned(self) -> None:
+        """Raise a LoadingError if the thread has ended by which batches reach page-locked memory.
+
+        It ends where it cannot receive a batch, and PyTorch looks after it only where it waits without limit.
+        """
+        thread = getattr(self._batches, "_pin_memory_thread", None)
+        if thread is not None and not thread.is_alive():
+            raise LoadingError(_unreceived("its error is printed above"))
 
     def _ignore_deaths(self) -> None:
         """Keep PyTorch from raising an error wherever this process is when a worker dies: it is noticed here."""
@@ -279,6 +292,13 @@ def _kill(workers: Sequence[Any]) -> None:
     for worker in workers:
         if worker.is_alive():
             worker.kill()
+
+
+def _unreceived(why: str) -> str:
+    return (
+        f"a batch of the loader processes cannot be received ({why}): see whether the limit of open files (ulimit -n) "
+        "and memory suffice, or load without processes (data.workers=0, --workers 0)"
+    )
 
 
 def _loss(process: int, status: int, where: str, reason: str | None) -> str:

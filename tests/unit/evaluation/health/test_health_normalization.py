@@ -54,6 +54,22 @@ def test_networks_without_such_norms_are_not_judged(tmp_path: Path) -> None:
     assert check_normalization(build_backbone("timm/test_vit").eval(), dataset, range(2)) is None
 
 
+def test_norms_that_no_training_has_reached_are_not_judged(tmp_path: Path) -> None:
+    write_images(tmp_path, 2)
+    dataset = ImageDataset(find_images(tmp_path), 32, fixed_views)
+    assert check_normalization(build_backbone("resnet18").eval(), dataset, range(2)) is None
+
+
+def test_where_no_normalization_fits_none_is_said_to(tmp_path: Path) -> None:
+    write_images(tmp_path, 4)
+    dataset = ImageDataset(find_images(tmp_path), 32, fixed_views)
+    network = trained(0.5, 0.5, dataset)
+    next(iter(running_norms(network).values())).running_mean += 100  # type: ignore[operator]
+    found = check_normalization(network, dataset, range(4))
+    assert found is not None
+    assert found["sentence"].startswith("No other known normalization fits the weights much better")
+
+
 def test_the_divergence_is_that_of_its_integral() -> None:
     grid = np.linspace(-12, 12, 200_001)
     p, q = (np.exp(-((grid - m) ** 2) / (2 * v)) / np.sqrt(2 * np.pi * v) for m, v in ((0.3, 1.5), (-0.2, 0.7)))

@@ -222,6 +222,8 @@ def test_progress_counts_all_images(scenes: Any) -> None:
         ({"query": ["a/00.png"]}, "there is no image a/00.png in"),
         ({"features": "f.npz", "blocks": True}, "a file of features holds whole images"),
         ({"features": "f.npz", "list": "names.txt"}, "leave out list"),
+        ({"features": "f.npz", "mean": "0.5", "std": "0.5"}, "leave out mean and std, or features"),
+        ({"features": "f.npz", "bit_depth": 12}, "leave out bit_depth, or features"),
         ({"features": "f.npz", "pool": "max"}, "f.npz was made with pool gamp, not max: leave pool out"),
         ({"features": "f.npz", "size": 64}, "f.npz was made with size 16, not 64: leave size out"),
         ({"features": "f.npz", "weights": "other.safetensors"}, "holds features that other weights made"),

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -115,6 +116,57 @@ def test_a_worker_that_dies_is_noticed_only_where_a_batch_is_awaited() -> None:
         time.sleep(0.05)  # PyTorch would raise an error here
     with pytest.raises(LoadingError, match="was killed"):
         list(batches)
+
+
+def timed_out() -> Any:
+    raise RuntimeError("reading the share timed out after 1 seconds")
+
+
+@linux
+def test_an_items_own_error_about_time_is_no_look_at_the_queue() -> None:
+    with pytest.raises(RuntimeError, match="reading the share timed out after 1 seconds"):
+        list(loading(timed_out))
+    assert not multiprocessing.active_children()
+
+
+@linux
+def test_a_lost_thread_of_page_locked_memory_is_told() -> None:
+    batches = loading(forever, workers=1)
+    thread = threading.Thread(target=int)
+    thread.start()
+    thread.join()
+    batches._batches._pin_memory_thread = thread  # type: ignore[attr-defined]
+    batches._batches._pin_memory_thread_done_event = threading.Event()  # type: ignore[attr-defined]
+    with pytest.raises(LoadingError, match=r"cannot be received \(its error is printed above\)"):
+        list(batches)
+    assert not multiprocessing.active_children()
+
+
+_FILES = """
+import resource, torch
+from torch.utils.data import Dataset
+from manyview.errors import LoadingError
+from manyview.images.loading import load_in_workers
+
+class Tensors(Dataset):
+    def __getitem__(self, index):
+        return torch.full((100,), index)
+
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+try:
+    list(load_in_workers(Tensors(), [[index] for index in range(200)], workers=1, pin=False))
+except LoadingError as error:
+    print(error)
+"""
+
+
+@linux
+def test_too_many_open_files_are_told() -> None:
+    """In a Python of its own, whose limit of open files is low."""
+    found = subprocess.run([sys.executable, "-c", _FILES], capture_output=True, text=True, timeout=120, check=True)
+    assert (
+        "cannot be received (too many files are open): see whether the limit of open files (ulimit -n)" in found.stdout
+    )
 
 
 _STOPPED = """

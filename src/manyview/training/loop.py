@@ -226,7 +226,7 @@ def train_step(
     training.protection.before_step(training.step)
     for part in range(accumulate):
         began = time.monotonic()
-        batch = _await_batch(training, batches)
+        batch = _await_batch(training, batches, part)
         waited += time.monotonic() - began
         training.skipped.add(*_skipped_anywhere(training.fabric, batch))
         seen = method_batch(batch, training.method, config.training.seed, training.moment, part)
@@ -247,13 +247,19 @@ def train_step(
     return dict(sorted(means.items())), result["z"], waited
 
 
-def _await_batch(training: Training, batches: Iterator[TrainingBatch]) -> TrainingBatch:
-    """The next batch; the run is saved where it does not come."""
+def _await_batch(training: Training, batches: Iterator[TrainingBatch], part: int) -> TrainingBatch:
+    """The next batch; the run is saved where it does not come.
+
+    Not amid a step: norm statistics and queues then hold its first parts, which a resumed run would see again.
+    """
     try:
         return next(batches)
     except (LoadingError, StoppingError):
-        training.save()
-        training.display.say(f"Saved after step {training.step:,}; continue with --resume.")
+        if part == 0:
+            training.save()
+            training.display.say(f"Saved after step {training.step:,}; continue with --resume.")
+        else:
+            training.display.say("Amid a step; --resume continues from the last checkpoint.")
         raise
 
 

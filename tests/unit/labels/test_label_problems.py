@@ -52,7 +52,10 @@ FORMATS = pytest.mark.parametrize(
 def test_missing_images(write: Write, images: Path, write_as: Callable[[Write, Rows], Path], place: str) -> None:
     file = write_as(write, [("x.jpg", ["cat"]), ("a.jpg", ["dog"]), ("c/x.jpg", []), ("y.jpg", []), ("z.jpg", [])])
     if write_as is as_listed_xml:
-        sentences = [f"line {n} has no image {name}.*" for n, name in ((2, "x"), (4, "c/x"))]
+        sentences = [
+            f"line {n} has no image {name}.*{near}"
+            for n, name, near in ((2, "x", ""), (4, "c/x", ", the nearest name being c/d.png"))
+        ]
         advice = f"images are looked for in {images} by their names without extension"
     else:
         sentences = [

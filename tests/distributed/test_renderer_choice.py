@@ -58,7 +58,7 @@ def test_the_first_process_decides(tmp_path: Path, first_says: str) -> None:
         port = free.getsockname()[1]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
-        start_processes(work, args=(str(tmp_path), port, first_says), nprocs=2, start_method="fork")
+        start_processes(work, args=(str(tmp_path), port, first_says), nprocs=2, start_method="spawn")
     processes = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     assert processes == [{"images": 2, "renderer": first_says}] * 2
     assert json.loads((tmp_path / "run" / "config.json").read_text())["training"]["renderer"] == first_says

@@ -60,7 +60,7 @@ def described(path: Path, head: bytes) -> str | None:
 
     Args:
         path: the file.
-        head: its first bytes, at least 64 where it has as many.
+        head: its first bytes, at least 262 where it has as many.
     """
     if head.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
         return "a web page, not the file that a link leads to: download it again, as from the page's download button"
@@ -112,21 +112,25 @@ def _beside(path: Path) -> str:
     return str(path.with_suffix(".weights.pth"))
 
 
-def exported_weights(path: Path) -> dict[str, Tensor] | None:
+def exported_weights(path: Path, names: list[str]) -> dict[str, Tensor] | None:
     """The weights of a program saved by ``torch.export.save``, read without its code; None if it is no such file.
 
     The archive (https://docs.pytorch.org/docs/stable/export/pt2_archive.html) has each weight's bytes as a file and
     their shapes as JSON. Weights that it holds as pickles are not read.
 
+    Args:
+        path: a zip file.
+        names: of the files in it.
+
     Raises:
         UserError: it is damaged.
     """
-    with zipfile.ZipFile(path) as archive:
-        listed = next((name for name in archive.namelist() if name.endswith(f"/{_WEIGHTS}")), None)
-        if listed is None:
-            return None
-        folder = listed.removesuffix(PurePosixPath(listed).name)
-        try:
+    listed = next((name for name in names if name.endswith(f"/{_WEIGHTS}")), None)
+    if listed is None:
+        return None
+    folder = listed.removesuffix(PurePosixPath(listed).name)
+    try:
+        with zipfile.ZipFile(path) as archive:
             config = json.loads(archive.read(listed))["config"]
             if any(entry["use_pickle"] for entry in config.values()):
                 return None
@@ -134,8 +138,8 @@ def exported_weights(path: Path) -> dict[str, Tensor] | None:
                 name: _tensor(entry["tensor_meta"], archive.read(folder + entry["path_name"]))
                 for name, entry in config.items()
             }
-        except (KeyError, TypeError, ValueError, RuntimeError, zipfile.BadZipFile, UnicodeDecodeError) as error:
-            raise UserError(f"{path} is damaged: its exported program's weights cannot be read ({error})") from error
+    except Exception as error:  # Damaged bytes can raise any exception.
+        raise UserError(f"{path} is damaged: its exported program's weights cannot be read ({error})") from error
 
 
 def _tensor(about: dict[str, Any], content: bytes) -> Tensor:

@@ -78,12 +78,9 @@ def read_tensors(path: Path) -> StoredTensors:
         raise UserError(f"{path} is {what}")
     if path.suffix == ".safetensors" or head[8:9] == b"{":
         return _read_safetensors(path)
-    if head.startswith(_ZIP) and not zipfile.is_zipfile(path):
-        raise UserError(f"{path} is truncated; copy or download it again")
     if head.startswith(_ZIP):
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-        if (weights := exported_weights(path)) is not None:
+        names = _archived(path)
+        if (weights := exported_weights(path, names)) is not None:
             return StoredTensors({"": weights})
         if what := described_archive(path, names):
             raise UserError(f"{path} is {what}")
@@ -104,6 +101,17 @@ def _read_safetensors(path: Path) -> StoredTensors:
     except SafetensorError as error:
         raise UserError(f"{path} is truncated or no safetensors file ({error})") from error
     return StoredTensors({"": tensors}, metadata if metadata.get("format") == FORMAT else {})
+
+
+def _archived(path: Path) -> list[str]:
+    """Names of the files in an archive."""
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{path} is truncated; copy or download it again")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except Exception as error:  # Damaged bytes can raise any exception.
+        raise UserError(f"{path} is damaged; copy or download it again") from error
 
 
 def _read_torch(path: Path) -> Any:

@@ -7,6 +7,7 @@ import json
 import re
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -93,7 +94,7 @@ def test_what_is_no_checkpoint_is_named(what: str, tmp_path: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("change", ["short", "negative", "pickle", "not json"])
+@pytest.mark.parametrize("change", ["short", "negative", "no names", "pickle", "not json"])
 def test_a_damaged_exported_program_is_one_sentence(change: str, tmp_path: Path) -> None:
     torch.export.save(torch.export.export(small(), (torch.zeros(2, 3, 8, 8),)), tmp_path / "a.pt2")
     with zipfile.ZipFile(tmp_path / "a.pt2") as archive:
@@ -107,11 +108,41 @@ def test_a_damaged_exported_program_is_one_sentence(change: str, tmp_path: Path)
         first["tensor_meta"]["strides"][0]["as_int"] = -27
     elif change == "pickle":
         first["use_pickle"] = True
+    elif change == "no names":
+        config["config"] = [first]
     files[listed] = b"{" if change == "not json" else json.dumps(config).encode()
     (tmp_path / "w.pt2").write_bytes(zipped(files))
     said = "stored in a way that could execute code" if change == "pickle" else "is damaged: its exported program's"
     with pytest.raises(UserError, match=said):
         load_backbone(tmp_path / "w.pt2", into=wrap_backbone(small(), 16))
+
+
+def unsigned(entry: bytearray) -> None:
+    entry[:4] = bytes(4)
+
+
+def of_a_later_version(entry: bytearray) -> None:
+    entry[6] = 200
+
+
+def of_a_name_that_is_no_text(entry: bytearray) -> None:
+    entry[9] |= 0x08  # UTF-8
+    entry[46] = 0xFF
+
+
+@pytest.mark.parametrize("change", [unsigned, of_a_later_version, of_a_name_that_is_no_text])
+@pytest.mark.parametrize("which", [0, -1])
+def test_a_damaged_table_of_an_archive_is_one_sentence(
+    change: Callable[[bytearray], None], which: int, tmp_path: Path
+) -> None:
+    torch.save(small().state_dict(), tmp_path / "w.pth")
+    content = (tmp_path / "w.pth").read_bytes()
+    start = [found.start() for found in re.finditer(rb"PK\x01\x02", content)][which]
+    entry = bytearray(content[start:])
+    change(entry)
+    (tmp_path / "w.pth").write_bytes(content[:start] + entry)
+    with pytest.raises(UserError, match=r"is damaged; copy or download it again"):
+        load_backbone(tmp_path / "w.pth", into=wrap_backbone(small(), 16))
 
 
 @pytest.mark.parametrize(("sharded", "said"), [(True, "in several files; save them as one"), (False, "no weights yet")])

@@ -10,8 +10,9 @@ from pathlib import Path
 from torch import Tensor
 
 from manyview.backbones.build import infer_resnet, resnet_names
+from manyview.backbones.exported import suggested_file
 from manyview.backbones.files import StoredTensors, read_tensors
-from manyview.backbones.formats import CheckpointLayout, part_of, plain, recognize, spellings, unwrapped
+from manyview.backbones.formats import OWN_NAMES, CheckpointLayout, part_of, plain, recognize, spellings, unwrapped
 from manyview.backbones.search import Candidate, candidates, distinct, fits
 from manyview.errors import UserError
 from manyview.runs.folder import DETECTOR_FILE, WEIGHTS_FILE
@@ -20,6 +21,8 @@ OWN_FORMAT = CheckpointLayout("manyview", "")
 _RESNET_MODULES = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
 # Entries that are where weights usually are.
 _USUAL_ENTRIES = ("", "state_dict", "model")
+# Formats that have their weights behind a prefix.
+_PREFIXED = ("SimSiam", "MoCo v2", "DenseCL", "SlotCon", "Detectron2")
 _HUGGING_FACE_FILES = ("model.safetensors", "pytorch_model.bin", "backbone.pt")
 
 
@@ -169,8 +172,7 @@ def _choose(
 
 def _extract(path: Path, candidate: Candidate) -> str:
     """A command that writes the weights of one candidate to a file of their own."""
-    some = next(iter(candidate.names.values()))
-    own = next(own for own, name in candidate.names.items() if name == some)
+    own, some = next(iter(candidate.names.items()))
     prefix = some.removesuffix(candidate.spelling.to_file(own) or own)
     if path.suffix == ".safetensors":
         load = f"from safetensors.torch import load_file; c = load_file({str(path)!r})"
@@ -178,7 +180,7 @@ def _extract(path: Path, candidate: Candidate) -> str:
         load = f"c = torch.load({str(path)!r}, weights_only=True)"
     inner = "c" + "".join(f"[{entry!r}]" for entry in candidate.container.split("/") if entry)
     chosen = f"{{k[{len(prefix)}:]: v for k, v in {inner}.items() if k.startswith({prefix!r})}}"
-    return f'python -c "import torch; {load}; torch.save({chosen}, {str(path.with_suffix(".weights.pth"))!r})"'
+    return f'python -c "import torch; {load}; torch.save({chosen}, {suggested_file(path)!r})"'
 
 
 def _within(one: Candidate, other: Candidate) -> bool:
@@ -189,12 +191,12 @@ def _within(one: Candidate, other: Candidate) -> bool:
 def _own(stored: StoredTensors) -> Candidate:
     """The weights of manyview's own files, which have the network's names."""
     [(entry, tensors)] = stored.entries.items()
-    return Candidate(entry, "", spellings(())[0], {name: name for name in tensors}, True)
+    return Candidate(entry, "", OWN_NAMES, {name: name for name in tensors}, True)
 
 
 def _everything(stored: StoredTensors) -> Candidate:
     """The weights of the first entry as they are, where the network is not found."""
-    return Candidate(stored.container, "", spellings(())[0], {}, False)
+    return Candidate(stored.container, "", OWN_NAMES, {}, False)
 
 
 def _layout(stored: StoredTensors, chosen: Candidate, recognized: CheckpointLayout) -> CheckpointLayout:
@@ -245,12 +247,9 @@ def _sorted(
                 inner = bare.removeprefix(chosen.prefix)
                 kept[inner], file_names[inner] = tensors[name], name
     left_out = {what: tuple(names) for what, names in dropped.items()}
-    usual = chosen.container in _USUAL_ENTRIES and (not chosen.prefix or form.prefix == "" or form.title in _NAMED)
+    usual = chosen.container in _USUAL_ENTRIES and (not chosen.prefix or form.title in _PREFIXED)
     location = "" if usual or stored.metadata else chosen.location
     return EncoderCheckpoint(path, form, kept, left_out, file_names, stored.metadata, stored.architecture, location)
-
-
-_NAMED = ("SimSiam", "MoCo v2", "DenseCL", "SlotCon", "Detectron2")
 
 
 def _left_out(

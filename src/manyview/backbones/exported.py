@@ -80,7 +80,7 @@ def described_archive(path: Path, names: list[str]) -> str | None:
     """
     inner = {name.partition("/")[2] for name in names}
     if any(name.startswith("code/") for name in inner) or "bytecode.pkl" in inner:
-        save = f"torch.save(torch.jit.load({str(path)!r}, map_location='cpu').state_dict(), {_beside(path)!r})"
+        save = f"torch.save(torch.jit.load({str(path)!r}, map_location='cpu').state_dict(), {suggested_file(path)!r})"
         return (
             "a TorchScript program, not weights, and loading it could execute code: give the checkpoint that it was "
             f'made from, or, where you trust its makers, save its weights alone: python -c "import torch; {save}"'
@@ -88,7 +88,7 @@ def described_archive(path: Path, names: list[str]) -> str | None:
     if any(name.startswith("data/aotinductor/") for name in inner):
         return f"a program compiled by AOTInductor: {_GIVE}"
     if "serialized_exported_program.json" in names or "models/model.json" in inner:
-        save = f"torch.save(torch.export.load({str(path)!r}).state_dict, {_beside(path)!r})"
+        save = f"torch.save(torch.export.load({str(path)!r}).state_dict, {suggested_file(path)!r})"
         return (
             "an exported program of torch.export whose weights are stored in a way that could execute code: give the "
             "checkpoint that it was made from, or, where you trust its makers, save its weights alone: "
@@ -108,7 +108,8 @@ def described_archive(path: Path, names: list[str]) -> str | None:
     return "a zip archive without weights of PyTorch"
 
 
-def _beside(path: Path) -> str:
+def suggested_file(path: Path) -> str:
+    """Where the commands that messages suggest write a file's weights."""
     return str(path.with_suffix(".weights.pth"))
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from manyview.backbones.exported import described, described_archive, exported_weights
+from manyview.backbones.exported import described, described_archive, exported_weights, suggested_file
 from manyview.backbones.safe_pickle import ForbiddenNameError, StoredArray, read_pickle
 from manyview.errors import UserError
 
@@ -143,7 +143,7 @@ def _read_arrays(path: Path) -> Any:
 def _refusal(path: Path, name: str, load: str) -> UserError:
     """An error that names what the file would execute, with a command that extracts only its weights."""
     weights = "c.state_dict() if hasattr(c, 'state_dict') else c.get('state_dict', c.get('model', c))"
-    save = f"torch.save({{k: torch.as_tensor(v) for k, v in w.items()}}, {str(path.with_suffix('.weights.pth'))!r})"
+    save = f"torch.save({{k: torch.as_tensor(v) for k, v in w.items()}}, {suggested_file(path)!r})"
     command = f"import pathlib, pickle, torch; c = {load}; w = {weights}; {save}"
     return UserError(
         f"{path} holds more than weights ({name}): loading it could execute code, so it is refused; only where you "

@@ -49,6 +49,10 @@ class Spelling:
     to_file: Rename
 
 
+OWN_NAMES = Spelling("", str)
+"""The network's own names."""
+
+
 @dataclass(frozen=True)
 class CheckpointLayout:
     """Naming scheme of the weights in one format of checkpoints.
@@ -67,7 +71,7 @@ class CheckpointLayout:
     others: tuple[tuple[str, str], ...] = ()
     head: str = "the classifier"
     momentum: bool = False
-    spelling: Spelling = Spelling("", str)
+    spelling: Spelling = OWN_NAMES
 
     def file_name(self, own: str) -> str:
         """Convert the network's own name of a weight to the name in the file."""
@@ -162,7 +166,7 @@ def spellings(children: Iterable[str]) -> tuple[Spelling, ...]:
         return f"{positions[first]}.{rest}" if first in positions and rest else None
 
     return (
-        Spelling("", str),
+        OWN_NAMES,
         Spelling("Detectron2", to_detectron2),
         Spelling("transformers", to_transformers),
         Spelling("nn.Sequential, its layers numbered", numbered),

@@ -19,12 +19,12 @@ COUNTER = "num_batches_tracked"
 
 # Of two encoders the one that its project evaluates, by a word of the entry or prefix: DINO's and iBOT's teacher and
 # any average of weights before all; MoCo v3's base encoder and BYOL's online network; I-JEPA's target encoder.
-_RANKS = (
-    ({"teacher", "ema", "averaged", "swa"}, 0),
-    ({"online", "query", "q", "base"}, 1),
-    ({"target"}, 2),
-    ({"student", "momentum", "key", "k"}, 4),
-)
+_RANKS = {
+    **dict.fromkeys(("teacher", "ema", "averaged", "swa"), 0),
+    **dict.fromkeys(("online", "query", "q", "base"), 1),
+    "target": 2,
+    **dict.fromkeys(("student", "momentum", "key", "k"), 4),
+}
 _NO_ROLE = 3
 _IN_WORDS = {
     "teacher": "the teacher",
@@ -57,7 +57,7 @@ class Candidate:
     @property
     def rank(self) -> int:
         """Which of several counts: the lowest."""
-        return next((_rank_of(word) for word in self._words() if _rank_of(word) != _NO_ROLE), _NO_ROLE)
+        return next((_RANKS[word] for word in self._words() if word in _RANKS), _NO_ROLE)
 
     @property
     def role(self) -> str:
@@ -128,7 +128,3 @@ def _starts(name: str) -> Iterator[int]:
     """Where the name's endings begin, each after a dot."""
     yield 0
     yield from (found.end() for found in re.finditer(r"\.", name))
-
-
-def _rank_of(word: str) -> int:
-    return next((rank for words, rank in _RANKS if word in words), _NO_ROLE)

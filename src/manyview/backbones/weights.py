@@ -16,6 +16,7 @@ from manyview.backbones.files import FORMAT, StoredTensors, read_tensors
 from manyview.backbones.record import Numbers, Record, settle_images
 from manyview.backbones.record import recorded as read_record
 from manyview.backbones.report import LoadingReport, count_layers
+from manyview.backbones.search import COUNTER
 from manyview.errors import UserError, first_few
 from manyview.runs import write_tensors
 
@@ -223,8 +224,8 @@ def _check_fit(backbone: Backbone, checkpoint: EncoderCheckpoint, stored: Stored
     """Refuse weights of another network, or list the names in the file that do not match."""
     own, tensors, named = backbone.state_dict(), dict(checkpoint.tensors), checkpoint.file_name
     _check_channels(backbone, own, tensors, checkpoint.path)
-    # Checkpoints older than PyTorch 0.4.1 lack these counters, which matter only to norms without momentum.
-    missing = [key for key in own if key not in tensors and not key.endswith("num_batches_tracked")]
+    # Files may lack counters, which matter only to norms without momentum.
+    missing = [key for key in own if key not in tensors and not key.endswith(COUNTER)]
     problems = {
         "missing": [named(key) for key in missing],
         "unknown": [named(key) for key in tensors if key not in own],

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from manyview.backbones import Backbone, find_weights, read_checkpoint
+from manyview.backbones import Backbone, find_weights
+from manyview.backbones.files import read_tensors
 from manyview.export.base import of_255
 from manyview.export.checking import Check, native_size
 from manyview.runs import RunFolder, provenance, sha256
@@ -48,7 +49,7 @@ def find_source(weights: str | os.PathLike[str] | Backbone) -> WeightsSource:
     if isinstance(weights, Backbone):
         return WeightsSource(None, None, None, None)
     file = find_weights(Path(os.fspath(weights)))
-    about = read_checkpoint(file).metadata
+    about = read_tensors(file).metadata
     initial = about.get("init_sha256"), about.get("init_license")
     run = RunFolder(file.parent)
     if not run.holds_a_run or file.name != run.weights.name:

@@ -90,6 +90,17 @@ def test_other_peoples_weights(network: Get, folder: Path) -> None:
     assert (source["run"], source["recipe"]) == (None, None)
 
 
+def test_of_a_file_of_two_networks_the_named_one_is_exported(network: Get, folder: Path) -> None:
+    own = {f"color.{key}": value for key, value in network("resnet18").state_dict().items()}
+    zero = torch.zeros(())  # expanded, so that the file stays small
+    other = {f"depth.{key}": zero.expand(value.shape) for key, value in network("resnet50").state_dict().items()}
+    torch.save(own | other, folder / "both.pth")
+    done = export_backbone(folder / "both.pth", to="torchvision", out=folder / "a.pth", backbone="resnet18")
+
+    assert (done.check.matched, done.check.total) == (120, 120)
+    assert json.loads(done.card.read_text())["source"]["sha256"] == sha256(folder / "both.pth")
+
+
 @pytest.mark.parametrize(
     ("about", "sentence"),
     [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -94,11 +93,10 @@ def describe_pixels(backbone: Backbone) -> dict[str, Any]:
     }
 
 
-def describe_range(images: Path, names: Iterable[str], backbone: Backbone) -> dict[str, str]:
+def describe_range(files: ImageFiles, backbone: Backbone) -> dict[str, str]:
     """What is wrong with the range of values in 16-bit files, for a protocol; {} if nothing is, and for bands."""
     if bands(backbone) != "rgb":
         return {}
-    files = ImageFiles(images, names)
     sentence = describe_depth(files, bit_depth(backbone), option="--bit-depth", threads=core_count())
     return {"range": sentence} if sentence else {}
 
@@ -131,7 +129,7 @@ def describe_features(settings: FeatureSettings, data: Data, weights: Path, back
         "crop": settings.crop,
         "val_transform": _TRANSFORMS[settings.crop],
         **describe_pixels(backbone),
-        **describe_range(data.train.folder, data.train.labels.names, backbone),
+        **describe_range(ImageFiles(data.train.folder, data.train.labels.names), backbone),
         "precision": resolve_precision(settings.precision),
         "device": resolve_device(settings.device).type,
         "untrained_backbone": describe_untrained(backbone),

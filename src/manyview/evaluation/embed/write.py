@@ -108,7 +108,7 @@ def embed(weights: StrPath, *, progress: Progress = no_progress, **options: Unpa
         **describe_extraction(settings, Path(weights), network),
         **recorded(EmbedOptions, options),
         "fingerprint": files.fingerprint(),
-        **describe_range(files.root, files, network),
+        **describe_range(files, network),
     }
     record: dict[str, Any] = {}
 

@@ -35,7 +35,7 @@ from manyview.evaluation.settings import (
     describe_versions,
     describe_weights,
 )
-from manyview.images import find_images
+from manyview.images import ImageFiles, find_images
 from manyview.measures import ALPHA_REQ_RANKS, alignment, alpha_req, collapse_std, effective_rank, uniformity
 from manyview.options.base import StrPath, among, recorded, verb
 from manyview.options.shared import Normalization
@@ -120,7 +120,7 @@ def check_weights(
         "protocol": {
             **_describe_weights(Path(weights), network, trained),
             **_describe_images(dataset, views, found, sample, None if names is None else str(names)),
-            **describe_range(dataset.files.root, [dataset.files[index] for index in drawn], network),
+            **describe_range(ImageFiles(dataset.files.root, [dataset.files[index] for index in drawn]), network),
             "untrained_backbone": _UNTRAINED if compared else None,
             **recorded(CheckWeightsOptions, options),
             "precision": precision,

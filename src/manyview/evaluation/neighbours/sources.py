@@ -83,7 +83,7 @@ class Extracted(FeatureSource):
         self.protocol = describe_extraction(settings, weights, network) | {
             "features": None,
             "fingerprint": files.fingerprint(),
-            **describe_range(files.root, files, network),
+            **describe_range(files, network),
         }
 
     def batches(self, indices: Sequence[int]) -> Iterator[VectorBatch]:

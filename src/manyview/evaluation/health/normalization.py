@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
+from jaxtyping import Float, UInt8
+from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from manyview.backbones import Backbone
 from manyview.backbones.build import usual_normalization
-from manyview.backbones.norm_statistics import norms_are_new
+from manyview.backbones.norm_statistics import norms_are_new, running_norms
 from manyview.config import IMAGENET_MEAN, IMAGENET_STD
 from manyview.evaluation.features.dataset import ImageDataset, in_batches, load
+from manyview.views import normalize
 
 CHECKED_IMAGES = 64
 # Another normalization is named where these images differ from the statistics by less than this share of what they
@@ -24,7 +26,11 @@ Numbers = tuple[float, ...]
 
 
 class _Reached(Exception):  # noqa: N818 - no error
-    """The first norm has its input."""
+    """A norm has its input."""
+
+    def __init__(self, norm: _BatchNorm, values: Tensor) -> None:
+        super().__init__()
+        self.norm, self.values = norm, values
 
 
 def check_normalization(network: Backbone, dataset: ImageDataset, indices: Sequence[int]) -> dict[str, Any] | None:
@@ -42,31 +48,26 @@ def check_normalization(network: Backbone, dataset: ImageDataset, indices: Seque
 
     Returns:
         "images", "divergence" of the network's own normalization, "best" (its "mean", "std" and "divergence") and
-        "sentence"; None for a network without such a norm or with norms that no training has reached, for bands, and
-        if no image can be read.
+        "sentence"; None for a network that reaches no such norm or with norms that no training has reached, for bands,
+        and if no image can be read.
     """
-    norm = next((each for each in network.modules() if isinstance(each, _BatchNorm)), None)
-    if (
-        norm is None
-        or norm.running_mean is None
-        or norms_are_new(network)
-        or not network.rgb
-        or network.in_channels != 3
-    ):
+    if norms_are_new(network) or not network.rgb or network.in_channels != 3:
         return None
     batches = load(dataset, in_batches(indices[:CHECKED_IMAGES], 16), workers=0)
-    pixels = [batch.pixels[:, 0].float() / 255 for batch in batches if batch.pixels is not None]
+    pixels = [batch.pixels[:, 0] for batch in batches if batch.pixels is not None]
     if not pixels:
         return None
     images = torch.cat(pixels)
     own = (tuple(network.mean), tuple(network.std))
+    if _first_norm(network, normalize(images[:1], *own)) is None:
+        return None
     others = [
         usual_normalization(network.name),
         (IMAGENET_MEAN, IMAGENET_STD),
         (3 * (0.5,), 3 * (0.5,)),
         (3 * (0.0,), 3 * (1.0,)),
     ]
-    found = {each: _divergence(network, norm, images, *each) for each in dict.fromkeys([own, *filter(None, others)])}
+    found = {each: _divergence(network, images, *each) for each in dict.fromkeys([own, *filter(None, others)])}
     best = min(found, key=found.__getitem__)
     return {
         "images": len(images),
@@ -89,33 +90,37 @@ def _sentence(own: tuple[Numbers, Numbers], best: tuple[Numbers, Numbers], found
     )
 
 
-@torch.no_grad()
-def _divergence(
-    network: Backbone, norm: nn.Module, images: Float[Tensor, "images 3 size size"], mean: Numbers, std: Numbers
-) -> float:
-    """Symmetric Kullback-Leibler divergence of a norm's input and its running statistics, a mean over channels."""
-    seen: list[Tensor] = []
-
-    def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-        seen.append(inputs[0].double())
-        raise _Reached
-
-    hook = norm.register_forward_pre_hook(keep)
-    try:
-        for part in images.split(16):
-            normalized = (part - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
-            try:
-                network(normalized)
-            except _Reached:
-                continue
-    finally:
-        hook.remove()
-    values = torch.cat(seen)
+def _divergence(network: Backbone, images: UInt8[Tensor, "images 3 size size"], mean: Numbers, std: Numbers) -> float:
+    """Symmetric Kullback-Leibler divergence of the first norm's input and statistics, a mean over channels."""
+    inputs: list[Tensor] = []
+    for part in images.split(16):
+        reached = _first_norm(network, normalize(part, mean, std))
+        assert reached is not None
+        norm, values = reached
+        inputs.append(values.double())
+    values = torch.cat(inputs)
     axes = [axis for axis in range(values.ndim) if axis != 1]
     variance, average = torch.var_mean(values, axes, correction=0)
     assert isinstance(norm.running_mean, Tensor)
     assert isinstance(norm.running_var, Tensor)
     return gaussian_divergence(average, variance, norm.running_mean.double(), norm.running_var.double())
+
+
+@torch.no_grad()
+def _first_norm(network: Backbone, images: Float[Tensor, "images 3 size size"]) -> tuple[_BatchNorm, Tensor] | None:
+    """The batch norm with running statistics that images reach first, and its input; None if they reach none."""
+
+    def stop(norm: _BatchNorm, inputs: tuple[Tensor, ...]) -> None:
+        raise _Reached(norm, inputs[0])
+
+    with contextlib.ExitStack() as stack:
+        for norm in running_norms(network).values():
+            stack.callback(norm.register_forward_pre_hook(stop).remove)
+        try:
+            network(images)
+        except _Reached as reached:
+            return reached.norm, reached.values
+    return None
 
 
 def gaussian_divergence(

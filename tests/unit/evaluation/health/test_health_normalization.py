@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from manyview.backbones import Backbone, build_backbone
+from manyview.backbones import Backbone, build_backbone, wrap_backbone
 from manyview.backbones.norm_statistics import running_norms
 from manyview.evaluation.features.dataset import ImageDataset, fixed_views
 from manyview.evaluation.health.normalization import check_normalization, gaussian_divergence
@@ -58,6 +58,35 @@ def test_norms_that_no_training_has_reached_are_not_judged(tmp_path: Path) -> No
     write_images(tmp_path, 2)
     dataset = ImageDataset(find_images(tmp_path), 32, fixed_views)
     assert check_normalization(build_backbone("resnet18").eval(), dataset, range(2)) is None
+
+
+class Unordered(nn.Module):
+    """A network whose norms are not in the order in which images reach them."""
+
+    def __init__(self, inner: Backbone, *, reached: bool) -> None:
+        super().__init__()
+        self.last = nn.BatchNorm2d(512)
+        self.last.running_mean += 1  # type: ignore[operator]
+        self.inner = inner if reached else nn.Conv2d(3, 512, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        maps: torch.Tensor = self.inner(x)
+        return self.last(maps) if isinstance(self.inner, Backbone) else maps
+
+
+def test_the_first_norm_is_the_one_that_images_reach_first(tmp_path: Path) -> None:
+    write_images(tmp_path, 8)
+    dataset = ImageDataset(find_images(tmp_path), 32, fixed_views)
+    inner = trained(0.5, 0.5, dataset)
+    network = wrap_backbone(Unordered(inner, reached=True), 32).eval()
+    assert check_normalization(network, dataset, range(8)) == check_normalization(inner, dataset, range(8))
+
+
+def test_a_network_that_reaches_none_of_its_norms_is_not_judged(tmp_path: Path) -> None:
+    write_images(tmp_path, 2)
+    dataset = ImageDataset(find_images(tmp_path), 32, fixed_views)
+    network = wrap_backbone(Unordered(build_backbone("resnet18"), reached=False), 32).eval()
+    assert check_normalization(network, dataset, range(2)) is None
 
 
 def test_where_no_normalization_fits_none_is_said_to(tmp_path: Path) -> None:

@@ -70,17 +70,16 @@ def first_start(
         backbone = load_backbone(weights, name, mean=mean, std=std, bit_depth=bit_depth)
         start = _loaded(PRETRAINED, backbone, Path(weights))
         assert backbone.loading is not None
-        return replace(
-            start, origin={**start.origin, **_given(backbone, mean, std)}, images=backbone.loading.normalization
-        )
-    if name is None:
+        images = backbone.loading.normalization
+    elif name is None:
         raise UserError("random initialization needs the name of a network, such as --backbone resnet50")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        backbone = build_backbone(name)
+    else:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            backbone = build_backbone(name)
         images = renormalize(backbone, mean, std, bit_depth)
         start = _untrained(PRETRAINED, backbone)
-        return replace(start, origin={**start.origin, **_given(backbone, mean, std)}, images=images)
+    return replace(start, origin={**start.origin, **_given(backbone, mean, std)}, images=images)
 
 
 def baseline_start(baseline: Baseline, like: Backbone, seed: int) -> Start:

@@ -14,6 +14,7 @@ from manyview.backbones import build_backbone, load_backbone, save_backbone
 from manyview.backbones.record import read_channels
 from manyview.config import IMAGENET_MEAN, IMAGENET_STD
 from manyview.errors import UserError
+from manyview.export import export_backbone
 
 HALF = (0.5, 0.5, 0.5)
 
@@ -67,6 +68,16 @@ def test_a_folder_of_the_hub_says_it(tmp_path: Path) -> None:
     loaded = load_backbone(tmp_path)
     assert (loaded.name, loaded.mean, loaded.std) == ("timm/test_resnet", (0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     assert "as config.json beside the file records" in loaded.loading.normalization
+
+
+def test_a_folder_of_transformers_says_it_beside_its_network(tmp_path: Path) -> None:
+    own = build_backbone("resnet18").eval()
+    own.take_images((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), rgb=True)
+    export_backbone(own, to="huggingface", out=tmp_path / "hub")
+    (tmp_path / "hub" / "manyview.json").unlink()
+    loaded = load_backbone(tmp_path / "hub")
+    assert (loaded.name, loaded.mean, loaded.std) == ("resnet18", own.mean, own.std)
+    assert "as preprocessor_config.json beside the file records" in loaded.loading.normalization
 
 
 def test_a_card_of_another_file_does_not_count(tmp_path: Path) -> None:

@@ -55,9 +55,15 @@ def project_pairs(
     return first, second
 
 
-def pooled_views(backbone: Backbone, groups: Groups) -> Float[Tensor, "all_views dim"]:
-    """Average-pooled features of the views of all groups, ordered by group, image and view."""
-    return torch.cat([pool(backbone(group.flatten(0, 1)), kind="avg") for group in groups])
+def pooled_views(backbone: Backbone, groups: Groups, pooling: str = "avg") -> Float[Tensor, "all_views dim"]:
+    """Pooled features of the views of all groups, ordered by group, image and view.
+
+    Args:
+        backbone: from images to feature maps.
+        groups: of this process's batch; norms see one at a time.
+        pooling: of ``manyview.pooling.pool``.
+    """
+    return torch.cat([pool(backbone(group.flatten(0, 1)), kind=pooling) for group in groups])
 
 
 def off_diagonal(matrix: Float[Tensor, "dim dim"]) -> Float[Tensor, ""]:

@@ -24,7 +24,7 @@ from manyview.distributed import gather
 from manyview.heads import Head
 from manyview.losses.similarity import at_least_float32
 from manyview.methods.base import Method, MethodBatch
-from manyview.pooling import pool
+from manyview.methods.pairs import pooled_views
 
 
 class Supervised(Method):
@@ -68,8 +68,7 @@ class Supervised(Method):
             direction, since none is negative; projections of other methods are normalized, too.
         """
         assert self._targets is not None, "take_targets() comes first"
-        views = [group.flatten(0, 1) for group in batch.groups]
-        features = torch.cat([pool(self.backbone(images), kind=self.pooling) for images in views])
+        features = pooled_views(self.backbone, batch.groups, self.pooling)
         logits = self.classifier(features)
         image_ids = torch.cat([batch.image_ids.repeat_interleave(group.shape[1]) for group in batch.groups])
         with torch.autocast(logits.device.type, enabled=False):

@@ -105,11 +105,13 @@ def _read_safetensors(path: Path) -> StoredTensors:
 
 def _archived(path: Path) -> list[str]:
     """Names of the files in an archive."""
-    if not zipfile.is_zipfile(path):
-        raise UserError(f"{path} is truncated; copy or download it again")
     try:
+        if not zipfile.is_zipfile(path):
+            raise UserError(f"{path} is truncated; copy or download it again")
         with zipfile.ZipFile(path) as archive:
             return archive.namelist()
+    except UserError:
+        raise
     except Exception as error:  # Damaged bytes can raise any exception.
         raise UserError(f"{path} is damaged; copy or download it again") from error
 

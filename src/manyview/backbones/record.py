@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from manyview.backbones.base import Backbone
 from manyview.backbones.build import usual_normalization
 from manyview.backbones.timm import timm_input_size
 from manyview.errors import UserError
-from manyview.images.depth import require_bit_depth
+from manyview.images.depth import FEWEST_BITS, MOST_BITS, require_bit_depth
 from manyview.runs import sha256
 
 Numbers = str | float | int | Sequence[float]
@@ -43,6 +44,22 @@ class Record:
     source: str = ""
     bit_depth: int | None = None
 
+    def __post_init__(self) -> None:
+        """Check values that come from a file.
+
+        Raises:
+            ValueError: they are of no network, or no means and standard deviations.
+        """
+        if not isinstance(self.name, str | None):
+            raise ValueError(f"a network called {self.name!r}")
+        if not (self.in_channels is None or (isinstance(self.in_channels, int) and 0 < self.in_channels < 2**15)):
+            raise ValueError(f"{self.in_channels!r} channels")
+        mean, std = self.mean or (), self.std or ()
+        if len(mean) != len(std) or not all(map(math.isfinite, mean)) or not all(0 < each < math.inf for each in std):
+            raise ValueError(f"mean {self.mean} and standard deviation {self.std}")
+        if self.bit_depth is not None and not FEWEST_BITS <= self.bit_depth <= MOST_BITS:
+            raise ValueError(f"a depth of {self.bit_depth!r} bits")
+
 
 def recorded(path: Path, metadata: Mapping[str, str]) -> Record:
     """What is recorded of a file's weights: in its header, in the card of an export, or as Hugging Face has it.
@@ -52,16 +69,28 @@ def recorded(path: Path, metadata: Mapping[str, str]) -> Record:
         metadata: the header of manyview's own files; empty for others.
 
     Raises:
-        UserError: a file beside it, which says more, is damaged.
+        UserError: what it records, or a file beside it, which says more, is damaged.
     """
-    if metadata:
-        mean, std = (_split(metadata[key]) if key in metadata else None for key in ("mean", "std"))
-        channels = int(metadata.get("in_channels", "3"))
-        rgb = metadata.get("rgb", "true") == "true"
-        known = mean is not None and std is not None
-        depth = int(metadata["bit_depth"]) if "bit_depth" in metadata else None
-        return Record(metadata.get("name"), channels, mean, std if known else None, rgb, "as the file records", depth)
-    return _of_card(path) or _of_hugging_face(path) or Record()
+    try:
+        return _of_header(metadata) or _of_card(path) or _of_hugging_face(path) or Record()
+    except UserError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        fault = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise UserError(
+            f"what is recorded of the weights in {path}, there or in a JSON file beside them, is damaged ({fault})"
+        ) from error
+
+
+def _of_header(metadata: Mapping[str, str]) -> Record | None:
+    """Of the header of manyview's own files."""
+    if not metadata:
+        return None
+    known = "mean" in metadata and "std" in metadata
+    mean, std = (_split(metadata[key]) if known else None for key in ("mean", "std"))
+    channels, rgb = int(metadata.get("in_channels", "3")), metadata.get("rgb", "true") == "true"
+    depth = int(metadata["bit_depth"]) if "bit_depth" in metadata else None
+    return Record(metadata.get("name"), channels, mean, std, rgb, "as the file records", depth)
 
 
 def _of_card(path: Path) -> Record | None:

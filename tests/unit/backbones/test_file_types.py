@@ -145,6 +145,15 @@ def test_a_damaged_table_of_an_archive_is_one_sentence(
         load_backbone(tmp_path / "w.pth", into=wrap_backbone(small(), 16))
 
 
+def test_an_archive_of_several_disks_is_one_sentence(tmp_path: Path) -> None:
+    torch.save(small().state_dict(), tmp_path / "w.pth")
+    content = bytearray((tmp_path / "w.pth").read_bytes())
+    content[content.rindex(b"PK\x06\x07") + 16] = 2  # in all, of the locator of the larger table
+    (tmp_path / "w.pth").write_bytes(content)
+    with pytest.raises(UserError, match=r"is damaged; copy or download it again"):
+        load_backbone(tmp_path / "w.pth", into=wrap_backbone(small(), 16))
+
+
 @pytest.mark.parametrize(("sharded", "said"), [(True, "in several files; save them as one"), (False, "no weights yet")])
 def test_a_folder_of_hugging_face_without_one_file(sharded: bool, said: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")

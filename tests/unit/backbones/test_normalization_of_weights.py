@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 
 from manyview.backbones import build_backbone, load_backbone, save_backbone
 from manyview.backbones.record import read_channels
 from manyview.config import IMAGENET_MEAN, IMAGENET_STD
 from manyview.errors import UserError
 from manyview.export import export_backbone
+from manyview.runs import sha256
 
 HALF = (0.5, 0.5, 0.5)
 
@@ -92,6 +94,76 @@ def test_a_damaged_card_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "w.pth.json").write_text("{")
     with pytest.raises(UserError, match="which describes the weights beside it, cannot be read"):
         load_backbone(tmp_path / "w.pth", "timm/test_resnet")
+
+
+def put(content: dict[str, Any], keys: str, value: Any) -> dict[str, Any]:
+    """A copy with another value; "a.b" is entry b of entry a."""
+    first, _, rest = keys.partition(".")
+    return {**content, first: put(content[first], rest, value) if rest else value}
+
+
+NO_CARD: list[tuple[str, Any]] = [
+    *[("images", value) for value in (None, [], {})],
+    *[("images.mean", value) for value in (None, 0.5, [0.5], ["a"] * 3, [float("nan")] * 3)],
+    *[("images.std", value) for value in ([], [0, 1, 1], [-1.0] * 3, {"a": 1})],
+    *[("images.bit_depth", value) for value in (0, 16, "x")],
+    *[("backbone", value) for value in (None, {})],
+    *[("backbone.name", value) for value in (3, ["resnet18"])],
+    *[("backbone.in_channels", value) for value in (None, -1, 0, 2**70, "x", float("inf"))],
+]
+
+
+@pytest.mark.parametrize(("keys", "value"), NO_CARD)
+def test_a_card_with_a_wrong_value_is_one_sentence(keys: str, value: Any, tmp_path: Path) -> None:
+    file = tmp_path / "w.pth"
+    torch.save(build_backbone("timm/test_resnet").state_dict(), file)
+    card = {
+        "sha256": {file.name: sha256(file)},
+        "backbone": {"name": "timm/test_resnet", "in_channels": 3},
+        "images": {"channels": "RGB", "mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]},
+    }
+    described = tmp_path / "w.pth.json"
+    described.write_text(json.dumps(card))
+    assert load_backbone(file).mean == (0.1, 0.2, 0.3)
+    described.write_text(json.dumps(put(card, keys, value)))
+    with pytest.raises(UserError, match=r"is recorded of the weights in \S+w\.pth, .* beside them, is damaged"):
+        load_backbone(file)
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        *[("num_channels", value) for value in (-1, 1.5, "x", [3])],
+        *[("pretrained_cfg", value) for value in (True, 3)],
+        *[("pretrained_cfg.mean", value) for value in ([None] * 3, ["a"] * 3)],
+        *[("pretrained_cfg.std", value) for value in ([0, 0, 0], [float("inf")] * 3)],
+    ],
+)
+def test_a_folder_of_the_hub_with_a_wrong_value_is_one_sentence(keys: str, value: Any, tmp_path: Path) -> None:
+    torch.save(build_backbone("timm/test_resnet").state_dict(), tmp_path / "pytorch_model.bin")
+    settings = {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}
+    content = {"architecture": "test_resnet", "num_channels": 3, "pretrained_cfg": settings}
+    (tmp_path / "config.json").write_text(json.dumps(put(content, keys, value)))
+    with pytest.raises(UserError, match="a JSON file beside them, is damaged"):
+        load_backbone(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"mean": "0.4,0.4,0.x", "std": "1,1,1"},
+        {"mean": "0,0,0", "std": ""},
+        {"mean": "0,0,0", "std": "0,1,1"},
+        {"in_channels": "-"},
+        {"bit_depth": "1x"},
+        {"bit_depth": "99"},
+    ],
+)
+def test_a_header_with_a_wrong_value_is_one_sentence(header: dict[str, str], tmp_path: Path) -> None:
+    state = build_backbone("timm/test_resnet").state_dict()
+    save_file(state, tmp_path / "w.safetensors", {"format": "manyview-backbone", "name": "timm/test_resnet", **header})
+    with pytest.raises(UserError, match=r"is recorded of the weights in \S+w\.safetensors, there"):
+        load_backbone(tmp_path / "w.safetensors")
 
 
 def test_another_programs_description_beside_the_weights_does_not_count(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from manyview.backbones.weights import own_weights
 from manyview.config import PretrainConfig
 from manyview.errors import UserError
 from manyview.images import ImageFiles
-from manyview.images.loading.loader import worker_count
+from manyview.images.loading import worker_count
 from manyview.images.skipped import SkippedImages
 from manyview.images.statistics import describe_depth
 from manyview.methods import Method

@@ -21,11 +21,11 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from manyview.images.depth import to_8_bits
+from manyview.images.depth import to_8_bits, without_alpha
 from manyview.images.heif import heif_orientation, is_heif, open_heif
 from manyview.images.jpeg import JPEG, common_size, quick_pixels, whole_jpeg
 from manyview.images.orientation import ORIENTATION, XMP, orientation, tiff_orientation, upright
-from manyview.images.png import PNG, PNG_HEADER, check_rows, deep_samples, is_deep_png, pixel_chunks
+from manyview.images.png import PNG, check_rows, deep_samples, is_deep_png, pixel_chunks
 from manyview.images.tiff import (
     BITS_PER_SAMPLE,
     HEIGHT,
@@ -34,10 +34,9 @@ from manyview.images.tiff import (
     WHITE_IS_ZERO,
     WIDTH,
     SamplesOfTiff,
-    is_deep_tiff,
     open_tiff,
 )
-from manyview.images.unreadable import UnreadableImage, quiet, readable, reasons
+from manyview.images.unreadable import UnreadableImage, readable, reasons
 from manyview.images.webp import check_webp, is_webp
 
 # Pillow's readers by signature. Image.open is avoided for two reasons: it applies Pillow's process-wide pixel limit
@@ -58,6 +57,7 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     8: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
 Opened = ImageFile.ImageFile | SamplesOfTiff
+"""A file whose header has been read, by the reader that decodes its pixels rightly."""
 
 
 class EncodedImage:
@@ -131,7 +131,7 @@ def open_rgb(source: bytes | Path, *, max_pixels: int = 200_000_000, bit_depth: 
     Raises:
         UnreadableImage: the source is no image; ``.reason`` says why.
     """
-    data, where = (source, None) if isinstance(source, bytes) else (_read_file(source), str(source))
+    data, where = (source, None) if isinstance(source, bytes) else (read_file(source), str(source))
     return EncodedImage(data, where, max_pixels, bit_depth)
 
 
@@ -167,55 +167,12 @@ def decode_image(
     return open_rgb(source, max_pixels=max_pixels, bit_depth=bit_depth).decode()
 
 
-def deep_header(path: Path) -> bool:
-    """Whether a file's header says that it is a PNG or TIFF with integers of 16 bits; no pixels are read."""
-    try:
-        with readable(path), path.open("rb") as stream:
-            head = stream.read(PNG_HEADER)
-            if head.startswith(SIGNATURES):
-                stream.seek(0)
-                return is_deep_tiff(stream)
-    except Exception:  # a damaged file is reported when it is decoded
-        return False
-    return head.startswith(PNG) and is_deep_png(head)
+def read_file(path: Path) -> bytes:
+    """The bytes of a regular file.
 
-
-def highest_value(path: Path, *, max_pixels: int) -> int | None:
-    """The highest value of gray or color in a 16-bit PNG or TIFF; None if it cannot be read.
-
-    Of colors that only Pillow reads, it is the highest with this high byte.
+    Raises:
+        UnreadableImage: it cannot be read; ``.reason`` says why.
     """
-    try:
-        with quiet():
-            data = _read_file(path)
-            encoded = EncodedImage(data, None, max_pixels)  # checks the size
-            if data.startswith(PNG):
-                return int(_colors(deep_samples(data)).max())
-            return _highest_of_tiff(data, cast(Opened, encoded._image))
-    except Exception:  # a damaged file is reported when it is decoded
-        return None
-
-
-def _highest_of_tiff(data: bytes, image: Opened) -> int | None:
-    try:
-        samples = SamplesOfTiff(data)
-        return int(samples.samples()[..., : samples.colors].max())
-    except UnreadableImage:
-        if isinstance(image, SamplesOfTiff) or image.mode == "CMYK":
-            return None
-        image.load()
-        values = np.asarray(image)
-        if values.dtype != np.uint8:
-            return int(values.max())
-        return int(_colors(values).max()) * 256 + 255
-
-
-def _colors(values: np.ndarray) -> np.ndarray:
-    """Gray or RGB without alpha."""
-    return values[..., : 3 if values.shape[2] > 2 else 1]
-
-
-def _read_file(path: Path) -> bytes:
     with readable(path):
         return path.read_bytes()
 
@@ -307,7 +264,7 @@ def _all_levels(image: Image.Image, data: bytes, bit_depth: int) -> Image.Image:
     """A loaded image of 16 bits as one of 8 bits, whose values used so many bits; any other unchanged."""
     if image.format == "PNG" and is_deep_png(data):
         values = deep_samples(data)
-        colors = to_8_bits(_colors(values), bit_depth=bit_depth)
+        colors = to_8_bits(without_alpha(values), bit_depth=bit_depth)
         alpha = [to_8_bits(values[..., -1:])] if values.shape[2] in (2, 4) else []
         return Image.fromarray(np.concatenate([np.broadcast_to(colors, (*colors.shape[:2], 3)), *alpha], axis=2))
     if getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE) == (16,):

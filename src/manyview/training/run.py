@@ -22,7 +22,7 @@ from manyview.errors import UserError
 from manyview.images import ImageFiles
 from manyview.images.loading import worker_count
 from manyview.images.skipped import SkippedImages
-from manyview.images.statistics import describe_depth
+from manyview.images.used_bits import describe_depth
 from manyview.methods import Method
 from manyview.runs import RunFolder, TrainingCheckpoint, provenance
 from manyview.runs.checkpoints import restore

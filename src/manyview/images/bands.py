@@ -19,7 +19,7 @@ from manyview.images.decode import EncodedImage, load, open_rgb, open_with_pillo
 from manyview.images.depth import is_deep, require_bit_depth, to_16_bits
 from manyview.images.jpeg import JPEG, quick_pixels, whole_jpeg
 from manyview.images.orientation import ORIENTATION, XMP, tiff_orientation
-from manyview.images.png import deep_samples, is_deep_png
+from manyview.images.png import deep_samples, has_alpha, has_deep_colors
 from manyview.images.tiff import BITS_PER_SAMPLE, SIGNATURES, WHITE_IS_ZERO, SamplesOfTiff, check_complete, obstacle
 from manyview.images.unreadable import UnreadableImage, readable, reasons
 
@@ -27,8 +27,6 @@ Stream = BytesIO | BufferedReader
 Values = Shaped[np.ndarray, "height width bands"]  # as stored, but upright and with the bands last
 Bands = UInt8[np.ndarray, "height width bands"] | UInt16[np.ndarray, "height width bands"]
 
-_COLORED = (2, 4, 6)  # color types of PNG: RGB, gray with alpha, RGBA
-_TRANSPARENT = (4, 6)
 _BAND_MODES = ("1", "L", "LA", "RGB", "RGBA", "RGBX", "I;16", "I;16L", "I;16B", "I;16N", "F")
 
 
@@ -243,7 +241,7 @@ def _read_picture(stream: Stream, bands: int, max_pixels: int, bit_depth: int | 
     if values.shape[2] != bands:
         raise UnreadableImage(f"{values.shape[2]} bands instead of {bands}")
     if bit_depth is not None and getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (16,)) == (16,):
-        alpha = values[..., -1:] if image.format == "PNG" and data[25] in _TRANSPARENT else values[..., :0]
+        alpha = values[..., -1:] if image.format == "PNG" and has_alpha(data) else values[..., :0]
         values = np.concatenate([_scaled(values[..., : bands - alpha.shape[2]], bit_depth), alpha], axis=2)
     return values if turned else _upright(values, turn)
 
@@ -255,7 +253,7 @@ def _picture_values(image: ImageFile, data: bytes) -> tuple[Shaped[np.ndarray, "
             return pixels, False
         image = JpegImageFile(BytesIO(whole_jpeg(data)))
     turned = load(image, data)
-    if image.format == "PNG" and is_deep_png(data) and data[25] in _COLORED:  # Pillow keeps 8 of its 16 bits
+    if image.format == "PNG" and has_deep_colors(data):
         return deep_samples(data), turned
     if image.mode in ("P", "PA"):
         return np.array(image.convert("RGBA" if image.has_transparency_data else "RGB")), turned

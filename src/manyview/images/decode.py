@@ -22,10 +22,10 @@ from PIL import (
 )
 
 from manyview.images.depth import to_8_bits, without_alpha
-from manyview.images.heif import heif_orientation, is_heif, open_heif
+from manyview.images.heif import avif_orientation, open_heif
 from manyview.images.jpeg import JPEG, common_size, quick_pixels, whole_jpeg
 from manyview.images.orientation import ORIENTATION, XMP, orientation, tiff_orientation, upright
-from manyview.images.png import PNG, check_rows, deep_samples, is_deep_png, pixel_chunks
+from manyview.images.png import PNG, check_rows, deep_samples, has_deep_colors, is_deep_png, pixel_chunks
 from manyview.images.tiff import (
     BITS_PER_SAMPLE,
     HEIGHT,
@@ -216,14 +216,14 @@ def stored_orientation(data: bytes, image: Opened | None) -> int:
 
     Args:
         data: the file.
-        image: its header, of which only that of a TIFF is needed; not loaded yet.
+        image: its header, of which only that of a TIFF or AVIF is needed; not loaded yet.
     """
     if isinstance(image, SamplesOfTiff):
         return tiff_orientation(*image.tags)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return tiff_orientation(image.tag_v2.get(ORIENTATION), image.tag_v2.get(XMP))
-    if image is not None and is_heif(data):
-        return heif_orientation(image)
+    if image is not None and image.format == "AVIF":
+        return avif_orientation(image)
     return orientation(data)
 
 
@@ -242,15 +242,9 @@ def load(image: ImageFile.ImageFile, data: bytes) -> bool:
     """
     before = _pillows_orientation(image) if isinstance(image, TiffImagePlugin.TiffImageFile) else 1
     image.load()
-    if isinstance(image, PngImagePlugin.PngImageFile) and _may_lack_rows(image, data):
-        check_rows(data)
+    if isinstance(image, PngImagePlugin.PngImageFile):
+        check_rows(data, image)
     return before != _pillows_orientation(image) if before in _TURNS else False
-
-
-def _may_lack_rows(image: Image.Image, data: bytes) -> bool:
-    """Whether the last row of a PNG is 0 as Pillow leaves missing ones; of an interlaced one others may be missing."""
-    zero = (0, (0,) * len(image.getbands()))
-    return data[28] != 0 or all(image.getpixel((column, image.height - 1)) in zero for column in range(image.width))
 
 
 def _pillows_orientation(image: Image.Image) -> int:
@@ -262,12 +256,13 @@ def _pillows_orientation(image: Image.Image) -> int:
 
 def _all_levels(image: Image.Image, data: bytes, bit_depth: int) -> Image.Image:
     """A loaded image of 16 bits as one of 8 bits, whose values used so many bits; any other unchanged."""
-    if image.format == "PNG" and is_deep_png(data):
+    deep_png = image.format == "PNG" and is_deep_png(data)
+    if deep_png and has_deep_colors(data):
         values = deep_samples(data)
         colors = to_8_bits(without_alpha(values), bit_depth=bit_depth)
         alpha = [to_8_bits(values[..., -1:])] if values.shape[2] in (2, 4) else []
         return Image.fromarray(np.concatenate([np.broadcast_to(colors, (*colors.shape[:2], 3)), *alpha], axis=2))
-    if getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE) == (16,):
+    if deep_png or getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE) == (16,):
         return _gray_to_8_bits(image, bit_depth)
     return image
 

@@ -1,4 +1,4 @@
-"""The structure of JPEG files: their segments, and whether a file holds the data of all its pixels."""
+"""The structure of JPEG files (ITU-T T.81, annex B): their segments, and whether the data of all pixels are there."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from manyview.images.unreadable import UnreadableImage
 
 JPEG = b"\xff\xd8\xff"  # the first bytes
 _COMMON = ("YCbCr", "RGB", "Gray")  # color models
-_END = b"\xff\xd9"
+END = b"\xff\xd9"  # the last
 _START_OF_SCAN = 0xDA
 # libjpeg's warnings after which pixels are missing or come from the wrong bytes; a restart marker (d0 to d7) is found
 # too late or too early where bytes before it are damaged. Others are harmless, e.g. padding before the end.
@@ -95,10 +95,10 @@ def whole_jpeg(data: bytes) -> bytes:
         UnreadableImage: some are missing, or damaged in a way that a decoder notices.
     """
     start = max((end for _, _, end in segments(data)), default=2)
-    end = data.find(_END, start)
+    end = data.find(END, start)
     # Bytes of zero at the end are what a download or a crash left unwritten, and would be decoded like any others.
     pixels = (data if end < 0 else data[:end]).rstrip(b"\0")
-    whole = pixels + _END
+    whole = pixels + END
     warning = _warning(whole)
     if warning is None:
         return whole
@@ -109,7 +109,7 @@ def whole_jpeg(data: bytes) -> bytes:
     if _HOLE in pixels[start:]:
         raise UnreadableImage("damaged file (zeros in place of its data)")
     # The first warning alone is known, and it is harmless. Where data are missing nonetheless, what follows is decoded.
-    if not np.array_equal(_with_pillow(whole), _with_pillow(pixels + _FILLER + _END)):
+    if not np.array_equal(_with_pillow(whole), _with_pillow(pixels + _FILLER + END)):
         raise UnreadableImage("truncated file")
     return whole
 

@@ -15,7 +15,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 
 from manyview.errors import UserError
-from manyview.images.jpeg import whole_jpeg
+from manyview.images.jpeg import END, JPEG, whole_jpeg
 from manyview.images.orientation import orientation, upright
 from manyview.images.unreadable import UnreadableImage, quiet
 
@@ -43,7 +43,7 @@ class JpegHeader:
     Attributes:
         width: in pixels, of the upright image.
         height: in pixels, of the upright image.
-        orientation: EXIF's orientation of the stored pixels, 1 for upright.
+        orientation: of the stored pixels, 1 to 8, 1 for upright; see ``manyview.images.orientation``.
     """
 
     width: int
@@ -59,7 +59,7 @@ def read_jpeg(file: Path, *, max_pixels: int) -> tuple[bytes, JpegHeader] | None
     """
     try:
         data = file.read_bytes()
-        if not (data.startswith(b"\xff\xd8\xff") and data.endswith(b"\xff\xd9")):
+        if not (data.startswith(JPEG) and data.endswith(END)):
             return None
         with quiet():
             image = JpegImageFile(io.BytesIO(data))

@@ -41,7 +41,11 @@ _libtiff_lock = threading.Lock()
 
 
 class SamplesOfTiff:
-    """A TIFF that only tifffile reads: gray or RGB, with or without alpha, of any type of numbers.
+    """A TIFF (TIFF 6.0, BigTIFF) that only tifffile reads: gray or RGB, with or without alpha, of any type of numbers.
+
+    Raises:
+        UnreadableImage: other bands, or a color model or compression that tifffile does not read; also its exceptions
+            where the file is damaged.
 
     Attributes:
         size: width and height as stored.

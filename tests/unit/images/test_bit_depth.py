@@ -14,7 +14,7 @@ import tifffile
 from PIL import Image
 
 from manyview.errors import UserError
-from manyview.images import ImageFiles, UnreadableImage, open_image, used_bits
+from manyview.images import ImageFiles, UnreadableImage, decode, open_image, used_bits
 from manyview.images.depth import require_bit_depth
 from manyview.images.used_bits import describe_depth
 from tests.helpers.image_files import png
@@ -108,6 +108,12 @@ def test_bands_use_all_16_bits(bits: int, samples: int, form: str) -> None:
 def test_bands_of_gray_with_alpha_keep_16_bits(form: str) -> None:
     values = drawn(2, 12)
     np.testing.assert_array_equal(open_image(encoded(values, form), 2).decode(), values)
+
+
+def test_gray_pngs_are_decoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow keeps all of their bits."""
+    monkeypatch.setattr(decode, "deep_samples", None)
+    np.testing.assert_array_equal(open_image(png(drawn(1, 12)), bit_depth=12).decode(), over_white(drawn(1, 12), 12))
 
 
 def test_arrays_are_scaled() -> None:

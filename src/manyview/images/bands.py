@@ -17,7 +17,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from manyview.images.decode import EncodedImage, load, open_rgb, open_with_pillow, stored_orientation
 from manyview.images.depth import is_deep, require_bit_depth, to_16_bits
-from manyview.images.jpeg import JPEG, quick_pixels, whole_jpeg
+from manyview.images.jpeg import JPEG, common_header, quick_pixels, whole_jpeg
 from manyview.images.orientation import ORIENTATION, XMP, tiff_orientation
 from manyview.images.png import deep_samples, has_alpha, has_deep_colors
 from manyview.images.tiff import BITS_PER_SAMPLE, SIGNATURES, WHITE_IS_ZERO, SamplesOfTiff, check_complete, obstacle
@@ -249,7 +249,8 @@ def _read_picture(stream: Stream, bands: int, max_pixels: int, bit_depth: int | 
 def _picture_values(image: ImageFile, data: bytes) -> tuple[Shaped[np.ndarray, "height width *bands"], bool]:
     """Values of an image as stored, and whether Pillow has turned them upright."""
     if data.startswith(JPEG):
-        if (pixels := quick_pixels(data, gray=True)) is not None:
+        header = common_header(data)
+        if header and (pixels := quick_pixels(data, header, gray=True)) is not None:
             return pixels, False
         image = JpegImageFile(BytesIO(whole_jpeg(data)))
     turned = load(image, data)

@@ -23,7 +23,7 @@ from PIL import (
 
 from manyview.images.depth import to_8_bits, without_alpha
 from manyview.images.heif import avif_orientation, open_heif
-from manyview.images.jpeg import JPEG, common_size, quick_pixels, whole_jpeg
+from manyview.images.jpeg import JPEG, common_header, quick_pixels, whole_jpeg
 from manyview.images.orientation import ORIENTATION, XMP, orientation, tiff_orientation, upright
 from manyview.images.png import PNG, check_rows, deep_samples, has_deep_colors, is_deep_png, pixel_chunks
 from manyview.images.tiff import (
@@ -71,10 +71,10 @@ class EncodedImage:
     def __init__(self, data: bytes, where: str | None, max_pixels: int, bit_depth: int | None = None) -> None:
         self._data, self._where, self._bit_depth = data, where, bit_depth
         with reasons(where):
-            size = common_size(data) if data.startswith(JPEG) else None
-            # None for a JPEG that simplejpeg may decode.
-            self._image = None if size else open_with_pillow(data, all_levels=bit_depth is not None)
-            self._stored = width, height = size or stored_size(cast(Opened, self._image))
+            # One of these two is None: the header of a JPEG that simplejpeg may decode, and that of any other file.
+            self._jpeg = common_header(data) if data.startswith(JPEG) else None
+            self._image = None if self._jpeg else open_with_pillow(data, all_levels=bit_depth is not None)
+            self._stored = width, height = self._jpeg[:2] if self._jpeg else stored_size(cast(Opened, self._image))
             if min(width, height) < 1:
                 raise UnreadableImage("no pixels")
             if width * height > max_pixels:
@@ -98,7 +98,7 @@ class EncodedImage:
         """
         assert shrink in (1, 2, 4, 8), f"no JPEG can be decoded at 1/{shrink} of its size"
         turn = _TURNS.get(self._orientation)
-        if self._image is None and (decoded := quick_pixels(self._data, shrink)) is not None:
+        if self._jpeg and (decoded := quick_pixels(self._data, self._jpeg, shrink)) is not None:
             return decoded if turn is None else turn(decoded)
         with reasons(self._where):
             pixels, turned = self._decode_with_pillow(shrink)

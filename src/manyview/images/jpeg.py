@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import simplejpeg
@@ -48,36 +49,49 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         start = end
 
 
-def quick_pixels(data: bytes, shrink: int = 1, *, gray: bool = False) -> UInt8[np.ndarray, "height width _"] | None:
-    """Decode with simplejpeg, at a size divided by ``shrink`` (1, 2, 4 or 8), rounded up.
+class CommonHeader(NamedTuple):
+    """Header of a JPEG that simplejpeg may decode.
 
-    Args:
-        data: the file.
-        shrink: scaling in the DCT domain, at a part of the cost.
-        gray: whether a gray JPEG keeps its one channel.
-
-    Returns:
-        RGB or gray; None for CMYK, which simplejpeg does not convert, and for a file in which it finds anything
-        unusual, so that ``whole_jpeg`` must judge.
+    Attributes:
+        width: in pixels, as stored.
+        height: in pixels, as stored.
+        colors: color model, "YCbCr", "RGB" or "Gray".
     """
-    try:
-        height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
-        if colors not in _COMMON:
-            return None
-        target = "GRAY" if gray and colors == "Gray" else "RGB"
-        least = {"min_height": -(-height // shrink), "min_width": -(-width // shrink)}
-        return simplejpeg.decode_jpeg(data, target, **least)
-    except (ValueError, MemoryError):
-        return None
+
+    width: int
+    height: int
+    colors: str
 
 
-def common_size(data: bytes) -> tuple[int, int] | None:
-    """Stored width and height of a JPEG that simplejpeg may decode; None for others, e.g. CMYK."""
+def common_header(data: bytes) -> CommonHeader | None:
+    """Read the header of a JPEG; None for CMYK, which simplejpeg does not convert, and for damaged ones."""
     try:
         height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError:
         return None
-    return (width, height) if colors in _COMMON else None
+    return CommonHeader(width, height, colors) if colors in _COMMON else None
+
+
+def quick_pixels(
+    data: bytes, header: CommonHeader, shrink: int = 1, *, gray: bool = False
+) -> UInt8[np.ndarray, "height width _"] | None:
+    """Decode with simplejpeg, at a size divided by ``shrink`` (1, 2, 4 or 8), rounded up.
+
+    Args:
+        data: the file.
+        header: of this file.
+        shrink: scaling in the DCT domain, at a part of the cost.
+        gray: whether a gray JPEG keeps its one channel.
+
+    Returns:
+        RGB or gray; None for a file in which simplejpeg finds anything unusual, so that ``whole_jpeg`` must judge.
+    """
+    target = "GRAY" if gray and header.colors == "Gray" else "RGB"
+    least = {"min_height": -(-header.height // shrink), "min_width": -(-header.width // shrink)}
+    try:
+        return simplejpeg.decode_jpeg(data, target, **least)
+    except (ValueError, MemoryError):
+        return None
 
 
 def whole_jpeg(data: bytes) -> bytes:

@@ -18,9 +18,16 @@ from PIL.JpegImagePlugin import JpegImageFile
 from manyview.images.decode import EncodedImage, load, open_rgb, open_with_pillow, stored_orientation
 from manyview.images.depth import is_deep, require_bit_depth, to_16_bits
 from manyview.images.jpeg import JPEG, common_header, quick_pixels, whole_jpeg
-from manyview.images.orientation import ORIENTATION, XMP, tiff_orientation
 from manyview.images.png import deep_samples, has_alpha, has_deep_colors
-from manyview.images.tiff import BITS_PER_SAMPLE, SIGNATURES, WHITE_IS_ZERO, SamplesOfTiff, check_complete, obstacle
+from manyview.images.tiff import (
+    BITS_PER_SAMPLE,
+    SIGNATURES,
+    WHITE_IS_ZERO,
+    SamplesOfTiff,
+    check_complete,
+    obstacle,
+    page_orientation,
+)
 from manyview.images.unreadable import UnreadableImage, readable, reasons
 
 Stream = BytesIO | BufferedReader
@@ -220,8 +227,7 @@ def _tiff_values(file: Any, bands: int, max_pixels: int, bit_depth: int | None) 
     values = _scaled(np.moveaxis(part.asarray(maxworkers=1).reshape(_three(part.shape)), axis, 2), bit_depth)
     if page.photometric == WHITE_IS_ZERO:
         values = 1 - values if values.dtype.kind == "f" else ~values
-    tags = [page.tags.get(tag) for tag in (ORIENTATION, XMP)]
-    return _upright(values, tiff_orientation(*(None if tag is None else tag.value for tag in tags)))
+    return _upright(values, page_orientation(page))
 
 
 def _read_picture(stream: Stream, bands: int, max_pixels: int, bit_depth: int | None) -> Values:

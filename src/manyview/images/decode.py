@@ -219,7 +219,7 @@ def stored_orientation(data: bytes, image: Opened | None) -> int:
         image: its header, of which only that of a TIFF or AVIF is needed; not loaded yet.
     """
     if isinstance(image, SamplesOfTiff):
-        return tiff_orientation(*image.tags)
+        return image.orientation
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return tiff_orientation(image.tag_v2.get(ORIENTATION), image.tag_v2.get(XMP))
     if image is not None and image.format == "AVIF":

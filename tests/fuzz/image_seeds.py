@@ -38,8 +38,9 @@ def exif(orientation: int = 6) -> bytes:
 
 
 def saved(format: str, mode: str = "RGB", **options: Any) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(pixels()).convert(mode).save(stream, format, **options)
+    stream, image = io.BytesIO(), Image.fromarray(pixels()).convert(mode)
+    image.info.clear()  # a color profile, which states when it was made
+    image.save(stream, format, **options)
     return stream.getvalue()
 
 

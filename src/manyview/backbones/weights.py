@@ -13,10 +13,11 @@ from manyview.backbones.base import Backbone, WrappedBackbone
 from manyview.backbones.build import build_backbone, check_name, infer_resnet
 from manyview.backbones.checkpoint import EncoderCheckpoint, Target, find_weights, sort_out
 from manyview.backbones.files import FORMAT, StoredTensors, read_tensors
-from manyview.backbones.record import Numbers, Record, settle_images
+from manyview.backbones.record import Record, settle_images
 from manyview.backbones.record import recorded as read_record
 from manyview.backbones.report import LoadingReport, count_layers
 from manyview.errors import UserError, first_few
+from manyview.options.channels import Numbers
 from manyview.runs import write_tensors
 
 

@@ -160,18 +160,6 @@ def network_of(weights: str | os.PathLike[str]) -> str:
     return read_record(path, stored.metadata).name or _identify(path, stored)[0]
 
 
-def bit_depth_of(weights: str | os.PathLike[str]) -> int | None:
-    """Bits that the values of 16-bit files used when these weights were trained; None for all, or if unrecorded.
-
-    Args:
-        weights: a run folder or a checkpoint.
-
-    Raises:
-        UserError: no such file, damaged, or no checkpoint.
-    """
-    return record_of(weights).bit_depth
-
-
 def record_of(weights: str | os.PathLike[str]) -> Record:
     """What is recorded of weights besides themselves, as ``load_backbone`` finds it.
 

@@ -203,13 +203,16 @@ def _resolve_new(recipe: str | None, user: list[Assignment], problems: list[str]
 
 def _of_initial(weights: str, user: list[Assignment]) -> Iterator[Assignment]:
     """What follows the initial weights where the user does not say it: the network, and the depth of 16-bit files."""
-    from manyview.backbones.weights import bit_depth_of, network_of
+    from manyview.backbones.weights import network_of, record_of
 
     given = {assignment.key for assignment in user}
+    if {"backbone.name", "data.bit_depth"} <= given:
+        return
+    record = record_of(weights)
     if "backbone.name" not in given:
-        yield Assignment("backbone.name", network_of(weights), "--init")
-    if "data.bit_depth" not in given and (depth := bit_depth_of(weights)) is not None:
-        yield Assignment("data.bit_depth", depth, "--init")
+        yield Assignment("backbone.name", record.name or network_of(weights), "--init")
+    if "data.bit_depth" not in given and record.bit_depth is not None:
+        yield Assignment("data.bit_depth", record.bit_depth, "--init")
 
 
 def _resolve_stored(

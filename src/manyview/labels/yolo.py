@@ -38,6 +38,7 @@ from manyview.labels.entries import (
     occurring,
 )
 from manyview.labels.identifiers import Identifier
+from manyview.labels.masks import box_of_corners
 from manyview.labels.paths import numbered_lines, quoted
 from manyview.labels.problems import Malformed, Problem
 
@@ -233,17 +234,13 @@ def _object(where: str, line: _Line, key_points: int | None, *, masks: bool) -> 
         return LabeledObject(where, class_name, _box(coordinates))
     if len(coordinates) < _OUTLINE or len(coordinates) % 2:
         raise Malformed(f"has {len(coordinates)} numbers, where a box has 4 and an outline two for each corner")
-    return LabeledObject(where, class_name, _around(coordinates), segmentation=[list(coordinates)] if masks else None)
+    outline = [list(coordinates)] if masks else None
+    return LabeledObject(where, class_name, box_of_corners(coordinates), segmentation=outline)
 
 
 def _box(coordinates: Sequence[float]) -> LabeledBox:
     x, y, width, height = coordinates
     return x - width / 2, y - height / 2, width, height
-
-
-def _around(outline: Sequence[float]) -> LabeledBox:
-    left, top, right, bottom = min(outline[::2]), min(outline[1::2]), max(outline[::2]), max(outline[1::2])
-    return left, top, right - left, bottom - top
 
 
 # Names of classes, and shape of key points.

@@ -92,7 +92,8 @@ class Normalization(TypedDict, total=False):
             None,
             "Mean of the channels from 0 to 1, such as 0.5 or 0.485,0.456,0.406; unset: that of the weights.",
             "mean of the channels, for pixels from 0 to 1, by which images are normalized: one number, or one a "
-            "channel; unset: as the weights record, or else as timm's own weights of the network, or ImageNet's.",
+            "channel; unset: as the weights record, or else as timm's own weights of the network, or ImageNet's; in "
+            "training from random weights ImageNet's, or for bands those measured.",
             shown=False,
             metavar="NUMBERS",
             parsed=str | None,

@@ -14,6 +14,8 @@ import pillow_heif
 import tifffile
 from PIL import Image, PngImagePlugin, features
 
+from tests.helpers.image_files import png
+
 HEIGHT, WIDTH = 35, 52
 _XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="%d"/></x:xmpmeta>'
 
@@ -36,8 +38,9 @@ def exif(orientation: int = 6) -> bytes:
 
 
 def saved(format: str, mode: str = "RGB", **options: Any) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(pixels()).convert(mode).save(stream, format, **options)
+    stream, image = io.BytesIO(), Image.fromarray(pixels()).convert(mode)
+    image.info.clear()  # a color profile, which states when it was made
+    image.save(stream, format, **options)
     return stream.getvalue()
 
 
@@ -65,22 +68,6 @@ def _jpegs() -> dict[str, bytes]:
     }
 
 
-def chunk(name: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
-
-def interlaced(values: np.ndarray, color: int) -> bytes:
-    """A PNG in Adam7's order, of 8 or 16 bits."""
-    passes = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
-    rows = b""
-    for left, top, across, down in passes:
-        part = values[top::down, left::across]
-        rows += b"".join(b"\0" + row.astype(row.dtype.newbyteorder(">")).tobytes() for row in part if row.size)
-    header = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8 * values.itemsize, color, 0, 0, 1)
-    parts = [chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
-
-
 def _pngs() -> dict[str, bytes]:
     text = PngImagePlugin.PngInfo()
     text.add_itxt("XML:com.adobe.xmp", (_XMP % 6).decode())
@@ -98,9 +85,9 @@ def _pngs() -> dict[str, bytes]:
         "png 16 bits": deep,
         "png 16 bits alpha": cv2.imencode(".png", pixels(4, np.uint16))[1].tobytes(),
         "png 16 bits gray": cv2.imencode(".png", pixels(1, np.uint16))[1].tobytes(),
-        "png interlaced": interlaced(pixels(), 2),
-        "png interlaced gray": interlaced(pixels(1), 0),
-        "png interlaced 16 bits": interlaced(pixels(4, np.uint16), 6),
+        "png interlaced": png(pixels(), interlaced=True),
+        "png interlaced gray": png(pixels(1), interlaced=True),
+        "png interlaced 16 bits": png(pixels(4, np.uint16), interlaced=True),
         "png ancillary": saved("PNG", pnginfo=text, icc_profile=bytes(2000), exif=exif(), dpi=(72, 72)),
         "png transparent color": saved("PNG", transparency=(1, 2, 3)),
         "png animated": saved("PNG", save_all=True, append_images=[Image.fromarray(255 - pixels())]),

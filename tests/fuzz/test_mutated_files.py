@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests.fuzz.campaign import Campaign, Case, load_case, make_case, read_case, seed_names
+from tests.fuzz.image_seeds import image_seeds
 from tests.fuzz.label_seeds import write_images
 
 ROOT = Path(__file__).parents[2]
@@ -56,6 +57,11 @@ def test_inputs_depend_on_seed_and_number_alone() -> None:
     assert np.mean(same) < 0.1
     sound = [make_case(1, number, NAMES, mutated=False).files for number in range(200)]
     assert np.mean([case.files == files for case, files in zip(cases[0], sound, strict=True)]) < 0.1
+
+
+def test_no_seed_holds_the_time_at_which_it_was_made() -> None:
+    """As Pillow's color profiles do, by their signature."""
+    assert not [name for name, data in image_seeds().items() if b"acsp" in data]
 
 
 def case(number: int) -> Case:

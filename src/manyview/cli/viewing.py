@@ -17,7 +17,7 @@ from manyview.config import BlockViewsConfig, PretrainConfig, ViewsConfig, Whole
 from manyview.config.resolve import nearest_name
 from manyview.errors import UserError
 from manyview.images import ImageFiles, UnreadableImage, open_image
-from manyview.images.statistics import describe_depth
+from manyview.images.used_bits import describe_depth
 from manyview.labels.boxes import ImageBoxes, join_boxes, read_boxes
 from manyview.recipes import resolve_settings
 from manyview.report import ShownImage, readable, show, views_page, views_picture

@@ -35,7 +35,7 @@ from manyview.detection.settings import DetectionSettings, settle
 from manyview.detection.starting import Start, baseline_start, first_start, make_optimizer, new_detector
 from manyview.errors import UserError
 from manyview.images import ImageFiles
-from manyview.images.statistics import describe_depth
+from manyview.images.used_bits import describe_depth
 from manyview.labels.masks import mask_tools
 from manyview.options.base import StrPath, among, verb
 from manyview.options.detection import FineTuneOptions

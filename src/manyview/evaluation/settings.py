@@ -19,11 +19,11 @@ from manyview.evaluation.features.extract import FeatureSettings
 from manyview.evaluation.metrics.bootstrap import INTERVALS
 from manyview.evaluation.run_heads import HEADS
 from manyview.images import ImageFiles
-from manyview.images.statistics import describe_depth
+from manyview.images.used_bits import describe_depth
 from manyview.options.labeled import AveragePrecision, Compatibility
 from manyview.pooling import ATTENTION, query_count
 from manyview.runs import sha256
-from manyview.runtime import core_count, resolve_device, resolve_precision
+from manyview.runtime import resolve_device, resolve_precision
 
 # Words of protocols, which are compared with those of earlier results.
 _TRANSFORMS = {
@@ -99,7 +99,7 @@ def describe_range(images: Path, names: Iterable[str], backbone: Backbone) -> di
     if bands(backbone) != "rgb":
         return {}
     files = ImageFiles(images, names)
-    sentence = describe_depth(files, bit_depth(backbone), option="--bit-depth", threads=core_count())
+    sentence = describe_depth(files, bit_depth(backbone), option="--bit-depth")
     return {"range": sentence} if sentence else {}
 
 

@@ -17,18 +17,23 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from manyview.images.decode import EncodedImage, load, open_rgb, open_with_pillow, stored_orientation
 from manyview.images.depth import is_deep, require_bit_depth, to_16_bits
-from manyview.images.jpeg import JPEG, quick_pixels, whole_jpeg
-from manyview.images.orientation import ORIENTATION, XMP, tiff_orientation
-from manyview.images.png import deep_samples, is_deep_png
-from manyview.images.tiff import BITS_PER_SAMPLE, SIGNATURES, WHITE_IS_ZERO, SamplesOfTiff, check_complete, obstacle
+from manyview.images.jpeg import JPEG, common_header, quick_pixels, whole_jpeg
+from manyview.images.png import deep_samples, has_alpha, has_deep_colors
+from manyview.images.tiff import (
+    BITS_PER_SAMPLE,
+    SIGNATURES,
+    WHITE_IS_ZERO,
+    SamplesOfTiff,
+    check_complete,
+    obstacle,
+    page_orientation,
+)
 from manyview.images.unreadable import UnreadableImage, readable, reasons
 
 Stream = BytesIO | BufferedReader
 Values = Shaped[np.ndarray, "height width bands"]  # as stored, but upright and with the bands last
 Bands = UInt8[np.ndarray, "height width bands"] | UInt16[np.ndarray, "height width bands"]
 
-_COLORED = (2, 4, 6)  # color types of PNG: RGB, gray with alpha, RGBA
-_TRANSPARENT = (4, 6)
 _BAND_MODES = ("1", "L", "LA", "RGB", "RGBA", "RGBX", "I;16", "I;16L", "I;16B", "I;16N", "F")
 
 
@@ -222,8 +227,7 @@ def _tiff_values(file: Any, bands: int, max_pixels: int, bit_depth: int | None) 
     values = _scaled(np.moveaxis(part.asarray(maxworkers=1).reshape(_three(part.shape)), axis, 2), bit_depth)
     if page.photometric == WHITE_IS_ZERO:
         values = 1 - values if values.dtype.kind == "f" else ~values
-    tags = [page.tags.get(tag) for tag in (ORIENTATION, XMP)]
-    return _upright(values, tiff_orientation(*(None if tag is None else tag.value for tag in tags)))
+    return _upright(values, page_orientation(page))
 
 
 def _read_picture(stream: Stream, bands: int, max_pixels: int, bit_depth: int | None) -> Values:
@@ -243,7 +247,7 @@ def _read_picture(stream: Stream, bands: int, max_pixels: int, bit_depth: int | 
     if values.shape[2] != bands:
         raise UnreadableImage(f"{values.shape[2]} bands instead of {bands}")
     if bit_depth is not None and getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, (16,)) == (16,):
-        alpha = values[..., -1:] if image.format == "PNG" and data[25] in _TRANSPARENT else values[..., :0]
+        alpha = values[..., -1:] if image.format == "PNG" and has_alpha(data) else values[..., :0]
         values = np.concatenate([_scaled(values[..., : bands - alpha.shape[2]], bit_depth), alpha], axis=2)
     return values if turned else _upright(values, turn)
 
@@ -251,11 +255,12 @@ def _read_picture(stream: Stream, bands: int, max_pixels: int, bit_depth: int | 
 def _picture_values(image: ImageFile, data: bytes) -> tuple[Shaped[np.ndarray, "height width *bands"], bool]:
     """Values of an image as stored, and whether Pillow has turned them upright."""
     if data.startswith(JPEG):
-        if (pixels := quick_pixels(data, gray=True)) is not None:
+        header = common_header(data)
+        if header and (pixels := quick_pixels(data, header, gray=True)) is not None:
             return pixels, False
         image = JpegImageFile(BytesIO(whole_jpeg(data)))
     turned = load(image, data)
-    if image.format == "PNG" and is_deep_png(data) and data[25] in _COLORED:  # Pillow keeps 8 of its 16 bits
+    if image.format == "PNG" and has_deep_colors(data):
         return deep_samples(data), turned
     if image.mode in ("P", "PA"):
         return np.array(image.convert("RGBA" if image.has_transparency_data else "RGB")), turned

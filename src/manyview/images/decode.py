@@ -21,11 +21,11 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from manyview.images.depth import to_8_bits
-from manyview.images.heif import heif_orientation, is_heif, open_heif
-from manyview.images.jpeg import JPEG, common_size, quick_pixels, whole_jpeg
+from manyview.images.depth import to_8_bits, without_alpha
+from manyview.images.heif import avif_orientation, open_heif
+from manyview.images.jpeg import JPEG, common_header, quick_pixels, whole_jpeg
 from manyview.images.orientation import ORIENTATION, XMP, orientation, tiff_orientation, upright
-from manyview.images.png import PNG, PNG_HEADER, check_rows, deep_samples, is_deep_png, pixel_chunks
+from manyview.images.png import PNG, check_rows, deep_samples, has_deep_colors, is_deep_png, pixel_chunks
 from manyview.images.tiff import (
     BITS_PER_SAMPLE,
     HEIGHT,
@@ -34,10 +34,9 @@ from manyview.images.tiff import (
     WHITE_IS_ZERO,
     WIDTH,
     SamplesOfTiff,
-    is_deep_tiff,
     open_tiff,
 )
-from manyview.images.unreadable import UnreadableImage, quiet, readable, reasons
+from manyview.images.unreadable import UnreadableImage, readable, reasons
 from manyview.images.webp import check_webp, is_webp
 
 # Pillow's readers by signature. Image.open is avoided for two reasons: it applies Pillow's process-wide pixel limit
@@ -58,6 +57,7 @@ _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     8: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
 Opened = ImageFile.ImageFile | SamplesOfTiff
+"""A file whose header has been read, by the reader that decodes its pixels rightly."""
 
 
 class EncodedImage:
@@ -71,10 +71,10 @@ class EncodedImage:
     def __init__(self, data: bytes, where: str | None, max_pixels: int, bit_depth: int | None = None) -> None:
         self._data, self._where, self._bit_depth = data, where, bit_depth
         with reasons(where):
-            size = common_size(data) if data.startswith(JPEG) else None
-            # None for a JPEG that simplejpeg may decode.
-            self._image = None if size else open_with_pillow(data, all_levels=bit_depth is not None)
-            self._stored = width, height = size or stored_size(cast(Opened, self._image))
+            # One of these two is None: the header of a JPEG that simplejpeg may decode, and that of any other file.
+            self._jpeg = common_header(data) if data.startswith(JPEG) else None
+            self._image = None if self._jpeg else open_with_pillow(data, all_levels=bit_depth is not None)
+            self._stored = width, height = self._jpeg[:2] if self._jpeg else stored_size(cast(Opened, self._image))
             if min(width, height) < 1:
                 raise UnreadableImage("no pixels")
             if width * height > max_pixels:
@@ -98,7 +98,7 @@ class EncodedImage:
         """
         assert shrink in (1, 2, 4, 8), f"no JPEG can be decoded at 1/{shrink} of its size"
         turn = _TURNS.get(self._orientation)
-        if self._image is None and (decoded := quick_pixels(self._data, shrink)) is not None:
+        if self._jpeg and (decoded := quick_pixels(self._data, self._jpeg, shrink)) is not None:
             return decoded if turn is None else turn(decoded)
         with reasons(self._where):
             pixels, turned = self._decode_with_pillow(shrink)
@@ -131,7 +131,7 @@ def open_rgb(source: bytes | Path, *, max_pixels: int = 200_000_000, bit_depth: 
     Raises:
         UnreadableImage: the source is no image; ``.reason`` says why.
     """
-    data, where = (source, None) if isinstance(source, bytes) else (_read_file(source), str(source))
+    data, where = (source, None) if isinstance(source, bytes) else (read_file(source), str(source))
     return EncodedImage(data, where, max_pixels, bit_depth)
 
 
@@ -167,55 +167,12 @@ def decode_image(
     return open_rgb(source, max_pixels=max_pixels, bit_depth=bit_depth).decode()
 
 
-def deep_header(path: Path) -> bool:
-    """Whether a file's header says that it is a PNG or TIFF with integers of 16 bits; no pixels are read."""
-    try:
-        with readable(path), path.open("rb") as stream:
-            head = stream.read(PNG_HEADER)
-            if head.startswith(SIGNATURES):
-                stream.seek(0)
-                return is_deep_tiff(stream)
-    except Exception:  # a damaged file is reported when it is decoded
-        return False
-    return head.startswith(PNG) and is_deep_png(head)
+def read_file(path: Path) -> bytes:
+    """The bytes of a regular file.
 
-
-def highest_value(path: Path, *, max_pixels: int) -> int | None:
-    """The highest value of gray or color in a 16-bit PNG or TIFF; None if it cannot be read.
-
-    Of colors that only Pillow reads, it is the highest with this high byte.
+    Raises:
+        UnreadableImage: it cannot be read; ``.reason`` says why.
     """
-    try:
-        with quiet():
-            data = _read_file(path)
-            encoded = EncodedImage(data, None, max_pixels)  # checks the size
-            if data.startswith(PNG):
-                return int(_colors(deep_samples(data)).max())
-            return _highest_of_tiff(data, cast(Opened, encoded._image))
-    except Exception:  # a damaged file is reported when it is decoded
-        return None
-
-
-def _highest_of_tiff(data: bytes, image: Opened) -> int | None:
-    try:
-        samples = SamplesOfTiff(data)
-        return int(samples.samples()[..., : samples.colors].max())
-    except UnreadableImage:
-        if isinstance(image, SamplesOfTiff) or image.mode == "CMYK":
-            return None
-        image.load()
-        values = np.asarray(image)
-        if values.dtype != np.uint8:
-            return int(values.max())
-        return int(_colors(values).max()) * 256 + 255
-
-
-def _colors(values: np.ndarray) -> np.ndarray:
-    """Gray or RGB without alpha."""
-    return values[..., : 3 if values.shape[2] > 2 else 1]
-
-
-def _read_file(path: Path) -> bytes:
     with readable(path):
         return path.read_bytes()
 
@@ -259,14 +216,14 @@ def stored_orientation(data: bytes, image: Opened | None) -> int:
 
     Args:
         data: the file.
-        image: its header, of which only that of a TIFF is needed; not loaded yet.
+        image: its header, of which only that of a TIFF or AVIF is needed; not loaded yet.
     """
     if isinstance(image, SamplesOfTiff):
-        return tiff_orientation(*image.tags)
+        return image.orientation
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return tiff_orientation(image.tag_v2.get(ORIENTATION), image.tag_v2.get(XMP))
-    if image is not None and is_heif(data):
-        return heif_orientation(image)
+    if image is not None and image.format == "AVIF":
+        return avif_orientation(image)
     return orientation(data)
 
 
@@ -285,15 +242,9 @@ def load(image: ImageFile.ImageFile, data: bytes) -> bool:
     """
     before = _pillows_orientation(image) if isinstance(image, TiffImagePlugin.TiffImageFile) else 1
     image.load()
-    if isinstance(image, PngImagePlugin.PngImageFile) and _may_lack_rows(image, data):
-        check_rows(data)
+    if isinstance(image, PngImagePlugin.PngImageFile):
+        check_rows(data, image)
     return before != _pillows_orientation(image) if before in _TURNS else False
-
-
-def _may_lack_rows(image: Image.Image, data: bytes) -> bool:
-    """Whether the last row of a PNG is 0 as Pillow leaves missing ones; of an interlaced one others may be missing."""
-    zero = (0, (0,) * len(image.getbands()))
-    return data[28] != 0 or all(image.getpixel((column, image.height - 1)) in zero for column in range(image.width))
 
 
 def _pillows_orientation(image: Image.Image) -> int:
@@ -305,12 +256,13 @@ def _pillows_orientation(image: Image.Image) -> int:
 
 def _all_levels(image: Image.Image, data: bytes, bit_depth: int) -> Image.Image:
     """A loaded image of 16 bits as one of 8 bits, whose values used so many bits; any other unchanged."""
-    if image.format == "PNG" and is_deep_png(data):
+    deep_png = image.format == "PNG" and is_deep_png(data)
+    if deep_png and has_deep_colors(data):
         values = deep_samples(data)
-        colors = to_8_bits(_colors(values), bit_depth=bit_depth)
+        colors = to_8_bits(without_alpha(values), bit_depth=bit_depth)
         alpha = [to_8_bits(values[..., -1:])] if values.shape[2] in (2, 4) else []
         return Image.fromarray(np.concatenate([np.broadcast_to(colors, (*colors.shape[:2], 3)), *alpha], axis=2))
-    if getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE) == (16,):
+    if deep_png or getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE) == (16,):
         return _gray_to_8_bits(image, bit_depth)
     return image
 

@@ -66,6 +66,11 @@ def to_16_bits(values: UInt16[np.ndarray, "*shape"], bit_depth: int) -> UInt16[n
     return _table(bit_depth, 65535)[_unsigned(values)]
 
 
+def without_alpha(values: Samples) -> Shaped[np.ndarray, "height width colors"]:
+    """Gray (height, width, 1) or RGB (height, width, 3) of values that may have alpha as their last sample."""
+    return values[..., : 3 if values.shape[2] > 2 else 1]
+
+
 def is_deep(dtype: np.dtype) -> bool:
     """Whether these are integers of 16 bits."""
     return dtype.kind in "iu" and dtype.itemsize == 2

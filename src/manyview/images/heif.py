@@ -42,17 +42,12 @@ def open_heif(data: bytes) -> ImageFile.ImageFile | None:
     return None
 
 
-def heif_orientation(image: ImageFile.ImageFile) -> int:
-    """Orientation, 1 to 8, that is left to apply: the container's own properties count, not EXIF.
+def avif_orientation(image: ImageFile.ImageFile) -> int:
+    """Orientation of an AVIF, 1 to 8: that of its container, which counts, not EXIF, and which Pillow states as EXIF.
 
-    libheif applies them to HEIC; Pillow states those of an AVIF as EXIF.
+    That of HEIC needs none, as libheif applies it.
     """
-    return int(image.getexif().get(ORIENTATION, 1)) if image.format == "AVIF" else 1
-
-
-def is_heif(data: bytes) -> bool:
-    """Whether a file begins like AVIF or HEIC."""
-    return bool(_brands(data) & (_AVIF | _HEIC))
+    return int(image.getexif().get(ORIENTATION, 1))
 
 
 def _check_whole(data: bytes) -> None:

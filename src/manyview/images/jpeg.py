@@ -1,10 +1,11 @@
-"""The structure of JPEG files: their segments, and whether a file holds the data of all its pixels."""
+"""The structure of JPEG files (ITU-T T.81, annex B): their segments, and whether the data of all pixels are there."""
 
 from __future__ import annotations
 
 import io
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import simplejpeg
@@ -15,7 +16,7 @@ from manyview.images.unreadable import UnreadableImage
 
 JPEG = b"\xff\xd8\xff"  # the first bytes
 _COMMON = ("YCbCr", "RGB", "Gray")  # color models
-_END = b"\xff\xd9"
+END = b"\xff\xd9"  # the last
 _START_OF_SCAN = 0xDA
 # libjpeg's warnings after which pixels are missing or come from the wrong bytes; a restart marker (d0 to d7) is found
 # too late or too early where bytes before it are damaged. Others are harmless, e.g. padding before the end.
@@ -48,36 +49,49 @@ def segments(data: bytes) -> Iterator[tuple[int, int, int]]:
         start = end
 
 
-def quick_pixels(data: bytes, shrink: int = 1, *, gray: bool = False) -> UInt8[np.ndarray, "height width _"] | None:
-    """Decode with simplejpeg, at a size divided by ``shrink`` (1, 2, 4 or 8), rounded up.
+class CommonHeader(NamedTuple):
+    """Header of a JPEG that simplejpeg may decode.
 
-    Args:
-        data: the file.
-        shrink: scaling in the DCT domain, at a part of the cost.
-        gray: whether a gray JPEG keeps its one channel.
-
-    Returns:
-        RGB or gray; None for CMYK, which simplejpeg does not convert, and for a file in which it finds anything
-        unusual, so that ``whole_jpeg`` must judge.
+    Attributes:
+        width: in pixels, as stored.
+        height: in pixels, as stored.
+        colors: color model, "YCbCr", "RGB" or "Gray".
     """
-    try:
-        height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
-        if colors not in _COMMON:
-            return None
-        target = "GRAY" if gray and colors == "Gray" else "RGB"
-        least = {"min_height": -(-height // shrink), "min_width": -(-width // shrink)}
-        return simplejpeg.decode_jpeg(data, target, **least)
-    except (ValueError, MemoryError):
-        return None
+
+    width: int
+    height: int
+    colors: str
 
 
-def common_size(data: bytes) -> tuple[int, int] | None:
-    """Stored width and height of a JPEG that simplejpeg may decode; None for others, e.g. CMYK."""
+def common_header(data: bytes) -> CommonHeader | None:
+    """Read the header of a JPEG; None for CMYK, which simplejpeg does not convert, and for damaged ones."""
     try:
         height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
     except ValueError:
         return None
-    return (width, height) if colors in _COMMON else None
+    return CommonHeader(width, height, colors) if colors in _COMMON else None
+
+
+def quick_pixels(
+    data: bytes, header: CommonHeader, shrink: int = 1, *, gray: bool = False
+) -> UInt8[np.ndarray, "height width _"] | None:
+    """Decode with simplejpeg, at a size divided by ``shrink`` (1, 2, 4 or 8), rounded up.
+
+    Args:
+        data: the file.
+        header: of this file.
+        shrink: scaling in the DCT domain, at a part of the cost.
+        gray: whether a gray JPEG keeps its one channel.
+
+    Returns:
+        RGB or gray; None for a file in which simplejpeg finds anything unusual, so that ``whole_jpeg`` must judge.
+    """
+    target = "GRAY" if gray and header.colors == "Gray" else "RGB"
+    least = {"min_height": -(-header.height // shrink), "min_width": -(-header.width // shrink)}
+    try:
+        return simplejpeg.decode_jpeg(data, target, **least)
+    except (ValueError, MemoryError):
+        return None
 
 
 def whole_jpeg(data: bytes) -> bytes:
@@ -95,10 +109,10 @@ def whole_jpeg(data: bytes) -> bytes:
         UnreadableImage: some are missing, or damaged in a way that a decoder notices.
     """
     start = max((end for _, _, end in segments(data)), default=2)
-    end = data.find(_END, start)
+    end = data.find(END, start)
     # Bytes of zero at the end are what a download or a crash left unwritten, and would be decoded like any others.
     pixels = (data if end < 0 else data[:end]).rstrip(b"\0")
-    whole = pixels + _END
+    whole = pixels + END
     warning = _warning(whole)
     if warning is None:
         return whole
@@ -109,7 +123,7 @@ def whole_jpeg(data: bytes) -> bytes:
     if _HOLE in pixels[start:]:
         raise UnreadableImage("damaged file (zeros in place of its data)")
     # The first warning alone is known, and it is harmless. Where data are missing nonetheless, what follows is decoded.
-    if not np.array_equal(_with_pillow(whole), _with_pillow(pixels + _FILLER + _END)):
+    if not np.array_equal(_with_pillow(whole), _with_pillow(pixels + _FILLER + END)):
         raise UnreadableImage("truncated file")
     return whole
 

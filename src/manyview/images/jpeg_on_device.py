@@ -11,18 +11,16 @@ from pathlib import Path
 import torch
 from jaxtyping import UInt8
 from PIL import Image
-from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 
 from manyview.errors import UserError
-from manyview.images.jpeg import whole_jpeg
+from manyview.images.jpeg import END, JPEG, common_header, whole_jpeg
 from manyview.images.orientation import orientation, upright
 from manyview.images.unreadable import UnreadableImage, quiet
 
 Encoded = UInt8[Tensor, " _"]
 RGB = UInt8[Tensor, "3 _ _"]
 
-_ADOBE_RGB = 0  # value of Adobe's marker: the colors are not YCbCr
 _CORNER = 8  # side of a block of a JPEG
 _PIXELS_AT_ONCE = 2**27  # decoded together: 0.4 GB
 _TURNS: dict[int, Callable[[Tensor], Tensor]] = {
@@ -43,7 +41,7 @@ class JpegHeader:
     Attributes:
         width: in pixels, of the upright image.
         height: in pixels, of the upright image.
-        orientation: EXIF's orientation of the stored pixels, 1 for upright.
+        orientation: of the stored pixels, 1 to 8, 1 for upright; see ``manyview.images.orientation``.
     """
 
     width: int
@@ -59,18 +57,16 @@ def read_jpeg(file: Path, *, max_pixels: int) -> tuple[bytes, JpegHeader] | None
     """
     try:
         data = file.read_bytes()
-        if not (data.startswith(b"\xff\xd8\xff") and data.endswith(b"\xff\xd9")):
+        if not (data.startswith(JPEG) and data.endswith(END)):
+            return None
+        header = common_header(data)
+        if header is None or header.colors != "YCbCr" or header.width * header.height > max_pixels:
             return None
         with quiet():
-            image = JpegImageFile(io.BytesIO(data))
             turn = orientation(data)
-    except Exception:  # Pillow's readers raise nearly anything on damaged data
+    except (OSError, UnreadableImage):
         return None
-    width, height = image.size
-    common = image.mode == "RGB" and image.info.get("adobe_transform") != _ADOBE_RGB
-    if not common or width * height > max_pixels:
-        return None
-    return data, JpegHeader(*upright(width, height, turn), turn)
+    return data, JpegHeader(*upright(header.width, header.height, turn), turn)
 
 
 def decode_jpegs(files: Sequence[Encoded], headers: Sequence[JpegHeader], device: torch.device) -> Iterator[RGB | None]:

@@ -1,4 +1,8 @@
-"""The chunks of PNG files: those that make up the pixels, checked, and the metadata that give the orientation."""
+"""The chunks of PNG files: those that make up the pixels, checked, and the metadata that give the orientation.
+
+Chunks, color types and the passes of interlaced files are those of the PNG specification, third edition, sections 5,
+11.2 and 8.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 from jaxtyping import UInt16
+from PIL.Image import Image
 
 from manyview.images.unreadable import UnreadableImage
 
@@ -18,7 +23,7 @@ _XMP, _EXIF_TEXT = b"XML:com.adobe.xmp", b"Raw profile type exif"
 _MOST_TEXT = 16 * 2**20  # bytes of a text chunk once decompressed
 
 _AT_ONCE = 2**20  # bytes decompressed together
-_GRAY_ALPHA = 4  # a color type
+_GRAY, _GRAY_ALPHA, _RGB_ALPHA = 0, 4, 6  # color types
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # of a pixel, by color type
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
@@ -56,11 +61,18 @@ def is_deep_png(data: bytes) -> bool:
     return data[24:25] == b"\x10"
 
 
-def deep_samples(data: bytes) -> UInt16[np.ndarray, "height width samples"]:
-    """Decode a 16-bit PNG that is known to be intact: gray or RGB, with or without alpha.
+def has_deep_colors(data: bytes) -> bool:
+    """Whether a PNG has samples of 16 bits of which Pillow keeps 8: all but gray without alpha."""
+    return is_deep_png(data) and data[25] != _GRAY
 
-    Pillow keeps 8 of the 16 bits of all but gray.
-    """
+
+def has_alpha(data: bytes) -> bool:
+    """Whether the last sample of each pixel of a PNG is alpha."""
+    return data[25] in (_GRAY_ALPHA, _RGB_ALPHA)
+
+
+def deep_samples(data: bytes) -> UInt16[np.ndarray, "height width samples"]:
+    """Decode a 16-bit PNG that is known to be intact: gray or RGB, with or without alpha."""
     import cv2
 
     values = np.asarray(cv2.imdecode(np.frombuffer(pixel_chunks(data), np.uint8), cv2.IMREAD_UNCHANGED))
@@ -69,14 +81,21 @@ def deep_samples(data: bytes) -> UInt16[np.ndarray, "height width samples"]:
     return values[..., {_GRAY_ALPHA: [0, 3]}.get(data[25], [2, 1, 0, 3][: values.shape[2]])]  # from BGR
 
 
-def check_rows(data: bytes) -> None:
-    """Check that the compressed data hold all rows, at about half the cost of decoding them.
+def check_rows(data: bytes, image: Image) -> None:
+    """Check that a PNG's compressed data hold all rows.
 
-    Readers leave missing rows black where the data end properly.
+    Pillow leaves missing rows 0 where the data end properly. Only where its last row is 0, or where it is interlaced,
+    the data are decompressed once more, at about half the cost of decoding them.
+
+    Args:
+        data: the file.
+        image: the same, loaded by Pillow.
 
     Raises:
         UnreadableImage: some are missing.
     """
+    if not data[28] and not _ends_in_0(image):
+        return
     width, height, bits, color, _, _, interlaced = struct.unpack(">IIBBBBB", data[16:29])
     passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
     expected = 0
@@ -91,6 +110,12 @@ def check_rows(data: bytes) -> None:
             piece = inflater.unconsumed_tail
     if found + len(inflater.flush()) < expected:
         raise UnreadableImage("truncated file")
+
+
+def _ends_in_0(image: Image) -> bool:
+    """Whether all of the last row is 0; by its pixels, as a crop would be under Pillow's own limit of size."""
+    zero = (0, (0,) * len(image.getbands()))
+    return all(image.getpixel((column, image.height - 1)) in zero for column in range(image.width))
 
 
 def ancillary(data: bytes) -> tuple[bytes, bytes]:

@@ -1,26 +1,20 @@
-"""Statistics of a sample of images: mean and standard deviation of each band, and the bits that 16-bit files use."""
+"""Mean and standard deviation of each band over a sample of images, where ImageNet's do not apply."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
 from manyview.errors import UserError
 from manyview.images.bands import full_scale, open_bands
-from manyview.images.decode import deep_header, highest_value
-from manyview.images.depth import FEWEST_BITS, MOST_BITS
 from manyview.images.files import ImageFiles
-from manyview.images.formats import could_be_deep
 from manyview.images.unreadable import UnreadableImage
 
 SAMPLE = 1000
-_HEADERS, _DEEP = 256, 64  # files whose header is read, and 16-bit ones whose values are, at most
-_NEARLY_BLACK = 13  # bits, of which white becomes 32 of 256
 # Side of the grid of pixels that each image is reduced to. Pixels are picked, not averaged, since averaging would
 # reduce the standard deviation.
 _GRID = 128
@@ -74,7 +68,7 @@ def measure_bands(
     Raises:
         UserError: none of the sample can be read; the message names the first and why.
     """
-    chosen = _sample(len(files), sample, seed)
+    chosen = draw_sample(len(files), sample, seed)
 
     def moments(index: int) -> _Moments | UnreadableImage:
         try:
@@ -103,77 +97,7 @@ def measure_bands(
     return BandStatistics(tuple(mean.tolist()), tuple(std.tolist()), count)
 
 
-def describe_depth(
-    files: ImageFiles,
-    bit_depth: int | None,
-    *,
-    option: str = "data.bit_depth",
-    max_pixels: int = 200_000_000,
-    threads: int = 1,
-) -> str:
-    """What is wrong with the range of values in 16-bit files that are read as RGB, in a sentence; empty if nothing is.
-
-    Files of cameras, scanners and microscopes often hold 9 to 15 bits in 16, so that their white is nearly black. At
-    most 64 files are decoded, and no more once one needs all 16 bits; others than PNG and TIFF are not looked at.
-
-    Args:
-        files: the images.
-        bit_depth: bits that the values of 16-bit files are said to use; None for all.
-        option: that sets these.
-        max_pixels: larger images are left out, as are those that cannot be read.
-        threads: images decoded at a time.
-    """
-    deep = _deep_files(files)
-    top = 2**16 - 1 if bit_depth is None else 2**bit_depth - 1
-    values: list[int] = []
-    with ThreadPoolExecutor(threads) as pool:
-        for start in range(0, len(deep), threads):
-            part = pool.map(lambda path: highest_value(path, max_pixels=max_pixels), deep[start : start + threads])
-            values += [value for value in part if value is not None]
-            if bit_depth is None and max(values, default=0) >= 2**MOST_BITS:
-                return ""
-    above = [value for value in values if value > top]
-    if bit_depth is not None and above:
-        return _too_bright(len(above), len(values), max(values), bit_depth, option)
-    return _too_dark(len(values), max(values), option) if bit_depth is None and values else ""
-
-
-def _deep_files(files: ImageFiles) -> list[Path]:
-    """Files of a sample whose header says that they have 16 bits a sample."""
-    candidates = [index for index, name in enumerate(files) if could_be_deep(name)]
-    found: list[Path] = []
-    for chosen in _sample(len(candidates), _HEADERS, seed=0):
-        path = files.path(candidates[chosen])
-        if len(found) < _DEEP and deep_header(path):
-            found.append(path)
-    return found
-
-
-def _too_dark(images: int, highest: int, option: str) -> str:
-    bits = max(highest.bit_length(), 1)
-    levels = 2 ** max(bits - 8, 0)
-    used = f"16-bit images use values up to {highest:,} of 65,535 ({_counted(images)} measured)"
-    mends = f"{option}={max(bits, FEWEST_BITS)} makes {2 ** max(bits, FEWEST_BITS) - 1:,} white"
-    if bits < FEWEST_BITS:
-        return f"{used}, as of 8 bits: they are black; convert them to 8-bit files, or {mends}."
-    dark = "nearly black" if bits <= _NEARLY_BLACK else "dark"
-    return f"{used}, as of {bits} bits: they are {dark}, with some {levels} of 256 levels of gray; {mends}."
-
-
-def _too_bright(above: int, images: int, highest: int, bit_depth: int, option: str) -> str:
-    bits = highest.bit_length()
-    mends = f"leave {option} out" if bits > MOST_BITS else f"{option}={bits} keeps them"
-    return (
-        f"{above:,} of {images:,} 16-bit images have values above {2**bit_depth - 1:,} (up to {highest:,}), which "
-        f"{option}={bit_depth} makes white; {mends}."
-    )
-
-
-def _counted(images: int) -> str:
-    return "1 image" if images == 1 else f"{images:,} images"
-
-
-def _sample(images: int, sample: int, seed: int) -> Int64[np.ndarray, " chosen"]:
+def draw_sample(images: int, sample: int, seed: int) -> Int64[np.ndarray, " chosen"]:
     """Indices of a random sample, ascending; all of them if there are no more."""
     if images <= sample:
         return np.arange(images)

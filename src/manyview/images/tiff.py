@@ -13,7 +13,7 @@ from PIL import Image, ImagePalette, TiffImagePlugin
 from PIL.TiffImagePlugin import TiffImageFile
 
 from manyview.images.depth import Samples, is_deep, to_8_bits
-from manyview.images.orientation import ORIENTATION, XMP
+from manyview.images.orientation import ORIENTATION, XMP, tiff_orientation
 from manyview.images.unreadable import UnreadableImage
 
 # tifffile logs remarks on unusual metadata, which do not matter where the pixels are intact.
@@ -41,12 +41,16 @@ _libtiff_lock = threading.Lock()
 
 
 class SamplesOfTiff:
-    """A TIFF that only tifffile reads: gray or RGB, with or without alpha, of any type of numbers.
+    """A TIFF (TIFF 6.0, BigTIFF) that only tifffile reads: gray or RGB, with or without alpha, of any type of numbers.
+
+    Raises:
+        UnreadableImage: other bands, or a color model or compression that tifffile does not read; also its exceptions
+            where the file is damaged.
 
     Attributes:
         size: width and height as stored.
         colors: samples of a pixel but for alpha, 1 or 3.
-        tags: orientation and XMP packet, None where missing.
+        orientation: of the pixels as stored, 1 to 8.
     """
 
     def __init__(self, data: bytes) -> None:
@@ -55,8 +59,7 @@ class SamplesOfTiff:
         with TiffFile(io.BytesIO(data), is_ome=False) as file:
             page: Any = file.pages.first
             self.size: tuple[int, int] = (page.imagewidth, page.imagelength)
-            found = [page.tags.get(tag) for tag in (ORIENTATION, XMP)]
-            self.tags = tuple(None if tag is None else tag.value for tag in found)
+            self.orientation = page_orientation(page)
             self._alpha = int(page.extrasamples[0]) if page.extrasamples else 0
             self._inverted = page.photometric == WHITE_IS_ZERO
             self.colors = 3 if page.photometric == _RGB else 1
@@ -119,12 +122,12 @@ def open_tiff(data: bytes, *, all_levels: bool = False) -> TiffImageFile | Sampl
         image = _for_libtiff(data)
     tags = image.tag_v2
     _check_tiles((tags.get(_TILE_WIDTH), tags.get(_TILE_HEIGHT)), (tags.get(WIDTH), tags.get(HEIGHT)))
-    if image.mode == "L" and image.tag_v2.get(_SAMPLE_FORMAT) == (_SIGNED,):  # Pillow takes negative values for bright
+    if image.mode == "L" and tags.get(_SAMPLE_FORMAT) == (_SIGNED,):  # Pillow takes negative values for bright
         raise UnreadableImage("signed values of 8 bits, whose white is unknown")
-    in_planes = image.tag_v2.get(_PLANAR) == _IN_PLANES
+    in_planes = tags.get(_PLANAR) == _IN_PLANES
     if (in_planes and image.mode in ("LA", "La", "PA")) or (all_levels and _has_deep_colors(image)):
         return SamplesOfTiff(data)
-    if in_planes or image.tag_v2.get(PHOTOMETRIC) == _YCBCR:
+    if in_planes or tags.get(PHOTOMETRIC) == _YCBCR:
         image = _for_libtiff(data)
     return _correct(image)
 
@@ -166,6 +169,12 @@ def _correct(image: TiffImageFile) -> TiffImageFile:
     if image.mode in ("P", "PA") and max(colors := image.tag_v2[_COLOR_MAP]) < 256:
         image.palette = ImagePalette.raw("RGB;L", bytes(colors))
     return image
+
+
+def page_orientation(page: Any) -> int:
+    """Orientation of a page's stored pixels, 1 to 8, by the one rule of ``images.orientation``."""
+    tags = [page.tags.get(tag) for tag in (ORIENTATION, XMP)]
+    return tiff_orientation(*(None if tag is None else tag.value for tag in tags))
 
 
 def obstacle(page: Any) -> str | None:

@@ -1,4 +1,4 @@
-"""The chunks of WebP files, and whether those of the pixels were written."""
+"""The chunks of WebP files (RFC 9649), and whether those of the pixels were written."""
 
 from __future__ import annotations
 

@@ -20,9 +20,9 @@ from manyview.backbones.weights import own_weights
 from manyview.config import PretrainConfig
 from manyview.errors import UserError
 from manyview.images import ImageFiles
-from manyview.images.loading.loader import worker_count
+from manyview.images.loading import worker_count
 from manyview.images.skipped import SkippedImages
-from manyview.images.statistics import describe_depth
+from manyview.images.used_bits import describe_depth
 from manyview.methods import Method
 from manyview.runs import RunFolder, TrainingCheckpoint, provenance
 from manyview.runs.checkpoints import restore

@@ -16,6 +16,7 @@ from PIL import Image
 from manyview import images
 from manyview.images import UnreadableImage, decode_image
 from manyview.images.bands import decode_bands, full_scale, open_bands, same_depth
+from tests.helpers.image_files import png
 
 RNG = np.random.default_rng(0)
 DEEP = RNG.integers(0, 65536, (18, 25, 5), dtype=np.uint16)
@@ -75,17 +76,6 @@ def picture(values: np.ndarray | Image.Image, format: str, **options: Any) -> by
     stream = io.BytesIO()
     image.save(stream, format, **options)
     return stream.getvalue()
-
-
-def deep_png(values: np.ndarray, color: int) -> bytes:
-    """A PNG of 16 bits written from its specification."""
-    height, width = values.shape[:2]
-    rows = b"".join(b"\0" + row.tobytes() for row in values.astype(">u2"))
-    header = struct.pack(">IIBBBBB", width, height, 16, color, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
-    )
 
 
 def reason(source: bytes | Path, bands: int = 5, **options: Any) -> str:
@@ -230,8 +220,8 @@ def test_black_and_white_become_0_and_255() -> None:
         (picture(SHALLOW[..., :3], "PNG"), SHALLOW[..., :3]),
         (picture(SHALLOW[..., :3], "BMP"), SHALLOW[..., :3]),
         (picture(SHALLOW[..., :4], "PNG"), SHALLOW[..., :4]),
-        (deep_png(DEEP[..., :3], color=2), DEEP[..., :3]),
-        (deep_png(DEEP[..., :4], color=6), DEEP[..., :4]),
+        (png(DEEP[..., :3]), DEEP[..., :3]),
+        (png(DEEP[..., :4]), DEEP[..., :4]),
     ],
     ids=["gray", "gray 16", "gray TIFF 16", "gray, alpha", "RGB", "BMP", "RGBA", "RGB 16", "RGBA 16"],
 )

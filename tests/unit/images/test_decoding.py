@@ -6,7 +6,6 @@ import pickle
 import struct
 import threading
 import warnings
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 from PIL import Image
 
 from manyview.images import UnreadableImage, decode_image
+from tests.helpers.image_files import UPRIGHT, chunk, png
 
 RNG = np.random.default_rng(0)
 NOISE = RNG.integers(0, 256, (18, 25, 3), dtype=np.uint8)
@@ -26,18 +26,6 @@ def encode(pixels: np.ndarray | Image.Image, format: str, **options: Any) -> byt
     stream = io.BytesIO()
     image.save(stream, format, **options)
     return stream.getvalue()
-
-
-def png(values: np.ndarray, color: int, bits: int, size: tuple[int, int] | None = None) -> bytes:
-    """A PNG written from its specification, for what Pillow cannot write; ``size`` may lie about the pixels."""
-    height, width = values.shape[:2]
-    rows = values.astype(">u2" if bits == 16 else "u1")
-    data = b"".join(b"\0" + row.tobytes() for row in rows)
-    header = struct.pack(">IIBBBBB", *(size or (width, height)), bits, color, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(data)), (b"IEND", b""))
-    return b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
-    )
 
 
 def tiff(
@@ -170,7 +158,7 @@ def test_16_bit_gray_is_scaled_not_clipped() -> None:
     values = np.arange(0, 65536, 7, dtype=np.uint16)[: 90 * 100].reshape(90, 100)
     values[0, :3] = 0, 65535, 256
     expected = gray(np.round(values / 257.0).astype(np.uint8))
-    np.testing.assert_array_equal(decode_image(png(values, color=0, bits=16)), expected)
+    np.testing.assert_array_equal(decode_image(png(values)), expected)
     for order, dtype in (("<", "<u2"), (">", ">u2")):
         data = tiff(values.astype(dtype).tobytes(), (100, 90), 16, order=order)
         np.testing.assert_array_equal(decode_image(data), expected)
@@ -178,9 +166,9 @@ def test_16_bit_gray_is_scaled_not_clipped() -> None:
 
 def test_16_bit_color_is_scaled_within_one_level() -> None:
     values = RNG.integers(0, 65536, (20, 30, 3), dtype=np.uint16)
-    assert np.abs(decode_image(png(values, color=2, bits=16)) - values / 257.0).max() <= 1
+    assert np.abs(decode_image(png(values)) - values / 257.0).max() <= 1
     opaque = np.dstack([values, np.full((20, 30), 65535, dtype=np.uint16)])
-    assert np.abs(decode_image(png(opaque, color=6, bits=16)) - values / 257.0).max() <= 1
+    assert np.abs(decode_image(png(opaque)) - values / 257.0).max() <= 1
 
 
 def test_12_bit_and_white_is_zero_tiffs() -> None:
@@ -209,18 +197,6 @@ def test_32_bit_integers_count_as_16_bit() -> None:
     expected = gray(np.round(values / 257.0).astype(np.uint8))
     np.testing.assert_array_equal(decode_image(encode(values, "TIFF")), expected)
     assert "white is unknown" in reason(encode(values * 70000, "TIFF"))
-
-
-UPRIGHT = {
-    1: lambda stored: stored,
-    2: lambda stored: stored[:, ::-1],
-    3: lambda stored: stored[::-1, ::-1],
-    4: lambda stored: stored[::-1],
-    5: lambda stored: stored.transpose(1, 0, 2),
-    6: lambda stored: np.rot90(stored, -1),
-    7: lambda stored: stored[::-1, ::-1].transpose(1, 0, 2),
-    8: lambda stored: np.rot90(stored, 1),
-}
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -282,7 +258,7 @@ def test_what_is_no_image(tmp_path: Path) -> None:
 
 
 def test_bomb_is_refused_from_its_header() -> None:
-    bomb = png(np.zeros((1, 1)), color=2, bits=8, size=(30000, 30000))
+    bomb = png(np.zeros((1, 1, 3), np.uint8), (30000, 30000))
     assert reason(bomb) == "too large: 30000 x 30000 pixels"
     assert reason(encode(NOISE, "PNG"), max_pixels=449) == "too large: 25 x 18 pixels"
     assert decode_image(encode(NOISE, "PNG"), max_pixels=450).shape == (18, 25, 3)
@@ -329,10 +305,8 @@ def test_error_names_the_file_and_can_be_pickled(tmp_path: Path) -> None:
 
 
 def test_no_warning_escapes_from_any_thread_and_filters_come_back() -> None:
-    control = b"acTL" + bytes(8)  # an animation of no frames
-    chunk = struct.pack(">I", 8) + control + struct.pack(">I", zlib.crc32(control))
     whole = encode(NOISE, "PNG")
-    odd = whole[:33] + chunk + whole[33:]
+    odd = whole[:33] + chunk(b"acTL", bytes(8)) + whole[33:]  # an animation of no frames
     with pytest.warns(UserWarning, match="APNG"), Image.open(io.BytesIO(odd)) as image:
         image.load()  # Pillow does remark on it
     before, failures = list(warnings.filters), []

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, features
 
 from manyview.images import UnreadableImage, decode_image, find_images, open_image
-from tests.unit.images.test_orientation import STORED, UPRIGHT, exif
+from tests.helpers.image_files import STORED, UPRIGHT, exif
 
 pillow_heif = pytest.importorskip("pillow_heif")
 FORMATS = ["avif", "heic"]
@@ -63,15 +63,15 @@ def test_transparency_is_over_white(tmp_path: Path, format: str, alpha: int) -> 
 
 
 @pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize("share", [0.01, 0.1, 0.5, 0.9, 0.999])
-@pytest.mark.parametrize("filled", [False, True], ids=["cut", "zeroed"])
+@pytest.mark.parametrize(
+    ("share", "filled"),  # but for a few zeroed bytes at the end of lossy data, which show nowhere
+    [*((share, False) for share in (0.01, 0.1, 0.5, 0.9, 0.999)), *((share, True) for share in (0.01, 0.1, 0.5, 0.9))],
+)
 def test_what_lacks_pixels_is_refused(tmp_path: Path, format: str, share: float, filled: bool) -> None:
     rng = np.random.default_rng(0)
     data = encoded(format, rng.integers(0, 256, (64, 96, 3), dtype=np.uint8))
     kept = data[: int(share * len(data))]
     (tmp_path / "a").write_bytes(kept + bytes(len(data) - len(kept)) if filled else kept)
-    if filled and share > 0.99:
-        return  # a few zeroed bytes at the end of lossy data show nowhere
     with pytest.raises(UnreadableImage):
         decode_image(tmp_path / "a")
 

@@ -55,6 +55,12 @@ def test_pixels_are_the_workers(tmp_path: Path, orientation: int, options: dict[
     assert found[1] == JpegHeader(expected.shape[2], expected.shape[1], orientation)
 
 
+def without_adobe(data: bytes) -> bytes:
+    """A JPEG without Adobe's marker, which then says by the names of its components that they are R, G and B."""
+    start = data.index(b"\xff\xee")
+    return data[:start] + data[start + 16 :]
+
+
 def other_files() -> dict[str, bytes]:
     whole, png = jpeg(), io.BytesIO()
     picture().save(png, "PNG")
@@ -66,6 +72,7 @@ def other_files() -> dict[str, bytes]:
         "gray": jpeg(picture().convert("L")),
         "CMYK": jpeg(picture().convert("CMYK")),
         "stored as RGB": jpeg(keep_rgb=True),
+        "stored as RGB by its components' names": without_adobe(jpeg(keep_rgb=True)),
         "damaged header": whole[:6] + b"\xff\xff" * 20 + b"\xff\xd9",
         "text": b"not an image\n" * 20,
         "nothing": b"",

@@ -17,22 +17,7 @@ from manyview.images.bands import decode_bands
 from manyview.images.jpeg_on_device import read_jpeg
 from manyview.images.orientation import stated
 from manyview.labels.read_objects import _measure
-
-STORED = np.stack(np.broadcast_arrays(*np.ix_(range(0, 240, 6), range(0, 240, 4)), 90), -1).astype(np.uint8)
-UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {
-    1: lambda stored: stored,
-    2: lambda stored: stored[:, ::-1],
-    3: lambda stored: stored[::-1, ::-1],
-    4: lambda stored: stored[::-1],
-    5: lambda stored: stored.transpose(1, 0, 2),
-    6: lambda stored: np.rot90(stored, -1),
-    7: lambda stored: stored[::-1, ::-1].transpose(1, 0, 2),
-    8: lambda stored: np.rot90(stored, 1),
-}
-
-
-def exif(number: int) -> bytes:
-    return struct.pack("<2sHIHHHIHHI", b"II", 42, 8, 1, 0x0112, 3, 1, number, 0, 0)
+from tests.helpers.image_files import STORED, UPRIGHT, chunk, exif
 
 
 def attribute(number: int) -> bytes:
@@ -70,10 +55,6 @@ def cmyk_jpeg(exif: bytes | None, xmp: bytes | None) -> bytes:
     Image.fromarray(STORED).convert("CMYK").save(stream, "JPEG", quality=95, subsampling=0)
     plain = jpeg(exif, xmp)
     return plain[: plain.index(b"\xff\xe0")] + stream.getvalue()[2:]
-
-
-def chunk(name: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
 
 def png(exif: bytes | None, xmp: bytes | None, *, after: bool = False, text: bool = False) -> bytes:

@@ -13,7 +13,8 @@ from PIL import Image, JpegImagePlugin
 
 from manyview.images import UnreadableImage, decode_image, open_image
 from manyview.images.bands import decode_bands
-from manyview.images.jpeg import quick_pixels, whole_jpeg
+from manyview.images.jpeg import common_header, quick_pixels, whole_jpeg
+from manyview.images.jpeg_on_device import read_jpeg
 
 END = b"\xff\xd9"
 NOISE = np.random.default_rng(0).integers(0, 256, (60, 80, 3), dtype=np.uint8).repeat(4, 0).repeat(4, 1)
@@ -139,23 +140,32 @@ def test_bands_are_read_by_the_same_rule(kind: str, bands: int) -> None:
             decode_bands(file, bands)
 
 
-def test_a_sound_jpeg_is_decoded_once_and_not_by_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sound_jpeg_is_decoded_once_and_not_by_pillow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, calls = jpeg("baseline"), []
-    original = simplejpeg.decode_jpeg
-    monkeypatch.setattr(simplejpeg, "decode_jpeg", lambda *a, **k: calls.append(k) or original(*a, **k))
+
+    def counted(function: str) -> None:
+        original = getattr(simplejpeg, function)
+        monkeypatch.setattr(simplejpeg, function, lambda *a, **k: calls.append(function) or original(*a, **k))
+
+    counted("decode_jpeg_header")
+    counted("decode_jpeg")
+    (tmp_path / "a.jpg").write_bytes(data)
+    decode_bands(data, 3)
     monkeypatch.setattr(JpegImagePlugin, "JpegImageFile", None)
     for shrink in (1, 4):
         open_image(data).decode(shrink)
-    decode_bands(data, 3)
-    assert len(calls) == 3
+    assert calls == ["decode_jpeg_header", "decode_jpeg"] * 3
+    assert read_jpeg(tmp_path / "a.jpg", max_pixels=10**6) is not None
+    assert calls[6:] == ["decode_jpeg_header"]
 
 
 def test_the_whole_file_ends_at_its_pixels() -> None:
     whole = jpeg("gray")
     for file in (whole, whole[:-1], whole[:-2], whole + b"more", whole + bytes(9)):
         assert whole_jpeg(file).rstrip(END) == whole.rstrip(END)
-    assert quick_pixels(jpeg("CMYK")) is None
-    assert quick_pixels(whole, gray=True).shape == (240, 320, 1)
+    assert common_header(jpeg("CMYK")) is None
+    assert common_header(whole) == (320, 240, "Gray")
+    assert quick_pixels(whole, common_header(whole), gray=True).shape == (240, 320, 1)
 
 
 def test_the_file_is_named(tmp_path: Path) -> None:

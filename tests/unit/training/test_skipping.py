@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-import struct
-import zlib
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from manyview.errors import UserError
+from tests.helpers.image_files import png
 from tests.helpers.tiny import skipped_reasons, train_tiny, write_images
 
 HALF = {"data.max_bad_fraction": 0.5}
@@ -15,14 +15,7 @@ HALF = {"data.max_bad_fraction": 0.5}
 
 def bomb() -> bytes:
     """A PNG whose header promises 30000 x 30000 pixels."""
-
-    def chunk(tag: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + tag + data + struct.pack(">I", zlib.crc32(tag + data))
-
-    header = struct.pack(">IIBBBBB", 30000, 30000, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
-    )
+    return png(np.zeros((18, 18, 3), np.uint8), (30000, 30000))
 
 
 @pytest.fixture

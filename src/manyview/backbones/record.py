@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,8 @@ from manyview.backbones.build import usual_normalization
 from manyview.backbones.timm import timm_input_size
 from manyview.errors import UserError
 from manyview.images.depth import FEWEST_BITS, MOST_BITS, require_bit_depth
+from manyview.options.channels import Numbers, read_channels
 from manyview.runs import sha256
-
-Numbers = str | float | int | Sequence[float]
-"""Values of the channels: one for all of them, several, or text with commas."""
 
 _CARD = "manyview.json"
 
@@ -169,41 +167,12 @@ def renormalize(backbone: Backbone, mean: Numbers | None, std: Numbers | None, b
     if mean is None and std is None:
         return ""
     own = backbone.mean, backbone.std
-    given = (read_channels(value, backbone.in_channels, what) for value, what in ((mean, "mean"), (std, "std")))
-    new_mean, new_std = (usual if value is None else value for value, usual in zip(given, own, strict=True))
+    new_mean, new_std = (
+        usual if value is None else read_channels(value, backbone.in_channels, what)
+        for value, what, usual in zip((mean, std), ("mean", "std"), own, strict=True)
+    )
     backbone.take_images(new_mean, new_std, rgb=backbone.rgb)
     return normalization_sentence(backbone, "as given")
-
-
-def read_channels(value: Numbers | None, channels: int, what: str) -> tuple[float, ...] | None:
-    """Parse the values of the channels.
-
-    Args:
-        value: such as "0.5", "0.485,0.456,0.406", or numbers; one counts for all channels. None stays None.
-        channels: their number.
-        what: "mean" or "std", which must be above 0.
-
-    Raises:
-        UserError: they are no numbers, as many as channels, as shares of white.
-    """
-    if value is None:
-        return None
-    try:
-        numbers = (
-            _split(value)
-            if isinstance(value, str)
-            else tuple(map(float, [value] if isinstance(value, int | float) else value))
-        )
-    except (TypeError, ValueError):
-        numbers = ()
-    numbers = numbers * channels if len(numbers) == 1 else numbers
-    if len(numbers) != channels or not all(-1e6 < number < 1e6 for number in numbers):
-        raise UserError(f"{what} must be one number, or {channels} separated by commas, such as 0.5, not {value!r}")
-    if what == "std" and min(numbers) <= 0:
-        raise UserError(f"std must be above 0, not {value!r}")
-    if max(numbers) > 2:
-        raise UserError(f"{what} is of pixels from 0 to 1, so {value!r} is too large; divide it by 255")
-    return numbers
 
 
 def normalization_sentence(backbone: Backbone, source: str) -> str:

@@ -13,11 +13,12 @@ from manyview.backbones.base import Backbone, WrappedBackbone
 from manyview.backbones.build import build_backbone, check_name, infer_resnet
 from manyview.backbones.checkpoint import EncoderCheckpoint, Target, find_weights, sort_out
 from manyview.backbones.files import FORMAT, StoredTensors, read_tensors
-from manyview.backbones.record import Numbers, Record, settle_images
+from manyview.backbones.record import Record, settle_images
 from manyview.backbones.record import recorded as read_record
 from manyview.backbones.report import LoadingReport, count_layers
 from manyview.backbones.search import COUNTER
 from manyview.errors import UserError, first_few
+from manyview.options.channels import Numbers
 from manyview.runs import write_tensors
 
 
@@ -158,18 +159,6 @@ def network_of(weights: str | os.PathLike[str]) -> str:
     path = find_weights(Path(os.fspath(weights)))
     stored = read_tensors(path)
     return read_record(path, stored.metadata).name or _identify(path, stored)[0]
-
-
-def bit_depth_of(weights: str | os.PathLike[str]) -> int | None:
-    """Bits that the values of 16-bit files used when these weights were trained; None for all, or if unrecorded.
-
-    Args:
-        weights: a run folder or a checkpoint.
-
-    Raises:
-        UserError: no such file, damaged, or no checkpoint.
-    """
-    return record_of(weights).bit_depth
 
 
 def record_of(weights: str | os.PathLike[str]) -> Record:

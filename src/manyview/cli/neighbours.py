@@ -20,6 +20,7 @@ def neighbours(weights: Path, out: Path, **options: Unpack[NeighboursOptions]) -
 
     from manyview.cli.progress import phases
     from manyview.evaluation.neighbours.search import nearest_neighbours
+    from manyview.evaluation.settings import remarks_on_images
     from manyview.report.neighbours_picture import check_size, write_neighbours
     from manyview.runs.files import claim_files
 
@@ -31,8 +32,7 @@ def neighbours(weights: Path, out: Path, **options: Unpack[NeighboursOptions]) -
     compared, skipped = result["protocol"]["photographs"], len(result["skipped"])
     left_out = f"; left out: {skipped:,} that could not be read, listed in {listing}" if skipped else ""
     console = Console()
-    normalized = (result["protocol"].get("loading") or {}).get("normalization")  # absent from earlier features
-    for sentence in filter(None, (normalized, result["left_out"], result["protocol"].get("range"))):
+    for sentence in remarks_on_images(result["protocol"], result["left_out"]):
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     console.print(f"Neighbors among {compared:,} images{left_out}", highlight=False, markup=False, soft_wrap=True)
     console.print(f"Written: {out}, {listing}", highlight=False, markup=False, soft_wrap=True)

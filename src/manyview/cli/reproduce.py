@@ -92,7 +92,6 @@ def _refuse_unread(options: Mapping[str, Any]) -> None:
     from manyview.errors import UserError
 
     others = declared(ReproduceOptions)
-    names = ("gpus", "data", "weights", *CsvLayout.__annotations__)
-    for name, each in {**declared(Matching), **{name: others[name] for name in names}}.items():
-        if options[name] != each.option.default:
+    for each in (*declared(Matching, CsvLayout).values(), *(others[name] for name in ("gpus", "data", "weights"))):
+        if options[each.name] != each.option.default:
             raise UserError(f"{flag(each)} has no effect on {FIGURE1}, for which nothing is trained: leave it out")

@@ -83,7 +83,8 @@ def run_views(config: PretrainConfig, drawing: Drawing, counting: Counting | Non
         if not shown:
             raise UserError(f"none of the images to be drawn from {files.root} can be read")
         count = _count(config, files, boxes, counting, drawing.epoch, usual, progress) if boxes and counting else None
-    if config.data.bands == "rgb" and (sentence := describe_depth(files, config.data.bit_depth)):
+    data = config.data
+    if data.bands == "rgb" and (sentence := describe_depth(files, data.bit_depth, max_pixels=data.max_pixels)):
         console.print(sentence, style="yellow", highlight=False, markup=False, soft_wrap=True)
     out, positives = drawing.out, config.method.positives(config.views)
     draw = partial(views_page, count=count) if out.suffix.lower() == ".html" else views_picture

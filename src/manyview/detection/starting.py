@@ -12,7 +12,7 @@ import torch
 from manyview.backbones import Backbone, build_backbone, find_weights, load_backbone
 from manyview.backbones.beside import PRETRAINED, RANDOM, Baseline
 from manyview.backbones.build import describe_untrained
-from manyview.backbones.record import Numbers, renormalize
+from manyview.backbones.record import renormalize
 from manyview.backbones.report import NORMS
 from manyview.detection.checkpoint import DetectorDescription
 from manyview.detection.dataset import DetectionData
@@ -20,6 +20,7 @@ from manyview.detection.models import Detector
 from manyview.detection.settings import DetectionSettings
 from manyview.errors import UserError
 from manyview.options.base import StrPath
+from manyview.options.channels import Numbers
 from manyview.runs import sha256
 
 MOMENTUM = 0.9

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -99,6 +100,17 @@ def describe_range(files: ImageFiles, backbone: Backbone) -> dict[str, str]:
         return {}
     sentence = describe_depth(files, bit_depth(backbone), option="--bit-depth")
     return {"range": sentence} if sentence else {}
+
+
+def remarks_on_images(protocol: Mapping[str, Any], left_out: str | None) -> list[str]:
+    """Sentences of a result on its images: their normalization, files left out, and a wrong range of 16-bit values.
+
+    Args:
+        protocol: with ``loading`` and ``range``, either of which may be missing.
+        left_out: what was left out of the folder, as a sentence; empty or None if nothing was.
+    """
+    normalized = (protocol.get("loading") or {}).get("normalization")  # absent from earlier features
+    return [sentence for sentence in (normalized, left_out, protocol.get("range")) if sentence]
 
 
 def describe_versions() -> dict[str, Any]:

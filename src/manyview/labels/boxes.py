@@ -59,8 +59,9 @@ def read_boxes(file: Path, images: Path | None = None, bands: Literal["rgb"] | i
         All images of the file in its order, also those without objects.
 
     Raises:
-        UserError: the file is malformed, names an image twice, or has an invalid box or one outside of its image; or
-            an image's size is neither in the file nor can be read from the folder.
+        UserError: the file is malformed, names an image twice, has an invalid box or one outside of its image, or boxes
+            that are evidently shares, corners or centers; or an image's size is neither in the file nor can be read
+            from the folder.
     """
     instances = Instances(file, categories=False)
     entries = instances.images(BOXES)

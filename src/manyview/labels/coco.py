@@ -36,12 +36,12 @@ def _read_labels(files: LabelFiles) -> Contents:
     objects = dict.fromkeys(file.records("annotations", _category_of_image, LABELS))
     shown: dict[Identifier, set[str]] = {number: set() for number, _ in images}
     known, unusable = Identifiers(shown), file.ambiguous(images)
-    strangers = [image for image, _ in objects if known.find(image) is None]
-    file.strangers(strangers, counted=False)
-    for reference, category in objects:
-        image, name = known.find(reference), file.category(category)
+    found = [(known.find(image), image, category) for image, category in objects]
+    file.strangers([written for image, written, _ in found if image is None], counted=False)
+    for image, _, category in found:
         if image is None:
             continue
+        name = file.category(category)
         if name is not None:
             shown[image].add(name)
         else:

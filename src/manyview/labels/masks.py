@@ -106,6 +106,13 @@ def _decompress(counts: Any) -> list[int]:
     return runs
 
 
+def box_of_corners(corners: Sequence[float | int]) -> tuple[float, float, float, float]:
+    """Left, top, width and height of the smallest box around corners, which are x and y in turn, in their unit."""
+    x, y = corners[::2], corners[1::2]
+    left, top, right, bottom = map(float, (min(x), min(y), max(x), max(y)))
+    return left, top, right - left, bottom - top
+
+
 def box_around(segmentation: Any) -> tuple[float, float, float, float]:
     """Left, top, width and height of the smallest box around a mask in any of COCO's formats, in its units.
 
@@ -113,10 +120,7 @@ def box_around(segmentation: Any) -> tuple[float, float, float, float]:
         Malformed: it is neither polygons nor run lengths, or has no pixel.
     """
     if isinstance(segmentation, list):
-        corners = np.array([value for polygon in _polygons(segmentation, math.inf) for value in polygon])
-        corners = corners.astype(np.float64).reshape(-1, 2)
-        (left, top), (right, bottom) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
-        return left, top, right - left, bottom - top
+        return box_of_corners([value for polygon in _polygons(segmentation, math.inf) for value in polygon])
     runs = np.array(_runs(segmentation), dtype=np.int64)
     height = int(segmentation["size"][0])
     ends = np.cumsum(runs)[1::2]

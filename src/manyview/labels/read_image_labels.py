@@ -73,12 +73,14 @@ def read_labels(
       to two levels above it, or, without such, all ``CLASS_SPLIT.txt`` beside it; one ``CLASS_SPLIT.txt`` for that
       class alone; or a folder with the ``CLASS_SPLIT.txt`` of a single split.
     - A folder of Pascal VOC's XML annotations.
-    - A folder of YOLO's text files, with the names of the classes in ``classes.txt`` or ``data.yaml`` in it or above
-      its folder ``labels``; without them, the classes are named by their numbers.
+    - A folder of YOLO's text files, with the names of the classes in ``classes.txt``, ``data.yaml``, ``obj.names`` or
+      another ``.names`` in it or above its folder ``labels`` or ``obj_train_data``; without them, the classes are named
+      by their numbers.
 
     Images are those that the labels name, in their order or, for folders, in that of the files' names. VOC and YOLO
-    name them without their extension, which is found in the folder of images. An image without a file of its own among
-    XML or YOLO files is not labeled at all; a file without objects means an image without objects.
+    name them without their extension, which is found in the folder of images. A name that no file has may differ in
+    form from that of exactly one (``images.name_forms.NameForms``). An image without a file of its own among XML or
+    YOLO files is not labeled at all; a file without objects means an image without objects.
 
     Args:
         file: the label file or folder.

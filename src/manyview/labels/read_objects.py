@@ -38,14 +38,14 @@ def read_annotations(
 ) -> DetectionLabels:
     """Read objects with their boxes, and optionally masks, of any of these formats.
 
-    - COCO instances ``.json``: every entry of its ``images``, also those without objects, and all ``annotations``.
+    - COCO instances ``.json``: every entry of its ``images``, also those without objects, and all ``annotations``; a
+      missing ``bbox`` is the smallest one around the ``segmentation``.
     - A folder of Pascal VOC's XML annotations.
     - A list of Pascal VOC's ``ImageSets/Main``, with the XML of its images in ``Annotations`` beside or up to two
       levels above it.
     - A folder of YOLO's text files, each for the image of its name, with boxes or outlines as fractions of the
-      image's sides, and the names of the classes in ``classes.txt`` or ``data.yaml`` in it or above its folder
-      ``labels``; without them, classes are named by their numbers. The box of an outline is the smallest around it.
-      If ``data.yaml`` has ``kpt_shape``, boxes are followed by key points, which are left out.
+      image's sides, and the names of the classes as for ``read_labels``. The box of an outline is the smallest around
+      it. If ``data.yaml`` has ``kpt_shape``, boxes are followed by key points, which are left out.
 
     An image without a file of its own among XML or YOLO files is not labeled at all. Boxes are clipped to their
     image, as annotators draw over the edge. Objects without area and crowds are kept, as AP knows them, but are
@@ -53,7 +53,8 @@ def read_annotations(
 
     Args:
         file: the label file or folder.
-        images: folder to which the images' names are relative. All of them must exist, as their sizes are read.
+        images: folder to which the images' names are relative, which are found as by ``read_labels``. All of them must
+            exist, as their sizes are read.
         classes: classes to use, in this order, e.g. those of the training labels. Unset: all categories of a COCO file
             or names of YOLO classes in the order of their numbers, else all names of objects in alphabetical order,
             numbers first.
@@ -66,8 +67,8 @@ def read_annotations(
 
     Raises:
         UserError: the file is missing, of no known format, malformed as a whole, or has a problem that is not to be
-            skipped; no image or no class is left; or masks are requested, and the format has none or pycocotools is
-            not installed.
+            skipped; its boxes are evidently shares, corners or centers where the format has others; no image or no
+            class is left; or masks are requested, and the format has none or pycocotools is not installed.
     """
     check_choice("problems", problems, get_args(Problems))
     check_folder(images)

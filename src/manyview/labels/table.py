@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -111,8 +111,8 @@ class LabelTable:
         found = next((each for each in (LIST, *_OTHERS) if _joins(each, distinct)), None)
         if found is None:
             return
-        example = max((cell for cell in distinct if _is_joined(found, cell)), key=lambda cell: -len(cell))
-        shown = {"\t": r"\t", "\n": r"\n"}.get(found, found)
+        example = min((cell for cell in distinct if _is_joined(found, cell)), key=len)
+        shown = next((written for written, text in _ESCAPES.items() if text == found), found)
         by = _WORDS.get(found, repr(found))
         how = "gives labels as the text of a list" if found == LIST else f"joins labels by {by}"
         raise UserError(
@@ -128,7 +128,7 @@ def list_items(cell: str) -> list[str]:
         ValueError: it is no list.
     """
     inner = cell[1:-1].strip()
-    if _BRACKETS.get(cell[:1]) != cell[-1:]:
+    if not _is_joined(LIST, cell):
         raise ValueError(f"{cell!r} is no list such as ['cat', 'dog']")
     if inner and not set("'\",") & set(inner):  # numbers, as NumPy writes them
         return inner.split()
@@ -207,7 +207,7 @@ def _column(name: str, header: Sequence[str], file: Path) -> int | None:
 
 def _is_joined(separator: str, cell: str) -> bool:
     if separator == LIST:
-        return _BRACKETS.get(cell[:1], "") == cell[-1:]
+        return _BRACKETS.get(cell[:1]) == cell[-1:]
     return len(_parts(separator, cell)) > 1
 
 
@@ -216,9 +216,8 @@ def _parts(separator: str, cell: str) -> list[str]:
     return [part.strip() for part in parts if part.strip()]
 
 
-def _joins(separator: str, cells: Iterable[str]) -> bool:
+def _joins(separator: str, cells: Sequence[str]) -> bool:
     """Whether distinct cells hold several labels that recur in other cells, instead of names with this text in them."""
-    cells = list(cells)
     joined = [cell for cell in cells if _is_joined(separator, cell)]
     if separator == LIST:
         return 2 * len(joined) >= len(cells) > 0

@@ -38,12 +38,12 @@ from manyview.labels.entries import (
     occurring,
 )
 from manyview.labels.identifiers import Identifier
+from manyview.labels.masks import box_of_corners
 from manyview.labels.paths import numbered_lines, quoted
 from manyview.labels.problems import Malformed, Problem
 
 _ENDING = ".txt"
-_LIST = "classes.txt"
-_LISTS = (_LIST, "obj.names", "_darknet.labels", "predefined_classes.txt")  # one name a line, from class 0 on
+_LISTS = ("classes.txt", "obj.names", "_darknet.labels", "predefined_classes.txt")  # one name a line, from class 0 on
 _DATA_FILES = ("data.yaml", "data.yml", "dataset.yaml", "dataset.yml")
 _DATA_FOLDER = re.compile(r"obj_\w+_data", re.IGNORECASE)  # beside which CVAT's YOLO 1.1 has obj.names
 
@@ -80,12 +80,20 @@ class _Line(NamedTuple):
 
 def is_object(line: str) -> bool:
     """Whether a line has a class number and coordinates: four of a box, or more of an outline or key points."""
-    number, *coordinates = line.split()
+    return _parse(line) is not None
+
+
+def _parse(line: str) -> tuple[int, tuple[float, ...]] | None:
+    """Class number and coordinates of a line; None if it is no object."""
+    first, *others = line.split()
+    number = _class_number(first)
     try:
-        finite = all(math.isfinite(float(value)) for value in coordinates)
+        coordinates = tuple(map(float, others))
     except ValueError:
-        return False
-    return len(coordinates) >= _BOX and finite and _class_number(number) is not None
+        return None
+    if number is None or len(coordinates) < _BOX or not all(map(math.isfinite, coordinates)):
+        return None
+    return number, coordinates
 
 
 def _class_number(text: str) -> int | None:
@@ -106,14 +114,13 @@ def _read_line(line: str, names: Mapping[int, str] | None) -> _Line:
     Raises:
         Malformed: it has another format, or a class without a name.
     """
-    if not is_object(line):
+    parsed = _parse(line)
+    if parsed is None:
         raise Malformed(f"is {quoted(line)}")
-    first, *coordinates = line.split()
-    number = _class_number(first)
-    assert number is not None, "is_object has checked it"
+    number, coordinates = parsed
     if names is not None and number not in names:
         raise Malformed(f"has the class {number}, for which there is no name")
-    return _Line(str(number) if names is None else names[number], tuple(map(float, coordinates)))
+    return _Line(str(number) if names is None else names[number], coordinates)
 
 
 def are_yolo(files: LabelFiles) -> bool:
@@ -227,17 +234,13 @@ def _object(where: str, line: _Line, key_points: int | None, *, masks: bool) -> 
         return LabeledObject(where, class_name, _box(coordinates))
     if len(coordinates) < _OUTLINE or len(coordinates) % 2:
         raise Malformed(f"has {len(coordinates)} numbers, where a box has 4 and an outline two for each corner")
-    return LabeledObject(where, class_name, _around(coordinates), segmentation=[list(coordinates)] if masks else None)
+    outline = [list(coordinates)] if masks else None
+    return LabeledObject(where, class_name, box_of_corners(coordinates), segmentation=outline)
 
 
 def _box(coordinates: Sequence[float]) -> LabeledBox:
     x, y, width, height = coordinates
     return x - width / 2, y - height / 2, width, height
-
-
-def _around(outline: Sequence[float]) -> LabeledBox:
-    left, top, right, bottom = min(outline[::2]), min(outline[1::2]), max(outline[::2]), max(outline[1::2])
-    return left, top, right - left, bottom - top
 
 
 # Names of classes, and shape of key points.
@@ -349,5 +352,5 @@ FORMAT = LabelFormat(
     labels=(LabelReader(_ABOUT, are_yolo, _read_labels),),
     objects=(ObjectReader(_ABOUT, are_yolo, _read_objects, masks="YOLO's outlines"),),
     folder_endings=(_ENDING,),
-    no_labels=frozenset({_LIST, "predefined_classes.txt"}),
+    no_labels=frozenset(name for name in _LISTS if name.endswith(_ENDING)),
 )

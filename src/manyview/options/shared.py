@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Annotated, Literal, Required, TypedDict
 
 from manyview.options.base import REQUIRED, Option, StrPath
+from manyview.options.channels import Numbers
 
 Difficult = Literal["ignore", "positive"]
 Problems = Literal["refuse", "skip"]
@@ -70,9 +71,6 @@ UntrainedNorms = Annotated[
 ]
 Architecture = Annotated[str | None, Option(None, "Architecture, if the weights do not name it.")]
 
-_Channels = str | float | int | Sequence[float] | None
-
-
 BitDepth = Annotated[
     int | None,
     Option(
@@ -89,19 +87,20 @@ class Normalization(TypedDict, total=False):
     """Mean, standard deviation and depth of the images that weights expect."""
 
     mean: Annotated[
-        _Channels,
+        Numbers | None,
         Option(
             None,
             "Mean of the channels from 0 to 1, such as 0.5 or 0.485,0.456,0.406; unset: that of the weights.",
             "mean of the channels, for pixels from 0 to 1, by which images are normalized: one number, or one a "
-            "channel; unset: as the weights record, or else as timm's own weights of the network, or ImageNet's.",
+            "channel; unset: as the weights record, or else as timm's own weights of the network, or ImageNet's; in "
+            "training from random weights ImageNet's, or for bands those measured.",
             shown=False,
             metavar="NUMBERS",
             parsed=str | None,
         ),
     ]
     std: Annotated[
-        _Channels,
+        Numbers | None,
         Option(
             None,
             "Standard deviation of the channels; unset: that of the weights.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -12,6 +13,7 @@ from manyview.config import ConfigError, PretrainConfig, parse_assignment, resol
 from manyview.config.resolve import Assignment, flatten
 from manyview.errors import UserError
 from manyview.options.base import StrPath, verb
+from manyview.options.channels import read_channels
 from manyview.options.pretrain import PretrainOptions, SettingsOptions
 from manyview.recipes.named import recipe_settings
 
@@ -159,29 +161,6 @@ def read_config_file(path: Path) -> dict[str, Any]:
     return content
 
 
-def _plain(name: str, value: Any) -> Any:
-    """The value of an option as a setting."""
-    if name == "backbone":
-        return _name(value)
-    if name in ("mean", "std"):
-        return _channels(name, value)
-    return _absolute(value) if name in _PATHS else value
-
-
-def _channels(name: str, value: str | float | int | Sequence[float]) -> list[float]:
-    """The values of the channels; one is that of each of three.
-
-    Raises:
-        UserError: they are no numbers.
-    """
-    try:
-        parts = value.split(",") if isinstance(value, str) else [value] if isinstance(value, int | float) else value
-        numbers = [float(part) for part in parts]
-    except (TypeError, ValueError) as error:
-        raise UserError(f"--{name} must be numbers separated by commas, such as 0.5, not {value!r}") from error
-    return 3 * numbers if len(numbers) == 1 else numbers
-
-
 def _user_settings(images: StrPath | None, options: Mapping[str, Any]) -> tuple[list[Assignment], list[str]]:
     """The user's settings, later ones overriding earlier ones, and errors for those that cannot be parsed."""
     problems: list[str] = []
@@ -193,7 +172,8 @@ def _user_settings(images: StrPath | None, options: Mapping[str, Any]) -> tuple[
     for name, key in _KEYS.items():
         value = options.get(name)
         if value is not None:
-            user.append(Assignment(key, _plain(name, value), f"--{name.replace('_', '-')}"))
+            plain = _name(value) if name == "backbone" else _absolute(value) if name in _PATHS else value
+            user.append(Assignment(key, plain, f"--{name.replace('_', '-')}"))
     settings = options["set"]
     if isinstance(settings, Mapping):
         user += [Assignment(key, value, "set") for key, value in settings.items()]
@@ -223,13 +203,16 @@ def _resolve_new(recipe: str | None, user: list[Assignment], problems: list[str]
 
 def _of_initial(weights: str, user: list[Assignment]) -> Iterator[Assignment]:
     """What follows the initial weights where the user does not say it: the network, and the depth of 16-bit files."""
-    from manyview.backbones.weights import bit_depth_of, network_of
+    from manyview.backbones.weights import network_of, record_of
 
     given = {assignment.key for assignment in user}
+    if {"backbone.name", "data.bit_depth"} <= given:
+        return
+    record = record_of(weights)
     if "backbone.name" not in given:
-        yield Assignment("backbone.name", network_of(weights), "--init")
-    if "data.bit_depth" not in given and (depth := bit_depth_of(weights)) is not None:
-        yield Assignment("data.bit_depth", depth, "--init")
+        yield Assignment("backbone.name", record.name or network_of(weights), "--init")
+    if "data.bit_depth" not in given and record.bit_depth is not None:
+        yield Assignment("data.bit_depth", record.bit_depth, "--init")
 
 
 def _resolve_stored(
@@ -260,6 +243,7 @@ def _resolve_stored(
 
 def _resolve_all(base: Mapping[str, Any], user: list[Assignment], problems: list[str]) -> PretrainConfig:
     """Resolve the configuration, and report earlier problems together with new ones."""
+    user = _by_channel(base, user)
     try:
         config = resolve(base, user)
     except ConfigError as error:
@@ -267,6 +251,22 @@ def _resolve_all(base: Mapping[str, Any], user: list[Assignment], problems: list
     if problems:
         raise ConfigError([*problems, *_unavailable(user)])
     return config
+
+
+def _by_channel(base: Mapping[str, Any], user: list[Assignment]) -> list[Assignment]:
+    """The settings, in which the options for mean and standard deviation have a value for each channel.
+
+    Raises:
+        UserError: their values are no means or standard deviations of the channels.
+    """
+    bands = {item.key: item.value for item in (*flatten(base, ""), *user)}.get("data.bands")
+    channels = bands if isinstance(bands, int) and bands > 0 else 3
+    return [
+        replace(item, value=list(read_channels(item.value, channels, item.source.removeprefix("--"))))
+        if item.source in ("--mean", "--std")
+        else item
+        for item in user
+    ]
 
 
 def _unavailable(user: Iterable[Assignment]) -> Iterator[str]:

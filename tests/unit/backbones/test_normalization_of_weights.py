@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import save_file
 
 from manyview.backbones import build_backbone, load_backbone, save_backbone
-from manyview.backbones.record import read_channels
 from manyview.config import IMAGENET_MEAN, IMAGENET_STD
 from manyview.errors import UserError
 from manyview.export import export_backbone
@@ -48,19 +47,6 @@ def test_what_is_given_comes_first(given: dict[str, Any], expected: object, tmp_
     loaded = load_backbone(tmp_path / "w.safetensors", **given)
     assert (loaded.mean, loaded.std) == expected
     assert loaded.loading.normalization.endswith(": as given." if given else ": as the file records.")
-
-
-@pytest.mark.parametrize("given", ["", "a", "0.5,0.5", "nan", "123.675,116.28,103.53", [], "1e9"])
-@pytest.mark.parametrize("what", ["mean", "std"])
-def test_what_is_no_normalization_is_one_sentence(what: str, given: Any) -> None:
-    with pytest.raises(UserError, match=rf"^{what} "):
-        read_channels(given, 3, what)
-
-
-@pytest.mark.parametrize("given", ["0", "-1", "0.5,0,0.5"])
-def test_a_deviation_is_above_0(given: str) -> None:
-    with pytest.raises(UserError, match=r"^std must be above 0"):
-        read_channels(given, 3, "std")
 
 
 def test_a_folder_of_the_hub_says_it(tmp_path: Path) -> None:

@@ -325,6 +325,20 @@ def test_files_of_12_bits_are_named_and_shown_as_the_run_will_see_them(
     assert_alike(views_in(tmp_path / "mended.html"), views_in(tmp_path / "usual.html"))
 
 
+def test_files_that_the_run_will_leave_out_as_too_large_do_not_count(
+    command: Command, photos: Path, tmp_path: Path
+) -> None:
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    (mixed / "a.jpg").write_bytes(min(photos.iterdir()).read_bytes())
+    tifffile.imwrite(mixed / "b.tif", np.full((100, 100, 3), 4095, dtype=np.uint16), photometric="rgb")
+    words = (mixed, "--photos", 1, "--view-size", 32)
+
+    assert "16-bit images use values up to 4,095" in command(*words, "--out", tmp_path / "a.png")[1]
+    status, out, _ = command(*words, "--out", tmp_path / "b.png", "--set", "data.max_pixels=9000")
+    assert (status, "16-bit" in out) == (0, False)
+
+
 @pytest.mark.parametrize("bits", ["8", "16", "12.5"])
 def test_other_depths_are_mistakes(bits: str, command: Command, photos: Path, tmp_path: Path) -> None:
     assert "bit" in mistake(command, photos, "--out", tmp_path / "a.png", "--bit-depth", bits)

@@ -24,7 +24,7 @@ from manyview.evaluation.features.backbone import FrozenBackbone, bands
 from manyview.evaluation.features.dataset import fixed_views, images_for
 from manyview.evaluation.features.extract import FeatureSettings, Maps, feature_maps
 from manyview.evaluation.features.layers import at_layer
-from manyview.evaluation.settings import describe_extraction, describe_range
+from manyview.evaluation.settings import describe_extraction, describe_range, remarks_on_images
 from manyview.images import ImageFiles, find_images
 from manyview.images.skipped import SkippedImages
 from manyview.options.base import StrPath, among, recorded, select, verb
@@ -138,7 +138,7 @@ def embed(weights: StrPath, *, progress: Progress = no_progress, **options: Unpa
 
 
 def format_written(record: dict[str, Any], out: Path) -> str:
-    """Format the record that ``embed`` returned for the file ``out`` in two lines for a terminal."""
+    """Format the record that ``embed`` returned for the file ``out`` in lines for a terminal."""
     protocol, results = record["protocol"], record["results"]
     shape = protocol["patches"]
     layer = f"{protocol['layer']}, " if "layer" in protocol else ""
@@ -148,8 +148,7 @@ def format_written(record: dict[str, Any], out: Path) -> str:
     lines = f"{results['photographs']:,} images: {what}, {protocol['dtype']}, by {protocol['backbone']}"
     listing = out.with_suffix(SKIPPED_SUFFIX)
     skipped = f"; {results['skipped']:,} could not be read, listed in {listing}" if results["skipped"] else ""
-    normalized = (protocol.get("loading") or {}).get("normalization")
-    for sentence in filter(None, (normalized, results.get("left_out"), protocol.get("range"))):
+    for sentence in remarks_on_images(protocol, results.get("left_out")):
         lines += f"\n{sentence}"
     return f"{lines}\nWritten to {out} ({out.stat().st_size / 1e6:,.1f} MB){skipped}"
 

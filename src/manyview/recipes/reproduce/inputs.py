@@ -13,7 +13,7 @@ from pathlib import Path
 from manyview.errors import UserError, require
 from manyview.images import ImageFiles, find_images
 from manyview.labels import LabelTable, read_labels
-from manyview.options.base import StrPath
+from manyview.options.base import StrPath, among
 from manyview.options.reproduce import ReproduceOptions
 from manyview.options.shared import CsvLayout
 from manyview.runs import atomic_write, sha256
@@ -116,7 +116,7 @@ def read_inputs(options: ReproduceOptions, *, with_objects: bool) -> Inputs:
     require(
         (train is None) == (val is None), "--train-labels and --val-labels go together: give both, or neither of them"
     )
-    given = {name: str(options[name]) for name in CsvLayout.__annotations__ if options[name] is not None}  # type: ignore[literal-required]
+    given = {name: str(value) for name, value in among(CsvLayout, options).items() if value is not None}
     labeled = {name: _sources(name, paths, given) for name, paths in (options["data"] or {}).items()}
     if train is not None and val is not None:
         val_images = options["val_images"]
@@ -162,7 +162,8 @@ def labeled_images(
     Raises:
         UserError: the labels cannot be used, or no image has an object.
     """
-    table = LabelTable(*map((layout or {}).get, CsvLayout.__annotations__))
+    said = layout or {}
+    table = LabelTable(said.get("label_separator"), said.get("image_column"), said.get("label_column"))
     read = read_labels(labels, images, difficult="positive", table=table)
     shown = read.targets.sum(axis=1)
     return [name for name, count in zip(read.names, shown, strict=True) if count or not with_objects]

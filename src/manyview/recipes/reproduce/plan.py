@@ -21,7 +21,7 @@ from manyview.recipes.reproduce.jobs import Job
 from manyview.recipes.reproduce.pace import Paces
 from manyview.recipes.reproduce.planned_runs import PlannedRun, RowSettings, planned_run, row_settings, slug, steps_of
 from manyview.recipes.reproduce.scales import Scale, instruments, matched_amount, read_scale
-from manyview.recipes.reproduce.tables import RANDOM, Evaluation, Row, Table, chosen_rows, flat, read_table
+from manyview.recipes.reproduce.tables import OPTIONS, RANDOM, Evaluation, Row, Table, chosen_rows, flat, read_table
 
 DEFAULT_BACKBONE: str = BackboneConfig.model_fields["name"].default
 
@@ -279,9 +279,8 @@ class _Planner:
         options = {**computing, **of_table[0], **of_table[1], **row.evaluate, "seed": seed}
         if evaluation.verb != "detect":
             options.setdefault("size", round(self.scale.size * evaluation.enlarge))
-        sources = self.inputs.labeled[evaluation.data or ""]
-        unread = sources.layout if evaluation.verb == "detect" else ()  # boxes are in no CSV file
-        return options | {name: value for name, value in sources.options().items() if name not in unread}
+        sources = self.inputs.labeled[evaluation.data or ""].options()
+        return {**options, **among(OPTIONS[evaluation.verb], sources)}  # boxes are in no CSV file
 
     def _folder(self, evaluation: Evaluation, instrument: str, options: Mapping[str, Any]) -> str:
         """Name of an evaluation's folder, which tells apart all that its figures depend on but weights and seed."""

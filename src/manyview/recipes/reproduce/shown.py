@@ -14,7 +14,7 @@ from manyview.recipes.reproduce.forecast import total
 from manyview.recipes.reproduce.formats import EQUAL, cell, hours_in_words, left_out
 from manyview.runs.progress import spell
 
-# Columns of words are wrapped between them, so that eight columns fit a terminal of 80
+# Columns of words are wrapped between them, so that a plan's seven columns fit a terminal of 80
 _LEAST_WIDTH = {"row": 18, "state": 8}
 
 

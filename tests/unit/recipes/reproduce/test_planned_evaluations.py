@@ -41,6 +41,23 @@ def test_a_table_says_how_features_are_read_and_a_scale_how_large_detectors_are(
     assert "size" not in coco.options
 
 
+def test_only_evaluations_that_read_csv_files_are_told_their_layout(
+    plan: Plan, photos: Path, labels: tuple[Path, Path]
+) -> None:
+    given = {"only": ["BAM, 200 epochs"], "label_separator": "|"}
+
+    [linear] = jobs(plan("table2", **given))
+    voc, _ = jobs(plan("table3", **given, data={"voc": (photos, *labels)}))
+
+    assert linear.options["label_separator"] == "|"
+    assert "label_separator" not in voc.options
+    assert {name: voc.options[name] for name in ("images", "train_labels", "val_labels")} == {
+        "images": str(photos),
+        "train_labels": str(labels[0]),
+        "val_labels": str(labels[1]),
+    }
+
+
 def test_a_row_reads_features_its_own_way_and_each_evaluation_has_its_folder(plan: Plan) -> None:
     by_name = {row.row.name: row for row in plan("table1").rows}
     pooled = {name: by_name[name].seeds[0].measurements[0].job for name in ("SimSiam", "SimSiam, GAP")}

@@ -192,7 +192,7 @@ def build_method(
     backbone.take_images(views.mean, views.std, rgb=config.data.bands == "rgb")
     backbone.bit_depth = config.data.bit_depth
     method = methods.build_method(backbone, config)
-    if hardware.processes > 1 and hardware.device.type == "cuda":
+    if hardware.processes > 1:
         method.synchronize_norms()
     method.to(device=hardware.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if targets is not None:

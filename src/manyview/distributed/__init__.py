@@ -1,0 +1,22 @@
+"""Several processes that train or evaluate together; the identity on one process."""
+
+from manyview.distributed.collectives import any_process, from_first, gather, gather_shares, mean_of_processes, share
+from manyview.distributed.group import join, leave, leave_at_exit, rank, wait_for_all, world_size
+from manyview.distributed.norms import SynchronizedBatchNorm, synchronize_norms
+
+__all__ = [
+    "SynchronizedBatchNorm",
+    "any_process",
+    "from_first",
+    "gather",
+    "gather_shares",
+    "join",
+    "leave",
+    "leave_at_exit",
+    "mean_of_processes",
+    "rank",
+    "share",
+    "synchronize_norms",
+    "wait_for_all",
+    "world_size",
+]

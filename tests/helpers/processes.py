@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
-import socket
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,11 +1,13 @@
 """Several processes that train or evaluate together; the identity on one process."""
 
+from manyview.distributed.agreement import agree, printed_once
 from manyview.distributed.collectives import any_process, from_first, gather, gather_shares, mean_of_processes, share
 from manyview.distributed.group import join, leave, leave_at_exit, rank, wait_for_all, world_size
 from manyview.distributed.norms import SynchronizedBatchNorm, synchronize_norms
 
 __all__ = [
     "SynchronizedBatchNorm",
+    "agree",
     "any_process",
     "from_first",
     "gather",
@@ -14,6 +16,7 @@ __all__ = [
     "leave",
     "leave_at_exit",
     "mean_of_processes",
+    "printed_once",
     "rank",
     "share",
     "synchronize_norms",

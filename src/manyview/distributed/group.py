@@ -14,7 +14,7 @@ from torch import distributed as dist
 
 
 def join(device: torch.device) -> None:
-    """Join the process group of torchrun; does nothing without torchrun, or if it was joined before.
+    """Join the process group of torchrun or srun; does nothing in a single process, or if it was joined before.
 
     Args:
         device: device of this process; the backend is NCCL on CUDA, otherwise gloo.
@@ -59,4 +59,5 @@ def rank() -> int:
 
 
 def initialized() -> bool:
+    """Whether this process has joined a group."""
     return dist.is_available() and dist.is_initialized()

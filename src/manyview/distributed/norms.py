@@ -1,12 +1,11 @@
 """Batch normalization over the batch of all processes, on any device.
 
-PyTorch's ``SyncBatchNorm`` (by the kernels of arXiv 1811.05233, Section 3) runs on accelerators only; this one takes its
-place where processes meet by gloo. For the elements x of a channel in the batches of all processes, n in number,
+PyTorch's ``SyncBatchNorm`` runs on accelerators only; this one takes its place where processes meet by gloo. For the elements x of a channel in the batches of all processes, n in number,
 
     y = (x - mu) / sqrt(M / n + eps) * gamma + beta,        mu their mean, M = sum (x - mu)^2
 
-mu and M come from the processes' own n_i, mu_i and M_i, by the update of Chan, Golub and LeVeque (1983, Eq. 2.1) for
-any number of parts:
+mu and M come from the processes' own n_i, mu_i and M_i, by the formula of Chan, Golub and LeVeque
+(The American Statistician 37, 1983) for any number of parts:
 
     mu = sum_i n_i mu_i / n        M = sum_i M_i + sum_i n_i (mu_i - mu)^2
 

@@ -28,8 +28,10 @@ from manyview.runs import RunFolder, TrainingCheckpoint, provenance
 from manyview.runs.checkpoints import restore
 from manyview.runs.folder import BEST_RECORD
 from manyview.runs.progress import run_console, spell
+from manyview.runtime import resolve_device
 from manyview.training.display import Curves, TrainingDisplay
 from manyview.training.expected import expectation
+from manyview.training.facts import data_facts, start_facts
 from manyview.training.init_weights import InitialWeights, find_initial, find_initial_again, load_initial, origin
 from manyview.training.loop import Training, remarks, run_loop
 from manyview.training.monitor import CollapseMonitor
@@ -63,15 +65,12 @@ def train(
         UserError: anything that the user can fix.
     """
     began = time.monotonic()
-    files, targets = find_labeled_images(config)
+    files, targets = distributed.agree(partial(_look, config, module), partial(data_facts, config))
     hardware = start_hardware(config)
-    _check_backbone(config, module)
     console = run_console(hardware.is_main and not quiet)
     try:
-        checkpoint, complaints = _claim(folder, files, targets, hardware, resume=resume)
-        initial = None
-        if checkpoint is None:
-            initial = find_initial_again(config, folder) if resume else find_initial(config)
+        claim = partial(_claim, config, folder, files, targets, hardware, resume=resume)
+        checkpoint, complaints, initial = distributed.agree(claim, partial(start_facts, hardware, module))
         trial = partial(build_trial, module=module, hardware=hardware, targets=targets)
         resumed = folder if resume else None
         settled = settle(
@@ -114,23 +113,42 @@ def train(
         folder.unlock()
 
 
+def _look(config: PretrainConfig, module: nn.Module | None) -> tuple[ImageFiles, Targets | None]:
+    """Find the images and their labels; check the device and the backbone, too, before processes wait for each other.
+
+    Raises:
+        UserError: anything that the user can fix.
+    """
+    found = find_labeled_images(config)
+    resolve_device(config.training.device, "training.device")
+    _check_backbone(config, module)
+    return found
+
+
 def _claim(
-    folder: RunFolder, files: ImageFiles, targets: Targets | None, hardware: Hardware, *, resume: bool
-) -> tuple[TrainingCheckpoint | None, list[str]]:
+    config: PretrainConfig,
+    folder: RunFolder,
+    files: ImageFiles,
+    targets: Targets | None,
+    hardware: Hardware,
+    *,
+    resume: bool,
+) -> tuple[TrainingCheckpoint | None, list[str], InitialWeights | None]:
     """Check that the folder can hold the run, before anything slow, and lock that of a resumed run.
 
     Returns:
-        the newest intact checkpoint of a resumed run, if there is one, and messages about damaged ones.
+        the newest intact checkpoint of a resumed run, if there is one; messages about damaged ones; and the initial
+        weights of a run without checkpoint, if it has any.
     """
     if not resume:
-        if hardware.is_main:
-            folder.check_new()
-        return None, []
+        folder.check_new()
+        return None, [], find_initial(config)
     _check_same_images(folder, files.fingerprint(), targets)
     _check_same_hardware(folder, hardware)
     if hardware.is_main:
         folder.lock()
-    return folder.checkpoints.load_newest()
+    checkpoint, complaints = folder.checkpoints.load_newest()
+    return checkpoint, complaints, find_initial_again(config, folder) if checkpoint is None else None
 
 
 def _check_backbone(config: PretrainConfig, module: nn.Module | None) -> None:

@@ -32,7 +32,7 @@ def in_processes(work: Callable[..., None], *arguments: Any, processes: int = 2)
         process.start()
     failed = []
     for rank, process in enumerate(started):
-        process.join(60 if not failed else 1)
+        process.join(300 if not failed else 1)
         if process.exitcode != 0:
             failed.append((rank, process.exitcode))
             process.kill()

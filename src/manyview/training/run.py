@@ -31,11 +31,11 @@ from manyview.runs.progress import run_console, spell
 from manyview.runtime import resolve_device
 from manyview.training.display import Curves, TrainingDisplay
 from manyview.training.expected import expectation
-from manyview.training.facts import data_facts, start_facts
 from manyview.training.init_weights import InitialWeights, find_initial, find_initial_again, load_initial, origin
 from manyview.training.loop import Training, remarks, run_loop
 from manyview.training.monitor import CollapseMonitor
 from manyview.training.optimizer import make_optimizer
+from manyview.training.processes import data_facts, remarks_on_number, start_facts
 from manyview.training.protection import Protection, needs_initial, read_initial, risk, write_initial
 from manyview.training.quality import Instrument, QualityRecord, interval, spell_plan, spell_summary
 from manyview.training.settle import Hardware, Settled, settle, start_hardware
@@ -70,7 +70,7 @@ def train(
     console = run_console(hardware.is_main and not quiet)
     try:
         claim = partial(_claim, config, folder, files, targets, hardware, resume=resume)
-        checkpoint, complaints, initial = distributed.agree(claim, partial(start_facts, hardware, module))
+        checkpoint, complaints, initial = distributed.agree(claim, partial(start_facts, hardware.device.type, hardware.precision, module))
         trial = partial(build_trial, module=module, hardware=hardware, targets=targets)
         resumed = folder if resume else None
         settled = settle(
@@ -334,9 +334,12 @@ def _describe(training: Training, initial: dict[str, Any] | None) -> None:
 
 
 def _check_same_hardware(folder: RunFolder, hardware: Hardware) -> None:
-    """Check device and precision of a resumed run, which ``auto`` may resolve differently and weights depend on."""
+    """Check device and precision of a resumed run, which ``auto`` may resolve differently and weights depend on.
+
+    The number of processes may change (``training.processes``).
+    """
     about = folder.read_json("run.json")
-    now = hardware.describe()
+    now = {key: value for key, value in hardware.describe().items() if key != "processes"}
     changed = [f"{key} was {about.get(key)}, now {value}" for key, value in now.items() if about.get(key) != value]
     if changed:
         raise UserError(
@@ -390,7 +393,9 @@ def _take_up(training: Training, checkpoint: TrainingCheckpoint | None) -> None:
 
 
 def _run(training: Training) -> None:
-    for remark in remarks(training.settled):
+    before = training.folder.read_json("run.json").get("processes") if training.is_main else None
+    number = remarks_on_number(training.method, before, training.settled.hardware.processes)
+    for remark in (*number, *remarks(training.settled)):
         training.display.say(remark, style="yellow")
     plan = training.settled.plan
     expected = expectation(training.settled.config, plan.steps * plan.views_per_step)

@@ -25,6 +25,7 @@ from manyview.training.normalization import settle_normalization
 from manyview.training.optimizer import check_schedule
 from manyview.training.pace import settle_steps
 from manyview.training.plan import TrainingPlan, make_plan
+from manyview.training.processes.number import check_divides, stored_sizes
 from manyview.training.quality import Instrument
 from manyview.training.renderer import settle_renderer
 from manyview.training.targets import Targets
@@ -153,6 +154,10 @@ def settle(
         UserError: too few images, unreadable images, or settings that the machine does not support.
     """
     began = time.monotonic()
+    asked = config
+    if resumed is not None:
+        config = stored_sizes(config, resumed)
+        check_divides(config, resumed, hardware.processes)
     plan = make_plan(config, len(files), hardware.processes)
     if config.training.hours is None:
         check_schedule(config.training, plan.steps_per_epoch)
@@ -179,4 +184,4 @@ def settle(
         plan = replace(plan, steps=steps)
         values["training"] |= {"steps": steps, "hours": None}
         check_schedule(PretrainConfig.model_validate(values).training, plan.steps_per_epoch)
-    return Settled(config, PretrainConfig.model_validate(values), plan, hardware)
+    return Settled(asked, PretrainConfig.model_validate(values), plan, hardware)

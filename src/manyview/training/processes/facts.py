@@ -13,7 +13,6 @@ from manyview.images import ImageFiles
 from manyview.runs import TrainingCheckpoint
 from manyview.runtime import resolve_device
 from manyview.training.init_weights import InitialWeights
-from manyview.training.settle import Hardware
 from manyview.training.targets import Targets
 
 _SAMPLE = 64  # images whose contents are compared
@@ -32,15 +31,16 @@ def data_facts(config: PretrainConfig, data: tuple[ImageFiles, Targets | None]) 
 
 
 def start_facts(
-    hardware: Hardware,
+    device: str,
+    precision: str,
     module: nn.Module | None,
     start: tuple[TrainingCheckpoint | None, list[str], InitialWeights | None],
 ) -> dict[str, object]:
     """The checkpoint, the initial weights, and on a CPU the number of compute threads."""
     checkpoint, _, initial = start
     return {
-        "the precision": hardware.precision,
-        "the number of compute threads": torch.get_num_threads() if hardware.device.type == "cpu" else None,
+        "the precision": precision,
+        "the number of compute threads": torch.get_num_threads() if device == "cpu" else None,
         "the checkpoint": f"that of step {checkpoint.step}" if checkpoint else None,
         "the state in the checkpoint": _digest(checkpoint.state)[:12] if checkpoint else None,
         "the fingerprint of the initial weights": initial.sha256[:12] if initial else None,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
+import socket
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -32,7 +34,7 @@ def in_processes(work: Callable[..., None], *arguments: Any, processes: int = 2)
         process.start()
     failed = []
     for rank, process in enumerate(started):
-        process.join(300 if not failed else 1)
+        process.join(120 if not failed else 1)
         if process.exitcode != 0:
             failed.append((rank, process.exitcode))
             process.kill()
@@ -50,6 +52,34 @@ def joined(rank: int, folder: Path, processes: int = 2) -> Iterator[None]:
         yield
     finally:
         distributed.leave()
+
+
+@contextmanager
+def launched(rank: int, processes: int, port: int) -> Iterator[None]:
+    """One of several processes that torchrun would have started; with one thread, and warnings as errors."""
+    warnings.simplefilter("error")
+    torch.set_num_threads(1)
+    ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes, "GROUP_RANK": 0}
+    found = {name: str(value) for name, value in ranks.items()} | {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    os.environ |= found
+    try:
+        yield
+    finally:
+        distributed.leave()
+        for name in found:
+            del os.environ[name]
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nothing listens on."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
 
 
 def threads() -> list[str]:

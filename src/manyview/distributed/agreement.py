@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -27,7 +28,6 @@ Facts = Mapping[str, object]
 _PATIENCE = timedelta(minutes=30)  # that of PyTorch's process groups
 _SAME_ERROR = timedelta(seconds=5)
 _NAMED, _LONGEST = 5, 80  # differences in a message, and characters of a value
-_rounds = itertools.count()
 
 
 def agree(make: Callable[[], Item], facts: Callable[[Item], Facts]) -> Item:
@@ -144,16 +144,18 @@ def _exchange(own: dict[str, Any]) -> list[dict[str, Any]]:
         parts: list[Any] = [None] * world_size()
         dist.all_gather_object(parts, own)
         return parts
-    return [json.loads(text) for text in _posted(f"agreement/{next(_rounds)}", json.dumps(own), _PATIENCE)]
+    return [json.loads(text) for text in _posted("agreement", json.dumps(own), _PATIENCE)]
 
 
-def _posted(name: str, text: str, patience: timedelta) -> list[str]:
-    """The texts that all processes post under a name, in order of rank.
+def _posted(purpose: str, text: str, patience: timedelta) -> list[str]:
+    """The texts that all processes post, each time that they are called for one purpose, in order of rank.
 
     Raises:
         UserError: some do not come in time.
     """
-    store, count = _store(os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]), _count()
+    store, rounds = _store(os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"])
+    rounds[purpose] += 1
+    count, name = _count(), f"{purpose}/{rounds[purpose]}"
     store.set(f"{name}/{_own_rank()}", text)
     texts = []
     for number in range(count):
@@ -186,7 +188,7 @@ def _all_raise(message: str) -> bool:
 
 
 @cache
-def _store(_address: str, _port: str) -> Any:
-    """The store of this group of processes, which is kept by torchrun or by the first process."""
+def _store(_address: str, _port: str) -> tuple[Any, Counter[str]]:
+    """The store of this group of processes, which torchrun or the first process keeps, and how often it was used."""
     store, _, _ = next(dist.rendezvous("env://", timeout=_PATIENCE))
-    return dist.PrefixStore("manyview", store)
+    return dist.PrefixStore("manyview", store), Counter()

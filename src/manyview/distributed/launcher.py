@@ -73,7 +73,7 @@ def end_with_parent() -> None:
 
     def watch() -> None:
         while os.getppid() == parent:
-            time.sleep(1)
+            time.sleep(10 * _POLL)
         os.kill(os.getpid(), signal.SIGTERM)
 
     if os.name != "nt":
@@ -141,9 +141,7 @@ def _watch(processes: Sequence[subprocess.Popen[bytes]]) -> int:
     return first
 
 
-def _wait(
-    processes: Sequence[subprocess.Popen[bytes]], enough: Callable[[], bool], seconds: float | None
-) -> int:
+def _wait(processes: Sequence[subprocess.Popen[bytes]], enough: Callable[[], bool], seconds: float | None) -> int:
     """Wait until all processes have ended, or it is enough, or some seconds have passed; the first failed rank or 0."""
     began = time.monotonic()
     while any(process.poll() is None for process in processes) and not enough():

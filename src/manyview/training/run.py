@@ -70,7 +70,9 @@ def train(
     console = run_console(hardware.is_main and not quiet)
     try:
         claim = partial(_claim, config, folder, files, targets, hardware, resume=resume)
-        checkpoint, complaints, initial = distributed.agree(claim, partial(start_facts, hardware.device.type, hardware.precision, module))
+        checkpoint, complaints, initial = distributed.agree(
+            claim, partial(start_facts, hardware.device.type, hardware.precision, module)
+        )
         trial = partial(build_trial, module=module, hardware=hardware, targets=targets)
         resumed = folder if resume else None
         settled = settle(

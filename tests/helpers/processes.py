@@ -16,7 +16,6 @@ import torch.distributed as dist
 
 from manyview import distributed
 
-
 # Imported once, by the server that all processes are forked from.
 _IMPORTED = ("manyview.recipes", "manyview.training.run", "timm", "tests.helpers.tiny")
 

@@ -190,5 +190,5 @@ def _all_raise(message: str) -> bool:
 @cache
 def _store(_address: str, _port: str) -> tuple[Any, Counter[str]]:
     """The store of this group of processes, which torchrun or the first process keeps, and how often it was used."""
-    store, _, _ = next(dist.rendezvous("env://", timeout=_PATIENCE))
-    return dist.PrefixStore("manyview", store), Counter()
+    store, _, _ = next(dist.rendezvous("env://", timeout=_PATIENCE))  # type: ignore[attr-defined]
+    return dist.PrefixStore("manyview", store), Counter()  # type: ignore[attr-defined]

@@ -14,7 +14,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -23,7 +23,6 @@ from typing import Any
 from torch import distributed as dist
 
 from manyview.errors import UserError
-from manyview.runtime import core_count
 
 REPORT = "MANYVIEW_REPORT"
 """Environment variable of a process: the file in which it reports the exception that it ends with."""
@@ -35,13 +34,14 @@ _PASSED_ON = [
 ]
 
 
-def run_processes(command: Sequence[str], count: int, given: bytes) -> None:
+def run_processes(command: Sequence[str], count: int, given: bytes, threads: int = 1) -> None:
     """Run a command in several processes that find each other by torchrun's environment variables.
 
     Args:
         command: program and arguments.
         count: number of processes.
         given: what each reads from its standard input.
+        threads: compute threads of each on the CPU, unless OMP_NUM_THREADS is set.
 
     Raises:
         Exception: what a process has reported, of the lowest rank that has.
@@ -50,8 +50,19 @@ def run_processes(command: Sequence[str], count: int, given: bytes) -> None:
     """
     with tempfile.TemporaryDirectory(prefix="manyview-") as folder:
         # Kept here and not by the first process, so that its port is free for certain.
-        store = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(minutes=30))
-        processes = [_start(command, rank, count, store.port, Path(folder), given) for rank in range(count)]
+        store = dist.TCPStore(  # type: ignore[attr-defined]
+            "127.0.0.1", 0, is_master=True, wait_for_workers=False, timeout=timedelta(minutes=30)
+        )
+        shared = {
+            "WORLD_SIZE": str(count),
+            "LOCAL_WORLD_SIZE": str(count),
+            "GROUP_RANK": "0",
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": str(store.port),
+            "TORCHELASTIC_USE_AGENT_STORE": "True",
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
+        }
+        processes = [_start(command, rank, shared, Path(folder), given) for rank in range(count)]
         with _passing_on(processes):
             first = _watch(processes)
         _raise_outcome(processes, first, Path(folder))
@@ -81,25 +92,17 @@ def end_with_parent() -> None:
 
 
 def _start(
-    command: Sequence[str], rank: int, count: int, port: int, folder: Path, given: bytes
+    command: Sequence[str], rank: int, shared: Mapping[str, str], folder: Path, given: bytes
 ) -> subprocess.Popen[bytes]:
-    ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "LOCAL_WORLD_SIZE": count, "GROUP_RANK": 0}
-    environment = {
-        **os.environ,
-        **{name: str(value) for name, value in ranks.items()},
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "TORCHELASTIC_USE_AGENT_STORE": "True",
-        REPORT: str(folder / f"{rank}.report"),
-    }
-    environment.setdefault("OMP_NUM_THREADS", str(max(1, core_count() // count)))
+    own = {"RANK": str(rank), "LOCAL_RANK": str(rank), REPORT: str(folder / f"{rank}.report")}
+    environment = {**os.environ, **shared, **own}
     with tempfile.TemporaryFile() as stdin, (folder / f"{rank}.output").open("wb") as output:
         stdin.write(given)
         stdin.seek(0)
-        own: Any = None if rank == 0 else output
+        to: Any = None if rank == 0 else output
         # In a session of its own: Ctrl-C reaches only this process, which passes it on.
         return subprocess.Popen(
-            command, stdin=stdin, stdout=own, stderr=own, env=environment, start_new_session=os.name != "nt"
+            command, stdin=stdin, stdout=to, stderr=to, env=environment, start_new_session=os.name != "nt"
         )
 
 

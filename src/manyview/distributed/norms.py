@@ -1,11 +1,12 @@
 """Batch normalization over the batch of all processes, on any device.
 
-PyTorch's ``SyncBatchNorm`` runs on accelerators only; this one takes its place where processes meet by gloo. For the elements x of a channel in the batches of all processes, n in number,
+PyTorch's ``SyncBatchNorm`` runs on accelerators only; this one takes its place where processes meet by gloo. For the
+elements x of a channel in the batches of all processes, n in number,
 
     y = (x - mu) / sqrt(M / n + eps) * gamma + beta,        mu their mean, M = sum (x - mu)^2
 
-mu and M come from the processes' own n_i, mu_i and M_i, by the formula of Chan, Golub and LeVeque
-(The American Statistician 37, 1983) for any number of parts:
+mu and M come from the processes' own n_i, mu_i and M_i, by the formula of Chan, Golub and LeVeque (The American
+Statistician 37, 1983) for any number of parts:
 
     mu = sum_i n_i mu_i / n        M = sum_i M_i + sum_i n_i (mu_i - mu)^2
 
@@ -39,12 +40,12 @@ class Moments(NamedTuple):
     """Moments of the channels over all processes, the same to the bit on each of them.
 
     Attributes:
-        count: number of elements of a channel.
+        elements: number of them in a channel.
         mean: Float[Tensor, " channels"], float32, or float64 of such input.
         variance: Float[Tensor, " channels"], the biased one.
     """
 
-    count: int
+    elements: int
     mean: Tensor
     variance: Tensor
 
@@ -78,7 +79,7 @@ class SynchronizedBatchNorm(_BatchNorm):
         """
         if self.training and world_size() > 1:
             moments = moments_of_all(x)
-            if moments.count < 2:
+            if moments.elements < 2:
                 raise ValueError(f"Expected more than 1 value per channel when training, got input size {x.shape}")
             self._track(moments)
             y: Tensor = _Normalize.apply(x, self.weight, self.bias, moments, self.eps)  # type: ignore[no-untyped-call]
@@ -100,7 +101,7 @@ class SynchronizedBatchNorm(_BatchNorm):
         assert self.num_batches_tracked is not None
         self.num_batches_tracked.add_(1)
         factor = 1 / int(self.num_batches_tracked) if self.momentum is None else self.momentum
-        unbiased = moments.variance * (moments.count / (moments.count - 1))
+        unbiased = moments.variance * (moments.elements / (moments.elements - 1))
         for running, newest in ((self.running_mean, moments.mean), (self.running_var, unbiased)):
             running.mul_(1 - factor).add_(newest.to(running.dtype), alpha=factor)
 
@@ -113,7 +114,8 @@ def synchronize_norms(network: Network) -> Network:
     """
     from timm.layers import convert_sync_batchnorm
 
-    converted: Network = _convert(network) if _meet_by_gloo() else convert_sync_batchnorm(network)
+    convert: Any = _convert if _meet_by_gloo() else convert_sync_batchnorm
+    converted: Network = convert(network)
     return converted
 
 
@@ -145,7 +147,7 @@ class _Normalize(torch.autograd.Function):
     ) -> Tensor:
         scale, shift = (None if each is None else each.to(moments.mean.dtype) for each in (weight, bias))
         ctx.save_for_backward(x, weight, moments.mean, moments.variance)
-        ctx.count, ctx.eps, ctx.shifted = moments.count, eps, bias is not None
+        ctx.count, ctx.eps, ctx.shifted = moments.elements, eps, bias is not None
         return F.batch_norm(x, moments.mean, moments.variance, scale, shift, training=False, eps=eps)
 
     @staticmethod

@@ -64,8 +64,8 @@ class Supervised(Method):
 
         Returns:
             ``loss``, a float32 scalar, and ``z`` (views, dim) for the collapse monitor: the pooled features, each
-            dimension normalized over the batch of all processes. As they are, the features of a sound run all point in one
-            direction, since none is negative; projections of other methods are normalized, too.
+            dimension normalized over the batch of all processes. As they are, the features of a sound run all point in
+            one direction, since none is negative; projections of other methods are normalized, too.
         """
         assert self._targets is not None, "take_targets() comes first"
         features = pooled_views(self.backbone, batch.groups, self.pooling)

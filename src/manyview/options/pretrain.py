@@ -168,8 +168,8 @@ class PretrainSettings(TypedDict, total=False):
         Option(
             None,
             "Processes to start on this machine, one for each GPU, or on a machine without GPUs on its CPU.",
-            "processes to start on this machine, as torchrun does: one for each GPU, or on a machine without GPUs on its "
-            "CPU; they share the batch, and the result is that of one process up to rounding.",
+            "processes to start on this machine, as torchrun does: one for each GPU, or on a machine without GPUs on "
+            "its CPU; they share the batch, and the result is that of one process up to rounding.",
             minimum=1,
             shown=False,
         ),

@@ -16,7 +16,7 @@ from manyview.config.resolve import flatten
 from manyview.distributed.launcher import run_processes
 from manyview.errors import UserError
 from manyview.options.base import StrPath
-from manyview.runtime import resolve_device
+from manyview.runtime import core_count, resolve_device
 
 # Settings that each process may have its own of: files, whose contents are compared, and the loader.
 _MAY_DIFFER = frozenset(
@@ -55,4 +55,5 @@ def start_processes(images: StrPath | None, out: Path, device: str, options: Map
             f"--devices is {count}, but this machine has {gpus} CUDA {'device' if gpus == 1 else 'devices'}: use "
             f"--devices {gpus}, or training.device=cpu"
         )
-    run_processes([sys.executable, "-m", "manyview.recipes.process"], count, pickle.dumps((images, out, options)))
+    command, threads = [sys.executable, "-m", "manyview.recipes.process"], max(1, core_count() // count)
+    run_processes(command, count, pickle.dumps((images, out, options)), threads)

@@ -14,7 +14,7 @@ from manyview.errors import UserError
 
 def test_alone_nothing_is_compared() -> None:
     assert agree(lambda: 3, lambda _: pytest.fail("not needed")) == 3
-    with pytest.raises(UserError, match="^wrong$") as caught, printed_once():
+    with pytest.raises(UserError, match=r"^wrong$") as caught, printed_once():
         raise UserError("wrong")
     assert not caught.value.shared
 
@@ -76,7 +76,7 @@ def test_errors_reach_the_others(first_of_two: dist.Store) -> None:
 
     thread = threading.Thread(target=other)
     thread.start()
-    with pytest.raises(UserError, match="^on rank 1: no photos$") as caught:
+    with pytest.raises(UserError, match=r"^on rank 1: no photos$") as caught:
         agree(lambda: 3, lambda _: {})
     thread.join()
     assert caught.value.shared

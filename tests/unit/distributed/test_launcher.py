@@ -53,7 +53,7 @@ def test_what_a_process_reports_is_raised_here(tmp_path: Path, monkeypatch: pyte
         f"    open(os.environ['{REPORT}'], 'wb').write(open('{report}', 'rb').read()); sys.exit(2)\n"
         "time.sleep(60)"
     )
-    with pytest.raises(NonFiniteLossError, match="^the loss is nan$"):
+    with pytest.raises(NonFiniteLossError, match=r"^the loss is nan$"):
         run(script, tmp_path)
 
 

@@ -70,7 +70,7 @@ def random_layers(network: nn.Module) -> Counter[str]:
     for module in network.modules():
         name = type(module).__name__
         attribute = "p" if isinstance(module, nn.modules.dropout._DropoutNd) else _RANDOM.get(name)
-        if attribute is not None and getattr(module, attribute, 0):
+        if attribute is not None and getattr(module, attribute, False):
             found[name] += 1
     return found
 

@@ -91,6 +91,8 @@ def pretrain(
     if (options["devices"] or 1) > 1:
         from manyview.recipes.several import start_processes
 
+        if not options["resume"]:
+            folder.check_new()
         start_processes(images, folder.path, resolved.training.device, options)
     else:
         _train(folder, resolved, options)

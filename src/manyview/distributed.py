@@ -12,7 +12,7 @@ import torch
 
 # Imported before there is a process group: default arguments of its functions would keep the current group alive.
 import torch.distributed.nn
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch import distributed as dist
 
@@ -120,6 +120,22 @@ def gather(x: Shaped[Tensor, "rows ..."]) -> Shaped[Tensor, "all_rows ..."]:
         return x
     gathered: Tensor = _Gather.apply(x)  # type: ignore[no-untyped-call]
     return gathered
+
+
+def gather_unequal(own: Float[Tensor, "own numbers"], first: int, total: int) -> Float[Tensor, "total numbers"]:
+    """Gather rows of which processes have different numbers, on every process; not differentiable.
+
+    Args:
+        own: this process's rows, possibly none.
+        first: index of the first of them among all.
+        total: number of rows of all processes.
+    """
+    if world_size() == 1:
+        return own
+    found = own.new_zeros(total, own.shape[1])
+    found[first : first + len(own)] = own
+    dist.all_reduce(found)
+    return found
 
 
 def mean_of_processes(x: Shaped[Tensor, ...]) -> Shaped[Tensor, ...]:

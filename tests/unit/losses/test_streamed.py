@@ -69,13 +69,16 @@ def test_value_and_gradient_are_those_of_the_whole_matrix(
 
 
 @every_form
+@pytest.mark.parametrize("temperature", [0.01, 0.1])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_float32_is_as_exact_as_the_whole_matrix(dtype: torch.dtype, form: str, in_blocks: Callable[[], None]) -> None:
+def test_float32_is_as_exact_as_the_whole_matrix(
+    dtype: torch.dtype, temperature: float, form: str, in_blocks: Callable[[], None]
+) -> None:
     z, ids = batch(4, dtype=dtype)
-    value, gradient = value_and_gradient(image_aware_loss, z, ids, 0.1, form)
+    value, gradient = value_and_gradient(image_aware_loss, z, ids, temperature, form)
     in_blocks()
     with torch.autocast("cpu", torch.bfloat16):  # the backward pass, too
-        found, found_gradient = value_and_gradient(image_aware_loss, z, ids, 0.1, form)
+        found, found_gradient = value_and_gradient(image_aware_loss, z, ids, temperature, form)
     assert (found.dtype, found_gradient.dtype) == (torch.float32, dtype)
     torch.testing.assert_close(found, value, rtol=1e-5, atol=1e-5)
     # The last bit of a half-precision gradient may round to either side.

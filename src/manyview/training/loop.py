@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from manyview.backbones import save_backbone
@@ -17,6 +16,7 @@ from manyview.backbones.norm_statistics import norms_are_new
 from manyview.config import PretrainConfig
 from manyview.distributed import any_process, gather, mean_of_processes
 from manyview.errors import LoadingError, NonFiniteLossError
+from manyview.fabric import Fabric
 from manyview.images import ImageFiles
 from manyview.images.skipped import SkippedImages
 from manyview.measures import collapse_std, effective_rank

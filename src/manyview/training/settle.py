@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from rich.console import Console
 
 from manyview import distributed
 from manyview.config import PretrainConfig
+from manyview.fabric import Fabric
 from manyview.images import ImageFiles
 from manyview.methods import Method
 from manyview.runs import RunFolder

@@ -73,8 +73,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def fits(name: str, count: int, smaller: dict[str, Any], options: argparse.Namespace) -> bool:
-    """Whether a loss of so many vectors fits into memory, if its memory grows with the pairs since the last size."""
-    if not smaller:
+    """Whether a loss of so many vectors fits into memory, if its memory grows with the pairs since the last size.
+
+    Ours in blocks, whose memory grows with the vectors, always takes part: ratios are to its time.
+    """
+    if not smaller or name == STREAMED:
         return True
     last = max(smaller, key=int)
     if name not in smaller[last]["losses"]:

@@ -70,13 +70,14 @@ def test_ratios_follow_from_the_seconds_of_the_rounds(result: dict[str, Any]) ->
 
 
 def test_what_would_not_fit_is_left_out(result: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    smaller = {"32": {"losses": {DENSE: {"extra_bytes": 1e9}}}}
+    smaller = {"32": {"losses": {DENSE: {"extra_bytes": 1e9}, STREAMED: {"extra_bytes": 1e12}}}}
     options = SimpleNamespace(device="cpu", keep_free=2)
     monkeypatch.setattr(bench, "available", lambda device: 7e9)
     assert bench.fits(DENSE, 64, smaller, options)  # 4 of the 5 GB that may be taken
     assert not bench.fits(DENSE, 128, smaller, options)
-    assert not bench.fits(STREAMED, 64, smaller, options)  # which was left out before
-    assert bench.fits(STREAMED, 64, {}, options)
+    assert not bench.fits("lightly", 64, smaller, options)  # which was left out before
+    assert bench.fits("lightly", 64, {}, options)
+    assert bench.fits(STREAMED, 64, smaller, options)
 
 
 def test_tables_and_plot_have_gaps_where_a_loss_was_left_out(result: dict[str, Any], tmp_path: Path) -> None:

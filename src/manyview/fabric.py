@@ -22,11 +22,13 @@ def _with_version_only() -> ModuleType:
 
 if _NAME in sys.modules:
     from lightning_fabric import Fabric
+    from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 else:
     sys.modules[_NAME] = _with_version_only()
     try:
         from lightning_fabric import Fabric
+        from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
     finally:
         del sys.modules[_NAME]
 
-__all__ = ["Fabric"]
+__all__ = ["Fabric", "LightningEnvironment", "TorchElasticEnvironment"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Float, Int
@@ -40,9 +40,24 @@ def add_image_aware(
     with torch.autocast(own.device.type, enabled=False):
         (p1, z1), (p2, z2) = (map(at_least_float32, vectors) for vectors in (first, second))
         ids = torch.cat([batch.image_ids.repeat_interleave(group.shape[1] // 2) for group in batch.groups])
-        order = batch.permutation(len(ids) * world_size())
+        counts = [group.shape[0] * (group.shape[1] // 2) for group in batch.groups]
+        drawn = batch.permutation(len(ids) * world_size())
+        order = gathered_positions(counts, world_size()).to(drawn.device)[drawn]
         term = image_aware_term(options, (p1, z1), (p2, z2), ids, order)
         return {**result, "loss": own + options.weight * term, name: own.detach(), "image_aware": term.detach()}
+
+
+def gathered_positions(counts: Sequence[int], processes: int) -> Int[Tensor, " all_pairs"]:
+    """Where each pair of one process's batch, ordered by group, is among those gathered by process.
+
+    Permutations of the pairs are then the same on any number of processes.
+
+    Args:
+        counts: pairs of each group on one process.
+        processes: number of processes.
+    """
+    gathered = torch.arange(processes * sum(counts)).unflatten(0, (processes, sum(counts)))
+    return torch.cat([part.flatten() for part in gathered.split(list(counts), dim=1)])
 
 
 def image_aware_term(

@@ -310,9 +310,10 @@ def spell_rate(config: PretrainConfig) -> str:
 def _refuse_non_finite(training: Training, loss: float, batch: TrainingBatch) -> None:
     if loss - loss == 0:
         return
-    names = [training.files[int(image)] for image in batch.image_ids]
+    names = [training.files[int(image)] for image in gather(batch.image_ids)]
     file = training.folder.path / "nonfinite_batch.txt"
-    atomic_write(file, "\n".join(names) + "\n")
+    if training.is_main:
+        atomic_write(file, "\n".join(names) + "\n")
     raise NonFiniteLossError(
         f"the loss is {loss} at step {training.step + 1:,}; the images of that batch are listed in {file}, the "
         "last good checkpoint is kept; check them, or restart with a smaller training.base_learning_rate"

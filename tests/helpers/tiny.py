@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import signal
@@ -122,7 +123,8 @@ def train_tiny(
 def _method(resumed: Path | None, recipe: str | None, settings: Mapping[str, Any]) -> str:
     """The method of a run."""
     if resumed is not None and (resumed / "config.json").is_file():
-        return str(json.loads((resumed / "config.json").read_text())["method"]["name"])
+        with contextlib.suppress(ValueError, LookupError, TypeError):  # damaged, as tests of that do
+            return str(json.loads((resumed / "config.json").read_text())["method"]["name"])
     of_recipe = RECIPES[recipe or "paper"].get("method", {}).get("name", "simsiam")
     return str(settings.get("method.name", of_recipe))
 

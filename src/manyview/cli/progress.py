@@ -114,6 +114,8 @@ def show_evaluation(
         raise
     console = Console(quiet=rank() > 0)
     console.print(table(result))
+    for remark in result["provenance"].get("remarks", ()):
+        console.print(f"Warning: {remark}", style="yellow", highlight=False, markup=False, soft_wrap=True)
     if out is not None:
         written = " and ".join(str(out / file) for file in files)
         console.print(f"Written to {written}", highlight=False, markup=False, soft_wrap=True)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from manyview.config import ConfigError, PretrainConfig, parse_assignment, resolve
 from manyview.config.resolve import Assignment, flatten
+from manyview.config.resuming import MAY_CHANGE
 from manyview.errors import UserError
 from manyview.options.base import StrPath, verb
 from manyview.options.channels import read_channels
@@ -49,13 +50,6 @@ _KEYS = {
     "keep_best": "monitor.keep_best",
 }
 _PATHS = ("list", "labels", "init", "eval_labels", "eval_val_labels")
-# Settings that may change when a run is resumed, because the weights do not depend on them.
-_MAY_CHANGE = (
-    *("data.images", "data.list", "data.labels", "data.workers", "data.max_bad_fraction"),
-    *("data.label_separator", "data.image_column", "data.label_column"),  # the labels themselves are compared
-    *("monitor.on_collapse", "monitor.patience", "training.checkpoint_minutes"),
-    *("monitor.eval_labels", "monitor.eval_val_labels"),  # moved, as data.labels; their content is compared
-)
 
 
 @verb(PretrainOptions)
@@ -257,7 +251,7 @@ def _resolve_stored(
     """The stored configuration of a run; refuses changed settings."""
     if not folder.holds_a_run:
         raise UserError(f"{folder.path} holds no run to resume; leave out --resume to start one there")
-    stored = folder.read_json("run.json").get("asked", {})
+    stored = folder.read_record(MAY_CHANGE).run.get("asked", {})
     if recipe is not None:
         user = [Assignment("recipe", recipe, "--recipe"), *user]
     config = _resolve_all(stored, user, problems)
@@ -267,7 +261,7 @@ def _resolve_stored(
     changed = [
         f"{key} was {before.get(key)!r}, now {after.get(key)!r}"
         for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) and key not in _MAY_CHANGE
+        if before.get(key) != after.get(key) and key not in MAY_CHANGE
     ]
     if changed:
         raise UserError(

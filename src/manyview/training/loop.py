@@ -24,6 +24,7 @@ from manyview.methods import Method, Moment
 from manyview.runs import RunFolder, atomic_write
 from manyview.runs.checkpoints import capture
 from manyview.runs.progress import StepClock, spell
+from manyview.runs.record import RECORD_SUM, RunRecord
 from manyview.runs.signals import StoppingError, StopRequest
 from manyview.training.data import TrainingBatch, method_batch, start_loader
 from manyview.training.device_views import DeviceViews
@@ -55,6 +56,7 @@ class Training:
     Attributes:
         step: optimizer steps done.
         totals: sums of this epoch's losses, for their means.
+        record: what decides how the run is resumed; checkpoints have its SHA-256.
         labels_fingerprint: SHA-256 of the labels that the method learns from, if any.
         quality: measurements of the backbone; None for a run that is not measured.
     """
@@ -69,6 +71,7 @@ class Training:
     skipped: SkippedImages
     display: TrainingDisplay
     description: dict[str, str]
+    record: RunRecord | None = None
     labels_fingerprint: str | None = None
     quality: QualityRecord | None = None
     curves: Curves | None = None
@@ -104,12 +107,25 @@ class Training:
     def save(self) -> None:
         """Write a checkpoint and the backbone's weights."""
         if self.is_main:
-            state = {"monitor": self.monitor.state(), "totals": self.totals}
-            checkpoint = capture(self.method, self.optimizer, self.step, self.monitor.healthy, state)
+            checkpoint = capture(self.method, self.optimizer, self.step, self.monitor.healthy, self._state())
             # Weights first: a run killed between the two resumes from the previous checkpoint and writes them again.
-            metadata = {**self.description, **self.protection.metadata(), "step": str(self.step)}
-            save_backbone(self.protection.written_backbone(), self.folder.weights, metadata)
+            self.save_weights()
             self.folder.checkpoints.save(checkpoint)
+
+    def save_weights(self) -> None:
+        """Write the backbone's weights, in the main process."""
+        metadata = {**self.description, **self.protection.metadata(), "step": str(self.step)}
+        save_backbone(self.protection.written_backbone(), self.folder.weights, metadata)
+
+    def _state(self) -> dict[str, Any]:
+        """Plain data of a checkpoint, which outlives damage to the files that hold some of it too."""
+        return {
+            "monitor": self.monitor.state(),
+            "totals": self.totals,
+            "skipped": dict(sorted(self.skipped.reasons.items())),
+            **({"quality": self.quality.state()} if self.quality else {}),
+            **({RECORD_SUM: self.record.sha256} if self.record else {}),
+        }
 
     def keep_best(self) -> None:
         """Write the weights if they are the best so far; after the checkpoint of this step."""

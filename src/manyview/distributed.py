@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -16,6 +17,11 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 from torch import distributed as dist
 
+# How gloo and NCCL say that a process of the group is gone or silent.
+_LOST = (
+    *("Connection closed by peer", "Connection reset by peer", "Connection refused", "Broken pipe"),
+    *("Timed out waiting", "NCCL communicator", "NCCL error", "gloo/transport"),
+)
 Item = TypeVar("Item")
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -90,6 +96,34 @@ def any_process(flag: bool) -> bool:
     flags = torch.tensor(float(flag), device="cuda" if dist.get_backend() == "nccl" else "cpu")
     dist.all_reduce(flags)
     return bool(flags > 0)
+
+
+def largest(number: int) -> int:
+    """The largest of the processes' numbers, of at most 53 bits; all processes must call this together."""
+    if world_size() == 1:
+        return number
+    numbers = torch.tensor(float(number), dtype=torch.float64, device="cuda" if dist.get_backend() == "nccl" else "cpu")
+    dist.all_reduce(numbers, dist.ReduceOp.MAX)
+    return int(numbers)
+
+
+def tells_of_a_lost_process(error: BaseException) -> bool:
+    """Whether an error says that another process of the group no longer answers.
+
+    Backends say so in words: gloo that a connection was closed, NCCL that its communicator was aborted.
+    """
+    if world_size() == 1 or not isinstance(error, RuntimeError):
+        return False
+    if isinstance(error, dist.DistError):
+        return True
+    text = str(error)
+    return any(part in text for part in _LOST)
+
+
+def first_line(error: BaseException) -> str:
+    """An error's first line, without the place in PyTorch's source."""
+    text = str(error).strip().partition("\n")[0]
+    return re.sub(r"^\[[^\]]*\]\s*", "", text).rstrip(".")
 
 
 def from_first(make: Callable[[], Item]) -> Item:

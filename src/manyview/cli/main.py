@@ -97,7 +97,7 @@ def main() -> None:
     try:
         status = app(standalone_mode=False)
     except UserError as error:
-        status = _complain(str(error))
+        status = _complain(str(error), error.status)
     except _UsageError as error:
         status = _explain(error)
     except (typer.Abort, KeyboardInterrupt):  # the latter before the command runs
@@ -122,6 +122,6 @@ def _explain(error: Any) -> int:
     return _complain(f"{message}; see {context.command_path if context else 'manyview'} --help")
 
 
-def _complain(message: str) -> int:
+def _complain(message: str, status: int = 2) -> int:
     print("Error: " + " ".join(message.split()), file=sys.stderr)
-    return 2
+    return status

@@ -121,8 +121,8 @@ def tells_of_a_lost_process(error: BaseException) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """An error's first line, without the place in PyTorch's source."""
-    text = str(error).strip().partition("\n")[0]
+    """An error's first sentence, without the place in PyTorch's source."""
+    text = str(error).strip().partition("\n")[0].partition(". ")[0]
     return re.sub(r"^\[[^\]]*\]\s*", "", text).rstrip(".")
 
 

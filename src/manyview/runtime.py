@@ -30,6 +30,20 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _MOST = 2**31 - 1  # mallopt takes C integers
 
 
+_is_command = False
+
+
+def run_as_command() -> None:
+    """Note that this process is the command, and no one's notebook or program: it may be ended without a word."""
+    global _is_command
+    _is_command = True
+
+
+def is_command() -> bool:
+    """Whether this process is the command."""
+    return _is_command
+
+
 def resolve_device(name: str, setting: str = "device") -> torch.device:
     """Resolve a device name, for training and evaluations.
 

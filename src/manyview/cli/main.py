@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
@@ -22,8 +23,8 @@ from manyview.cli.pretrain import pretrain
 from manyview.cli.probe import probe
 from manyview.cli.reproduce import reproduce
 from manyview.cli.views import views
-from manyview.errors import UserError
-from manyview.runtime import keep_freed_memory
+from manyview.errors import LostError, UserError
+from manyview.runtime import keep_freed_memory, run_as_command
 
 # Older versions of typer use the class of click, newer ones have their own.
 _UsageError: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
@@ -92,8 +93,13 @@ def prepare() -> None:
 
 
 def main() -> None:
-    """Entry point. Exits 0 when done, 2 on a user's mistake, 130 after Ctrl-C, 143 after SIGTERM."""
+    """Entry point.
+
+    Exits 0 when done, 2 on a user's mistake, 75 (EX_TEMPFAIL) where something was lost and going on may succeed, and
+    128 plus the number of the signal that stopped it: 130 after Ctrl-C, 143 after SIGTERM, 138 after SIGUSR1 on Linux.
+    """
     prepare()
+    run_as_command()
     try:
         status = app(standalone_mode=False)
     except UserError as error:
@@ -102,12 +108,27 @@ def main() -> None:
         status = _explain(error)
     except (typer.Abort, KeyboardInterrupt):  # the latter before the command runs
         status = 130
+    except RuntimeError as error:
+        if (lost := _lost_process(error)) is None:
+            raise
+        status = _complain(lost, LostError.status)
     except OSError as error:
         # What the system refuses (a full disk, no permission) the user can fix; anything else is a bug.
         if error.filename is None and error.errno not in _REFUSALS:
             raise
         status = _complain(": ".join(str(part) for part in (error.filename, error.strerror) if part))
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _lost_process(error: RuntimeError) -> str | None:
+    """What to say of an error by which another process of a verb under torchrun was lost; None for other errors."""
+    used = sys.modules.get("manyview.distributed")
+    if used is None or not used.tells_of_a_lost_process(error):
+        return None
+    return (
+        f"another process was lost ({used.first_line(error)}), as where it is killed for lack of memory: start all of "
+        "them again, with --resume where the verb has it"
+    )
 
 
 def _explain(error: Any) -> int:
@@ -123,5 +144,6 @@ def _explain(error: Any) -> int:
 
 
 def _complain(message: str, status: int = 2) -> int:
-    print("Error: " + " ".join(message.split()), file=sys.stderr)
+    with contextlib.suppress(OSError):  # its reader has ended
+        print("Error: " + " ".join(message.split()), file=sys.stderr)
     return status

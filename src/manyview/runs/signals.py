@@ -18,22 +18,15 @@ STOPPING = tuple(signal.Signals(getattr(signal, name)) for name in _NAMES if has
 
 # Ctrl-C reaches torchrun and its processes alike, and torchrun sends it on to them, which is no second Ctrl-C.
 _FORWARDED = 3.0
-# Seconds that a second Ctrl-C waits for Python, which may be in a long computation or in wait for a lost process.
+# Seconds that a second Ctrl-C waits for Python.
 _PATIENCE = 2.0
 _SHOW_CURSOR = b"\x1b[?25h"
 _open: list[StopRequest] = []
-_may_exit = False
 
 
 def stop_requested() -> bool:
     """Whether a signal was recorded that is still to be acted on."""
     return any(stop.signal is not None for stop in _open)
-
-
-def end_at_second_interrupt() -> None:
-    """Let a second Ctrl-C end this process even where Python cannot react; for a command, not for a library."""
-    global _may_exit
-    _may_exit = True
 
 
 class StoppingError(Exception):
@@ -56,11 +49,14 @@ class StopRequest:
 
     Args:
         announcement: what is done until the stop, as in "Stopping after this step, and saving"; None: say nothing.
+        may_exit: whether a second Ctrl-C ends the process even where Python cannot react, in a long computation or in
+            wait for a lost process; for a command, not for a library.
     """
 
-    def __init__(self, announcement: str | None = None) -> None:
+    def __init__(self, announcement: str | None = None, *, may_exit: bool = False) -> None:
         self.signal: signal.Signals | None = None
         self._announcement = announcement
+        self._may_exit = may_exit
         self._since = 0.0
         self._acts_at_once = False
         self._noted = self._heard = self._again = self._quitting = False
@@ -137,7 +133,7 @@ class StopRequest:
         if first or number != signal.SIGINT or self._is_forwarded():
             return
         self._again = True
-        if _may_exit:
+        if self._may_exit:
             time.sleep(_PATIENCE)
             if not self._quitting and self._listener is not None:
                 _say(_SHOW_CURSOR if os.isatty(2) else b"")

@@ -25,6 +25,7 @@ from manyview.runs import RunFolder, atomic_write
 from manyview.runs.checkpoints import capture
 from manyview.runs.progress import StepClock, spell
 from manyview.runs.signals import StoppingError, StopRequest
+from manyview.runtime import is_command
 from manyview.training.data import TrainingBatch, method_batch, start_loader
 from manyview.training.device_views import DeviceViews
 from manyview.training.display import Curves, TrainingDisplay
@@ -155,7 +156,7 @@ def run_loop(training: Training) -> None:
     with (
         closing(DeviceViews(loaded, training.files, config, device)) as batches,
         training.display,
-        StopRequest(None if training.display.console.quiet else _STOPPING) as stop,
+        StopRequest(None if training.display.console.quiet else _STOPPING, may_exit=is_command()) as stop,
     ):
         point = SavePoint(training.method, training.save, training.display.say, lambda: training.step)
         point.mark()

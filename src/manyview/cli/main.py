@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from manyview.cli.check_weights import check_weights
+from manyview.cli.command import WithWords
 from manyview.cli.compare import compare
 from manyview.cli.demo import demo
 from manyview.cli.detect import detect
@@ -72,7 +73,7 @@ for verb in (
     demo,
     settings,
 ):
-    app.command()(verb)
+    app.command(cls=WithWords)(verb)
 
 
 @app.callback(invoke_without_command=True)

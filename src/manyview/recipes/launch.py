@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from manyview.config import ConfigError, PretrainConfig, parse_assignment, resolve
 from manyview.config.resolve import Assignment, flatten
+from manyview.config.training import BUDGETS
 from manyview.errors import UserError
 from manyview.options.base import StrPath, verb
 from manyview.options.channels import read_channels
@@ -55,6 +56,8 @@ _MAY_CHANGE = (
     *("monitor.on_collapse", "monitor.patience", "training.checkpoint_minutes"),
     *("monitor.eval_labels", "monitor.eval_val_labels"),  # moved, as data.labels; their content is compared
 )
+# These may change, too: the run then gets another leg.
+_LENGTHS = tuple(f"training.{name}" for name in BUDGETS)
 
 
 @verb(PretrainOptions)
@@ -66,7 +69,7 @@ def pretrain(
     Later settings override earlier ones: the recipe, the configuration file, the named arguments, ``set``.
 
     Args:
-        images: folder of images, searched recursively; with ``resume`` it may be left out.
+        images: folder of images, searched recursively; where a run is resumed it may be left out.
         out: the run's folder; new or empty, or with ``resume`` the one to continue.
         **options: as ``PretrainOptions`` declares them.
 
@@ -78,10 +81,15 @@ def pretrain(
     """
     from manyview.runs import RunFolder
 
+    if options["resume"] not in (True, False, "auto"):
+        raise UserError(f'resume must be True, False or "auto", not {options["resume"]!r}')
     if out is None:
         raise UserError("out is missing: name a new folder for the run")
     folder = RunFolder(Path(out))
-    backbone, recipe, resume, quiet = options["backbone"], options["recipe"], options["resume"], options["quiet"]
+    backbone, recipe, quiet = options["backbone"], options["recipe"], options["quiet"]
+    resume = folder.holds_a_run if options["resume"] == "auto" else options["resume"]
+    if options["resume"] == "auto" and not resume and images is None and options["config"] is None:
+        raise UserError(f"{folder.path} holds no run to go on with, and without the folder of images none can start")
     user, problems = _user_settings(images, options)
     resolved = _resolve_stored(folder, recipe, user, problems) if resume else _resolve_new(recipe, user, problems)
     if not resume and resolved.backbone.init is not None:
@@ -230,7 +238,7 @@ def _resolve_stored(
     changed = [
         f"{key} was {before.get(key)!r}, now {after.get(key)!r}"
         for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) and key not in _MAY_CHANGE
+        if before.get(key) != after.get(key) and key not in (*_MAY_CHANGE, *_LENGTHS)
     ]
     if changed:
         raise UserError(

@@ -94,8 +94,9 @@ class Training:
     @property
     def moment(self) -> Moment:
         """How far the run is before the next step."""
-        plan = self.settled.plan
-        return Moment(self.step, plan.steps, plan.steps_per_epoch)
+        per_epoch = self.settled.plan.steps_per_epoch
+        steps = self.settled.config.training.leg_at(self.step).total_steps(per_epoch)
+        return Moment(self.step, steps, per_epoch)
 
     @property
     def helps_no_more(self) -> bool:
@@ -407,7 +408,7 @@ def _watch(training: Training, z: Tensor) -> tuple[Reading | None, CollapsedErro
 
 def _end_epoch(training: Training, epoch: int, rate: float, z: Tensor, clock: StepClock) -> None:
     """Log the epoch's mean losses and collapse measures; write checkpoint and weights."""
-    steps = training.settled.plan.steps_in(epoch)
+    steps = _steps_summed(training, epoch)
     means = {name: total / steps for name, total in training.totals.items()}
     training.totals = {}
     z = gather(z)
@@ -420,6 +421,16 @@ def _end_epoch(training: Training, epoch: int, rate: float, z: Tensor, clock: St
     left = (training.settled.plan.steps - training.step) * clock.seconds_per_step
     training.display.epoch_done(epoch, means["loss"], std, rank, left)
     training.save()
+
+
+def _steps_summed(training: Training, epoch: int) -> int:
+    """Number of steps in ``totals`` at the end of an epoch, which an earlier leg may have ended within."""
+    plan, settings = training.settled.plan, training.settled.config.training
+    begun = epoch * plan.steps_per_epoch
+    for leg in settings.legs:
+        if leg.until == settings.leg_at(leg.until - 1).total_steps(plan.steps_per_epoch) < training.step:
+            begun = max(begun, leg.until)
+    return training.step - begun
 
 
 def _numbers(reading: Reading | None) -> dict[str, float]:

@@ -37,6 +37,7 @@ from manyview.training.optimizer import make_optimizer
 from manyview.training.protection import Protection, needs_initial, read_initial, risk, write_initial
 from manyview.training.quality import Instrument, QualityRecord, interval, spell_plan, spell_summary
 from manyview.training.settle import Hardware, Settled, settle, start_hardware
+from manyview.training.survival.legs import record_leg, with_length
 from manyview.training.targets import Targets, find_labeled_images
 
 
@@ -69,6 +70,8 @@ def train(
     console = run_console(hardware.is_main and not quiet)
     try:
         checkpoint, complaints = _claim(folder, files, targets, hardware, resume=resume)
+        if resume:
+            config = with_length(config, folder, checkpoint.step if checkpoint else 0)
         initial = None
         if checkpoint is None:
             initial = find_initial_again(config, folder) if resume else find_initial(config)
@@ -365,6 +368,7 @@ def _take_up(training: Training, checkpoint: TrainingCheckpoint | None) -> None:
         training.display.say(f"Resumed after step {checkpoint.step:,} of {training.settled.plan.steps:,}.")
     if training.is_main:
         training.folder.drop_metrics_after(training.step)
+    record_leg(training)
     if training.quality is not None:
         _check_same_labels(training.folder, training.quality.instrument.describe())
         training.quality.resume(distributed.from_first(training.folder.read_metrics))

@@ -6,7 +6,8 @@ import atexit
 import gc
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -22,6 +23,7 @@ _LOST = (
     *("Connection closed by peer", "Connection reset by peer", "Connection refused", "Broken pipe"),
     *("Timed out waiting", "NCCL communicator", "NCCL error", "gloo/transport"),
 )
+_alone = False
 Item = TypeVar("Item")
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -59,6 +61,17 @@ def wait_for_all() -> None:
     """Barrier: wait until all processes arrive."""
     if world_size() > 1:
         dist.barrier()
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Context manager within which this process takes itself for the only one."""
+    global _alone
+    before, _alone = _alone, True
+    try:
+        yield
+    finally:
+        _alone = before
 
 
 def world_size() -> int:
@@ -213,4 +226,4 @@ class _Gather(torch.autograd.Function):
 
 
 def _initialized() -> bool:
-    return dist.is_available() and dist.is_initialized()
+    return not _alone and dist.is_available() and dist.is_initialized()

@@ -39,6 +39,10 @@ class NonFiniteLossError(UserError):
     """A loss became NaN or infinite."""
 
 
+class MemoryUsedUpError(UserError):
+    """The memory of the machine or of the accelerator does not suffice."""
+
+
 class LostError(UserError):
     """Something that a run needs was lost from under it: what was saved is sound, and going on may succeed.
 

@@ -25,7 +25,7 @@ from manyview.cli.probe import probe
 from manyview.cli.reproduce import reproduce
 from manyview.cli.views import views
 from manyview.errors import LostError, UserError
-from manyview.runtime import keep_freed_memory, run_as_command
+from manyview.runtime import is_out_of_memory, keep_freed_memory, run_as_command
 
 # Older versions of typer use the class of click, newer ones have their own.
 _UsageError: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
@@ -109,10 +109,13 @@ def main() -> None:
         status = _explain(error)
     except (typer.Abort, KeyboardInterrupt):  # the latter before the command runs
         status = 130
-    except RuntimeError as error:
-        if (lost := _lost_process(error)) is None:
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            status = _complain("out of memory: take a smaller --batch-size or --size, or fewer --workers")
+        elif (lost := _lost_process(error)) is not None:
+            status = _complain(lost, LostError.status)
+        else:
             raise
-        status = _complain(lost, LostError.status)
     except OSError as error:
         # What the system refuses (a full disk, no permission) the user can fix; anything else is a bug.
         if error.filename is None and error.errno not in _REFUSALS:
@@ -121,7 +124,7 @@ def main() -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
-def _lost_process(error: RuntimeError) -> str | None:
+def _lost_process(error: Exception) -> str | None:
     """What to say of an error by which another process of a verb under torchrun was lost; None for other errors."""
     used = sys.modules.get("manyview.distributed")
     if used is None or not used.tells_of_a_lost_process(error):

@@ -164,7 +164,7 @@ class PretrainSettings(TypedDict, total=False):
         ),
     ]
     resume: Annotated[
-        'bool | Literal["auto"]',
+        bool | Literal["auto"],
         Option(
             False,
             "Continue the run in --out; auto: start it if there is none. With other --epochs or --steps the run gets "

@@ -18,7 +18,7 @@ from manyview.backbones import Backbone, LoadingReport, build_backbone, wrap_bac
 from manyview.backbones.build import check_name
 from manyview.backbones.weights import own_weights
 from manyview.config import PretrainConfig
-from manyview.errors import UserError
+from manyview.errors import MemoryUsedUpError, UserError
 from manyview.images import ImageFiles
 from manyview.images.loading import worker_count
 from manyview.images.skipped import SkippedImages
@@ -38,6 +38,7 @@ from manyview.training.protection import Protection, needs_initial, read_initial
 from manyview.training.quality import Instrument, QualityRecord, interval, spell_plan, spell_summary
 from manyview.training.settle import Hardware, Settled, settle, start_hardware
 from manyview.training.survival.legs import record_leg, with_length
+from manyview.training.survival.memory import told
 from manyview.training.targets import Targets, find_labeled_images
 
 
@@ -77,14 +78,16 @@ def train(
             initial = find_initial_again(config, folder) if resume else find_initial(config)
         trial = partial(build_trial, module=module, hardware=hardware, targets=targets)
         resumed = folder if resume else None
-        settled = settle(
-            *(config, files, initial, hardware),
-            build=trial,
-            console=console,
-            targets=targets,
-            resumed=resumed,
-            instrument=instrument,
-        )
+        asked = config
+        with told(lambda: (asked, 0), module, hardware.device, hardware.precision):
+            settled = settle(
+                *(config, files, initial, hardware),
+                build=trial,
+                console=console,
+                targets=targets,
+                resumed=resumed,
+                instrument=instrument,
+            )
         backbone = build_backbone_of(settled.config, module)
         for group in settled.config.views.layout:
             backbone.check_size(group.size, group.size)
@@ -110,7 +113,7 @@ def train(
         if hardware.is_main and checkpoint is None and start is not None:
             write_initial(method.backbone, folder)
         hardware.fabric.barrier()
-        _run(training)
+        _run(training, module)
         if not resume:
             _compare_hours(training, time.monotonic() - began)
     finally:
@@ -375,7 +378,7 @@ def _take_up(training: Training, checkpoint: TrainingCheckpoint | None) -> None:
         training.keep_best()  # if the run was killed before it was written
 
 
-def _run(training: Training) -> None:
+def _run(training: Training, module: nn.Module | None = None) -> None:
     for remark in remarks(training.settled):
         training.display.say(remark, style="yellow")
     plan = training.settled.plan
@@ -385,8 +388,14 @@ def _run(training: Training) -> None:
     if training.quality is not None:
         training.display.say(spell_plan(training.quality))
     training.curves = Curves(training.folder.path, training.step, enabled=training.is_main)
+    settled = training.settled
     try:
-        run_loop(training)
+        with told(lambda: (settled.config, training.step), module, settled.hardware.device, settled.hardware.precision):
+            run_loop(training)
+    except MemoryUsedUpError:
+        if training.is_main and training.step == 0:
+            training.folder.discard()
+        raise
     finally:
         training.curves.close()
     _report(training)

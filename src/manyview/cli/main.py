@@ -104,7 +104,8 @@ def main() -> None:
     try:
         status = app(standalone_mode=False)
     except UserError as error:
-        status = _complain(str(error), error.status)
+        said = error.shared and os.environ.get("RANK", "0") != "0"  # by the first process
+        status = error.status if said else _complain(str(error), error.status)
     except _UsageError as error:
         status = _explain(error)
     except (typer.Abort, KeyboardInterrupt):  # the latter before the command runs

@@ -153,7 +153,7 @@ def test_auto_starts_goes_on_and_says_that_nothing_is_left(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
-    with pytest.raises(UserError, match="holds no run to go on with, and without the folder of images"):
+    with pytest.raises(UserError, match="holds no run to go on with: name the folder of images"):
         train_tiny(None, out, resume="auto")
     with pytest.raises(SystemExit):
         train_tiny(photos, out, resume="auto", backbone=Interrupting(2, signal.SIGTERM))

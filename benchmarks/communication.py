@@ -233,8 +233,11 @@ def markdown(result: Mapping[str, Any]) -> str:
     paper = table(
         ["GPUs", "gradients, ms", "norms, ms", "embeddings, ms", "not hidden, ms", "efficiency"],
         [
-            [name, *(f"{1e3 * each[key]:.1f}" for key in ("gradients", "statistics", "embeddings", "exposed"))]
-            + [f"{each['efficiency']:.0%}"]
+            [
+                name,
+                *(f"{1e3 * each[key]:.1f}" for key in ("gradients", "statistics", "embeddings", "exposed")),
+                f"{each['efficiency']:.0%}",
+            ]
             for name, each in result["paper"].items()
         ],
     )

@@ -113,6 +113,14 @@ class FineTuningSession:
         Raises:
             KeyboardInterrupt, SystemExit: as the signal asks.
         """
-        if distributed.any_process(stop.signal is not None):
-            self.display.say(f"Stopped and saved after iteration {self.iteration:,}; continue with --resume.")
-            stop.act()
+        if number := distributed.largest(stop.signal or 0):
+            self.stop(stop, number)
+
+    def stop(self, stop: StopRequest, number: int) -> None:
+        """Stop as a signal asks that some process has received; the checkpoint of this iteration must exist.
+
+        Raises:
+            KeyboardInterrupt, SystemExit: as the signal asks.
+        """
+        self.display.say(f"Stopped and saved after iteration {self.iteration:,}; continue with --resume.")
+        stop.act(number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -79,6 +80,15 @@ class RunFolder:
         names = {entry.name for entry in self.path.iterdir()} if self.path.is_dir() else set()
         if any(name not in _PRELIMINARY and not is_temporary(name) for name in names):
             raise UserError(f"{self.path} is not empty; choose a new folder for the run")
+
+    def discard(self) -> None:
+        """Remove what a run has written that came to no step, so that another can start in its folder."""
+        if any(self.checkpoints.folder.glob("step-*")):
+            return
+        for name in ("config.json", "run.json", self.metrics_file.name, self.skipped_file.name, self.initial.name):
+            (self.path / name).unlink(missing_ok=True)
+        for folder in (self.path / "tensorboard", self.checkpoints.folder):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def lock(self) -> None:
         """Lock the folder until this process ends or ``unlock`` is called, and remove leftover temporary files.

@@ -19,7 +19,7 @@ from manyview.backbones.build import check_name
 from manyview.backbones.weights import own_weights
 from manyview.config import PretrainConfig
 from manyview.config.resuming import MAY_CHANGE
-from manyview.errors import UserError
+from manyview.errors import MemoryUsedUpError, UserError
 from manyview.images import ImageFiles
 from manyview.images.loading import worker_count
 from manyview.images.skipped import SkippedImages
@@ -43,6 +43,8 @@ from manyview.training.protection import Protection, needs_initial, read_initial
 from manyview.training.quality import Instrument, QualityRecord, interval, spell_plan, spell_summary
 from manyview.training.restoring import mend_weights
 from manyview.training.settle import Hardware, Settled, settle, start_hardware
+from manyview.training.survival.legs import record_leg, with_length
+from manyview.training.survival.memory import told
 from manyview.training.targets import Targets, find_labeled_images
 
 
@@ -78,16 +80,20 @@ def train(
         checkpoint, complaints, initial = distributed.agree(
             claim, partial(start_facts, hardware.device.type, hardware.precision, module)
         )
+        if record is not None:
+            config = with_length(config, folder.path, record, checkpoint.step if checkpoint else 0)
         trial = partial(build_trial, module=module, hardware=hardware, targets=targets)
         resumed = folder if resume else None
-        settled = settle(
-            *(config, files, initial, hardware),
-            build=trial,
-            console=console,
-            targets=targets,
-            resumed=resumed,
-            instrument=instrument,
-        )
+        asked = config
+        with told(lambda: (asked, 0), module, hardware.device, hardware.precision):
+            settled = settle(
+                *(config, files, initial, hardware),
+                build=trial,
+                console=console,
+                targets=targets,
+                resumed=resumed,
+                instrument=instrument,
+            )
         backbone = build_backbone_of(settled.config, module)
         for group in settled.config.views.layout:
             backbone.check_size(group.size, group.size)
@@ -114,7 +120,7 @@ def train(
         if hardware.is_main and checkpoint is None and start is not None:
             write_initial(method.backbone, folder)
         hardware.fabric.barrier()
-        _run(training)
+        _run(training, module)
         if not resume:
             _compare_hours(training, time.monotonic() - began)
     finally:
@@ -405,6 +411,7 @@ def _take_up(training: Training, checkpoint: TrainingCheckpoint | None) -> None:
         training.display.say(f"Resumed after step {checkpoint.step:,} of {training.settled.plan.steps:,}.")
     if training.is_main and (sentence := training.folder.drop_metrics_after(training.step)):
         training.display.say(f"Warning: {sentence}.", style="yellow")
+    record_leg(training)
     if training.quality is not None:
         _check_same_labels(training.folder, training.record.run, training.quality.instrument.describe())
         records = distributed.from_first(training.folder.read_metrics)
@@ -415,7 +422,7 @@ def _take_up(training: Training, checkpoint: TrainingCheckpoint | None) -> None:
         mend_weights(training)
 
 
-def _run(training: Training) -> None:
+def _run(training: Training, module: nn.Module | None = None) -> None:
     before = training.record.run.get("processes") if training.record else None
     number = remarks_on_number(training.method, before, training.settled.hardware.processes)
     for remark in (*number, *remarks(training.settled)):
@@ -427,8 +434,14 @@ def _run(training: Training) -> None:
     if training.quality is not None:
         training.display.say(spell_plan(training.quality))
     training.curves = Curves(training.folder.path, training.step, enabled=training.is_main)
+    settled = training.settled
     try:
-        run_loop(training)
+        with told(lambda: (settled.config, training.step), module, settled.hardware.device, settled.hardware.precision):
+            run_loop(training)
+    except MemoryUsedUpError:
+        if training.is_main and training.step == 0:
+            training.folder.discard()
+        raise
     finally:
         training.curves.close()
     _report(training)

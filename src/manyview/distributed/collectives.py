@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 from torch import Tensor
 from torch import distributed as dist
 
@@ -29,6 +29,15 @@ def any_process(flag: bool) -> bool:
     flags = torch.tensor(float(flag), device="cuda" if dist.get_backend() == "nccl" else "cpu")
     dist.all_reduce(flags)
     return bool(flags > 0)
+
+
+def largest(number: int) -> int:
+    """The largest of the processes' numbers, of at most 53 bits; all processes must call this together."""
+    if world_size() == 1:
+        return number
+    numbers = torch.tensor(float(number), dtype=torch.float64, device="cuda" if dist.get_backend() == "nccl" else "cpu")
+    dist.all_reduce(numbers, dist.ReduceOp.MAX)
+    return int(numbers)
 
 
 def from_first(make: Callable[[], Item]) -> Item:
@@ -59,6 +68,22 @@ def gather(x: Shaped[Tensor, "rows ..."]) -> Shaped[Tensor, "all_rows ..."]:
         return x
     gathered: Tensor = _Gather.apply(x)  # type: ignore[no-untyped-call]
     return gathered
+
+
+def gather_unequal(own: Float[Tensor, "own numbers"], first: int, total: int) -> Float[Tensor, "total numbers"]:
+    """Gather rows of which processes have different numbers, on every process; not differentiable.
+
+    Args:
+        own: this process's rows, possibly none.
+        first: index of the first of them among all.
+        total: number of rows of all processes.
+    """
+    if world_size() == 1:
+        return own
+    found = own.new_zeros(total, own.shape[1])
+    found[first : first + len(own)] = own
+    dist.all_reduce(found)
+    return found
 
 
 def mean_of_processes(x: Shaped[Tensor, ...]) -> Shaped[Tensor, ...]:

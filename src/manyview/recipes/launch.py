@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from manyview.config import ConfigError, PretrainConfig, parse_assignment, resolve
 from manyview.config.resolve import Assignment, flatten
+from manyview.config.resuming import MAY_CHANGE
+from manyview.config.training import BUDGETS
 from manyview.errors import UserError
 from manyview.options.base import StrPath, verb
 from manyview.options.channels import read_channels
@@ -49,13 +51,8 @@ _KEYS = {
     "keep_best": "monitor.keep_best",
 }
 _PATHS = ("list", "labels", "init", "eval_labels", "eval_val_labels")
-# Settings that may change when a run is resumed, because the weights do not depend on them.
-_MAY_CHANGE = (
-    *("data.images", "data.list", "data.labels", "data.workers", "data.max_bad_fraction"),
-    *("data.label_separator", "data.image_column", "data.label_column"),  # the labels themselves are compared
-    *("monitor.on_collapse", "monitor.patience", "training.checkpoint_minutes"),
-    *("monitor.eval_labels", "monitor.eval_val_labels"),  # moved, as data.labels; their content is compared
-)
+# Settings of a resumed run that give it another leg.
+_LENGTHS = tuple(f"training.{name}" for name in BUDGETS)
 
 
 @verb(PretrainOptions)
@@ -67,7 +64,7 @@ def pretrain(
     Later settings override earlier ones: the recipe, the configuration file, the named arguments, ``set``.
 
     Args:
-        images: folder of images, searched recursively; with ``resume`` it may be left out.
+        images: folder of images, searched recursively; where a run is resumed it may be left out.
         out: the run's folder; new or empty, or with ``resume`` the one to continue.
         **options: as ``PretrainOptions`` declares them.
 
@@ -79,9 +76,17 @@ def pretrain(
     """
     from manyview.runs import RunFolder
 
+    if options["resume"] not in (True, False, "auto"):
+        raise UserError(f'resume must be True, False or "auto", not {options["resume"]!r}')
     if out is None:
         raise UserError("out is missing: name a new folder for the run")
     folder = RunFolder(Path(out))
+    if options["resume"] == "auto":
+        options["resume"] = folder.holds_a_run
+        if not options["resume"] and images is None and options["config"] is None:
+            raise UserError(
+                f"{folder.path} holds no run to go on with, and without the folder of images none can start"
+            )
     if not isinstance(options["set"], Mapping):
         options["set"] = tuple(options["set"])
     if process_count() > 1:
@@ -166,14 +171,13 @@ def _instrument(config: PretrainConfig) -> QualityInstrument | None:
 
 def _check(folder: RunFolder, config: PretrainConfig, module: nn.Module | None, quiet: bool) -> None:
     """Print one sentence on the health of the weights, in the main process."""
-    from rich.console import Console
-
     from manyview.distributed import rank
     from manyview.evaluation.health.check import check_run
+    from manyview.runs.progress import run_console
 
     if rank() != 0:
         return
-    console = Console(stderr=True, quiet=quiet, soft_wrap=True)
+    console = run_console(not quiet)
     with console.status("Checking the weights"):
         sentence = check_run(folder, config, module=module)
     console.print(sentence, highlight=False, markup=False)
@@ -259,7 +263,7 @@ def _resolve_stored(
     """The stored configuration of a run; refuses changed settings."""
     if not folder.holds_a_run:
         raise UserError(f"{folder.path} holds no run to resume; leave out --resume to start one there")
-    stored = folder.read_json("run.json").get("asked", {})
+    stored = folder.read_record(MAY_CHANGE).run.get("asked", {})
     if recipe is not None:
         user = [Assignment("recipe", recipe, "--recipe"), *user]
     config = _resolve_all(stored, user, problems)
@@ -269,7 +273,7 @@ def _resolve_stored(
     changed = [
         f"{key} was {before.get(key)!r}, now {after.get(key)!r}"
         for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) and key not in _MAY_CHANGE
+        if before.get(key) != after.get(key) and key not in (*MAY_CHANGE, *_LENGTHS)
     ]
     if changed:
         raise UserError(

@@ -377,7 +377,7 @@ def test_quiet_prints_nothing(photos: Path, tmp_path: Path, capfd: pytest.Captur
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize(("key", "value"), [("precision", "bf16"), ("device", "cuda"), ("processes", 2)])
+@pytest.mark.parametrize(("key", "value"), [("precision", "bf16"), ("device", "cuda")])
 def test_other_hardware_is_refused(stopped: Path, key: str, value: object) -> None:
     folder = RunFolder(stopped)
     folder.write_json("run.json", {**folder.read_json("run.json"), key: value})

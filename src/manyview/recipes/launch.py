@@ -84,9 +84,7 @@ def pretrain(
     if options["resume"] == "auto":
         options["resume"] = folder.holds_a_run
         if not options["resume"] and images is None and options["config"] is None:
-            raise UserError(
-                f"{folder.path} holds no run to go on with, and without the folder of images none can start"
-            )
+            raise UserError(f"{folder.path} holds no run to go on with: name the folder of images, to start one")
     if not isinstance(options["set"], Mapping):
         options["set"] = tuple(options["set"])
     if process_count() > 1:

@@ -59,7 +59,8 @@ def sampled_contents(files: ImageFiles, count: int = _SAMPLE) -> str:
     for number in range(min(count, len(files))):
         path = files.path(number * len(files) // min(count, len(files)))
         try:
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
+            # Reading a pipe would block.
+            digest.update(hashlib.sha256(path.read_bytes() if path.is_file() else b"").digest())
         except OSError:
             digest.update(b"unreadable")
     return digest.hexdigest()

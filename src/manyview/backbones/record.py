@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from manyview.backbones.timm import timm_input_size
 from manyview.errors import UserError
 from manyview.images.depth import FEWEST_BITS, MOST_BITS, require_bit_depth
 from manyview.options.channels import Numbers, read_channels
+from manyview.parsing import parse_json
 from manyview.runs import sha256
 
 _CARD = "manyview.json"
@@ -204,7 +204,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}, which describes the weights beside it, cannot be read: {error}") from error
     return content if isinstance(content, dict) else None

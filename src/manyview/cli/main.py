@@ -22,7 +22,7 @@ from manyview.cli.pretrain import pretrain
 from manyview.cli.probe import probe
 from manyview.cli.reproduce import reproduce
 from manyview.cli.views import views
-from manyview.errors import UserError
+from manyview.errors import UserError, one_line
 from manyview.runtime import keep_freed_memory
 
 # Older versions of typer use the class of click, newer ones have their own.
@@ -123,5 +123,5 @@ def _explain(error: Any) -> int:
 
 
 def _complain(message: str) -> int:
-    print("Error: " + " ".join(message.split()), file=sys.stderr)
+    print("Error: " + one_line(" ".join(message.split())), file=sys.stderr)
     return 2

@@ -16,6 +16,7 @@ from manyview.backbones.weights import own_weights
 from manyview.detection.models import Detector, build_detector
 from manyview.errors import UserError
 from manyview.labels.identifiers import Identifier
+from manyview.parsing import parse_json
 from manyview.runs import write_tensors
 from manyview.runs.folder import DETECTOR_FILE as DETECTOR_FILE
 
@@ -103,7 +104,7 @@ def load_detector(path: Path, *, test_short_side: int | None = None) -> tuple[De
     try:
         if metadata["format"] != _FORMAT:
             raise KeyError("format")
-        values: dict[str, Any] = json.loads(metadata["detector"])
+        values: dict[str, Any] = parse_json(metadata["detector"])
         values |= {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
         description = DetectorDescription(**values)
     except (KeyError, TypeError, ValueError) as error:

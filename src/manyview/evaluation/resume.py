@@ -14,6 +14,7 @@ from torch import Tensor
 
 from manyview import distributed
 from manyview.errors import UserError
+from manyview.parsing import parse_json
 from manyview.runs import CheckpointStore, RunFolder, TrainingCheckpoint, atomic_write, write_tensors
 from manyview.runs.provenance import refuse_changes
 
@@ -138,7 +139,7 @@ def _check_begun(folder: Path, protocol: Mapping[str, Any], resume: bool) -> Non
     if not file.is_file():
         raise UserError(f"{folder.parent} holds no unfinished evaluation: leave out --resume to begin one")
     try:
-        begun = json.loads(file.read_text())
+        begun = parse_json(file.read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"{file} cannot be read ({error}): delete {folder} and begin anew") from error
     refuse_changes(begun, protocol, "evaluation", folder.parent)

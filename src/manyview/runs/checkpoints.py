@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from manyview.errors import UserError
+from manyview.parsing import parse_json
 from manyview.runs.files import atomic_write, write_error, write_tensors
 
 # Names of tensors: "model." and a name of the state_dict; "momentum." or "optimizer.KEY." and a parameter's name.
@@ -89,7 +90,7 @@ class CheckpointStore:
 
         tensors = description.with_suffix(".safetensors")
         try:
-            content = json.loads(description.read_text())
+            content = parse_json(description.read_text())
             expected = content.pop("sha256")
             step, healthy, state = content["step"], content["healthy"], content["state"]
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -113,7 +114,7 @@ class CheckpointStore:
         keep = set(descriptions[-2:])
         for description in reversed(descriptions):
             try:
-                healthy = json.loads(description.read_text())["healthy"]
+                healthy = parse_json(description.read_text())["healthy"]
             except (ValueError, KeyError, TypeError):
                 continue
             if healthy:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from manyview.errors import UserError
+from manyview.parsing import parse_json
 from manyview.runs.checkpoints import CheckpointStore
 from manyview.runs.files import atomic_write, remove_leftovers, write_error
 
@@ -129,7 +130,7 @@ class RunFolder:
         """
         file = self.path / name
         try:
-            content = json.loads(file.read_text())
+            content = parse_json(file.read_text())
         except (OSError, ValueError) as error:
             raise UserError(f"{file} cannot be read ({error}); this folder does not hold a usable run") from error
         if not isinstance(content, dict):
@@ -151,7 +152,7 @@ class RunFolder:
         records = []
         for line in self.metrics_file.read_text().splitlines():
             try:
-                records.append(json.loads(line))
+                records.append(parse_json(line))
             except ValueError:
                 break
         return records

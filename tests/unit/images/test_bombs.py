@@ -15,7 +15,7 @@ from PIL import Image
 
 from manyview.images import UnreadableImage, decode_image
 from manyview.images.bands import decode_bands
-from tests.helpers.image_files import PNG, chunk, exif, png, png_header, png_rows
+from tests.helpers.image_files import PNG, chunk, exif, png_header, png_rows
 from tests.helpers.memory import extra_memory, reads_peak_memory
 
 MIB = 2**20
@@ -34,7 +34,9 @@ def encode(format: str, **options: object) -> bytes:
     return stream.getvalue()
 
 
-def with_size(data: bytes, mark: bytes, offset: int, layout: str, width: int, height: int, *, last: bool = False) -> bytes:
+def with_size(
+    data: bytes, mark: bytes, offset: int, layout: str, width: int, height: int, *, last: bool = False
+) -> bytes:
     """A file whose header states another size, found behind a mark."""
     start = (data.rindex(mark) if last else data.index(mark)) + offset
     size = struct.pack(layout, width, height)
@@ -62,7 +64,11 @@ SEGMENT = b"\xff\xe1\xff\xff" + b"Exif\0\0" + bytes(65535 - 8)
 
 def bombs() -> Iterator[tuple[str, bytes, str]]:
     """Names, contents, and how reasons begin; "" for files whose pixels are sound."""
-    yield "png.png", PNG + png_header(PIXELS, (16000, 16000)) + chunk(b"IDAT", zeros(732 // 6)), "too large: 16000 x 16000"
+    yield (
+        "png.png",
+        PNG + png_header(PIXELS, (16000, 16000)) + chunk(b"IDAT", zeros(732 // 6)),
+        "too large: 16000 x 16000",
+    )
     yield "jpeg.jpg", with_size(JPEG, b"\xff\xc0", 5, ">HH", 60000, 60000), "too large: 60000 x 60000"
     cmyk = io.BytesIO()
     Image.new("CMYK", (24, 16)).save(cmyk, "JPEG")

@@ -17,6 +17,7 @@ from rich.console import Console
 from manyview.config import PretrainConfig
 from manyview.errors import UserError
 from manyview.images import ImageFiles
+from manyview.parsing import parse_json
 from manyview.recipes.reproduce.inputs import Inputs
 from manyview.recipes.reproduce.jobs import written_step
 from manyview.recipes.reproduce.planned_runs import RowSettings
@@ -185,7 +186,7 @@ def _machine() -> str:
 
 def _read(file: Path) -> dict[str, float]:
     try:
-        return {str(key): float(value) for key, value in json.loads(file.read_text()).items()}
+        return {str(key): float(value) for key, value in parse_json(file.read_text()).items()}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, AttributeError, TypeError) as error:

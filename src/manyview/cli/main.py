@@ -44,15 +44,15 @@ def settings() -> None:
 
     Example: manyview settings
     """
-    from rich.console import Console
     from rich.table import Table
 
     from manyview.config.table import settings as rows
+    from manyview.terminal import SafeConsole
 
     table = Table("key", "default", "meaning")
     for row in rows():
         table.add_row(*row)
-    Console().print(table)
+    SafeConsole().print(table)
 
 
 for verb in (

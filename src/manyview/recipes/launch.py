@@ -127,14 +127,13 @@ def _instrument(config: PretrainConfig) -> QualityInstrument | None:
 
 def _check(folder: RunFolder, config: PretrainConfig, module: nn.Module | None, quiet: bool) -> None:
     """Print one sentence on the health of the weights, in the main process."""
-    from rich.console import Console
-
     from manyview.distributed import rank
     from manyview.evaluation.health.check import check_run
+    from manyview.terminal import SafeConsole
 
     if rank() != 0:
         return
-    console = Console(stderr=True, quiet=quiet, soft_wrap=True)
+    console = SafeConsole(stderr=True, quiet=quiet, soft_wrap=True)
     with console.status("Checking the weights"):
         sentence = check_run(folder, config, module=module)
     console.print(sentence, highlight=False, markup=False)

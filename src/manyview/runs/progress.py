@@ -14,6 +14,8 @@ from rich.progress import Progress as Bars
 from rich.table import Column
 from rich.text import Text
 
+from manyview.terminal import SafeConsole
+
 Progress = Callable[[int, int, str], None]
 """Called with the amount done, the total and the name of the phase; a new phase begins at 0."""
 
@@ -89,7 +91,7 @@ class StatusColumn(ProgressColumn):
 
 def run_console(enabled: bool) -> Console:
     """Console of a run on standard error; silent unless ``enabled``."""
-    return Console(stderr=True, quiet=not enabled, soft_wrap=True)
+    return SafeConsole(stderr=True, quiet=not enabled, soft_wrap=True)
 
 
 class BarDisplay:

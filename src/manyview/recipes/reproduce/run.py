@@ -7,8 +7,6 @@ import os
 from collections.abc import Mapping
 from typing import Any, Unpack
 
-from rich.console import Console
-
 from manyview.errors import UserError, first_few
 from manyview.options.base import verb
 from manyview.options.reproduce import ReproduceOptions
@@ -22,6 +20,7 @@ from manyview.recipes.reproduce.work import read_gpus, work_here, work_on_gpus
 from manyview.runs import atomic_write
 from manyview.runs.files import make_folder
 from manyview.runs.progress import Phases, no_phases
+from manyview.terminal import SafeConsole
 
 ENDINGS = ("md", "csv", "json", "png")
 
@@ -61,7 +60,7 @@ def reproduce(
             return {"plan": forecast(plan, progress), "equal": {"what": plan.equal, "amount": plan.amount}}
     make_folder(plan.out)
     plan.inputs.write_list(plan.out)
-    console = Console(stderr=True, quiet=quiet, soft_wrap=True)
+    console = SafeConsole(stderr=True, quiet=quiet, soft_wrap=True)
 
     def write() -> None:
         write_table(plan, gather(plan))

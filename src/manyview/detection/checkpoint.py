@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from manyview.backbones import Backbone, build_backbone
+from manyview.backbones.values import check_values
 from manyview.backbones.weights import own_weights
 from manyview.detection.models import Detector, build_detector
 from manyview.errors import UserError
@@ -116,6 +117,8 @@ def load_detector(path: Path, *, test_short_side: int | None = None) -> tuple[De
         backbone.take_images(description.mean, description.std, rgb=backbone.rgb)
         seen = description if test_short_side is None else replace(description, test_short_side=test_short_side)
         detector = seen.build(backbone)
+    own = detector.state_dict()
+    check_values(file, {key: value for key, value in tensors.items() if key in own}, own)
     try:
         detector.load_state_dict(tensors)
     except RuntimeError as error:

@@ -5,12 +5,14 @@ It is cheap to import, as every command does so: PyTorch and OpenCV are imported
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 import os
+import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,6 +32,20 @@ _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _MOST = 2**31 - 1  # mallopt takes C integers
 
 
+_is_command = False
+
+
+def run_as_command() -> None:
+    """Note that this process is the command, and no one's notebook or program: it may be ended without a word."""
+    global _is_command
+    _is_command = True
+
+
+def is_command() -> bool:
+    """Whether this process is the command."""
+    return _is_command
+
+
 def resolve_device(name: str, setting: str = "device") -> torch.device:
     """Resolve a device name, for training and evaluations.
 
@@ -43,6 +59,7 @@ def resolve_device(name: str, setting: str = "device") -> torch.device:
     """
     import torch
 
+    process_count()  # takes up srun's variables
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     own = f"cuda:{os.environ['LOCAL_RANK']}" if "LOCAL_RANK" in os.environ else None
@@ -58,6 +75,56 @@ def resolve_device(name: str, setting: str = "device") -> torch.device:
     if device.type == "cuda" and int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > 1 and str(device) != own:
         raise UserError(f'several processes need an accelerator each: use "cuda", not {name!r}')
     return device
+
+
+def process_count() -> int:
+    """Number of processes that torchrun, SLURM's srun or ``--devices`` has started to work together; 1 if alone.
+
+    PyTorch and Fabric read torchrun's environment variables, which are made here of those of an srun with several
+    tasks, once. A batch script that starts a command without srun has a single process, whatever its tasks.
+
+    Raises:
+        UserError: the tasks are not shared out evenly among the nodes.
+    """
+    if "WORLD_SIZE" not in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+        os.environ.update(torchrun_variables(os.environ))
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def torchrun_variables(slurm: Mapping[str, str]) -> dict[str, str]:
+    """The variables that torchrun would set in a task of srun, from those that srun sets in it.
+
+    With ``--gpus-per-task`` a task sees only its own GPU, as a node of one process.
+
+    Args:
+        slurm: environment of the task: SLURM_STEP_NUM_TASKS, SLURM_PROCID, SLURM_LOCALID, SLURM_NODEID,
+            SLURM_STEP_TASKS_PER_NODE ("4(x2)", "3,2"), SLURM_STEP_NODELIST ("node[07-09,12]"), SLURM_JOB_ID and
+            SLURM_STEP_ID, of which the port follows. MASTER_ADDR and MASTER_PORT stay where they are set.
+
+    Raises:
+        UserError: the tasks are not shared out evenly among the nodes.
+    """
+    per_node = {re.sub(r"\(x\d+\)", "", part) for part in slurm["SLURM_STEP_TASKS_PER_NODE"].split(",")}
+    if len(per_node) > 1:
+        raise UserError(
+            f"srun has started different numbers of tasks on the nodes ({slurm['SLURM_STEP_TASKS_PER_NODE']}): "
+            "use --ntasks-per-node, so that all have the same"
+        )
+    alone = {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "GROUP_RANK": slurm["SLURM_PROCID"]}
+    of_node = {
+        "LOCAL_RANK": slurm["SLURM_LOCALID"],
+        "LOCAL_WORLD_SIZE": per_node.pop(),
+        "GROUP_RANK": slurm["SLURM_NODEID"],
+    }
+    first = re.sub(r"\[([^,\]-]+)[^\]]*\]", r"\1", slurm["SLURM_STEP_NODELIST"]).split(",")[0]
+    port = 15_000 + (int(slurm["SLURM_JOB_ID"]) * 7 + int(slurm.get("SLURM_STEP_ID", "0"))) % 15_000
+    return {
+        "MASTER_ADDR": slurm.get("MASTER_ADDR", first),
+        "MASTER_PORT": slurm.get("MASTER_PORT", str(port)),
+        "RANK": slurm["SLURM_PROCID"],
+        "WORLD_SIZE": slurm["SLURM_STEP_NUM_TASKS"],
+        **(alone if "SLURM_GPUS_PER_TASK" in slurm else of_node),
+    }
 
 
 def _missing(device: torch.device) -> str:
@@ -107,6 +174,38 @@ def _cpu_multiplies_bf16() -> bool:
         return not _BF16_INSTRUCTIONS.isdisjoint(Path("/proc/cpuinfo").read_text().split())
     except OSError:
         return False
+
+
+# How libraries say that memory is used up, where they have no class of error for it.
+_OUT_OF_MEMORY = (
+    *("out of memory", "can't allocate memory", "not enough memory", "Unable to allocate", "Cannot allocate memory"),
+    *("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "std::bad_alloc"),
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory is used up, that of the machine or of an accelerator."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(part in str(error) for part in _OUT_OF_MEMORY)
+
+
+def memory_limit(device: torch.device) -> int | None:
+    """Bytes of memory that a device has, or this process may use; None if unknown."""
+    import torch
+
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[1])
+    limits = []
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    with contextlib.suppress(OSError, ValueError):  # of a container
+        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        limits += [limit for limit in resource.getrlimit(resource.RLIMIT_AS) if limit > 0]
+    return min(limits, default=None)
 
 
 def core_count() -> int:

@@ -23,6 +23,7 @@ import torch.utils.tensorboard  # noqa: F401 - imported here once for all childr
 import manyview.runs.files as files
 import manyview.training.run  # noqa: F401 - imported here once for all children
 from manyview.errors import UserError
+from manyview.runs import RunFolder
 from manyview.training.loop import Training
 from tests.helpers.tiny import train_tiny, write_images
 
@@ -321,7 +322,7 @@ def _announce(owner: Any, name: str, count: Callable[[str, object], None]) -> No
 
 
 def _metrics(out: Path) -> list[dict[str, Any]]:
-    records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    records = RunFolder(out).read_metrics()
     timing = ("views_per_second", "waiting")
     return [{key: value for key, value in record.items() if key not in timing} for record in records]
 

@@ -21,6 +21,7 @@ from manyview.backbones.exported import described, described_archive, exported_w
 from manyview.backbones.pickle_scan import HostilePickleError, check_pickle
 from manyview.backbones.safe_pickle import ForbiddenNameError, StoredArray, read_pickle
 from manyview.errors import UserError
+from manyview.runs.sealed import read_sealed
 
 FORMAT = "manyview-backbone"
 _PICKLE, _ZIP = b"\x80", b"PK\x03\x04"
@@ -98,14 +99,7 @@ def read_tensors(path: Path) -> StoredTensors:
 
 
 def _read_safetensors(path: Path) -> StoredTensors:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise UserError(f"{path} is truncated or no safetensors file ({error})") from error
+    tensors, metadata = read_sealed(path)
     return StoredTensors({"": tensors}, metadata if metadata.get("format") == FORMAT else {})
 
 

@@ -20,6 +20,7 @@ from manyview.labels.identifiers import Identifier
 from manyview.parsing import parse_json
 from manyview.runs import write_tensors
 from manyview.runs.folder import DETECTOR_FILE as DETECTOR_FILE
+from manyview.runs.sealed import read_sealed
 
 _FORMAT = "manyview-detector-1"
 
@@ -127,15 +128,12 @@ def load_detector(path: Path, *, test_short_side: int | None = None) -> tuple[De
 
 
 def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    from safetensors import SafetensorError, safe_open
-
     if not file.is_file():
         raise UserError(
             f"there is no {file}: give the folder of a fine-tuning run of manyview detect that has evaluated its "
             "detector"
         )
     try:
-        with safe_open(file, framework="pt") as stored:
-            return {name: stored.get_tensor(name) for name in stored.keys()}, stored.metadata() or {}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{file} is no safetensors file, or damaged ({error})") from error
+        return read_sealed(file)
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror or error}") from error

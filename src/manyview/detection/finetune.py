@@ -140,8 +140,9 @@ def _tune(
     resume = state is FolderState.BEGUN
     with opened(folder, protocol, resume):
         _announce(tuning, match, start, followed_by)
+        tuning.record = folder.read_record()
         if resume:
-            load_newest(tuning)
+            load_newest(tuning, tuning.record)
         run_loop(tuning)
         about["seconds"] = round(time.perf_counter() - began, 1)
         return finish(tuning, protocol, about, job.draw)
@@ -182,20 +183,15 @@ def _surroundings(device: torch.device) -> dict[str, Any]:
     return {
         "device": device.type,
         "processes": distributed.world_size(),
-        "synchronised_norms": _synchronized(device),
+        "synchronised_norms": distributed.world_size() > 1,
         "versions": {"manyview": manyview.__version__, "torch": str(torch.__version__)},
     }
-
-
-def _synchronized(device: torch.device) -> bool:
-    """Whether norms are synchronized over all processes, which PyTorch supports on CUDA devices."""
-    return distributed.world_size() > 1 and device.type == "cuda"
 
 
 def _set_up(backbone: Backbone, job: Job, folder: RunFolder) -> FineTuningSession:
     settings, data, runtime = job.settings, job.data, job.runtime
     display = DetectionDisplay(settings.iterations, enabled=not job.quiet and distributed.rank() == 0)
-    detector, description = new_detector(backbone, data, settings, sync_batch_norm=_synchronized(runtime.device))
+    detector, description = new_detector(backbone, data, settings, sync_batch_norm=distributed.world_size() > 1)
     detector = detector.to(runtime.device)
     optimizer = make_optimizer(detector)
     tuning = FineTuningSession(settings, data, folder, detector, description, optimizer, runtime, display)

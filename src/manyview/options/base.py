@@ -49,6 +49,7 @@ class Option:
         shown: whether the command's help shows the default, or the text it shows instead.
         minimum: smallest value that the command accepts; None for any.
         parsed: type that the command parses, where it does not follow from the Python type.
+        word: of a switch that is off by default, a word that may follow it, and is then its value; "" for none.
     """
 
     default: Any
@@ -61,6 +62,7 @@ class Option:
     shown: bool | str = True
     minimum: int | None = None
     parsed: Any = None
+    word: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 # The annotations are evaluated at run time: no ``from __future__ import annotations`` here.
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 from manyview.options.base import Option, StrPath
 from manyview.options.shared import BitDepth, ImageColumn, LabelColumn, LabelSeparator, Normalization
@@ -163,8 +163,29 @@ class PretrainSettings(TypedDict, total=False):
             shown=False,
         ),
     ]
+    devices: Annotated[
+        int | None,
+        Option(
+            None,
+            "Processes to start on this machine, one for each GPU, or on a machine without GPUs on its CPU.",
+            "processes to start on this machine, as torchrun does: one for each GPU, or on a machine without GPUs on "
+            "its CPU; they share the batch, and the result is that of one process up to rounding.",
+            minimum=1,
+            shown=False,
+        ),
+    ]
     resume: Annotated[
-        bool, Option(False, "Continue the run in --out.", "continue a stopped run; changed settings are refused.")
+        bool | Literal["auto"],
+        Option(
+            False,
+            "Continue the run in --out; auto: start it if there is none. With other --epochs or --steps the run gets "
+            "that length: it goes on as one of that length would at that step.",
+            'continue a stopped run; "auto" starts it if there is none. Other settings are refused but ``epochs`` or '
+            "``steps``, which give the run another length: from there on learning rate, weight decay and whatever else "
+            "follows a schedule are those of a run of that length at the same step (``training.legs``). A length that "
+            "the run has passed is refused.",
+            word="auto",
+        ),
     ]
     quiet: Annotated[bool, Option(False, "Print nothing but errors.", "print nothing.", flags=("--quiet", "-q"))]
 

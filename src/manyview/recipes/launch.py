@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from manyview.config import ConfigError, PretrainConfig, parse_assignment, resolve
 from manyview.config.resolve import Assignment, flatten
+from manyview.config.resuming import MAY_CHANGE
+from manyview.config.training import BUDGETS
 from manyview.errors import UserError
 from manyview.options.base import StrPath, verb
 from manyview.options.channels import read_channels
 from manyview.options.pretrain import PretrainOptions, SettingsOptions
 from manyview.parsing import parse_json, parse_toml
 from manyview.recipes.named import recipe_settings
+from manyview.runtime import process_count
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,13 +50,8 @@ _KEYS = {
     "keep_best": "monitor.keep_best",
 }
 _PATHS = ("list", "labels", "init", "eval_labels", "eval_val_labels")
-# Settings that may change when a run is resumed, because the weights do not depend on them.
-_MAY_CHANGE = (
-    *("data.images", "data.list", "data.labels", "data.workers", "data.max_bad_fraction"),
-    *("data.label_separator", "data.image_column", "data.label_column"),  # the labels themselves are compared
-    *("monitor.on_collapse", "monitor.patience", "training.checkpoint_minutes"),
-    *("monitor.eval_labels", "monitor.eval_val_labels"),  # moved, as data.labels; their content is compared
-)
+# Settings of a resumed run that give it another leg.
+_LENGTHS = tuple(f"training.{name}" for name in BUDGETS)
 
 
 @verb(PretrainOptions)
@@ -65,7 +63,7 @@ def pretrain(
     Later settings override earlier ones: the recipe, the configuration file, the named arguments, ``set``.
 
     Args:
-        images: folder of images, searched recursively; with ``resume`` it may be left out.
+        images: folder of images, searched recursively; where a run is resumed it may be left out.
         out: the run's folder; new or empty, or with ``resume`` the one to continue.
         **options: as ``PretrainOptions`` declares them.
 
@@ -77,28 +75,71 @@ def pretrain(
     """
     from manyview.runs import RunFolder
 
+    if options["resume"] not in (True, False, "auto"):
+        raise UserError(f'resume must be True, False or "auto", not {options["resume"]!r}')
     if out is None:
         raise UserError("out is missing: name a new folder for the run")
     folder = RunFolder(Path(out))
-    backbone, recipe, resume, quiet = options["backbone"], options["recipe"], options["resume"], options["quiet"]
+    if options["resume"] == "auto":
+        options["resume"] = folder.holds_a_run
+        if not options["resume"] and images is None and options["config"] is None:
+            raise UserError(
+                f"{folder.path} holds no run to go on with, and without the folder of images none can start"
+            )
+    if not isinstance(options["set"], Mapping):
+        options["set"] = tuple(options["set"])
+    if process_count() > 1:
+        _train_together(images, folder, options)
+        return folder
+    resolved = _resolved(images, folder, options)
+    if (options["devices"] or 1) > 1:
+        from manyview.recipes.several import start_processes
+
+        start_processes(images, folder.path, resolved.training.device, options)
+    else:
+        _train(folder, resolved, options)
+    return folder
+
+
+def _resolved(images: StrPath | None, folder: RunFolder, options: Mapping[str, Any]) -> PretrainConfig:
+    """The configuration of a new or a resumed run."""
+    recipe, resume = options["recipe"], options["resume"]
     user, problems = _user_settings(images, options)
     resolved = _resolve_stored(folder, recipe, user, problems) if resume else _resolve_new(recipe, user, problems)
     if not resume and resolved.backbone.init is not None:
         resolved = _resolve_new(recipe, [*user, *_of_initial(resolved.backbone.init, user)], problems)
-
     if not resume and resolved.recipe == "continue" and resolved.backbone.init is None:
         raise UserError(
             "recipe continue starts from weights that exist: name them with --init (a run's folder or any checkpoint), "
             "or choose another recipe"
         )
+    if options["devices"] is not None and process_count() not in (1, options["devices"]):
+        raise UserError(
+            f"--devices {options['devices']} starts processes, but {process_count()} are running already, as by "
+            "torchrun or srun: leave it out"
+        )
+    return resolved
 
+
+def _train_together(images: StrPath | None, folder: RunFolder, options: Mapping[str, Any]) -> None:
+    """Train as one of several processes, which must all have the same settings."""
+    from manyview.distributed import agree, printed_once
+    from manyview.recipes.several import compared
+
+    with printed_once():
+        config = agree(lambda: _resolved(images, folder, options), lambda config: compared(config, options["resume"]))
+        _train(folder, config, options)
+
+
+def _train(folder: RunFolder, config: PretrainConfig, options: Mapping[str, Any]) -> None:
+    """Train in this process, which may be one of several."""
     # Heavy imports come only now, so that mistakes are reported at once.
     from manyview.training.run import train
 
+    backbone, quiet = options["backbone"], options["quiet"]
     module = backbone if backbone is not None and not isinstance(backbone, str) else None
-    train(resolved, folder, resume=resume, module=module, instrument=_instrument(resolved), quiet=quiet)
-    _check(folder, resolved, module, quiet)
-    return folder
+    train(config, folder, resume=options["resume"], module=module, instrument=_instrument(config), quiet=quiet)
+    _check(folder, config, module, quiet)
 
 
 @verb(SettingsOptions)
@@ -129,11 +170,11 @@ def _check(folder: RunFolder, config: PretrainConfig, module: nn.Module | None, 
     """Print one sentence on the health of the weights, in the main process."""
     from manyview.distributed import rank
     from manyview.evaluation.health.check import check_run
-    from manyview.terminal import SafeConsole
+    from manyview.runs.progress import run_console
 
     if rank() != 0:
         return
-    console = SafeConsole(stderr=True, quiet=quiet, soft_wrap=True)
+    console = run_console(not quiet)
     with console.status("Checking the weights"):
         sentence = check_run(folder, config, module=module)
     console.print(sentence, highlight=False, markup=False)
@@ -219,7 +260,7 @@ def _resolve_stored(
     """The stored configuration of a run; refuses changed settings."""
     if not folder.holds_a_run:
         raise UserError(f"{folder.path} holds no run to resume; leave out --resume to start one there")
-    stored = folder.read_json("run.json").get("asked", {})
+    stored = folder.read_record(MAY_CHANGE).run.get("asked", {})
     if recipe is not None:
         user = [Assignment("recipe", recipe, "--recipe"), *user]
     config = _resolve_all(stored, user, problems)
@@ -229,7 +270,7 @@ def _resolve_stored(
     changed = [
         f"{key} was {before.get(key)!r}, now {after.get(key)!r}"
         for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) and key not in _MAY_CHANGE
+        if before.get(key) != after.get(key) and key not in (*MAY_CHANGE, *_LENGTHS)
     ]
     if changed:
         raise UserError(

@@ -112,6 +112,10 @@ class QualityRecord:
         """Take up the records of a stopped run."""
         self.records = [record for record in records if record["kind"] == KIND]
 
+    def state(self) -> list[dict[str, Any]]:
+        """The records without their durations, for a checkpoint, which is the same for the same run."""
+        return [{key: value for key, value in record.items() if key != "seconds"} for record in self.records]
+
     def is_due(self, step: int) -> bool:
         """Whether to measure after this many steps; a resumed run does not measure again."""
         measured = bool(self.records) and self.records[-1]["step"] >= step

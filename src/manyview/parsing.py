@@ -54,7 +54,7 @@ def parse_yaml(text: str) -> Any:
     Raises:
         ValueError: it is not YAML, or is nested too deeply.
     """
-    import yaml
+    import yaml  # type: ignore[import-untyped]
 
     with _in_words():
         try:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import pickle
 import pickletools
 from collections.abc import Iterable
-from io import BufferedIOBase
-from typing import Any
+from io import BufferedReader, BytesIO
+from typing import IO, Any
 
 _DEEPEST = 1000  # tuples in tuples
 _MOST_SPREAD = 10**7  # items of a tuple with those of the tuples in it, each time they occur
@@ -49,7 +49,7 @@ class _Value:
 _Stack = list[_Value | None]  # None is a mark
 
 
-def check_pickle(stream: BufferedIOBase) -> None:
+def check_pickle(stream: IO[bytes] | BytesIO | BufferedReader) -> None:
     """Follow a pickle from the stream's position to its end, without making any object of it.
 
     Raises:
@@ -59,7 +59,8 @@ def check_pickle(stream: BufferedIOBase) -> None:
     stack: _Stack = []
     memo: dict[int, _Value] = {}
     begin, copied = stream.tell(), 0
-    for count, (opcode, argument, position) in enumerate(pickletools.genops(stream)):
+    operations: Iterable[tuple[pickletools.OpcodeInfo, Any, int | None]] = pickletools.genops(stream)
+    for count, (opcode, argument, position) in enumerate(operations):
         name = opcode.name
         if name in _PUTS or name == "MEMOIZE":
             index = len(memo) if name == "MEMOIZE" else int(argument)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from manyview.cli.command import command
+from manyview.cli.parts.command import command
 from manyview.options.labeled import CompareOptions, Evaluations
 
 

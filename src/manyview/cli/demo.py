@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Unpack
 
-from manyview.cli.command import command
+from manyview.cli.parts.command import command
 from manyview.options.pretrain import DemoOptions
 
 
@@ -19,7 +19,7 @@ def demo(**options: Unpack[DemoOptions]) -> None:
 
     Example: manyview demo --out demo
     """
-    from manyview.cli.progress import phases
+    from manyview.cli.parts.progress import phases
     from manyview.options.base import select
     from manyview.recipes.demonstration import Scale, run_demo
     from manyview.terminal import SafeConsole

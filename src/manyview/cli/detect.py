@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from manyview.cli.command import command, flag
+from manyview.cli.parts.command import command, flag
 from manyview.options.base import REQUIRED, among, declared
 from manyview.options.detection import FineTunedOn, FineTuneOptions, PredictedWith, PredictOptions, StartWeights
 
@@ -43,7 +43,7 @@ def _fine_tune(options: dict[str, Any]) -> None:
 
 
 def _predict(run: Path, options: PredictOptions) -> None:
-    from manyview.cli.progress import phases
+    from manyview.cli.parts.progress import phases
     from manyview.detection.models.roi_heads import DETECTIONS, SCORE_THRESHOLD
     from manyview.detection.predict import predict
     from manyview.terminal import SafeConsole

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Unpack
 
-from manyview.cli.command import command
+from manyview.cli.parts.command import command
 from manyview.options.shared import Weights
 from manyview.options.unlabeled import EmbedOptions
 
@@ -16,7 +16,7 @@ def embed(weights: Path, **options: Unpack[EmbedOptions]) -> None:
 
     Example: manyview embed runs/a photos --out features.parquet
     """
-    from manyview.cli.progress import phases
+    from manyview.cli.parts.progress import phases
     from manyview.evaluation.embed import embed as write_features
     from manyview.evaluation.embed import format_written
     from manyview.terminal import SafeConsole

@@ -7,7 +7,7 @@ from typing import Annotated, Unpack
 
 import typer
 
-from manyview.cli.command import command
+from manyview.cli.parts.command import command
 from manyview.options.shared import Weights
 from manyview.options.unlabeled import ExportOptions
 
@@ -40,7 +40,7 @@ def export(
 
     Example: manyview export runs/a --to detectron2 --out exports/resnet50.pkl
     """
-    from manyview.cli.progress import phases
+    from manyview.cli.parts.progress import phases
     from manyview.export import export_backbone
     from manyview.terminal import SafeConsole
 

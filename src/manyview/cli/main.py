@@ -11,7 +11,6 @@ from typing import Any
 import typer
 
 from manyview.cli.check_weights import check_weights
-from manyview.cli.command import WithWords
 from manyview.cli.compare import compare
 from manyview.cli.demo import demo
 from manyview.cli.detect import detect
@@ -20,6 +19,7 @@ from manyview.cli.export import export
 from manyview.cli.knn import knn
 from manyview.cli.linear import linear
 from manyview.cli.neighbours import neighbours
+from manyview.cli.parts.command import WithWords
 from manyview.cli.pretrain import pretrain
 from manyview.cli.probe import probe
 from manyview.cli.reproduce import reproduce

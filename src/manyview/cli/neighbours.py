@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Unpack
 
-from manyview.cli.command import command
+from manyview.cli.parts.command import command
 from manyview.options.shared import Weights
 from manyview.options.unlabeled import ImageFolder, NeighboursOptions, Picture
 
@@ -16,7 +16,7 @@ def neighbours(weights: Path, out: Path, **options: Unpack[NeighboursOptions]) -
 
     Example: manyview neighbours runs/a photos --out neighbours.png --blocks
     """
-    from manyview.cli.progress import phases
+    from manyview.cli.parts.progress import phases
     from manyview.evaluation.neighbours.search import nearest_neighbours
     from manyview.evaluation.settings import remarks_on_images
     from manyview.report.neighbours_picture import check_size, write_neighbours

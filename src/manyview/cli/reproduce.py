@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from manyview.cli.command import command, flag
+from manyview.cli.parts.command import command, flag
 from manyview.options.base import declared
 from manyview.options.reproduce import Matching, ReproduceOptions, TableName
 from manyview.options.shared import CsvLayout
@@ -32,7 +32,7 @@ def reproduce(table: str, **given: Any) -> None:
         return
     options = {**given, "data": _named(given["data"], "--data"), "weights": _named(given["weights"], "--weights")}
     options["weights"] = {name: files[0] for name, files in options["weights"].items()}
-    from manyview.cli.progress import phases
+    from manyview.cli.parts.progress import phases
     from manyview.recipes.reproduce import reproduce as make
     from manyview.recipes.reproduce.shown import format_forecast, format_result
     from manyview.terminal import SafeConsole
@@ -66,7 +66,7 @@ def _named(texts: Sequence[str] | None, flag: str) -> dict[str, list[str]]:
 
 def _draw_views(options: Mapping[str, Any]) -> None:
     """Figure 1: usual views beside block-wise ones, and with boxes, how often a pair shows a common object."""
-    from manyview.cli.viewing import Counting, Drawing, run_views
+    from manyview.cli.parts.viewing import Counting, Drawing, run_views
     from manyview.recipes import resolve_settings
     from manyview.terminal import SafeConsole
 

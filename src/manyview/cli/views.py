@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Unpack
 
-from manyview.cli.command import command
+from manyview.cli.parts.command import command
 from manyview.options.pretrain import ViewsOptions
 
 
@@ -19,7 +19,7 @@ def views(**options: Unpack[ViewsOptions]) -> None:
 
     Example: manyview views photos --out views.html --photos 4 --labels instances.json
     """
-    from manyview.cli.viewing import Counting, Drawing, run_views
+    from manyview.cli.parts.viewing import Counting, Drawing, run_views
     from manyview.errors import UserError
     from manyview.options.base import among
     from manyview.options.pretrain import SettingsOptions

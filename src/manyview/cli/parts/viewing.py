@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from manyview.cli.progress import phases
+from manyview.cli.parts.progress import phases
 from manyview.config import BlockViewsConfig, PretrainConfig, ViewsConfig, WholeViewsConfig
 from manyview.config.resolve import nearest_name
 from manyview.errors import UserError

@@ -11,7 +11,6 @@ from typing import Any
 import typer
 
 from manyview.cli.check_weights import check_weights
-from manyview.cli.command import WithWords
 from manyview.cli.compare import compare
 from manyview.cli.demo import demo
 from manyview.cli.detect import detect
@@ -20,11 +19,12 @@ from manyview.cli.export import export
 from manyview.cli.knn import knn
 from manyview.cli.linear import linear
 from manyview.cli.neighbours import neighbours
+from manyview.cli.parts.command import WithWords
 from manyview.cli.pretrain import pretrain
 from manyview.cli.probe import probe
 from manyview.cli.reproduce import reproduce
 from manyview.cli.views import views
-from manyview.errors import LostError, UserError
+from manyview.errors import LostError, UserError, one_line
 from manyview.runtime import is_out_of_memory, keep_freed_memory, run_as_command
 
 # Older versions of typer use the class of click, newer ones have their own.
@@ -46,15 +46,15 @@ def settings() -> None:
 
     Example: manyview settings
     """
-    from rich.console import Console
     from rich.table import Table
 
     from manyview.config.table import settings as rows
+    from manyview.terminal import SafeConsole
 
     table = Table("key", "default", "meaning")
     for row in rows():
         table.add_row(*row)
-    Console().print(table)
+    SafeConsole().print(table)
 
 
 for verb in (
@@ -150,5 +150,5 @@ def _explain(error: Any) -> int:
 
 def _complain(message: str, status: int = 2) -> int:
     with contextlib.suppress(OSError):  # its reader has ended
-        print("Error: " + " ".join(message.split()), file=sys.stderr)
+        print("Error: " + one_line(" ".join(message.split())), file=sys.stderr)
     return status

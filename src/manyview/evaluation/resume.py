@@ -18,6 +18,7 @@ from torch import Tensor
 
 from manyview import distributed
 from manyview.errors import UserError, first_few
+from manyview.parsing import parse_json
 from manyview.runs import CheckpointStore, RunFolder, TrainingCheckpoint, atomic_write, provenance, write_tensors
 from manyview.runs.environment import restore_threads
 from manyview.runs.files import is_temporary
@@ -198,9 +199,9 @@ def _check_begun(kept: Unfinished, folder: Path, protocol: Mapping[str, Any], re
     if not file.is_file():
         raise UserError(f"{folder.parent} holds no unfinished evaluation: leave out --resume to begin one")
     try:
-        begun = json.loads(file.read_text())
+        begun = parse_json(file.read_text())
         assert isinstance(begun, dict)
-    except (OSError, ValueError, RecursionError, AssertionError):
+    except (OSError, ValueError, AssertionError):
         # What is kept says itself what it is of.
         kept.remarks.append(f"{file} was damaged, and was written again.")
         return
@@ -227,9 +228,9 @@ def _take_up(kept: Unfinished) -> None:
     """Compute with as many threads as at the start, and remark on what else changed since."""
     assert kept.folder is not None
     try:
-        started = json.loads((kept.folder / STARTED_FILE).read_text())
+        started = parse_json((kept.folder / STARTED_FILE).read_text())
         assert isinstance(started, dict)
-    except (OSError, ValueError, RecursionError, AssertionError):
+    except (OSError, ValueError, AssertionError):
         return  # that of an earlier version, or damaged: nothing is known
     restore_threads(started)
     if sentence := changed_surroundings(started):

@@ -9,7 +9,7 @@ The options of a verb are the keys of a ``TypedDict``, each annotated with its t
     def knn_evaluation(weights: StrPath, **options: Unpack[KnnOptions]) -> dict[str, Any]: ...
 
 Type checkers and editors know the options from the annotation (PEP 692), ``help`` and ``inspect`` from the decorator,
-and the command line from the same class (``manyview.cli.command``).
+and the command line from the same class (``manyview.cli.parts.command``).
 """
 
 from __future__ import annotations

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +15,7 @@ from manyview.errors import UserError
 from manyview.options.base import StrPath, verb
 from manyview.options.channels import read_channels
 from manyview.options.pretrain import PretrainOptions, SettingsOptions
+from manyview.parsing import parse_json, parse_toml
 from manyview.recipes.named import recipe_settings
 from manyview.runtime import process_count
 
@@ -189,7 +188,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
     """
     try:
         text = path.read_text()
-        content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        content = parse_json(text) if path.suffix == ".json" else parse_toml(text)
     except OSError as error:
         raise UserError(f"configuration file {path} cannot be read: {error.strerror}") from error
     except ValueError as error:

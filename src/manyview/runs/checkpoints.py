@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from manyview.errors import UserError
+from manyview.parsing import parse_json
 from manyview.runs.files import atomic_write, write_error, write_tensors
 from manyview.runs.record import COPY_FILE
 
@@ -93,10 +94,10 @@ class CheckpointStore:
 
         tensors = description.with_suffix(".safetensors")
         try:
-            content = json.loads(description.read_text())
+            content = parse_json(description.read_text())
             expected = content.pop("sha256")
             step, healthy, state = content["step"], content["healthy"], content["state"]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise _DamagedError("its description cannot be read") from error
         if not tensors.is_file():
             raise _DamagedError("its tensors are missing")
@@ -129,8 +130,8 @@ class CheckpointStore:
         keep = set(descriptions[-2:])
         for description in reversed(descriptions):
             try:
-                healthy = json.loads(description.read_text())["healthy"]
-            except (ValueError, KeyError, TypeError, RecursionError):
+                healthy = parse_json(description.read_text())["healthy"]
+            except (ValueError, KeyError, TypeError):
                 continue
             if healthy:
                 keep.add(description)

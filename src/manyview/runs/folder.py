@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from manyview.errors import UserError
+from manyview.parsing import parse_json
 from manyview.runs.checkpoints import CheckpointStore
 from manyview.runs.files import atomic_write, is_temporary, remove_leftovers, write_error
 from manyview.runs.metrics_log import describe_damage, read_lines, to_line
@@ -141,8 +142,8 @@ class RunFolder:
         """
         file = self.path / name
         try:
-            content = json.loads(file.read_text())
-        except (OSError, ValueError, RecursionError) as error:
+            content = parse_json(file.read_text())
+        except (OSError, ValueError) as error:
             raise UserError(f"{file} cannot be read ({error}); this folder does not hold a usable run") from error
         if not isinstance(content, dict):
             raise UserError(f"{file} does not hold a run's data")

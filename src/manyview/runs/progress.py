@@ -18,6 +18,8 @@ from rich.progress import Progress as Bars
 from rich.table import Column
 from rich.text import Text
 
+from manyview.terminal import SafeConsole
+
 Progress = Callable[[int, int, str], None]
 """Called with the amount done, the total and the name of the phase; a new phase begins at 0."""
 
@@ -136,7 +138,7 @@ class _LastingStderr(io.TextIOBase):
 def run_console(enabled: bool = True, *, soft_wrap: bool = True) -> Console:
     """Console on standard error, whose loss does not end a run; silent unless ``enabled``."""
     file: Any = _LastingStderr()
-    return Console(file=file, quiet=not enabled, soft_wrap=soft_wrap)
+    return SafeConsole(file=file, quiet=not enabled, soft_wrap=soft_wrap)
 
 
 class BarDisplay:

@@ -10,8 +10,8 @@ from typing import Any, Literal, get_args, get_origin
 
 import pytest
 
-from manyview.cli.command import flag, parsed_type
 from manyview.cli.main import main
+from manyview.cli.parts.command import flag, parsed_type
 from manyview.options.base import REQUIRED, Declared, declared
 from manyview.options.detection import FineTuneOptions, StartWeights
 from manyview.options.labeled import KnnOptions, LinearOptions, ProbeOptions

@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from manyview.config import PretrainConfig
 from manyview.errors import UserError
 from manyview.images import ImageFiles
+from manyview.parsing import parse_json
 from manyview.recipes.reproduce.inputs import Inputs
 from manyview.recipes.reproduce.jobs import written_step
 from manyview.recipes.reproduce.planned_runs import RowSettings
 from manyview.runs import RunFolder, atomic_write
+from manyview.terminal import SafeConsole
 from manyview.training.pace import measure_pace
 from manyview.training.plan import TrainingPlan
 from manyview.training.run import build_trial
@@ -146,7 +147,7 @@ def _with_batch(config: PretrainConfig, batch: int) -> PretrainConfig:
 def _measured(config: PretrainConfig, files: ImageFiles, targets: Targets | None, hardware: Any) -> float:
     trial = partial(build_trial, module=None, hardware=hardware, targets=targets)
     with torch.random.fork_rng(devices=[]):
-        settled = settle(config, files, None, hardware, build=trial, console=Console(quiet=True), targets=targets)
+        settled = settle(config, files, None, hardware, build=trial, console=SafeConsole(quiet=True), targets=targets)
         method = trial(settled.config)
         pace = measure_pace(settled.config, files, settled.plan, hardware.fabric, method, _SECONDS, None)
     return pace.step
@@ -185,7 +186,7 @@ def _machine() -> str:
 
 def _read(file: Path) -> dict[str, float]:
     try:
-        return {str(key): float(value) for key, value in json.loads(file.read_text()).items()}
+        return {str(key): float(value) for key, value in parse_json(file.read_text()).items()}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, AttributeError, TypeError) as error:

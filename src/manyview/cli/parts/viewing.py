@@ -12,13 +12,14 @@ from typing import Any
 
 from rich.console import Console
 
-from manyview.cli.progress import phases
+from manyview.cli.parts.progress import phases
 from manyview.config import BlockViewsConfig, PretrainConfig, ViewsConfig, WholeViewsConfig
 from manyview.config.resolve import nearest_name
 from manyview.errors import UserError
 from manyview.images import ImageFiles, UnreadableImage, open_image
 from manyview.images.used_bits import describe_depth
 from manyview.labels.boxes import ImageBoxes, join_boxes, read_boxes
+from manyview.parsing import parse_json
 from manyview.recipes import resolve_settings
 from manyview.report import ShownImage, readable, show, views_page, views_picture
 from manyview.report.common_objects import OVERLAPS, croppings, draw_curve, format_count, measure_pairs, summarize
@@ -134,7 +135,7 @@ def _check_epoch(config: PretrainConfig, images: int, epoch: int) -> None:
 def _is_ours(file: Path) -> bool:
     """Whether a metrics.json does not exist, or was written by this command and may be replaced."""
     try:
-        return bool(json.loads(file.read_bytes())["protocol"]["kind"] == _TAG)
+        return bool(parse_json(file.read_bytes())["protocol"]["kind"] == _TAG)
     except FileNotFoundError:
         return True
     except (OSError, ValueError, KeyError, TypeError):

@@ -23,6 +23,7 @@ from rich.progress import (
 from rich.text import Text
 
 from manyview.runs.progress import run_console, spell
+from manyview.terminal import SafeConsole
 
 SECONDS_BETWEEN_LINES = 60.0
 
@@ -112,7 +113,7 @@ def show_evaluation(
             kept = f"Stopped; what is done is kept in {out / FOLDER}. Continue with --resume."
             run_console().print(kept, highlight=False, markup=False)
         raise
-    console = Console(quiet=rank() > 0)
+    console = SafeConsole(quiet=rank() > 0)
     console.print(table(result))
     for remark in result["provenance"].get("remarks", ()):
         console.print(f"Warning: {remark}", style="yellow", highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,1 @@
+"""Pickles of unknown origin: followed before they are read, and read without executing anything."""

@@ -28,6 +28,7 @@ from manyview.runs.sealed import is_sealed, read_sealed
 
 FOLDER = "unfinished"
 PROTOCOL_FILE = "protocol.json"
+RESULT_FILE = "metrics.json"
 STARTED_FILE = "started.json"
 _OF = "protocol_sha256"  # entry of the protocol's SHA-256 in what is kept
 
@@ -170,6 +171,17 @@ class Unfinished:
             (self.folder / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # others' files are in it
             self.folder.rmdir()
+
+
+def clear_ended(out: Path) -> None:
+    """Delete what an evaluation kept that was killed after its result was written, before it deleted that itself."""
+    try:
+        kept = json.loads((out / FOLDER / PROTOCOL_FILE).read_bytes())
+        ended = json.loads((out / RESULT_FILE).read_bytes())["protocol"] == kept
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return
+    if ended and distributed.rank() == 0:
+        discard(out)
 
 
 def discard(out: Path) -> None:

@@ -16,12 +16,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from manyview.config.resuming import MAY_CHANGE
 from manyview.errors import LoadingError, UserError
 from manyview.runs import RunFolder
-from manyview.runs.record import RunRecord
 from manyview.training.data import ViewDataset
 from manyview.training.plan import epoch_order
+from tests.helpers.records import started_otherwise
 from tests.helpers.tiny import Interrupting, TinyNet, train_tiny, write_images
 
 LAST = "step-000000008"
@@ -381,9 +380,7 @@ def test_quiet_prints_nothing(photos: Path, tmp_path: Path, capfd: pytest.Captur
 
 @pytest.mark.parametrize(("key", "value"), [("precision", "bf16"), ("device", "cuda")])
 def test_other_hardware_is_refused(stopped: Path, key: str, value: object) -> None:
-    folder = RunFolder(stopped)
-    record = folder.read_record(MAY_CHANGE)
-    folder.write_record(RunRecord({**record.run, key: value}, record.config, MAY_CHANGE))
+    started_otherwise(stopped, lambda run, config: run.update({key: value}))
 
     with pytest.raises(UserError, match=rf"started on other hardware: {key} was {value}, now"):
         resume(stopped)

@@ -218,9 +218,9 @@ class _Progress:
         self._steps += 1
         if not self._waits_said and self._steps >= _WAITS_JUDGED and self.clock.waiting > WAITING_TOO_MUCH:
             self._waits_said = True
-            training.display.say(
-                waiting_advice(training.settled.config, training.fabric, self.clock.waiting), style="yellow"
-            )
+            settled = training.settled
+            advice = waiting_advice(settled.config, settled.hardware.device.type, self.clock.waiting)
+            training.display.say(advice, style="yellow")
 
 
 def _step(

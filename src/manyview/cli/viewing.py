@@ -145,11 +145,11 @@ def _indices(files: ImageFiles, drawing: Drawing) -> Iterable[int]:
     """Indices of the images to draw, in the order to try them."""
     if not drawing.only:
         return range(len(files))
-    index_of = {name: index for index, name in enumerate(files)}
     names = [posixpath.normpath(name) for name in drawing.only]
+    index_of = files.positions(names)
     absent = next((name for name in names if name not in index_of), None)
     if absent is not None:
-        near = nearest_name(absent, list(index_of)) if len(index_of) <= 10_000 else ""
+        near = nearest_name(absent, list(files)) if len(files) <= 10_000 else ""
         hint = near if near.startswith("; did you mean") else "; names are relative to that folder"
         raise UserError(f"there is no image {absent} in {files.root}{hint}")
     return [index_of[name] for name in names]
@@ -229,7 +229,7 @@ def _count(
     assert blocks is not None, "the paper's views are of blocks"
     assert isinstance(usual, WholeViewsConfig)
     objects = boxes.without_crowds()
-    index_of = {name: index for index, name in enumerate(files)}
+    index_of = files.positions(map(posixpath.normpath, objects.names))
     # Images that are not in the run are counted too, under indices that the run does not use.
     indices = [index_of.get(posixpath.normpath(name), len(files) + number) for number, name in enumerate(objects.names)]
     epochs = range(epoch, epoch + counting.epochs)

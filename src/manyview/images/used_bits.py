@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def describe_depth(
 
 def _deep_files(files: ImageFiles) -> list[Path]:
     """Files of a sample whose header says that they have 16 bits a sample."""
-    candidates = [index for index, name in enumerate(files) if could_be_deep(name)]
+    candidates = array("q", (index for index, name in enumerate(files) if could_be_deep(name)))
     found: list[Path] = []
     for chosen in draw_sample(len(candidates), _HEADERS, seed=0):
         path = files.path(candidates[chosen])

@@ -10,9 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from manyview.errors import UserError, first_few
-from manyview.images.files import is_folder, read_text
+from manyview.images.files import read_text
 from manyview.images.formats import extension, extensions
 from manyview.images.name_forms import NameForms, is_there, leads_outside, stem
+from manyview.images.sources.scan import is_folder
 from manyview.labels.problems import AnyEntry, OfImage, Problem
 
 _SHOWN = 40  # characters of a faulty line

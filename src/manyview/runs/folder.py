@@ -17,14 +17,14 @@ BEST_FILE, BEST_RECORD = "best.safetensors", "best.json"
 DETECTOR_FILE = "detector.safetensors"
 _held: set[Path] = set()
 # A folder with only these belongs to a run that was killed before it began.
-_PRELIMINARY = frozenset({".lock", "run.json"})
+_PRELIMINARY = frozenset({".lock", "run.json", "images.stats"})
 
 
 class RunFolder:
     """Files of one pre-training run.
 
     Layout: ``config.json`` (what ran), ``run.json`` (what was asked for, command, versions, commit, data),
-    ``metrics.jsonl``, ``skipped.csv``, ``backbone.safetensors`` (refreshed every epoch), ``checkpoints/``; of a run
+    ``images.stats`` (times of change of the images), ``metrics.jsonl``, ``skipped.csv``, ``backbone.safetensors`` (refreshed every epoch), ``checkpoints/``; of a run
     whose quality is measured, ``best.safetensors`` and ``best.json``; and ``initial.safetensors`` where training or its
     result depends on the initial weights to the end.
     """

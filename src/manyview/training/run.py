@@ -22,6 +22,7 @@ from manyview.errors import UserError
 from manyview.images import ImageFiles
 from manyview.images.loading import worker_count
 from manyview.images.skipped import SkippedImages
+from manyview.images.sources.changes import changes_since, hash_images, record_images
 from manyview.images.used_bits import describe_depth
 from manyview.methods import Method
 from manyview.runs import RunFolder, TrainingCheckpoint, provenance
@@ -90,6 +91,7 @@ def train(
         method = build_method(backbone, settled.config, hardware, targets)
         if hardware.is_main and not resume:
             folder.create()
+        changes = _check_contents(config, folder, files, hardware, resume=resume)
         training = set_up(settled, files, folder, method, console, start)
         training.labels_fingerprint = targets.fingerprint if targets else None
         if instrument is not None:
@@ -101,6 +103,8 @@ def train(
         if resume:
             for complaint in complaints:
                 training.display.say(f"Warning: {complaint}; using the previous one", style="yellow")
+            if changes:
+                training.display.say(changes, style="yellow")
             _take_up(training, checkpoint)
         else:
             _announce(training, initial, report, targets)
@@ -131,6 +135,23 @@ def _claim(
     if hardware.is_main:
         folder.lock()
     return folder.checkpoints.load_newest()
+
+
+def _check_contents(
+    config: PretrainConfig, folder: RunFolder, files: ImageFiles, hardware: Hardware, *, resume: bool
+) -> str:
+    """Note times of change and contents of a new run's images; of a resumed one, say in a sentence what has changed.
+
+    Raises:
+        UserError: contents have changed.
+    """
+    data = config.data
+    contents = hash_images(files, max(1, worker_count(data.workers))) if data.content_hashes else None
+    if resume:
+        return changes_since(folder.path, files, contents)
+    if hardware.is_main:
+        record_images(folder.path, files, contents)
+    return ""
 
 
 def _check_backbone(config: PretrainConfig, module: nn.Module | None) -> None:
@@ -263,6 +284,8 @@ def _announce(
     about = None
     if training.files.left_out:
         training.display.say(training.files.left_out, style="yellow")
+    if training.files.note:
+        training.display.say(training.files.note)
     if training.is_main and (sentence := _range(training)):
         training.display.say(sentence, style="yellow")
     if targets is not None:

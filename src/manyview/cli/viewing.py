@@ -16,7 +16,7 @@ from manyview.cli.progress import phases
 from manyview.config import BlockViewsConfig, PretrainConfig, ViewsConfig, WholeViewsConfig
 from manyview.config.resolve import nearest_name
 from manyview.errors import UserError
-from manyview.images import ImageFiles, UnreadableImage, open_image
+from manyview.images import ImageFiles, ImageRoot, UnreadableImage, open_image
 from manyview.images.used_bits import describe_depth
 from manyview.labels.boxes import ImageBoxes, join_boxes, read_boxes
 from manyview.recipes import resolve_settings
@@ -203,7 +203,7 @@ def _shown(
         progress(done, wanted, "drawing")
 
 
-def _read_boxes(counting: Counting, images: Path, config: PretrainConfig) -> ImageBoxes:
+def _read_boxes(counting: Counting, images: ImageRoot, config: PretrainConfig) -> ImageBoxes:
     """The boxes of all label files.
 
     Raises:

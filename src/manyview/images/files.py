@@ -5,62 +5,73 @@ from __future__ import annotations
 import csv
 import os
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
 from manyview.errors import UserError, first_few
-from manyview.images.formats import describe_left_out, extensions
-from manyview.images.name_forms import NameForms, is_there, leads_outside
+from manyview.images.formats import describe_left_out, extension, extensions
+from manyview.images.name_forms import NameForms, holds, leads_outside
+from manyview.images.sources.collection import BadShard, Collection
 from manyview.images.sources.lists import KeptList, looks_at_files, open_shared
 from manyview.images.sources.names import Names, NamesBuilder, plain_arrays
+from manyview.images.sources.root import ImagePath, ImageRoot, image_root
 from manyview.images.sources.scan import scan
 from manyview.images.sources.stats import FileStats, fingerprint, read_stats
 
 
 class ImageFiles(Names):
-    """Names of image files below one folder, as a sequence.
+    """Names of image files below one folder or in one collection of shards, as a sequence.
 
     The names are stored in one byte buffer instead of a list of strings, so that loader processes share its memory.
     Pickling is one block copy; that of a large collection whose list is kept is the name of the list.
 
     Args:
-        root: folder to which the names are relative.
+        root: folder to which the names are relative, or shards that hold them.
         names: relative names with forward slashes, in index order.
         left_out: what the folder holds besides, as a sentence; may be empty.
         kept: where the names of a large collection are kept.
         note: a sentence on that; may be empty.
     """
 
-    root: Path
+    root: ImageRoot
     left_out: str
     note: str
+    bad: tuple[BadShard, ...]
+    """Shards that cannot be read as a whole."""
 
     def __init__(
-        self, root: Path, names: Iterable[str], left_out: str = "", *, kept: KeptList | None = None, note: str = ""
+        self, root: ImageRoot, names: Iterable[str], left_out: str = "", *, kept: KeptList | None = None, note: str = ""
     ) -> None:
         super().__init__(names)
         self.root, self.left_out, self.note, self._kept = root, left_out, note, kept
+        self.bad = ()
         self._stats: FileStats | None = None
         self._fingerprint: str | None = None
 
     def __repr__(self) -> str:
         return f"ImageFiles({str(self.root)!r}, {len(self)} images)"
 
-    def path(self, index: int) -> Path:
-        """Path of image ``index``."""
+    def path(self, index: int) -> ImagePath:
+        """Path of image ``index``, or the member of a shard."""
         return self.root / self[index]
 
     def stats(self) -> FileStats:
         """Sizes and times of change of the files, each of which is looked at once."""
-        if self._stats is None:
+        if self._stats is None and isinstance(self.root, Collection):
+            self._stats = self.root.stats(self)
+        elif self._stats is None:
             kept = self._kept.read_stats() if self._kept else None
-            found = read_stats(self.root, self) if kept is None or looks_at_files() else kept[0]
+            root = self.root
+            assert not isinstance(root, Collection), "those of shards are known"
+            found = read_stats(root, self) if kept is None or looks_at_files() else kept[0]
             if kept is not None and kept[0] == found:
                 self._stats, self._fingerprint = kept
             else:
                 self._stats = found
+        assert self._stats is not None, "just set"
         return self._stats
 
     def fingerprint(self) -> str:
@@ -88,8 +99,10 @@ class ImageFiles(Names):
             self.buffer, self.offsets = names.buffer, names.offsets
 
 
-def find_images(root: Path, list_file: Path | None = None, *, arrays: bool = False) -> ImageFiles:
-    """Find the images of a folder, or check those named by a list.
+def find_images(
+    where: str | os.PathLike[str] | Collection, list_file: Path | None = None, *, arrays: bool = False
+) -> ImageFiles:
+    """Find the images of a folder or of shards, or check those named by a list.
 
     The search is recursive and follows links to folders, each real folder once. A file counts by its extension (JPEG,
     PNG, WebP, BMP, TIFF, GIF, and AVIF and HEIC where their decoders are installed; upper or lower case), whether it
@@ -101,19 +114,23 @@ def find_images(root: Path, list_file: Path | None = None, *, arrays: bool = Fal
     not searched again until one of the folders changes.
 
     Args:
-        root: the folder.
+        where: the folder, or shards as ``images.sources.root.image_root`` takes them.
         list_file: a ``.txt`` with one name a line, or a ``.csv`` with the names in its column ``image``, or in its
-            first column where there is no such header. Names are relative to ``root``; a name given twice counts once.
+            first column where there is no such header. Names are relative to the folder; one given twice counts once.
         arrays: whether NumPy arrays (.npy) count too, which only ``decode_bands`` reads.
 
     Raises:
         UserError: the folder or list is missing, empty, unreadable or of the wrong type, or the list names files that
             do not exist.
     """
+    root = image_root(where)
     check_folder(root)
+    note = root.describe() if isinstance(root, Collection) else ""
     if list_file is not None:
-        return ImageFiles(root, check_names(_listed(list_file), root, list_file).sorted_once())
+        return ImageFiles(root, check_names(_listed(list_file), root, list_file).sorted_once(), note=note)
     wanted = extensions(arrays=arrays)
+    if isinstance(root, Collection):
+        return _in_shards(root, wanted, note)
     kept = KeptList(root, *sorted(wanted))
     if (before := kept.read_names()) is not None:
         return ImageFiles(root, before[0], before[1]["left_out"], kept=kept)
@@ -128,19 +145,36 @@ def find_images(root: Path, list_file: Path | None = None, *, arrays: bool = Fal
     return ImageFiles(root, found.names, left_out, kept=kept, note=note)
 
 
-def check_folder(root: Path) -> None:
-    """Check that ``root`` is a folder.
+def _in_shards(root: Collection, wanted: Set[str], note: str) -> ImageFiles:
+    """The images of shards whose names have a wanted extension, or none."""
+    others: Counter[str] = Counter()
+    for name in root.names:
+        ending = extension(name)
+        if ending and ending not in wanted:
+            others[ending] += 1
+    names = (name for name in root.names if not extension(name) or extension(name) in wanted)
+    files = ImageFiles(root, names if others else root.names, describe_left_out(others + root.others), note=note)
+    if not len(files):
+        raise UserError(f"no images in {root}" + (files.left_out and f": {files.left_out[:-1]}"))
+    files.bad = root.bad
+    return files
+
+
+def check_folder(root: ImageRoot) -> None:
+    """Check that ``root`` is a folder, or shards.
 
     Raises:
         UserError: it is missing, or is a file.
     """
+    if isinstance(root, Collection):
+        return
     if not os.path.exists(root):  # noqa: PTH110 - Path.exists raises where a parent may not be searched
         raise UserError(f"the folder of images {root} does not exist: check its path")
     if not root.is_dir():
         raise UserError(f"{root} is a file where a folder of images is needed: give the folder that holds it")
 
 
-def check_names(names: Iterable[str], root: Path, source: Path) -> NamesBuilder:
+def check_names(names: Iterable[str], root: ImageRoot, source: Path) -> NamesBuilder:
     """Normalize and check relative names of images, keeping their order.
 
     Args:
@@ -154,7 +188,7 @@ def check_names(names: Iterable[str], root: Path, source: Path) -> NamesBuilder:
     forms, kept, written = NameForms(root), NamesBuilder(), 0
     missing: list[str] = []
     for written, name in enumerate(names, start=1):  # noqa: B007 - their number
-        found = forms.find(name, lambda plain: [plain] if is_there(root / plain) else [])
+        found = forms.find(name, lambda plain: [plain] if holds(root, plain) else [])
         if len(found) > 1:
             raise UserError(
                 f"{source} names {name}, which may be any of {first_few(found)}: write the name of one of them"

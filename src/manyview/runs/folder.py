@@ -24,9 +24,9 @@ class RunFolder:
     """Files of one pre-training run.
 
     Layout: ``config.json`` (what ran), ``run.json`` (what was asked for, command, versions, commit, data),
-    ``images.stats`` (times of change of the images), ``metrics.jsonl``, ``skipped.csv``, ``backbone.safetensors`` (refreshed every epoch), ``checkpoints/``; of a run
-    whose quality is measured, ``best.safetensors`` and ``best.json``; and ``initial.safetensors`` where training or its
-    result depends on the initial weights to the end.
+    ``images.stats`` (times of change of the images), ``metrics.jsonl``, ``skipped.csv``, ``backbone.safetensors``
+    (refreshed every epoch), ``checkpoints/``; of a run whose quality is measured, ``best.safetensors`` and
+    ``best.json``; and ``initial.safetensors`` where training or its result depends on the initial weights to the end.
     """
 
     def __init__(self, path: Path) -> None:

@@ -110,6 +110,8 @@ def train(
             _announce(training, initial, report, targets)
         if hardware.is_main and checkpoint is None and start is not None:
             write_initial(method.backbone, folder)
+        if training.files.bad:
+            training.skipped.write()
         hardware.fabric.barrier()
         _run(training)
         if not resume:
@@ -413,7 +415,7 @@ def _run(training: Training) -> None:
 
 def _report(training: Training) -> None:
     """Print the summary of a finished run."""
-    count = len(training.skipped.reasons)
+    count = training.skipped.count
     if count:
         training.display.say(
             f"{count:,} of {len(training.files):,} images could not be read and were replaced; "

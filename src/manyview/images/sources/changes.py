@@ -84,8 +84,9 @@ def changes_since(folder: Path, files: ImageFiles, contents: Hashes | None) -> s
     if not len(changed):
         return ""
     return (
-        f"Warning: {_named(changed, files)} have the same size as when the run was started, but another time of change: "
-        "as after a copy, or because they were edited. Contents are compared only in runs with data.content_hashes=true."
+        f"Warning: {_named(changed, files)} have the same size as when the run was started, but another time of "
+        "change: as after a copy, or because they were edited. Contents are compared only in runs with "
+        "data.content_hashes=true."
     )
 
 

@@ -113,7 +113,7 @@ def _write(file: Path, about: Mapping[str, Any], arrays: Mapping[str, np.ndarray
     layout, end = {}, 0
     for name, array in arrays.items():
         data = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-        layout[name] = [array.dtype.str, list(array.shape), end, zlib.crc32(data)]
+        layout[name] = [array.dtype.str, list(array.shape), end, zlib.crc32(data.data)]
         end += _padded(data.nbytes)
     header = json.dumps({"about": dict(about), "arrays": layout}).encode()
     with file.open("wb") as stream:
@@ -135,7 +135,7 @@ def _read(file: Path, stream: BinaryIO, check: bool) -> KeptArrays | None:
     arrays = {}
     for name, (dtype, shape, offset, its_checksum) in content["arrays"].items():
         array = np.frombuffer(mapped, dtype, math.prod(shape), start + offset).reshape(shape)
-        if check and zlib.crc32(array.reshape(-1).view(np.uint8)) != its_checksum:
+        if check and zlib.crc32(array.reshape(-1).view(np.uint8).data) != its_checksum:
             return None
         arrays[name] = array
     return KeptArrays(file, content["about"], arrays)

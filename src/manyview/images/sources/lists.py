@@ -57,8 +57,8 @@ class KeptList:
             return ""
         if found is not None and _changed_just_now(found.stamps):
             return ""
-        digest = hashlib.sha256(names.buffer)
-        digest.update(names.offsets)
+        digest = hashlib.sha256(names.buffer.data)
+        digest.update(names.offsets.data)
         arrays = {"buffer": names.buffer, "offsets": names.offsets}
         if found is not None:
             folders = {"folders": found.folders.buffer, "folder_offsets": found.folders.offsets}

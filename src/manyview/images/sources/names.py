@@ -6,6 +6,7 @@ import os
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ class Names:
             ends = self.offsets[start : start + _AT_ONCE + 1].tolist()
             part = self.buffer[ends[0] : ends[-1]].tobytes()
             first = ends[0]
-            yield from (part[begin - first : end - first] for begin, end in zip(ends[:-1], ends[1:], strict=True))
+            yield from (part[begin - first : end - first] for begin, end in pairwise(ends))
 
     def positions(self, names: Iterable[str]) -> dict[str, int]:
         """Index of each of these names that is among them, in one pass without a table of all names."""

@@ -72,7 +72,7 @@ class Sources:
     """Folders and label files of an evaluation, and how labels are read.
 
     Attributes:
-        images: folder that the label files' names are relative to.
+        images: folder that the label files' names are relative to, or shards.
         train_labels: training labels in any format of ``manyview.labels.read_labels``, which define the classes.
         val_labels: validation labels.
         val_images: folder of the validation images; None: ``images``.
@@ -83,10 +83,10 @@ class Sources:
         label_column: name of the column of labels there.
     """
 
-    images: str | os.PathLike[str]
+    images: str | os.PathLike[str] | ImageRoot
     train_labels: str | os.PathLike[str]
     val_labels: str | os.PathLike[str]
-    val_images: str | os.PathLike[str] | None = None
+    val_images: str | os.PathLike[str] | ImageRoot | None = None
     difficult: Difficult = "ignore"
     label_problems: Problems = "refuse"
     label_separator: str | None = None
@@ -108,7 +108,10 @@ class Sources:
         return Data(train, val)
 
     def _part(
-        self, file: str | os.PathLike[str], folder: str | os.PathLike[str], classes: Sequence[str] | None = None
+        self,
+        file: str | os.PathLike[str],
+        folder: str | os.PathLike[str] | ImageRoot,
+        classes: Sequence[str] | None = None,
     ) -> LabeledSplit:
         root = image_root(folder)
         labels = read_labels(

@@ -124,7 +124,7 @@ def add_rows(found: Members, shard: Shard, tables: Iterator[Any], column: str, r
         for name in table.column_names:
             values = table.column(name).to_pylist()
             if name == column:
-                values = [value.get("path") if isinstance(value, dict) else None for value in values]
+                values = [value.get("path") if isinstance(value, dict) else value for value in values]
             names.setdefault(name, []).extend(values)
     for name in sorted(names, key=lambda name: name != column):  # the path beside the bytes first
         texts = [value for value in names[name] if isinstance(value, str) and value]

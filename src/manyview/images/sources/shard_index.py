@@ -103,7 +103,7 @@ def _labels(shards: Sequence[Shard]) -> list[str]:
     names = [shard.name for shard in shards]
     if len(set(names)) == len(names):
         return names
-    start = len(os.path.commonprefix([shard.where.rpartition("/")[0] + "/" for shard in shards]).rpartition("/")[0])
+    start = len(os.path.commonpath([shard.where for shard in shards]))
     return [shard.where[start:].lstrip("/") for shard in shards]
 
 

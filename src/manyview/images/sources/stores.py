@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from manyview.errors import UserError
 
@@ -55,8 +55,8 @@ class RandomFile(ABC):
         """
 
     @abstractmethod
-    def stream(self) -> IO[bytes]:
-        """The file as a stream of its own."""
+    def stream(self) -> Any:
+        """The file as a binary stream of its own."""
 
 
 class LocalFile(RandomFile):
@@ -64,14 +64,14 @@ class LocalFile(RandomFile):
 
     def __init__(self, where: str) -> None:
         self._where = where
-        self._file = open(where, "rb", buffering=0)  # noqa: PTH123, SIM115 - closed with its last reference
+        self._descriptor = os.open(where, os.O_RDONLY)
 
     def read(self, start: int, length: int) -> bytes:
         """Bytes of the file, whose position does not move."""
-        return os.pread(self._file.fileno(), length, start)
+        return os.pread(self._descriptor, length, start)
 
-    def stream(self) -> IO[bytes]:
-        """The file as a stream of its own."""
+    def stream(self) -> Any:
+        """The file as a binary stream of its own."""
         return open(self._where, "rb")  # noqa: PTH123
 
 
@@ -91,10 +91,9 @@ class RemoteFile(RandomFile):
             raise OSError(f"{type(error).__name__}: {error}") from error
         return data
 
-    def stream(self) -> IO[bytes]:
+    def stream(self) -> Any:
         """The file as a stream that reads ahead."""
-        stream: IO[bytes] = self._system.open(self._path, "rb", block_size=_BUFFER)
-        return stream
+        return self._system.open(self._path, "rb", block_size=_BUFFER)
 
 
 def open_file(where: str) -> RandomFile:

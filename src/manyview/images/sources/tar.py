@@ -40,7 +40,7 @@ class TarFormat(ShardFormat):
         links: dict[str, str] = {}
         try:
             while (member := archive.next()) is not None:
-                archive.members = []  # else it keeps all that it has read
+                archive.members = []  # type: ignore[attr-defined]  # else it keeps all that it has read
                 name = posixpath.normpath(member.name)
                 if member.islnk() or member.issym():
                     base = posixpath.dirname(name) if member.issym() else ""

@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-fast fuzz check lint format bench-views gpu-pack clean
+.PHONY: demo test test-fast fuzz check lint format bench-views bench-loss gpu-pack clean
 
 # Pre-train, draw and measure on synthetic scenes, or on your own folder: make demo PHOTOS=dir
 demo: $(INSTALLED)
@@ -38,6 +38,10 @@ format: $(INSTALLED)
 # Views a second on one core beside other libraries, into build/benchmarks and docs/performance.md; PHOTOS=dir: on your own
 bench-views: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks.views --page docs/performance.md $(if $(PHOTOS),--photos "$(PHOTOS)")
+
+# Memory and time of the image-aware loss beside other libraries', into build/benchmarks and docs; under 15 minutes on two cores
+bench-loss: $(VENV)/.installed-bench
+	$(BIN)/python -m benchmarks.loss --page docs/performance.md --plot docs/loss.png
 
 # Sources, wheels and images for a machine with a GPU and without network, in .gpu, and the line to run there;
 # SCENES=dir: a folder with images/, train.csv and val.csv instead of rendered scenes

@@ -15,7 +15,7 @@ import torch
 
 from manyview.runs import atomic_write, provenance
 
-_PACKAGES = ("opencv-python-headless", "simplejpeg", "lightly", "kornia")
+_PACKAGES = ("opencv-python-headless", "simplejpeg", "lightly", "kornia", "pytorch-metric-learning")
 
 
 def origin(module: str, arguments: Sequence[str]) -> dict[str, Any]:

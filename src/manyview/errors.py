@@ -27,7 +27,12 @@ class UserError(ValueError):
     """A mistake that the user can fix; the message says what is wrong, where, and what to do.
 
     The command prints the message, which is one line, without a traceback and exits with status 2.
+
+    Attributes:
+        shared: whether all processes of a run raise it, of which the first prints it.
     """
+
+    shared: bool = False
 
     def __str__(self) -> str:
         return one_line(super().__str__())

@@ -8,9 +8,10 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -43,6 +44,7 @@ def resolve_device(name: str, setting: str = "device") -> torch.device:
     """
     import torch
 
+    process_count()  # takes up srun's variables
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     own = f"cuda:{os.environ['LOCAL_RANK']}" if "LOCAL_RANK" in os.environ else None
@@ -58,6 +60,56 @@ def resolve_device(name: str, setting: str = "device") -> torch.device:
     if device.type == "cuda" and int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > 1 and str(device) != own:
         raise UserError(f'several processes need an accelerator each: use "cuda", not {name!r}')
     return device
+
+
+def process_count() -> int:
+    """Number of processes that torchrun, SLURM's srun or ``--devices`` has started to work together; 1 if alone.
+
+    PyTorch and Fabric read torchrun's environment variables, which are made here of those of an srun with several
+    tasks, once. A batch script that starts a command without srun has a single process, whatever its tasks.
+
+    Raises:
+        UserError: the tasks are not shared out evenly among the nodes.
+    """
+    if "WORLD_SIZE" not in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+        os.environ.update(torchrun_variables(os.environ))
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def torchrun_variables(slurm: Mapping[str, str]) -> dict[str, str]:
+    """The variables that torchrun would set in a task of srun, from those that srun sets in it.
+
+    With ``--gpus-per-task`` a task sees only its own GPU, as a node of one process.
+
+    Args:
+        slurm: environment of the task: SLURM_STEP_NUM_TASKS, SLURM_PROCID, SLURM_LOCALID, SLURM_NODEID,
+            SLURM_STEP_TASKS_PER_NODE ("4(x2)", "3,2"), SLURM_STEP_NODELIST ("node[07-09,12]"), SLURM_JOB_ID and
+            SLURM_STEP_ID, of which the port follows. MASTER_ADDR and MASTER_PORT stay where they are set.
+
+    Raises:
+        UserError: the tasks are not shared out evenly among the nodes.
+    """
+    per_node = {re.sub(r"\(x\d+\)", "", part) for part in slurm["SLURM_STEP_TASKS_PER_NODE"].split(",")}
+    if len(per_node) > 1:
+        raise UserError(
+            f"srun has started different numbers of tasks on the nodes ({slurm['SLURM_STEP_TASKS_PER_NODE']}): "
+            "use --ntasks-per-node, so that all have the same"
+        )
+    alone = {"LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "1", "GROUP_RANK": slurm["SLURM_PROCID"]}
+    of_node = {
+        "LOCAL_RANK": slurm["SLURM_LOCALID"],
+        "LOCAL_WORLD_SIZE": per_node.pop(),
+        "GROUP_RANK": slurm["SLURM_NODEID"],
+    }
+    first = re.sub(r"\[([^,\]-]+)[^\]]*\]", r"\1", slurm["SLURM_STEP_NODELIST"]).split(",")[0]
+    port = 15_000 + (int(slurm["SLURM_JOB_ID"]) * 7 + int(slurm.get("SLURM_STEP_ID", "0"))) % 15_000
+    return {
+        "MASTER_ADDR": slurm.get("MASTER_ADDR", first),
+        "MASTER_PORT": slurm.get("MASTER_PORT", str(port)),
+        "RANK": slurm["SLURM_PROCID"],
+        "WORLD_SIZE": slurm["SLURM_STEP_NUM_TASKS"],
+        **(alone if "SLURM_GPUS_PER_TASK" in slurm else of_node),
+    }
 
 
 def _missing(device: torch.device) -> str:

@@ -9,10 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.multiprocessing.spawn import start_processes
 
 import manyview
 from manyview.backbones import wrap_backbone
@@ -22,7 +20,6 @@ from manyview.evaluation.health.check import check_weights
 from manyview.export import export_backbone
 from manyview.heads import build_head
 from manyview.methods import METHODS, Method, MethodBatch, Moment, build_method
-from tests.helpers.processes import joined
 from tests.helpers.tiny import METHODS as SMALL
 from tests.helpers.tiny import WITH_IMAGE_AWARE, Interrupting, labels, photos, train_tiny
 
@@ -228,46 +225,3 @@ def test_its_backbone_is_measured_and_exported(name: str, photos: Path, labels: 
     assert ("projections" in result["results"]["pretrained"]) == ("projector" in METHODS[name].parts)
     done = export_backbone(backbone, to="torchvision", out=tmp_path / "resnet18.pth")
     assert done.check.matched == done.check.total > 0
-
-
-# --- several processes
-
-
-def passed(case: str, rank: int, processes: int) -> dict[str, Any]:
-    """A pass of this process's share of a batch, in eval mode, as norms of several CPU processes are their own."""
-    method = build(case, norms=False).double().eval()
-    (batch,) = batches(1)
-    share = len(batch.image_ids) // processes
-    own = slice(rank * share, (rank + 1) * share)
-    module = nn.parallel.DistributedDataParallel(method) if processes > 1 else method
-    result = module(batch._replace(groups=(batch.groups[0][own].double(),), image_ids=batch.image_ids[own]))
-    result["loss"].backward()
-    loss = result["loss"].detach()
-    if processes > 1:
-        dist.all_reduce(loss)
-    gradients = {key: value.grad.clone() for key, value in method.named_parameters() if value.grad is not None}
-    method.after_step(batch.moment)
-    state = {key: value.clone() for key, value in method.state_dict().items()}
-    return {"loss": loss / processes, "gradients": gradients, "state": state}
-
-
-def work(rank: int, folder: str) -> None:
-    with joined(rank, Path(folder)):
-        torch.save({case: passed(case, rank, 2) for case in CASES}, Path(folder) / f"{rank}.pt")
-
-
-@pytest.fixture(scope="module")
-def two_processes(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    folder = tmp_path_factory.mktemp("gloo")
-    start_processes(work, args=(str(folder),), nprocs=2, start_method="spawn")
-    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
-
-
-@every_case
-def test_two_processes_are_one_in_value_gradient_and_state(case: str, two_processes: list[dict[str, Any]]) -> None:
-    alone = passed(case, 0, 1)
-    assert alone["gradients"]
-    for process in two_processes:
-        torch.testing.assert_close(process[case]["loss"], alone["loss"], rtol=1e-9, atol=1e-12)
-        torch.testing.assert_close(process[case]["gradients"], alone["gradients"], rtol=1e-8, atol=1e-12)
-        torch.testing.assert_close(process[case]["state"], alone["state"], rtol=1e-9, atol=1e-12)

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
-from torch.multiprocessing.spawn import start_processes
 
 from manyview.training.optimizer import clip_gradients
-from tests.helpers.processes import joined
+from tests.helpers.processes import in_processes, joined
 
 LIMIT, ROWS = 0.1, 8
 
@@ -32,7 +31,7 @@ def work(rank: int, root: str) -> None:
 
 
 def test_two_processes_clip_as_one(tmp_path: Path) -> None:
-    start_processes(work, args=(str(tmp_path),), nprocs=2, start_method="spawn")
+    in_processes(work, str(tmp_path))
     alone = clipped(0, 1)
 
     assert torch.cat([gradient.flatten() for gradient in alone]).norm().item() < LIMIT * 1.0001

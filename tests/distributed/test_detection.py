@@ -9,13 +9,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from torch.multiprocessing.spawn import start_processes
 
 from manyview.backbones.norm_statistics import measure_norms
 from manyview.detection.checkpoint import load_detector
 from manyview.detection.detect import DetectionRuntime, find_objects
 from manyview.labels import read_annotations
-from tests.helpers.processes import joined
+from tests.helpers.processes import in_processes, joined
 from tests.helpers.shapes import tune_tiny, write_shapes
 
 COUNT = 5
@@ -56,8 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def processes(folder: Path) -> list[dict[str, Any]]:
-    # Not forked: PyTorch refuses gradients in a fork of a process that has computed some on several threads.
-    start_processes(work, args=(str(folder),), nprocs=2, start_method="spawn")
+    in_processes(work, str(folder))
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 

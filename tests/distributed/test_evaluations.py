@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch.multiprocessing.spawn import start_processes
 
 from manyview import distributed
 from manyview.backbones import build_backbone, load_backbone, save_backbone
@@ -17,7 +16,7 @@ from manyview.evaluation import knn_evaluation, linear_evaluation, low_label_eva
 from manyview.evaluation.features import norms
 from manyview.evaluation.features.extract import FeatureSettings
 from manyview.evaluation.features.norms import measure_on_images
-from tests.helpers.processes import joined
+from tests.helpers.processes import in_processes, joined
 
 COUNTS = (1, 2, 3, 7)
 FAST: dict[str, Any] = {"size": 32, "workers": 0, "device": "cpu", "resamples": 20}
@@ -87,8 +86,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def processes(folder: Path) -> list[dict[str, Any]]:
-    # Not forked: PyTorch refuses gradients in a fork of a process that has computed some on several threads.
-    start_processes(work, args=(str(folder),), nprocs=2, start_method="spawn")
+    in_processes(work, str(folder))
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 

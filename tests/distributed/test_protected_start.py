@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.multiprocessing.spawn import start_processes
 
 from manyview.backbones import wrap_backbone
 from manyview.backbones.weights import own_weights
@@ -15,7 +14,7 @@ from manyview.config import PretrainConfig
 from manyview.methods import Method, MethodBatch, build_method
 from manyview.training.optimizer import make_optimizer, set_learning_rate
 from manyview.training.protection import Protection
-from tests.helpers.processes import joined
+from tests.helpers.processes import in_processes, joined
 from tests.helpers.tiny import METHODS as SMALL
 from tests.helpers.tiny import TinyNet
 
@@ -26,13 +25,6 @@ TRAINING = {
 }
 
 
-class Centered(nn.Module):
-    """A norm of the heads that needs no statistics of the batch, which processes on a CPU do not share."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x
-
-
 def weights(rank: int, processes: int) -> list[dict[str, Tensor]]:
     """The method's weights after each step of this process's share of the batches."""
     values = {"data": {"images": "photos"}, "method": {"name": "contrastive", **SMALL["contrastive"]}}
@@ -41,10 +33,8 @@ def weights(rank: int, processes: int) -> list[dict[str, Tensor]]:
     backbone = wrap_backbone(TinyNet(dropout=0.0), SIZE).double()
     initial = own_weights(backbone)
     method: Method = build_method(backbone, config).double()
-    layers = method.projector.layers
-    for index, layer in enumerate(layers):
-        if isinstance(layer, nn.BatchNorm1d):
-            layers[index] = Centered()
+    if processes > 1:
+        method.synchronize_norms()
     method.train()
     protection, optimizer = Protection(method, config.training, initial), make_optimizer(method, config)
     set_learning_rate(optimizer, 0.01)
@@ -84,5 +74,5 @@ def test_two_processes_are_one(rank: int, both: Path) -> None:
 @pytest.fixture(scope="module")
 def both(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("gloo")
-    start_processes(work, args=(str(root),), nprocs=2, start_method="spawn")
+    in_processes(work, str(root))
     return root

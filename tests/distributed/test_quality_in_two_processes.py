@@ -7,12 +7,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from torch.multiprocessing.spawn import start_processes
 
 from manyview.backbones import wrap_backbone
 from manyview.config import PretrainConfig
 from manyview.evaluation.quality.instrument import QualityInstrument
-from tests.helpers.processes import joined
+from tests.helpers.processes import in_processes, joined
 from tests.helpers.tiny import TinyNet, write_images
 
 COUNT = 19  # odd, so that one process has an image more
@@ -39,7 +38,7 @@ def test_figures_of_two_processes_are_those_of_one(tmp_path: Path) -> None:
     labels.write_text("\n".join(["image,labels", *rows]) + "\n")
 
     arguments = (str(images), str(labels), str(tmp_path))
-    start_processes(measure_own_share, args=arguments, nprocs=2, start_method="spawn")
+    in_processes(measure_own_share, *arguments)
 
     alone = measure(images, labels)
     for rank in range(2):

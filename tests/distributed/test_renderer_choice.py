@@ -3,29 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
-import socket
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from torch.multiprocessing.spawn import start_processes
 
-from manyview import distributed
 from manyview.training import loop
 from manyview.training import renderer as choice
 from manyview.training.renderer import Costs, measure_costs
+from tests.helpers.processes import free_ports, in_processes, launched
 from tests.helpers.tiny import train_tiny, write_images
 
 
 def work(rank: int, folder: str, port: int, first_says: str) -> None:
     """A tiny run, whose first process finds that one renderer is faster, and the second the other."""
-    warnings.simplefilter("error")
-    ranks = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "GROUP_RANK": 0}
-    os.environ |= {name: str(value) for name, value in ranks.items()}
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_RUN_ID": "tests"}
     found: dict[str, Any] = {}
 
     def measure(*arguments: Any) -> Costs:
@@ -43,22 +35,15 @@ def work(rank: int, folder: str, port: int, first_says: str) -> None:
     choice._SHARE_THE_CORES = ()
     choice.measure_costs = measure
     loop.DeviceViews = Spy  # type: ignore[misc]
-    try:
+    with launched(rank, 2, port):
         train_tiny(Path(folder) / "images", Path(folder) / "run")
         (Path(folder) / f"{rank}.json").write_text(json.dumps(found))
-    finally:
-        distributed.leave()
 
 
 @pytest.mark.parametrize("first_says", ["cpu", "device"])
 def test_the_first_process_decides(tmp_path: Path, first_says: str) -> None:
     write_images(tmp_path / "images")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        start_processes(work, args=(str(tmp_path), port, first_says), nprocs=2, start_method="spawn")
+    in_processes(work, str(tmp_path), *free_ports(1), first_says)
     processes = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]
     assert processes == [{"images": 2, "renderer": first_says}] * 2
     assert json.loads((tmp_path / "run" / "config.json").read_text())["training"]["renderer"] == first_says

@@ -9,13 +9,12 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.multiprocessing.spawn import start_processes
 
 from manyview import distributed
 from manyview.config import ImageAwareConfig
 from manyview.losses import symmetric_similarity
 from manyview.methods.image_aware_term import image_aware_term
-from tests.helpers.processes import joined, threads
+from tests.helpers.processes import in_processes, joined, threads
 
 IMAGES, PAIRS = 4, 3
 ORDER = torch.randperm(IMAGES * PAIRS, generator=torch.Generator().manual_seed(3))
@@ -89,8 +88,7 @@ def computed(rank: int) -> dict[str, object]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes left."""
     root = tmp_path_factory.mktemp("gloo")
-    # Not forked: PyTorch refuses gradients in a fork of a process that has computed some on several threads.
-    start_processes(work, args=(str(root),), nprocs=2, start_method="spawn")
+    in_processes(work, str(root))
     return root
 
 

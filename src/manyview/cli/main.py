@@ -97,7 +97,8 @@ def main() -> None:
     try:
         status = app(standalone_mode=False)
     except UserError as error:
-        status = _complain(str(error))
+        said = error.shared and os.environ.get("RANK", "0") != "0"  # by the first process
+        status = 2 if said else _complain(str(error))
     except _UsageError as error:
         status = _explain(error)
     except (typer.Abort, KeyboardInterrupt):  # the latter before the command runs

@@ -182,20 +182,15 @@ def _surroundings(device: torch.device) -> dict[str, Any]:
     return {
         "device": device.type,
         "processes": distributed.world_size(),
-        "synchronised_norms": _synchronized(device),
+        "synchronised_norms": distributed.world_size() > 1,
         "versions": {"manyview": manyview.__version__, "torch": str(torch.__version__)},
     }
-
-
-def _synchronized(device: torch.device) -> bool:
-    """Whether norms are synchronized over all processes, which PyTorch supports on CUDA devices."""
-    return distributed.world_size() > 1 and device.type == "cuda"
 
 
 def _set_up(backbone: Backbone, job: Job, folder: RunFolder) -> FineTuningSession:
     settings, data, runtime = job.settings, job.data, job.runtime
     display = DetectionDisplay(settings.iterations, enabled=not job.quiet and distributed.rank() == 0)
-    detector, description = new_detector(backbone, data, settings, sync_batch_norm=_synchronized(runtime.device))
+    detector, description = new_detector(backbone, data, settings, sync_batch_norm=distributed.world_size() > 1)
     detector = detector.to(runtime.device)
     optimizer = make_optimizer(detector)
     tuning = FineTuningSession(settings, data, folder, detector, description, optimizer, runtime, display)

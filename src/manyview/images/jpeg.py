@@ -111,7 +111,10 @@ def whole_jpeg(data: bytes) -> bytes:
     start = max((end for _, _, end in segments(data)), default=2)
     end = data.find(END, start)
     # Bytes of zero at the end are what a download or a crash left unwritten, and would be decoded like any others.
-    pixels = (data if end < 0 else data[:end]).rstrip(b"\0")
+    coded = data if end < 0 else data[:end]
+    pixels = coded.rstrip(b"\0")
+    if pixels.endswith(b"\xff") and len(pixels) < len(coded):
+        pixels += b"\0"  # it belongs to the last coded byte, which would else begin a marker (T.81, B.1.1.5)
     whole = pixels + END
     warning = _warning(whole)
     if warning is None:

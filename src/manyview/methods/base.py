@@ -144,7 +144,7 @@ class Method(nn.Module):
         """
 
     def synchronize_norms(self) -> None:
-        """Convert batch norms to SyncBatchNorm; called for several CUDA devices, before the first step."""
+        """Convert batch norms to those over all processes; called where there are several, before the first step."""
         for name, child in list(self.named_children()):
             setattr(self, name, distributed.synchronize_norms(child))
 

@@ -19,9 +19,8 @@ from torch import Tensor
 from manyview.backbones import Backbone
 from manyview.config import ImageAwareConfig
 from manyview.config.methods import ContrastiveConfig
-from manyview.distributed import gather
 from manyview.heads import ContrastiveProjector
-from manyview.losses import image_aware_loss
+from manyview.losses import distributed_image_aware_loss
 from manyview.losses.similarity import at_least_float32
 from manyview.methods.base import Method, MethodBatch
 from manyview.methods.image_aware_term import add_image_aware
@@ -57,9 +56,7 @@ class Contrastive(Method):
         z = project(self.backbone, self.projector, [group.flatten(0, 1) for group in batch.groups])
         with torch.autocast(z.device.type, enabled=False):
             z = at_least_float32(z)
-            loss = image_aware_loss(
-                gather(z), gather(self._ids(batch)), temperature=self.options.temperature, form=self.options.form
-            )
+            loss = distributed_image_aware_loss(z, self._ids(batch), self.options.temperature, self.options.form)
         result = {"loss": loss, "z": z.detach()}
         first, second = z[0::2], z[1::2]
         return add_image_aware(result, "contrastive", self.image_aware, (first, first), (second, second), batch)

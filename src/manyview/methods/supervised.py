@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from manyview.backbones import Backbone
 from manyview.config import PretrainConfig
 from manyview.config.methods import SupervisedConfig
-from manyview.distributed import gather
+from manyview.distributed import gather, rank
 from manyview.heads import Head
 from manyview.losses.similarity import at_least_float32
 from manyview.methods.base import Method, MethodBatch
@@ -64,8 +64,8 @@ class Supervised(Method):
 
         Returns:
             ``loss``, a float32 scalar, and ``z`` (views, dim) for the collapse monitor: the pooled features, each
-            dimension normalized over this process's batch. As they are, the features of a sound run all point in one
-            direction, since none is negative; projections of other methods are normalized, too.
+            dimension normalized over the batch of all processes. As they are, the features of a sound run all point in
+            one direction, since none is negative; projections of other methods are normalized, too.
         """
         assert self._targets is not None, "take_targets() comes first"
         features = pooled_views(self.backbone, batch.groups, self.pooling)
@@ -74,7 +74,8 @@ class Supervised(Method):
         with torch.autocast(logits.device.type, enabled=False):
             logits, z = at_least_float32(logits), at_least_float32(features.detach())
             loss = known_cross_entropy(gather(logits), gather(self._targets[image_ids].to(logits.dtype)))
-            return {"loss": loss, "z": F.batch_norm(z, None, None, training=True)}
+            everyones = F.batch_norm(gather(z), None, None, training=True)
+            return {"loss": loss, "z": everyones[rank() * len(z) : (rank() + 1) * len(z)]}
 
     def describe(self, config: PretrainConfig) -> dict[str, Any]:
         """Plain data for ``run.json``, with the names of the classes."""

@@ -163,6 +163,17 @@ class PretrainSettings(TypedDict, total=False):
             shown=False,
         ),
     ]
+    devices: Annotated[
+        int | None,
+        Option(
+            None,
+            "Processes to start on this machine, one for each GPU, or on a machine without GPUs on its CPU.",
+            "processes to start on this machine, as torchrun does: one for each GPU, or on a machine without GPUs on "
+            "its CPU; they share the batch, and the result is that of one process up to rounding.",
+            minimum=1,
+            shown=False,
+        ),
+    ]
     resume: Annotated[
         bool, Option(False, "Continue the run in --out.", "continue a stopped run; changed settings are refused.")
     ]

@@ -17,6 +17,7 @@ from manyview.options.base import StrPath, verb
 from manyview.options.channels import read_channels
 from manyview.options.pretrain import PretrainOptions, SettingsOptions
 from manyview.recipes.named import recipe_settings
+from manyview.runtime import process_count
 
 if TYPE_CHECKING:
     from torch import nn
@@ -82,25 +83,60 @@ def pretrain(
     if out is None:
         raise UserError("out is missing: name a new folder for the run")
     folder = RunFolder(Path(out))
-    backbone, recipe, resume, quiet = options["backbone"], options["recipe"], options["resume"], options["quiet"]
+    if not isinstance(options["set"], Mapping):
+        options["set"] = tuple(options["set"])
+    if process_count() > 1:
+        _train_together(images, folder, options)
+        return folder
+    resolved = _resolved(images, folder, options)
+    if (options["devices"] or 1) > 1:
+        from manyview.recipes.several import start_processes
+
+        start_processes(images, folder.path, resolved.training.device, options)
+    else:
+        _train(folder, resolved, options)
+    return folder
+
+
+def _resolved(images: StrPath | None, folder: RunFolder, options: Mapping[str, Any]) -> PretrainConfig:
+    """The configuration of a new or a resumed run."""
+    recipe, resume = options["recipe"], options["resume"]
     user, problems = _user_settings(images, options)
     resolved = _resolve_stored(folder, recipe, user, problems) if resume else _resolve_new(recipe, user, problems)
     if not resume and resolved.backbone.init is not None:
         resolved = _resolve_new(recipe, [*user, *_of_initial(resolved.backbone.init, user)], problems)
-
     if not resume and resolved.recipe == "continue" and resolved.backbone.init is None:
         raise UserError(
             "recipe continue starts from weights that exist: name them with --init (a run's folder or any checkpoint), "
             "or choose another recipe"
         )
+    if options["devices"] is not None and process_count() not in (1, options["devices"]):
+        raise UserError(
+            f"--devices {options['devices']} starts processes, but {process_count()} are running already, as by "
+            "torchrun or srun: leave it out"
+        )
+    return resolved
 
+
+def _train_together(images: StrPath | None, folder: RunFolder, options: Mapping[str, Any]) -> None:
+    """Train as one of several processes, which must all have the same settings."""
+    from manyview.distributed import agree, printed_once
+    from manyview.recipes.several import compared
+
+    with printed_once():
+        config = agree(lambda: _resolved(images, folder, options), lambda config: compared(config, options["resume"]))
+        _train(folder, config, options)
+
+
+def _train(folder: RunFolder, config: PretrainConfig, options: Mapping[str, Any]) -> None:
+    """Train in this process, which may be one of several."""
     # Heavy imports come only now, so that mistakes are reported at once.
     from manyview.training.run import train
 
+    backbone, quiet = options["backbone"], options["quiet"]
     module = backbone if backbone is not None and not isinstance(backbone, str) else None
-    train(resolved, folder, resume=resume, module=module, instrument=_instrument(resolved), quiet=quiet)
-    _check(folder, resolved, module, quiet)
-    return folder
+    train(config, folder, resume=options["resume"], module=module, instrument=_instrument(config), quiet=quiet)
+    _check(folder, config, module, quiet)
 
 
 @verb(SettingsOptions)

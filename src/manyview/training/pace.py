@@ -7,12 +7,12 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-from lightning_fabric import Fabric
 from rich.console import Console
 
 from manyview import distributed
 from manyview.config import PretrainConfig
 from manyview.errors import UserError
+from manyview.fabric import Fabric
 from manyview.images import ImageFiles
 from manyview.images.loading import worker_count
 from manyview.methods import Method, Moment

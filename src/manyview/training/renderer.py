@@ -8,12 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-from lightning_fabric import Fabric
 from rich.console import Console
 
 from manyview import distributed
 from manyview.config import PretrainConfig
 from manyview.errors import UserError
+from manyview.fabric import Fabric
 from manyview.images import ImageFiles
 from manyview.images.jpeg_on_device import check_device_decoding
 from manyview.images.loading import worker_count

@@ -29,12 +29,14 @@ from manyview.runs import RunFolder, TrainingCheckpoint, provenance
 from manyview.runs.checkpoints import restore
 from manyview.runs.folder import BEST_RECORD
 from manyview.runs.progress import run_console, spell
+from manyview.runtime import resolve_device
 from manyview.training.display import Curves, TrainingDisplay
 from manyview.training.expected import expectation
 from manyview.training.init_weights import InitialWeights, find_initial, find_initial_again, load_initial, origin
 from manyview.training.loop import Training, remarks, run_loop
 from manyview.training.monitor import CollapseMonitor
 from manyview.training.optimizer import make_optimizer
+from manyview.training.processes import data_facts, remarks_on_number, start_facts
 from manyview.training.protection import Protection, needs_initial, read_initial, risk, write_initial
 from manyview.training.quality import Instrument, QualityRecord, interval, spell_plan, spell_summary
 from manyview.training.settle import Hardware, Settled, settle, start_hardware
@@ -64,15 +66,14 @@ def train(
         UserError: anything that the user can fix.
     """
     began = time.monotonic()
-    files, targets = find_labeled_images(config)
+    files, targets = distributed.agree(partial(_look, config, module), partial(data_facts, config))
     hardware = start_hardware(config)
-    _check_backbone(config, module)
     console = run_console(hardware.is_main and not quiet)
     try:
-        checkpoint, complaints = _claim(folder, files, targets, hardware, resume=resume)
-        initial = None
-        if checkpoint is None:
-            initial = find_initial_again(config, folder) if resume else find_initial(config)
+        claim = partial(_claim, config, folder, files, targets, hardware, resume=resume)
+        checkpoint, complaints, initial = distributed.agree(
+            claim, partial(start_facts, hardware.device.type, hardware.precision, module)
+        )
         trial = partial(build_trial, module=module, hardware=hardware, targets=targets)
         resumed = folder if resume else None
         settled = settle(
@@ -120,23 +121,42 @@ def train(
         folder.unlock()
 
 
+def _look(config: PretrainConfig, module: nn.Module | None) -> tuple[ImageFiles, Targets | None]:
+    """Find the images and their labels; check the device and the backbone, too, before processes wait for each other.
+
+    Raises:
+        UserError: anything that the user can fix.
+    """
+    found = find_labeled_images(config)
+    resolve_device(config.training.device, "training.device")
+    _check_backbone(config, module)
+    return found
+
+
 def _claim(
-    folder: RunFolder, files: ImageFiles, targets: Targets | None, hardware: Hardware, *, resume: bool
-) -> tuple[TrainingCheckpoint | None, list[str]]:
+    config: PretrainConfig,
+    folder: RunFolder,
+    files: ImageFiles,
+    targets: Targets | None,
+    hardware: Hardware,
+    *,
+    resume: bool,
+) -> tuple[TrainingCheckpoint | None, list[str], InitialWeights | None]:
     """Check that the folder can hold the run, before anything slow, and lock that of a resumed run.
 
     Returns:
-        the newest intact checkpoint of a resumed run, if there is one, and messages about damaged ones.
+        the newest intact checkpoint of a resumed run, if there is one; messages about damaged ones; and the initial
+        weights of a run without checkpoint, if it has any.
     """
     if not resume:
-        if hardware.is_main:
-            folder.check_new()
-        return None, []
+        folder.check_new()
+        return None, [], find_initial(config)
     _check_same_images(folder, files.fingerprint(), targets)
     _check_same_hardware(folder, hardware)
     if hardware.is_main:
         folder.lock()
-    return folder.checkpoints.load_newest()
+    checkpoint, complaints = folder.checkpoints.load_newest()
+    return checkpoint, complaints, find_initial_again(config, folder) if checkpoint is None else None
 
 
 def _check_contents(
@@ -215,7 +235,7 @@ def build_method(
     backbone.take_images(views.mean, views.std, rgb=config.data.bands == "rgb")
     backbone.bit_depth = config.data.bit_depth
     method = methods.build_method(backbone, config)
-    if hardware.processes > 1 and hardware.device.type == "cuda":
+    if hardware.processes > 1:
         method.synchronize_norms()
     method.to(device=hardware.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if targets is not None:
@@ -341,9 +361,12 @@ def _describe(training: Training, initial: dict[str, Any] | None) -> None:
 
 
 def _check_same_hardware(folder: RunFolder, hardware: Hardware) -> None:
-    """Check device and precision of a resumed run, which ``auto`` may resolve differently and weights depend on."""
+    """Check device and precision of a resumed run, which ``auto`` may resolve differently and weights depend on.
+
+    The number of processes may change (``training.processes``).
+    """
     about = folder.read_json("run.json")
-    now = hardware.describe()
+    now = {key: value for key, value in hardware.describe().items() if key != "processes"}
     changed = [f"{key} was {about.get(key)}, now {value}" for key, value in now.items() if about.get(key) != value]
     if changed:
         raise UserError(
@@ -397,7 +420,9 @@ def _take_up(training: Training, checkpoint: TrainingCheckpoint | None) -> None:
 
 
 def _run(training: Training) -> None:
-    for remark in remarks(training.settled):
+    before = training.folder.read_json("run.json").get("processes") if training.is_main else None
+    number = remarks_on_number(training.method, before, training.settled.hardware.processes)
+    for remark in (*number, *remarks(training.settled)):
         training.display.say(remark, style="yellow")
     plan = training.settled.plan
     expected = expectation(training.settled.config, plan.steps * plan.views_per_step)

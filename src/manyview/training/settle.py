@@ -9,20 +9,22 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from lightning_fabric import Fabric
 from rich.console import Console
 
 from manyview import distributed
 from manyview.config import PretrainConfig
+from manyview.errors import UserError
+from manyview.fabric import Fabric, LightningEnvironment, TorchElasticEnvironment
 from manyview.images import ImageFiles
 from manyview.methods import Method
 from manyview.runs import RunFolder
-from manyview.runtime import choose_precision, resolve_device, silenced
+from manyview.runtime import choose_precision, process_count, resolve_device, silenced
 from manyview.training.init_weights import InitialWeights
 from manyview.training.normalization import settle_normalization
 from manyview.training.optimizer import check_schedule
 from manyview.training.pace import settle_steps
 from manyview.training.plan import TrainingPlan, make_plan
+from manyview.training.processes.number import check_divides, stored_sizes
 from manyview.training.quality import Instrument
 from manyview.training.renderer import settle_renderer
 from manyview.training.targets import Targets
@@ -72,7 +74,7 @@ def is_wrong_in_bf16(config: PretrainConfig, device: torch.device) -> bool:
 
 
 def start_hardware(config: PretrainConfig) -> Hardware:
-    """Launch Lightning Fabric on the chosen device; under torchrun with DDP.
+    """Launch Lightning Fabric on the chosen device; with DDP where torchrun or srun has started several processes.
 
     Raises:
         UserError: the device is not available.
@@ -82,7 +84,9 @@ def start_hardware(config: PretrainConfig) -> Hardware:
     precision = "float32" if asked == "auto" and is_wrong_in_bf16(config, device) else choose_precision(asked, device)
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
-    world = int(os.environ.get("WORLD_SIZE", "1"))
+    world = process_count()
+    if world > 1 and device.type == "mps":
+        raise UserError("several processes train on CUDA devices or on CPUs, not on Metal: use training.device=cpu")
     local = int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
     devices: Any = local if world > 1 or device.type == "cpu" else ([device.index or 0] if device.type == "cuda" else 1)
     # Fabric logs its settings, and advises on hardware that the user deliberately did not choose.
@@ -92,6 +96,7 @@ def start_hardware(config: PretrainConfig) -> Hardware:
             devices=devices,
             num_nodes=max(world // local, 1),
             strategy="ddp" if world > 1 else "auto",
+            plugins=TorchElasticEnvironment() if world > 1 else LightningEnvironment(),
             precision="bf16-mixed" if precision == "bf16" else "32-true",
         )
         fabric.launch()
@@ -148,6 +153,10 @@ def settle(
         UserError: too few images, unreadable images, or settings that the machine does not support.
     """
     began = time.monotonic()
+    asked = config
+    if resumed is not None:
+        config = stored_sizes(config, resumed)
+        check_divides(config, resumed, hardware.processes)
     plan = make_plan(config, len(files), hardware.processes)
     if config.training.hours is None:
         check_schedule(config.training, plan.steps_per_epoch)
@@ -174,4 +183,4 @@ def settle(
         plan = replace(plan, steps=steps)
         values["training"] |= {"steps": steps, "hours": None}
         check_schedule(PretrainConfig.model_validate(values).training, plan.steps_per_epoch)
-    return Settled(config, PretrainConfig.model_validate(values), plan, hardware)
+    return Settled(asked, PretrainConfig.model_validate(values), plan, hardware)

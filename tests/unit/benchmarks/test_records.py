@@ -12,7 +12,7 @@ from benchmarks.records import origin, put_between_markers, table, write_json
 PAGE = Path(__file__).parents[3] / "docs/performance.md"
 
 
-@pytest.mark.parametrize("name", ["views", "parity", "frequencies", "loader", "extraction", "head"])
+@pytest.mark.parametrize("name", ["views", "loss", "parity", "frequencies", "loader", "extraction", "head"])
 def test_a_table_replaces_what_stands_between_its_markers_and_nothing_else(name: str, tmp_path: Path) -> None:
     page = Path(shutil.copy(PAGE, tmp_path))
     put_between_markers(page, name, "first")

@@ -168,6 +168,21 @@ def test_the_whole_file_ends_at_its_pixels() -> None:
     assert quick_pixels(whole, common_header(whole), gray=True).shape == (240, 320, 1)
 
 
+def test_a_last_coded_byte_of_ones_keeps_the_zero_that_follows_it() -> None:
+    """T.81, B.1.1.5: ff is coded as ff 00; without the zero the last blocks would be lost."""
+    for seed in range(2000):
+        stream = io.BytesIO()
+        noise = np.random.default_rng(seed).integers(0, 256, (48, 64, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(stream, "JPEG", quality=95)
+        if (whole := stream.getvalue()).endswith(b"\xff\x00" + END):
+            break
+    else:
+        raise AssertionError("no image whose data end so")
+    expected = decode_image(whole).astype(int)
+    for file in (whole[:-2], whole[:-1], whole[:-2] + bytes(3000), whole[:-2] + b"\x12\x34\x56" * 300 + END):
+        assert np.abs(decode_image(file) - expected).max() <= 1
+
+
 def test_the_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(jpeg("baseline")[:5000] + END)
     with pytest.raises(UnreadableImage, match=r"a\.jpg: truncated file"):

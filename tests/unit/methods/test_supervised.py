@@ -11,7 +11,6 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.multiprocessing.spawn import start_processes
 
 from manyview.backbones import wrap_backbone
 from manyview.config import ConfigError, PretrainConfig, parse_assignment, resolve
@@ -21,7 +20,7 @@ from manyview.methods.supervised import Supervised, known_cross_entropy
 from manyview.pooling import pool
 from manyview.recipes import recipe_settings
 from references import redundancy
-from tests.helpers.processes import joined
+from tests.helpers.processes import in_processes, joined
 from tests.helpers.tiny import labels, photos, train_tiny
 
 __all__ = ["labels", "photos"]
@@ -157,7 +156,7 @@ def work(rank: int, folder: str) -> None:
 
 
 def test_two_processes_are_one_with_all_known_labels(tmp_path: Path) -> None:
-    start_processes(work, args=(str(tmp_path),), nprocs=2, start_method="spawn")
+    in_processes(work, str(tmp_path))
     alone = gradients(0, 1)
     for rank in range(2):
         torch.testing.assert_close(torch.load(tmp_path / f"{rank}.pt"), alone, rtol=1e-10, atol=1e-14)

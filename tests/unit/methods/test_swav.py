@@ -10,7 +10,6 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from torch import nn
-from torch.multiprocessing.spawn import start_processes
 
 from manyview.backbones import wrap_backbone
 from manyview.config import ConfigError, PretrainConfig, parse_assignment, resolve
@@ -20,7 +19,7 @@ from manyview.methods import METHODS, MethodBatch, Moment
 from manyview.methods.swav import SwAV, sinkhorn_knopp
 from manyview.recipes import recipe_settings
 from references import clustering as reference
-from tests.helpers.processes import joined
+from tests.helpers.processes import in_processes, joined
 from tests.helpers.tiny import photos, train_tiny
 
 __all__ = ["photos"]
@@ -116,7 +115,7 @@ def work(rank: int, root: str) -> None:
 
 def test_codes_of_two_processes_are_those_of_all_rows(tmp_path: Path) -> None:
     scores = torch.randn(8, 3, generator=torch.Generator().manual_seed(0)).double().tanh()
-    start_processes(work, args=(str(tmp_path),), nprocs=2, start_method="spawn")
+    in_processes(work, str(tmp_path))
     for rank in (0, 1):
         found = torch.load(tmp_path / f"{rank}.pt").numpy()
         np.testing.assert_allclose(found, reference.codes(scores.numpy(), 0.05, 3), rtol=1e-9)

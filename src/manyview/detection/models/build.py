@@ -79,7 +79,7 @@ def build_detector(
         regions: RoIs per image that train the heads; fewer than the protocol's 512 take less time and memory.
         test_proposals: proposals per image that reach the heads in eval mode; the protocol's is 1,000.
         pyramid_norm: norms in the pyramid, as in MoCo's protocol; ``c4`` has no pyramid.
-        sync_batch_norm: synchronize every norm over all processes, which PyTorch supports on CUDA devices.
+        sync_batch_norm: synchronize every norm over all processes.
 
     Returns:
         The detector in training mode, on the backbone's device.

@@ -1,79 +1,18 @@
-"""Distributed helpers: rank, sharding of work, and a differentiable gather; the identity on one process."""
+"""Communication between processes: gathering, means, shares of work; the identity on one process."""
 
 from __future__ import annotations
 
-import atexit
-import gc
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import torch
-
-# Imported before there is a process group: default arguments of its functions would keep the current group alive.
-import torch.distributed.nn
-from jaxtyping import Shaped
-from torch import Tensor, nn
+from jaxtyping import Float, Shaped
+from torch import Tensor
 from torch import distributed as dist
 
+from manyview.distributed.group import rank, world_size
+
 Item = TypeVar("Item")
-Network = TypeVar("Network", bound=nn.Module)
-
-
-def join(device: torch.device) -> None:
-    """Join the process group of torchrun; does nothing without torchrun, or if it was joined before.
-
-    Args:
-        device: device of this process; the backend is NCCL on CUDA, otherwise gloo.
-    """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not _initialized():
-        if device.type == "cuda" and device.index is not None:
-            torch.cuda.set_device(device)  # NCCL uses the current device
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-        leave_at_exit()
-
-
-def leave() -> None:
-    """Destroy the process group and its threads, if there is one.
-
-    A gloo thread that still holds a tensor when Python exits aborts the process (pytorch#179291), and the threads end
-    only with the last reference to the group, which a DistributedDataParallel in use keeps.
-    """
-    if _initialized():
-        gc.collect()  # frees a DistributedDataParallel in reference cycles
-        dist.destroy_process_group()
-
-
-def leave_at_exit() -> None:
-    """Destroy the process group before Python exits, whatever created it."""
-    atexit.register(leave)
-
-
-def wait_for_all() -> None:
-    """Barrier: wait until all processes arrive."""
-    if world_size() > 1:
-        dist.barrier()
-
-
-def world_size() -> int:
-    """Number of processes; 1 without a process group."""
-    return dist.get_world_size() if _initialized() else 1
-
-
-def rank() -> int:
-    """Rank of this process, from 0; 0 without a process group."""
-    return dist.get_rank() if _initialized() else 0
-
-
-def synchronize_norms(network: Network) -> Network:
-    """The network with batch norms over all processes, which PyTorch supports on CUDA devices; weights are shared.
-
-    By timm's conversion: PyTorch's own drops the activation that follows within timm's ``BatchNormAct2d``.
-    """
-    from timm.layers import convert_sync_batchnorm
-
-    converted: Network = convert_sync_batchnorm(network)
-    return converted
 
 
 def any_process(flag: bool) -> bool:
@@ -120,6 +59,22 @@ def gather(x: Shaped[Tensor, "rows ..."]) -> Shaped[Tensor, "all_rows ..."]:
         return x
     gathered: Tensor = _Gather.apply(x)  # type: ignore[no-untyped-call]
     return gathered
+
+
+def gather_unequal(own: Float[Tensor, "own numbers"], first: int, total: int) -> Float[Tensor, "total numbers"]:
+    """Gather rows of which processes have different numbers, on every process; not differentiable.
+
+    Args:
+        own: this process's rows, possibly none.
+        first: index of the first of them among all.
+        total: number of rows of all processes.
+    """
+    if world_size() == 1:
+        return own
+    found = own.new_zeros(total, own.shape[1])
+    found[first : first + len(own)] = own
+    dist.all_reduce(found)
+    return found
 
 
 def mean_of_processes(x: Shaped[Tensor, ...]) -> Shaped[Tensor, ...]:
@@ -176,7 +131,3 @@ class _Gather(torch.autograd.Function):
         dist.all_reduce(total)
         first = rank() * ctx.rows
         return total[first : first + ctx.rows]
-
-
-def _initialized() -> bool:
-    return dist.is_available() and dist.is_initialized()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -312,7 +313,7 @@ def _unavailable(user: Iterable[Assignment]) -> Iterator[str]:
     """Further errors to report together with others: missing paths and unknown backbones."""
     last = {assignment.key: assignment.value for assignment in user}
     images, backbone = last.get("data.images"), last.get("backbone.name")
-    if isinstance(images, str) and not Path(images).is_dir():
+    if isinstance(images, str) and not _is_there(images):
         yield f"there is no folder {images}"
     for key in ("data.labels", "backbone.init", "monitor.eval_labels", "monitor.eval_val_labels"):
         path = last.get(key)
@@ -327,7 +328,20 @@ def _unavailable(user: Iterable[Assignment]) -> Iterator[str]:
             yield str(error)
 
 
+def _is_there(images: str) -> bool:
+    """Whether there is such a folder, or what is named stands for shards."""
+    if Path(images).is_dir():
+        return True
+    from manyview.images.sources.root import is_there
+
+    return is_there(images)
+
+
 def _absolute(path: StrPath) -> str:
+    if ":" in os.fspath(path):  # perhaps an address
+        from manyview.images.sources.stores import absolute, normal
+
+        return absolute(normal(path))
     return str(Path(path).absolute())
 
 

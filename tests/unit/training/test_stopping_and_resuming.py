@@ -246,6 +246,32 @@ def test_changed_images_are_refused(tmp_path: Path, change: str) -> None:
         resume(tmp_path / "run")
 
 
+@pytest.mark.parametrize("hashed", [False, True])
+def test_images_changed_at_the_same_size_are_noticed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], hashed: bool
+) -> None:
+    images = write_images(tmp_path / "photos", 8)
+    settings = {"data.content_hashes": hashed}
+    with pytest.raises(KeyboardInterrupt):
+        train_tiny(images, tmp_path / "run", backbone=Interrupting(1), settings=settings)
+    for photo in images.iterdir():  # as a copy has them
+        os.utime(photo, (10**9, 10**9))
+    if hashed:
+        saved = tree(tmp_path / "run")
+        content = (images / "03.jpg").read_bytes()
+        (images / "03.jpg").write_bytes(content[:-3] + b"x" + content[-2:])
+        with pytest.raises(UserError, match=r"1 of 8 images \(03.jpg\) changed since .* at the same size"):
+            resume(tmp_path / "run")
+        assert tree(tmp_path / "run") == saved
+        (images / "03.jpg").write_bytes(content)
+
+    resume(tmp_path / "run", quiet=False)
+    expected = "but the same contents, as after a copy" if hashed else "but another time of change: as after a copy"
+    said = " ".join(capsys.readouterr().err.split())
+    assert "8 of 8 images (00.jpg, 01.jpg, 02.jpg, ...)" in said
+    assert expected in said
+
+
 def test_folder_of_images_may_have_moved(tmp_path: Path) -> None:
     images = write_images(tmp_path / "photos", 8)
     with pytest.raises(KeyboardInterrupt):

@@ -390,7 +390,7 @@ def _take_up(training: Training, checkpoint: TrainingCheckpoint | None) -> None:
     if training.quality is not None:
         check_same_labels(training.folder, training.record.run, training.quality.instrument.describe())
         records = distributed.from_first(training.folder.read_metrics)
-        training.quality.resume(checkpoint.state.get("quality", records) if checkpoint else records)
+        training.quality.resume(records, checkpoint.state.get("quality", []) if checkpoint else [])
         training.keep_best()  # if the run was killed before it was written
     if training.is_main and checkpoint is not None:
         training.skipped.write()

@@ -12,7 +12,7 @@ import pytest
 from rich.live import Live
 
 from manyview.runs.progress import BarDisplay, run_console
-from tests.helpers.tiny import train_tiny
+from tests.helpers.tiny import train_tiny, write_images
 
 
 def without_reader() -> TextIO:
@@ -32,8 +32,9 @@ def lost(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
         stream.flush()  # as Python does at its end
 
 
-def test_a_run_goes_on_in_silence(photos: Path, tmp_path: Path, lost: TextIO) -> None:
-    run = train_tiny(photos, tmp_path / "run", epochs=1, quiet=False)
+def test_a_run_goes_on_in_silence(tmp_path: Path, lost: TextIO) -> None:
+    write_images(tmp_path / "images")
+    run = train_tiny(tmp_path / "images", tmp_path / "run", epochs=1, quiet=False)
     assert run.weights.is_file()
     print("something else", file=lost, flush=True)
 

@@ -176,7 +176,7 @@ class Driver:
         return {"statuses": statuses, "steps": steps, "words": words, "same": self.same(out)}
 
     def two_processes(self) -> dict[str, Any]:
-        """A second process on the folder of a living one, and a third after its death, while its workers live on."""
+        """A second process on the folder of a living one, and a third after its death, whose workers end with it."""
         out = self.folder / "locked"
         first = self.piece(out, 2, EVERY_STEP)
         while _newest_step(out) < 1 and first.wait(0.001) is None:

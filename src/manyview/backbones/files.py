@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from manyview.backbones.exported import described, described_archive, exported_weights, suggested_file
-from manyview.backbones.pickle_scan import HostilePickleError, check_pickle
-from manyview.backbones.safe_pickle import ForbiddenNameError, StoredArray, read_pickle
+from manyview.backbones.pickles.pickle_scan import HostilePickleError, check_pickle
+from manyview.backbones.pickles.safe_pickle import ForbiddenNameError, StoredArray, read_pickle
 from manyview.errors import UserError
 from manyview.runs.sealed import read_sealed
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from manyview.backbones.files import read_tensors
-from manyview.backbones.pickle_scan import HostilePickleError, check_pickle
+from manyview.backbones.pickles.pickle_scan import HostilePickleError, check_pickle
 from manyview.errors import UserError
 from tests.helpers.memory import extra_memory, reads_peak_memory
 

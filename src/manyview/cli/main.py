@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from manyview.cli.check import check
 from manyview.cli.check_weights import check_weights
 from manyview.cli.compare import compare
 from manyview.cli.demo import demo
@@ -58,6 +59,7 @@ def settings() -> None:
 
 
 for verb in (
+    check,
     pretrain,
     linear,
     knn,

@@ -32,6 +32,12 @@ Names = Annotated[
     ),
 ]
 ViewSize = Annotated[int | None, Option(None, "Side of a view in pixels.")]
+Network = Annotated[str | None, Option(None, "A torchvision ResNet or any timm model.")]
+Epochs = Annotated[int | None, Option(None, "Passes over the images.")]
+Steps = Annotated[
+    int | None, Option(None, "Optimizer steps, instead of --epochs.", "optimizer steps, instead of ``epochs``.")
+]
+BatchSize = Annotated[int | None, Option(None, "Images a step.", "images a step, over all processes.")]
 Seed = Annotated[
     int | None,
     Option(
@@ -115,11 +121,8 @@ class PretrainSettings(TypedDict, total=False):
             shown=False,
         ),
     ]
-    epochs: Annotated[int | None, Option(None, "Passes over the images.")]
-    steps: Annotated[
-        int | None,
-        Option(None, "Optimizer steps, instead of --epochs.", "optimizer steps, instead of ``epochs``."),
-    ]
+    epochs: Epochs
+    steps: Steps
     hours: Annotated[
         float | int | None,
         Option(
@@ -128,7 +131,7 @@ class PretrainSettings(TypedDict, total=False):
             "hours, instead of ``epochs``: the number of steps follows from the pace that is measured at the start.",
         ),
     ]
-    batch_size: Annotated[int | None, Option(None, "Images a step.", "images a step, over all processes.")]
+    batch_size: BatchSize
     view_size: ViewSize
     seed: Seed
     config: ConfigFile
@@ -198,6 +201,10 @@ class SettingsOptions(TypedDict, total=False):
     """Options of ``PretrainOptions`` that determine a configuration without building a network."""
 
     recipe: Recipe
+    backbone: Network
+    epochs: Epochs
+    steps: Steps
+    batch_size: BatchSize
     list: Names
     view_size: ViewSize
     seed: Seed

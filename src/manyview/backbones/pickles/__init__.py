@@ -1,1 +1,1 @@
-"""Pickles of unknown origin: followed before they are read, and read without executing anything."""
+"""Pickles of other programs: followed before they are read, and read without executing anything."""

@@ -60,7 +60,7 @@ class Paces:
         """
         key = f"{base.pace_key} on {_machine()}"
         if key not in self._known:
-            self._keep(key, measure_step(base.config, base.plan, self._inputs))
+            self._keep(key, measure_step(base.config, base.plan, self._inputs.files))
         return self._known[key]
 
     def image(self, backbone: str, size: int, workers: int | None, device: str) -> float:
@@ -101,7 +101,7 @@ def trained_seconds(run: RunFolder) -> float:
     return written_step(run) * (recorded_pace([run]) or 0.0)
 
 
-def measure_step(config: PretrainConfig, plan: TrainingPlan, inputs: Inputs) -> float:
+def measure_step(config: PretrainConfig, plan: TrainingPlan, files: ImageFiles) -> float:
     """Seconds of an optimizer step, from a few steps of a method that is then discarded.
 
     On a CPU the steps may be of fewer images; their time is scaled by the number of views.
@@ -109,12 +109,12 @@ def measure_step(config: PretrainConfig, plan: TrainingPlan, inputs: Inputs) -> 
     Args:
         config: of the run.
         plan: of the run.
-        inputs: images and labels.
+        files: images, unless the run learns from labels, whose images then count.
 
     Raises:
         UserError: as for starting the run.
     """
-    files, targets = _files(config, inputs)
+    files, targets = find_labeled_images(config) if config.method.labeled else (files, None)
     hardware = start_hardware(config)
     views = views_per_image(config.views)
     pixels = sum(group.count * group.size**2 for group in config.views.layout)
@@ -129,12 +129,6 @@ def measure_step(config: PretrainConfig, plan: TrainingPlan, inputs: Inputs) -> 
             if batch >= plan.batch_size:
                 raise
             batch = min(2 * batch, plan.batch_size)
-
-
-def _files(config: PretrainConfig, inputs: Inputs) -> tuple[ImageFiles, Targets | None]:
-    if not config.method.labeled:
-        return inputs.files, None
-    return find_labeled_images(config)
 
 
 def _with_batch(config: PretrainConfig, batch: int) -> PretrainConfig:

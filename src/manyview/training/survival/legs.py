@@ -50,8 +50,8 @@ def with_length(config: PretrainConfig, folder: RunFolder, step: int) -> Pretrai
         return config.model_copy(update={"training": config.training.model_copy(update={"legs": ()})})
     if total <= step:
         raise UserError(
-            f"{folder.path} has done {step:,} steps, and {spell_length(config.training)} would be {total:,}: give more, "
-            "or leave the length out; a run cannot be shortened to what it has passed"
+            f"{folder.path} has done {step:,} steps, and {spell_length(config.training)} would be {total:,}: give "
+            "more, or leave the length out; a run cannot be shortened to what it has passed"
         )
     held = settled.leg_at(step - 1)
     leg = LegConfig(until=step, epochs=held.epochs, steps=held.steps)

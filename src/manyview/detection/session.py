@@ -123,4 +123,5 @@ class FineTuningSession:
             KeyboardInterrupt, SystemExit: as the signal asks.
         """
         self.display.say(f"Stopped and saved after iteration {self.iteration:,}; continue with --resume.")
+        distributed.wait_for_all()  # the first process may still be saving, and is killed soon after another has ended
         stop.act(number)

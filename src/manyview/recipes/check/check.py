@@ -101,6 +101,7 @@ def _of_images(
         "left_out": files.left_out,
         "unreadable": [{"image": files[each.index], "reason": each.reason} for each in unread],
         "formats": _formats(photos),
+        "view_size": max(group.size for group in config.views.layout),
         "sizes": _sizes(photos),
         "blank": [files[photos[index].index] for index in blank],
         "depth": depth,
@@ -146,6 +147,7 @@ def _sizes(photos: Sequence[Photo]) -> dict[str, Any]:
         name: {"lowest": int(each.min()), "median": float(np.median(each)), "highest": int(each.max())}
         for name, each in shown.items()
     }
+    # Eight bars, each of sides by the same factor larger.
     edges = np.unique(np.round(np.geomspace(max(sides.min(), 1), sides.min(axis=1).max() + 1, 9)).astype(int))
     edges = edges if len(edges) > 1 else np.array([edges[0], edges[0] + 1])
     counts, _ = np.histogram(sides.min(axis=1), edges)

@@ -230,14 +230,11 @@ def markdown(result: Mapping[str, Any]) -> str:
         ["a process sends in a step of a ResNet-50", "MB", "collectives"],
         [[name, f"{each['bytes'] / 1e6:.2f}", f"{each['calls']}"] for name, each in result["sent"].items()],
     )
+    columns = ("gradients", "statistics", "embeddings", "exposed")
     paper = table(
         ["GPUs", "gradients, ms", "norms, ms", "embeddings, ms", "not hidden, ms", "efficiency"],
         [
-            [
-                name,
-                *(f"{1e3 * each[key]:.1f}" for key in ("gradients", "statistics", "embeddings", "exposed")),
-                f"{each['efficiency']:.0%}",
-            ]
+            [name, *(f"{1e3 * each[key]:.1f}" for key in columns), f"{each['efficiency']:.0%}"]
             for name, each in result["paper"].items()
         ],
     )

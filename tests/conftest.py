@@ -19,6 +19,7 @@ SLOW = (
     "contracts/test_methods.py",
     "distributed",
     "examples",
+    "faults",
     "runs",
     "unit/backbones/test_checkpoint_formats.py",
     "unit/backbones/test_networks.py",

@@ -103,7 +103,7 @@ class Interrupting(TinyNet):
 
 
 def train_tiny(
-    images: Path | None,
+    images: Path | str | None,
     out: Path,
     *,
     settings: Mapping[str, Any] | None = None,

@@ -19,6 +19,7 @@ def neighbours(weights: Path, out: Path, **options: Unpack[NeighboursOptions]) -
     from manyview.cli.parts.progress import phases
     from manyview.evaluation.neighbours.search import nearest_neighbours
     from manyview.evaluation.settings import remarks_on_images
+    from manyview.images import image_root
     from manyview.report.neighbours_picture import check_size, write_neighbours
     from manyview.runs.files import claim_files
     from manyview.terminal import SafeConsole
@@ -27,7 +28,7 @@ def neighbours(weights: Path, out: Path, **options: Unpack[NeighboursOptions]) -
     check_size(len(options["query"]) or options["queries"], options["k"], options["blocks"])
     with phases() as progress:
         result = nearest_neighbours(weights, **options, progress=progress)
-        listing = write_neighbours(Path(options["images"]), result, out)
+        listing = write_neighbours(image_root(options["images"]), result, out)
     compared, skipped = result["protocol"]["photographs"], len(result["skipped"])
     left_out = f"; left out: {skipped:,} that could not be read, listed in {listing}" if skipped else ""
     console = SafeConsole()

@@ -49,6 +49,11 @@ class DataConfig(Section):
     )
     max_bad_fraction: Probability = Field(0.05, description="fraction of unreadable images at which a run stops")
     max_pixels: PositiveInt = Field(200_000_000, description="larger images are rejected as decompression bombs")
+    content_hashes: StrictBool = Field(
+        False,
+        description="hash the contents of all images at the start and compare them on resume: exact, but every file "
+        "is read once more",
+    )
     decode: Literal["workers", "device"] = Field(
         "workers", description="where JPEGs are decoded: by the data loader workers, or on the training device (nvJPEG)"
     )

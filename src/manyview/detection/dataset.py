@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from manyview.errors import UserError
-from manyview.images import Unreadable, UnreadableImage, open_image
+from manyview.images import ImagePath, ImageRoot, Unreadable, UnreadableImage, open_image
 from manyview.images.loading import load_in_workers
 from manyview.labels import DetectionLabels, Problems, decode_masks, read_annotations
 
@@ -42,13 +42,13 @@ class DetectionData:
     """
 
     train: DetectionLabels
-    train_images: Path
+    train_images: ImageRoot
     val: DetectionLabels
-    val_images: Path
+    val_images: ImageRoot
 
     @classmethod
     def read(
-        cls, train: tuple[Path, Path], val: tuple[Path, Path], *, masks: bool, problems: Problems = "refuse"
+        cls, train: tuple[Path, ImageRoot], val: tuple[Path, ImageRoot], *, masks: bool, problems: Problems = "refuse"
     ) -> DetectionData:
         """Read label files, each given with the folder of its images.
 
@@ -130,14 +130,19 @@ class DetectionImages(Dataset[Item | Unreadable]):
     """
 
     def __init__(
-        self, labels: DetectionLabels, images: Path, flip: bool = False, seed: int = 0, bit_depth: int | None = None
+        self,
+        labels: DetectionLabels,
+        images: ImageRoot,
+        flip: bool = False,
+        seed: int = 0,
+        bit_depth: int | None = None,
     ) -> None:
         self.labels, self.images, self.flip, self.seed, self.bit_depth = labels, images, flip, seed, bit_depth
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def path(self, index: int) -> Path:
+    def path(self, index: int) -> ImagePath:
         """The file of an image."""
         return self.images / self.labels.names[index]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -16,6 +15,7 @@ from torch import distributed as dist
 from manyview import distributed
 from manyview.detection.dataset import DetectionImages, detection_batches
 from manyview.detection.metrics import coco_average_precision, to_coco_results, voc_average_precision
+from manyview.images import ImageRoot
 from manyview.labels import DetectionLabels
 from manyview.runs.files import plain
 
@@ -57,7 +57,7 @@ def detect(detector: nn.Module, images: Sequence[UInt8[Tensor, "3 _ _"]], runtim
 def find_objects(
     detector: nn.Module,
     labels: DetectionLabels,
-    images: Path,
+    images: ImageRoot,
     runtime: DetectionRuntime,
     show: ShowProgress | None = None,
 ) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from manyview.detection.dataset import DetectionData
 from manyview.detection.detect import DetectionRuntime, detect
 from manyview.detection.metrics.paste_masks import encode_box_masks
 from manyview.detection.models import Detector
-from manyview.images import open_image
+from manyview.images import ImageRoot, open_image
 from manyview.labels import Objects, Rle, decode_masks
 from manyview.runs import atomic_write
 
@@ -66,7 +66,7 @@ def draw_validation(folder: Path, data: DetectionData, runtime: DetectionRuntime
 
 def draw_image(
     detector: Detector,
-    images: Path,
+    images: ImageRoot,
     name: str,
     classes: Sequence[str],
     runtime: DetectionRuntime,

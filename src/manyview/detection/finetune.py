@@ -34,7 +34,7 @@ from manyview.detection.session import FineTuningSession
 from manyview.detection.settings import DetectionSettings, settle
 from manyview.detection.starting import Start, baseline_start, first_start, make_optimizer, new_detector
 from manyview.errors import UserError
-from manyview.images import ImageFiles
+from manyview.images import ImageFiles, image_root
 from manyview.images.used_bits import describe_depth
 from manyview.labels.masks import mask_tools
 from manyview.options.base import StrPath, among, verb
@@ -150,10 +150,10 @@ def _tune(
 
 def _read(options: FineTuneOptions) -> DetectionData:
     """Training and validation images with their labels."""
-    images, val_images = Path(options["images"]), options["val_images"]
+    images, val_images = image_root(options["images"]), options["val_images"]
     return DetectionData.read(
         (Path(options["train_labels"]), images),
-        (Path(options["val_labels"]), Path(val_images or images)),
+        (Path(options["val_labels"]), image_root(val_images or images)),
         masks=options["masks"],
         problems=options["label_problems"],
     )

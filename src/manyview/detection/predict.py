@@ -54,7 +54,7 @@ def predict(run: StrPath, *, progress: Progress = no_progress, **options: Unpack
         UserError: no detector, no images or none that can be read, a setting out of range, or ``out`` is there
             already or cannot be written.
     """
-    file, images, draw = Path(options["out"]), Path(options["images"]), options["draw"]
+    file, images, draw = Path(options["out"]), options["images"], options["draw"]
     described, picture = file.with_name(f"{file.stem}-images.json"), file.with_suffix(".png")
     _check_output(file, [file, described, *([picture] if draw else [])])
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from manyview.errors import UserError
+from manyview.images import ImageRoot, image_root
 from manyview.labels import Difficult, ImageLabels, LabelTable, Problems, read_labels
 
 # Skipped entries of a label file that the record lists.
@@ -21,13 +22,13 @@ class LabeledSplit:
 
     Attributes:
         file: the label file or folder.
-        folder: of the images.
+        folder: of the images, or shards that hold them.
         labels: as read.
         difficult: how labels of difficult objects were read: "ignore" or "positive".
     """
 
     file: Path
-    folder: Path
+    folder: ImageRoot
     labels: ImageLabels
     difficult: Difficult = "ignore"
 
@@ -71,7 +72,7 @@ class Sources:
     """Folders and label files of an evaluation, and how labels are read.
 
     Attributes:
-        images: folder that the label files' names are relative to.
+        images: folder that the label files' names are relative to, or shards.
         train_labels: training labels in any format of ``manyview.labels.read_labels``, which define the classes.
         val_labels: validation labels.
         val_images: folder of the validation images; None: ``images``.
@@ -82,10 +83,10 @@ class Sources:
         label_column: name of the column of labels there.
     """
 
-    images: str | os.PathLike[str]
+    images: str | os.PathLike[str] | ImageRoot
     train_labels: str | os.PathLike[str]
     val_labels: str | os.PathLike[str]
-    val_images: str | os.PathLike[str] | None = None
+    val_images: str | os.PathLike[str] | ImageRoot | None = None
     difficult: Difficult = "ignore"
     label_problems: Problems = "refuse"
     label_separator: str | None = None
@@ -107,17 +108,21 @@ class Sources:
         return Data(train, val)
 
     def _part(
-        self, file: str | os.PathLike[str], folder: str | os.PathLike[str], classes: Sequence[str] | None = None
+        self,
+        file: str | os.PathLike[str],
+        folder: str | os.PathLike[str] | ImageRoot,
+        classes: Sequence[str] | None = None,
     ) -> LabeledSplit:
+        root = image_root(folder)
         labels = read_labels(
             Path(file),
-            Path(folder),
+            root,
             classes=classes,
             difficult=self.difficult,
             problems=self.label_problems,
             table=LabelTable(self.label_separator, self.image_column, self.label_column),
         )
-        return LabeledSplit(Path(file), Path(folder), labels, self.difficult)
+        return LabeledSplit(Path(file), root, labels, self.difficult)
 
 
 def bounded(entries: Sequence[str], limit: int) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from manyview.runs.sealed import is_sealed, read_sealed
 
 FOLDER = "unfinished"
 PROTOCOL_FILE = "protocol.json"
+RESULT_FILE = "metrics.json"
 STARTED_FILE = "started.json"
 _OF = "protocol_sha256"  # entry of the protocol's SHA-256 in what is kept
 
@@ -64,7 +65,9 @@ def unfinished(out: Path | None, protocol: Mapping[str, Any], resume: bool) -> I
         run.lock()
         atomic_write(folder / PROTOCOL_FILE, json.dumps(protocol, indent=2) + "\n")
         if not resume:
-            atomic_write(folder / STARTED_FILE, json.dumps(provenance(), indent=2) + "\n")
+            started = provenance()
+            content = {"provenance": started, "sha256": canonical_sha256(started)}
+            atomic_write(folder / STARTED_FILE, json.dumps(content, indent=2) + "\n")
     distributed.wait_for_all()
     try:
         if resume:
@@ -172,6 +175,17 @@ class Unfinished:
             self.folder.rmdir()
 
 
+def clear_ended(out: Path) -> None:
+    """Delete what an evaluation kept that was killed after its result was written, before it deleted that itself."""
+    try:
+        kept = json.loads((out / FOLDER / PROTOCOL_FILE).read_bytes())
+        ended = json.loads((out / RESULT_FILE).read_bytes())["protocol"] == kept
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        return
+    if ended and distributed.rank() == 0:
+        discard(out)
+
+
 def discard(out: Path) -> None:
     """Delete an unfinished evaluation from its folder; files of others beside it stay."""
     folder = out / FOLDER
@@ -227,11 +241,21 @@ def _check_unused(folder: Path) -> None:
 def _take_up(kept: Unfinished) -> None:
     """Compute with as many threads as at the start, and remark on what else changed since."""
     assert kept.folder is not None
+    file = kept.folder / STARTED_FILE
+    if not file.is_file():
+        return  # of an earlier version: nothing is known
     try:
-        started = parse_json((kept.folder / STARTED_FILE).read_text())
-        assert isinstance(started, dict)
-    except (OSError, ValueError, AssertionError):
-        return  # that of an earlier version, or damaged: nothing is known
+        content = parse_json(file.read_text())
+        started = content["provenance"]
+        intact = canonical_sha256(started) == content["sha256"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        intact = False
+    if not intact:
+        kept.remarks.append(
+            f"{file} is damaged: with how many threads the evaluation was begun is not known, and the last bits of its "
+            "results may differ."
+        )
+        return
     restore_threads(started)
     if sentence := changed_surroundings(started):
         kept.remarks.append(sentence)

@@ -22,6 +22,7 @@ from manyview.evaluation.features.layers import at_layer
 from manyview.evaluation.metrics.differences import MapDifference, map_differences
 from manyview.evaluation.metrics.multilabel import multilabel_report
 from manyview.evaluation.metrics.scores import LabeledScores, Matrix
+from manyview.evaluation.resume import RESULT_FILE, clear_ended
 from manyview.evaluation.settings import MetricSettings, describe_features
 from manyview.options.base import StrPath, among, select
 from manyview.options.labeled import LabeledOptions
@@ -31,8 +32,6 @@ from manyview.runs.environment import environment
 from manyview.runs.files import claim_folder, plain
 from manyview.runs.progress import Progress
 from manyview.runtime import resolve_device
-
-RESULT_FILE = "metrics.json"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,6 +86,7 @@ class LabeledEvaluation:
         out = None if options["out"] is None else Path(options["out"])
         distributed.join(resolve_device(extraction.device))
         if out is not None:
+            clear_ended(out)
             claim_folder(out, RESULT_FILE)
         data = select(Sources, options).read()
         pretrained = at_layer(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from manyview.images.bands import BandImage, open_image
 from manyview.images.decode import EncodedImage, decode_image
 from manyview.images.files import ImageFiles, find_images
+from manyview.images.sources.root import ImagePath, ImageRoot, image_root
 from manyview.images.unreadable import Unreadable, UnreadableImage
 
 open_photograph = open_image
@@ -14,10 +15,13 @@ __all__ = [
     "BandImage",
     "EncodedImage",
     "ImageFiles",
+    "ImagePath",
+    "ImageRoot",
     "Unreadable",
     "UnreadableImage",
     "decode_image",
     "find_images",
+    "image_root",
     "open_image",
     "open_photograph",
 ]

@@ -19,6 +19,7 @@ from manyview.images.decode import EncodedImage, load, open_rgb, open_with_pillo
 from manyview.images.depth import is_deep, require_bit_depth, to_16_bits
 from manyview.images.jpeg import JPEG, check_scans, common_header, quick_pixels, whole_jpeg, without_metadata
 from manyview.images.png import deep_samples, has_alpha, has_deep_colors
+from manyview.images.sources.collection import Member
 from manyview.images.tiff import (
     BITS_PER_SAMPLE,
     SIGNATURES,
@@ -59,7 +60,7 @@ class BandImage:
 
 
 def open_image(
-    source: bytes | Path,
+    source: bytes | Path | Member,
     bands: Literal["rgb"] | int = "rgb",
     *,
     max_pixels: int = 200_000_000,
@@ -68,7 +69,7 @@ def open_image(
     """Open an image: its size, and by its method ``decode`` its pixels.
 
     Args:
-        source: encoded bytes, or the file that holds them.
+        source: encoded bytes, or the file or the member of a shard that holds them.
         bands: "rgb" for whatever converts to 8-bit RGB, or the number of bands that the file must hold.
         max_pixels: an image with more pixels is refused before anything is decoded. Of TIFF and WebP read as RGB,
             Pillow also refuses more than twice its own ``Image.MAX_IMAGE_PIXELS`` (179 million together).
@@ -86,14 +87,14 @@ def open_image(
 
 
 def open_bands(
-    source: bytes | Path, bands: int, *, max_pixels: int = 200_000_000, bit_depth: int | None = None
+    source: bytes | Path | Member, bands: int, *, max_pixels: int = 200_000_000, bit_depth: int | None = None
 ) -> BandImage:
     """Decode an image as ``decode_bands`` does, with the interface of ``open_image``."""
     return BandImage(decode_bands(source, bands, max_pixels=max_pixels, bit_depth=bit_depth))
 
 
 def decode_bands(
-    source: bytes | Path, bands: int, *, max_pixels: int = 200_000_000, bit_depth: int | None = None
+    source: bytes | Path | Member, bands: int, *, max_pixels: int = 200_000_000, bit_depth: int | None = None
 ) -> Bands:
     """Decode an image with a given number of bands to upright 8-bit or 16-bit pixels.
 
@@ -109,7 +110,7 @@ def decode_bands(
     that 0 is white, values are inverted.
 
     Args:
-        source: encoded bytes, or the file that holds them.
+        source: encoded bytes, or the file or the member of a shard that holds them.
         bands: number of bands that the image must have, at least 1.
         max_pixels: an image with more pixels is refused from its header, before anything is decoded. An image takes
             at most height x width x bands x 2 bytes in the end, and about three times that while it is decoded.
@@ -123,7 +124,7 @@ def decode_bands(
         UnreadableImage: the source holds no complete image with these bands; ``.reason`` says why.
     """
     where = None if isinstance(source, bytes) else str(source)
-    with reasons(where), _opened(source) as stream:
+    with reasons(where), opened(source) as stream:
         head = stream.read(8)
         stream.seek(0)
         if head.startswith(b"\x93NUMPY"):
@@ -148,10 +149,10 @@ def same_depth(images: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 @contextlib.contextmanager
-def _opened(source: bytes | Path) -> Iterator[Stream]:
+def opened(source: bytes | Path | Member) -> Iterator[Stream]:
     """The source as a stream; a file is not read at once, since one that is too large is refused from its header."""
-    if isinstance(source, bytes):
-        yield BytesIO(source)
+    if isinstance(source, bytes | Member):
+        yield BytesIO(source if isinstance(source, bytes) else source.read_bytes())
         return
     with readable(source):
         stream = source.open("rb")

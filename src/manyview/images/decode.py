@@ -27,6 +27,7 @@ from manyview.images.heif import avif_orientation, is_heif, open_heif
 from manyview.images.jpeg import JPEG, check_scans, common_header, quick_pixels, whole_jpeg, without_metadata
 from manyview.images.orientation import ORIENTATION, XMP, orientation, tiff_orientation, upright
 from manyview.images.png import PNG, check_rows, deep_samples, has_deep_colors, is_deep_png, pixel_chunks
+from manyview.images.sources.collection import Member
 from manyview.images.tiff import (
     BITS_PER_SAMPLE,
     HEIGHT,
@@ -126,11 +127,13 @@ class EncodedImage:
         return np.array(rgb if shrink == 1 else rgb.reduce(shrink)), turned
 
 
-def open_rgb(source: bytes | Path, *, max_pixels: int = 200_000_000, bit_depth: int | None = None) -> EncodedImage:
+def open_rgb(
+    source: bytes | Path | Member, *, max_pixels: int = 200_000_000, bit_depth: int | None = None
+) -> EncodedImage:
     """Read the header of an image that converts to RGB; see ``manyview.images.open_image``.
 
     Args:
-        source: encoded bytes, or the file that holds them.
+        source: encoded bytes, or the file or the member of a shard that holds them.
         max_pixels: an image with more pixels is refused from its header, before anything is decoded.
         bit_depth: as for ``decode_image``.
 
@@ -142,7 +145,7 @@ def open_rgb(source: bytes | Path, *, max_pixels: int = 200_000_000, bit_depth: 
 
 
 def decode_image(
-    source: bytes | Path, *, max_pixels: int = 200_000_000, bit_depth: int | None = None
+    source: bytes | Path | Member, *, max_pixels: int = 200_000_000, bit_depth: int | None = None
 ) -> UInt8[np.ndarray, "height width 3"]:
     """Decode a JPEG, PNG, WebP, BMP, TIFF or GIF (first frame or page) to upright 8-bit RGB.
 
@@ -157,7 +160,7 @@ def decode_image(
       big-endian order) need imagecodecs where they are compressed otherwise than with Deflate, PackBits or LZMA.
 
     Args:
-        source: encoded bytes, or the file that holds them.
+        source: encoded bytes, or the file or the member of a shard that holds them.
         max_pixels: as for ``open_image``.
         bit_depth: bits that the values of 16-bit files use, 9 to 15; unset: all 16. Gray and colors are scaled so that
             2**bit_depth - 1 is white, rounded, and what is above is white, too; alpha always has 16 bits.
@@ -173,12 +176,14 @@ def decode_image(
     return open_rgb(source, max_pixels=max_pixels, bit_depth=bit_depth).decode()
 
 
-def read_file(path: Path, max_pixels: int = 200_000_000) -> bytes:
-    """The bytes of a regular file; of a large one only where it begins like an image.
+def read_file(path: Path | Member, max_pixels: int = 200_000_000) -> bytes:
+    """The bytes of a regular file, or of a member of a shard; of a large one only where it begins like an image.
 
     Raises:
         UnreadableImage: it cannot be read, or is larger than an image of so many pixels; ``.reason`` says why.
     """
+    if isinstance(path, Member):
+        return read_stream(io.BytesIO(path.read_bytes()), max_pixels)
     with readable(path), path.open("rb") as stream:
         return read_stream(stream, max_pixels)
 

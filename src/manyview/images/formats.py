@@ -53,7 +53,7 @@ _COMPANIONS: Final = frozenset(
         *("txt", "csv", "tsv", "json", "jsonl", "geojson", "xml", "yaml", "yml", "toml", "md", "html", "htm", "pdf"),
         *("ini", "cfg", "db", "lnk", "url", "log", "xmp", "aae", "thm", "names", "data", "py", "ipynb", "sh", "pkl"),
         *("pt", "pth", "safetensors", "npz", "parquet", "xls", "xlsx", "zip", "tar", "gz", "tgz", "7z", "rar"),
-        *("sha256", "md5", "part", "crdownload", "tmp", "bak"),
+        *("sha256", "md5", "part", "crdownload", "tmp", "bak", "cls"),
     )
 )
 _SIGNATURES: Final = (JPEG, PNG, b"GIF87a", b"GIF89a", b"BM", *TIFF_SIGNATURES)
@@ -102,6 +102,11 @@ def starts_like_an_image(file: Path) -> bool:
             head = stream.read(_SIGNATURES_LENGTH)
     except UnreadableImage:
         return False
+    return starts_like(head)
+
+
+def starts_like(head: bytes) -> bool:
+    """Whether these are the first bytes of JPEG, PNG, WebP, BMP, TIFF or GIF; twelve are enough."""
     return head.startswith(_SIGNATURES) or is_webp(head)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from manyview.errors import UserError
 from manyview.images.jpeg import END, JPEG, check_scans, common_header, whole_jpeg
 from manyview.images.orientation import orientation, upright
+from manyview.images.sources.collection import Member
 from manyview.images.unreadable import UnreadableImage, quiet
 
 Encoded = UInt8[Tensor, " _"]
@@ -49,7 +50,7 @@ class JpegHeader:
     orientation: int
 
 
-def read_jpeg(file: Path, *, max_pixels: int) -> tuple[bytes, JpegHeader] | None:
+def read_jpeg(file: Path | Member, *, max_pixels: int) -> tuple[bytes, JpegHeader] | None:
     """Read the bytes of a complete YCbCr JPEG, which every decoder takes; None for any other file.
 
     Others are files that cannot be read or are no JPEG, gray and CMYK images, those with more than ``max_pixels``, and

@@ -13,6 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from manyview.images.formats import extension, holds_copies
+from manyview.images.sources.collection import Collection
 
 _COMPARED = 2000  # names with which a missing one is compared at most
 _ALIKE = 0.6  # similarity of names from which one is near another
@@ -42,6 +43,11 @@ def is_there(file: Path) -> bool:
         return False
 
 
+def holds(root: Path | Collection, name: str) -> bool:
+    """Whether there is an image of this name in a folder, where it may also be any other file, or in shards."""
+    return root.names.find(name) >= 0 if isinstance(root, Collection) else is_there(root / name)
+
+
 class NameForms:
     """Finds files of a folder by names in several forms.
 
@@ -51,12 +57,12 @@ class NameForms:
     names decomposed; at last upper for lower case.
 
     Args:
-        root: the folder.
+        root: the folder, or shards.
         stems: whether names may lack their extension.
         endings: extensions of the files, in lower case; empty for all.
     """
 
-    def __init__(self, root: Path, *, stems: bool = False, endings: frozenset[str] = frozenset()) -> None:
+    def __init__(self, root: Path | Collection, *, stems: bool = False, endings: frozenset[str] = frozenset()) -> None:
         self.root, self._stems, self._endings = root, stems, endings
         self._told = 0
         self._real = functools.cache(os.path.realpath)  # of folders, as each has many names
@@ -122,6 +128,8 @@ class NameForms:
     @functools.cached_property
     def _roots_and_starts(self) -> tuple[list[str], list[str]]:
         """Paths of the folder, with a slash at the end, and folders that names may be relative to."""
+        if isinstance(self.root, Collection):
+            return [f"{self.root}/"], [str(self.root)]
         roots = dict.fromkeys((os.path.abspath(self.root), os.path.realpath(self.root)))  # noqa: PTH100
         starts = dict.fromkeys((os.getcwd(), *roots, *map(os.path.dirname, roots)))  # noqa: PTH109
         return [root.rstrip("/") + "/" for root in roots], list(starts)
@@ -137,6 +145,8 @@ class NameForms:
     @functools.cached_property
     def _names(self) -> list[str]:
         """All files below the folder that are not hidden; of folders that may not be searched, none."""
+        if isinstance(self.root, Collection):
+            return [name for name in self.root.names if not self._endings or extension(name) in self._endings]
         found = []
         for parent, folders, files in os.walk(self.root, followlinks=False):
             folders[:] = sorted(name for name in folders if not name.startswith(".") and not holds_copies(name))

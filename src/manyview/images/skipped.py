@@ -37,7 +37,21 @@ class SkippedImages:
         writes: bool = True,
     ) -> None:
         self.files, self.limit, self.listing, self.setting, self.writes = files, limit, listing, setting, writes
-        self.reasons = read_skipped(listing) if resume else {}
+        self._shards = {shard.name: shard.reason for shard in files.bad}
+        self._lost = sum(shard.lost for shard in files.bad)
+        self.reasons = {**(read_skipped(listing) if resume else {}), **self._shards}
+        if files.bad and self.share > limit:
+            self._refuse(f"above the limit of {100 * limit:g}%")
+
+    @property
+    def count(self) -> int:
+        """Number of listed images that cannot be read; the list may also name shards."""
+        return len(self.reasons.keys() - self._shards.keys())
+
+    @property
+    def share(self) -> float:
+        """Share of unreadable images, with those that shards lack: as estimated, since only those shards know."""
+        return (self.count + self._lost) / (len(self.files) + self._lost)
 
     def add(self, found: Iterable[tuple[int, str]], complete: bool = True) -> None:
         """Add unreadable images.
@@ -54,12 +68,11 @@ class SkippedImages:
         if not new.keys() <= self.reasons.keys():
             self.reasons |= new
             self.write()
-        share = len(self.reasons) / len(self.files)
-        if share > self.limit:
+        if self.share > self.limit:
             self._refuse(f"above the limit of {100 * self.limit:g}%")
         if not complete:
             self._refuse("and too many of them in a row")
-        if share == 1:
+        if self.count == len(self.files):
             self._refuse("and none is left")
 
     def write(self) -> None:
@@ -74,10 +87,12 @@ class SkippedImages:
     def _refuse(self, why: str) -> None:
         examples = [f"{name} ({reason})" for name, reason in sorted(self.reasons.items())]
         more = f" and {len(examples) - _NAMED} more" if len(examples) > _NAMED else ""
+        total = len(self.files) + self._lost
+        about = "about " if self._lost else ""
+        listed = f"; those found so far are listed in {self.listing}" if self.count else ""
         raise UserError(
-            f"{len(examples)} of {len(self.files):,} images cannot be read, "
-            f"{len(examples) / len(self.files):.1%}, {why}: {', '.join(examples[:_NAMED])}{more}; those found so far "
-            f"are listed in {self.listing}; remove or repair them, or raise {self.setting}"
+            f"{about}{self.count + self._lost} of {total:,} images cannot be read, {self.share:.1%}, {why}: "
+            f"{', '.join(examples[:_NAMED])}{more}{listed}; remove or repair them, or raise {self.setting}"
         )
 
 

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from PIL import Image
 
@@ -38,12 +39,12 @@ class Unreadable:
 
     Attributes:
         index: of the image in the data set.
-        path: of its file.
+        path: of its file, or the member of a shard.
         reason: why it cannot be read, in a few words.
     """
 
     index: int
-    path: Path
+    path: Any
     reason: str
 
 

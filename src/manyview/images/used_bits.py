@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import math
+from array import array
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 
+from manyview.images.bands import opened
 from manyview.images.decode import Opened, open_with_pillow, read_file, stored_size
 from manyview.images.depth import FEWEST_BITS, MOST_BITS, without_alpha
 from manyview.images.files import ImageFiles
 from manyview.images.formats import could_be_deep
 from manyview.images.png import PNG, PNG_HEADER, deep_samples, is_deep_png
+from manyview.images.sources.root import ImagePath
 from manyview.images.statistics import draw_sample
 from manyview.images.tiff import SIGNATURES, SamplesOfTiff, is_deep_tiff
-from manyview.images.unreadable import UnreadableImage, quiet, readable
+from manyview.images.unreadable import UnreadableImage, quiet
 from manyview.runtime import core_count
 
 _HEADERS, _DEEP = 256, 64  # files whose header is read, and 16-bit ones whose values are, at most
@@ -57,10 +59,10 @@ def describe_depth(
     return _too_dark(len(values), max(values), option) if bit_depth is None and values else ""
 
 
-def _deep_files(files: ImageFiles) -> list[Path]:
+def _deep_files(files: ImageFiles) -> list[ImagePath]:
     """Files of a sample whose header says that they have 16 bits a sample."""
-    candidates = [index for index, name in enumerate(files) if could_be_deep(name)]
-    found: list[Path] = []
+    candidates = array("q", (index for index, name in enumerate(files) if could_be_deep(name)))
+    found: list[ImagePath] = []
     for chosen in draw_sample(len(candidates), _HEADERS, seed=0):
         path = files.path(candidates[chosen])
         if len(found) < _DEEP and _is_deep(path):
@@ -68,10 +70,10 @@ def _deep_files(files: ImageFiles) -> list[Path]:
     return found
 
 
-def _is_deep(path: Path) -> bool:
+def _is_deep(path: ImagePath) -> bool:
     """Whether a file's header says that it is a PNG or TIFF with integers of 16 bits; no pixels are read."""
     try:
-        with readable(path), path.open("rb") as stream:
+        with opened(path) as stream:
             head = stream.read(PNG_HEADER)
             if head.startswith(SIGNATURES):
                 stream.seek(0)
@@ -81,7 +83,7 @@ def _is_deep(path: Path) -> bool:
     return head.startswith(PNG) and is_deep_png(head)
 
 
-def _highest_value(path: Path, max_pixels: int) -> int | None:
+def _highest_value(path: ImagePath, max_pixels: int) -> int | None:
     """The highest value of gray or color in a 16-bit PNG or TIFF; None if it is too large or cannot be read.
 
     Of colors that only Pillow reads, it is the highest with this high byte.

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from manyview.errors import UserError
-from manyview.images import open_image
+from manyview.images import ImageRoot, open_image
 from manyview.images.unreadable import UnreadableImage
 from manyview.labels.check_objects import check_layout
 from manyview.labels.instances import BOXES, Instances, annotation, check_unique
@@ -44,7 +44,7 @@ class ImageBoxes:
         return ImageBoxes(self.names, self.sizes, self.boxes[keep], self.owners[keep], self.crowds[keep])
 
 
-def read_boxes(file: Path, images: Path | None = None, bands: Literal["rgb"] | int = "rgb") -> ImageBoxes:
+def read_boxes(file: Path, images: ImageRoot | None = None, bands: Literal["rgb"] | int = "rgb") -> ImageBoxes:
     """Read the boxes of a COCO instances file.
 
     Boxes are clipped to their image, as annotators draw over the edge; those without area are left out.
@@ -104,7 +104,7 @@ def join_boxes(parts: Sequence[ImageBoxes]) -> ImageBoxes:
     )
 
 
-def _names(names: Sequence[str], images: Path | None) -> list[str]:
+def _names(names: Sequence[str], images: ImageRoot | None) -> list[str]:
     """The images' names in their folder; as given where there is no such image, which need not exist."""
     if images is None:
         return list(names)
@@ -113,7 +113,7 @@ def _names(names: Sequence[str], images: Path | None) -> list[str]:
     return [files[0] if len(files) == 1 else name for name, files in zip(names, found, strict=True)]
 
 
-def _measure(name: str, file: Path, images: Path | None, bands: Literal["rgb"] | int) -> tuple[int, int]:
+def _measure(name: str, file: Path, images: ImageRoot | None, bands: Literal["rgb"] | int) -> tuple[int, int]:
     """Width and height read from the image file."""
     if images is None:
         raise UserError(f"{file} does not state the width and height of {name}: add them")

@@ -10,9 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from manyview.errors import UserError, first_few
-from manyview.images.files import is_folder, read_text
+from manyview.images.files import read_text
 from manyview.images.formats import extension, extensions
-from manyview.images.name_forms import NameForms, is_there, leads_outside, stem
+from manyview.images.name_forms import NameForms, holds, leads_outside, stem
+from manyview.images.sources.collection import Collection
+from manyview.images.sources.root import ImageRoot
+from manyview.images.sources.scan import is_folder
 from manyview.labels.problems import AnyEntry, OfImage, Problem
 
 _SHOWN = 40  # characters of a faulty line
@@ -70,11 +73,11 @@ class ImageNames:
     """The names of the images in a folder.
 
     Args:
-        root: the folder.
+        root: the folder, or shards.
         by_stem: whether label files name them without extension.
     """
 
-    def __init__(self, root: Path, by_stem: bool) -> None:
+    def __init__(self, root: ImageRoot, by_stem: bool) -> None:
         self.root, self.by_stem = root, by_stem
         self._listed = functools.cache(self._list)
         self._endings = extensions(arrays=True)
@@ -126,13 +129,15 @@ class ImageNames:
         """The images of a normalized relative name."""
         folder, base = posixpath.split(name)
         found = self._listed(folder).get(base, []) if self.by_stem else []
-        if not found and (not self.by_stem or self._has_image_ending(base)) and is_there(self.root / name):
+        if not found and (not self.by_stem or self._has_image_ending(base)) and holds(self.root, name):
             found = [base]
         return [posixpath.join(folder, each) for each in found]
 
     def _list(self, folder: str) -> dict[str, list[str]]:
         """The image files of one folder by their names without extension."""
         by_stem: dict[str, list[str]] = {}
+        if isinstance(self.root, Collection):
+            return self._in_shards.get(folder, by_stem)
         try:
             with os.scandir(self.root / folder) as listing:
                 files = sorted(
@@ -147,6 +152,16 @@ class ImageNames:
         for file in files:
             by_stem.setdefault(stem(file), []).append(file)
         return by_stem
+
+    @functools.cached_property
+    def _in_shards(self) -> dict[str, dict[str, list[str]]]:
+        """The images of shards by folder and name without extension."""
+        assert isinstance(self.root, Collection), "of a folder, each is listed by itself"
+        found: dict[str, dict[str, list[str]]] = {}
+        for name in filter(self._has_image_ending, self.root.names):
+            folder, base = posixpath.split(name)
+            found.setdefault(folder, {}).setdefault(stem(base), []).append(base)
+        return found
 
     def _has_image_ending(self, name: str) -> bool:
         return extension(name) in self._endings

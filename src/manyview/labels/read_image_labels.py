@@ -13,12 +13,14 @@ import numpy as np
 from jaxtyping import UInt8
 
 from manyview.errors import UserError, first_few
+from manyview.images import ImageRoot, image_root
 from manyview.images.files import check_folder
 from manyview.labels.entries import Contents, Entry, occurring
 from manyview.labels.formats import read_image_labels
 from manyview.labels.paths import ImageNames
 from manyview.labels.problems import Problem, check_choice, nearest_class, refusal, unique_entries
 from manyview.labels.table import LabelTable
+from manyview.options.base import StrPath
 from manyview.options.shared import Difficult, Problems
 
 Table = UInt8[np.ndarray, "images classes"]
@@ -56,7 +58,7 @@ class ImageLabels:
 
 def read_labels(
     file: Path,
-    images: Path,
+    images: StrPath | ImageRoot,
     classes: Sequence[str] | None = None,
     *,
     difficult: Difficult = "ignore",
@@ -84,7 +86,7 @@ def read_labels(
 
     Args:
         file: the label file or folder.
-        images: folder to which the names of images are relative.
+        images: folder to which the names of images are relative, or shards as ``images.image_root`` takes them.
         classes: classes to use, in this order, e.g. those of the training labels. Unset: all categories of a COCO file
             or names of YOLO classes in the order of their numbers, else all labels in alphabetical order.
         difficult: treatment of a class of which an image has only objects that VOC flags as difficult: left out of
@@ -100,10 +102,11 @@ def read_labels(
     """
     check_choice("difficult", difficult, get_args(Difficult))
     check_choice("problems", problems, get_args(Problems))
-    check_folder(images)
+    root = image_root(images)
+    check_folder(root)
     contents = read_image_labels(file, table)
     found = list(contents.problems)
-    located = ImageNames(images, contents.by_stem).located(contents.entries, found)
+    located = ImageNames(root, contents.by_stem).located(contents.entries, found)
     entries = unique_entries(located, lambda entry: (entry.shown, entry.difficult), found, content="labels")
     if classes is None:
         used = occurring(entries)

@@ -11,10 +11,10 @@ from typing import get_args
 import numpy as np
 
 from manyview.errors import UserError, one_line
-from manyview.images import UnreadableImage, open_image
+from manyview.images import ImagePath, ImageRoot, UnreadableImage, open_image
+from manyview.images.bands import opened
 from manyview.images.files import check_folder
 from manyview.images.jpeg import JPEG
-from manyview.images.unreadable import readable
 from manyview.labels.check_objects import ObjectChecker, check_layout
 from manyview.labels.entries import DetectionContents, LabeledImage
 from manyview.labels.formats import read_objects
@@ -30,7 +30,7 @@ _THREADS = 8  # that read image headers
 
 def read_annotations(
     file: Path,
-    images: Path,
+    images: ImageRoot,
     classes: Sequence[str] | None = None,
     *,
     masks: bool = False,
@@ -122,7 +122,7 @@ def _content(entry: LabeledImage) -> list[tuple[object, ...]]:
 
 
 def _sized(
-    entries: Sequence[LabeledImage], images: Path, problems: list[Problem]
+    entries: Sequence[LabeledImage], images: ImageRoot, problems: list[Problem]
 ) -> list[tuple[LabeledImage, tuple[int, int]]]:
     """Images whose size agrees with the labels, with that size."""
     sized = []
@@ -139,16 +139,16 @@ def _sized(
     return sized
 
 
-def _measure_all(images: Path, names: Sequence[str]) -> Iterator[tuple[int, int] | UnreadableImage]:
+def _measure_all(images: ImageRoot, names: Sequence[str]) -> Iterator[tuple[int, int] | UnreadableImage]:
     """Width and height of each upright image in pixels, or why it cannot be read, in the order of the names."""
     with ThreadPoolExecutor(_THREADS) as pool:
         yield from pool.map(lambda name: _measure(images / name), names)
 
 
-def _measure(path: Path) -> tuple[int, int] | UnreadableImage:
+def _measure(path: ImagePath) -> tuple[int, int] | UnreadableImage:
     try:
         try:
-            with readable(path), path.open("rb") as file:
+            with opened(path) as file:
                 beginning = file.read(_BEGINNING)
                 # Other formats may state the orientation after the pixels.
                 image = open_image(beginning if beginning.startswith(JPEG) else beginning + file.read())

@@ -77,7 +77,7 @@ def _in_folder(files: LabelFiles) -> list[_Source]:
 def _listed(lines: Sequence[tuple[int, str]], folder: Path) -> list[_Source]:
     """The annotations of the images that a list names, in its order."""
     forms = NameForms(folder, stems=True, endings=frozenset({_XML}))
-    return [_Source(f"line {number}", line, _annotation_of(line, forms)) for number, line in lines]
+    return [_Source(f"line {number}", line, _annotation_of(line, folder, forms)) for number, line in lines]
 
 
 def _annotations_beside(file: Path) -> Path | None:
@@ -86,11 +86,11 @@ def _annotations_beside(file: Path) -> Path | None:
     return next((folder for folder in folders if folder.is_dir()), None)
 
 
-def _annotation_of(image: str, forms: NameForms) -> Path:
+def _annotation_of(image: str, folder: Path, forms: NameForms) -> Path:
     """Path of an image's annotation; some lists name images with their extension, or by paths from elsewhere."""
 
     def exact(name: str) -> list[str]:
-        return [f"{name}{_XML}"] if os.path.lexists(forms.root / f"{name}{_XML}") else []
+        return [f"{name}{_XML}"] if os.path.lexists(folder / f"{name}{_XML}") else []
 
     slashed = image.replace("\\", "/")
     inside = posixpath.basename(slashed) if leads_outside(slashed) else image
@@ -98,7 +98,7 @@ def _annotation_of(image: str, forms: NameForms) -> Path:
     if not found and named_like_an_image(inside):
         inside = stem(inside)
         found = forms.find(inside, exact)
-    return forms.root / (found[0] if len(found) == 1 else f"{inside}{_XML}")
+    return folder / (found[0] if len(found) == 1 else f"{inside}{_XML}")
 
 
 def _read(

@@ -12,8 +12,7 @@ from rich.console import Console
 from manyview.config import PretrainConfig
 from manyview.errors import UserError, first_few
 from manyview.evaluation import format_table, linear_evaluation
-from manyview.evaluation.resume import discard
-from manyview.evaluation.session import RESULT_FILE
+from manyview.evaluation.resume import RESULT_FILE, discard
 from manyview.images import UnreadableImage, decode_image, find_images
 from manyview.recipes.launch import pretrain
 from manyview.report import draw_views

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -83,9 +84,7 @@ def pretrain(
     if options["resume"] == "auto":
         options["resume"] = folder.holds_a_run
         if not options["resume"] and images is None and options["config"] is None:
-            raise UserError(
-                f"{folder.path} holds no run to go on with, and without the folder of images none can start"
-            )
+            raise UserError(f"{folder.path} holds no run to go on with: name the folder of images, to start one")
     if not isinstance(options["set"], Mapping):
         options["set"] = tuple(options["set"])
     if process_count() > 1:
@@ -95,6 +94,8 @@ def pretrain(
     if (options["devices"] or 1) > 1:
         from manyview.recipes.several import start_processes
 
+        if not options["resume"]:
+            folder.check_new()
         start_processes(images, folder.path, resolved.training.device, options)
     else:
         _train(folder, resolved, options)
@@ -312,7 +313,7 @@ def _unavailable(user: Iterable[Assignment]) -> Iterator[str]:
     """Further errors to report together with others: missing paths and unknown backbones."""
     last = {assignment.key: assignment.value for assignment in user}
     images, backbone = last.get("data.images"), last.get("backbone.name")
-    if isinstance(images, str) and not Path(images).is_dir():
+    if isinstance(images, str) and not _is_there(images):
         yield f"there is no folder {images}"
     for key in ("data.labels", "backbone.init", "monitor.eval_labels", "monitor.eval_val_labels"):
         path = last.get(key)
@@ -327,7 +328,20 @@ def _unavailable(user: Iterable[Assignment]) -> Iterator[str]:
             yield str(error)
 
 
+def _is_there(images: str) -> bool:
+    """Whether there is such a folder, or what is named stands for shards."""
+    if Path(images).is_dir():
+        return True
+    from manyview.images.sources.root import is_there
+
+    return is_there(images)
+
+
 def _absolute(path: StrPath) -> str:
+    if ":" in os.fspath(path):  # perhaps an address
+        from manyview.images.sources.stores import absolute, normal
+
+        return absolute(normal(path))
     return str(Path(path).absolute())
 
 

@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from manyview.errors import UserError
-from manyview.images import UnreadableImage, open_image
+from manyview.images import ImagePath, ImageRoot, UnreadableImage, open_image
 from manyview.report.sheet import INK, PALE, Sheet, outline
 from manyview.report.shown import BandDisplay, color_of, readable
 from manyview.runs import atomic_write
@@ -56,7 +56,7 @@ def check_size(queries: int, k: int, blocks: bool) -> None:
     _sheet(queries * (len(_BLOCKS) if blocks else 1), k, blocks, lines=_MOST_LINES)
 
 
-def write_neighbours(images: Path, result: Mapping[str, Any], out: Path) -> Path:
+def write_neighbours(images: ImageRoot, result: Mapping[str, Any], out: Path) -> Path:
     """Write the picture, and beside it the results as JSON.
 
     Args:
@@ -77,7 +77,7 @@ def write_neighbours(images: Path, result: Mapping[str, Any], out: Path) -> Path
     return beside
 
 
-def neighbours_picture(images: Path, result: Mapping[str, Any]) -> bytes:
+def neighbours_picture(images: ImageRoot, result: Mapping[str, Any]) -> bytes:
     """The picture as a PNG file.
 
     A row for each query, or for each block of a query: the image on the left, framed, or with its block outlined;
@@ -173,7 +173,7 @@ def _draw(sheet: Sheet, left: float, top: float, loaded: _LoadedImage, entry: Ma
     sheet.text(left, below, _short(readable(entry["image"])), 6.5, PALE)
 
 
-def _load(path: Path, bands: Any, bit_depth: int | None) -> _LoadedImage:
+def _load(path: ImagePath, bands: Any, bit_depth: int | None) -> _LoadedImage:
     """An image for display: 8-bit RGB, or the first band in gray, with stretched contrast."""
     try:
         pixels = open_image(path, bands, bit_depth=bit_depth).decode()

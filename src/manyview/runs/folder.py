@@ -21,16 +21,16 @@ BEST_FILE, BEST_RECORD = "best.safetensors", "best.json"
 DETECTOR_FILE = "detector.safetensors"
 _held: set[Path] = set()
 # A folder with only these belongs to a run that was killed before it began.
-_PRELIMINARY = frozenset({".lock", RUN_FILE})
+_PRELIMINARY = frozenset({".lock", RUN_FILE, "images.stats"})
 
 
 class RunFolder:
     """Files of one pre-training run.
 
     Layout: ``config.json`` (what ran), ``run.json`` (what was asked for, command, versions, commit, data),
-    ``metrics.jsonl``, ``skipped.csv``, ``backbone.safetensors`` (refreshed every epoch), ``checkpoints/``; of a run
-    whose quality is measured, ``best.safetensors`` and ``best.json``; and ``initial.safetensors`` where training or its
-    result depends on the initial weights to the end.
+    ``images.stats`` (times of change of the images), ``metrics.jsonl``, ``skipped.csv``, ``backbone.safetensors``
+    (refreshed every epoch), ``checkpoints/``; of a run whose quality is measured, ``best.safetensors`` and
+    ``best.json``; and ``initial.safetensors`` where training or its result depends on the initial weights to the end.
     """
 
     def __init__(self, path: Path) -> None:
@@ -86,7 +86,14 @@ class RunFolder:
         """Remove what a run has written that came to no step, so that another can start in its folder."""
         if any(self.checkpoints.folder.glob("step-*")):
             return
-        for name in ("config.json", "run.json", self.metrics_file.name, self.skipped_file.name, self.initial.name):
+        for name in (
+            CONFIG_FILE,
+            RUN_FILE,
+            "images.stats",
+            self.metrics_file.name,
+            self.skipped_file.name,
+            self.initial.name,
+        ):
             (self.path / name).unlink(missing_ok=True)
         for folder in (self.path / "tensorboard", self.checkpoints.folder):
             shutil.rmtree(folder, ignore_errors=True)

@@ -14,7 +14,7 @@ from torch import Tensor
 from manyview.backbones import save_backbone
 from manyview.backbones.norm_statistics import norms_are_new
 from manyview.config import PretrainConfig
-from manyview.distributed import any_process, gather, largest, mean_of_processes
+from manyview.distributed import any_process, gather, largest, mean_of_processes, wait_for_all
 from manyview.errors import NonFiniteLossError
 from manyview.fabric import Fabric
 from manyview.images import ImageFiles
@@ -188,6 +188,7 @@ def run_loop(training: Training) -> None:
             if number and training.step < plan.steps:
                 training.save()
                 training.display.say(f"Stopped and saved after step {training.step:,}; continue with --resume.")
+                wait_for_all()  # as the first process is killed soon after another has ended, by torchrun and others
                 stop.act(number)
 
 
@@ -218,9 +219,9 @@ class _Progress:
         self._steps += 1
         if not self._waits_said and self._steps >= _WAITS_JUDGED and self.clock.waiting > WAITING_TOO_MUCH:
             self._waits_said = True
-            training.display.say(
-                waiting_advice(training.settled.config, training.fabric, self.clock.waiting), style="yellow"
-            )
+            settled = training.settled
+            advice = waiting_advice(settled.config, settled.hardware.device.type, self.clock.waiting)
+            training.display.say(advice, style="yellow")
 
 
 def _step(

@@ -196,21 +196,20 @@ def _kept(folder: RunFolder) -> int:
     return steps
 
 
-def waiting_advice(config: PretrainConfig, fabric: Fabric, waiting: float) -> str:
+def waiting_advice(config: PretrainConfig, device: str, waiting: float) -> str:
     """What to set where a run waits for its loader.
 
     Args:
         config: settled configuration.
-        fabric: device and processes.
+        device: type of the training device.
         waiting: share of the time, from 0 to 1.
     """
-    here = int(os.environ.get("LOCAL_WORLD_SIZE", str(fabric.world_size)))
-    cores = max(core_count() // here, 1)
+    cores = max(core_count() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
     workers = worker_count(config.data.workers)
     start = f"{waiting:.0%} of the time is spent waiting for images, which {_loaders(workers)} on {cores} cores load: "
     if workers < cores:
         return start + f"try data.workers={cores}"
-    if fabric.device.type == "cuda":
+    if device == "cuda":
         ways = [
             *(["training.renderer=device"] if config.training.renderer != "device" else []),
             *(["data.decode=device"] if config.data.decode != "device" and config.data.bands == "rgb" else []),

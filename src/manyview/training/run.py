@@ -42,6 +42,12 @@ from manyview.training.processes import data_facts, remarks_on_number, start_fac
 from manyview.training.protection import Protection, needs_initial, read_initial, risk, write_initial
 from manyview.training.quality import Instrument, QualityRecord, interval, spell_plan, spell_summary
 from manyview.training.restoring import mend_weights
+from manyview.training.restoring.checks import (
+    check_contents,
+    check_same_hardware,
+    check_same_images,
+    check_same_labels,
+)
 from manyview.training.settle import Hardware, Settled, settle, start_hardware
 from manyview.training.survival.legs import record_leg, with_length
 from manyview.training.survival.memory import told
@@ -102,6 +108,7 @@ def train(
         method = build_method(backbone, settled.config, hardware, targets)
         if hardware.is_main and not resume:
             folder.create()
+        changes = check_contents(config, folder, files, hardware, resume=resume)
         training = set_up(settled, files, folder, method, console, start)
         training.record = record
         training.labels_fingerprint = targets.fingerprint if targets else None
@@ -114,11 +121,15 @@ def train(
         if resume:
             for complaint in complaints:
                 training.display.say(f"Warning: {complaint}", style="yellow")
+            if changes:
+                training.display.say(changes, style="yellow")
             _take_up(training, checkpoint)
         else:
             _announce(training, initial, report, targets)
         if hardware.is_main and checkpoint is None and start is not None:
             write_initial(method.backbone, folder)
+        if training.files.bad:
+            training.skipped.write()
         hardware.fabric.barrier()
         _run(training, module)
         if not resume:
@@ -164,8 +175,8 @@ def _claim(
     if record is None:
         folder.check_new()
         return None, [], find_initial(config)
-    _check_same_images(folder, record.run, files.fingerprint(), targets)
-    _check_same_hardware(folder, record.run, hardware)
+    check_same_images(folder, record.run, files.fingerprint(), targets)
+    check_same_hardware(folder, record.run, hardware)
     mended: list[str] = []
     if hardware.is_main:
         folder.lock()
@@ -305,6 +316,8 @@ def _announce(
     about = None
     if training.files.left_out:
         training.display.say(training.files.left_out, style="yellow")
+    if training.files.note:
+        training.display.say(training.files.note)
     if training.is_main and (sentence := _range(training)):
         training.display.say(sentence, style="yellow")
     if targets is not None:
@@ -355,44 +368,6 @@ def _describe(training: Training, initial: dict[str, Any] | None) -> None:
     folder.write_record(training.record)
 
 
-def _check_same_hardware(folder: RunFolder, about: Mapping[str, Any], hardware: Hardware) -> None:
-    """Check device and precision of a resumed run, which ``auto`` may resolve differently and weights depend on.
-
-    The number of processes may change (``training.processes``).
-    """
-    now = {key: value for key, value in hardware.describe().items() if key != "processes"}
-    changed = [f"{key} was {about.get(key)}, now {value}" for key, value in now.items() if about.get(key) != value]
-    if changed:
-        raise UserError(
-            f"{folder.path} was started on other hardware: {'; '.join(changed)}; resume it where it ran, "
-            "or start a new run in another folder"
-        )
-
-
-def _check_same_images(folder: RunFolder, about: Mapping[str, Any], fingerprint: str, targets: Targets | None) -> None:
-    data = about.get("data", {})
-    if targets is not None and data.get("labels_sha256") != targets.fingerprint:
-        raise UserError(
-            f"the labels are not those that {folder.path} was started with: data.labels was changed; start a new run"
-        )
-    if data.get("fingerprint") != fingerprint:
-        raise UserError(
-            f"the images are not those that {folder.path} was started with ({data.get('photographs')} then): "
-            "files were added, removed or changed; start a new run"
-        )
-
-
-def _check_same_labels(folder: RunFolder, about: Mapping[str, Any], described: dict[str, Any]) -> None:
-    """Check that the quality is measured as it was before the run was stopped."""
-    before = about.get("quality")
-    if before != described:
-        then = f"as {before}" if before else "not at all"
-        raise UserError(
-            f"the quality in {folder.path} was measured {then} when the run was started, but now as {described}: "
-            "resume it with the same labels and images"
-        )
-
-
 def _take_up(training: Training, checkpoint: TrainingCheckpoint | None) -> None:
     """Restore a checkpoint, or start from the first step if none was written."""
     assert training.record is not None, "of a resumed run"
@@ -413,9 +388,9 @@ def _take_up(training: Training, checkpoint: TrainingCheckpoint | None) -> None:
         training.display.say(f"Warning: {sentence}.", style="yellow")
     record_leg(training)
     if training.quality is not None:
-        _check_same_labels(training.folder, training.record.run, training.quality.instrument.describe())
+        check_same_labels(training.folder, training.record.run, training.quality.instrument.describe())
         records = distributed.from_first(training.folder.read_metrics)
-        training.quality.resume(checkpoint.state.get("quality", records) if checkpoint else records)
+        training.quality.resume(records, checkpoint.state.get("quality", []) if checkpoint else [])
         training.keep_best()  # if the run was killed before it was written
     if training.is_main and checkpoint is not None:
         training.skipped.write()
@@ -449,7 +424,7 @@ def _run(training: Training, module: nn.Module | None = None) -> None:
 
 def _report(training: Training) -> None:
     """Print the summary of a finished run."""
-    count = len(training.skipped.reasons)
+    count = training.skipped.count
     if count:
         training.display.say(
             f"{count:,} of {len(training.files):,} images could not be read and were replaced; "

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from manyview.config import PretrainConfig
 from manyview.errors import UserError, first_few
-from manyview.images import ImageFiles, find_images
+from manyview.images import ImageFiles, find_images, image_root
 from manyview.labels import LabelTable, read_labels
 
 
@@ -52,20 +52,20 @@ def find_labeled_images(config: PretrainConfig) -> tuple[ImageFiles, Targets | N
     Raises:
         UserError: no images, unusable labels, or a listed image without labels.
     """
-    data = config.data
+    data, images = config.data, image_root(config.data.images)
     listed = Path(data.list) if data.list else None
     if not config.method.labeled:
-        return find_images(Path(data.images), listed, arrays=data.bands != "rgb"), None
+        return find_images(images, listed, arrays=data.bands != "rgb"), None
     assert data.labels is not None, "the schema asks for it"
     table = LabelTable(data.label_separator, data.image_column, data.label_column)
-    labels = read_labels(Path(data.labels), Path(data.images), config.method.label_classes, table=table)
+    labels = read_labels(Path(data.labels), images, config.method.label_classes, table=table)
     values = labels.targets.astype(np.float32)
     if labels.ignored is not None:
         values[labels.ignored == 1] = np.nan
     if listed is None:
-        files = ImageFiles(Path(data.images), labels.names)
+        files = ImageFiles(images, labels.names)
     else:
-        files = find_images(Path(data.images), listed, arrays=data.bands != "rgb")
+        files = find_images(images, listed, arrays=data.bands != "rgb")
         rows = {name: row for row, name in enumerate(labels.names)}
         missing = [name for name in files if name not in rows]
         if missing:

@@ -187,7 +187,7 @@ def test_folder_that_may_not_be_searched(tmp_path: Path, monkeypatch: pytest.Mon
         scandir = os.scandir
 
         def refuse(path: Path) -> object:
-            if path.name == "locked":
+            if Path(path).name == "locked":
                 raise PermissionError(13, "Permission denied", str(path))
             return scandir(path)
 

@@ -78,7 +78,7 @@ def test_the_first_step_says_what_to_lower_and_leaves_the_folder(
     )
     monkeypatch.undo()
     run = train_tiny(photos, tmp_path / "run", epochs=1)  # into the same folder
-    assert len(list(run.checkpoints.folder.glob("*.json"))) == 1
+    assert len(list(run.checkpoints.folder.glob("step-*.json"))) == 1
 
 
 def test_where_even_two_images_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:

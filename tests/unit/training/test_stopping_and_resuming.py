@@ -16,12 +16,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from manyview.config.resuming import MAY_CHANGE
 from manyview.errors import LoadingError, UserError
 from manyview.runs import RunFolder
-from manyview.runs.record import RunRecord
 from manyview.training.data import ViewDataset
 from manyview.training.plan import epoch_order
+from tests.helpers.records import started_otherwise
 from tests.helpers.tiny import Interrupting, TinyNet, train_tiny, write_images
 
 LAST = "step-000000008"
@@ -247,6 +246,32 @@ def test_changed_images_are_refused(tmp_path: Path, change: str) -> None:
         resume(tmp_path / "run")
 
 
+@pytest.mark.parametrize("hashed", [False, True])
+def test_images_changed_at_the_same_size_are_noticed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], hashed: bool
+) -> None:
+    images = write_images(tmp_path / "photos", 8)
+    settings = {"data.content_hashes": hashed}
+    with pytest.raises(KeyboardInterrupt):
+        train_tiny(images, tmp_path / "run", backbone=Interrupting(1), settings=settings)
+    for photo in images.iterdir():  # as a copy has them
+        os.utime(photo, (10**9, 10**9))
+    if hashed:
+        saved = tree(tmp_path / "run")
+        content = (images / "03.jpg").read_bytes()
+        (images / "03.jpg").write_bytes(content[:-3] + b"x" + content[-2:])
+        with pytest.raises(UserError, match=r"1 of 8 images \(03.jpg\) changed since .* at the same size"):
+            resume(tmp_path / "run")
+        assert tree(tmp_path / "run") == saved
+        (images / "03.jpg").write_bytes(content)
+
+    resume(tmp_path / "run", quiet=False)
+    expected = "but the same contents, as after a copy" if hashed else "but another time of change: as after a copy"
+    said = " ".join(capsys.readouterr().err.split())
+    assert "8 of 8 images (00.jpg, 01.jpg, 02.jpg, ...)" in said
+    assert expected in said
+
+
 def test_folder_of_images_may_have_moved(tmp_path: Path) -> None:
     images = write_images(tmp_path / "photos", 8)
     with pytest.raises(KeyboardInterrupt):
@@ -381,9 +406,7 @@ def test_quiet_prints_nothing(photos: Path, tmp_path: Path, capfd: pytest.Captur
 
 @pytest.mark.parametrize(("key", "value"), [("precision", "bf16"), ("device", "cuda")])
 def test_other_hardware_is_refused(stopped: Path, key: str, value: object) -> None:
-    folder = RunFolder(stopped)
-    record = folder.read_record(MAY_CHANGE)
-    folder.write_record(RunRecord({**record.run, key: value}, record.config, MAY_CHANGE))
+    started_otherwise(stopped, lambda run, config: run.update({key: value}))
 
     with pytest.raises(UserError, match=rf"started on other hardware: {key} was {value}, now"):
         resume(stopped)

@@ -16,7 +16,7 @@ from manyview.cli.parts.progress import phases
 from manyview.config import BlockViewsConfig, PretrainConfig, ViewsConfig, WholeViewsConfig
 from manyview.config.resolve import nearest_name
 from manyview.errors import UserError
-from manyview.images import ImageFiles, UnreadableImage, open_image
+from manyview.images import ImageFiles, ImageRoot, UnreadableImage, open_image
 from manyview.images.used_bits import describe_depth
 from manyview.labels.boxes import ImageBoxes, join_boxes, read_boxes
 from manyview.parsing import parse_json
@@ -154,11 +154,11 @@ def _indices(files: ImageFiles, drawing: Drawing) -> Iterable[int]:
     """Indices of the images to draw, in the order to try them."""
     if not drawing.only:
         return range(len(files))
-    index_of = {name: index for index, name in enumerate(files)}
     names = [posixpath.normpath(name) for name in drawing.only]
+    index_of = files.positions(names)
     absent = next((name for name in names if name not in index_of), None)
     if absent is not None:
-        near = nearest_name(absent, list(index_of)) if len(index_of) <= 10_000 else ""
+        near = nearest_name(absent, list(files)) if len(files) <= 10_000 else ""
         hint = near if near.startswith("; did you mean") else "; names are relative to that folder"
         raise UserError(f"there is no image {absent} in {files.root}{hint}")
     return [index_of[name] for name in names]
@@ -212,7 +212,7 @@ def _shown(
         progress(done, wanted, "drawing")
 
 
-def _read_boxes(counting: Counting, images: Path, config: PretrainConfig) -> ImageBoxes:
+def _read_boxes(counting: Counting, images: ImageRoot, config: PretrainConfig) -> ImageBoxes:
     """The boxes of all label files.
 
     Raises:
@@ -238,7 +238,7 @@ def _count(
     assert blocks is not None, "the paper's views are of blocks"
     assert isinstance(usual, WholeViewsConfig)
     objects = boxes.without_crowds()
-    index_of = {name: index for index, name in enumerate(files)}
+    index_of = files.positions(map(posixpath.normpath, objects.names))
     # Images that are not in the run are counted too, under indices that the run does not use.
     indices = [index_of.get(posixpath.normpath(name), len(files) + number) for number, name in enumerate(objects.names)]
     epochs = range(epoch, epoch + counting.epochs)

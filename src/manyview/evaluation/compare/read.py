@@ -18,7 +18,7 @@ from manyview.errors import UserError
 from manyview.evaluation.beside import ZERO_ONE
 from manyview.evaluation.metrics.decisions import PER_CLASS
 from manyview.evaluation.metrics.multilabel import BY_CLASS, METRICS
-from manyview.evaluation.session import RESULT_FILE
+from manyview.evaluation.resume import RESULT_FILE
 from manyview.parsing import parse_json
 from manyview.runs import RunFolder
 

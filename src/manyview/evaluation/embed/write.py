@@ -101,7 +101,7 @@ def embed(weights: StrPath, *, progress: Progress = no_progress, **options: Unpa
         load_backbone(weights, options["backbone"], **among(Normalization, options)), options["layer"], weights
     )
     names = None if options["list"] is None else Path(options["list"])
-    files = find_images(Path(options["images"]), names, arrays=bands(network) != "rgb")
+    files = find_images(options["images"], names, arrays=bands(network) != "rgb")
     skipped = SkippedImages(files, written.max_bad_fraction, out.with_suffix(SKIPPED_SUFFIX), "max_bad_fraction")
     protocol = {
         "kind": KIND,
@@ -122,8 +122,8 @@ def embed(weights: StrPath, *, progress: Progress = no_progress, **options: Unpa
             shape = _write_rows(writer, network, files, settings, written, skipped, progress, stop)
             record["protocol"] = protocol | {"patches": shape}
             record["results"] = {
-                "photographs": len(files) - len(skipped.reasons),
-                "skipped": len(skipped.reasons),
+                "photographs": len(files) - skipped.count,
+                "skipped": skipped.count,
                 **({"left_out": files.left_out} if files.left_out else {}),
             }
             record["provenance"] = {**origin, "seconds": round(time.perf_counter() - start, 1)}

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import torch
 from jaxtyping import Float32
@@ -26,7 +25,7 @@ from manyview.evaluation.features.dataset import (
     load_readable,
 )
 from manyview.evaluation.run_heads import HEADS
-from manyview.images import ImageFiles, Unreadable
+from manyview.images import ImageFiles, ImageRoot, Unreadable
 from manyview.runs.progress import Progress, no_progress
 from manyview.runtime import resolve_device, resolve_precision
 
@@ -90,7 +89,7 @@ class FeatureSettings:
 
 def extract(
     backbone: nn.Module,
-    images: Path,
+    images: ImageRoot,
     names: Sequence[str],
     size: int = 224,
     *,
@@ -145,7 +144,7 @@ def average_and_maximum(maps: Float32[Tensor, "batch dim height width"]) -> dict
 @torch.no_grad()
 def collect(
     backbone: nn.Module,
-    images: Path,
+    images: ImageRoot,
     names: Sequence[str],
     settings: FeatureSettings,
     reduce: FromMaps,

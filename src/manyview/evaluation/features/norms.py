@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from manyview.errors import UserError
 from manyview.evaluation.features.backbone import normalization
 from manyview.evaluation.features.dataset import fixed_views, images_for, load_readable
 from manyview.evaluation.features.extract import FeatureSettings
-from manyview.images import ImageFiles
+from manyview.images import ImageFiles, ImageRoot
 from manyview.runs.progress import Progress, no_progress
 from manyview.runtime import resolve_device, resolve_precision
 from manyview.views import normalize_channels_last
@@ -37,7 +36,7 @@ def whole_batches(images: int, seed: int) -> list[list[int]]:
 
 def measure_on_images(
     network: Backbone,
-    images: Path,
+    images: ImageRoot,
     names: Sequence[str],
     settings: FeatureSettings,
     seed: int,

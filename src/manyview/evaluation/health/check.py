@@ -26,8 +26,9 @@ from manyview.evaluation.features.extract import BATCH_SIZE, FeaturesInViews, fe
 from manyview.evaluation.health.diagnosis import Measures, beside_initial, diagnose
 from manyview.evaluation.health.normalization import check_normalization
 from manyview.evaluation.health.run_parts import initial_of, remedies_of, run_config
+from manyview.evaluation.resume import RESULT_FILE
 from manyview.evaluation.run_heads import Trained, trained_with
-from manyview.evaluation.session import RESULT_FILE, write_result
+from manyview.evaluation.session import write_result
 from manyview.evaluation.settings import (
     describe_loading,
     describe_pixels,
@@ -35,7 +36,7 @@ from manyview.evaluation.settings import (
     describe_versions,
     describe_weights,
 )
-from manyview.images import ImageFiles, find_images
+from manyview.images import ImageFiles, ImageRoot, find_images, image_root
 from manyview.measures import ALPHA_REQ_RANKS, alignment, alpha_req, collapse_std, effective_rank, uniformity
 from manyview.options.base import StrPath, among, recorded, verb
 from manyview.options.shared import Normalization
@@ -96,7 +97,7 @@ def check_weights(
     views = views.model_copy(update={"size": size or (config.views if config else views).layout[0].size})
     network = _load(weights, options["backbone"], views.size, config, among(Normalization, options))
     names = None if options["list"] is None else Path(options["list"])
-    dataset = _dataset(network, Path(options["images"]), names, views, seed, config)
+    dataset = _dataset(network, image_root(options["images"]), names, views, seed, config)
     compared = options["random_init"] and not network.name.startswith("own:")
     others = {"random_init": _without_statistics(untrained(network, seed))} if compared else {}
     initial = initial_of(run, network) if run else None
@@ -215,7 +216,12 @@ def _without_statistics(network: Backbone) -> Backbone:
 
 
 def _dataset(
-    network: Backbone, images: Path, names: Path | None, views: ViewsConfig, seed: int, config: PretrainConfig | None
+    network: Backbone,
+    images: ImageRoot,
+    names: Path | None,
+    views: ViewsConfig,
+    seed: int,
+    config: PretrainConfig | None,
 ) -> ImageDataset:
     """Each image as a whole, and the two views of a positive pair in epoch 0 of a run with this seed."""
     data = config.data if config else DataConfig(images=str(images), bands=bands(network))

@@ -18,7 +18,7 @@ from manyview.evaluation.features.backbone import bands
 from manyview.evaluation.features.extract import FeatureSettings
 from manyview.evaluation.neighbours.index import Nearest, Part, Vectors
 from manyview.evaluation.neighbours.sources import BLOCKS, Extracted, FeatureSource, Stored
-from manyview.images import find_images
+from manyview.images import find_images, image_root
 from manyview.options.base import StrPath, among, recorded, select, verb
 from manyview.options.shared import Normalization
 from manyview.options.unlabeled import NeighboursOptions
@@ -108,7 +108,7 @@ def _source(weights: Path, options: NeighboursOptions) -> FeatureSource:
     """The source of the features; a ``UserError`` if settings, weights, images or the file cannot be used."""
     pool, size = options["pool"], options["size"]
     made = select(FeatureSettings, options, pool="gamp" if pool is None else pool, size=224 if size is None else size)
-    images, names, features = Path(options["images"]), options["list"], options["features"]
+    images, names, features = image_root(options["images"]), options["list"], options["features"]
     if features is None:
         network = load_backbone(weights, options["backbone"], **among(Normalization, options))
         files = find_images(images, None if names is None else Path(names), arrays=bands(network) != "rgb")

@@ -20,7 +20,7 @@ from manyview.evaluation.features.dataset import Boxes, ImageEntry, box_views, f
 from manyview.evaluation.features.extract import FeatureSettings, feature_maps
 from manyview.evaluation.neighbours.index import Vectors
 from manyview.evaluation.settings import describe_extraction, describe_range
-from manyview.images import ImageFiles, Unreadable
+from manyview.images import ImageFiles, ImageRoot, Unreadable
 from manyview.pooling import pool
 from manyview.runs import sha256
 from manyview.runtime import resolve_device, resolve_precision
@@ -54,7 +54,7 @@ class FeatureSource(ABC):
     """
 
     files: ImageFiles
-    where: Path
+    where: ImageRoot
     protocol: dict[str, Any]
 
     @abstractmethod
@@ -114,7 +114,7 @@ class Stored(FeatureSource):
         UserError: the file cannot be used, or does not meet the requirements.
     """
 
-    def __init__(self, file: Path, root: Path, weights: Path, pool: str | None, size: int | None) -> None:
+    def __init__(self, file: Path, root: ImageRoot, weights: Path, pool: str | None, size: int | None) -> None:
         self._file, self.where = open_features(file), file
         protocol, results = self._file.record["protocol"], self._file.record.get("results")
         missing = next((key for key in _RECORDED if key not in protocol), None)

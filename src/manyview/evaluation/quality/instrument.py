@@ -27,7 +27,7 @@ from manyview.evaluation.logistic.classifiers import fit_logistic
 from manyview.evaluation.metrics.multilabel import multilabel_metrics
 from manyview.evaluation.quality.dense import dense_structure
 from manyview.evaluation.quality.labeled import HeldOut, read_held_out
-from manyview.images import ImageFiles, find_images
+from manyview.images import ImageFiles, find_images, image_root
 from manyview.labels import LabelTable
 from manyview.measures import alpha_req, collapse_std, effective_rank, uniformity
 from manyview.views import normalize
@@ -68,7 +68,7 @@ class QualityInstrument:
             UserError: the labels or the folder of images cannot be used.
         """
         data = config.data
-        folder, listed = Path(data.images), Path(data.list) if data.list else None
+        folder, listed = image_root(data.images), Path(data.list) if data.list else None
         held_out = read_held_out(
             folder, config.monitor, LabelTable(data.label_separator, data.image_column, data.label_column)
         )

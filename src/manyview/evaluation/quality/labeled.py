@@ -13,6 +13,7 @@ from jaxtyping import Int64, UInt8
 from manyview.config import MonitorConfig
 from manyview.errors import UserError
 from manyview.evaluation.data import Sources
+from manyview.images import ImageRoot
 from manyview.labels import ImageLabels, LabelTable, read_labels
 
 _HELD_OUT = 3  # one of so many
@@ -63,7 +64,7 @@ class HeldOut:
         return {"labels_sha256": self.sha256, **counts, "split": self.split}
 
 
-def read_held_out(images: Path, monitor: MonitorConfig, table: LabelTable = LabelTable()) -> HeldOut | None:  # noqa: B008
+def read_held_out(images: ImageRoot, monitor: MonitorConfig, table: LabelTable = LabelTable()) -> HeldOut | None:  # noqa: B008
     """Read ``monitor.eval_labels`` and choose the images; the same for the same labels. None without labels.
 
     Of a single file, a third of the images is held out. At most ``monitor.eval_images`` are used, a third of them held

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from manyview.images.loading.silence import TimedDataset
 from manyview.images.loading.workers import (
     Loading,
     LossReport,
@@ -64,7 +65,8 @@ def load_in_workers(
     how: dict[str, Any] = {"collate_fn": collate, "pin_memory": pin}
     generator = torch.Generator()  # its draws are unused; the global generator keeps its state
     if not processes:
-        return Loading(iter(DataLoader(dataset, batch_sampler=map(list, batches), generator=generator, **how)))
+        timed = TimedDataset(dataset, name)
+        return Loading(iter(DataLoader(timed, batch_sampler=map(list, batches), generator=generator, **how)))
     ensure_short_socket_paths()
     context = "fork" if sys.platform == "linux" else "spawn"
     outstanding = Outstanding(batches, name, processes, context)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from manyview.errors import UserError, require
-from manyview.images import ImageFiles, find_images
+from manyview.images import ImageFiles, find_images, image_root
 from manyview.labels import LabelTable, read_labels
 from manyview.options.base import StrPath, among
 from manyview.options.reproduce import ReproduceOptions
@@ -79,8 +79,8 @@ class Inputs:
 
     @property
     def images(self) -> Path:
-        """Folder of the images that pre-training sees."""
-        return self.files.root
+        """Folder of the images that pre-training sees, or the pattern or address of shards."""
+        return Path(str(self.files.root))
 
     def list_file(self, out: Path) -> Path | None:
         """File with the names of the images within the table's folder; None for all of the folder."""
@@ -145,7 +145,7 @@ def _pretraining_images(
         return find_images(images), True, "all of the folder"
     names = labeled_images(train, images, layout, with_objects=with_objects)
     words = f"those with an object in {train.name}" if with_objects else f"those of {train.name}"
-    return ImageFiles(images, sorted(names, key=os.fsencode)), False, words
+    return ImageFiles(image_root(images), sorted(names, key=os.fsencode)), False, words
 
 
 def labeled_images(

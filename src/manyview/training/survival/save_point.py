@@ -58,8 +58,10 @@ class SavePoint:
         """
         try:
             yield
-        except (LoadingError, StoppingError):
+        except (LoadingError, StoppingError) as error:
             self._save()
+            if isinstance(error, StoppingError) and error.number is not None:
+                distributed.wait_for_all()  # which all stop at this point, and one saves
             raise
         except RuntimeError as error:
             if not distributed.tells_of_a_lost_process(error):

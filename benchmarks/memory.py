@@ -1,0 +1,152 @@
+"""Memory of a run over its epochs, the main process and its loader processes together: it must not grow.
+
+    python -m benchmarks.memory [--photos DIR] [--epochs 30] --out memory.json
+
+The run is the command itself, watched from outside by proportional set sizes (Linux): pages that several processes
+share are counted once. Written are the JSON and, beside it, a plot of the same name.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.images import describe, jpegs, write_jpegs
+from benchmarks.records import origin, write_json
+
+SIZE = (320, 240)
+GOAL = 0.02
+POLL = 0.25  # seconds
+Sample = tuple[float, int, int, int]
+"""Seconds since the start, epochs done, bytes of the main process and of its loader processes."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parse(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        images = write_jpegs(Path(folder) / "images", jpegs(options.photos, SIZE, options.count, enlarge=True))
+        samples = watch(command(images, Path(folder) / "run", options), Path(folder) / "run" / "metrics.jsonl")
+    figures = by_epoch(samples)
+    result = {
+        **origin("memory", options.given),
+        "photographs": f"{options.count} {describe(options.photos)}, JPEG of {SIZE[0]} x {SIZE[1]}",
+        "backbone": options.backbone,
+        "workers": options.workers,
+        "goal": GOAL,
+        "growth": growth(figures),
+        "epochs": figures,
+    }
+    write_json(options.out, result)
+    plot(samples, figures, options.out.with_suffix(".png"))
+    print(f"growth from the second epoch to the last: {result['growth']:+.2%}; the goal is at most {GOAL:.0%}")
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, help="folder of images; unset: synthetic scenes")
+    parser.add_argument("--backbone", default="timm/test_resnet")
+    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--count", type=int, default=512, help="images, seen once an epoch")
+    parser.add_argument("--workers", type=int, default=2, help="loader processes")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--view-size", type=int, default=64)
+    parser.add_argument("--out", type=Path, default=Path("build/benchmarks/memory.json"))
+    options = parser.parse_args(arguments)
+    options.given = list(arguments) if arguments is not None else sys.argv[1:]
+    return options
+
+
+def command(images: Path, run: Path, options: argparse.Namespace) -> list[str]:
+    settings = {"data.workers": options.workers, "training.device": "cpu", "monitor.on_collapse": "warn"}
+    return [
+        *(sys.executable, "-m", "manyview", "pretrain", str(images), "--out", str(run), "--quiet"),
+        *("--backbone", options.backbone, "--epochs", str(options.epochs), "--seed", "0"),
+        *("--batch-size", str(options.batch_size), "--view-size", str(options.view_size)),
+        *(word for key, value in settings.items() for word in ("--set", f"{key}={value}")),
+    ]
+
+
+def watch(words: Sequence[str], metrics: Path) -> list[Sample]:
+    """Memory of a command and its children until it ends, with the epochs that its metrics say are done."""
+    samples: list[Sample] = []
+    began = time.monotonic()
+    with subprocess.Popen(words) as process:
+        while process.poll() is None:
+            sizes = memory(process.pid)
+            if sizes is not None:
+                samples.append((round(time.monotonic() - began, 2), epochs_done(metrics), *sizes))
+            time.sleep(POLL)
+    if process.returncode:
+        raise SystemExit(f"the run failed with {process.returncode}")
+    return samples
+
+
+def memory(pid: int) -> tuple[int, int] | None:
+    """Proportional set sizes of a process and of its children together; None once one of them is ending."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return proportional(pid), sum(proportional(int(child)) for child in children)
+    except (OSError, ValueError):
+        return None
+
+
+def proportional(pid: int) -> int:
+    """Bytes of a process, each shared page divided among those who share it."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("Pss:"))) * 1024
+
+
+def epochs_done(metrics: Path) -> int:
+    try:
+        lines = metrics.read_text().splitlines()
+    except OSError:
+        return 0
+    return sum('"kind": "epoch"' in line for line in lines)
+
+
+def by_epoch(samples: Sequence[Sample]) -> list[dict[str, Any]]:
+    """Median bytes while each epoch ran, of those with samples from both kinds of processes."""
+    figures = []
+    for epoch in sorted({done for _, done, _, _ in samples}):
+        sizes = np.array([(main, workers) for _, done, main, workers in samples if done == epoch and workers])
+        if len(sizes):
+            main, workers = np.median(sizes, axis=0).tolist()
+            figures.append({"epoch": epoch, "main": round(main), "workers": round(workers)})
+    return figures
+
+
+def growth(figures: Sequence[dict[str, Any]]) -> float:
+    """Share by which memory grows from the second epoch to the last, along the line of least squares."""
+    after = [(each["epoch"], each["main"] + each["workers"]) for each in figures if each["epoch"] >= 1]
+    epochs, sizes = np.array(after, np.float64).T
+    slope, start = np.polyfit(epochs - epochs[0], sizes, 1)
+    return float(slope * (epochs[-1] - epochs[0]) / start)
+
+
+def plot(samples: Sequence[Sample], figures: Sequence[dict[str, Any]], file: Path) -> None:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
+    epochs = [each["epoch"] + 1 for each in figures]
+    for key, label in (("main", "main process"), ("workers", "loader processes")):
+        axes.plot(epochs, [each[key] / 2**20 for each in figures], marker=".", label=label)
+    total = [(each["main"] + each["workers"]) / 2**20 for each in figures]
+    axes.plot(epochs, total, color="black", marker=".", label="together")
+    if len(total) > 1:
+        axes.axhspan(total[1] * (1 - GOAL), total[1] * (1 + GOAL), color="black", alpha=0.1, label="second epoch ± 2 %")
+    axes.set(xlabel="epoch", ylabel="proportional set size, MiB", ylim=(0, None), title="Memory over a run's epochs")
+    axes.legend(loc="center right")
+    figure.savefig(file, dpi=120)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Where images lie: a folder of files, or shards that hold many of them."""

@@ -1,0 +1,168 @@
+"""Parquet files of images, as Hugging Face's data sets have them: a column of bytes, or of bytes and path."""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Any
+
+from manyview.errors import UserError, first_few
+from manyview.images.sources.shards import Members, ShardFormat, ShardReader, why
+from manyview.images.sources.stores import Shard, is_address, open_file
+from manyview.images.unreadable import UnreadableImage
+
+_USUAL = ("image", "img", "jpg", "jpeg", "png", "webp", "picture", "photo", "bytes", "content")  # names of the column
+_NAMES = ("file_name", "filename", "path", "__key__", "key", "name", "image_path", "image_id", "id")
+_GROUPS = 2  # row groups that a reader keeps
+
+
+class ParquetFormat(ShardFormat):
+    """Parquet: an image is read with its row group, so that groups should be small."""
+
+    title, ending = "Parquet", ".parquet"
+
+    def members(self, shard: Shard) -> Members:
+        """The images of a file, by its columns other than their bytes."""
+        found = Members()
+        try:
+            file = _open(shard)
+            column = image_column(file.schema_arrow, shard)
+            columns = name_columns(file.schema_arrow, column)
+            tables = (file.read_row_group(group, columns=columns) for group in range(file.num_row_groups))
+            add_rows(found, shard, tables, column, file.metadata.num_rows)
+        except UserError:
+            raise
+        except Exception as error:  # pyarrow's and the store's
+            found.problem = f"no Parquet file that can be read ({why(error)})" if shard.size >= 0 else "missing"
+        return found
+
+    def open(self, shard: Shard) -> ShardReader:
+        """Open a file."""
+        return _ParquetReader(_open(shard), shard)
+
+
+class _ParquetReader(ShardReader):
+    def __init__(self, file: Any, shard: Shard) -> None:
+        self._file, self._column = file, image_column(file.schema_arrow, shard)
+        self._firsts = [0]
+        for group in range(file.num_row_groups):
+            self._firsts.append(self._firsts[-1] + file.metadata.row_group(group).num_rows)
+        self._groups: OrderedDict[int, Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, start: int, length: int) -> bytes:
+        group = bisect_right(self._firsts, start) - 1
+        with self._lock:
+            if group not in self._groups:
+                self._groups[group] = self._file.read_row_group(group, columns=[self._column]).column(0)
+                if len(self._groups) > _GROUPS:
+                    self._groups.popitem(last=False)
+            self._groups.move_to_end(group)
+            value = self._groups[group][start - self._firsts[group]].as_py()
+        return encoded(value)
+
+
+def encoded(value: Any) -> bytes:
+    """The bytes of an image's cell.
+
+    Raises:
+        UnreadableImage: it is empty, or holds no more than a path.
+    """
+    data = value.get("bytes") if isinstance(value, dict) else value
+    if not isinstance(data, bytes):
+        path = value.get("path") if isinstance(value, dict) else None
+        raise UnreadableImage(f"no bytes, only the path {path}" if path else "no bytes")
+    return data
+
+
+def image_column(schema: Any, shard: Shard) -> str:
+    """Name of the column of images: bytes, or a struct of bytes and path.
+
+    Raises:
+        UserError: there is none, or there are several and none of them has a usual name.
+    """
+    import pyarrow
+
+    def binary(of_type: Any) -> bool:
+        return bool(pyarrow.types.is_binary(of_type) or pyarrow.types.is_large_binary(of_type))
+
+    columns = []
+    for each in schema:
+        parts = {part.name: part.type for part in each.type} if pyarrow.types.is_struct(each.type) else {}
+        if binary(each.type) or ("bytes" in parts and binary(parts["bytes"])):
+            columns.append(each.name)
+    usual = [name for name in _USUAL if name in columns]
+    if len(columns) > 1 and not usual:
+        raise UserError(
+            f"{shard.where} has several columns of bytes, {first_few(columns)}: name that of the images image"
+        )
+    if not columns:
+        raise UserError(
+            f"{shard.where} has no column of images, which are bytes, or bytes and path: it has "
+            f"{first_few(schema.names)}"
+        )
+    return usual[0] if usual else columns[0]
+
+
+def add_rows(found: Members, shard: Shard, tables: Iterator[Any], column: str, rows: int) -> None:
+    """Add the images of all rows.
+
+    They are named by their paths, or else by a column such as file_name, where those are there and differ, or else by
+    the file and the number of the row.
+
+    Args:
+        found: to add them to.
+        shard: the file.
+        tables: its rows, one part after the other, without the bytes of the images.
+        column: of the images.
+        rows: number of rows.
+    """
+    names: dict[str, list[Any]] = {}
+    for table in tables:
+        for name in table.column_names:
+            values = table.column(name).to_pylist()
+            if name == column:
+                values = [value.get("path") if isinstance(value, dict) else value for value in values]
+            names.setdefault(name, []).extend(values)
+    for name in sorted(names, key=lambda name: name != column):  # the path beside the bytes first
+        texts = [value for value in names[name] if isinstance(value, str) and value]
+        if len(texts) == rows == len(set(texts)) and rows:
+            break
+    else:
+        stem = shard.name.rpartition(".")[0]
+        texts = [f"{stem}/{row:09d}" for row in range(rows)]
+    for row, text in enumerate(texts):
+        found.add(text.lstrip("/").encode("utf-8", "surrogateescape"), row, -1)
+
+
+def name_columns(schema: Any, column: str) -> list[str]:
+    """Columns that may name images; the path beside the bytes is called column.path."""
+    import pyarrow
+
+    of_type = schema.field(column).type
+    has_path = pyarrow.types.is_struct(of_type) and "path" in {part.name for part in of_type}
+    texts = [name for name in schema.names if pyarrow.types.is_string(schema.field(name).type)]
+    return [f"{column}.path"] * has_path + [name for name in _NAMES if name in texts and name != column]
+
+
+def _open(shard: Shard) -> Any:
+    """The open file."""
+    require_pyarrow()
+    import pyarrow.parquet
+
+    if is_address(shard.where):
+        return pyarrow.parquet.ParquetFile(open_file(shard.where).stream(), pre_buffer=False)
+    return pyarrow.parquet.ParquetFile(shard.where, memory_map=False, pre_buffer=False)
+
+
+def require_pyarrow() -> None:
+    """Raise a ``UserError`` if pyarrow is not installed."""
+    try:
+        import pyarrow  # noqa: F401
+    except ImportError:
+        raise UserError("images in Parquet and Arrow files need pyarrow: pip install 'manyview[parquet]'") from None
+
+
+FORMAT = ParquetFormat()

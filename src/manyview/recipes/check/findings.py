@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from manyview.errors import first_few
 from manyview.recipes.check.labels import Labeled, alike
 
-STOPS, SPOILS, NOTE = "stops", "spoils", "note"
 Weight = Literal["stops", "spoils", "note"]
+STOPS: Final = "stops"
+SPOILS: Final = "spoils"
+NOTE: Final = "note"
 
 _MANY = 0.05  # share of images that are copies of others, from which they count as a fault
 
@@ -42,8 +44,9 @@ def of_images(results: Mapping[str, Any], max_bad_fraction: float) -> Iterator[F
     yield from _of_sizes(results)
     if results["depth"]:
         yield Finding(SPOILS, results["depth"])
-    if results["left_out"]:
-        yield Finding(NOTE, results["left_out"])
+    for sentence in (results["left_out"], results["source"]):
+        if sentence:
+            yield Finding(NOTE, sentence)
 
 
 def _of_sizes(results: Mapping[str, Any]) -> Iterator[Finding]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -236,3 +237,19 @@ def test_a_folder_of_which_nothing_can_be_read(tmp_path: Path) -> None:
     assert results["verdict"] == "stops"
     assert results["expected"] is None
     assert results["sizes"] == {}
+
+
+def test_images_in_a_shard(folder: Path, tmp_path: Path) -> None:
+    (folder / "same.jpg").write_bytes((folder / "a.jpg").read_bytes())
+    (folder / "bad.jpg").write_text("text")
+    shard = tmp_path / "shard.tar"
+    with tarfile.open(shard, "w") as archive:
+        for file in sorted(folder.iterdir()):
+            archive.add(file, file.name)
+    labels = written(tmp_path / "train.csv", [("a.jpg", "cat"), ("b.jpg", "cat")])
+    results = look(shard, labels, set=["data.max_bad_fraction=0.5"])
+    assert results["images"] == COUNT + 2
+    assert results["duplicates"]["identical"] == [{"images": ["a.jpg", "same.jpg"]}]
+    assert [each["image"] for each in results["unreadable"]] == ["bad.jpg"]
+    assert results["labels"][0]["classes"] == {"cat": 2}
+    assert "14 images in 1 shard" in said(results, "note")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from manyview.errors import first_few
 from manyview.recipes.check.labels import Labeled, alike
 
-STOPS, SPOILS, NOTE = "stops", "spoils", "note"
 Weight = Literal["stops", "spoils", "note"]
+STOPS: Final = "stops"
+SPOILS: Final = "spoils"
+NOTE: Final = "note"
 
 _MANY = 0.05  # share of images that are copies of others, from which they count as a fault
 
@@ -37,12 +39,25 @@ def of_images(results: Mapping[str, Any], max_bad_fraction: float) -> Iterator[F
         copies = sum(len(group["images"]) - 1 for group in results["duplicates"][key])
         if copies:
             many = copies > _MANY * (images if key == "identical" else looked)
-            example = " = ".join(results["duplicates"][key][0]["images"][:2])
-            yield Finding(SPOILS if many else NOTE, f"{_images(copies)} {what}: {example}.")
+            examples = first_few([" = ".join(group["images"][:2]) for group in results["duplicates"][key]])
+            yield Finding(SPOILS if many else NOTE, f"{_images(copies)} {what}: {examples}.")
+    yield from _of_sizes(results)
     if results["depth"]:
         yield Finding(SPOILS, results["depth"])
-    if results["left_out"]:
-        yield Finding(NOTE, results["left_out"])
+    for sentence in (results["left_out"], results["source"]):
+        if sentence:
+            yield Finding(NOTE, sentence)
+
+
+def _of_sizes(results: Mapping[str, Any]) -> Iterator[Finding]:
+    """Views that are larger than the parts of the images that they show."""
+    side = results["sizes"].get("shorter side", {}).get("median")
+    if side is not None and side < results["view_size"]:
+        yield Finding(
+            NOTE,
+            f"the shorter side of half of the images has at most {side:,.0f} pixels, so that views of "
+            f"{results['view_size']} pixels are enlarged: a smaller --view-size takes less time.",
+        )
 
 
 def of_labels(labels: Sequence[Labeled], results: Mapping[str, Any]) -> Iterator[Finding]:

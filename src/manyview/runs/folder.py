@@ -179,11 +179,20 @@ class RunFolder:
         atomic_write(self.metrics_file, "".join(kept))
         return describe_damage(self.metrics_file, damaged)
 
-    def write_record(self, record: RunRecord) -> None:
-        """Write ``run.json``, then ``config.json``, which marks the folder as a run, and their copy."""
+    def write_record(self, record: RunRecord, before: RunRecord | None = None) -> None:
+        """Write ``run.json``, then ``config.json``, which marks the folder as a run, and their copy.
+
+        Args:
+            record: what the files are to hold.
+            before: what they hold, for a new leg: its copy is written first, so that whoever reads files of which only
+                some have been replaced knows both.
+        """
+        if before is not None:
+            self._write_copy(record, before)
         self.write_json(RUN_FILE, record.run)
         self.write_json(CONFIG_FILE, record.config)
-        self._write_copy(record)
+        if before is None:
+            self._write_copy(record)
 
     def read_record(self, free: Collection[str] = ()) -> RunRecord:
         """The record of the run, which decides how it is resumed (``runs.record``).
@@ -209,12 +218,12 @@ class RunFolder:
         self._write_copy(record)
         return [f"{fault}; written again as it was when the run was started" for fault in faults]
 
-    def _write_copy(self, record: RunRecord) -> None:
+    def _write_copy(self, record: RunRecord, before: RunRecord | None = None) -> None:
         try:
             self.checkpoints.folder.mkdir(exist_ok=True)
         except OSError as error:
             raise write_error(self.checkpoints.folder, error) from error
-        self.write_json(f"{CHECKPOINTS}/{COPY_FILE}", record.copy())
+        self.write_json(f"{CHECKPOINTS}/{COPY_FILE}", record.copy(before))
 
 
 def run_at(weights: Path) -> RunFolder | None:

@@ -27,6 +27,7 @@ COPY_FILE = "record.json"
 RECORD_SUM = "record_sha256"
 """Entry of the record's SHA-256 in the state of a checkpoint."""
 
+_BEFORE = "before"
 # Members of run.json that decide; the others tell when and by what a run was started.
 _DECIDING = ("asked", "plan", "data", "init", "quality", "method", "device", "precision", "processes")
 
@@ -59,9 +60,18 @@ class RunRecord:
         """SHA-256 of the canonical JSON of what decides, in hexadecimal."""
         return canonical_sha256(self.deciding)
 
-    def copy(self) -> dict[str, Any]:
-        """Plain data for the copy beside the checkpoints."""
-        return {"sha256": self.sha256, RUN_FILE: dict(self.run), CONFIG_FILE: dict(self.config)}
+    def copy(self, before: RunRecord | None = None) -> dict[str, Any]:
+        """Plain data for the copy beside the checkpoints.
+
+        Args:
+            before: the record of the leg before.
+        """
+        files = {} if before is None else {_BEFORE: before.files()}
+        return {"sha256": self.sha256, RUN_FILE: dict(self.run), CONFIG_FILE: dict(self.config), **files}
+
+    def files(self) -> dict[str, str]:
+        """SHA-256 of the content of each file, by name."""
+        return {RUN_FILE: canonical_sha256(self.run), CONFIG_FILE: canonical_sha256(self.config)}
 
 
 def canonical_sha256(content: Any) -> str:
@@ -100,7 +110,10 @@ def read_record(folder: Path, checkpoints: Sequence[Path], free: Collection[str]
     if not sums:
         _compare_with_asked(folder, record)
     elif record.sha256 not in sums:
-        raise UserError(_changed(folder, record, kept))
+        if kept is None or not _is_half_written(folder / CHECKPOINTS / COPY_FILE, kept, record):
+            raise UserError(_changed(folder, record, kept))
+        record = kept
+        faults.append("the record of a new leg was written in part")
     return record, faults
 
 
@@ -132,6 +145,13 @@ def _read_copy(file: Path, free: Collection[str]) -> RunRecord | None:
         return record if record.sha256 == copy["sha256"] else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
+
+
+def _is_half_written(copy: Path, kept: RunRecord, found: RunRecord) -> bool:
+    """Whether each file is as before or as after a new leg was recorded, which ended in between."""
+    before = json.loads(copy.read_bytes()).get(_BEFORE)
+    now, after = found.files(), kept.files()
+    return isinstance(before, dict) and all(now[name] in (before.get(name), after[name]) for name in now)
 
 
 def _sums(checkpoints: Sequence[Path]) -> set[str]:

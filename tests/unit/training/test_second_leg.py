@@ -114,6 +114,28 @@ def test_stopped_in_the_second_leg_it_ends_alike_and_as_from_its_config(
     ]
 
 
+@pytest.mark.parametrize("written", [1, 2])
+def test_killed_while_the_leg_is_recorded(run: Path, written: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, names = RunFolder.write_json, []
+
+    def until(self: RunFolder, name: str, content: Any) -> None:
+        if name in ("run.json", "config.json", "checkpoints/record.json"):
+            names.append(name)
+        if len(names) > 1 + written:  # the first copy is made whenever a run is resumed
+            raise KeyboardInterrupt
+        write(self, name, content)
+
+    monkeypatch.setattr(RunFolder, "write_json", until)
+    with pytest.raises(KeyboardInterrupt):
+        go_on(run, steps=12)
+    monkeypatch.undo()
+    assert names[1:] == ["checkpoints/record.json", "run.json", "config.json"][: 1 + written]
+    longer = go_on(run, steps=12)
+    assert longer.read_json("config.json")["training"]["legs"] == [{"until": 10, "epochs": None, "steps": 10}]
+    assert [leg["steps"] for leg in longer.read_json("run.json")["legs"]] == [12]
+    assert go_on(run).read_metrics()[-1]["step"] == 12
+
+
 def test_a_longer_constant_run_is_that_of_its_length_from_the_start(photos: Path, tmp_path: Path) -> None:
     settings = {"training.schedule": "constant", "method.name": "byol"}
     settings |= {"method.hidden_dim": 16, "method.dim": 8}

@@ -94,7 +94,7 @@ def record_leg(training: Training) -> None:
     about = {**about, "asked": asked, "plan": plan, "legs": [*earlier, begun]}
     training.record = RunRecord(about, ran, record.free)
     if training.is_main:
-        training.folder.write_record(training.record)
+        training.folder.write_record(training.record, before=record)
 
 
 def _length(training: Mapping[str, Any]) -> tuple[Any, ...]:

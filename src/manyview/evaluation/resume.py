@@ -168,8 +168,8 @@ class Unfinished:
             return
         for name in self._names:
             CheckpointStore(self.folder / name).remove()
-        own = (PROTOCOL_FILE, STARTED_FILE, ".lock", *(f"{name}.safetensors" for name in self._names))
-        for name in own:
+        # The protocol last: of a process killed before, ``clear_ended`` finds the rest by it.
+        for name in (*(f"{name}.safetensors" for name in self._names), STARTED_FILE, ".lock", PROTOCOL_FILE):
             (self.folder / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # others' files are in it
             self.folder.rmdir()

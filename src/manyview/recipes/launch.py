@@ -64,7 +64,8 @@ def pretrain(
     Later settings override earlier ones: the recipe, the configuration file, the named arguments, ``set``.
 
     Args:
-        images: folder of images, searched recursively; where a run is resumed it may be left out.
+        images: folder of images, searched recursively, or shards as ``images.image_root`` takes them; where a run is
+            resumed it may be left out.
         out: the run's folder; new or empty, or with ``resume`` the one to continue.
         **options: as ``PretrainOptions`` declares them.
 
@@ -264,14 +265,17 @@ def _resolve_stored(
     stored = folder.read_record(MAY_CHANGE).run.get("asked", {})
     if recipe is not None:
         user = [Assignment("recipe", recipe, "--recipe"), *user]
-    config = _resolve_all(stored, user, problems)
+    config = _resolve_all(_without_legs(stored, user), user, problems)
+    may_change = {*MAY_CHANGE, *_LENGTHS}
+    if all(assignment.key != "training.legs" for assignment in user):
+        may_change.add("training.legs")
     # Settings that were added after the run started had their defaults.
     before = {item.key: item.value for item in flatten(_resolve_all(stored, [], []).model_dump(mode="json"), "")}
     after = {item.key: item.value for item in flatten(config.model_dump(mode="json"), "")}
     changed = [
         f"{key} was {before.get(key)!r}, now {after.get(key)!r}"
         for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) and key not in (*MAY_CHANGE, *_LENGTHS)
+        if before.get(key) != after.get(key) and key not in may_change
     ]
     if changed:
         raise UserError(
@@ -279,6 +283,13 @@ def _resolve_stored(
             "resume without them, or start a new run in another folder"
         )
     return config
+
+
+def _without_legs(stored: Mapping[str, Any], user: Iterable[Assignment]) -> Mapping[str, Any]:
+    """Stored settings, without the earlier legs if a length is given, which they may not fit; training adds them."""
+    if not any(assignment.key in _LENGTHS for assignment in user):
+        return stored
+    return {**stored, "training": {**stored.get("training", {}), "legs": []}}
 
 
 def _resolve_all(base: Mapping[str, Any], user: list[Assignment], problems: list[str]) -> PretrainConfig:

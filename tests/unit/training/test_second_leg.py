@@ -128,8 +128,21 @@ def test_a_longer_constant_run_is_that_of_its_length_from_the_start(photos: Path
 
 def test_lengths_that_are_refused(run: Path) -> None:
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    with pytest.raises(UserError, match="has done 10 steps, and 2 epochs are 8: give more, or leave the length out"):
+    with pytest.raises(
+        UserError, match="has done 10 steps, and 2 epochs would be 8: give more, or leave the length out"
+    ):
         go_on(run, epochs=2)
+    with pytest.raises(UserError, match=r"was started with other settings: training\.legs was"):
+        train_tiny(
+            None,
+            run,
+            backbone=Interrupting(),
+            resume=True,
+            epochs=None,
+            batch_size=None,
+            view_size=None,
+            settings={"training.legs": [{"until": 3, "steps": 4}]},
+        )
     with pytest.raises(UserError, match="was started with 10 steps; give another length by --epochs or --steps"):
         go_on(run, hours=1)
     assert before == {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
@@ -142,7 +155,9 @@ def test_what_has_not_run_may_be_shortened_and_changed_again(photos: Path, tmp_p
         with pytest.raises(SystemExit) as stopped:
             go_on(tmp_path / "run", Interrupting(1, signal.SIGHUP), epochs=epochs)
         assert stopped.value.code == 128 + signal.SIGHUP
-    run = go_on(tmp_path / "run")
+    with pytest.raises(UserError, match="has done 5 steps, and 1 epoch would be 4"):
+        go_on(tmp_path / "run", epochs=1)
+    run = go_on(tmp_path / "run", epochs=2)  # as it is
 
     legs = run.read_json("config.json")["training"]["legs"]
     assert [(leg["until"], leg["epochs"]) for leg in legs] == [(3, 4), (4, 9)]

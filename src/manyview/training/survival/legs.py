@@ -36,7 +36,7 @@ def with_length(config: PretrainConfig, folder: Path, record: RunRecord, step: i
     about, ran = record.run, record.config
     before = PretrainConfig.model_validate(about["asked"]).training
     if all(getattr(before, name) == getattr(config.training, name) for name in BUDGETS):
-        return config
+        return config.model_copy(update={"training": config.training.model_copy(update={"legs": before.legs})})
     if config.training.hours is not None:
         raise UserError(
             f"{folder} was started with {spell_length(before)}; give another length by --epochs or --steps, as "
@@ -46,13 +46,14 @@ def with_length(config: PretrainConfig, folder: Path, record: RunRecord, step: i
     per_epoch = int(about["plan"]["steps_per_epoch"])
     total = config.training.total_steps(per_epoch)
     if total == settled.total_steps(per_epoch):
-        return config.model_copy(update={"training": before})
+        kept = {name: getattr(before, name) for name in (*BUDGETS, "legs")}
+        return config.model_copy(update={"training": config.training.model_copy(update=kept)})
     if step == 0:
-        return config
+        return config.model_copy(update={"training": config.training.model_copy(update={"legs": ()})})
     if total <= step:
         raise UserError(
-            f"{folder} has done {step:,} steps, and {spell_length(config.training)} are {total:,}: give more, or "
-            "leave the length out; a run cannot be shortened to what it has passed"
+            f"{folder} has done {step:,} steps, and {spell_length(config.training)} would be {total:,}: give "
+            "more, or leave the length out; a run cannot be shortened to what it has passed"
         )
     held = settled.leg_at(step - 1)
     leg = LegConfig(until=step, epochs=held.epochs, steps=held.steps)
@@ -63,7 +64,8 @@ def with_length(config: PretrainConfig, folder: Path, record: RunRecord, step: i
 def spell_length(training: Any) -> str:
     """The length of a run in words: "100 epochs"."""
     [name] = [name for name in BUDGETS if getattr(training, name) is not None]
-    return f"{getattr(training, name):,} {name}"
+    count = getattr(training, name)
+    return f"{count:,} {name if count != 1 else name[:-1]}"
 
 
 def record_leg(training: Training) -> None:

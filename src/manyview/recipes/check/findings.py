@@ -13,7 +13,8 @@ STOPS: Final = "stops"
 SPOILS: Final = "spoils"
 NOTE: Final = "note"
 
-_MANY = 0.05  # share of images that are copies of others, from which they count as a fault
+_MANY = 0.05  # share of images that are copies of others, above which they count as a fault
+_FEW = 0.005  # share of a label file's images that may look like some of another's
 
 
 class Finding(NamedTuple):
@@ -35,7 +36,7 @@ def of_images(results: Mapping[str, Any], max_bad_fraction: float) -> Iterator[F
         yield Finding(STOPS if stops else NOTE, f"{_images(len(unread))} cannot be read{limit}: {named}.")
     if blank:
         yield Finding(NOTE, f"{_images(len(blank))} of a single color: {first_few(blank)}.")
-    for key, what in (("identical", "have the same bytes as another"), ("same_picture", "show the same as another")):
+    for key, what in (("identical", "with the same bytes as another"), ("same_picture", "that look like another")):
         copies = sum(len(group["images"]) - 1 for group in results["duplicates"][key])
         if copies:
             many = copies > _MANY * (images if key == "identical" else looked)
@@ -98,6 +99,7 @@ def _of_other_classes(labels: Sequence[Labeled]) -> Iterator[Finding]:
 
 
 def _of_leaks(results: Mapping[str, Any]) -> Iterator[Finding]:
+    sizes = {each["file"]: each["images"] for each in results["labels"]}
     for leak in results["leaks"]:
         between = " and ".join(leak["files"])
         for key, words in (
@@ -106,9 +108,11 @@ def _of_leaks(results: Mapping[str, Any]) -> Iterator[Finding]:
             ("same_picture", "name images that show the same"),
         ):
             found = leak[key]
+            few = key == "same_picture" and len(found) <= _FEW * min(sizes[file] for file in leak["files"])
             if found:
                 example = found[0] if key == "named_in_both" else " = ".join(found[0])
-                yield Finding(SPOILS, f"{between} {words}, {len(found):,} in all, such as {example}.")
+                sentence = f"{between} {words}, {len(found):,} in all, such as {example}."
+                yield Finding(NOTE if few else SPOILS, sentence)
 
 
 def of_machine(results: Mapping[str, Any]) -> Iterator[Finding]:

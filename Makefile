@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-fast fuzz check lint format bench-views bench-loss gpu-pack clean
+.PHONY: demo test test-fast fuzz faults check lint format bench-views bench-loss gpu-pack clean
 
 # Pre-train, draw and measure on synthetic scenes, or on your own folder: make demo PHOTOS=dir
 demo: $(INSTALLED)
@@ -21,6 +21,11 @@ test-fast: $(INSTALLED)
 # unset). What fails is kept in build/fuzz, with the line that reads it alone
 fuzz: $(INSTALLED)
 	$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),30) $(if $(SEED),--seed $(SEED))
+
+# Runs that are killed, starved of disk or damaged, resumed, and compared with undisturbed ones; COUNT=N, SEED=N (printed,
+# from the clock if unset). The counts and every end are in build/faults/faults.json, with the line that repeats one alone
+faults: $(INSTALLED)
+	$(BIN)/python -m tests.faults --count $(or $(COUNT),200) $(if $(SEED),--seed $(SEED))
 
 # Everything that must hold: format, lint, types, layers, tests with warnings as errors; CI runs the same
 check: lint test

@@ -22,7 +22,7 @@ prepare()  # as the command does, before PyTorch is imported
 
 from benchmarks.records import origin, put_between_markers, table, write_json  # noqa: E402
 from manyview.backbones import network_of  # noqa: E402
-from manyview.cli.command import flag, parsed_type  # noqa: E402
+from manyview.cli.parts.command import flag, parsed_type  # noqa: E402
 from manyview.detection.finetune import fine_tune  # noqa: E402
 from manyview.detection.tables import FIGURES as ALL_FIGURES  # noqa: E402
 from manyview.detection.tables import percent  # noqa: E402

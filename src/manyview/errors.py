@@ -26,13 +26,15 @@ def one_line(text: str, most: int = _LONGEST) -> str:
 class UserError(ValueError):
     """A mistake that the user can fix; the message says what is wrong, where, and what to do.
 
-    The command prints the message, which is one line, without a traceback and exits with status 2.
+    The command prints the message, which is one line, without a traceback and exits with ``status``.
 
     Attributes:
         shared: whether all processes of a run raise it, of which the first prints it.
+        status: exit status of the command.
     """
 
     shared: bool = False
+    status: int = 2
 
     def __str__(self) -> str:
         return one_line(super().__str__())
@@ -42,8 +44,25 @@ class NonFiniteLossError(UserError):
     """A loss became NaN or infinite."""
 
 
-class LoadingError(UserError):
-    """A loader process was lost, or is silent."""
+class MemoryUsedUpError(UserError):
+    """The memory of the machine or of the accelerator does not suffice."""
+
+
+class LostError(UserError):
+    """Something that a run needs was lost from under it: what was saved is sound, and going on may succeed.
+
+    The exit status is that of a temporary failure, EX_TEMPFAIL of sysexits(3).
+    """
+
+    status = 75
+
+
+class LoadingError(LostError):
+    """A loader process was lost, or a read is silent."""
+
+
+class LostProcessError(LostError):
+    """Another of the processes that train together was lost."""
 
 
 def require(condition: bool, message: str) -> None:

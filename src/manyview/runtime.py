@@ -5,6 +5,7 @@ It is cheap to import, as every command does so: PyTorch and OpenCV are imported
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 import os
@@ -29,6 +30,20 @@ _BF16_INSTRUCTIONS = frozenset({"amx_bf16", "avx512_bf16"})
 # Parameters of mallopt(3).
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _MOST = 2**31 - 1  # mallopt takes C integers
+
+
+_is_command = False
+
+
+def run_as_command() -> None:
+    """Note that this process is the command, and no one's notebook or program: it may be ended without a word."""
+    global _is_command
+    _is_command = True
+
+
+def is_command() -> bool:
+    """Whether this process is the command."""
+    return _is_command
 
 
 def resolve_device(name: str, setting: str = "device") -> torch.device:
@@ -159,6 +174,38 @@ def _cpu_multiplies_bf16() -> bool:
         return not _BF16_INSTRUCTIONS.isdisjoint(Path("/proc/cpuinfo").read_text().split())
     except OSError:
         return False
+
+
+# How libraries say that memory is used up, where they have no class of error for it.
+_OUT_OF_MEMORY = (
+    *("out of memory", "can't allocate memory", "not enough memory", "Unable to allocate", "Cannot allocate memory"),
+    *("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "std::bad_alloc"),
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory is used up, that of the machine or of an accelerator."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(part in str(error) for part in _OUT_OF_MEMORY)
+
+
+def memory_limit(device: torch.device) -> int | None:
+    """Bytes of memory that a device has, or this process may use; None if unknown."""
+    import torch
+
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[1])
+    limits = []
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    with contextlib.suppress(OSError, ValueError):  # of a container
+        limits.append(int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    with contextlib.suppress(ImportError, OSError, ValueError):
+        import resource
+
+        limits += [limit for limit in resource.getrlimit(resource.RLIMIT_AS) if limit > 0]
+    return min(limits, default=None)
 
 
 def core_count() -> int:

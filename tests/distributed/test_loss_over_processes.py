@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import Tensor
-from torch.multiprocessing.spawn import start_processes
 
 from manyview import distributed
 from manyview.errors import UserError
 from manyview.losses import FORMS, across, distributed_image_aware_loss, image_aware_loss
+from tests.helpers.processes import in_processes, joined
 
 VECTORS, BLOCK = 48, 5
 PROCESSES = (2, 4)
@@ -78,24 +77,20 @@ def lone() -> str:
 
 
 def work(rank: int, root: str) -> None:
-    warnings.simplefilter("error")
-    torch.set_num_threads(1)
     across.block_size = lambda device: BLOCK
     for processes in PROCESSES:
         if rank < processes:
-            meeting = f"file://{root}/meet-{processes}"
-            dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=processes)
-            found: dict[Any, Any] = {case: of_several(*case, upstream=rank + 0.5) for case in CASES}
-            found["lone"] = lone()
-            torch.save(found, f"{root}/{processes}-{rank}.pt")
-            distributed.leave()
+            with joined(rank, Path(root), processes):
+                found: dict[Any, Any] = {case: of_several(*case, upstream=rank + 0.5) for case in CASES}
+                found["lone"] = lone()
+                torch.save(found, f"{root}/{processes}-{rank}.pt")
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[dict[Any, Any]]]:
     """Of each number of processes, what each of them computed."""
     root = tmp_path_factory.mktemp("gloo")
-    start_processes(work, args=(str(root),), nprocs=max(PROCESSES), start_method="spawn")
+    in_processes(work, str(root), processes=max(PROCESSES))
     return {count: [torch.load(root / f"{count}-{rank}.pt") for rank in range(count)] for count in PROCESSES}
 
 

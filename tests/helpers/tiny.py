@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import signal
@@ -107,7 +108,7 @@ def train_tiny(
     *,
     settings: Mapping[str, Any] | None = None,
     backbone: nn.Module | str | None = None,
-    resume: bool = False,
+    resume: bool | str = False,
     quiet: bool = True,
     **named: Any,
 ) -> RunFolder:
@@ -116,13 +117,14 @@ def train_tiny(
     named = {"epochs": 2, "batch_size": 4, "view_size": 16, **named}
     method = _method(out if resume else None, named.get("recipe"), settings or {})
     values = {**ON_CPU, **{f"method.{key}": value for key, value in METHODS[method].items()}, **(settings or {})}
-    return pretrain(images, out, backbone=backbone, set=values, resume=resume, quiet=quiet, **named)
+    return pretrain(images, out, backbone=backbone, set=values, resume=resume, quiet=quiet, **named)  # type: ignore[arg-type]
 
 
 def _method(resumed: Path | None, recipe: str | None, settings: Mapping[str, Any]) -> str:
     """The method of a run."""
     if resumed is not None and (resumed / "config.json").is_file():
-        return str(json.loads((resumed / "config.json").read_text())["method"]["name"])
+        with contextlib.suppress(ValueError, LookupError, TypeError):  # damaged, as tests of that do
+            return str(json.loads((resumed / "config.json").read_text())["method"]["name"])
     of_recipe = RECIPES[recipe or "paper"].get("method", {}).get("name", "simsiam")
     return str(settings.get("method.name", of_recipe))
 

@@ -11,7 +11,6 @@ import random
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,64 +21,15 @@ import torch.utils.tensorboard  # noqa: F401 - imported here once for all childr
 
 import manyview.runs.files as files
 import manyview.training.run  # noqa: F401 - imported here once for all children
-from manyview.errors import UserError
+from manyview.runs import RunFolder
 from manyview.training.loop import Training
+from tests.helpers.children import Child
 from tests.helpers.tiny import train_tiny, write_images
 
 EPOCHS, STEPS_PER_EPOCH = 6, 4
 STEPS = EPOCHS * STEPS_PER_EPOCH
 EVERY_STEP = {"training.checkpoint_minutes": 1e-6}
 KILLS = 12
-REFUSED = 7
-
-
-class Child:
-    """A forked process in a process group of its own, with its loader's workers."""
-
-    def __init__(self, work: Callable[[], Any], log: Path) -> None:
-        self.log = log
-        self.pid = os.fork()
-        if self.pid == 0:
-            os.setpgid(0, 0)
-            _run_and_exit(work, log)
-
-    def wait(self, timeout: float | None = None) -> int | None:
-        """Status as a shell would show it, or None if it still runs; the process is not reaped."""
-        end = None if timeout is None else time.monotonic() + timeout
-        while True:
-            flags = os.WEXITED | os.WNOWAIT | (0 if end is None else os.WNOHANG)
-            status = os.waitid(os.P_PID, self.pid, flags)
-            if status is not None:
-                return status.si_status if status.si_code == os.CLD_EXITED else -status.si_status
-            if end is not None and time.monotonic() >= end:
-                return None
-            time.sleep(0.001)
-
-    def clear_away(self) -> None:
-        """End what is left of the group, whose number the unreaped process still reserves."""
-        os.killpg(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
-
-
-def _run_and_exit(work: Callable[[], Any], log: Path) -> None:
-    status = 99
-    try:
-        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-        os.dup2(descriptor, 1)
-        os.dup2(descriptor, 2)
-        work()
-        status = 0
-    except SystemExit as error:
-        status = error.code if isinstance(error.code, int) else 98
-    except KeyboardInterrupt:
-        status = 130
-    except UserError as error:
-        os.write(2, f"refused: {error}\n".encode())
-        status = REFUSED
-    except BaseException:
-        os.write(2, traceback.format_exc().encode())
-    finally:
-        os._exit(status)
 
 
 class Driver:
@@ -226,7 +176,7 @@ class Driver:
         return {"statuses": statuses, "steps": steps, "words": words, "same": self.same(out)}
 
     def two_processes(self) -> dict[str, Any]:
-        """A second process on the folder of a living one, and a third after its death, while its workers live on."""
+        """A second process on the folder of a living one, and a third after its death, whose workers end with it."""
         out = self.folder / "locked"
         first = self.piece(out, 2, EVERY_STEP)
         while _newest_step(out) < 1 and first.wait(0.001) is None:
@@ -321,7 +271,7 @@ def _announce(owner: Any, name: str, count: Callable[[str, object], None]) -> No
 
 
 def _metrics(out: Path) -> list[dict[str, Any]]:
-    records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    records = RunFolder(out).read_metrics()
     timing = ("views_per_second", "waiting")
     return [{key: value for key, value in record.items() if key not in timing} for record in records]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import zipfile
 from pathlib import Path, PurePosixPath
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from manyview.errors import UserError
+from manyview.parsing import parse_json
 
 _WEIGHTS = "data/weights/model_weights_config.json"
 # ``ScalarType`` of torch/_export/serde/schema.py by number.
@@ -132,7 +132,7 @@ def exported_weights(path: Path, names: list[str]) -> dict[str, Tensor] | None:
     folder = listed.removesuffix(PurePosixPath(listed).name)
     try:
         with zipfile.ZipFile(path) as archive:
-            config = json.loads(archive.read(listed))["config"]
+            config = parse_json(archive.read(listed))["config"]
             if any(entry["use_pickle"] for entry in config.values()):
                 return None
             return {

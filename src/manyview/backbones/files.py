@@ -9,22 +9,29 @@ import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from io import BytesIO
+from itertools import islice
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from manyview.backbones.exported import described, described_archive, exported_weights, suggested_file
-from manyview.backbones.safe_pickle import ForbiddenNameError, StoredArray, read_pickle
+from manyview.backbones.pickles.pickle_scan import HostilePickleError, check_pickle
+from manyview.backbones.pickles.safe_pickle import ForbiddenNameError, StoredArray, read_pickle
 from manyview.errors import UserError
+from manyview.runs.sealed import read_sealed
 
 FORMAT = "manyview-backbone"
 _PICKLE, _ZIP = b"\x80", b"PK\x03\x04"
 _LEGACY = b"\x80\x02\x8a\n\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19"  # Start of PyTorch's files before version 1.6.
+_LEGACY_PICKLES = 5  # magic number, version, machine, content, and names of the storages that follow
+_LARGE, _MOST_RATIO = 2**28, 16  # bytes of an archive once unpacked: so many, and so many times its own
 _HEAD = 512  # bytes by which a format is recognized
 _CONTAINERS = ("state_dict", "model")  # Entries in which training programs store the network's weights.
 _DEPTH = 6  # levels of entries in entries
+_MOST_ENTRIES = 10_000  # as a small pickle can hold the same dictionary at any number of places
 # Entries of training programs with tensors by other names than a network's.
 _STATES = re.compile(r"optim|sched|scaler|rng|amp$|grad|momentum_buffer", re.IGNORECASE)
 
@@ -92,32 +99,34 @@ def read_tensors(path: Path) -> StoredTensors:
 
 
 def _read_safetensors(path: Path) -> StoredTensors:
-    from safetensors import SafetensorError, safe_open
-
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise UserError(f"{path} is truncated or no safetensors file ({error})") from error
+    tensors, metadata = read_sealed(path)
     return StoredTensors({"": tensors}, metadata if metadata.get("format") == FORMAT else {})
 
 
 def _archived(path: Path) -> list[str]:
-    """Names of the files in an archive."""
+    """Names of the files in an archive, whose sizes have been checked."""
     try:
         if not zipfile.is_zipfile(path):
             raise UserError(f"{path} is truncated; copy or download it again")
         with zipfile.ZipFile(path) as archive:
-            return archive.namelist()
+            members = archive.infolist()
+            if sum(member.file_size for member in members) > _LARGE + _MOST_RATIO * path.stat().st_size:
+                raise UserError(f"{path} is damaged: it would be more than {_MOST_RATIO} times as large once unpacked")
+            return [member.filename for member in members]
     except UserError:
         raise
     except Exception as error:  # Damaged bytes can raise any exception.
         raise UserError(f"{path} is damaged; copy or download it again") from error
 
 
+def _why(error: Exception) -> str:
+    """What ``check_pickle`` found, for a message."""
+    return f" (its pickle has {error})" if isinstance(error, HostilePickleError) else ""
+
+
 def _read_torch(path: Path) -> Any:
     try:
+        _check_pickles(path)
         # Training programs store their options with the weights: attributes of plain data, which execute nothing.
         with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # About unsupported protocols; the error is enough.
@@ -126,17 +135,34 @@ def _read_torch(path: Path) -> Any:
         named = re.search(r"GLOBAL (\S+)", str(error))
         if isinstance(error, pickle.UnpicklingError) and named:
             raise _refusal(path, named[1], f"torch.load({str(path)!r}, weights_only=False)") from error
-        raise UserError(f"{path} is damaged, truncated, or not a checkpoint that PyTorch saved") from error
+        raise UserError(f"{path} is damaged, truncated, or not a checkpoint that PyTorch saved{_why(error)}") from error
+
+
+def _check_pickles(path: Path) -> None:
+    """Check the pickles of a file of PyTorch: those of its archive, or at the beginning of one before version 1.6."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                if PurePosixPath(member.filename).name == "data.pkl":
+                    check_pickle(BytesIO(archive.read(member)))
+        return
+    with path.open("rb") as file:
+        for _ in range(_LEGACY_PICKLES):
+            check_pickle(file)
 
 
 def _read_arrays(path: Path) -> Any:
     try:
         with path.open("rb") as file:
+            check_pickle(file)
+            file.seek(0)
             content = read_pickle(file)
     except ForbiddenNameError as error:
         raise _refusal(path, error.name, f"pickle.loads(pathlib.Path({str(path)!r}).read_bytes())") from error
     except Exception as error:  # Damaged bytes can raise any exception.
-        raise UserError(f"{path} is damaged, truncated, or not a checkpoint of Detectron2 or PyTorch") from error
+        raise UserError(
+            f"{path} is damaged, truncated, or not a checkpoint of Detectron2 or PyTorch{_why(error)}"
+        ) from error
     if not any(isinstance(value, StoredArray) for _, entry in _entries(content) for value in entry.values()):
         raise UserError(f"{path} is not a checkpoint: a pickle without named arrays")
     return content
@@ -173,20 +199,28 @@ def _named_tensors(content: Any, path: Path) -> StoredTensors:
     )
 
 
-def _entries(content: Any, name: str = "", depth: int = _DEPTH) -> Iterator[tuple[str, dict[Any, Any]]]:
-    """Every dictionary in a file's content but those of optimizers, with its name."""
+def _entries(content: Any) -> Iterator[tuple[str, dict[Any, Any]]]:
+    """Every dictionary in a file's content but those of optimizers, with its name; as many as files have at most."""
+    return islice(_all_entries(content, "", _DEPTH), _MOST_ENTRIES)
+
+
+def _all_entries(content: Any, name: str, depth: int) -> Iterator[tuple[str, dict[Any, Any]]]:
     if not isinstance(content, dict):
         return
     yield name, content
     for key, value in content.items() if depth else ():
         if isinstance(key, str) and not _STATES.search(key):
-            yield from _entries(value, f"{name}/{key}" if name else key, depth - 1)
+            yield from _all_entries(value, f"{name}/{key}" if name else key, depth - 1)
 
 
 def _tensor(value: object) -> Tensor | None:
+    """A tensor with values of its own: neither sparse, quantized, on no device, nor larger than what is stored."""
     if isinstance(value, StoredArray) and value.values is not None:
         return torch.from_numpy(value.values)
-    return value if isinstance(value, Tensor) else None
+    if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized or value.is_meta:
+        return None
+    size = value.numel() * value.element_size()
+    return value if size <= max(value.untyped_storage().nbytes(), _LARGE) else None
 
 
 def _architecture(content: Any) -> str | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +13,11 @@ from manyview.backbones.timm import timm_input_size
 from manyview.errors import UserError
 from manyview.images.depth import FEWEST_BITS, MOST_BITS, require_bit_depth
 from manyview.options.channels import Numbers, read_channels
+from manyview.parsing import parse_json
 from manyview.runs import sha256
 
+_LARGEST = 1e6  # of a mean or a standard deviation of values from 0 to 1, which may be anywhere
+_BOOLEANS = {"true": True, "false": False}
 _CARD = "manyview.json"
 
 
@@ -53,7 +54,8 @@ class Record:
         if not (self.in_channels is None or (isinstance(self.in_channels, int) and 0 < self.in_channels < 2**15)):
             raise ValueError(f"{self.in_channels!r} channels")
         mean, std = self.mean or (), self.std or ()
-        if len(mean) != len(std) or not all(map(math.isfinite, mean)) or not all(0 < each < math.inf for each in std):
+        sound = all(abs(each) < _LARGEST for each in mean) and all(1 / _LARGEST < each < _LARGEST for each in std)
+        if len(mean) != len(std) or not sound:  # nor is NaN less than anything
             raise ValueError(f"mean {self.mean} and standard deviation {self.std}")
         if self.bit_depth is not None and not FEWEST_BITS <= self.bit_depth <= MOST_BITS:
             raise ValueError(f"a depth of {self.bit_depth!r} bits")
@@ -84,9 +86,9 @@ def _of_header(metadata: Mapping[str, str]) -> Record | None:
     """Of the header of manyview's own files."""
     if not metadata:
         return None
-    known = "mean" in metadata and "std" in metadata
+    known = "mean" in metadata or "std" in metadata
     mean, std = (_split(metadata[key]) if known else None for key in ("mean", "std"))
-    channels, rgb = int(metadata.get("in_channels", "3")), metadata.get("rgb", "true") == "true"
+    channels, rgb = int(metadata.get("in_channels", "3")), _BOOLEANS[metadata.get("rgb", "true")]
     depth = int(metadata["bit_depth"]) if "bit_depth" in metadata else None
     return Record(metadata.get("name"), channels, mean, std, rgb, "as the file records", depth)
 
@@ -143,9 +145,16 @@ def settle_images(
     """
     backbone.bit_depth = record.bit_depth
     source = "as no other is known"
-    if record.mean is not None and record.std is not None and len(record.mean) == backbone.in_channels:
-        backbone.take_images(record.mean, record.std, rgb=record.rgb)
-        source = record.source
+    if record.mean is not None and record.std is not None:
+        fits = len(record.mean) == backbone.in_channels
+        if not fits and (mean is None or std is None):
+            raise UserError(
+                f"mean and standard deviation of {len(record.mean)} channels are recorded for weights of "
+                f"{backbone.name} for images of {backbone.in_channels}: give both (--mean, --std)"
+            )
+        if fits:
+            backbone.take_images(record.mean, record.std, rgb=record.rgb)
+            source = record.source
     elif backbone.rgb and (usual := usual_normalization(backbone.name)):
         backbone.take_images(*usual, rgb=True)
         source = usual_source(backbone.name)
@@ -204,7 +213,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}, which describes the weights beside it, cannot be read: {error}") from error
     return content if isinstance(content, dict) else None

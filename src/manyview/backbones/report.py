@@ -25,6 +25,7 @@ class LoadingReport:
         dropped: names in the file of the weights left out, grouped by what they belong to.
         location: where in the file the weights are, in words; "" where its format has them.
         normalization: how images are normalized for the weights, and where that is known from, as a sentence.
+        remarks: what is strange about the weights' values.
     """
 
     format: str
@@ -35,6 +36,7 @@ class LoadingReport:
     dropped: Mapping[str, tuple[str, ...]]
     location: str = ""
     normalization: str = ""
+    remarks: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         guess = " (inferred from its shapes)" if self.inferred else ""
@@ -45,7 +47,7 @@ class LoadingReport:
         lines = [f"{first}: {matched} match" if matched else first]
         if self.dropped:
             lines.append("left out: " + ", ".join(f"{what} ({_few(names)})" for what, names in self.dropped.items()))
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"{remark}." for remark in self.remarks)])
 
 
 def count_layers(network: nn.Module, loaded: Collection[str]) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from manyview.backbones.record import Record, settle_images
 from manyview.backbones.record import recorded as read_record
 from manyview.backbones.report import LoadingReport, count_layers
 from manyview.backbones.search import COUNTER
+from manyview.backbones.values import check_values
 from manyview.errors import UserError, first_few
 from manyview.options.channels import Numbers
 from manyview.runs import write_tensors
@@ -121,8 +123,8 @@ def load_backbone(
         normalization is from.
 
     Raises:
-        UserError: no such file, damaged, no checkpoint, or of another network (``OtherNetworkError`` if the file
-            shows which): every weight must match, and those that do not are listed.
+        UserError: no such file, damaged, no checkpoint, with values that are not finite, or of another network
+            (``OtherNetworkError`` if the file shows which): every weight must match, and those that do not are listed.
     """
     path = find_weights(Path(os.fspath(weights)))
     stored = read_tensors(path)
@@ -138,8 +140,10 @@ def load_backbone(
         into.rgb = into.rgb and record.rgb
     checkpoint = sort_out(path, stored, _target(into))
     _check_fit(into, checkpoint, stored)
+    remarks = check_values(path, checkpoint.tensors, into.state_dict(), checkpoint.file_name)
     into.load_state_dict({**into.state_dict(), **checkpoint.tensors})
-    into.loading = _report(into, checkpoint, inferred, settle_images(into, record, mean, std, bit_depth))
+    normalization = settle_images(into, record, mean, std, bit_depth)
+    into.loading = replace(_report(into, checkpoint, inferred, normalization), remarks=remarks)
     into.zero_init_residual = metadata.get("zero_init_residual", "true") == "true"
     return into.eval()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from manyview.cli.command import command
+from manyview.cli.parts.command import command
 from manyview.options.labeled import CompareOptions, Evaluations
 
 
@@ -29,13 +29,12 @@ def compare(
     by_name = dict(map(_group, groups or ()))
     _refuse_twice([text.partition("=")[0] for text in groups or ()])
 
-    from rich.console import Console
-
     from manyview.evaluation.compare import compare as compare_evaluations
     from manyview.evaluation.compare import format_comparison
+    from manyview.terminal import SafeConsole
 
     result = compare_evaluations(evaluations, groups=by_name, baseline=baseline, classes=shown, out=out)
-    console = Console()
+    console = SafeConsole()
     console.print(format_comparison(result, shown))
     if out is not None:
         files = ", ".join(str(out / name) for name in ("comparison.md", "comparison.csv", "comparison.png"))

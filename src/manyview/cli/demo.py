@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Unpack
 
-from manyview.cli.command import command
+from manyview.cli.parts.command import command
 from manyview.options.pretrain import DemoOptions
 
 
@@ -19,12 +19,11 @@ def demo(**options: Unpack[DemoOptions]) -> None:
 
     Example: manyview demo --out demo
     """
-    from rich.console import Console
-
-    from manyview.cli.progress import phases
+    from manyview.cli.parts.progress import phases
     from manyview.options.base import select
     from manyview.recipes.demonstration import Scale, run_demo
+    from manyview.terminal import SafeConsole
 
     photos, images = options["photos"], options["images"]
     scale = select(Scale, options, train=images, val=images // 2)
-    run_demo(None if photos is None else Path(photos), Path(options["out"]), scale, Console(), phases)
+    run_demo(None if photos is None else Path(photos), Path(options["out"]), scale, SafeConsole(), phases)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from manyview.cli.command import command, flag
+from manyview.cli.parts.command import command, flag
 from manyview.options.base import REQUIRED, among, declared
 from manyview.options.detection import FineTunedOn, FineTuneOptions, PredictedWith, PredictOptions, StartWeights
 
@@ -29,30 +29,28 @@ def detect(predict: Path | None, **given: Any) -> None:
 
 
 def _fine_tune(options: dict[str, Any]) -> None:
-    from rich.console import Console
-
     from manyview.detection.finetune import fine_tune
     from manyview.detection.tables import format_starts
     from manyview.distributed import rank
+    from manyview.terminal import SafeConsole
 
     result = fine_tune(**options)
     if "beside" in result:
-        console = Console(quiet=rank() > 0)
+        console = SafeConsole(quiet=rank() > 0)
         console.print(format_starts(result))
         file = Path(options["out"]) / "metrics.json"
         console.print(f"Written to {file}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _predict(run: Path, options: PredictOptions) -> None:
-    from rich.console import Console
-
-    from manyview.cli.progress import phases
+    from manyview.cli.parts.progress import phases
     from manyview.detection.models.roi_heads import DETECTIONS, SCORE_THRESHOLD
     from manyview.detection.predict import predict
+    from manyview.terminal import SafeConsole
 
     with phases() as progress:
         result = predict(run, **options, progress=progress)
-    console = Console(soft_wrap=True)
+    console = SafeConsole(soft_wrap=True)
     skipped = result["skipped"]
     if result["left_out"]:
         console.print(result["left_out"], highlight=False, markup=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Unpack
 
-from manyview.cli.command import command
+from manyview.cli.parts.command import command
 from manyview.options.shared import Weights
 from manyview.options.unlabeled import EmbedOptions
 
@@ -16,12 +16,11 @@ def embed(weights: Path, **options: Unpack[EmbedOptions]) -> None:
 
     Example: manyview embed runs/a photos --out features.parquet
     """
-    from rich.console import Console
-
-    from manyview.cli.progress import phases
+    from manyview.cli.parts.progress import phases
     from manyview.evaluation.embed import embed as write_features
     from manyview.evaluation.embed import format_written
+    from manyview.terminal import SafeConsole
 
     with phases() as progress:
         record = write_features(weights, **options, progress=progress)
-    Console().print(format_written(record, Path(options["out"])), highlight=False, markup=False, soft_wrap=True)
+    SafeConsole().print(format_written(record, Path(options["out"])), highlight=False, markup=False, soft_wrap=True)

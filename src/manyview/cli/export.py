@@ -7,7 +7,7 @@ from typing import Annotated, Unpack
 
 import typer
 
-from manyview.cli.command import command
+from manyview.cli.parts.command import command
 from manyview.options.shared import Weights
 from manyview.options.unlabeled import ExportOptions
 
@@ -15,15 +15,15 @@ from manyview.options.unlabeled import ExportOptions
 def _show_formats(wanted: bool) -> bool:
     if not wanted:
         return False
-    from rich.console import Console
     from rich.table import Table
 
     from manyview.export import FORMATS
+    from manyview.terminal import SafeConsole
 
     table = Table("--to", "for", "networks; output")
     for form in FORMATS.values():
         table.add_row(form.name, form.library, form.about)
-    Console().print(table)
+    SafeConsole().print(table)
     raise typer.Exit
 
 
@@ -40,12 +40,11 @@ def export(
 
     Example: manyview export runs/a --to detectron2 --out exports/resnet50.pkl
     """
-    from rich.console import Console
-
-    from manyview.cli.progress import phases
+    from manyview.cli.parts.progress import phases
     from manyview.export import export_backbone
+    from manyview.terminal import SafeConsole
 
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console = SafeConsole(soft_wrap=True, highlight=False, markup=False)
     with phases() as progress:
         done = export_backbone(weights, **options, progress=progress)
     console.print(str(done))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Unpack
 
-from manyview.cli.command import command
+from manyview.cli.parts.command import command
 from manyview.options.labeled import KnnOptions
 from manyview.options.shared import Weights
 
@@ -16,7 +16,7 @@ def knn(weights: Path, **options: Unpack[KnnOptions]) -> None:
 
     Example: manyview knn runs/a --images photos --train-labels train.csv --val-labels val.csv --out runs/a-knn
     """
-    from manyview.cli.progress import show_evaluation
+    from manyview.cli.parts.progress import show_evaluation
     from manyview.evaluation import knn_evaluation
     from manyview.evaluation.tables import format_knn
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Unpack
 
-from manyview.cli.command import command
+from manyview.cli.parts.command import command
 from manyview.options.labeled import LinearOptions
 from manyview.options.shared import Weights
 
@@ -16,7 +16,7 @@ def linear(weights: Path, **options: Unpack[LinearOptions]) -> None:
 
     Example: manyview linear runs/a --images photos --train-labels train.csv --val-labels val.csv --out a
     """
-    from manyview.cli.progress import show_evaluation
+    from manyview.cli.parts.progress import show_evaluation
     from manyview.evaluation import format_table, linear_evaluation
 
     show_evaluation(linear_evaluation, weights, options, format_table, "metrics.json")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Unpack
 
-from manyview.cli.command import command
+from manyview.cli.parts.command import command
 from manyview.options.shared import Weights
 from manyview.options.unlabeled import ImageFolder, NeighboursOptions, Picture
 
@@ -16,14 +16,13 @@ def neighbours(weights: Path, out: Path, **options: Unpack[NeighboursOptions]) -
 
     Example: manyview neighbours runs/a photos --out neighbours.png --blocks
     """
-    from rich.console import Console
-
-    from manyview.cli.progress import phases
+    from manyview.cli.parts.progress import phases
     from manyview.evaluation.neighbours.search import nearest_neighbours
     from manyview.evaluation.settings import remarks_on_images
     from manyview.images import image_root
     from manyview.report.neighbours_picture import check_size, write_neighbours
     from manyview.runs.files import claim_files
+    from manyview.terminal import SafeConsole
 
     claim_files(out, (".png",), out.with_suffix(".json"))
     check_size(len(options["query"]) or options["queries"], options["k"], options["blocks"])
@@ -32,7 +31,7 @@ def neighbours(weights: Path, out: Path, **options: Unpack[NeighboursOptions]) -
         listing = write_neighbours(image_root(options["images"]), result, out)
     compared, skipped = result["protocol"]["photographs"], len(result["skipped"])
     left_out = f"; left out: {skipped:,} that could not be read, listed in {listing}" if skipped else ""
-    console = Console()
+    console = SafeConsole()
     for sentence in remarks_on_images(result["protocol"], result["left_out"]):
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     console.print(f"Neighbors among {compared:,} images{left_out}", highlight=False, markup=False, soft_wrap=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Unpack
 
-from manyview.cli.command import command
+from manyview.cli.parts.command import command
 from manyview.options.pretrain import PretrainFolders, PretrainOptions
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Unpack
 
-from manyview.cli.command import command
+from manyview.cli.parts.command import command
 from manyview.options.labeled import ProbeOptions
 from manyview.options.shared import Weights
 
@@ -16,7 +16,7 @@ def probe(weights: Path, **options: Unpack[ProbeOptions]) -> None:
 
     Example: manyview probe runs/a --images photos --train-labels train.csv --val-labels val.csv --out a
     """
-    from manyview.cli.progress import show_evaluation
+    from manyview.cli.parts.progress import show_evaluation
     from manyview.evaluation.probe.evaluate import CURVE_FILE, low_label_evaluation
     from manyview.evaluation.tables import format_low_label
 

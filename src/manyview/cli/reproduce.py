@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from manyview.cli.command import command, flag
+from manyview.cli.parts.command import command, flag
 from manyview.options.base import declared
 from manyview.options.reproduce import Matching, ReproduceOptions, TableName
 from manyview.options.shared import CsvLayout
@@ -32,14 +32,13 @@ def reproduce(table: str, **given: Any) -> None:
         return
     options = {**given, "data": _named(given["data"], "--data"), "weights": _named(given["weights"], "--weights")}
     options["weights"] = {name: files[0] for name, files in options["weights"].items()}
-    from rich.console import Console
-
-    from manyview.cli.progress import phases
+    from manyview.cli.parts.progress import phases
     from manyview.recipes.reproduce import reproduce as make
     from manyview.recipes.reproduce.shown import format_forecast, format_result
+    from manyview.terminal import SafeConsole
 
     result = make(table, **options, phases=phases, quiet=False)
-    console = Console()
+    console = SafeConsole()
     if options["dry_run"]:
         console.print(format_forecast(result))
         return
@@ -67,17 +66,16 @@ def _named(texts: Sequence[str] | None, flag: str) -> dict[str, list[str]]:
 
 def _draw_views(options: Mapping[str, Any]) -> None:
     """Figure 1: usual views beside block-wise ones, and with boxes, how often a pair shows a common object."""
-    from rich.console import Console
-
-    from manyview.cli.viewing import Counting, Drawing, run_views
+    from manyview.cli.parts.viewing import Counting, Drawing, run_views
     from manyview.recipes import resolve_settings
+    from manyview.terminal import SafeConsole
 
     _refuse_unread(options)
     labels = options["train_labels"]
     counted = labels is not None and Path(labels).suffix.lower() == ".json"
     config = resolve_settings(options["images"], recipe="paper", list=options["list"], set=options["set"])
     drawing = Drawing(Path(options["out"]) / f"{FIGURE1}.png", count=5, only=(), epoch=0)
-    console = Console()
+    console = SafeConsole()
     if options["dry_run"]:
         words = ", and common objects counted over 5 epochs" if counted else ""
         console.print(f"{FIGURE1}: the views of 5 images would be drawn{words}; nothing is trained.", highlight=False)

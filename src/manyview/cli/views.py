@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Unpack
 
-from manyview.cli.command import command
+from manyview.cli.parts.command import command
 from manyview.options.pretrain import ViewsOptions
 
 
@@ -19,13 +19,12 @@ def views(**options: Unpack[ViewsOptions]) -> None:
 
     Example: manyview views photos --out views.html --photos 4 --labels instances.json
     """
-    from rich.console import Console
-
-    from manyview.cli.viewing import Counting, Drawing, run_views
+    from manyview.cli.parts.viewing import Counting, Drawing, run_views
     from manyview.errors import UserError
     from manyview.options.base import among
     from manyview.options.pretrain import SettingsOptions
     from manyview.recipes import resolve_settings
+    from manyview.terminal import SafeConsole
 
     if options["images"] is None and options["config"] is None:
         raise UserError("PHOTOS is missing: name the folder of images, as in: manyview views photos --out views.png")
@@ -35,4 +34,4 @@ def views(**options: Unpack[ViewsOptions]) -> None:
     drawing = Drawing(Path(options["out"]), options["drawn"], tuple(options["only"]), options["epoch"])
     labels = tuple(map(Path, options["labels"]))
     counting = Counting(labels, options["share"], options["count_epochs"]) if labels else None
-    run_views(resolved, drawing, counting, Console())
+    run_views(resolved, drawing, counting, SafeConsole())

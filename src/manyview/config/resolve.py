@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
@@ -18,6 +17,7 @@ from manyview.config.schema import DataConfig, MonitorConfig, PretrainConfig
 from manyview.config.training import BUDGETS, WARMUPS, TrainingConfig
 from manyview.config.views import Augmentation, GroupedViewsConfig, ViewGroupConfig, idle_settings
 from manyview.errors import UserError
+from manyview.parsing import parse_toml
 
 Chosen = Mapping[str, str]
 """The option chosen for each section that is a choice: ``{"views": "blocks", ...}``."""
@@ -67,8 +67,8 @@ def parse_assignment(text: str, source: str = "--set") -> Assignment:
     try:
         # TOML requires a digit before the point, but people write .5.
         digits = re.sub(r"(?<![\w.])\.(?=\d)", "0.", raw)
-        return Assignment(key, tomllib.loads(f"value = {digits}")["value"], source)
-    except tomllib.TOMLDecodeError:
+        return Assignment(key, parse_toml(f"value = {digits}")["value"], source)
+    except ValueError:
         return Assignment(key, raw, source)
 
 

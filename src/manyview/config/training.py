@@ -19,6 +19,22 @@ WARMUPS = ("warmup_epochs", "warmup_steps", "warmup_share")
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 
 
+class LegConfig(Section):
+    """An earlier length of a run: it was one of so many epochs or steps until a step, when it got another length."""
+
+    until: PositiveInt = Field(description="optimizer steps done by then")
+    epochs: PositiveInt | None = Field(None, description="passes over the images")
+    steps: PositiveInt | None = Field(None, description="optimizer steps, instead of epochs")
+
+    @model_validator(mode="after")
+    def _has_one_length(self) -> LegConfig:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("each of legs has one of epochs and steps, beside until")
+        if self.steps is not None and self.steps < self.until:
+            raise ValueError(f"a leg of {self.steps} steps in all cannot last until step {self.until}")
+        return self
+
+
 class TrainingConfig(Section):
     """Settings for every optimizer. One of epochs, steps and hours is set; epochs are 200 where none is."""
 
@@ -107,6 +123,19 @@ class TrainingConfig(Section):
         "(1 - blend) w0 + blend w",
     )
 
+    legs: tuple[LegConfig, ...] = Field(
+        (),
+        description="earlier lengths of a run that got another one, as {until=800, epochs=100}, written by "
+        "pretrain --resume --epochs N: each schedule is that of the length which held at the step",
+    )
+
+    def leg_at(self, step: int) -> TrainingConfig:
+        """These settings with the length that held at an optimizer step, from 0, and the legs before it."""
+        for index, leg in enumerate(self.legs):
+            if step < leg.until:
+                return self.model_copy(update={"epochs": leg.epochs, "steps": leg.steps, "legs": self.legs[:index]})
+        return self
+
     @property
     def by_step(self) -> bool:
         """Whether the schedule is updated every step."""
@@ -144,6 +173,14 @@ class TrainingConfig(Section):
         given = [name for name in BUDGETS if getattr(self, name) is not None]
         if len(given) != 1:
             raise ValueError(f"set one of epochs, steps and hours, not {' and '.join(given) or 'none'}")
+        return self
+
+    @model_validator(mode="after")
+    def _legs_ascend(self) -> TrainingConfig:
+        ends = [leg.until for leg in self.legs]
+        if ends != sorted(set(ends)) or (self.steps is not None and ends and ends[-1] >= self.steps):
+            below = f" and lie below the run's {self.steps} steps" if self.steps else ""
+            raise ValueError(f"the ends of legs must ascend{below}, not {ends}")
         return self
 
     @model_validator(mode="after")

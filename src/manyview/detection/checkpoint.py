@@ -12,12 +12,15 @@ import torch
 from torch import Tensor
 
 from manyview.backbones import Backbone, build_backbone
+from manyview.backbones.values import check_values
 from manyview.backbones.weights import own_weights
 from manyview.detection.models import Detector, build_detector
 from manyview.errors import UserError
 from manyview.labels.identifiers import Identifier
+from manyview.parsing import parse_json
 from manyview.runs import write_tensors
 from manyview.runs.folder import DETECTOR_FILE as DETECTOR_FILE
+from manyview.runs.sealed import read_sealed
 
 _FORMAT = "manyview-detector-1"
 
@@ -103,7 +106,7 @@ def load_detector(path: Path, *, test_short_side: int | None = None) -> tuple[De
     try:
         if metadata["format"] != _FORMAT:
             raise KeyError("format")
-        values: dict[str, Any] = json.loads(metadata["detector"])
+        values: dict[str, Any] = parse_json(metadata["detector"])
         values |= {key: tuple(value) for key, value in values.items() if isinstance(value, list)}
         description = DetectorDescription(**values)
     except (KeyError, TypeError, ValueError) as error:
@@ -115,6 +118,8 @@ def load_detector(path: Path, *, test_short_side: int | None = None) -> tuple[De
         backbone.take_images(description.mean, description.std, rgb=backbone.rgb)
         seen = description if test_short_side is None else replace(description, test_short_side=test_short_side)
         detector = seen.build(backbone)
+    own = detector.state_dict()
+    check_values(file, {key: value for key, value in tensors.items() if key in own}, own)
     try:
         detector.load_state_dict(tensors)
     except RuntimeError as error:
@@ -123,15 +128,12 @@ def load_detector(path: Path, *, test_short_side: int | None = None) -> tuple[De
 
 
 def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    from safetensors import SafetensorError, safe_open
-
     if not file.is_file():
         raise UserError(
             f"there is no {file}: give the folder of a fine-tuning run of manyview detect that has evaluated its "
             "detector"
         )
     try:
-        with safe_open(file, framework="pt") as stored:
-            return {name: stored.get_tensor(name) for name in stored.keys()}, stored.metadata() or {}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{file} is no safetensors file, or damaged ({error})") from error
+        return read_sealed(file)
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error.strerror or error}") from error

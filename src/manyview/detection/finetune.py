@@ -140,8 +140,9 @@ def _tune(
     resume = state is FolderState.BEGUN
     with opened(folder, protocol, resume):
         _announce(tuning, match, start, followed_by)
+        tuning.record = folder.read_record()
         if resume:
-            load_newest(tuning)
+            load_newest(tuning, tuning.record)
         run_loop(tuning)
         about["seconds"] = round(time.perf_counter() - began, 1)
         return finish(tuning, protocol, about, job.draw)

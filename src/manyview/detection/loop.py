@@ -19,6 +19,7 @@ from manyview.detection.session import FineTuningSession
 from manyview.errors import LoadingError, NonFiniteLossError
 from manyview.runs.progress import StepClock
 from manyview.runs.signals import StoppingError, StopRequest
+from manyview.runtime import is_command
 
 LOG_EVERY = 10
 
@@ -33,7 +34,12 @@ def run_loop(tuning: FineTuningSession) -> None:
     module = _distributed(tuning.detector, tuning.runtime.device)
     clock, saved_at = StepClock(), time.monotonic()
     indices = training_indices(tuning.settings, tuning.data.shapes, tuning.iteration, *tuning.rank_and_size)
-    with closing(tuning.batches(indices)) as batches, tuning.display, StopRequest() as stop:
+    saying = None if tuning.display.console.quiet else "Stopping after this iteration, and saving"
+    with (
+        closing(tuning.batches(indices)) as batches,
+        tuning.display,
+        StopRequest(saying, may_exit=is_command()) as stop,
+    ):
         while True:
             if tuning.is_due():
                 tuning.save()  # an evaluation takes long, and a signal interrupts it
@@ -46,9 +52,9 @@ def run_loop(tuning: FineTuningSession) -> None:
             clock.add(time.monotonic() - began, waited)
             _count(tuning, losses, rate, clock)
             tuning.display.update(tuning.iteration, losses, clock)
-            if distributed.any_process(stop.signal is not None):
+            if number := distributed.largest(stop.signal or 0):
                 tuning.save()
-                tuning.stop_if_asked(stop)
+                tuning.stop(stop, number)
             # The first process's clock decides, as it alone writes.
             if tuning.is_main and time.monotonic() - saved_at > 60 * tuning.checkpoint_minutes:
                 tuning.save()

@@ -135,7 +135,7 @@ def _check_output(file: Path, written: list[Path]) -> None:
     if file.suffix.lower() != ".json":
         raise UserError(f"--out must name a .json file for the results, not {file}")
     for each in written:
-        if each.exists():
+        if os.path.lexists(each):
             raise UserError(f"{each} is already there: choose another name")
     make_folder(file.parent)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any
@@ -16,8 +15,10 @@ from manyview.detection.session import FineTuningSession
 from manyview.errors import UserError
 from manyview.runs import RunFolder, provenance
 from manyview.runs.checkpoints import restore
+from manyview.runs.environment import restore_threads
 from manyview.runs.progress import spell
-from manyview.runs.provenance import refuse_changes
+from manyview.runs.provenance import changed_surroundings, refuse_changes
+from manyview.runs.record import CONFIG_FILE, RunRecord
 
 METRICS_FILE = "metrics.json"
 BESIDE = "beside"
@@ -70,8 +71,14 @@ def read_finished(folder: RunFolder, protocol: Mapping[str, Any]) -> dict[str, A
     Raises:
         UserError: its protocol differs, or the result cannot be read.
     """
-    refuse_changes(folder.read_json("config.json"), protocol, "run", folder.path)
+    _check_protocol(folder, folder.read_json(CONFIG_FILE), protocol)
     return folder.read_json(METRICS_FILE)
+
+
+def _check_protocol(folder: RunFolder, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse other settings, files or hardware than at the start; other versions of libraries are reported instead."""
+    then, here = ({**protocol, "versions": None} for protocol in (before, now))
+    refuse_changes(then, here, "run", folder.path)
 
 
 def join_results(folder: RunFolder, result: dict[str, Any], baselines: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
@@ -105,26 +112,34 @@ def opened(folder: RunFolder, protocol: Mapping[str, Any], resume: bool) -> Iter
     """
     try:
         if resume:
-            refuse_changes(folder.read_json("config.json"), protocol, "run", folder.path)
+            record = folder.read_record()
+            _check_protocol(folder, record.config, protocol)
+            restore_threads(record.run)
         if distributed.rank() == 0:
             if resume:
                 folder.lock()
+                folder.mend_record()
             else:
                 folder.create()
-                folder.write_json("run.json", provenance())
-                folder.write_json("config.json", protocol)  # which makes the folder a run
+                folder.write_record(RunRecord(provenance(), protocol))
         distributed.wait_for_all()
         yield
     finally:
         folder.unlock()
 
 
-def load_newest(tuning: FineTuningSession) -> None:
+def load_newest(tuning: FineTuningSession, record: RunRecord) -> None:
     """Restore the newest intact checkpoint, or start from the first iteration if there is none.
+
+    Args:
+        tuning: to continue.
+        record: of its start.
 
     Raises:
         UserError: all checkpoints are damaged.
     """
+    if sentence := changed_surroundings(record.run):
+        tuning.display.say(sentence, style="yellow")
     checkpoint, complaints = tuning.folder.checkpoints.load_newest()
     for complaint in complaints:
         tuning.display.say(f"Warning: {complaint}; falling back to the one before", style="yellow")
@@ -136,11 +151,14 @@ def load_newest(tuning: FineTuningSession) -> None:
         tuning.totals, tuning.counted = dict(checkpoint.state["totals"]), checkpoint.state["counted"]
         tuning.display.say(f"Resumed after iteration {checkpoint.step:,} of {tuning.settings.iterations:,}.")
     distributed.wait_for_all()  # otherwise the first process changes what another is about to read
-    if tuning.is_main:
-        tuning.folder.drop_metrics_after(tuning.iteration)
+    if tuning.is_main and (sentence := tuning.folder.drop_metrics_after(tuning.iteration)):
+        tuning.display.say(f"Warning: {sentence}.", style="yellow")
     distributed.wait_for_all()
+    # The checkpoint before the last evaluation lacks its results; those before it may be damaged in the log.
+    kept = checkpoint.state.get("results", {}) if checkpoint else {}
     measured = [line for line in tuning.folder.read_metrics() if line["kind"] == "evaluation"]
-    tuning.results = {line["step"]: line["results"] for line in measured}
+    tuning.results = {int(step): results for step, results in kept.items()}
+    tuning.results |= {line["step"]: line["results"] for line in measured}
 
 
 def finish(
@@ -168,7 +186,7 @@ def finish(
         if draw:
             draw_validation(path, tuning.data, tuning.runtime, draw)
         tuning.folder.write_json(METRICS_FILE, result)
-        shutil.rmtree(tuning.folder.checkpoints.folder, ignore_errors=True)
+        tuning.folder.checkpoints.remove()
         console.say(f"Done after {spell(about['seconds'])}.")
         names = [METRICS_FILE, DETECTOR_FILE, RESULTS_FILE, *([PREDICTIONS_FILE] if draw else [])]
         console.say(f"In {path}: {', '.join(names)}. To detect in other images:")

@@ -18,6 +18,7 @@ from manyview.detection.models import Detector
 from manyview.detection.settings import DetectionSettings
 from manyview.runs import RunFolder
 from manyview.runs.checkpoints import capture
+from manyview.runs.record import RECORD_SUM, RunRecord
 from manyview.runs.signals import StopRequest
 
 Batches = Generator[tuple[list[Tensor], list[Target]], None, None]
@@ -41,6 +42,7 @@ class FineTuningSession:
         totals: sums of the losses since the last line of the log, for their means.
         counted: iterations in these sums.
         results: average precision of each evaluation, by iteration.
+        record: of the run's start; checkpoints have its SHA-256.
     """
 
     settings: DetectionSettings
@@ -56,6 +58,7 @@ class FineTuningSession:
     totals: dict[str, float] = field(default_factory=dict)
     counted: int = 0
     results: dict[int, dict[str, Any]] = field(default_factory=dict)
+    record: RunRecord | None = None
 
     @property
     def is_main(self) -> bool:
@@ -65,7 +68,10 @@ class FineTuningSession:
     def save(self) -> None:
         """Write a checkpoint of the current iteration."""
         if self.is_main:
-            state = {"totals": self.totals, "counted": self.counted}
+            state: dict[str, Any] = {"totals": self.totals, "counted": self.counted}
+            state["results"] = {str(iteration): results for iteration, results in self.results.items()}
+            if self.record is not None:
+                state[RECORD_SUM] = self.record.sha256
             self.folder.checkpoints.save(capture(self.detector, self.optimizer, self.iteration, True, state))
 
     @property
@@ -107,6 +113,14 @@ class FineTuningSession:
         Raises:
             KeyboardInterrupt, SystemExit: as the signal asks.
         """
-        if distributed.any_process(stop.signal is not None):
-            self.display.say(f"Stopped and saved after iteration {self.iteration:,}; continue with --resume.")
-            stop.act()
+        if number := distributed.largest(stop.signal or 0):
+            self.stop(stop, number)
+
+    def stop(self, stop: StopRequest, number: int) -> None:
+        """Stop as a signal asks that some process has received; the checkpoint of this iteration must exist.
+
+        Raises:
+            KeyboardInterrupt, SystemExit: as the signal asks.
+        """
+        self.display.say(f"Stopped and saved after iteration {self.iteration:,}; continue with --resume.")
+        stop.act(number)

@@ -7,21 +7,26 @@ from manyview.distributed.collectives import (
     gather,
     gather_shares,
     gather_unequal,
+    largest,
     mean_of_processes,
     share,
 )
-from manyview.distributed.group import join, leave, leave_at_exit, rank, wait_for_all, world_size
+from manyview.distributed.group import alone, join, leave, leave_at_exit, rank, wait_for_all, world_size
+from manyview.distributed.lost import first_line, tells_of_a_lost_process
 from manyview.distributed.norms import SynchronizedBatchNorm, synchronize_norms
 
 __all__ = [
     "SynchronizedBatchNorm",
     "agree",
+    "alone",
     "any_process",
+    "first_line",
     "from_first",
     "gather",
     "gather_shares",
     "gather_unequal",
     "join",
+    "largest",
     "leave",
     "leave_at_exit",
     "mean_of_processes",
@@ -29,6 +34,7 @@ __all__ = [
     "rank",
     "share",
     "synchronize_norms",
+    "tells_of_a_lost_process",
     "wait_for_all",
     "world_size",
 ]

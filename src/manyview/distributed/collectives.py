@@ -31,6 +31,15 @@ def any_process(flag: bool) -> bool:
     return bool(flags > 0)
 
 
+def largest(number: int) -> int:
+    """The largest of the processes' numbers, of at most 53 bits; all processes must call this together."""
+    if world_size() == 1:
+        return number
+    numbers = torch.tensor(float(number), dtype=torch.float64, device="cuda" if dist.get_backend() == "nccl" else "cpu")
+    dist.all_reduce(numbers, dist.ReduceOp.MAX)
+    return int(numbers)
+
+
 def from_first(make: Callable[[], Item]) -> Item:
     """Compute an object on rank 0 and broadcast it to all processes.
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 import atexit
 import gc
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
 # Imported before there is a process group: default arguments of its functions would keep the current group alive.
 import torch.distributed.nn
 from torch import distributed as dist
+
+_alone = False
 
 
 def join(device: torch.device) -> None:
@@ -48,6 +52,17 @@ def wait_for_all() -> None:
         dist.barrier()
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """Context manager within which this process takes itself for the only one."""
+    global _alone
+    before, _alone = _alone, True
+    try:
+        yield
+    finally:
+        _alone = before
+
+
 def world_size() -> int:
     """Number of processes; 1 without a process group."""
     return dist.get_world_size() if initialized() else 1
@@ -60,4 +75,4 @@ def rank() -> int:
 
 def initialized() -> bool:
     """Whether this process has joined a group."""
-    return dist.is_available() and dist.is_initialized()
+    return not _alone and dist.is_available() and dist.is_initialized()

@@ -22,16 +22,16 @@ from manyview.evaluation.features.layers import at_layer
 from manyview.evaluation.metrics.differences import MapDifference, map_differences
 from manyview.evaluation.metrics.multilabel import multilabel_report
 from manyview.evaluation.metrics.scores import LabeledScores, Matrix
+from manyview.evaluation.resume import RESULT_FILE, clear_ended
 from manyview.evaluation.settings import MetricSettings, describe_features
 from manyview.options.base import StrPath, among, select
 from manyview.options.labeled import LabeledOptions
 from manyview.options.shared import Normalization
 from manyview.runs import atomic_write, provenance
+from manyview.runs.environment import environment
 from manyview.runs.files import claim_folder, plain
 from manyview.runs.progress import Progress
 from manyview.runtime import resolve_device
-
-RESULT_FILE = "metrics.json"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,6 +86,7 @@ class LabeledEvaluation:
         out = None if options["out"] is None else Path(options["out"])
         distributed.join(resolve_device(extraction.device))
         if out is not None:
+            clear_ended(out)
             claim_folder(out, RESULT_FILE)
         data = select(Sources, options).read()
         pretrained = at_layer(
@@ -121,6 +122,7 @@ class LabeledEvaluation:
         protocol: Mapping[str, Any],
         results: Mapping[str, Any],
         differences: Mapping[str, MapDifference],
+        remarks: Sequence[str] = (),
     ) -> dict[str, Any]:
         """The result as plain data, also written to metrics.json if there is a folder.
 
@@ -129,6 +131,7 @@ class LabeledEvaluation:
             protocol: all that the figures depend on.
             results: by the names of the networks.
             differences: to each baseline, of ``map_differences``.
+            remarks: sentences on how a resumed evaluation was taken up.
 
         Returns:
             "evaluation", "protocol", "results" and "differences", with None for undefined figures, and "provenance"
@@ -142,7 +145,12 @@ class LabeledEvaluation:
             "protocol": dict(protocol),
             "results": plain(dict(results)),
             "differences": plain(dict(differences)),
-            "provenance": {**self.origin, "seconds": round(time.perf_counter() - self.start, 1)},
+            "provenance": {
+                **self.origin,
+                "environment": environment(),
+                **({"remarks": list(remarks)} if remarks else {}),
+                "seconds": round(time.perf_counter() - self.start, 1),
+            },
         }
         if self.out is not None:
             write_result(self.out, result)

@@ -22,6 +22,7 @@ from manyview.evaluation.linear.sentences import (
 )
 from manyview.evaluation.metrics.multilabel import METRICS
 from manyview.evaluation.network_names import baseline_lines, difference_sentences, long_name, short_name
+from manyview.terminal import printable
 
 CLASSIFIERS = {"logistic": "logistic regression", "svm": "linear SVM"}
 """Names of the classifiers of ``low_label_evaluation`` in titles."""
@@ -207,7 +208,9 @@ def _by_class(protocol: dict[str, Any], aps: Mapping[str, Shares], of: str = "")
         table.add_column(column, justify="right", no_wrap=True)
     rows = zip(protocol["classes"], protocol["train"]["positives"], protocol["val"]["positives"], strict=True)
     for index, (name, train, val) in enumerate(rows):
-        table.add_row(Text(name), str(train), str(val), *(_percent(column[index]) for column in aps.values()))
+        table.add_row(
+            Text(printable(name)), str(train), str(val), *(_percent(column[index]) for column in aps.values())
+        )
     return [Text(), Text(f"Average precision of each class (%){of}", style="bold"), table]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from manyview.backbones import Backbone, load_backbone
 from manyview.backbones.files import read_tensors
 from manyview.backbones.formats import to_detectron2
-from manyview.backbones.safe_pickle import read_pickle
+from manyview.backbones.pickles.safe_pickle import read_pickle
 from manyview.backbones.weights import own_weights
 from manyview.errors import UserError
 from manyview.export.base import ExportFormat, of_255, other_network, resnet_of

@@ -15,9 +15,9 @@ from jaxtyping import Shaped, UInt8, UInt16
 from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
-from manyview.images.decode import EncodedImage, load, open_rgb, open_with_pillow, stored_orientation
+from manyview.images.decode import EncodedImage, load, open_rgb, open_with_pillow, read_stream, stored_orientation
 from manyview.images.depth import is_deep, require_bit_depth, to_16_bits
-from manyview.images.jpeg import JPEG, common_header, quick_pixels, whole_jpeg
+from manyview.images.jpeg import JPEG, check_scans, common_header, quick_pixels, whole_jpeg, without_metadata
 from manyview.images.png import deep_samples, has_alpha, has_deep_colors
 from manyview.images.sources.collection import Member
 from manyview.images.tiff import (
@@ -237,7 +237,9 @@ def _read_picture(stream: Stream, bands: int, max_pixels: int, bit_depth: int | 
     Raises:
         UnreadableImage: unknown format, or another number of bands.
     """
-    data = stream.read()
+    data = read_stream(stream, max_pixels)
+    if data.startswith(JPEG):
+        check_scans(data)
     image = open_with_pillow(data)
     assert not isinstance(image, SamplesOfTiff), "what tifffile reads is read by it"
     _check_size((image.height, image.width, bands), 2, max_pixels)
@@ -259,7 +261,7 @@ def _picture_values(image: ImageFile, data: bytes) -> tuple[Shaped[np.ndarray, "
         header = common_header(data)
         if header and (pixels := quick_pixels(data, header, gray=True)) is not None:
             return pixels, False
-        image = JpegImageFile(BytesIO(whole_jpeg(data)))
+        image = JpegImageFile(BytesIO(without_metadata(whole_jpeg(data))))
     turned = load(image, data)
     if image.format == "PNG" and has_deep_colors(data):
         return deep_samples(data), turned

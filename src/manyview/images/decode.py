@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import cast
@@ -22,8 +23,8 @@ from PIL import (
 )
 
 from manyview.images.depth import to_8_bits, without_alpha
-from manyview.images.heif import avif_orientation, open_heif
-from manyview.images.jpeg import JPEG, common_header, quick_pixels, whole_jpeg
+from manyview.images.heif import avif_orientation, is_heif, open_heif
+from manyview.images.jpeg import JPEG, check_scans, common_header, quick_pixels, whole_jpeg, without_metadata
 from manyview.images.orientation import ORIENTATION, XMP, orientation, tiff_orientation, upright
 from manyview.images.png import PNG, check_rows, deep_samples, has_deep_colors, is_deep_png, pixel_chunks
 from manyview.images.sources.collection import Member
@@ -48,6 +49,9 @@ _READERS: dict[bytes, type[ImageFile.ImageFile]] = {
     b"GIF89a": GifImagePlugin.GifImageFile,
     b"BM": BmpImagePlugin.BmpImageFile,
 }
+_LARGE = 2**26  # bytes from which a file is read only if it begins like an image
+_HEAD = 256  # bytes by which a format is recognized
+_MOST_BYTES = 32  # of a pixel, as four samples in double precision take
 _TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: lambda pixels: cv2.flip(pixels, 1),
     3: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_180),
@@ -73,6 +77,8 @@ class EncodedImage:
         self._data, self._where, self._bit_depth = data, where, bit_depth
         with reasons(where):
             # One of these two is None: the header of a JPEG that simplejpeg may decode, and that of any other file.
+            if data.startswith(JPEG):
+                check_scans(data)
             self._jpeg = common_header(data) if data.startswith(JPEG) else None
             self._image = None if self._jpeg else open_with_pillow(data, all_levels=bit_depth is not None)
             self._stored = width, height = self._jpeg[:2] if self._jpeg else stored_size(cast(Opened, self._image))
@@ -112,7 +118,7 @@ class EncodedImage:
             rgb, turned = to_rgb(image.decode(self._bit_depth)), False
         else:
             if image is None or isinstance(image, JpegImagePlugin.JpegImageFile):
-                image = JpegImagePlugin.JpegImageFile(io.BytesIO(whole_jpeg(self._data)))
+                image = JpegImagePlugin.JpegImageFile(io.BytesIO(without_metadata(whole_jpeg(self._data))))
                 if shrink > 1:  # Pillow takes the largest scale no smaller than requested, and does not round sizes up
                     image.draft(None, (self._stored[0] // shrink, self._stored[1] // shrink))
                     shrink = 1
@@ -134,7 +140,7 @@ def open_rgb(
     Raises:
         UnreadableImage: the source is no image; ``.reason`` says why.
     """
-    data, where = (source, None) if isinstance(source, bytes) else (read_file(source), str(source))
+    data, where = (source, None) if isinstance(source, bytes) else (read_file(source, max_pixels), str(source))
     return EncodedImage(data, where, max_pixels, bit_depth)
 
 
@@ -170,16 +176,34 @@ def decode_image(
     return open_rgb(source, max_pixels=max_pixels, bit_depth=bit_depth).decode()
 
 
-def read_file(path: Path | Member) -> bytes:
-    """The bytes of a regular file, or of a member of a shard.
+def read_file(path: Path | Member, max_pixels: int = 200_000_000) -> bytes:
+    """The bytes of a regular file, or of a member of a shard; of a large one only where it begins like an image.
 
     Raises:
-        UnreadableImage: it cannot be read; ``.reason`` says why.
+        UnreadableImage: it cannot be read, or is larger than an image of so many pixels; ``.reason`` says why.
     """
     if isinstance(path, Member):
-        return path.read_bytes()
-    with readable(path):
-        return path.read_bytes()
+        return read_stream(io.BytesIO(path.read_bytes()), max_pixels)
+    with readable(path), path.open("rb") as stream:
+        return read_stream(stream, max_pixels)
+
+
+def read_stream(stream: io.BytesIO | io.BufferedReader, max_pixels: int) -> bytes:
+    """The bytes of a file that is open at its beginning, as ``read_file`` reads them."""
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
+    if size > _LARGE:
+        if not _known(stream.read(_HEAD)):
+            raise UnreadableImage("not an image of a known format")
+        if size > _LARGE + _MOST_BYTES * max_pixels:
+            raise UnreadableImage(f"too large: {size:,} bytes")
+        stream.seek(0)
+    return stream.read()
+
+
+def _known(head: bytes) -> bool:
+    """Whether a file begins like one of a format that ``open_with_pillow`` reads."""
+    return head.startswith((*_READERS, *SIGNATURES, PNG)) or is_webp(head) or is_heif(head)
 
 
 def open_with_pillow(data: bytes, *, all_levels: bool = False) -> Opened:
@@ -205,7 +229,7 @@ def open_with_pillow(data: bytes, *, all_levels: bool = False) -> Opened:
         return heif
     for signature, reader in _READERS.items():
         if data.startswith(signature):
-            return reader(io.BytesIO(data))
+            return reader(io.BytesIO(without_metadata(data) if signature == JPEG else data))
     raise UnreadableImage("not an image of a known format")
 
 

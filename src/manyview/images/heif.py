@@ -42,6 +42,11 @@ def open_heif(data: bytes) -> ImageFile.ImageFile | None:
     return None
 
 
+def is_heif(head: bytes) -> bool:
+    """Whether a file begins like AVIF or HEIC, by its first 256 bytes."""
+    return bool(_brands(head) & (_AVIF | _HEIC))
+
+
 def avif_orientation(image: ImageFile.ImageFile) -> int:
     """Orientation of an AVIF, 1 to 8: that of its container, which counts, not EXIF, and which Pillow states as EXIF.
 

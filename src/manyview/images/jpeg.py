@@ -22,6 +22,10 @@ _START_OF_SCAN = 0xDA
 # too late or too early where bytes before it are damaged. Others are harmless, e.g. padding before the end.
 _MISSING = re.compile("premature end of data segment")
 _DAMAGED = re.compile("bad Huffman code|bad arithmetic code|instead of RST|before marker 0xd[0-7]")
+_METADATA = frozenset((*range(0xE1, 0xEE), 0xEF, 0xFE))  # all but JFIF's and Adobe's, which change colors
+_LARGE_METADATA = 2**20  # bytes
+_SCAN = b"\xff\xda"
+_MOST_SCANS = 500  # each of which a decoder goes through the whole image for; encoders write about ten
 _HOLE = bytes(512)  # a block of a disk or of a download that was never written
 _FILLER = bytes(range(1, 255))  # coded values that are not zero, in which case missing blocks would be gray
 
@@ -61,6 +65,37 @@ class CommonHeader(NamedTuple):
     width: int
     height: int
     colors: str
+
+
+def without_metadata(data: bytes) -> bytes:
+    """A JPEG without EXIF, color profiles and other metadata, if these are large; orientation is read elsewhere.
+
+    Pillow joins them segment by segment, in time that grows with the square of their number.
+
+    Raises:
+        UnreadableImage: the file ends among its segments.
+    """
+    kept, start, removed = [], 0, 0
+    for marker, first, last in segments(data):
+        if marker in _METADATA:
+            kept.append(data[start : first - 4])
+            removed += last - first
+            start = last
+    return b"".join([*kept, data[start:]]) if removed > _LARGE_METADATA else data
+
+
+def check_scans(data: bytes) -> None:
+    """Check that a JPEG does not pass over its pixels so many times that decoding it would take hours.
+
+    Raises:
+        UnreadableImage: it has more than 500 scans.
+    """
+    if data.count(_SCAN) <= _MOST_SCANS:  # also counts bytes of thumbnails and of other metadata
+        return
+    start = max((first for marker, first, _ in segments(data) if marker == _START_OF_SCAN), default=len(data))
+    scans = 1 + data.count(_SCAN, start, end if (end := data.find(END, start)) >= 0 else len(data))
+    if scans > _MOST_SCANS:
+        raise UnreadableImage(f"damaged file ({scans:,} scans)")
 
 
 def common_header(data: bytes) -> CommonHeader | None:
@@ -144,6 +179,6 @@ def _warning(data: bytes) -> str | None:
 
 def _with_pillow(data: bytes) -> np.ndarray:
     """Pixels at an eighth of the size, whatever warnings there are."""
-    image = JpegImageFile(io.BytesIO(data))
+    image = JpegImageFile(io.BytesIO(without_metadata(data)))
     image.draft(None, (image.width // 8, image.height // 8))
     return np.asarray(image)

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from manyview.errors import UserError
-from manyview.images.jpeg import END, JPEG, common_header, whole_jpeg
+from manyview.images.jpeg import END, JPEG, check_scans, common_header, whole_jpeg
 from manyview.images.orientation import orientation, upright
 from manyview.images.sources.collection import Member
 from manyview.images.unreadable import UnreadableImage, quiet
@@ -64,6 +64,7 @@ def read_jpeg(file: Path | Member, *, max_pixels: int) -> tuple[bytes, JpegHeade
         if header is None or header.colors != "YCbCr" or header.width * header.height > max_pixels:
             return None
         with quiet():
+            check_scans(data)
             turn = orientation(data)
     except (OSError, UnreadableImage):
         return None

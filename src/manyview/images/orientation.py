@@ -12,6 +12,7 @@ from manyview.images.webp import chunks, is_webp
 
 ORIENTATION = 0x0112  # tag of EXIF and TIFF
 XMP = 700  # tag of TIFF
+_MOST_EXIF = 16 * 2**20  # bytes of a JPEG's segments of EXIF together; what follows is left out
 _TRANSPOSED = 5  # orientations from here on exchange width and height
 _JPEG_XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _EXIF = b"Exif\0\0"
@@ -68,13 +69,13 @@ def _metadata(data: bytes) -> tuple[bytes, bytes]:
 
 
 def _jpeg_metadata(data: bytes) -> tuple[bytes, bytes]:
-    exif = xmp = b""
+    exif, xmp = bytearray(), b""
     for marker, start, end in segments(data):
-        if marker == 0xE1 and data.startswith(_EXIF, start):
+        if marker == 0xE1 and data.startswith(_EXIF, start) and len(exif) < _MOST_EXIF:
             exif += data[start + len(_EXIF) : end]  # more than 64 KiB are continued in the next segment
         elif marker == 0xE1 and data.startswith(_JPEG_XMP, start):
             xmp = xmp or data[start:end]
-    return exif, xmp
+    return bytes(exif), xmp
 
 
 def _in_exif(data: bytes) -> int | None:

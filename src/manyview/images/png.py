@@ -20,7 +20,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 PNG_HEADER = 26  # bytes up to the color type
 _TRANSPARENCY, _END = b"tRNS", b"IEND"
 _XMP, _EXIF_TEXT = b"XML:com.adobe.xmp", b"Raw profile type exif"
-_MOST_TEXT = 16 * 2**20  # bytes of a text chunk once decompressed
+_MOST_TEXT = 16 * 2**20  # bytes of a file's text chunks once decompressed; those that follow are left out
 
 _AT_ONCE = 2**20  # bytes decompressed together
 _GRAY, _GRAY_ALPHA, _RGB_ALPHA = 0, 4, 6  # color types
@@ -108,7 +108,7 @@ def check_rows(data: bytes, image: Image) -> None:
         while piece and found < expected:
             found += len(inflater.decompress(piece, _AT_ONCE))
             piece = inflater.unconsumed_tail
-    if found + len(inflater.flush()) < expected:
+    if found < expected:  # all that there is has been decompressed
         raise UnreadableImage("truncated file")
 
 
@@ -121,6 +121,7 @@ def _ends_in_0(image: Image) -> bool:
 def ancillary(data: bytes) -> tuple[bytes, bytes]:
     """EXIF and the XMP packet of a PNG; empty where there is none, and where its checksum is wrong."""
     exif = exif_text = xmp = b""
+    left = _MOST_TEXT
     for chunk in _chunks(data):
         name, start, end = chunk
         if name not in (b"eXIf", b"iTXt", b"zTXt", b"tEXt") or end + 4 > len(data):
@@ -128,8 +129,9 @@ def ancillary(data: bytes) -> tuple[bytes, bytes]:
         keyword = data[start : start + 80].split(b"\0", 1)[0]
         if name == b"eXIf" and _intact(data, chunk):
             exif = data[start:end]
-        elif keyword in (_XMP, _EXIF_TEXT) and _intact(data, chunk):
-            text = _text(name, data[start + len(keyword) + 1 : end])
+        elif keyword in (_XMP, _EXIF_TEXT) and left > 0 and _intact(data, chunk):
+            text = _text(name, data[start + len(keyword) + 1 : end], left)
+            left -= len(text)
             xmp = text if keyword == _XMP else xmp
             exif_text = _from_hexadecimal(text) if keyword == _EXIF_TEXT else exif_text
     return exif or exif_text, xmp
@@ -155,8 +157,8 @@ def _intact(data: bytes, chunk: Chunk) -> bool:
     return zlib.crc32(memoryview(data)[start - 4 : end]) == int.from_bytes(data[end : end + 4], "big")
 
 
-def _text(name: bytes, body: bytes) -> bytes:
-    """The text of a text chunk, from its body after the keyword; empty where it cannot be decompressed."""
+def _text(name: bytes, body: bytes, most: int) -> bytes:
+    """The first ``most`` bytes of a text chunk, of its body after the keyword; none where it cannot be decompressed."""
     compressed = name == b"zTXt"
     if name == b"iTXt":  # flag and method of compression, language, translated keyword
         compressed = body[:1] == b"\1"
@@ -164,9 +166,9 @@ def _text(name: bytes, body: bytes) -> bytes:
     elif compressed:
         body = body[1:]
     if not compressed:
-        return body
+        return body[:most]
     try:
-        return zlib.decompressobj().decompress(body, _MOST_TEXT)
+        return zlib.decompressobj().decompress(body, most)
     except zlib.error:
         return b""
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import logging
+import lzma
 import math
 import threading
+import zlib
 from typing import Any, BinaryIO, cast
 
 import numpy as np
@@ -37,6 +39,10 @@ _NATIVE = {
     **dict.fromkeys(("F;32F", "F;32BF"), "F;32NF"),
 }
 _LARGEST_TILE = 2**24  # pixels of a tile of any image
+_LZMA = 34925  # a compression
+_MOST_RATIO = {8: 1032, 32946: 1032, 50013: 1032, _LZMA: 2**13}  # by which compressions shrink data at most
+_SIDE = 2**12  # pixels by which a tile may be longer than its image
+_AT_ONCE = 2**20  # bytes decompressed together
 _libtiff_lock = threading.Lock()
 
 
@@ -204,6 +210,43 @@ def check_complete(file: Any, pages: Any, part: Any = None) -> None:
         pieces.append((part.dataoffset, part.nbytes))
     if any(offset + count > file.filehandle.size for offset, count in pieces):
         raise UnreadableImage("truncated file")
+    for page in pages:
+        if page:
+            _check_inflated(file, page)
+
+
+def _check_inflated(file: Any, page: Any) -> None:
+    """Refuse strips and tiles that decompress to far more than their pixels, as tifffile sets no limit.
+
+    Only those that could are decompressed for that.
+    """
+    ratio = _MOST_RATIO.get(int(page.compression))
+    if ratio is None:
+        return
+    wide, high = (page.tilewidth, page.tilelength) if page.is_tiled else (page.imagewidth, page.rowsperstrip)
+    samples = page.samplesperpixel if page.planarconfig != _IN_PLANES else 1
+    most = _LARGEST_TILE + 4 * wide * min(high, page.imagelength + _SIDE) * samples * -(-page.bitspersample // 8)
+    for offset, count in zip(page.dataoffsets, page.databytecounts, strict=False):
+        if count * ratio > most:
+            file.filehandle.seek(offset)
+            if _inflates_beyond(file.filehandle.read(count), page.compression == _LZMA, most):
+                raise UnreadableImage("damaged file (compressed data of far more than its pixels)")
+
+
+def _inflates_beyond(data: bytes, by_lzma: bool, most: int) -> bool:
+    """Whether data decompress to more than so many bytes."""
+    found = 0
+    if by_lzma:
+        lzma_inflater = lzma.LZMADecompressor()
+        while found <= most and not lzma_inflater.eof and (data or not lzma_inflater.needs_input):
+            found += len(lzma_inflater.decompress(data, _AT_ONCE))
+            data = b""
+    else:
+        inflater = zlib.decompressobj()
+        while found <= most and data and not inflater.eof:
+            found += len(inflater.decompress(data, _AT_ONCE))
+            data = inflater.unconsumed_tail
+    return found > most
 
 
 def _check_tiles(tile: tuple[Any, Any], size: tuple[Any, Any]) -> None:

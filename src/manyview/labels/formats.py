@@ -63,6 +63,12 @@ def read_objects(file: Path, *, masks: bool) -> DetectionContents:
     raise UserError(f"{file} does not say where objects are in a known format: detection needs {known}")
 
 
+def has_objects(file: Path) -> bool:
+    """Whether a label file or folder is of a format that says where objects are."""
+    files = _label_files(file)
+    return any(reader.recognizes(files) for form in FORMATS for reader in form.objects)
+
+
 def _either(choices: Sequence[str]) -> str:
     return f"{', '.join(choices[:-1])}, or {choices[-1]}"
 

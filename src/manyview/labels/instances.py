@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,6 +14,7 @@ from manyview.labels.entries import LabeledBox, LabeledObject
 from manyview.labels.identifiers import Identifier, Identifiers, as_identifier, in_order
 from manyview.labels.masks import box_around
 from manyview.labels.problems import Problem
+from manyview.parsing import parse_json
 
 Record = TypeVar("Record")
 
@@ -45,8 +45,8 @@ def read_json(file: Path, what: str) -> Any:
         UserError: it cannot be read, or is not JSON.
     """
     try:
-        return json.loads(read_text(file, what))
-    except (ValueError, RecursionError) as error:  # also for numbers of thousands of digits
+        return parse_json(read_text(file, what))
+    except ValueError as error:
         raise UserError(f"{file} is not a JSON file: {error}") from error
 
 

@@ -17,8 +17,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml  # type: ignore[import-untyped]
-
 from manyview.errors import UserError
 from manyview.images.files import read_text
 from manyview.images.formats import named_like_an_image
@@ -41,6 +39,7 @@ from manyview.labels.identifiers import Identifier
 from manyview.labels.masks import box_of_corners
 from manyview.labels.paths import numbered_lines, quoted
 from manyview.labels.problems import Malformed, Problem
+from manyview.parsing import parse_yaml
 
 _ENDING = ".txt"
 _LISTS = ("classes.txt", "obj.names", "_darknet.labels", "predefined_classes.txt")  # one name a line, from class 0 on
@@ -323,10 +322,9 @@ def _listed_names(file: Path) -> dict[int, str]:
 def _load_yaml(file: Path) -> Any:
     text = read_text(file, "names")
     try:
-        # The base loader returns only strings, lists and dictionaries: a class named "no" keeps its name.
-        return yaml.load(text, Loader=yaml.BaseLoader)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise UserError(f"{file} is not YAML: {' '.join(str(error).split())}") from error
+        return parse_yaml(text)
+    except ValueError as error:
+        raise UserError(f"{file} is not YAML: {error}") from error
 
 
 def _named_in_data(file: Path) -> dict[int, str]:

@@ -9,7 +9,7 @@ The options of a verb are the keys of a ``TypedDict``, each annotated with its t
     def knn_evaluation(weights: StrPath, **options: Unpack[KnnOptions]) -> dict[str, Any]: ...
 
 Type checkers and editors know the options from the annotation (PEP 692), ``help`` and ``inspect`` from the decorator,
-and the command line from the same class (``manyview.cli.command``).
+and the command line from the same class (``manyview.cli.parts.command``).
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class Option:
         shown: whether the command's help shows the default, or the text it shows instead.
         minimum: smallest value that the command accepts; None for any.
         parsed: type that the command parses, where it does not follow from the Python type.
+        word: of a switch that is off by default, a word that may follow it, and is then its value; "" for none.
     """
 
     default: Any
@@ -61,6 +62,7 @@ class Option:
     shown: bool | str = True
     minimum: int | None = None
     parsed: Any = None
+    word: str = ""
 
 
 @dataclass(frozen=True, slots=True)

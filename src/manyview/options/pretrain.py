@@ -3,7 +3,7 @@
 # The annotations are evaluated at run time: no ``from __future__ import annotations`` here.
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypedDict
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 from manyview.options.base import Option, StrPath
 from manyview.options.shared import BitDepth, ImageColumn, LabelColumn, LabelSeparator, Normalization
@@ -32,6 +32,12 @@ Names = Annotated[
     ),
 ]
 ViewSize = Annotated[int | None, Option(None, "Side of a view in pixels.")]
+Network = Annotated[str | None, Option(None, "A torchvision ResNet or any timm model.")]
+Epochs = Annotated[int | None, Option(None, "Passes over the images.")]
+Steps = Annotated[
+    int | None, Option(None, "Optimizer steps, instead of --epochs.", "optimizer steps, instead of ``epochs``.")
+]
+BatchSize = Annotated[int | None, Option(None, "Images a step.", "images a step, over all processes.")]
 Seed = Annotated[
     int | None,
     Option(
@@ -115,11 +121,8 @@ class PretrainSettings(TypedDict, total=False):
             shown=False,
         ),
     ]
-    epochs: Annotated[int | None, Option(None, "Passes over the images.")]
-    steps: Annotated[
-        int | None,
-        Option(None, "Optimizer steps, instead of --epochs.", "optimizer steps, instead of ``epochs``."),
-    ]
+    epochs: Epochs
+    steps: Steps
     hours: Annotated[
         float | int | None,
         Option(
@@ -128,7 +131,7 @@ class PretrainSettings(TypedDict, total=False):
             "hours, instead of ``epochs``: the number of steps follows from the pace that is measured at the start.",
         ),
     ]
-    batch_size: Annotated[int | None, Option(None, "Images a step.", "images a step, over all processes.")]
+    batch_size: BatchSize
     view_size: ViewSize
     seed: Seed
     config: ConfigFile
@@ -175,7 +178,17 @@ class PretrainSettings(TypedDict, total=False):
         ),
     ]
     resume: Annotated[
-        bool, Option(False, "Continue the run in --out.", "continue a stopped run; changed settings are refused.")
+        bool | Literal["auto"],
+        Option(
+            False,
+            "Continue the run in --out; auto: start it if there is none. With other --epochs or --steps the run gets "
+            "that length: it goes on as one of that length would at that step.",
+            'continue a stopped run; "auto" starts it if there is none. Other settings are refused but ``epochs`` or '
+            "``steps``, which give the run another length: from there on learning rate, weight decay and whatever else "
+            "follows a schedule are those of a run of that length at the same step (``training.legs``). A length that "
+            "the run has passed is refused.",
+            word="auto",
+        ),
     ]
     quiet: Annotated[bool, Option(False, "Print nothing but errors.", "print nothing.", flags=("--quiet", "-q"))]
 
@@ -188,6 +201,10 @@ class SettingsOptions(TypedDict, total=False):
     """Options of ``PretrainOptions`` that determine a configuration without building a network."""
 
     recipe: Recipe
+    backbone: Network
+    epochs: Epochs
+    steps: Steps
+    batch_size: BatchSize
     list: Names
     view_size: ViewSize
     seed: Seed

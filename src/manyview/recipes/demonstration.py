@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,17 +10,21 @@ import numpy as np
 from rich.console import Console
 
 from manyview.config import PretrainConfig
+from manyview.errors import UserError, first_few
 from manyview.evaluation import format_table, linear_evaluation
+from manyview.evaluation.resume import RESULT_FILE, discard
 from manyview.images import UnreadableImage, decode_image, find_images
 from manyview.recipes.launch import pretrain
 from manyview.report import draw_views
 from manyview.runs import RunFolder, atomic_write
+from manyview.runs.files import is_temporary, make_folder
 from manyview.runs.progress import Phases, no_phases
 from manyview.scenes import write_scenes
 
 _RECIPE = "recommended"
 _EVALUATED_AT = 2  # side of an image in evaluation, in sides of a view: objects are then about as large as in views
 _DRAWN = 4
+_MARK = "demonstration.json"
 _MEANING = {
     "synthetic": "These scenes are rendered to be learned in minutes: photographs gain less from so few views, and go "
     "on gaining for hours.",
@@ -75,6 +78,7 @@ def run_demo(photos: Path | None, out: Path, scale: Scale, console: Console, pha
         UserError: any problem that the user can fix.
     """
     out = out / _name(photos, scale.seed)
+    _claim(out)
     material = synthetic_scenes(out, scale, console) if photos is None else own_images(photos, out, scale, console)
     folder = RunFolder(out / "run")
     run = pretrain(
@@ -98,6 +102,20 @@ def run_demo(photos: Path | None, out: Path, scale: Scale, console: Console, pha
     console.print(_MEANING["synthetic" if photos is None else "own"], highlight=False)
     console.print(f"The views it was trained on: {picture}", highlight=False)
     console.print(f"The run, with its weights:   {run.path}", highlight=False)
+
+
+def _claim(out: Path) -> None:
+    """Make the demonstration's folder, or return to it; its mark is the first file in it.
+
+    Raises:
+        UserError: it holds files of others, or cannot be written.
+    """
+    make_folder(out)
+    mark = out / _MARK
+    if not (mark.is_file() or RunFolder(out / "run").holds_a_run):
+        if strangers := sorted(path.name for path in out.iterdir() if not is_temporary(path.name)):
+            raise UserError(f"{out} holds other files ({first_few(strangers)}): choose another --out")
+        atomic_write(mark, "{}\n")
 
 
 def _name(photos: Path | None, seed: int) -> str:
@@ -167,7 +185,8 @@ def evaluate(
     phases: Phases,
 ) -> None:
     """Linear evaluation by logistic regression, compared with a randomly initialized backbone."""
-    shutil.rmtree(out, ignore_errors=True)  # from an earlier demonstration
+    (out / RESULT_FILE).unlink(missing_ok=True)  # from an earlier demonstration
+    discard(out)
     with phases() as progress:
         result = linear_evaluation(
             run,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +10,13 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from manyview.config import ConfigError, PretrainConfig, parse_assignment, resolve
 from manyview.config.resolve import Assignment, flatten
+from manyview.config.resuming import MAY_CHANGE
+from manyview.config.training import BUDGETS
 from manyview.errors import UserError
 from manyview.options.base import StrPath, verb
 from manyview.options.channels import read_channels
 from manyview.options.pretrain import PretrainOptions, SettingsOptions
+from manyview.parsing import parse_json, parse_toml
 from manyview.recipes.named import recipe_settings
 from manyview.runtime import process_count
 
@@ -50,13 +51,8 @@ _KEYS = {
     "keep_best": "monitor.keep_best",
 }
 _PATHS = ("list", "labels", "init", "eval_labels", "eval_val_labels")
-# Settings that may change when a run is resumed, because the weights do not depend on them.
-_MAY_CHANGE = (
-    *("data.images", "data.list", "data.labels", "data.workers", "data.max_bad_fraction"),
-    *("data.label_separator", "data.image_column", "data.label_column"),  # the labels themselves are compared
-    *("monitor.on_collapse", "monitor.patience", "training.checkpoint_minutes"),
-    *("monitor.eval_labels", "monitor.eval_val_labels"),  # moved, as data.labels; their content is compared
-)
+# Settings of a resumed run that give it another leg.
+_LENGTHS = tuple(f"training.{name}" for name in BUDGETS)
 
 
 @verb(PretrainOptions)
@@ -68,8 +64,8 @@ def pretrain(
     Later settings override earlier ones: the recipe, the configuration file, the named arguments, ``set``.
 
     Args:
-        images: folder of images, searched recursively, or shards as ``images.image_root`` takes them; with ``resume``
-            it may be left out.
+        images: folder of images, searched recursively, or shards as ``images.image_root`` takes them; where a run is
+            resumed it may be left out.
         out: the run's folder; new or empty, or with ``resume`` the one to continue.
         **options: as ``PretrainOptions`` declares them.
 
@@ -81,9 +77,15 @@ def pretrain(
     """
     from manyview.runs import RunFolder
 
+    if options["resume"] not in (True, False, "auto"):
+        raise UserError(f'resume must be True, False or "auto", not {options["resume"]!r}')
     if out is None:
         raise UserError("out is missing: name a new folder for the run")
     folder = RunFolder(Path(out))
+    if options["resume"] == "auto":
+        options["resume"] = folder.holds_a_run
+        if not options["resume"] and images is None and options["config"] is None:
+            raise UserError(f"{folder.path} holds no run to go on with: name the folder of images, to start one")
     if not isinstance(options["set"], Mapping):
         options["set"] = tuple(options["set"])
     if process_count() > 1:
@@ -93,6 +95,8 @@ def pretrain(
     if (options["devices"] or 1) > 1:
         from manyview.recipes.several import start_processes
 
+        if not options["resume"]:
+            folder.check_new()
         start_processes(images, folder.path, resolved.training.device, options)
     else:
         _train(folder, resolved, options)
@@ -166,14 +170,13 @@ def _instrument(config: PretrainConfig) -> QualityInstrument | None:
 
 def _check(folder: RunFolder, config: PretrainConfig, module: nn.Module | None, quiet: bool) -> None:
     """Print one sentence on the health of the weights, in the main process."""
-    from rich.console import Console
-
     from manyview.distributed import rank
     from manyview.evaluation.health.check import check_run
+    from manyview.runs.progress import run_console
 
     if rank() != 0:
         return
-    console = Console(stderr=True, quiet=quiet, soft_wrap=True)
+    console = run_console(not quiet)
     with console.status("Checking the weights"):
         sentence = check_run(folder, config, module=module)
     console.print(sentence, highlight=False, markup=False)
@@ -187,7 +190,7 @@ def read_config_file(path: Path) -> dict[str, Any]:
     """
     try:
         text = path.read_text()
-        content = json.loads(text) if path.suffix == ".json" else tomllib.loads(text)
+        content = parse_json(text) if path.suffix == ".json" else parse_toml(text)
     except OSError as error:
         raise UserError(f"configuration file {path} cannot be read: {error.strerror}") from error
     except ValueError as error:
@@ -259,17 +262,20 @@ def _resolve_stored(
     """The stored configuration of a run; refuses changed settings."""
     if not folder.holds_a_run:
         raise UserError(f"{folder.path} holds no run to resume; leave out --resume to start one there")
-    stored = folder.read_json("run.json").get("asked", {})
+    stored = folder.read_record(MAY_CHANGE).run.get("asked", {})
     if recipe is not None:
         user = [Assignment("recipe", recipe, "--recipe"), *user]
-    config = _resolve_all(stored, user, problems)
+    config = _resolve_all(_without_legs(stored, user), user, problems)
+    may_change = {*MAY_CHANGE, *_LENGTHS}
+    if all(assignment.key != "training.legs" for assignment in user):
+        may_change.add("training.legs")
     # Settings that were added after the run started had their defaults.
     before = {item.key: item.value for item in flatten(_resolve_all(stored, [], []).model_dump(mode="json"), "")}
     after = {item.key: item.value for item in flatten(config.model_dump(mode="json"), "")}
     changed = [
         f"{key} was {before.get(key)!r}, now {after.get(key)!r}"
         for key in sorted(before.keys() | after.keys())
-        if before.get(key) != after.get(key) and key not in _MAY_CHANGE
+        if before.get(key) != after.get(key) and key not in may_change
     ]
     if changed:
         raise UserError(
@@ -277,6 +283,13 @@ def _resolve_stored(
             "resume without them, or start a new run in another folder"
         )
     return config
+
+
+def _without_legs(stored: Mapping[str, Any], user: Iterable[Assignment]) -> Mapping[str, Any]:
+    """Stored settings, without the earlier legs if a length is given, which they may not fit; training adds them."""
+    if not any(assignment.key in _LENGTHS for assignment in user):
+        return stored
+    return {**stored, "training": {**stored.get("training", {}), "legs": []}}
 
 
 def _resolve_all(base: Mapping[str, Any], user: list[Assignment], problems: list[str]) -> PretrainConfig:

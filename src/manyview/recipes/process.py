@@ -8,7 +8,7 @@ import sys
 from manyview.distributed.launcher import end_with_parent, report
 from manyview.errors import UserError
 from manyview.recipes.launch import pretrain
-from manyview.runtime import keep_freed_memory
+from manyview.runtime import keep_freed_memory, run_as_command
 
 
 def main() -> int:
@@ -18,6 +18,7 @@ def main() -> int:
         the exit status: 0, 2 after an error that is reported, 130 after Ctrl-C.
     """
     end_with_parent()
+    run_as_command()
     keep_freed_memory(block=2**30, total=2**31)
     images, out, options = pickle.load(sys.stdin.buffer)
     try:

@@ -28,6 +28,7 @@ from manyview.report.shown import (
     settings,
     title,
 )
+from manyview.runs.outputs import html_mark
 from manyview.views import Box
 
 _QUALITY = 90  # of the JPEGs
@@ -83,6 +84,7 @@ def views_page(
         "<!DOCTYPE html>",
         '<html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        html_mark("views"),
         f"<title>{escape(title(config))}</title><style>{_STYLE}{_highlights(len(sets))}</style></head><body>",
         f"<h1>{escape(title(config))}</h1>",
         f"<p>{escape(explanation(config, usual, positives))}</p>",

@@ -7,8 +7,10 @@ code.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from manyview.errors import UserError
+from manyview.parsing import parse_json
 from manyview.runs.files import atomic_write, write_error, write_tensors
+from manyview.runs.record import COPY_FILE
 
+_FILE = re.compile(r"step-\d+\.(json|safetensors)|\.step-\d+\.(json|safetensors)\.\d+\.tmp")  # or a killed write's
 # Names of tensors: "model." and a name of the state_dict; "momentum." or "optimizer.KEY." and a parameter's name.
 _MODEL, _MOMENTUM, _OPTIMIZER = "model.", "momentum.", "optimizer."
 
@@ -59,7 +64,7 @@ class CheckpointStore:
         tensors, description = self._paths(checkpoint.step)
         # An old JSON file of the same step would describe the wrong tensors if a crash left it beside the new ones.
         description.unlink(missing_ok=True)
-        write_tensors(tensors, checkpoint.tensors)
+        write_tensors(tensors, checkpoint.tensors, sealed=False)  # the description has a checksum of both
         content = {"step": checkpoint.step, "healthy": checkpoint.healthy, "state": checkpoint.state}
         atomic_write(description, json.dumps({**content, "sha256": _sha256(tensors, content)}, indent=1))
         self._remove_superseded(checkpoint.step)
@@ -75,7 +80,7 @@ class CheckpointStore:
             UserError: there are checkpoints, but all of them are damaged.
         """
         complaints: list[str] = []
-        for description in reversed(self._descriptions()):
+        for description in reversed(self.descriptions()):
             try:
                 return self._read(description), complaints
             except _DamagedError as damage:
@@ -89,7 +94,7 @@ class CheckpointStore:
 
         tensors = description.with_suffix(".safetensors")
         try:
-            content = json.loads(description.read_text())
+            content = parse_json(description.read_text())
             expected = content.pop("sha256")
             step, healthy, state = content["step"], content["healthy"], content["state"]
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -100,8 +105,20 @@ class CheckpointStore:
             raise _DamagedError("its checksum differs")
         return TrainingCheckpoint(step, healthy, state, load_file(str(tensors)))
 
-    def _descriptions(self) -> list[Path]:
-        return sorted(self.folder.glob("step-*.json"))
+    def descriptions(self) -> list[Path]:
+        """The JSON files of the checkpoints, intact or not, from the oldest to the newest."""
+        return [file for file in self._files() if file.suffix == ".json"]
+
+    def remove(self) -> None:
+        """Delete all checkpoints and the copy of the run's record, and the folder if nothing else is in it."""
+        for file in (*self._files(), self.folder / COPY_FILE):
+            file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # there is none, or others' files are in it
+            self.folder.rmdir()
+
+    def _files(self) -> list[Path]:
+        """The files of checkpoints, by name; a user's files beside them are none."""
+        return sorted(file for file in self.folder.glob("*step-*") if _FILE.fullmatch(file.name))
 
     def _paths(self, step: int) -> tuple[Path, Path]:
         return self.folder / f"step-{step:09d}.safetensors", self.folder / f"step-{step:09d}.json"
@@ -109,21 +126,21 @@ class CheckpointStore:
     def _remove_superseded(self, newest: int) -> None:
         # Later ones are damaged, or the run would have been resumed from them.
         limit = self._paths(newest)[1]
-        descriptions = [description for description in self._descriptions() if description <= limit]
+        descriptions = [description for description in self.descriptions() if description <= limit]
         keep = set(descriptions[-2:])
         for description in reversed(descriptions):
             try:
-                healthy = json.loads(description.read_text())["healthy"]
+                healthy = parse_json(description.read_text())["healthy"]
             except (ValueError, KeyError, TypeError):
                 continue
             if healthy:
                 keep.add(description)
                 break
-        for description in set(self._descriptions()) - keep:
+        for description in set(self.descriptions()) - keep:
             description.unlink()
         kept = {description.stem for description in keep}
-        for leftover in self.folder.iterdir():
-            if leftover.is_file() and leftover.stem not in kept:
+        for leftover in self._files():
+            if leftover.stem not in kept:
                 leftover.unlink()
 
 

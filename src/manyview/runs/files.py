@@ -8,6 +8,7 @@ import hashlib
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from torch import Tensor
 
 from manyview.errors import UserError
+from manyview.runs.sealed import compact, seal
 
 _ADVICE = {
     errno.ENOSPC: "the disk is full; free some space, then try again (pre-training continues with --resume)",
@@ -23,6 +25,7 @@ _ADVICE = {
     errno.EPERM: "no permission to write there; choose another folder",
     errno.EROFS: "the file system is read-only; choose another folder",
 }
+_TEMPORARY = re.compile(r"\..+\.\d+\.tmp")  # a name with the process that writes it
 _ALIGNMENT = 8  # bytes; safetensors' data begins at a multiple of it
 
 
@@ -72,14 +75,22 @@ def atomic_write(path: Path, content: bytes | str | Callable[[Path], None]) -> N
         raise write_error(path, error) from error
 
 
+def is_temporary(name: str) -> bool:
+    """Whether a file's name is that of a write that was not finished."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove temporary files of killed processes; only for the process that holds the folder's lock."""
     for leftover in folder.glob(".*.tmp"):
-        with contextlib.suppress(OSError):
-            leftover.unlink()
+        if is_temporary(leftover.name):
+            with contextlib.suppress(OSError):
+                leftover.unlink()
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None, *, sealed: bool = True
+) -> None:
     """Write a safetensors file atomically; equal content gives equal bytes.
 
     The library's own writer orders metadata randomly and hides why a write failed.
@@ -88,6 +99,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
         path: output file.
         tensors: by name, contiguous, on the CPU.
         metadata: text by name, for the header.
+        sealed: whether the header gets the checksum that ``runs.sealed`` compares.
 
     Raises:
         UserError: the disk is full or the folder not writable; ``path`` is unchanged.
@@ -99,7 +111,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[s
     header = json.loads(bytes(data[8:begin]))
     if metadata:
         header = {"__metadata__": dict(sorted(metadata.items())), **header}
-    text = json.dumps(header, separators=(",", ":")).encode()
+    text = compact(seal(header, data[begin:]) if sealed else header)
     text += b" " * (-len(text) % _ALIGNMENT)
 
     def write(temporary: Path) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 from manyview.errors import UserError
+from manyview.parsing import parse_json
 from manyview.runs.checkpoints import CheckpointStore
-from manyview.runs.files import atomic_write, remove_leftovers, write_error
+from manyview.runs.files import atomic_write, is_temporary, remove_leftovers, write_error
+from manyview.runs.metrics_log import describe_damage, read_lines, to_line
+from manyview.runs.record import CHECKPOINTS, CONFIG_FILE, COPY_FILE, RUN_FILE, RunRecord, read_record
 
 WEIGHTS_FILE = "backbone.safetensors"
 BEST_FILE, BEST_RECORD = "best.safetensors", "best.json"
@@ -17,7 +21,7 @@ BEST_FILE, BEST_RECORD = "best.safetensors", "best.json"
 DETECTOR_FILE = "detector.safetensors"
 _held: set[Path] = set()
 # A folder with only these belongs to a run that was killed before it began.
-_PRELIMINARY = frozenset({".lock", "run.json", "images.stats"})
+_PRELIMINARY = frozenset({".lock", RUN_FILE, "images.stats"})
 
 
 class RunFolder:
@@ -31,7 +35,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.checkpoints = CheckpointStore(path / "checkpoints")
+        self.checkpoints = CheckpointStore(path / CHECKPOINTS)
         self.weights = path / WEIGHTS_FILE
         self.initial = path / "initial.safetensors"
         self.metrics_file = path / "metrics.jsonl"
@@ -45,7 +49,7 @@ class RunFolder:
     @property
     def holds_a_run(self) -> bool:
         """Whether a run was started in this folder."""
-        return (self.path / "config.json").is_file()
+        return any((self.path / name).is_file() for name in (CONFIG_FILE, f"{CHECKPOINTS}/{COPY_FILE}"))
 
     def create(self) -> None:
         """Create the folder for a new run, and lock it.
@@ -75,8 +79,24 @@ class RunFolder:
         if self.path.is_file():
             raise UserError(f"{self.path} is a file; choose a new folder for the run")
         names = {entry.name for entry in self.path.iterdir()} if self.path.is_dir() else set()
-        if any(name not in _PRELIMINARY and not _is_temporary(name) for name in names):
+        if any(name not in _PRELIMINARY and not is_temporary(name) for name in names):
             raise UserError(f"{self.path} is not empty; choose a new folder for the run")
+
+    def discard(self) -> None:
+        """Remove what a run has written that came to no step, so that another can start in its folder."""
+        if any(self.checkpoints.folder.glob("step-*")):
+            return
+        for name in (
+            CONFIG_FILE,
+            RUN_FILE,
+            "images.stats",
+            self.metrics_file.name,
+            self.skipped_file.name,
+            self.initial.name,
+        ):
+            (self.path / name).unlink(missing_ok=True)
+        for folder in (self.path / "tensorboard", self.checkpoints.folder):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def lock(self) -> None:
         """Lock the folder until this process ends or ``unlock`` is called, and remove leftover temporary files.
@@ -129,7 +149,7 @@ class RunFolder:
         """
         file = self.path / name
         try:
-            content = json.loads(file.read_text())
+            content = parse_json(file.read_text())
         except (OSError, ValueError) as error:
             raise UserError(f"{file} cannot be read ({error}); this folder does not hold a usable run") from error
         if not isinstance(content, dict):
@@ -140,33 +160,64 @@ class RunFolder:
         """Append one record to ``metrics.jsonl``."""
         try:
             with self.metrics_file.open("a") as file:
-                file.write(json.dumps(record) + "\n")
+                file.write(to_line(record))
         except OSError as error:
             raise write_error(self.metrics_file, error) from error
 
     def read_metrics(self) -> list[dict[str, Any]]:
-        """The records of ``metrics.jsonl``; a last line truncated by a crash is ignored."""
-        if not self.metrics_file.is_file():
-            return []
-        records = []
-        for line in self.metrics_file.read_text().splitlines():
-            try:
-                records.append(json.loads(line))
-            except ValueError:
-                break
-        return records
+        """The intact records of ``metrics.jsonl``; damaged lines and a last one truncated by a crash are left out."""
+        return read_lines(self.metrics_file)[0]
 
-    def drop_metrics_after(self, step: int) -> None:
-        """Remove the records after a checkpoint, as those steps will be repeated."""
-        records = [record for record in self.read_metrics() if record["step"] <= step]
-        atomic_write(self.metrics_file, "".join(json.dumps(record) + "\n" for record in records))
+    def drop_metrics_after(self, step: int) -> str:
+        """Remove the records after a checkpoint, as those steps will be repeated, and damaged lines.
+
+        Returns:
+            A sentence on the damaged lines; "" if there were none.
+        """
+        records, damaged = read_lines(self.metrics_file)
+        kept = (to_line(record) for record in records if record["step"] <= step)
+        atomic_write(self.metrics_file, "".join(kept))
+        return describe_damage(self.metrics_file, damaged)
+
+    def write_record(self, record: RunRecord) -> None:
+        """Write ``run.json``, then ``config.json``, which marks the folder as a run, and their copy."""
+        self.write_json(RUN_FILE, record.run)
+        self.write_json(CONFIG_FILE, record.config)
+        self._write_copy(record)
+
+    def read_record(self, free: Collection[str] = ()) -> RunRecord:
+        """The record of the run, which decides how it is resumed (``runs.record``).
+
+        Args:
+            free: settings by dotted name that may change when a run is resumed.
+
+        Raises:
+            UserError: its files were changed since the run was started, or cannot be read and there is no copy.
+        """
+        return read_record(self.path, self.checkpoints.descriptions(), free)[0]
+
+    def mend_record(self, free: Collection[str] = ()) -> list[str]:
+        """Write files of the record again that are missing or cannot be read; for the process that holds the lock.
+
+        Returns:
+            A clause for each of ``run.json`` and ``config.json``.
+        """
+        record, faults = read_record(self.path, self.checkpoints.descriptions(), free)
+        if faults:
+            self.write_json(RUN_FILE, record.run)
+            self.write_json(CONFIG_FILE, record.config)
+        self._write_copy(record)
+        return [f"{fault}; written again as it was when the run was started" for fault in faults]
+
+    def _write_copy(self, record: RunRecord) -> None:
+        try:
+            self.checkpoints.folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise write_error(self.checkpoints.folder, error) from error
+        self.write_json(f"{CHECKPOINTS}/{COPY_FILE}", record.copy())
 
 
 def run_at(weights: Path) -> RunFolder | None:
     """The run that a folder holds, or that a file is the last or the best weights of; None for other weights."""
     run = RunFolder(weights if weights.is_dir() else weights.parent)
     return run if run.holds_a_run and weights in (run.path, run.weights, run.path / BEST_FILE) else None
-
-
-def _is_temporary(name: str) -> bool:
-    return name.startswith(".") and name.endswith(".tmp")

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import os
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, ProgressColumn, Task, TextColumn
 from rich.progress import Progress as Bars
 from rich.table import Column
 from rich.text import Text
+
+from manyview.terminal import SafeConsole
 
 Progress = Callable[[int, int, str], None]
 """Called with the amount done, the total and the name of the phase; a new phase begins at 0."""
@@ -87,9 +93,52 @@ class StatusColumn(ProgressColumn):
         return Text(task.fields["status"], no_wrap=True)
 
 
-def run_console(enabled: bool) -> Console:
-    """Console of a run on standard error; silent unless ``enabled``."""
-    return Console(stderr=True, quiet=not enabled, soft_wrap=True)
+class _LastingStderr(io.TextIOBase):
+    """Standard error as it is at each call, whose loss is no error.
+
+    Its reader may end (``2>&1 | head``), its terminal close, the disk of its file be full. What is printed from then on
+    is dropped, so that Python can still flush the stream at its end; the run's files say what there is to know.
+    """
+
+    def _stream(self) -> Any:
+        return getattr(sys.stderr, "rich_proxied_file", sys.stderr)  # not rich's own redirection to this console
+
+    def write(self, text: str) -> int:
+        """Write, or drop what cannot be written."""
+        self._try(lambda stream: stream.write(text))
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush what can be."""
+        self._try(lambda stream: stream.flush())
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return bool(self._stream().isatty())
+
+    def fileno(self) -> int:
+        """Its file descriptor."""
+        return int(self._stream().fileno())
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """How text becomes bytes."""
+        return getattr(self._stream(), "encoding", None) or "utf-8"
+
+    def _try(self, use: Callable[[Any], Any]) -> None:
+        try:
+            use(self._stream())
+        except OSError:
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, sys.stderr.fileno())
+                os.close(nowhere)
+
+
+def run_console(enabled: bool = True, *, soft_wrap: bool = True) -> Console:
+    """Console on standard error, whose loss does not end a run; silent unless ``enabled``."""
+    file: Any = _LastingStderr()
+    return SafeConsole(file=file, quiet=not enabled, soft_wrap=soft_wrap)
 
 
 class BarDisplay:

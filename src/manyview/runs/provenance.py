@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from manyview.errors import UserError
+from manyview.runs.environment import environment
 
 _PACKAGES = (
     *("manyview", "torch", "torchvision", "timm", "pytorch-lightning", "numpy", "pillow", "safetensors"),
@@ -22,13 +23,14 @@ _LONGEST = 40  # characters of a value in a message
 
 
 def provenance() -> dict[str, Any]:
-    """Start time, command, package versions, commit and machine, as plain data for a run or a result file."""
+    """Start time, command, package versions, commit, machine and environment, as plain data for a run or a result."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": [Path(sys.argv[0]).name.replace("__main__.py", "manyview"), *sys.argv[1:]],
-        "versions": {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
+        "versions": _versions(),
         "commit": _commit(),
         "machine": {"system": platform.platform(), "processor": platform.machine()},
+        "environment": environment(),
     }
 
 
@@ -68,17 +70,46 @@ def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any], what: str,
     Raises:
         UserError: entries differ; all of them are listed.
     """
-    then, here = dict(_flat(before)), dict(_flat(json.loads(json.dumps(now))))  # turns tuples into lists
-    changed = [
-        f"{key} was {_short(then.get(key))}, now {_short(here.get(key))}"
-        for key in {**then, **here}
-        if then.get(key) != here.get(key)
-    ]
+    changed = differences(before, now)
     if changed:
         raise UserError(
             f"the {what} in {folder} was started with other settings: {'; '.join(changed)}; resume it with "
             "the same, or choose another folder"
         )
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Each entry that differs, as "train.objects was 12, now 13"; null where it is missing.
+
+    Args:
+        before: plain data from a JSON file, nested by name.
+        now: plain data.
+    """
+    then, here = dict(_flat(before)), dict(_flat(json.loads(json.dumps(now))))  # turns tuples into lists
+    return [
+        f"{key} was {_short(then.get(key))}, now {_short(here.get(key))}"
+        for key in {**then, **here}
+        if then.get(key) != here.get(key)
+    ]
+
+
+def changed_surroundings(before: Mapping[str, Any]) -> str:
+    """What differs from the start of resumed work in software and hardware, as a sentence; "" if nothing does.
+
+    Args:
+        before: ``provenance`` of the start. What an earlier version did not record does not differ.
+    """
+    now: dict[str, Any] = {"versions": _versions(), "environment": environment()}
+    then = {key: before[key] for key in now if isinstance(before.get(key), Mapping)}
+    now = {key: now[key] for key in then}
+    found = [entry.partition(".")[2] for entry in differences(then, now)]
+    if not found:
+        return ""
+    return f"Since the start {'; '.join(found)}: the last bits of the results may differ from an undisturbed run's."
+
+
+def _versions() -> dict[str, str | None]:
+    return {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}}
 
 
 def _flat(entries: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

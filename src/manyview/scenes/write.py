@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,12 +39,12 @@ def write_scenes(
         size: width and height in pixels.
 
     Raises:
-        UserError: ``folder`` cannot be written, or its ``images`` holds other files.
+        UserError: ``folder`` cannot be written, or it holds images or labels of others.
     """
     names = [f"synthetic-{index:06d}.jpg" for index in range(count)]
     train = count - round(count * val_share)
     try:
-        _make(folder / "images", names)
+        _make(folder, names)
         for part, start, end in (("train", 0, train), ("val", train, count)):
             _write_part(folder, part, {index: names[index] for index in range(start, end)}, seed, size)
     except OSError as error:
@@ -111,12 +112,17 @@ def _box(mask: Mask) -> list[int]:
     return [left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top]
 
 
-def _make(images: Path, names: list[str]) -> None:
-    """Create the folder of the images, and check that it holds no other files."""
+def _make(folder: Path, names: list[str]) -> None:
+    """Create the folder of the images, and check that neither it nor the labels are another data set's."""
+    images = folder / "images"
     images.mkdir(parents=True, exist_ok=True)
     strangers = {path.name for path in images.glob("[!.]*")}.difference(names)
     if strangers:
         raise UserError(f"{images} holds other files, such as {min(strangers)}: give a new folder for the scenes")
+    if not any(images.glob("synthetic-*.jpg")):
+        labels = [folder / f for part in ("train", "val") for f in (f"{part}.csv", f"instances_{part}.json")]
+        if others := [file.name for file in labels if os.path.lexists(file)]:
+            raise UserError(f"{folder} holds other files, such as {others[0]}: give a new folder for the scenes")
 
 
 def _write_part(folder: Path, part: str, names: dict[int, str], seed: int, size: tuple[int, int]) -> None:

@@ -152,8 +152,13 @@ def _other_channels(file: Path, found: int, config: PretrainConfig) -> str:
     )
 
 
-def find_initial_again(config: PretrainConfig, folder: RunFolder) -> InitialWeights | None:
+def find_initial_again(config: PretrainConfig, folder: RunFolder, about: Mapping[str, Any]) -> InitialWeights | None:
     """Find the initial weights again, for a run that was stopped before its first checkpoint.
+
+    Args:
+        config: of the run.
+        folder: of the run.
+        about: what its ``run.json`` says.
 
     Raises:
         UserError: they are missing, or have changed since the run was started.
@@ -162,7 +167,7 @@ def find_initial_again(config: PretrainConfig, folder: RunFolder) -> InitialWeig
         initial = find_initial(config)
     except UserError as error:
         raise UserError(f"{folder.path} has no checkpoint yet and starts from its initial weights: {error}") from error
-    if initial and initial.sha256 != folder.read_json("run.json").get("init", {}).get("sha256"):
+    if initial and initial.sha256 != about.get("init", {}).get("sha256"):
         raise UserError(
             f"{initial.file} has changed since {folder.path} was started from it, and no checkpoint was written yet; "
             "start a new run"

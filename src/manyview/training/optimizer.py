@@ -176,6 +176,9 @@ def learning_rate(config: PretrainConfig, step: int, steps_per_epoch: int) -> fl
     With ``schedule_by`` "epoch", t, W and T are in epochs after the warm-up, and t is an integer: the rate is constant
     within an epoch. Warm-up always rises step by step, as the whole schedule does in a run of ``steps``.
 
+    In a run with ``legs``, T and the milestones are those of the length that held at the step. A leg that begins after
+    the warm-up begins with W steps in which the rate goes in a straight line from the last one to the schedule's.
+
     Args:
         config: settled configuration.
         step: optimizer step, from 0, below that of the run's end.
@@ -184,7 +187,20 @@ def learning_rate(config: PretrainConfig, step: int, steps_per_epoch: int) -> fl
     Returns:
         from 0 to eta0.
     """
-    training, top = config.training, config.learning_rate
+    training = config.training.leg_at(step)
+    rate = _scheduled(training, config.learning_rate, step, steps_per_epoch)
+    if not training.legs:
+        return rate
+    began, warmup = training.legs[-1].until, warmup_steps(training, steps_per_epoch)
+    rise = min(warmup, training.total_steps(steps_per_epoch) - began)
+    if began < warmup or step - began >= rise:
+        return rate
+    last = learning_rate(config, began - 1, steps_per_epoch)
+    return last + (rate - last) * (step - began + 1) / rise
+
+
+def _scheduled(training: TrainingConfig, top: float, step: int, steps_per_epoch: int) -> float:
+    """The rate of a run of one length."""
     warmup = warmup_steps(training, steps_per_epoch)
     if step < warmup:
         return top * (step + 1) / warmup
@@ -211,7 +227,7 @@ def weight_decay(config: PretrainConfig, step: int, steps_per_epoch: int) -> flo
         step: optimizer step, from 0, below that of the run's end.
         steps_per_epoch: optimizer steps per epoch.
     """
-    training = config.training
+    training = config.training.leg_at(step)
     start, end = training.weight_decay, training.weight_decay_end
     if end is None:
         return start

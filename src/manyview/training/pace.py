@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -18,6 +19,7 @@ from manyview.images.loading import worker_count
 from manyview.methods import Method, Moment
 from manyview.runs import RunFolder
 from manyview.runs.progress import spell
+from manyview.runtime import core_count
 from manyview.training.data import method_batch, start_loader
 from manyview.training.device_views import DeviceViews
 from manyview.training.optimizer import make_optimizer
@@ -29,6 +31,8 @@ _MEASURED, _SHORTEST, _LONGEST = 0.03, 1.0, 60.0
 # First steps that are not counted: they allocate memory, compile kernels and take batches loaded ahead.
 _UNCOUNTED, _LOADED_AHEAD = 3, 2
 _FEWEST, _MOST = 3, 10_000
+WAITING_TOO_MUCH = 1 / 3
+"""Share of the time spent waiting for the loader above which something should be done about it."""
 # The share of the time that checkpoints and the check of the weights at the end take.
 _REST = 0.02
 
@@ -190,3 +194,33 @@ def _kept(folder: RunFolder) -> int:
             "start a new one"
         )
     return steps
+
+
+def waiting_advice(config: PretrainConfig, device: str, waiting: float) -> str:
+    """What to set where a run waits for its loader.
+
+    Args:
+        config: settled configuration.
+        device: type of the training device.
+        waiting: share of the time, from 0 to 1.
+    """
+    cores = max(core_count() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
+    workers = worker_count(config.data.workers)
+    start = f"{waiting:.0%} of the time is spent waiting for images, which {_loaders(workers)} on {cores} cores load: "
+    if workers < cores:
+        return start + f"try data.workers={cores}"
+    if device == "cuda":
+        ways = [
+            *(["training.renderer=device"] if config.training.renderer != "device" else []),
+            *(["data.decode=device"] if config.data.decode != "device" and config.data.bands == "rgb" else []),
+        ]
+        if ways:
+            return start + f"try {' with '.join(ways)}, which leaves that work to the GPU, or give the run more cores"
+    return start + (
+        "see whether other programs take the cores (top) or the disk is slow; otherwise give the run more cores, keep "
+        "the images on a local disk, or store them smaller, with short sides of about twice the views'"
+    )
+
+
+def _loaders(workers: int) -> str:
+    return "no process but this one" if workers == 0 else f"{workers} {'process' if workers == 1 else 'processes'}"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
@@ -108,9 +108,19 @@ class QualityRecord:
     frozen: int = 0
     records: list[dict[str, Any]] = field(default_factory=list)
 
-    def resume(self, records: list[dict[str, Any]]) -> None:
-        """Take up the records of a stopped run."""
-        self.records = [record for record in records if record["kind"] == KIND]
+    def resume(self, logged: Sequence[Mapping[str, Any]], kept: Sequence[Mapping[str, Any]] = ()) -> None:
+        """Take up the records of a stopped run.
+
+        Args:
+            logged: lines of its log up to the checkpoint, whose step may have been measured after it was written.
+            kept: records of the checkpoint, for those of which the log's lines are lost.
+        """
+        found = {record["step"]: dict(record) for record in (*kept, *logged) if record["kind"] == KIND}
+        self.records = [found[step] for step in sorted(found)]
+
+    def state(self) -> list[dict[str, Any]]:
+        """The records without their durations, for a checkpoint, which is the same for the same run."""
+        return [{key: value for key, value in record.items() if key != "seconds"} for record in self.records]
 
     def is_due(self, step: int) -> bool:
         """Whether to measure after this many steps; a resumed run does not measure again."""

@@ -18,17 +18,19 @@ from manyview.backbones import Backbone, LoadingReport, build_backbone, wrap_bac
 from manyview.backbones.build import check_name
 from manyview.backbones.weights import own_weights
 from manyview.config import PretrainConfig
-from manyview.errors import UserError
+from manyview.config.resuming import MAY_CHANGE
+from manyview.errors import MemoryUsedUpError, UserError
 from manyview.images import ImageFiles
 from manyview.images.loading import worker_count
 from manyview.images.skipped import SkippedImages
-from manyview.images.sources.changes import changes_since, hash_images, record_images
 from manyview.images.used_bits import describe_depth
 from manyview.methods import Method
 from manyview.runs import RunFolder, TrainingCheckpoint, provenance
 from manyview.runs.checkpoints import restore
 from manyview.runs.folder import BEST_RECORD
 from manyview.runs.progress import run_console, spell
+from manyview.runs.provenance import changed_surroundings
+from manyview.runs.record import RunRecord
 from manyview.runtime import resolve_device
 from manyview.training.display import Curves, TrainingDisplay
 from manyview.training.expected import expectation
@@ -39,7 +41,16 @@ from manyview.training.optimizer import make_optimizer
 from manyview.training.processes import data_facts, remarks_on_number, start_facts
 from manyview.training.protection import Protection, needs_initial, read_initial, risk, write_initial
 from manyview.training.quality import Instrument, QualityRecord, interval, spell_plan, spell_summary
+from manyview.training.restoring import mend_weights
+from manyview.training.restoring.checks import (
+    check_contents,
+    check_same_hardware,
+    check_same_images,
+    check_same_labels,
+)
 from manyview.training.settle import Hardware, Settled, settle, start_hardware
+from manyview.training.survival.legs import record_leg, with_length
+from manyview.training.survival.memory import told
 from manyview.training.targets import Targets, find_labeled_images
 
 
@@ -66,24 +77,29 @@ def train(
         UserError: anything that the user can fix.
     """
     began = time.monotonic()
+    record = folder.read_record(MAY_CHANGE) if resume else None
     files, targets = distributed.agree(partial(_look, config, module), partial(data_facts, config))
-    hardware = start_hardware(config)
+    hardware = start_hardware(config, record.run if record else None)
     console = run_console(hardware.is_main and not quiet)
     try:
-        claim = partial(_claim, config, folder, files, targets, hardware, resume=resume)
+        claim = partial(_claim, config, folder, files, targets, hardware, record)
         checkpoint, complaints, initial = distributed.agree(
             claim, partial(start_facts, hardware.device.type, hardware.precision, module)
         )
+        if record is not None:
+            config = with_length(config, folder.path, record, checkpoint.step if checkpoint else 0)
         trial = partial(build_trial, module=module, hardware=hardware, targets=targets)
         resumed = folder if resume else None
-        settled = settle(
-            *(config, files, initial, hardware),
-            build=trial,
-            console=console,
-            targets=targets,
-            resumed=resumed,
-            instrument=instrument,
-        )
+        asked = config
+        with told(lambda: (asked, 0), module, hardware.device, hardware.precision):
+            settled = settle(
+                *(config, files, initial, hardware),
+                build=trial,
+                console=console,
+                targets=targets,
+                resumed=resumed,
+                instrument=instrument,
+            )
         backbone = build_backbone_of(settled.config, module)
         for group in settled.config.views.layout:
             backbone.check_size(group.size, group.size)
@@ -92,8 +108,9 @@ def train(
         method = build_method(backbone, settled.config, hardware, targets)
         if hardware.is_main and not resume:
             folder.create()
-        changes = _check_contents(config, folder, files, hardware, resume=resume)
+        changes = check_contents(config, folder, files, hardware, resume=resume)
         training = set_up(settled, files, folder, method, console, start)
+        training.record = record
         training.labels_fingerprint = targets.fingerprint if targets else None
         if instrument is not None:
             every = interval(settled.config, settled.plan.steps, instrument.pixels)
@@ -103,7 +120,7 @@ def train(
             )
         if resume:
             for complaint in complaints:
-                training.display.say(f"Warning: {complaint}; using the previous one", style="yellow")
+                training.display.say(f"Warning: {complaint}", style="yellow")
             if changes:
                 training.display.say(changes, style="yellow")
             _take_up(training, checkpoint)
@@ -114,7 +131,7 @@ def train(
         if training.files.bad:
             training.skipped.write()
         hardware.fabric.barrier()
-        _run(training)
+        _run(training, module)
         if not resume:
             _compare_hours(training, time.monotonic() - began)
     finally:
@@ -139,41 +156,34 @@ def _claim(
     files: ImageFiles,
     targets: Targets | None,
     hardware: Hardware,
-    *,
-    resume: bool,
+    record: RunRecord | None,
 ) -> tuple[TrainingCheckpoint | None, list[str], InitialWeights | None]:
     """Check that the folder can hold the run, before anything slow, and lock that of a resumed run.
 
+    Args:
+        config: of the run.
+        folder: of the run.
+        files: its images.
+        targets: its labels, if any.
+        hardware: device, processes and precision.
+        record: of a resumed run.
+
     Returns:
-        the newest intact checkpoint of a resumed run, if there is one; messages about damaged ones; and the initial
+        the newest intact checkpoint of a resumed run, if there is one; messages about damaged files; and the initial
         weights of a run without checkpoint, if it has any.
     """
-    if not resume:
+    if record is None:
         folder.check_new()
         return None, [], find_initial(config)
-    _check_same_images(folder, files.fingerprint(), targets)
-    _check_same_hardware(folder, hardware)
+    check_same_images(folder, record.run, files.fingerprint(), targets)
+    check_same_hardware(folder, record.run, hardware)
+    mended: list[str] = []
     if hardware.is_main:
         folder.lock()
-    checkpoint, complaints = folder.checkpoints.load_newest()
-    return checkpoint, complaints, find_initial_again(config, folder) if checkpoint is None else None
-
-
-def _check_contents(
-    config: PretrainConfig, folder: RunFolder, files: ImageFiles, hardware: Hardware, *, resume: bool
-) -> str:
-    """Note times of change and contents of a new run's images; of a resumed one, say in a sentence what has changed.
-
-    Raises:
-        UserError: contents have changed.
-    """
-    data = config.data
-    contents = hash_images(files, max(1, worker_count(data.workers))) if data.content_hashes else None
-    if resume:
-        return changes_since(folder.path, files, contents)
-    if hardware.is_main:
-        record_images(folder.path, files, contents)
-    return ""
+        mended = folder.mend_record(MAY_CHANGE)
+    checkpoint, damaged = folder.checkpoints.load_newest()
+    initial = find_initial_again(config, folder, record.run) if checkpoint is None else None
+    return checkpoint, [*mended, *(f"{each}; using the previous one" for each in damaged)], initial
 
 
 def _check_backbone(config: PretrainConfig, module: nn.Module | None) -> None:
@@ -338,70 +348,32 @@ def _describe(training: Training, initial: dict[str, Any] | None) -> None:
     """Write ``run.json``, then ``config.json``, which marks the folder as a run."""
     settled, plan, folder = training.settled, training.settled.plan, training.folder
     labels = {"labels_sha256": training.labels_fingerprint} if training.labels_fingerprint else {}
-    folder.write_json(
-        "run.json",
-        {
-            **provenance(),
-            "asked": settled.asked.model_dump(mode="json"),
-            "plan": {
-                "photographs": plan.images,
-                "steps": plan.steps,
-                "steps_per_epoch": plan.steps_per_epoch,
-                "views_per_step": plan.views_per_step,
-                "learning_rate": settled.config.learning_rate,
-            },
-            "data": {"photographs": len(training.files), "fingerprint": training.files.fingerprint(), **labels},
-            **({"init": initial} if initial else {}),
-            **({"quality": training.quality.instrument.describe()} if training.quality else {}),
-            "method": training.method.describe(settled.config),
-            **settled.hardware.describe(),
+    about = {
+        **provenance(),
+        "asked": settled.asked.model_dump(mode="json"),
+        "plan": {
+            "photographs": plan.images,
+            "steps": plan.steps,
+            "steps_per_epoch": plan.steps_per_epoch,
+            "views_per_step": plan.views_per_step,
+            "learning_rate": settled.config.learning_rate,
         },
-    )
-    folder.write_json("config.json", settled.config.model_dump(mode="json"))
-
-
-def _check_same_hardware(folder: RunFolder, hardware: Hardware) -> None:
-    """Check device and precision of a resumed run, which ``auto`` may resolve differently and weights depend on.
-
-    The number of processes may change (``training.processes``).
-    """
-    about = folder.read_json("run.json")
-    now = {key: value for key, value in hardware.describe().items() if key != "processes"}
-    changed = [f"{key} was {about.get(key)}, now {value}" for key, value in now.items() if about.get(key) != value]
-    if changed:
-        raise UserError(
-            f"{folder.path} was started on other hardware: {'; '.join(changed)}; resume it where it ran, "
-            "or start a new run in another folder"
-        )
-
-
-def _check_same_images(folder: RunFolder, fingerprint: str, targets: Targets | None) -> None:
-    data = folder.read_json("run.json").get("data", {})
-    if targets is not None and data.get("labels_sha256") != targets.fingerprint:
-        raise UserError(
-            f"the labels are not those that {folder.path} was started with: data.labels was changed; start a new run"
-        )
-    if data.get("fingerprint") != fingerprint:
-        raise UserError(
-            f"the images are not those that {folder.path} was started with ({data.get('photographs')} then): "
-            "files were added, removed or changed; start a new run"
-        )
-
-
-def _check_same_labels(folder: RunFolder, described: dict[str, Any]) -> None:
-    """Check that the quality is measured as it was before the run was stopped."""
-    before = folder.read_json("run.json").get("quality")
-    if before != described:
-        then = f"as {before}" if before else "not at all"
-        raise UserError(
-            f"the quality in {folder.path} was measured {then} when the run was started, but now as {described}: "
-            "resume it with the same labels and images"
-        )
+        "data": {"photographs": len(training.files), "fingerprint": training.files.fingerprint(), **labels},
+        **({"init": initial} if initial else {}),
+        **({"quality": training.quality.instrument.describe()} if training.quality else {}),
+        "method": training.method.describe(settled.config),
+        **settled.hardware.describe(),
+    }
+    training.record = RunRecord(about, settled.config.model_dump(mode="json"), MAY_CHANGE)
+    folder.write_record(training.record)
 
 
 def _take_up(training: Training, checkpoint: TrainingCheckpoint | None) -> None:
     """Restore a checkpoint, or start from the first step if none was written."""
-    training.description |= origin(training.folder.read_json("run.json").get("init"))
+    assert training.record is not None, "of a resumed run"
+    training.description |= origin(training.record.run.get("init"))
+    if sentence := changed_surroundings(training.record.run):
+        training.display.say(sentence, style="yellow")
     if checkpoint is None:
         training.display.say("No checkpoint was written yet; starting from the first step.")
     else:
@@ -410,17 +382,23 @@ def _take_up(training: Training, checkpoint: TrainingCheckpoint | None) -> None:
         training.totals = dict(checkpoint.state["totals"])
         training.monitor.restore(checkpoint.state["monitor"])
         training.display.start = checkpoint.step
+        training.skipped.reasons = dict(checkpoint.state.get("skipped", training.skipped.reasons))
         training.display.say(f"Resumed after step {checkpoint.step:,} of {training.settled.plan.steps:,}.")
-    if training.is_main:
-        training.folder.drop_metrics_after(training.step)
+    if training.is_main and (sentence := training.folder.drop_metrics_after(training.step)):
+        training.display.say(f"Warning: {sentence}.", style="yellow")
+    record_leg(training)
     if training.quality is not None:
-        _check_same_labels(training.folder, training.quality.instrument.describe())
-        training.quality.resume(distributed.from_first(training.folder.read_metrics))
+        check_same_labels(training.folder, training.record.run, training.quality.instrument.describe())
+        records = distributed.from_first(training.folder.read_metrics)
+        training.quality.resume(records, checkpoint.state.get("quality", []) if checkpoint else [])
         training.keep_best()  # if the run was killed before it was written
+    if training.is_main and checkpoint is not None:
+        training.skipped.write()
+        mend_weights(training)
 
 
-def _run(training: Training) -> None:
-    before = training.folder.read_json("run.json").get("processes") if training.is_main else None
+def _run(training: Training, module: nn.Module | None = None) -> None:
+    before = training.record.run.get("processes") if training.record else None
     number = remarks_on_number(training.method, before, training.settled.hardware.processes)
     for remark in (*number, *remarks(training.settled)):
         training.display.say(remark, style="yellow")
@@ -431,8 +409,14 @@ def _run(training: Training) -> None:
     if training.quality is not None:
         training.display.say(spell_plan(training.quality))
     training.curves = Curves(training.folder.path, training.step, enabled=training.is_main)
+    settled = training.settled
     try:
-        run_loop(training)
+        with told(lambda: (settled.config, training.step), module, settled.hardware.device, settled.hardware.precision):
+            run_loop(training)
+    except MemoryUsedUpError:
+        if training.is_main and training.step == 0:
+            training.folder.discard()
+        raise
     finally:
         training.curves.close()
     _report(training)

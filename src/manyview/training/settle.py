@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from manyview.fabric import Fabric, LightningEnvironment, TorchElasticEnvironmen
 from manyview.images import ImageFiles
 from manyview.methods import Method
 from manyview.runs import RunFolder
+from manyview.runs.environment import check_threads, restore_threads
 from manyview.runtime import choose_precision, process_count, resolve_device, silenced
 from manyview.training.init_weights import InitialWeights
 from manyview.training.normalization import settle_normalization
@@ -73,11 +74,15 @@ def is_wrong_in_bf16(config: PretrainConfig, device: torch.device) -> bool:
     return device.type == "cpu" and min(group.size for group in config.views.layout) <= _ONE_PIXEL_VIEW
 
 
-def start_hardware(config: PretrainConfig) -> Hardware:
+def start_hardware(config: PretrainConfig, started: Mapping[str, Any] | None = None) -> Hardware:
     """Launch Lightning Fabric on the chosen device; with DDP where torchrun or srun has started several processes.
 
+    Args:
+        config: device, precision and compute threads.
+        started: ``provenance`` of the start of a resumed run, whose number of threads is set again.
+
     Raises:
-        UserError: the device is not available.
+        UserError: the device is not available, or not as many threads as the resumed run was started with.
     """
     device = resolve_device(config.training.device, "training.device")
     asked = config.training.precision
@@ -101,6 +106,8 @@ def start_hardware(config: PretrainConfig) -> Hardware:
         )
         fabric.launch()
     distributed.leave_at_exit()
+    restore_threads(started or {})
+    check_threads(torch.get_num_threads())
     return Hardware(fabric, precision)
 
 

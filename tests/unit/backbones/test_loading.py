@@ -14,7 +14,7 @@ from torchvision import models
 from manyview.backbones import Backbone, build_backbone, load_backbone, save_backbone, wrap_backbone
 from manyview.errors import UserError
 
-DAMAGED = "is empty|is truncated|is damaged, truncated, or not a checkpoint|is not a checkpoint"
+DAMAGED = "is empty|is damaged: its content|is truncated|is damaged, truncated, or not a checkpoint|is not a checkpoint"
 
 
 @pytest.fixture(scope="module")

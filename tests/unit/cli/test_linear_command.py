@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from manyview.cli.progress import phases, rate_in_words
+from manyview.cli.parts.progress import phases, rate_in_words
 from manyview.evaluation.linear import sgd as linear_module
 from tests.helpers.commands import Command, complaint
 

@@ -120,7 +120,7 @@ def test_mistakes(run: Path, images: Path, tmp_path: Path, monkeypatch: pytest.M
     with pytest.raises(UserError, match="draw must be at least 0"):
         detect(run, images, out, draw=-1)
     (tmp_path / "other.safetensors").write_bytes(b"other")
-    with pytest.raises(UserError, match="is no safetensors file, or damaged"):
+    with pytest.raises(UserError, match="is truncated or no safetensors file"):
         detect(tmp_path / "other.safetensors", images, out)
     write_tensors(tmp_path / "backbone.safetensors", {})
     with pytest.raises(UserError, match="holds no detector"):

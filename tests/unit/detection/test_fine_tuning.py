@@ -21,6 +21,7 @@ from manyview.detection.schedule import learning_rate
 from manyview.errors import UserError
 from manyview.images import open_image
 from manyview.labels import read_annotations
+from manyview.runs import RunFolder
 from tests.helpers.shapes import tune_tiny
 
 PARTS = {"loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"}
@@ -37,7 +38,7 @@ def whole(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def lines(run: Path) -> list[dict[str, Any]]:
     """The log without what depends on the clock."""
     clocks = {"seconds_per_iteration", "waiting", "seconds"}
-    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    records = RunFolder(run).read_metrics()
     return [{key: value for key, value in record.items() if key not in clocks} for record in records]
 
 

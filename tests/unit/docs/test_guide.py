@@ -2,11 +2,16 @@
 
 import json
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+from typer.main import get_command
 
+from manyview.cli.main import app
 from manyview.config import ViewsConfig, parse_assignment, resolve
 from manyview.config.resolve import Assignment, flatten
 from manyview.config.table import markdown, settings
@@ -45,6 +50,30 @@ def test_the_multi_crop_of_the_guide_is_two_large_and_six_small_views() -> None:
 
 def resolved(user: list[Assignment]) -> ViewsConfig:
     return resolve({"data": {"images": "photos"}, **recipe_settings("simsiam")}, user).views
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
+@pytest.mark.parametrize(
+    ("status", "is_queued"), [(0, False), (2, False), (130, False), (75, True), (138, True), (143, True)]
+)
+def test_the_batch_script_queues_the_job_again_where_going_on_may_succeed(
+    status: int, is_queued: bool, tmp_path: Path
+) -> None:
+    guide = (ROOT / "docs/guide.md").read_text()
+    (script,) = [block for block in re.findall(r"```sh\n(.*?)```", guide, re.DOTALL) if "#SBATCH" in block]
+    called = tmp_path / "called"
+    for name, end in (("srun", status), ("scontrol", 0)):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@" >> {called}\nexit {end}\n')
+        (tmp_path / name).chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_JOB_ID": "77"}
+    done = subprocess.run(["bash", "-c", script], env=environment, check=False)
+    lines = called.read_text().splitlines()
+    assert done.returncode == status
+    assert lines[1:] == (["scontrol requeue 77"] if is_queued else [])
+    words = lines[0].split()
+    verb, *arguments = words[words.index("manyview") + 1 :]
+    commands: Any = get_command(app)
+    assert commands.commands[verb].make_context(verb, arguments).params["resume"] == "auto"
 
 
 ROWS = {

@@ -72,7 +72,8 @@ def test_tensors_with_metadata(tmp_path: Path) -> None:
     write_tensors(path, tensors, metadata)
 
     with safe_open(str(path), framework="pt") as file:
-        assert file.metadata() == metadata
+        assert {key: value for key, value in file.metadata().items() if key in metadata} == metadata
+        assert file.metadata().keys() - metadata == {"checksum", "sha256"}
         assert set(file.keys()) == set(tensors)
         for name, value in tensors.items():
             assert torch.equal(file.get_tensor(name), value)

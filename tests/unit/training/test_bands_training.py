@@ -20,6 +20,7 @@ from manyview.errors import UserError
 from manyview.evaluation import linear_evaluation
 from manyview.images import statistics
 from manyview.runs import RunFolder
+from tests.helpers.records import started_otherwise
 from tests.helpers.tiny import COUNT, Interrupting, TinyNet, train_tiny
 
 BANDS = 5
@@ -97,9 +98,11 @@ def test_a_resumed_run_takes_the_figures_that_its_folder_holds(tiffs: Path, whol
     out = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
         train_tiny(tiffs, out, backbone=five_bands(6), settings=SETTINGS)
-    config = json.loads((out / "config.json").read_text())
-    config["views"]["mean"][0] += 0.5
-    (out / "config.json").write_text(json.dumps(config))
+
+    def brighter(run: dict[str, Any], config: dict[str, Any]) -> None:
+        config["views"]["mean"][0] += 0.5
+
+    started_otherwise(out, brighter)
 
     run = train_tiny(None, out, backbone=five_bands(99), settings=SETTINGS, resume=True)
 
@@ -111,9 +114,7 @@ def test_a_folder_that_lost_its_figures_is_not_resumed(tiffs: Path, tmp_path: Pa
     out = tmp_path / "run"
     with pytest.raises(KeyboardInterrupt):
         train_tiny(tiffs, out, backbone=five_bands(6), settings=SETTINGS)
-    config = json.loads((out / "config.json").read_text())
-    config["views"]["std"] = None
-    (out / "config.json").write_text(json.dumps(config))
+    started_otherwise(out, lambda run, config: config["views"].update(std=None))
 
     with pytest.raises(UserError, match=r"config.json lacks views\.mean and views\.std"):
         train_tiny(None, out, backbone=five_bands(99), settings=SETTINGS, resume=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,11 @@ def test_the_weights_are_those_without_measuring(images: Path, measured: RunFold
     plain = train(images, tmp_path / "plain", {})
 
     last = f"checkpoints/step-{STEPS:09d}"
-    for name in ("backbone.safetensors", f"{last}.safetensors", f"{last}.json"):
+    for name in ("backbone.safetensors", f"{last}.safetensors"):
         assert (plain.path / name).read_bytes() == (measured.path / name).read_bytes()
+    states = [json.loads((run.path / f"{last}.json").read_text())["state"] for run in (plain, measured)]
+    kept = [{key: state[key] for key in ("monitor", "totals", "skipped")} for state in states]
+    assert kept[0] == kept[1]
     others = [[row for row in run.read_metrics() if row["kind"] == "step"] for run in (plain, measured)]
     assert others[0] == others[1]
     assert quality(plain) == []

@@ -21,6 +21,7 @@ from manyview.runs import RunFolder
 from manyview.training import renderer as choice
 from manyview.training.renderer import Costs
 from manyview.training.renderer import measure_costs as really_measure
+from tests.helpers.records import started_otherwise
 from tests.helpers.tiny import Interrupting, TinyNet, train_tiny
 
 DEVICE = {"training.renderer": "device"}
@@ -157,10 +158,8 @@ def test_a_resumed_run_measures_nothing(
 
 
 def test_a_run_that_lost_its_renderer_is_refused(photos: Path, tmp_path: Path) -> None:
-    run = train_tiny(photos, tmp_path / "run")
-    values = run.read_json("config.json")
-    del values["training"]["renderer"]
-    run.write_json("config.json", values)
+    train_tiny(photos, tmp_path / "run")
+    started_otherwise(tmp_path / "run", lambda _, config: config["training"].pop("renderer"))
     with pytest.raises(UserError, match=r"config\.json lacks training\.renderer, without which"):
         train_tiny(None, tmp_path / "run", resume=True)
 

@@ -9,10 +9,10 @@ import fsspec
 import numpy as np
 import pytest
 import torch
+from manyview.cli.viewing import Drawing, run_views
 from rich.console import Console
 from safetensors.torch import load_file
 
-from manyview.cli.viewing import Drawing, run_views
 from manyview.errors import UserError
 from manyview.evaluation.embed.read import read_features
 from manyview.evaluation.embed.write import embed

@@ -13,7 +13,8 @@ from manyview.evaluation.compare.protocols import compared, differing, sentences
 from manyview.evaluation.compare.read import Evaluation
 from manyview.evaluation.compare.summary import common_fraction, summary_rows
 from manyview.evaluation.compare.tables import as_csv, as_markdown
-from manyview.evaluation.session import RESULT_FILE, write_result
+from manyview.evaluation.resume import RESULT_FILE
+from manyview.evaluation.session import write_result
 from manyview.options.base import StrPath, verb
 from manyview.options.labeled import CompareOptions
 from manyview.runs import atomic_write, provenance

@@ -143,7 +143,10 @@ def _run_settings(evaluation: Evaluation) -> dict[str, Any] | None:
         config = run.read_json("config.json")
     except UserError:
         return None
-    return {key: value for key, value in flatten(config) if key != "training.seed"}
+    # Runs of earlier versions know nothing of legs.
+    return {
+        key: value for key, value in flatten(config) if key != "training.seed" and (key, value) != ("training.legs", ())
+    }
 
 
 def _made(name: str, members: tuple[Evaluation, ...]) -> Group:

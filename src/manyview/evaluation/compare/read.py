@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,8 @@ from manyview.errors import UserError
 from manyview.evaluation.beside import ZERO_ONE
 from manyview.evaluation.metrics.decisions import PER_CLASS
 from manyview.evaluation.metrics.multilabel import BY_CLASS, METRICS
-from manyview.evaluation.session import RESULT_FILE
+from manyview.evaluation.resume import RESULT_FILE
+from manyview.parsing import parse_json
 from manyview.runs import RunFolder
 
 _Figure = float | None  # None where it is undefined
@@ -253,10 +253,10 @@ def _differences(content: Mapping[str, Any], file: Path) -> dict[str, Any]:
 
 def _load(file: Path) -> Any:
     try:
-        return json.loads(file.read_bytes())
+        return parse_json(file.read_bytes())
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror or error}") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise UserError(f"{file} is not JSON, or damaged ({error}): give a {RESULT_FILE} of an evaluation") from error
 
 

@@ -18,6 +18,7 @@ from manyview.evaluation.compare.protocols import short
 from manyview.evaluation.compare.summary import class_differences, other_groups
 from manyview.evaluation.metrics.multilabel import METRICS
 from manyview.evaluation.network_names import difference_sentences
+from manyview.terminal import in_markdown, printable
 
 COLUMNS = ("group", "network", "fraction", "images", "metric", "class", "mean", "std", "n", "difference")
 _NAMED = 3  # groups whose names fit above columns
@@ -74,10 +75,10 @@ def as_markdown(result: dict[str, Any]) -> str:
     """A result of ``compare`` as Markdown, with all classes and the evaluations of each group."""
     parts = ["# Comparison"]
     if result["warnings"]:
-        parts.append("\n".join(f"- **Warning:** {_escaped(warning)}" for warning in result["warnings"]))
+        parts.append("\n".join(f"- **Warning:** {in_markdown(warning)}" for warning in result["warnings"]))
     for table in (*_tables(result, None, numbered=False), _evaluations(result)):
-        parts += [f"## {_escaped(table.title)}", *map(_escaped, table.above), _markdown(table)]
-        parts += ["\n".join(f"- {_escaped(note)}" for note in table.below)]
+        parts += [f"## {in_markdown(table.title)}", *map(in_markdown, table.above), _markdown(table)]
+        parts += ["\n".join(f"- {in_markdown(note)}" for note in table.below)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -288,7 +289,7 @@ def _rich(table: ComparisonTable) -> Table:
         number = index >= table.words
         # Names of groups may take several lines; figures stay whole.
         whole = index > 0 and len(name) <= _SHORT
-        drawn.add_column(Text(name), justify="right" if number else "left", overflow="fold", no_wrap=whole)
+        drawn.add_column(Text(printable(name)), justify="right" if number else "left", overflow="fold", no_wrap=whole)
     for section in table.sections:
         for index, row in enumerate(section):
             # A group with several rows is named once.
@@ -299,7 +300,7 @@ def _rich(table: ComparisonTable) -> Table:
 
 
 def _rich_cell(cell: Cell) -> Text:
-    text = Text(cell.text, style="bold" if cell.best else "")
+    text = Text(printable(cell.text), style="bold" if cell.best else "")
     if cell.deviation:
         text.append(f"\n{cell.deviation}", style="not bold dim")
     return text
@@ -308,17 +309,12 @@ def _rich_cell(cell: Cell) -> Text:
 def _markdown(table: ComparisonTable) -> str:
     rules = ["---"] * table.words + ["---:"] * (len(table.header) - table.words)
     rows = [[_markdown_cell(cell) for cell in row] for section in table.sections for row in section]
-    return "\n".join("| " + " | ".join(row) + " |" for row in [[_escaped(name) for name in table.header], rules, *rows])
+    return "\n".join(
+        "| " + " | ".join(row) + " |" for row in [[in_markdown(name) for name in table.header], rules, *rows]
+    )
 
 
 def _markdown_cell(cell: Cell) -> str:
-    text = _escaped(cell.text)
+    text = in_markdown(cell.text)
     text = f"**{text}**" if cell.best else text
     return f"{text} {cell.deviation}" if cell.deviation else text
-
-
-def _escaped(text: str) -> str:
-    """Text with Markdown's special characters escaped."""
-    for special in "\\|*_`<[":
-        text = text.replace(special, f"\\{special}")
-    return " ".join(text.split())

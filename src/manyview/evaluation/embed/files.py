@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from manyview.parsing import parse_json
+
+_PATCHES = ("rows", "columns", "dim")
 KIND = "features of a frozen backbone"
 CHUNK_BYTES = 2**24
 """Approximate bytes of rows held at a time, in writing and in reading."""
@@ -74,6 +77,25 @@ class FeaturesFile(ABC):
     @abstractmethod
     def images(self) -> Iterator[str]:
         """The names alone."""
+
+
+def read_record(text: str | bytes) -> dict[str, Any]:
+    """The record of an extraction, from its JSON, with what readers of features need.
+
+    Raises:
+        ValueError: it is no such record.
+    """
+    record = parse_json(text)
+    protocol = record.get("protocol") if isinstance(record, dict) else None
+    if not isinstance(protocol, dict):
+        raise ValueError("it records no extraction")
+    patches = protocol.get("patches")
+    if not (patches is None or isinstance(patches, dict)):
+        raise ValueError(f"it records patches {patches!r}")
+    sides = [protocol.get("feature_dim"), *((patches.get(side) for side in _PATCHES) if patches else ())]
+    if not all(isinstance(side, int) and 0 < side < 2**31 for side in sides):
+        raise ValueError(f"it records features of {sides} numbers")
+    return record
 
 
 def as_text(name: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import shutil
 import tempfile
 import zipfile
@@ -17,11 +18,13 @@ import numpy as np
 from numpy.lib import format as npy
 
 from manyview.errors import UserError
-from manyview.evaluation.embed.files import CHUNK_BYTES, FeaturesFile, Rows, Writer
+from manyview.evaluation.embed.files import CHUNK_BYTES, FeaturesFile, Rows, Writer, read_record
 
 Member = IO[bytes] | io.BufferedIOBase
 """An open member of an archive."""
 RECORD = "record"
+_AXES = {"images": 1, "sizes": 2, "features": 2, "patches": 4}  # of the arrays
+_LARGE, _MOST_RATIO = 2**28, 16  # bytes of an archive once unpacked: so many, and so many times its own
 _COPIED_AT_ONCE = 2**20
 
 
@@ -108,8 +111,9 @@ class NpzFeatures(FeaturesFile):
         with self._readable(), zipfile.ZipFile(path) as archive:
             if f"{RECORD}.npy" not in archive.namelist():
                 raise UserError(f"{path} is an NPZ file, but not one that manyview embed wrote")
+            _check_sizes(archive, path)
             with archive.open(f"{RECORD}.npy") as member:
-                self.record = json.loads(str(npy.read_array(member, allow_pickle=False)))
+                self.record = read_record(str(npy.read_array(member, allow_pickle=False)))
             with archive.open("features.npy") as member:
                 (self.count, *_), _ = _header(member)
 
@@ -148,6 +152,22 @@ class NpzFeatures(FeaturesFile):
             raise
         except (zipfile.BadZipFile, zlib.error, EOFError, KeyError, ValueError, OSError) as error:
             raise UserError(f"{self.path} is damaged or no NPZ file ({error})") from error
+
+
+def _check_sizes(archive: zipfile.ZipFile, path: Path) -> None:
+    """Check that the members hold as many bytes as their arrays, and are not far larger than the archive."""
+    members = archive.infolist()
+    if sum(member.file_size for member in members) > _LARGE + _MOST_RATIO * path.stat().st_size:
+        raise ValueError(f"more than {_MOST_RATIO} times as large once unpacked")
+    if archive.getinfo(f"{RECORD}.npy").file_size > _LARGE:
+        raise ValueError("a record of no extraction")
+    for name in ("images", "sizes", "features", "patches"):
+        if f"{name}.npy" in archive.namelist():
+            with archive.open(f"{name}.npy") as member:
+                shape, dtype = _header(member)
+            held = archive.getinfo(f"{name}.npy").file_size
+            if len(shape) != _AXES[name] or min(shape[1:], default=1) < 1 or math.prod(shape) * dtype.itemsize > held:
+                raise ValueError(f"{name} of shape {shape} in {held:,} bytes")
 
 
 def _header(member: Member) -> tuple[tuple[int, ...], np.dtype]:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from manyview.errors import UserError
-from manyview.evaluation.embed.files import CHUNK_BYTES, FeaturesFile, Rows, Writer
+from manyview.evaluation.embed.files import CHUNK_BYTES, FeaturesFile, Rows, Writer, read_record
 
 KEY = "manyview"
 """The key of the record in the file's metadata, as JSON."""
@@ -99,7 +99,7 @@ class ParquetFeatures(FeaturesFile):
             about = file.metadata.metadata or {}
             if KEY.encode() not in about:
                 raise UserError(f"{path} is a Parquet file, but not one that manyview embed wrote")
-            self.record = json.loads(about[KEY.encode()])
+            self.record = read_record(about[KEY.encode()])
             self.count = file.metadata.num_rows
 
     def rows(self, *, patches: bool = False) -> Iterator[Rows]:
@@ -138,7 +138,7 @@ class ParquetFeatures(FeaturesFile):
 
         try:
             yield
-        except (pa.ArrowException, OSError, KeyError, json.JSONDecodeError) as error:
+        except (pa.ArrowException, OSError, KeyError, ValueError) as error:
             raise UserError(f"{self.path} is damaged or no Parquet file ({' '.join(str(error).split())})") from error
 
 

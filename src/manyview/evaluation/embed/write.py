@@ -35,7 +35,7 @@ from manyview.runs import atomic_write, provenance
 from manyview.runs.files import claim_files
 from manyview.runs.progress import Progress, no_progress
 from manyview.runs.signals import StopRequest
-from manyview.runtime import resolve_device, resolve_precision
+from manyview.runtime import is_command, resolve_device, resolve_precision
 
 DTYPES = ("float32", "float16")
 RECORD_SUFFIX, SKIPPED_SUFFIX = ".json", ".skipped.csv"
@@ -117,7 +117,7 @@ def embed(weights: StrPath, *, progress: Progress = no_progress, **options: Unpa
             _removed_on_failure(temporary),
             temporary.open("wb") as stream,
             contextlib.closing(_writer(out, stream, files)) as writer,
-            StopRequest() as stop,
+            StopRequest(may_exit=is_command()) as stop,
         ):
             shape = _write_rows(writer, network, files, settings, written, skipped, progress, stop)
             record["protocol"] = protocol | {"patches": shape}

@@ -26,8 +26,9 @@ from manyview.evaluation.features.extract import BATCH_SIZE, FeaturesInViews, fe
 from manyview.evaluation.health.diagnosis import Measures, beside_initial, diagnose
 from manyview.evaluation.health.normalization import check_normalization
 from manyview.evaluation.health.run_parts import initial_of, remedies_of, run_config
+from manyview.evaluation.resume import RESULT_FILE
 from manyview.evaluation.run_heads import Trained, trained_with
-from manyview.evaluation.session import RESULT_FILE, write_result
+from manyview.evaluation.session import write_result
 from manyview.evaluation.settings import (
     describe_loading,
     describe_pixels,

@@ -71,7 +71,7 @@ def linear_evaluation(
             seed=settings.seed,
             progress=progress,
         )
-        result = begun.finish("linear", protocol, results, differences)
+        result = begun.finish("linear", protocol, results, differences, kept.remarks)
         if begun.out is not None:
             kept.remove()
     return result

@@ -25,6 +25,7 @@ from manyview.pooling import pool
 from manyview.runs import sha256
 from manyview.runtime import resolve_device, resolve_precision
 
+_RECORDED = ("weights", "weights_sha256", "images", "fingerprint", "pool", "size")  # of features that are compared
 BLOCKS = ("top left", "top right", "bottom left", "bottom right")
 
 
@@ -115,7 +116,10 @@ class Stored(FeatureSource):
 
     def __init__(self, file: Path, root: ImageRoot, weights: Path, pool: str | None, size: int | None) -> None:
         self._file, self.where = open_features(file), file
-        protocol = self._file.record["protocol"]
+        protocol, results = self._file.record["protocol"], self._file.record.get("results")
+        missing = next((key for key in _RECORDED if key not in protocol), None)
+        if missing is not None or not isinstance(results, dict):
+            raise UserError(f"{file} does not record {missing or 'its results'}: make it again with manyview embed")
         weights_file = find_weights(weights)
         if protocol["weights_sha256"] != sha256(weights_file):
             raise UserError(
@@ -126,7 +130,7 @@ class Stored(FeatureSource):
                 raise UserError(f"{file} was made with {name} {protocol[name]}, not {wanted}: leave {name} out")
         self.files = ImageFiles(root, self._file.images())
         # The fingerprint includes unreadable images, which the file does not name.
-        if not self._file.record["results"]["skipped"] and self.files.fingerprint() != protocol["fingerprint"]:
+        if not results.get("skipped") and self.files.fingerprint() != protocol["fingerprint"]:
             raise UserError(
                 f"{file} holds features of other images than those in {root} (names or sizes of files differ): "
                 f"name the folder they were made of, {protocol['images']}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from manyview.images.loading.sharing import SharedObjects
+from manyview.images.loading.silence import TimedDataset
 from manyview.images.loading.workers import (
     Loading,
     LossReport,
@@ -24,12 +26,11 @@ from manyview.images.loading.workers import (
     end_with_parent,
     ensure_short_socket_paths,
 )
+from manyview.runs.signals import STOPPING
 from manyview.runtime import core_count, keep_freed_memory, use_one_thread
 
 _KEPT = (2**25, 2**26)  # bytes of a block and in all; what glibc arrives at by itself
 _MOST = 16  # processes, unless more are requested
-_NICENESS = 19  # the maximum
-_IGNORED = (signal.SIGINT, signal.SIGTERM)  # by workers
 _POLL = 1  # seconds between two looks at workers that a batch is awaited from
 
 
@@ -54,7 +55,7 @@ def load_in_workers(
         batches: keys of the items of each batch.
         workers: processes, 0 for none; None: by cores. The items do not depend on it.
         pin: whether batches go to an accelerator: they are then placed in page-locked memory, from which copies are
-            faster. Otherwise the workers run at low priority, as the network computes on the same cores.
+            faster.
         collate: makes a batch of the list of its items; unset: PyTorch's tensors of numbers.
         name: what an item is called in messages, by its key.
 
@@ -65,12 +66,14 @@ def load_in_workers(
     how: dict[str, Any] = {"collate_fn": collate, "pin_memory": pin}
     generator = torch.Generator()  # its draws are unused; the global generator keeps its state
     if not processes:
-        return Loading(iter(DataLoader(dataset, batch_sampler=map(list, batches), generator=generator, **how)))
+        timed = TimedDataset(dataset, name)
+        return Loading(iter(DataLoader(timed, batch_sampler=map(list, batches), generator=generator, **how)))
     ensure_short_socket_paths()
     context = "fork" if sys.platform == "linux" else "spawn"
     outstanding = Outstanding(batches, name, processes, context)
     report = LossReport(context)
-    prepare = prepare_worker if pin else prepare_yielding_worker
+    # The kernel ends a worker with the thread that started it, and only the main thread lasts as long as the process.
+    by_main = threading.current_thread() is threading.main_thread()
     with warnings.catch_warnings():
         # More workers than cores are the user's own choice; PyTorch warns twice.
         warnings.filterwarnings("ignore", message="This DataLoader will create")
@@ -80,7 +83,7 @@ def load_in_workers(
             num_workers=processes,
             timeout=_POLL,
             generator=generator,
-            worker_init_fn=partial(_prepare, prepare, report),
+            worker_init_fn=partial(_prepare, prepare_worker, report, os.getpid(), by_main),
             multiprocessing_context=context,
             **how,
         )
@@ -95,7 +98,7 @@ def load_in_workers(
 
 @contextmanager
 def held_signals(*, spawn: bool) -> Iterator[None]:
-    """Block Ctrl-C and SIGTERM in this thread, so that worker processes started meanwhile begin with both blocked.
+    """Block the signals that stop a run in this thread: worker processes started meanwhile begin with them blocked.
 
     A worker that they reach before it ignores them dies, and the run with it. Those that this process receives are
     handled at the end, or before it if another thread receives them. Windows has no such mask.
@@ -107,36 +110,33 @@ def held_signals(*, spawn: bool) -> Iterator[None]:
         yield
         return
     if spawn:
-        resource_tracker.ensure_running()  # whose start ends by unblocking both signals
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED)
+        resource_tracker.ensure_running()  # whose start ends by unblocking Ctrl-C and SIGTERM
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPPING)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _prepare(prepare: Callable[[int], None], report: LossReport, worker: int) -> None:
+def _prepare(
+    prepare: Callable[[int], None], report: LossReport, parent: int, started_by_main_thread: bool, worker: int
+) -> None:
     end_where_sending_fails(report)
-    end_with_parent()
+    end_with_parent(parent, by_kernel=started_by_main_thread)
     prepare(worker)
 
 
 def prepare_worker(_: int) -> None:
-    """Set up a worker process: ignore signals, use one thread."""
-    # Ctrl-C, and often SIGTERM, reach the whole process group; the main process alone handles them.
-    for number in _IGNORED:
+    """Set up a worker process: ignore the signals that stop a run, use one thread.
+
+    Its priority is that of the main process. A lower one is a little faster where nothing else runs, as a compute
+    thread that is interrupted keeps all others waiting; beside any other process the workers would get next to no time.
+    """
+    # A terminal sends Ctrl-C to the whole process group, and SLURM its signals to all processes of a job; the main
+    # process alone handles them, and ends its workers.
+    for number in STOPPING:
         signal.signal(number, signal.SIG_IGN)
     if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _IGNORED)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPPING)
     use_one_thread()
     keep_freed_memory(*_KEPT)  # else the memory of one huge image would stay allocated in each process
-
-
-def prepare_yielding_worker(worker: int) -> None:
-    """Set up a worker process that shares its cores with a network on the CPU: also at the lowest priority.
-
-    A compute thread that is interrupted keeps all others waiting, so loading takes only the time that is left.
-    """
-    if hasattr(os, "nice"):
-        os.nice(_NICENESS)
-    prepare_worker(worker)

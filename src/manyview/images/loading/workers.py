@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
+import ctypes
 import multiprocessing
 import os
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -25,6 +28,7 @@ from manyview.runs.signals import StoppingError, stop_requested
 SILENT = 600.0  # seconds that a worker may be at one image
 _STOPPING = 5.0  # seconds that a requested stop waits for a batch
 _DYING = 5.0  # seconds that a process may take to end after its connections
+_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 _LOST = 70  # exit status of a worker that cannot send a batch
 _TIMED_OUT = "DataLoader timed out after"  # how PyTorch ends each look at the queue; no item's error begins so
 _NO_FILES = "Too many open files"  # how PyTorch's error begins where no further batch can be received
@@ -148,9 +152,17 @@ class LossReport:
         return self._received.recv() if self._received.poll() else None
 
 
-def end_with_parent() -> None:
-    """Let this worker end within two seconds of the process that started it, whatever it is at."""
-    parent = os.getppid()
+def end_with_parent(parent: int, *, by_kernel: bool) -> None:
+    """Let this worker end with the process that started it, whatever it is at: they ignore the signals that stop it.
+
+    Args:
+        parent: that process.
+        by_kernel: whether Linux may kill this worker at once when the *thread* that started it ends (prctl(2),
+            PR_SET_PDEATHSIG); otherwise, and on other systems, the worker ends within two seconds, once it gets a core.
+    """
+    if by_kernel and sys.platform == "linux":
+        with contextlib.suppress(AttributeError, OSError):  # another C library
+            ctypes.CDLL(None).prctl(_DEATH_SIGNAL, int(signal.SIGKILL), 0, 0, 0)
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -292,6 +304,8 @@ class Loading(Iterator[Any]):
 def _end(batches: Iterator[Any], workers: Sequence[Any], parent: int) -> None:
     if os.getpid() != parent:
         return  # a process that was forked meanwhile, and whose garbage this is
+    if isinstance(sys.exc_info()[1], (KeyboardInterrupt, SystemExit)):
+        _kill(workers)  # to each that is at a long item, PyTorch would give five seconds
     getattr(batches, "_shutdown_workers", lambda: None)()  # absent without workers
     _kill(workers)
 

@@ -7,9 +7,9 @@ import io
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from manyview.recipes.reproduce.formats import escaped
 from manyview.recipes.reproduce.plan import TablePlan
 from manyview.runs import RunFolder
+from manyview.terminal import in_markdown
 
 _MAP_RECORD, _MAP = "quality", "logistic"  # of the backbone as it trains, by logistic regression
 NAMES = {
@@ -74,5 +74,5 @@ def curves_to_markdown(curves: list[Mapping[str, Any]]) -> Iterator[str]:
     for curve in curves:
         (_, _, _, first), (_, epochs, views, last) = curve["points"][0], curve["points"][-1]
         name, factor = NAMES[curve["quantity"]], 100 if curve["quantity"] == "mAP" else 1
-        start = f"| {escaped(curve['row'])} | {curve['seed']} | {name} "
+        start = f"| {in_markdown(curve['row'])} | {curve['seed']} | {name} "
         yield start + f"| {factor * first:.3f} | {factor * last:.3f} | {epochs:,.1f} | {views:,} |"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from manyview.config.resolve import nearest_name
 from manyview.config.section import Section
 from manyview.errors import UserError
+from manyview.parsing import parse_toml
 
 Content = TypeVar("Content", bound=Section)
 
@@ -53,7 +53,7 @@ def read(file: Path, schema: type[Content], what: str) -> Content:
         UserError: it cannot be read, is not TOML, or does not fit the schema; the first misfit is named.
     """
     try:
-        content = tomllib.loads(file.read_text())
+        content = parse_toml(file.read_text())
     except OSError as error:
         raise UserError(f"the {what} {file} cannot be read: {error.strerror}") from error
     except ValueError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import statistics
 from collections import Counter
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from manyview.evaluation.linear.recipes import LOGISTIC, RECIPES
+from manyview.parsing import parse_json
 from manyview.recipes.reproduce.jobs import METRICS_FILE, Job, written_step
 from manyview.recipes.reproduce.pace import recorded_pace
 from manyview.recipes.reproduce.plan import DEFAULT_BACKBONE, PlannedRow, TablePlan
@@ -126,7 +126,7 @@ def _count(labels: Path) -> int:
 
 def _seconds(file: Path) -> float | None:
     try:
-        return float(json.loads(file.read_text())["provenance"]["seconds"])
+        return float(parse_json(file.read_text())["provenance"]["seconds"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -7,6 +7,8 @@ import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from manyview.terminal import in_markdown
+
 EQUAL = {
     "views": "every row sees as many views",
     "images": "every row sees as many images, each with all its views",
@@ -89,7 +91,7 @@ def _part(result: Mapping[str, Any], chosen: Mapping[str, str], titles: Sequence
     for row in result["rows"]:
         cells = [cell(row, str(named[title]), title) for title in titles]
         counts = [_count(row["views"]), _count(row["images"]), hours_in_words(row["hours"]), _seeds(row, named)]
-        yield f"| {escaped(row['name'])} | {' | '.join([*cells, *counts])} |"
+        yield f"| {in_markdown(row['name'])} | {' | '.join([*cells, *counts])} |"
 
 
 def cell(row: Mapping[str, Any], instrument: str, title: str) -> str:
@@ -120,11 +122,6 @@ def _count(number: float | None) -> str:
 def hours_in_words(hours: float | None) -> str:
     """Two digits; nothing for none."""
     return "" if not hours else f"{hours:.2g}" if hours < 10 else f"{hours:,.0f}"
-
-
-def escaped(text: str) -> str:
-    """A cell's text in a Markdown table."""
-    return text.replace("|", "\\|")
 
 
 _FIELDS = (

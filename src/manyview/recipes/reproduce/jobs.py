@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from manyview.errors import UserError
+from manyview.parsing import parse_json
 from manyview.runs import RunFolder
 from manyview.runs.progress import Phases, no_phases
 
@@ -140,7 +141,7 @@ def write_jobs(file: Path, jobs: list[Job]) -> None:
 
 def read_jobs(file: Path) -> list[Job]:
     """Read what ``write_jobs`` wrote."""
-    return [Job(**entry) for entry in json.loads(file.read_text())]
+    return [Job(**entry) for entry in parse_json(file.read_text())]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from manyview.config import PretrainConfig
 from manyview.errors import UserError
 from manyview.images import ImageFiles
+from manyview.parsing import parse_json
 from manyview.recipes.reproduce.inputs import Inputs
 from manyview.recipes.reproduce.jobs import written_step
 from manyview.recipes.reproduce.planned_runs import RowSettings
 from manyview.runs import RunFolder, atomic_write
+from manyview.terminal import SafeConsole
 from manyview.training.pace import measure_pace
 from manyview.training.plan import TrainingPlan
 from manyview.training.run import build_trial
@@ -59,7 +60,7 @@ class Paces:
         """
         key = f"{base.pace_key} on {_machine()}"
         if key not in self._known:
-            self._keep(key, measure_step(base.config, base.plan, self._inputs))
+            self._keep(key, measure_step(base.config, base.plan, self._inputs.files))
         return self._known[key]
 
     def image(self, backbone: str, size: int, workers: int | None, device: str) -> float:
@@ -100,7 +101,7 @@ def trained_seconds(run: RunFolder) -> float:
     return written_step(run) * (recorded_pace([run]) or 0.0)
 
 
-def measure_step(config: PretrainConfig, plan: TrainingPlan, inputs: Inputs) -> float:
+def measure_step(config: PretrainConfig, plan: TrainingPlan, files: ImageFiles) -> float:
     """Seconds of an optimizer step, from a few steps of a method that is then discarded.
 
     On a CPU the steps may be of fewer images; their time is scaled by the number of views.
@@ -108,12 +109,12 @@ def measure_step(config: PretrainConfig, plan: TrainingPlan, inputs: Inputs) -> 
     Args:
         config: of the run.
         plan: of the run.
-        inputs: images and labels.
+        files: images, unless the run learns from labels, whose images then count.
 
     Raises:
         UserError: as for starting the run.
     """
-    files, targets = _files(config, inputs)
+    files, targets = find_labeled_images(config) if config.method.labeled else (files, None)
     hardware = start_hardware(config)
     views = views_per_image(config.views)
     pixels = sum(group.count * group.size**2 for group in config.views.layout)
@@ -130,12 +131,6 @@ def measure_step(config: PretrainConfig, plan: TrainingPlan, inputs: Inputs) -> 
             batch = min(2 * batch, plan.batch_size)
 
 
-def _files(config: PretrainConfig, inputs: Inputs) -> tuple[ImageFiles, Targets | None]:
-    if not config.method.labeled:
-        return inputs.files, None
-    return find_labeled_images(config)
-
-
 def _with_batch(config: PretrainConfig, batch: int) -> PretrainConfig:
     values = config.model_dump()
     values["training"] |= {"batch_size": batch, "accumulate": 1, "epochs": None, "steps": 1, "hours": None}
@@ -146,7 +141,7 @@ def _with_batch(config: PretrainConfig, batch: int) -> PretrainConfig:
 def _measured(config: PretrainConfig, files: ImageFiles, targets: Targets | None, hardware: Any) -> float:
     trial = partial(build_trial, module=None, hardware=hardware, targets=targets)
     with torch.random.fork_rng(devices=[]):
-        settled = settle(config, files, None, hardware, build=trial, console=Console(quiet=True), targets=targets)
+        settled = settle(config, files, None, hardware, build=trial, console=SafeConsole(quiet=True), targets=targets)
         method = trial(settled.config)
         pace = measure_pace(settled.config, files, settled.plan, hardware.fabric, method, _SECONDS, None)
     return pace.step
@@ -185,7 +180,7 @@ def _machine() -> str:
 
 def _read(file: Path) -> dict[str, float]:
     try:
-        return {str(key): float(value) for key, value in json.loads(file.read_text()).items()}
+        return {str(key): float(value) for key, value in parse_json(file.read_text()).items()}
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, AttributeError, TypeError) as error:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from manyview.errors import UserError
+from manyview.parsing import parse_json
 from manyview.recipes.reproduce.jobs import METRICS_FILE, run_state, written_step
 from manyview.recipes.reproduce.pace import trained_seconds
 from manyview.recipes.reproduce.plan import Measurement, PlannedRow, PlannedSeed, TablePlan
@@ -116,7 +116,7 @@ def _story(planned: PlannedSeed) -> dict[str, Any]:
 def _result(measurement: Measurement) -> dict[str, Any] | None:
     file = Path(measurement.job.folder) / METRICS_FILE
     try:
-        return dict(json.loads(file.read_text()))
+        return dict(parse_json(file.read_text()))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:

@@ -7,8 +7,6 @@ import os
 from collections.abc import Mapping
 from typing import Any, Unpack
 
-from rich.console import Console
-
 from manyview.errors import UserError, first_few
 from manyview.options.base import verb
 from manyview.options.reproduce import ReproduceOptions
@@ -21,7 +19,8 @@ from manyview.recipes.reproduce.results import gather
 from manyview.recipes.reproduce.work import read_gpus, work_here, work_on_gpus
 from manyview.runs import atomic_write
 from manyview.runs.files import make_folder
-from manyview.runs.progress import Phases, no_phases
+from manyview.runs.outputs import require_own
+from manyview.runs.progress import Phases, no_phases, run_console
 
 ENDINGS = ("md", "csv", "json", "png")
 
@@ -59,9 +58,10 @@ def reproduce(
     if options["dry_run"]:
         with phases() as progress:
             return {"plan": forecast(plan, progress), "equal": {"what": plan.equal, "amount": plan.amount}}
+    _check_own(plan)
     make_folder(plan.out)
     plan.inputs.write_list(plan.out)
-    console = Console(stderr=True, quiet=quiet, soft_wrap=True)
+    console = run_console(not quiet)
 
     def write() -> None:
         write_table(plan, gather(plan))
@@ -91,14 +91,33 @@ def write_table(plan: TablePlan, result: dict[str, Any]) -> dict[str, Any]:
     """
     if plan.table.curves is not None:
         result = {**result, "curves": gather_curves(plan)}
-    contents: dict[str, bytes | str] = {"json": json.dumps(result, indent=1, allow_nan=False) + "\n"}
+    # The first file, as it makes the others known as this table's (``_check_own``).
+    atomic_write(plan.out / f"{plan.name}.json", json.dumps(result, indent=1, allow_nan=False) + "\n")
+    contents: dict[str, bytes | str] = {}
     if plan.table.curves is not None:
         contents |= _of_curves(plan, result)
     if plan.table.evaluations:
         contents |= {"md": to_markdown(result), "csv": to_csv(result), "png": draw_table(result)}
-    for ending in ENDINGS:
-        atomic_write(plan.out / f"{plan.name}.{ending}", contents[ending])
+    for ending, content in contents.items():
+        atomic_write(plan.out / f"{plan.name}.{ending}", content)
     return result
+
+
+def _check_own(plan: TablePlan) -> None:
+    """Refuse a folder whose files of the table's names are not the table's own from an earlier call.
+
+    Raises:
+        UserError: there are such files.
+    """
+    own = plan.out / f"{plan.name}.json"
+    try:
+        content = json.loads(own.read_bytes())
+        if isinstance(content, dict) and content.get("table") == plan.name and "provenance" in content:
+            return
+    except (OSError, ValueError, RecursionError):
+        pass
+    names = [f"{plan.name}{part}.{ending}" for part in ("", "-curves") for ending in ENDINGS]
+    require_own("reproduce", [], [plan.out / name for name in names])
 
 
 def _of_curves(plan: TablePlan, result: Mapping[str, Any]) -> dict[str, bytes | str]:

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from manyview.config import PretrainConfig
-from manyview.images import ImageFiles
+from manyview.images import ImageFiles, UnreadableImage
+from manyview.images.sources.collection import Member
 from manyview.runs import TrainingCheckpoint
 from manyview.runtime import resolve_device
 from manyview.training.init_weights import InitialWeights
@@ -59,8 +60,10 @@ def sampled_contents(files: ImageFiles, count: int = _SAMPLE) -> str:
     for number in range(min(count, len(files))):
         path = files.path(number * len(files) // min(count, len(files)))
         try:
-            digest.update(hashlib.sha256(path.read_bytes()).digest())
-        except OSError:
+            # Reading a pipe would block.
+            readable = isinstance(path, Member) or path.is_file()
+            digest.update(hashlib.sha256(path.read_bytes() if readable else b"").digest())
+        except (OSError, UnreadableImage):
             digest.update(b"unreadable")
     return digest.hexdigest()
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -101,21 +102,52 @@ def test_only_one_process_at_a_time(scenes: Any, tmp_path: Path) -> None:
     evaluate(scenes, cached=True, out=tmp_path, progress=meddle)
 
 
-def test_damaged_files_are_named(scenes: Any, tmp_path: Path) -> None:
-    with pytest.raises(Stop):
-        evaluate(scenes, cached=True, out=tmp_path, progress=stop_at(HEAD, 0))
-    features = tmp_path / "unfinished" / "pretrained-validation.safetensors"
-    features.write_bytes(features.read_bytes()[:100])
-    with pytest.raises(UserError, match=r"pretrained-validation\.safetensors is damaged .*: delete it"):
-        evaluate(scenes, cached=True, out=tmp_path, resume=True)
-    features.unlink()
-    (tmp_path / "unfinished" / "protocol.json").write_text("{")
-    with pytest.raises(UserError, match=r"protocol\.json cannot be read"):
-        evaluate(scenes, cached=True, out=tmp_path, resume=True)
+def flip(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[-2] ^= 4
+    file.write_bytes(data)
 
 
-def test_the_protocol_that_is_kept_is_the_one_that_runs(scenes: Any, tmp_path: Path) -> None:
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:100])
+
+
+@pytest.mark.parametrize("damage", [flip, cut])
+@pytest.mark.parametrize("name", ["pretrained-validation.safetensors", "pretrained/*.safetensors", "protocol.json"])
+def test_what_is_damaged_is_made_again_and_reported(
+    scenes: Any, tmp_path: Path, name: str, damage: Callable[[Path], None]
+) -> None:
     with pytest.raises(Stop):
-        evaluate(scenes, cached=True, out=tmp_path, progress=stop_at(HEAD, 0))
-    kept = json.loads((tmp_path / "unfinished" / "protocol.json").read_text())
-    assert kept == evaluate(scenes, cached=True)["protocol"]
+        evaluate(scenes, cached=True, out=tmp_path, progress=stop_at(HEAD, 2))
+    files = sorted((tmp_path / "unfinished").glob(name))
+    for file in files:
+        damage(file)
+    (tmp_path / "unfinished" / "notes.txt").write_text("mine")
+    resumed = evaluate(scenes, cached=True, out=tmp_path, resume=True)
+    assert resumed["results"] == evaluate(scenes, cached=True)["results"]
+    remarks = resumed["provenance"].get("remarks", [])
+    assert len(remarks) == (0 if name == "protocol.json" and damage is flip else 1), remarks
+    assert all(files[0].stem in remark or files[0].parent.name in remark for remark in remarks)
+    assert [path.name for path in (tmp_path / "unfinished").iterdir()] == ["notes.txt"]
+
+
+def test_features_of_another_evaluation_are_not_taken(scenes: Any, tmp_path: Path) -> None:
+    for name, size in (("a", 32), ("b", 40)):
+        with pytest.raises(Stop):
+            evaluate(scenes, cached=True, size=size, out=tmp_path / name, progress=stop_at(HEAD, 0))
+    kept = "unfinished/pretrained-training.safetensors"
+    shutil.copy(tmp_path / "b" / kept, tmp_path / "a" / kept)
+    resumed = evaluate(scenes, cached=True, out=tmp_path / "a", resume=True)
+    assert resumed["results"] == evaluate(scenes, cached=True)["results"]
+    [remark] = resumed["provenance"]["remarks"]
+    assert remark.endswith("pretrained-training.safetensors is of another evaluation, and was made again.")
+
+
+def test_what_a_killed_process_left_after_the_result_is_deleted(scenes: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(unfinished_module.Unfinished, "delete", lambda self: None)
+    evaluate(scenes, cached=True, epochs=1, out=tmp_path)
+    assert (tmp_path / "unfinished").is_dir()
+    monkeypatch.undo()
+    with pytest.raises(UserError, match=r"already holds a metrics\.json"):
+        evaluate(scenes, cached=True, epochs=1, out=tmp_path, resume=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]

@@ -1,25 +1,20 @@
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from operator import itemgetter
+from pathlib import Path
 
 import pytest
 import torch
 from torch.utils.data import Dataset
 
 from manyview.images.loading import loader
-from manyview.images.loading.loader import (
-    load_in_workers,
-    prepare_worker,
-    prepare_yielding_worker,
-    worker_count,
-)
+from manyview.images.loading.loader import load_in_workers, prepare_worker, worker_count
 from manyview.images.loading.workers import Loading
 from manyview.runtime import core_count
 
@@ -42,7 +37,7 @@ def one_by_one() -> Iterator[list[int]]:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_signals_do_not_end_workers_that_are_just_starting(
     number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -69,7 +64,7 @@ from manyview.images.loading.loader import held_signals
 before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
 with held_signals(spawn=True):
     multiprocessing.get_context("spawn").Queue()
-    assert {signal.SIGINT, signal.SIGTERM} <= signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1} <= signal.pthread_sigmask(signal.SIG_BLOCK, ())
 assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
 """
     subprocess.run([sys.executable, "-c", program], timeout=120, check=True)
@@ -164,27 +159,56 @@ def test_nothing_starts_again_at_the_end() -> None:
         next(loaded)
 
 
-def priority_after(prepare: Callable[[int], None]) -> int:
-    """The niceness that a process has gained by being prepared."""
+class Priorities(Dataset[tuple[int, int]]):
+    """Of the process that makes the item: its niceness, and its scheduling policy where there are some."""
 
-    def child(queue: multiprocessing.Queue) -> None:
-        before = os.nice(0)
-        prepare(0)
-        queue.put(os.nice(0) - before)
-
-    context = multiprocessing.get_context("fork")
-    queue = context.Queue()
-    process = context.Process(target=child, args=(queue,))
-    process.start()
-    gained = queue.get(timeout=60)
-    process.join()
-    return gained
+    def __getitem__(self, index: int) -> tuple[int, int]:
+        return os.nice(0), os.sched_getscheduler(0) if hasattr(os, "sched_getscheduler") else 0
 
 
 @pytest.mark.skipif(not hasattr(os, "nice"), reason="no niceness on this system")
-def test_only_workers_that_share_their_cores_yield() -> None:
-    assert priority_after(prepare_worker) == 0
-    assert priority_after(prepare_yielding_worker) == min(19, 19 - os.nice(0))
+def test_workers_have_the_priority_of_their_parent() -> None:
+    """At a lower one they starve beside any other program on the core."""
+    here = Priorities()[0]
+    assert list(load_in_workers(Priorities(), [[0], [1]], workers=2, pin=False, collate=itemgetter(0))) == [here, here]
+
+
+_ORPHANS = """
+import os, time, threading, sys
+from torch.utils.data import Dataset
+from manyview.images.loading import workers
+from manyview.images.loading.loader import load_in_workers
+
+class Hangs(Dataset):
+    def __getitem__(self, index):
+        while index > 1:  # as in a library that holds the interpreter: no thread of the worker gets its turn
+            sum(range(10**7))
+        return os.getpid()
+
+def work():
+    batches = load_in_workers(Hangs(), ([n] for n in range(9)), workers=2, pin=False)
+    print(*(int(next(batches)) for _ in range(2)), flush=True)
+    time.sleep(60)
+
+work()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends workers on Linux only")
+def test_workers_end_with_their_parent() -> None:
+    parent = subprocess.Popen([sys.executable, "-W", "ignore", "-c", _ORPHANS], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout is not None
+    orphans = [int(pid) for pid in parent.stdout.readline().split()]
+    for orphan in orphans:
+        os.kill(orphan, signal.SIGTERM)  # which they ignore while it lives, as the other signals of a scheduler
+        os.kill(orphan, signal.SIGUSR1)
+    assert all(Path(f"/proc/{orphan}").exists() for orphan in orphans)
+    parent.kill()
+    parent.communicate()
+    deadline = time.monotonic() + 30
+    while any(Path(f"/proc/{orphan}").exists() for orphan in orphans):
+        assert time.monotonic() < deadline, "they live on"
+        time.sleep(0.01)
 
 
 def test_as_many_workers_as_asked_or_as_cores() -> None:

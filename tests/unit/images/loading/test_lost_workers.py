@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +105,37 @@ def test_a_silent_worker_is_told_and_a_slow_one_is_not(monkeypatch: pytest.Monke
     monkeypatch.setattr(Images, "__getitem__", lambda self, index: time.sleep(0.8) or torch.full((3,), index))
     batches = load_in_workers(slow, [range(4)], workers=1, pin=False, collate=list)
     assert len(list(batches)) == 1, "each of its images takes less than the limit"
+
+
+@pytest.fixture
+def no_timer() -> Iterator[None]:
+    """The process without the timer that limits the duration of tests."""
+    left, handler = signal.getitimer(signal.ITIMER_REAL)[0], signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    yield
+    signal.signal(signal.SIGALRM, handler)
+    signal.setitimer(signal.ITIMER_REAL, left)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no timers on this system")
+def test_without_workers_a_silent_read_is_told_too(no_timer: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    def blocked() -> None:
+        try:
+            read, _ = os.pipe()
+            os.read(read, 1)
+        except Exception as error:  # as a decoder does
+            raise AssertionError("taken for an unreadable image") from error
+
+    monkeypatch.setattr(loader_processes, "SILENT", 0.3)
+    with pytest.raises(LoadingError, match=r"reading image-13\.jpg has taken 0 s: see whether the file can be read"):
+        list(loading(blocked, workers=0))
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+    assert signal.getsignal(signal.SIGALRM) == signal.SIG_DFL
+    found: list[Any] = []
+    thread = threading.Thread(target=lambda: found.extend(loading(lambda: 0, workers=0)))  # which gets no timer
+    thread.start()
+    thread.join()
+    assert len(found) == 10
 
 
 @linux

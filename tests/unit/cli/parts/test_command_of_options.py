@@ -8,7 +8,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from manyview.cli.command import command, flag, parsed_type
+from manyview.cli.parts.command import command, flag, parsed_type
 from manyview.export import FORMATS
 from manyview.options.base import REQUIRED, Option, StrPath, declared
 from manyview.options.pretrain import PretrainOptions

@@ -22,7 +22,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from manyview.runs.progress import spell
+from manyview.runs.progress import run_console, spell
+from manyview.terminal import SafeConsole
 
 SECONDS_BETWEEN_LINES = 60.0
 
@@ -68,7 +69,7 @@ def phases() -> Iterator[Callable[[int, int, str], None]]:
     """
     tasks: dict[str, TaskID] = {}
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-    console = Console(stderr=True)
+    console = run_console(soft_wrap=False)
     silent, lines = os.environ.get("RANK", "0") != "0", _Lines(console)
     # An invisible bar would leave a blank line.
     hidden = silent or not console.is_terminal
@@ -110,10 +111,12 @@ def show_evaluation(
     except KeyboardInterrupt:
         if out is not None and (out / FOLDER).is_dir() and rank() == 0:
             kept = f"Stopped; what is done is kept in {out / FOLDER}. Continue with --resume."
-            Console(stderr=True).print(kept, highlight=False, markup=False, soft_wrap=True)
+            run_console().print(kept, highlight=False, markup=False)
         raise
-    console = Console(quiet=rank() > 0)
+    console = SafeConsole(quiet=rank() > 0)
     console.print(table(result))
+    for remark in result["provenance"].get("remarks", ()):
+        console.print(f"Warning: {remark}", style="yellow", highlight=False, markup=False, soft_wrap=True)
     if out is not None:
         written = " and ".join(str(out / file) for file in files)
         console.print(f"Written to {written}", highlight=False, markup=False, soft_wrap=True)

@@ -12,20 +12,23 @@ from typing import Any
 
 from rich.console import Console
 
-from manyview.cli.progress import phases
+from manyview.cli.parts.progress import phases
 from manyview.config import BlockViewsConfig, PretrainConfig, ViewsConfig, WholeViewsConfig
 from manyview.config.resolve import nearest_name
 from manyview.errors import UserError
 from manyview.images import ImageFiles, ImageRoot, UnreadableImage, open_image
 from manyview.images.used_bits import describe_depth
 from manyview.labels.boxes import ImageBoxes, join_boxes, read_boxes
+from manyview.parsing import parse_json
 from manyview.recipes import resolve_settings
 from manyview.report import ShownImage, readable, show, views_page, views_picture
 from manyview.report.common_objects import OVERLAPS, croppings, draw_curve, format_count, measure_pairs, summarize
 from manyview.runs import atomic_write, provenance
 from manyview.runs.files import make_folder
+from manyview.runs.outputs import marked_png, require_own
 from manyview.training.targets import find_labeled_images
 
+_COMMAND = "views"
 _TAG = "common objects of positive pairs"
 _SHARES = (0.25, 0.5, 0.75)  # drawn in the curve in addition to the requested one
 
@@ -89,13 +92,13 @@ def run_views(config: PretrainConfig, drawing: Drawing, counting: Counting | Non
     out, positives = drawing.out, config.method.positives(config.views)
     draw = partial(views_page, count=count) if out.suffix.lower() == ".html" else views_picture
     options: dict[str, Any] = {"seed": config.training.seed, "epoch": drawing.epoch, "positives": positives}
-    atomic_write(out, draw(shown, config.views, beside, **options))
+    atomic_write(out, _marked(draw(shown, config.views, beside, **options)))
     written = [out]
     if count is not None:
         console.print(format_count(count))
         written += [_metrics(out), _curve(out)]
         atomic_write(_metrics(out), json.dumps(count, indent=2, allow_nan=False) + "\n")
-        atomic_write(_curve(out), draw_curve(count))
+        atomic_write(_curve(out), _marked(draw_curve(count)))
     console.print("Written:", ", ".join(map(str, written)), highlight=False, markup=False, soft_wrap=True)
 
 
@@ -110,6 +113,12 @@ def _check(config: PretrainConfig, drawing: Drawing, counting: Counting | None) 
         raise UserError(f"--share is {counting.share:g}: give a number above 0, at most 1")
     if counting is not None and not _is_ours(_metrics(out)):
         raise UserError(f"{_metrics(out)} holds another command's result: choose another folder for --out")
+    require_own(_COMMAND, [out, *([_curve(out)] if counting is not None else [])])
+
+
+def _marked(drawn: bytes | str) -> bytes | str:
+    """A picture with the mark of this command; a page has it from the start."""
+    return marked_png(drawn, _COMMAND) if isinstance(drawn, bytes) else drawn
 
 
 def _check_epoch(config: PretrainConfig, images: int, epoch: int) -> None:
@@ -126,7 +135,7 @@ def _check_epoch(config: PretrainConfig, images: int, epoch: int) -> None:
 def _is_ours(file: Path) -> bool:
     """Whether a metrics.json does not exist, or was written by this command and may be replaced."""
     try:
-        return bool(json.loads(file.read_bytes())["protocol"]["kind"] == _TAG)
+        return bool(parse_json(file.read_bytes())["protocol"]["kind"] == _TAG)
     except FileNotFoundError:
         return True
     except (OSError, ValueError, KeyError, TypeError):

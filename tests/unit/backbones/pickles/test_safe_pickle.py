@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from manyview.backbones import load_backbone, safe_pickle
-from manyview.backbones.safe_pickle import ForbiddenNameError, StoredArray, read_pickle
+from manyview.backbones import load_backbone
+from manyview.backbones.pickles import safe_pickle
+from manyview.backbones.pickles.safe_pickle import ForbiddenNameError, StoredArray, read_pickle
 from manyview.errors import UserError
 
 

@@ -9,10 +9,35 @@ from pathlib import Path
 from typing import Annotated, Any, Union, cast, get_args, get_origin
 
 import typer
+from typer.core import TyperCommand
 
+from manyview.errors import UserError
 from manyview.options.base import REQUIRED, Declared, StrPath, declared
 
 _PATH = set(get_args(StrPath))
+_ON = "on"  # what a switch is set to that a word may follow, but does not
+
+
+class WithWords(TyperCommand):
+    """A command whose switches may be followed by a word: ``--resume`` or ``--resume auto``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments, in which each such switch gets a value first."""
+        words = {
+            flag: str(each.metavar).strip("[]")
+            for each in self.params
+            if str(each.metavar).startswith("[")
+            for flag in each.opts
+        }
+        joined: list[str] = []
+        rest = list(args)
+        while rest and rest[0] != "--":
+            argument = rest.pop(0)
+            if argument in words:
+                follows = bool(rest) and rest[0] == words[argument]
+                argument = f"{argument}={rest.pop(0) if follows else _ON}"
+            joined.append(argument)
+        return super().parse_args(ctx, [*joined, *rest])
 
 
 def command(*groups: type, optional: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -76,12 +101,12 @@ def _item(of_type: Any) -> Any:
 def _parameter(each: Declared, optional: bool) -> inspect.Parameter:
     """An option as a parameter for typer."""
     option, required = each.option, each.option.default is REQUIRED and not optional
-    parsed = option.parsed or parsed_type(each.type)
+    parsed = str if option.word else option.parsed or parsed_type(each.type)
     several = get_origin(parsed) in (Union, types.UnionType) and any(
         get_origin(member) is list for member in get_args(parsed)
     )
-    default = None if several or option.default is REQUIRED else option.default
-    metavar = flag(each) if option.argument else option.metavar
+    default = None if several or option.word or option.default is REQUIRED else option.default
+    metavar = flag(each) if option.argument else f"[{option.word}]" if option.word else option.metavar
     about: dict[str, Any] = {"help": option.help, "show_default": option.shown, "metavar": metavar}
     if option.minimum is not None:
         about["min"] = option.minimum
@@ -110,7 +135,15 @@ def flag(each: Declared) -> str:
 
 
 def _value(each: Declared, value: Any) -> Any:
-    """The given value, or the default of a repeatable option that was not given."""
+    """The given value, or the default of a repeatable option that was not given.
+
+    Raises:
+        UserError: a switch is followed by a word that it does not take.
+    """
+    if each.option.word:
+        if value not in (None, _ON, each.option.word):
+            raise UserError(f"{flag(each)} takes nothing or {each.option.word}, not {value!r}")
+        return {None: each.option.default, _ON: True}.get(value, value)
     if each.option.default is not REQUIRED and value in (None, []) and value != each.option.default:
         return each.option.default
     return tuple(value) if isinstance(value, list) else value

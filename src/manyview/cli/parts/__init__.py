@@ -1,0 +1,1 @@
+"""What several verbs of the command line are made of: declared options, progress, and the drawing of views."""

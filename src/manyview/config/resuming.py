@@ -1,0 +1,8 @@
+"""Settings that may change when a run is resumed, because the weights do not depend on them."""
+
+MAY_CHANGE = (
+    *("data.images", "data.list", "data.labels", "data.workers", "data.max_bad_fraction"),
+    *("data.label_separator", "data.image_column", "data.label_column"),  # the labels themselves are compared
+    *("monitor.on_collapse", "monitor.patience", "training.checkpoint_minutes"),
+    *("monitor.eval_labels", "monitor.eval_val_labels"),  # moved, as data.labels; their content is compared
+)

@@ -1,0 +1,71 @@
+"""Whether a run is resumed with the images, labels and hardware that it was started with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from manyview.config import PretrainConfig
+from manyview.errors import UserError
+from manyview.images import ImageFiles
+from manyview.images.loading import worker_count
+from manyview.images.sources.changes import changes_since, hash_images, record_images
+from manyview.runs import RunFolder
+from manyview.training.settle import Hardware
+from manyview.training.targets import Targets
+
+
+def check_contents(
+    config: PretrainConfig, folder: RunFolder, files: ImageFiles, hardware: Hardware, *, resume: bool
+) -> str:
+    """Note times of change and contents of a new run's images; of a resumed one, say in a sentence what has changed.
+
+    Raises:
+        UserError: contents have changed.
+    """
+    data = config.data
+    contents = hash_images(files, max(1, worker_count(data.workers))) if data.content_hashes else None
+    if resume:
+        return changes_since(folder.path, files, contents)
+    if hardware.is_main:
+        record_images(folder.path, files, contents)
+    return ""
+
+
+def check_same_hardware(folder: RunFolder, about: Mapping[str, Any], hardware: Hardware) -> None:
+    """Check device and precision of a resumed run, which ``auto`` may resolve differently and weights depend on.
+
+    The number of processes may change (``training.processes``).
+    """
+    now = {key: value for key, value in hardware.describe().items() if key != "processes"}
+    changed = [f"{key} was {about.get(key)}, now {value}" for key, value in now.items() if about.get(key) != value]
+    if changed:
+        raise UserError(
+            f"{folder.path} was started on other hardware: {'; '.join(changed)}; resume it where it ran, "
+            "or start a new run in another folder"
+        )
+
+
+def check_same_images(folder: RunFolder, about: Mapping[str, Any], fingerprint: str, targets: Targets | None) -> None:
+    """Check that a resumed run has the images and labels that it was started with, by their fingerprints."""
+    data = about.get("data", {})
+    if targets is not None and data.get("labels_sha256") != targets.fingerprint:
+        raise UserError(
+            f"the labels are not those that {folder.path} was started with: data.labels was changed; start a new run"
+        )
+    if data.get("fingerprint") != fingerprint:
+        raise UserError(
+            f"the images are not those that {folder.path} was started with ({data.get('photographs')} then): "
+            "files were added, removed or changed; start a new run"
+        )
+
+
+def check_same_labels(folder: RunFolder, about: Mapping[str, Any], described: dict[str, Any]) -> None:
+    """Check that the quality is measured as it was before the run was stopped."""
+    before = about.get("quality")
+    if before != described:
+        then = f"as {before}" if before else "not at all"
+        raise UserError(
+            f"the quality in {folder.path} was measured {then} when the run was started, but now as {described}: "
+            "resume it with the same labels and images"
+        )

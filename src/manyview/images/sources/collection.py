@@ -137,8 +137,8 @@ class Collection:
         lost = sum(bad.lost for bad in self.bad)
         named = first_few([f"{bad.name} ({bad.reason})" for bad in self.bad])
         return (
-            f"{len(self.bad):,} of {len(self.shards):,} shards cannot be read as a whole, by which some {lost:,} images "
-            f"are lost: {named}."
+            f"{len(self.bad):,} of {len(self.shards):,} shards cannot be read as a whole, by which some {lost:,} "
+            f"images are lost: {named}."
         )
 
     def absolute(self) -> Path:

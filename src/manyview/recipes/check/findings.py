@@ -36,7 +36,7 @@ def of_images(results: Mapping[str, Any], max_bad_fraction: float) -> Iterator[F
         yield Finding(STOPS if stops else NOTE, f"{_images(len(unread))} cannot be read{limit}: {named}.")
     if blank:
         yield Finding(NOTE, f"{_images(len(blank))} of a single color: {first_few(blank)}.")
-    for key, what in (("identical", "with the same bytes as another"), ("same_picture", "that look like another")):
+    for key, what in (("identical", "with the same bytes as another"), ("same_picture", "almost the same as another")):
         copies = sum(len(group["images"]) - 1 for group in results["duplicates"][key])
         if copies:
             many = copies > _MANY * (images if key == "identical" else looked)

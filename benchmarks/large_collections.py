@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -142,7 +143,7 @@ def write_list(root: Path, count: int) -> None:
     names = Names(f"{folders[number // IN_FOLDER]}photo_{number:010d}.jpg" for number in range(count))
     stamps = np.array([stamp(root / folder) for folder in ("", *folders)], np.int64)
     kept = KeptList(root, *sorted(extensions(arrays=False)))
-    kept.keep_names(names, {"left_out": ""}, Found(names, Names(["", *folders]), stamps, {}))  # type: ignore[arg-type]
+    kept.keep_names(names, {"left_out": ""}, Found(names, Names(["", *folders]), stamps, Counter()))
     kept.keep_stats(FileStats(*np.full((2, count), 10**18, np.int64)), "0" * 64)
 
 
@@ -224,7 +225,10 @@ def drawn(root: Path) -> dict[str, Any]:
     loading = load_in_workers(_Lengths(files), batches, workers=WORKERS, pin=False)  # type: ignore[arg-type]
     for _ in range(BATCHES - 2 * WORKERS):
         next(loading)
-    memory = {"main": proportional(os.getpid()), "workers": [proportional(process) for process in loading.processes]}
+    memory = {
+        "main": proportional(os.getpid())["Pss"],
+        "workers": [proportional(process)["Pss"] for process in loading.processes],
+    }
     loading.close()
     seconds = {"list": listing.seconds, "fingerprint": fingerprint.seconds, "order": ordering.seconds}
     return {**seconds, **memory}

@@ -34,7 +34,7 @@ else:
 class DataConfig(Section):
     """Which images to use, how to decode them, and how to handle unreadable ones."""
 
-    images: str = Field(description="folder of images, searched recursively")
+    images: str = Field(description="folder of images, searched recursively; or shards by path, pattern or address")
     list: str | None = Field(None, description="text or CSV file listing the images to use")
     labels: str | None = Field(
         None, description="image-level labels, for methods that learn from labels: CSV, COCO, Pascal VOC or YOLO"

@@ -168,8 +168,8 @@ class Unfinished:
             return
         for name in self._names:
             CheckpointStore(self.folder / name).remove()
-        own = (PROTOCOL_FILE, STARTED_FILE, ".lock", *(f"{name}.safetensors" for name in self._names))
-        for name in own:
+        # The protocol last: of a process killed before, ``clear_ended`` finds the rest by it.
+        for name in (*(f"{name}.safetensors" for name in self._names), STARTED_FILE, ".lock", PROTOCOL_FILE):
             (self.folder / name).unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # others' files are in it
             self.folder.rmdir()
@@ -178,9 +178,9 @@ class Unfinished:
 def clear_ended(out: Path) -> None:
     """Delete what an evaluation kept that was killed after its result was written, before it deleted that itself."""
     try:
-        kept = json.loads((out / FOLDER / PROTOCOL_FILE).read_bytes())
-        ended = json.loads((out / RESULT_FILE).read_bytes())["protocol"] == kept
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+        kept = parse_json((out / FOLDER / PROTOCOL_FILE).read_bytes())
+        ended = parse_json((out / RESULT_FILE).read_bytes())["protocol"] == kept
+    except (OSError, ValueError, LookupError, TypeError):
         return
     if ended and distributed.rank() == 0:
         discard(out)
@@ -248,7 +248,7 @@ def _take_up(kept: Unfinished) -> None:
         content = parse_json(file.read_text())
         started = content["provenance"]
         intact = canonical_sha256(started) == content["sha256"]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+    except (OSError, ValueError, LookupError, TypeError):
         intact = False
     if not intact:
         kept.remarks.append(

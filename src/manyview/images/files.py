@@ -153,7 +153,8 @@ def _in_shards(root: Collection, wanted: Set[str], note: str) -> ImageFiles:
         if ending and ending not in wanted:
             others[ending] += 1
     names = (name for name in root.names if not extension(name) or extension(name) in wanted)
-    files = ImageFiles(root, names if others else root.names, describe_left_out(others + root.others), note=note)
+    left_out = " ".join(filter(None, (describe_left_out(others + root.others), root.describe_bad())))
+    files = ImageFiles(root, names if others else root.names, left_out, note=note)
     if not len(files):
         raise UserError(f"no images in {root}" + (files.left_out and f": {files.left_out[:-1]}"))
     files.bad = root.bad

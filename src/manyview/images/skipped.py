@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from manyview.errors import UserError
@@ -106,8 +107,12 @@ def write_skipped(listing: Path, reasons: dict[str, str]) -> None:
 
 
 def read_skipped(listing: Path) -> dict[str, str]:
-    """Names and reasons from a file of ``write_skipped``; empty if it does not exist."""
+    """Names and reasons from a file of ``write_skipped``, as far as it is intact; empty if it does not exist."""
+    found: dict[str, str] = {}
     if not listing.is_file():
-        return {}
-    with listing.open(newline="", encoding="utf-8", errors="surrogateescape") as lines:
-        return {row["image"]: row["reason"] for row in csv.DictReader(lines)}
+        return found
+    with listing.open(newline="", encoding="utf-8", errors="surrogateescape") as lines, suppress(csv.Error):
+        for row in csv.DictReader(lines):
+            if isinstance(row.get("image"), str) and isinstance(row.get("reason"), str):
+                found[row["image"]] = row["reason"]
+    return found

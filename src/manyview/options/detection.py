@@ -167,7 +167,7 @@ class FineTuneOptions(FineTunedOn, TuningOptions, Normalization, ComputingOption
 class PredictOptions(ComputingOptions, total=False):
     """Options of ``predict`` and ``manyview detect --predict``, of which the command shows those of ``fine_tune``."""
 
-    images: Required[Annotated[StrPath, Option(REQUIRED, "Folder of images, searched recursively.")]]
+    images: Required[Annotated[StrPath, Option(REQUIRED, "Folder of images, searched recursively, or shards.")]]
     out: Required[Annotated[StrPath, Option(REQUIRED, "The .json file to write.")]]
     draw: Annotated[int, Option(0, "Images to draw, spread evenly.")]
     test_short_side: Annotated[

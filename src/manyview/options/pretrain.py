@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 Photos = Annotated[
-    StrPath | None, Option(None, "Folder of images, searched recursively.", argument="photos", shown=False)
+    StrPath | None, Option(None, "Folder of images, searched recursively, or shards.", argument="photos", shown=False)
 ]
 Recipe = Annotated[
     str | None,

@@ -17,7 +17,7 @@ class ImageFolder(TypedDict, total=False):
     images: Required[
         Annotated[
             StrPath,
-            Option(REQUIRED, "Folder of images, searched recursively.", recorded=True, argument="photos"),
+            Option(REQUIRED, "Folder of images, searched recursively, or shards.", recorded=True, argument="photos"),
         ]
     ]
 

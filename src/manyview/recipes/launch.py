@@ -64,7 +64,8 @@ def pretrain(
     Later settings override earlier ones: the recipe, the configuration file, the named arguments, ``set``.
 
     Args:
-        images: folder of images, searched recursively; where a run is resumed it may be left out.
+        images: folder of images, searched recursively, or shards as ``images.image_root`` takes them; where a run is
+            resumed it may be left out.
         out: the run's folder; new or empty, or with ``resume`` the one to continue.
         **options: as ``PretrainOptions`` declares them.
 

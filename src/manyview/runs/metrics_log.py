@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from manyview.parsing import parse_json
+
 _SUM = "crc32"
 
 
@@ -50,12 +52,12 @@ def read_lines(file: Path) -> tuple[list[dict[str, Any]], list[int]]:
 def _record(line: bytes) -> tuple[dict[str, Any] | None, bool]:
     """The record of a line, None if it is damaged; and whether the line has a checksum."""
     try:
-        record = json.loads(line)
+        record = parse_json(line)
         if not isinstance(record, dict) or not isinstance(record.get("step"), int):
             return None, False
         expected = record.pop(_SUM, None)
         return (record if expected in (None, _checksum(json.dumps(record))) else None), expected is not None
-    except (ValueError, RecursionError):
+    except ValueError:
         return None, False
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from manyview.errors import UserError, first_few
+from manyview.parsing import parse_json
 from manyview.runs.provenance import differences
 
 RUN_FILE, CONFIG_FILE = "run.json", "config.json"
@@ -140,10 +141,10 @@ def _files(changed: Collection[str]) -> str:
 def _read_copy(file: Path, free: Collection[str]) -> RunRecord | None:
     """The copy, if it is intact, which its SHA-256 proves."""
     try:
-        copy = json.loads(file.read_bytes())
+        copy = parse_json(file.read_bytes())
         record = RunRecord(copy[RUN_FILE], copy[CONFIG_FILE], free)
         return record if record.sha256 == copy["sha256"] else None
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
@@ -159,8 +160,8 @@ def _sums(checkpoints: Sequence[Path]) -> set[str]:
     found = set()
     for file in checkpoints:
         try:
-            found.add(str(json.loads(file.read_bytes())["state"][RECORD_SUM]))
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            found.add(str(parse_json(file.read_bytes())["state"][RECORD_SUM]))
+        except (OSError, ValueError, KeyError, TypeError):
             continue
     return found
 
@@ -186,10 +187,10 @@ def _compare_with_asked(folder: Path, record: RunRecord) -> None:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        content = json.loads(file.read_text())
+        content = parse_json(file.read_text())
     except FileNotFoundError:
         raise UserError(f"{file} is missing") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise UserError(f"{file} cannot be read ({error})") from error
     if not isinstance(content, dict):
         raise UserError(f"{file} does not hold a run's data")

@@ -15,6 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from manyview.errors import UserError
+from manyview.parsing import parse_json
 
 _NAME, _SUM = "checksum", "sha256"
 _METADATA = "__metadata__"
@@ -62,9 +63,9 @@ def is_sealed(path: Path, entry: str) -> bool:
     """Whether the header of a file with a checksum, intact or not, has this entry."""
     try:
         with path.open("rb") as file:
-            header = json.loads(file.read(min(int.from_bytes(file.read(8), "little"), _LARGEST_HEADER)))
+            header = parse_json(file.read(min(int.from_bytes(file.read(8), "little"), _LARGEST_HEADER)))
         return entry in header[_METADATA]
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+    except (OSError, ValueError, LookupError, TypeError):
         return False
 
 
@@ -80,9 +81,9 @@ def check_seal(path: Path) -> None:
         if size > _LARGEST_HEADER:
             return  # no such file, as its reader says
         try:
-            header = json.loads(file.read(size))
+            header = parse_json(file.read(size))
             metadata = dict(header[_METADATA])
-        except (ValueError, LookupError, TypeError, RecursionError):
+        except (ValueError, LookupError, TypeError):
             return
         if not {_NAME, _SUM} & metadata.keys():
             return

@@ -81,6 +81,8 @@ def train(
     files, targets = distributed.agree(partial(_look, config, module), partial(data_facts, config))
     hardware = start_hardware(config, record.run if record else None)
     console = run_console(hardware.is_main and not quiet)
+    if resume and files.bad:  # of a new run it is announced
+        console.print(files.left_out, style="yellow", highlight=False, markup=False, soft_wrap=True)
     try:
         claim = partial(_claim, config, folder, files, targets, hardware, record)
         checkpoint, complaints, initial = distributed.agree(

@@ -65,7 +65,8 @@ def written(
     stored = read_tensors(sound)
     tensors = {name: tensor.clone() for name, tensor in stored.tensors.items()}
     change(tensors)
-    metadata = {key: value for key, value in {**stored.metadata, **about}.items() if value is not None}
+    sums = dict.fromkeys(("checksum", "sha256"))  # of the sound file; the new one gets its own
+    metadata = {key: value for key, value in {**stored.metadata, **about, **sums}.items() if value is not None}
     if file.suffix == ".pth":
         torch.save(tensors, file)
     else:

@@ -77,6 +77,9 @@ def test_no_verb_obeys_a_name(
         "embed": run("embed", weights, folder, "--out", tmp_path / "f.npz", *small),
         "neighbours": run("neighbours", weights, folder, "--out", tmp_path / "n.png", *small),
         "views": run("views", folder, "--out", tmp_path / "v.html", "--photos", 3, "--view-size", 32),
+        "check": run(
+            "check", folder, "--labels", tmp_path / "train.csv", "--labels", tmp_path / "val.csv", "--no-pace"
+        ),
         "unknown verb": run(f"x{CLEARS}", status=2),
         "unknown option": run("knn", f"--x{CLEARS}", status=2),
         "no file": run("embed", f"w{CLEARS}[red]", folder, "--out", tmp_path / "g.npz", status=2),

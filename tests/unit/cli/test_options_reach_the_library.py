@@ -13,17 +13,19 @@ import pytest
 from manyview.cli.main import main
 from manyview.cli.parts.command import flag, parsed_type
 from manyview.options.base import REQUIRED, Declared, declared
+from manyview.options.check import CheckOptions
 from manyview.options.detection import FineTuneOptions, StartWeights
 from manyview.options.labeled import KnnOptions, LinearOptions, ProbeOptions
 from manyview.options.pretrain import PretrainFolders, PretrainOptions
 from manyview.options.shared import Weights
-from manyview.options.unlabeled import CheckWeightsOptions, EmbedOptions, ExportOptions, NeighboursOptions
+from manyview.options.unlabeled import CheckWeightsOptions, EmbedOptions, ExportOptions, ImageFolder, NeighboursOptions
 
 VERBS: dict[str, tuple[str, tuple[type, ...]]] = {  # where the verb finds the function; the function's options
     "pretrain": ("manyview.recipes.pretrain", (PretrainFolders, PretrainOptions)),
     "linear": ("manyview.evaluation.linear_evaluation", (Weights, LinearOptions)),
     "knn": ("manyview.evaluation.knn_evaluation", (Weights, KnnOptions)),
     "probe": ("manyview.evaluation.probe.evaluate.low_label_evaluation", (Weights, ProbeOptions)),
+    "check": ("manyview.recipes.check.check_images", (ImageFolder, CheckOptions)),
     "embed": ("manyview.evaluation.embed.embed", (Weights, EmbedOptions)),
     "neighbours": ("manyview.evaluation.neighbours.search.nearest_neighbours", (Weights, NeighboursOptions)),
     "check-weights": ("manyview.evaluation.health.check.check_weights", (Weights, CheckWeightsOptions)),

@@ -70,3 +70,11 @@ def test_only_one_process_writes_and_an_old_list_goes(files: ImageFiles, tmp_pat
     assert listing.exists()
     SkippedImages(files, 1, listing, "limit").write()
     assert not listing.exists()
+
+
+@pytest.mark.parametrize("damage", [(b"reason", b"reasnn"), (b"a.jpg,", b"a.jpg\0"), (b"b.jpg,empty", b"b.jpg")])
+def test_a_damaged_list_gives_what_is_intact(tmp_path: Path, damage: tuple[bytes, bytes]) -> None:
+    listing = tmp_path / "skipped.csv"
+    write_skipped(listing, {"a.jpg": "empty file", "b.jpg": "empty"})
+    listing.write_bytes(listing.read_bytes().replace(*damage))
+    assert read_skipped(listing).items() <= {"a.jpg": "empty file", "b.jpg": "empty"}.items()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
@@ -21,22 +22,25 @@ def without_reader() -> TextIO:
     return os.fdopen(writing, "w")
 
 
-@pytest.fixture(params=["reader", "space"])
-def lost(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[TextIO]:
-    """Standard error without a reader, or on a full disk."""
-    if request.param == "space" and not Path("/dev/full").exists():
-        pytest.skip("no /dev/full on this system")
-    with without_reader() if request.param == "reader" else Path("/dev/full").open("w") as stream:
-        monkeypatch.setattr(sys, "stderr", stream)
-        yield stream
+@contextmanager
+def lost(where: str) -> Iterator[TextIO]:
+    """Standard error without a reader, or on a full disk; set in the test, as pytest sets its own after fixtures."""
+    with without_reader() if where == "reader" else Path("/dev/full").open("w") as stream:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "stderr", stream)
+            yield stream
         stream.flush()  # as Python does at its end
 
 
-def test_a_run_goes_on_in_silence(tmp_path: Path, lost: TextIO) -> None:
+@pytest.mark.parametrize("where", ["reader", "space"])
+def test_a_run_goes_on_in_silence(tmp_path: Path, where: str) -> None:
+    if where == "space" and not Path("/dev/full").exists():
+        pytest.skip("no /dev/full on this system")
     write_images(tmp_path / "images")
-    run = train_tiny(tmp_path / "images", tmp_path / "run", epochs=1, quiet=False)
+    with lost(where) as stream:
+        run = train_tiny(tmp_path / "images", tmp_path / "run", epochs=1, quiet=False)
+        print("something else", file=stream, flush=True)
     assert run.weights.is_file()
-    print("something else", file=lost, flush=True)
 
 
 def test_messages_go_to_the_stream_of_the_moment(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,10 +9,10 @@ import fsspec
 import numpy as np
 import pytest
 import torch
-from manyview.cli.viewing import Drawing, run_views
 from rich.console import Console
 from safetensors.torch import load_file
 
+from manyview.cli.parts.viewing import Drawing, run_views
 from manyview.errors import UserError
 from manyview.evaluation.embed.read import read_features
 from manyview.evaluation.embed.write import embed
@@ -77,13 +77,13 @@ def test_a_cut_shard_is_reported_like_bad_files(
     run = train_tiny(shards, tmp_path / "run", settings={"data.max_bad_fraction": 0.2}, quiet=False, epochs=1)
     assert skipped_reasons(run.path)["000002.tar"].startswith("cut or damaged after its 2. image")
     said = " ".join(capsys.readouterr().err.split())
-    assert (
-        "14 images in 4 shards (tar). 1 cannot be read as a whole, by which some 2 images are lost: 000002.tar" in said
-    )
+    assert "14 images in 4 shards (tar)." in said
+    assert "1 of 4 shards cannot be read as a whole, by which some 2 images are lost: 000002.tar (cut" in said
     assert "could not be read and were replaced" not in said
-    (shards / "000001.tar").unlink()
+    (shards / "000001.tar").write_bytes(b"")
     with pytest.raises(UserError, match="the images are not those"):
-        train_tiny(None, run.path, settings={"data.max_bad_fraction": 0.2}, epochs=1, resume=True)
+        train_tiny(None, run.path, settings={"data.max_bad_fraction": 0.2}, epochs=1, resume=True, quiet=False)
+    assert "000001.tar (empty file), 000002.tar (cut" in " ".join(capsys.readouterr().err.split())
 
 
 def test_evaluations_and_views_of_shards(photos: Path, labels: Path, tmp_path: Path) -> None:

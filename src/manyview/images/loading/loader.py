@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from manyview.images.loading.sharing import SharedObjects
 from manyview.images.loading.silence import TimedDataset
 from manyview.images.loading.workers import (
     Loading,
@@ -87,7 +88,12 @@ def load_in_workers(
             **how,
         )
         with held_signals(spawn=context == "spawn"):
-            return Loading(iter(loader), outstanding, report)
+            shared = SharedObjects()
+            try:
+                return Loading(iter(loader), outstanding, report, shared)
+            except BaseException:
+                shared.release()
+                raise
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from typing import Any
 from torch.utils.data import Dataset, get_worker_info
 
 from manyview.errors import LoadingError, UserError
+from manyview.images.loading.sharing import SharedObjects
 from manyview.runs.progress import spell
 from manyview.runs.signals import StoppingError, stop_requested
 
@@ -192,12 +193,17 @@ class Loading(Iterator[Any]):
         batches: PyTorch's iterator, which looks for a batch for a second at a time if it has workers.
         outstanding: of its workers, if it has any.
         report: of the same.
+        shared: memory that they share with this process.
     """
 
     def __init__(
-        self, batches: Iterator[Any], outstanding: Outstanding | None = None, report: LossReport | None = None
+        self,
+        batches: Iterator[Any],
+        outstanding: Outstanding | None = None,
+        report: LossReport | None = None,
+        shared: SharedObjects | None = None,
     ) -> None:
-        self._batches, self._outstanding, self._report = batches, outstanding, report
+        self._batches, self._outstanding, self._report, self._shared = batches, outstanding, report, shared
         self._workers: list[Any] = getattr(batches, "_workers", [])
         self._ignore_deaths()
         self._end = partial(_end, batches, self._workers, os.getpid())
@@ -288,6 +294,8 @@ class Loading(Iterator[Any]):
         """End the processes."""
         self._end()
         atexit.unregister(self._end)
+        if self._shared is not None:
+            self._shared.release()
 
     def __del__(self) -> None:
         self.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from manyview.errors import UserError
 from manyview.images.sources.parquet import add_rows, encoded, image_column, name_columns, require_pyarrow
 from manyview.images.sources.shards import Members, ShardFormat, ShardReader, why
 from manyview.images.sources.stores import Shard, is_address
+from manyview.parsing import parse_json
 
 _STATE = "state.json"  # in which datasets lists the files of a data set
 
@@ -43,7 +43,7 @@ class ArrowFormat(ShardFormat):
         if state is None:
             return names
         try:
-            listed = {entry["filename"] for entry in json.loads(state.read_bytes())["_data_files"]}
+            listed = {entry["filename"] for entry in parse_json(state.read_bytes())["_data_files"]}
         except (OSError, ValueError, KeyError, TypeError):
             return names
         return [name for name in names if Path(name).name in listed]

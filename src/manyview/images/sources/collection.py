@@ -128,11 +128,18 @@ class Collection:
         text = f"{len(self.names):,} images in {count} ({self.form.title})."
         if self.prefixed:
             text += " Names occur in several of them, so that the shard's name stands before each."
-        if self.bad:
-            lost = sum(bad.lost for bad in self.bad)
-            named = first_few([f"{bad.name} ({bad.reason})" for bad in self.bad])
-            text += f" {len(self.bad):,} cannot be read as a whole, by which some {lost:,} images are lost: {named}."
         return text
+
+    def describe_bad(self) -> str:
+        """The shards that cannot be read as a whole, in a sentence; empty if there are none."""
+        if not self.bad:
+            return ""
+        lost = sum(bad.lost for bad in self.bad)
+        named = first_few([f"{bad.name} ({bad.reason})" for bad in self.bad])
+        return (
+            f"{len(self.bad):,} of {len(self.shards):,} shards cannot be read as a whole, by which some {lost:,} "
+            f"images are lost: {named}."
+        )
 
     def absolute(self) -> Path:
         """Path of a collection on this machine; of an address something of the same form, for messages."""

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from manyview.errors import UserError
+from manyview.parsing import parse_json
 
 LARGE = 100_000
 """Images from which a list is kept."""
@@ -129,7 +130,7 @@ def _read(file: Path, stream: BinaryIO, check: bool) -> KeptArrays | None:
     header = stream.read(size) if size < _MOST_HEADER else b""
     if magic != _MAGIC or len(header) != size or zlib.crc32(header) != checksum:
         return None
-    content = json.loads(header)
+    content = parse_json(header)
     start = _padded(stream.tell())
     mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
     arrays = {}

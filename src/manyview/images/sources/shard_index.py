@@ -60,7 +60,8 @@ def _joined(where: str, form: ShardFormat, shards: Sequence[Shard], members: Seq
     """The members of all shards in the order of their names."""
     bad = _bad(shards, [each.problem for each in members], [len(each.names) for each in members])
     if len(bad) == len(shards) and not any(len(each.names) for each in members):
-        raise UserError(f"none of the {len(shards):,} shards of {where} can be read: {bad[0].name} ({bad[0].reason})")
+        several = f"none of the {len(shards):,} shards of {where} can be read: {bad[0].name} ({bad[0].reason})"
+        raise UserError(several if len(shards) > 1 else f"the shard {where} cannot be read ({bad[0].reason})")
     names = _concatenated([Names.of(*each.names.arrays()) for each in members])
     owners = np.repeat(np.arange(len(members)), [len(each.names) for each in members])
     order, repeated = _order(names)

@@ -13,7 +13,7 @@ import numpy as np
 
 from manyview.config import PretrainConfig
 from manyview.errors import UserError
-from manyview.images import ImageFiles, find_images
+from manyview.images import ImageFiles, find_images, image_root
 from manyview.images.statistics import draw_sample
 from manyview.images.used_bits import describe_depth
 from manyview.labels.table import LabelTable
@@ -38,7 +38,7 @@ def check_images(
     """Look at images, and at labels of them, before a run.
 
     Args:
-        images: folder of images, searched recursively.
+        images: folder of images, searched recursively, or shards.
         progress: called with what is done.
         **options: as ``CheckOptions`` declares them.
 
@@ -49,13 +49,13 @@ def check_images(
     Raises:
         UserError: there are no images, a label file cannot be read at all, or a setting is wrong.
     """
-    folder = Path(images)
-    config = resolve_settings(folder, **among(SettingsOptions, options))
+    config = resolve_settings(images, **among(SettingsOptions, options))
     table = LabelTable(options["label_separator"], options["image_column"], options["label_column"])
     listed = None if config.data.list is None else Path(config.data.list)
-    files = find_images(folder, listed, arrays=config.data.bands != "rgb")
+    root = image_root(images)
+    files = find_images(root, listed, arrays=config.data.bands != "rgb")
     progress(0, len(options["labels"]), "labels")
-    labeled = [labels.read(Path(file), folder, table) for file in options["labels"]]
+    labeled = [labels.read(Path(file), root, table) for file in options["labels"]]
     chosen = _chosen(files, options["sample"], config.training.seed)
     here = machine(config, Path.cwd())
     photos, unread = look_at(files, chosen, config.data, max(1, here["workers"]), partial(_named, progress, "images"))
@@ -97,12 +97,14 @@ def _of_images(
     return {
         "images": len(files),
         "looked_at": len(photos) + len(unread),
-        "bytes": sum(size for size in map(_size, map(files.path, range(len(files)))) if size),
+        "bytes": int(np.maximum(files.stats().sizes, 0).sum()),
         "left_out": files.left_out,
+        "source": files.note,
         "unreadable": [{"image": files[each.index], "reason": each.reason} for each in unread],
         "formats": _formats(photos),
+        "view_size": max(group.size for group in config.views.layout),
         "sizes": _sizes(photos),
-        "blank": [files[photos[index].index] for index in blank],
+        "blank": [files[photos[index].index] for index in blank.tolist()],
         "depth": depth,
         "duplicates": {
             "identical": [{"images": [files[index] for index in group]} for group in identical[:_GROUPS]],
@@ -123,13 +125,6 @@ def _pictures(
     return duplicates.grouped(others)
 
 
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
 def _formats(photos: Sequence[Photo]) -> list[dict[str, Any]]:
     counts = Counter((photo.format, photo.channels, photo.bits) for photo in photos)
     keys = ("format", "channels", "bits", "images")
@@ -146,6 +141,7 @@ def _sizes(photos: Sequence[Photo]) -> dict[str, Any]:
         name: {"lowest": int(each.min()), "median": float(np.median(each)), "highest": int(each.max())}
         for name, each in shown.items()
     }
+    # Eight bars, each of sides by the same factor larger.
     edges = np.unique(np.round(np.geomspace(max(sides.min(), 1), sides.min(axis=1).max() + 1, 9)).astype(int))
     edges = edges if len(edges) > 1 else np.array([edges[0], edges[0] + 1])
     counts, _ = np.histogram(sides.min(axis=1), edges)

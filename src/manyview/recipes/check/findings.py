@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from manyview.errors import first_few
 from manyview.recipes.check.labels import Labeled, alike
 
-STOPS, SPOILS, NOTE = "stops", "spoils", "note"
 Weight = Literal["stops", "spoils", "note"]
+STOPS: Final = "stops"
+SPOILS: Final = "spoils"
+NOTE: Final = "note"
 
-_MANY = 0.05  # share of images that are copies of others, from which they count as a fault
+_MANY = 0.05  # share of images that are copies of others, above which they count as a fault
+_FEW = 0.005  # share of a label file's images that may look like some of another's
 
 
 class Finding(NamedTuple):
@@ -33,16 +36,29 @@ def of_images(results: Mapping[str, Any], max_bad_fraction: float) -> Iterator[F
         yield Finding(STOPS if stops else NOTE, f"{_images(len(unread))} cannot be read{limit}: {named}.")
     if blank:
         yield Finding(NOTE, f"{_images(len(blank))} of a single color: {first_few(blank)}.")
-    for key, what in (("identical", "have the same bytes as another"), ("same_picture", "show the same as another")):
+    for key, what in (("identical", "with the same bytes as another"), ("same_picture", "almost the same as another")):
         copies = sum(len(group["images"]) - 1 for group in results["duplicates"][key])
         if copies:
             many = copies > _MANY * (images if key == "identical" else looked)
-            example = " = ".join(results["duplicates"][key][0]["images"][:2])
-            yield Finding(SPOILS if many else NOTE, f"{_images(copies)} {what}: {example}.")
+            examples = first_few([" = ".join(group["images"][:2]) for group in results["duplicates"][key]])
+            yield Finding(SPOILS if many else NOTE, f"{_images(copies)} {what}: {examples}.")
+    yield from _of_sizes(results)
     if results["depth"]:
         yield Finding(SPOILS, results["depth"])
-    if results["left_out"]:
-        yield Finding(NOTE, results["left_out"])
+    for sentence in (results["left_out"], results["source"]):
+        if sentence:
+            yield Finding(NOTE, sentence)
+
+
+def _of_sizes(results: Mapping[str, Any]) -> Iterator[Finding]:
+    """Views that are larger than the parts of the images that they show."""
+    side = results["sizes"].get("shorter side", {}).get("median")
+    if side is not None and side < results["view_size"]:
+        yield Finding(
+            NOTE,
+            f"the shorter side of half of the images has at most {side:,.0f} pixels, so that views of "
+            f"{results['view_size']} pixels are enlarged: a smaller --view-size takes less time.",
+        )
 
 
 def of_labels(labels: Sequence[Labeled], results: Mapping[str, Any]) -> Iterator[Finding]:
@@ -83,6 +99,7 @@ def _of_other_classes(labels: Sequence[Labeled]) -> Iterator[Finding]:
 
 
 def _of_leaks(results: Mapping[str, Any]) -> Iterator[Finding]:
+    sizes = {each["file"]: each["images"] for each in results["labels"]}
     for leak in results["leaks"]:
         between = " and ".join(leak["files"])
         for key, words in (
@@ -91,9 +108,11 @@ def _of_leaks(results: Mapping[str, Any]) -> Iterator[Finding]:
             ("same_picture", "name images that show the same"),
         ):
             found = leak[key]
+            few = key == "same_picture" and len(found) <= _FEW * min(sizes[file] for file in leak["files"])
             if found:
                 example = found[0] if key == "named_in_both" else " = ".join(found[0])
-                yield Finding(SPOILS, f"{between} {words}, {len(found):,} in all, such as {example}.")
+                sentence = f"{between} {words}, {len(found):,} in all, such as {example}."
+                yield Finding(NOTE if few else SPOILS, sentence)
 
 
 def of_machine(results: Mapping[str, Any]) -> Iterator[Finding]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from manyview.errors import UserError
-from manyview.images import ImageFiles
+from manyview.images import ImageFiles, ImageRoot
 from manyview.labels.formats import has_objects
 from manyview.labels.read_image_labels import read_labels
 from manyview.labels.read_objects import read_annotations
@@ -43,7 +43,7 @@ class Labeled:
     notes: tuple[str, ...]
 
 
-def read(file: Path, images: Path, table: LabelTable) -> Labeled:
+def read(file: Path, images: ImageRoot, table: LabelTable) -> Labeled:
     """Read a label file, leaving out what cannot be used.
 
     Raises:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,6 +16,8 @@ from manyview.images import ImageFiles, UnreadableImage, open_image
 from manyview.images.decode import open_with_pillow, read_file
 from manyview.images.jpeg import JPEG, common_header
 from manyview.images.png import PNG
+from manyview.images.sources.collection import Member
+from manyview.images.sources.root import ImagePath
 from manyview.images.tiff import BITS_PER_SAMPLE, SamplesOfTiff
 from manyview.images.unreadable import quiet, readable
 
@@ -88,9 +89,9 @@ def look_at(
     return photos, unread
 
 
-def _look(path: Path, index: int, data: DataConfig) -> Photo | Unread:
+def _look(path: ImagePath, index: int, data: DataConfig) -> Photo | Unread:
     try:
-        content = read_file(path, data.max_pixels) if data.bands == "rgb" else _whole(path)
+        content = read_file(path, data.max_pixels) if data.bands == "rgb" else whole_file(path)
         opened = open_image(content, data.bands, max_pixels=data.max_pixels, bit_depth=data.bit_depth)
         shrink = next((each for each in (8, 4, 2) if min(opened.width, opened.height) // each >= _ENOUGH), 1)
         pixels = opened.decode(shrink)
@@ -101,7 +102,14 @@ def _look(path: Path, index: int, data: DataConfig) -> Photo | Unread:
         return Unread(index, error.reason)
 
 
-def _whole(path: Path) -> bytes:
+def whole_file(path: ImagePath) -> bytes:
+    """All bytes of a file or of a member of a shard.
+
+    Raises:
+        UnreadableImage: it cannot be read.
+    """
+    if isinstance(path, Member):
+        return path.read_bytes()
     with readable(path):
         return path.read_bytes()
 

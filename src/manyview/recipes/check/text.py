@@ -16,11 +16,11 @@ from manyview.terminal import printable
 _CLASSES = 30  # of a table, at most; the commonest
 _BAR = 30  # characters of the longest bar
 _STYLES = {"stops": "red", "spoils": "yellow", "note": "default"}
-_MARKS = {"stops": "stops a run:", "spoils": "spoils results:", "note": "note:"}
+_MARKS = {"stops": "Stops:", "spoils": "Spoils:", "note": "Note:"}
 _VERDICTS = {
     "fine": "Nothing is in the way of a run.",
     "spoils": "Results would be misleading: see what spoils them above.",
-    "stops": "A run would stop, or be refused: see above.",
+    "stops": "A run or an evaluation would stop, or be refused: see what stops it above.",
 }
 
 
@@ -59,10 +59,10 @@ def _sizes(results: Mapping[str, Any]) -> Iterator[RenderableType]:
     for name, each in sizes.items():
         table.add_row(name, *(f"{each[key]:,.0f}" for key in ("lowest", "median", "highest")))
     yield table
-    if len(bars) > 1:
+    if sum(bar["images"] > 0 for bar in bars) > 1:
         table = _table("shorter side", ">images", "")
         most = max(bar["images"] for bar in bars)
-        for bar in bars:
+        for bar in (each for each in bars if each["images"]):
             length = -(-_BAR * bar["images"] // most)
             table.add_row(f"{bar['from']:,} to {bar['below'] - 1:,}", f"{bar['images']:,}", "█" * length)
         yield table
@@ -124,7 +124,7 @@ def _findings(results: Mapping[str, Any]) -> Iterator[RenderableType]:
     yield Text()
     for each in results["findings"]:
         text = Text(f"{_MARKS[each['weight']]} ", style=_STYLES[each["weight"]])
-        yield text.append(each["sentence"])
+        yield text.append(each["sentence"], style="default")
 
 
 def _table(*titles: str) -> Table:

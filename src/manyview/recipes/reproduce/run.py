@@ -10,6 +10,7 @@ from typing import Any, Unpack
 from manyview.errors import UserError, first_few
 from manyview.options.base import verb
 from manyview.options.reproduce import ReproduceOptions
+from manyview.parsing import parse_json
 from manyview.recipes.reproduce.curves import curves_to_csv, curves_to_markdown, gather_curves
 from manyview.recipes.reproduce.figure import draw_curves, draw_table
 from manyview.recipes.reproduce.forecast import forecast
@@ -111,10 +112,10 @@ def _check_own(plan: TablePlan) -> None:
     """
     own = plan.out / f"{plan.name}.json"
     try:
-        content = json.loads(own.read_bytes())
+        content = parse_json(own.read_bytes())
         if isinstance(content, dict) and content.get("table") == plan.name and "provenance" in content:
             return
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError):
         pass
     names = [f"{plan.name}{part}.{ending}" for part in ("", "-curves") for ending in ENDINGS]
     require_own("reproduce", [], [plan.out / name for name in names])

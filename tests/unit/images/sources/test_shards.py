@@ -194,7 +194,7 @@ def test_bad_shards_are_named_and_counted(loose: Path, tmp_path: Path) -> None:
         "000003.tar": ("no tar archive that is not compressed", 1),
         "000004.tar": ("missing", 1),
     }
-    assert "4 cannot be read as a whole, by which some 4 images are lost: 000001.tar (" in files.note
+    assert "4 of 7 shards cannot be read as a whole, by which some 4 images are lost: 000001.tar (" in files.left_out
     (folder / "000001.tar").write_bytes(sound)  # with the same size and another time, or not kept at all
     assert len(find_images(f"{folder}/{{000000..000006}}.tar")) == 4
     for shard in folder.iterdir():
@@ -265,7 +265,7 @@ def test_parquet_of_other_layouts(loose: Path, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=message):
             find_images(tmp_path / "bad.parquet")
     (tmp_path / "bad.parquet").write_bytes(b"PAR1 no")
-    with pytest.raises(UserError, match=r"can be read: bad\.parquet \(no Parquet file that can be read"):
+    with pytest.raises(UserError, match=r"the shard .*bad\.parquet cannot be read \(no Parquet file that can be read"):
         find_images(tmp_path / "bad.parquet")
 
 

@@ -51,6 +51,7 @@ CASES: list[tuple[str, list[str]]] = [
     *((f"out/table1.{end}", ["reproduce", "table1", *TABLE, "--out", "out"]) for end in ("md", "csv", "json", "png")),
     ("out/synthetic/notes.txt", ["demo", "--out", "out"]),
     ("out/synthetic/views.png", ["demo", "--out", "out"]),
+    ("out/found.json", ["check", "photos", "--out", "out/found.json"]),
     ("out/metrics.json", ["check-weights", "weights.safetensors", "--images", "photos", "--out", "out"]),
 ]
 

@@ -64,6 +64,8 @@ def call(verb: str, words: list[object], monkeypatch: pytest.MonkeyPatch) -> dic
 
 def other_value(each: Declared) -> Any:
     """A value other than the default, as the function should get it."""
+    if each.option.word:
+        return each.option.word
     return _other(each.option.parsed or parsed_type(each.type), each.option.default)
 
 

@@ -45,7 +45,7 @@ def test_the_record_is_of_the_beginning(
 
     assert seen[0] == "provenance"
     assert "pretrained: training features" in seen[1:]
-    assert result["provenance"].keys() == {"started", "seconds"}
+    assert result["provenance"].keys() == {"started", "environment", "seconds"}
     assert result["provenance"]["seconds"] >= 0
 
 

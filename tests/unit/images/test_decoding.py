@@ -288,10 +288,10 @@ def test_files_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     locked.chmod(0)
     if os.access(locked, os.R_OK):  # the superuser may read everything
 
-        def refuse(path: Path) -> bytes:
+        def refuse(path: Path, *_: Any) -> bytes:
             raise PermissionError(13, "Permission denied", str(path))
 
-        monkeypatch.setattr(Path, "read_bytes", refuse)
+        monkeypatch.setattr(Path, "open", refuse)
     assert reason(locked) == "no read permission"
 
 

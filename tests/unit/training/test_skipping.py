@@ -29,14 +29,14 @@ def spoilt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "bomb.png").write_bytes(bomb())
     (folder / "dangling.jpg").symlink_to(tmp_path / "gone.jpg")
     (folder / "locked.jpg").write_bytes(jpeg)
-    read_bytes = Path.read_bytes
+    opened = Path.open
 
-    def guarded(path: Path) -> bytes:
+    def guarded(path: Path, *mode: Any, **options: Any) -> Any:
         if path.name == "locked.jpg":  # whoever runs the tests may be allowed to read everything
             raise PermissionError(13, "Permission denied")
-        return read_bytes(path)
+        return opened(path, *mode, **options)
 
-    monkeypatch.setattr(Path, "read_bytes", guarded)
+    monkeypatch.setattr(Path, "open", guarded)
     return folder
 
 

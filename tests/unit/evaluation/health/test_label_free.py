@@ -396,11 +396,14 @@ def test_bands_are_measured_too(tmp_path: Path) -> None:
     assert result["results"]["pretrained"]["features"]["std"] > 0
 
 
-def test_weights_that_are_not_finite(image_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("value", "sentence"), [(float("nan"), "are NaN or infinite"), (3e38, "features that are not finite")]
+)
+def test_weights_that_are_not_finite(image_folder: Path, tmp_path: Path, value: float, sentence: str) -> None:
     def spoil(backbone: Backbone) -> None:
-        next(backbone.parameters()).data.fill_(float("nan"))
+        next(backbone.parameters()).data.fill_(value)
 
-    with pytest.raises(UserError, match="features that are not finite"):
+    with pytest.raises(UserError, match=sentence):
         check_weights(make_weights(tmp_path / "nan.safetensors", spoil), images=image_folder, sample=4, **FAST)
 
 

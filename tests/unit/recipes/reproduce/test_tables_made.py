@@ -113,12 +113,12 @@ def test_a_stopped_run_is_resumed_to_the_same_weights(
     make(only=["blocks"], out=tmp_path / "whole")
     step, count = loop.train_step, 0
 
-    def interrupted(*args: Any) -> Any:
+    def interrupted(*args: Any, **named: Any) -> Any:
         nonlocal count
         count += 1
         if count == 2:
             signal.raise_signal(signal.SIGINT)
-        return step(*args)
+        return step(*args, **named)
 
     monkeypatch.setattr(loop, "train_step", interrupted)
     with pytest.raises(KeyboardInterrupt):

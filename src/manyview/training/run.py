@@ -39,9 +39,9 @@ from manyview.training.loop import Training, remarks, run_loop
 from manyview.training.monitor import CollapseMonitor
 from manyview.training.optimizer import make_optimizer
 from manyview.training.processes import data_facts, remarks_on_number, start_facts
-from manyview.training.protection import Protection, needs_initial, read_initial, risk, write_initial
+from manyview.training.protection import Protection, needs_initial, risk, write_initial
 from manyview.training.quality import Instrument, QualityRecord, interval, spell_plan, spell_summary
-from manyview.training.restoring import mend_weights
+from manyview.training.restoring import initial_again, mend_weights
 from manyview.training.restoring.checks import (
     check_contents,
     check_same_hardware,
@@ -106,8 +106,12 @@ def train(
         for group in settled.config.views.layout:
             backbone.check_size(group.size, group.size)
         report = load_initial(backbone, initial, settled.config) if initial else None
-        start = _initial_tensors(backbone, settled.config, folder if checkpoint else None)
+        start, lost = _initial_tensors(backbone, settled.config, folder, record if checkpoint else None)
         method = build_method(backbone, settled.config, hardware, targets)
+        if lost:
+            complaints.append(lost)
+            if hardware.is_main:
+                write_initial(method.backbone, folder)
         if hardware.is_main and not resume:
             folder.create()
         changes = check_contents(config, folder, files, hardware, resume=resume)
@@ -264,11 +268,17 @@ def build_trial(
     return build_method(build_backbone_of(config, copy.deepcopy(module)), config, hardware, targets)
 
 
-def _initial_tensors(backbone: Backbone, config: PretrainConfig, resumed: RunFolder | None) -> dict[str, Tensor] | None:
-    """The initial weights, where training depends on them to the end: the backbone's, or those in a resumed folder."""
+def _initial_tensors(
+    backbone: Backbone, config: PretrainConfig, folder: RunFolder, resumed: RunRecord | None
+) -> tuple[dict[str, Tensor] | None, str]:
+    """The initial weights, where training depends on them to the end: the backbone's, or those of a resumed run.
+
+    Returns:
+        the weights, and a clause on their file if it has to be written again.
+    """
     if not needs_initial(config.training):
-        return None
-    return read_initial(resumed) if resumed else own_weights(backbone)
+        return None, ""
+    return initial_again(backbone, config, folder, resumed) if resumed else (own_weights(backbone), "")
 
 
 def set_up(

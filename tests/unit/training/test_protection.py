@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 import manyview
@@ -258,12 +258,26 @@ def test_a_stopped_run_resumes_to_the_bit(
         assert (run.path / name).read_bytes() == (whole.path / name).read_bytes(), name
 
 
-def test_without_its_initial_weights_a_run_is_not_resumed(weights: Path, photos: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["lost", "cut"])
+def test_lost_initial_weights_are_taken_again_from_where_they_came(
+    damage: str, weights: Path, photos: Path, tmp_path: Path
+) -> None:
+    settings = {"training.blend": 0.5}
+    whole = own_run(photos, tmp_path / "whole", weights, settings=settings)
     with pytest.raises(KeyboardInterrupt):
-        own_run(photos, tmp_path / "run", weights, 6, settings={"training.blend": 0.5})
-    (tmp_path / "run" / "initial.safetensors").unlink()
-    with pytest.raises(UserError, match=r"initial\.safetensors is missing, without which"):
+        own_run(photos, tmp_path / "run", weights, 6, settings=settings)
+    file = tmp_path / "run" / "initial.safetensors"
+    file.unlink() if damage == "lost" else file.write_bytes(file.read_bytes()[:-1])
+    moved = weights.rename(tmp_path / "moved")
+    with pytest.raises(UserError, match=r"initial\.safetensors is .*, nor can it be made again: there is no"):
         own_run(None, tmp_path / "run", None, resume=True)
+    save_file({**load_file(str(moved)), "more": torch.ones(1)}, str(weights))
+    with pytest.raises(UserError, match=r"the weights that the run started from have changed"):
+        own_run(None, tmp_path / "run", None, resume=True)
+    moved.rename(weights)
+    run = own_run(None, tmp_path / "run", None, resume=True)
+    for name in ("backbone.safetensors", "initial.safetensors", "checkpoints/step-000000008.safetensors"):
+        assert (run.path / name).read_bytes() == (whole.path / name).read_bytes(), name
 
 
 def test_killed_before_anything_was_saved(weights: Path, photos: Path, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from manyview.errors import UserError, first_few
 from manyview.parsing import parse_json
 from manyview.runs import CheckpointStore, RunFolder, TrainingCheckpoint, atomic_write, provenance, write_tensors
 from manyview.runs.environment import restore_threads
-from manyview.runs.files import is_temporary
+from manyview.runs.files import is_temporary, remove_leftovers
 from manyview.runs.provenance import changed_surroundings, refuse_changes
 from manyview.runs.record import canonical_sha256
 from manyview.runs.sealed import is_sealed, read_sealed
@@ -63,6 +63,7 @@ def unfinished(out: Path | None, protocol: Mapping[str, Any], resume: bool) -> I
         _check_begun(kept, folder, protocol, resume)
         folder.mkdir(parents=True, exist_ok=True)
         run.lock()
+        remove_leftovers(out, RESULT_FILE)
         atomic_write(folder / PROTOCOL_FILE, json.dumps(protocol, indent=2) + "\n")
         if not resume:
             started = provenance()

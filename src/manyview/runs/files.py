@@ -80,9 +80,14 @@ def is_temporary(name: str) -> bool:
     return _TEMPORARY.fullmatch(name) is not None
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files of killed processes; only for the process that holds the folder's lock."""
-    for leftover in folder.glob(".*.tmp"):
+def remove_leftovers(folder: Path, name: str = "*") -> None:
+    """Remove temporary files of killed processes; only for the process that holds the folder's lock.
+
+    Args:
+        folder: in which they are.
+        name: of the file that was to be written; "*" for any.
+    """
+    for leftover in folder.glob(f".{name}.*.tmp"):
         if is_temporary(leftover.name):
             with contextlib.suppress(OSError):
                 leftover.unlink()

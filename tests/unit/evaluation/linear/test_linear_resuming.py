@@ -123,12 +123,14 @@ def test_what_is_damaged_is_made_again_and_reported(
     for file in files:
         damage(file)
     (tmp_path / "unfinished" / "notes.txt").write_text("mine")
+    (tmp_path / ".metrics.json.123.tmp").write_text("what a killed process was writing")
     resumed = evaluate(scenes, cached=True, out=tmp_path, resume=True)
     assert resumed["results"] == evaluate(scenes, cached=True)["results"]
     remarks = resumed["provenance"].get("remarks", [])
     assert len(remarks) == 1, remarks
     assert all(files[0].stem in remark or files[0].parent.name in remark for remark in remarks)
     assert [path.name for path in (tmp_path / "unfinished").iterdir()] == ["notes.txt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.json", "unfinished"]
 
 
 def test_features_of_another_evaluation_are_not_taken(scenes: Any, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
 """Executes every jaxtyping annotation of the package under beartype, whatever test is run; marks what takes long."""
 
+import contextlib
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,11 @@ import pytest
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 # Several test processes share the cores; threads that wait for each other would take many times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# nohup and shells' background jobs start programs that ignore these, which runs respect and tests send.
+with contextlib.suppress(ValueError):  # not in the main thread
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 from jaxtyping import install_import_hook
 

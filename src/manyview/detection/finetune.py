@@ -109,8 +109,7 @@ def fine_tune(weights: StrPath | None, *, quiet: bool = False, **options: Unpack
     _check(settings, drawing, options["checkpoint_minutes"])
     if weights is None:
         raise UserError(
-            "WEIGHTS is missing: name a run's folder or a checkpoint, or random for random initialization of "
-            "--backbone resnet50"
+            "WEIGHTS is missing: name a run's folder or a checkpoint, or random for random init of --backbone resnet50"
         )
     baselines = find_baselines(weights, options["beside"])
     folders = [RunFolder(out), *(RunFolder(out / BESIDE / each.name) for each in baselines)]
@@ -207,7 +206,7 @@ def _announce(tuning: FineTuningSession, match: WeightMatch, start: Start, follo
     settings, images = tuning.settings, len(tuning.data.trained_on)
     random = "weights_sha256" not in start.origin
     beside = f"Beside, {start.why}: " if start.why else ""
-    tuning.display.say(f"{beside}{'Random weights' if random else start.origin['weights']}: {match}.")
+    tuning.display.say(f"{beside}{'Random init' if random else start.origin['weights']}: {match}.")
     if start.why:
         return
     if start.images:

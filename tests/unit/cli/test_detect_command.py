@@ -48,7 +48,7 @@ def test_training_then_predicting(data: list[object], tmp_path: Path) -> None:
     assert {key: protocol[key] for key in expected} == expected
     assert (run / "predictions.png").is_file()
     assert "2 iterations of 2 images" in result.stderr
-    assert result.stderr.startswith("Random weights: 20 of 20 convolutions and ")
+    assert result.stderr.startswith("Random init: 20 of 20 convolutions and ")
     assert re.search(r"^Iteration 2, in %: COCO box AP [\d.]+, .*; COCO mask AP [\d.]+, ", result.stderr, re.MULTILINE)
     assert "AP by class (%): " in result.stdout
     assert re.search(

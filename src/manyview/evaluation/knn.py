@@ -11,6 +11,7 @@ from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from manyview.backbones.beside import in_words
 from manyview.errors import require, require_seed
 from manyview.evaluation.data import Data
 from manyview.evaluation.session import LabeledEvaluation, SplitFeatures, baseline_differences, report
@@ -171,7 +172,7 @@ def _measure(
             itself=itself,
             ignored=ignored,
             progress=progress,
-            phase=f"{name}: neighbors of the {of} images",
+            phase=f"{in_words(name)}: neighbors of the {of} images",
         )
 
     val = scores(features.val, _same_images(data), "validation")

@@ -21,7 +21,7 @@ from manyview.evaluation.linear.sentences import (
     unconverged,
 )
 from manyview.evaluation.metrics.multilabel import METRICS
-from manyview.evaluation.network_names import baseline_lines, difference_sentences, long_name, short_name
+from manyview.evaluation.network_names import baseline_lines, difference_sentences, table_name
 from manyview.terminal import printable
 
 CLASSIFIERS = {"logistic": "logistic regression", "svm": "linear SVM"}
@@ -44,11 +44,16 @@ _MEASURES = {
     "alignment": ("alignment", "{:.2f}", "0"),
 }
 _VECTORS = {
-    ("pretrained", "features"): "features",
+    ("pretrained", "features"): table_name("pretrained"),
     ("pretrained", "projections"): "projections",
-    ("random_init", "features"): "untrained",
-    ("initial", "features"): "initial",
+    ("random_init", "features"): table_name("random_init"),
+    ("initial", "features"): table_name("initial"),
 }
+
+_LEGEND = (
+    "mAP: mean average precision of the classes. OP, OR, OF1: precision, recall and F1 over all labels; CP, CR: their "
+    "means over the classes, CF1: the F1 of these two."
+)
 
 Shares = Sequence[float | None]
 
@@ -56,7 +61,7 @@ Shares = Sequence[float | None]
 def format_table(result: dict[str, Any]) -> Group:
     """Format a linear evaluation: loading of the weights, metrics by backbone and rule, average precision by class."""
     protocol = result["protocol"]
-    notes = logistic_notes(result) if protocol.get("recipe") == "logistic" else head_notes(result)
+    notes = [*_size_note(result), *(logistic_notes if protocol.get("recipe") == "logistic" else head_notes)(result)]
     title = f"Multi-label linear evaluation (%): {_inputs(protocol)}, {classifiers_in_words(protocol)}"
     return _rules_sheet(title, result, [*notes, *_flattering(protocol)])
 
@@ -68,6 +73,7 @@ def format_knn(result: dict[str, Any]) -> Group:
     title = f"Multi-label kNN (%): {_inputs(protocol)}, {votes}"
     both = protocol["images_in_both"]
     notes = [f"{both} images are in both label files: none votes for itself."] if both else []
+    notes = [*_size_note(result), *notes]
     return _rules_sheet(title, result, notes)
 
 
@@ -87,11 +93,11 @@ def format_low_label(result: dict[str, Any]) -> Group:
             labeled = f"{entry['images']:,} ({100 * entry['fraction']:g} %)"
             summary = entry["summary"]
             numbers = (_percent(summary[metric]["mean"]) for metric in METRICS if metric != "mAP")
-            table.add_row(short_name(name), labeled, _mean_and_std(summary["mAP"]), *numbers)
+            table.add_row(table_name(name), labeled, _mean_and_std(summary["mAP"]), *numbers)
         table.add_section()
     seeds = len(protocol["seeds"])
     notes = [f"±: standard deviation over {seeds} draws."] if seeds > 1 else []
-    notes += [*_unconverged(results), *_flattering(protocol)]
+    notes += [*_size_note(result), *_unconverged(results), *_flattering(protocol)]
     aps = {name: entries[-1]["summary"]["AP"]["mean"] for name, entries in results.items()}
     share = f"{100 * protocol['fractions'][-1]:g} % of the labels"
     classes = _by_class(protocol, aps, f", {share}")
@@ -127,7 +133,7 @@ def _by_rule(results: dict[str, Any]) -> Table:
     for name, report in results.items():
         for rule, figures in report["rules"].items():
             numbers = (_percent(figures[metric]) for metric in METRICS if metric != "mAP")
-            table.add_row(short_name(name), rule, _percent(report["mAP"]), *numbers)
+            table.add_row(table_name(name), rule, _percent(report["mAP"]), *numbers)
         table.add_section()
     return table
 
@@ -137,7 +143,7 @@ def _intervals(results: dict[str, Any]) -> list[str]:
     for name, report in results.items():
         if "intervals" in report:
             figure, *ends = map(_percent, (report["mAP"], *report["intervals"]["mAP"]))
-            lines.append(f"{long_name(name)}: mAP {figure}, 95 % interval over images {' to '.join(ends)}.")
+            lines.append(f"{table_name(name)}: mAP {figure}, 95 % interval over images {' to '.join(ends)}.")
     return lines
 
 
@@ -170,7 +176,8 @@ def _sheet(
     The lines are not the tables' titles and captions, which would be wrapped to the tables' width.
     """
     below = [*notes, *baseline_lines(protocol), *_notes(protocol)]
-    return Group(*_weights_line(protocol), Text(title, style="bold"), figures, *map(Text, below), *classes)
+    legend = Text(_LEGEND, style="dim")
+    return Group(*_weights_line(protocol), Text(title, style="bold"), figures, legend, *map(Text, below), *classes)
 
 
 def _rules_sheet(title: str, result: dict[str, Any], notes: Sequence[str]) -> Group:
@@ -204,7 +211,7 @@ def _by_class(protocol: dict[str, Any], aps: Mapping[str, Shares], of: str = "")
     """Average precision of each class, with the numbers of images that show it; ``of`` ends the title."""
     table = Table()
     table.add_column("class")
-    for column in ("train", "val", *(long_name(name) for name in aps)):
+    for column in ("train", "val", *(table_name(name) for name in aps)):
         table.add_column(column, justify="right", no_wrap=True)
     rows = zip(protocol["classes"], protocol["train"]["positives"], protocol["val"]["positives"], strict=True)
     for index, (name, train, val) in enumerate(rows):
@@ -219,6 +226,12 @@ def _inputs(protocol: dict[str, Any]) -> str:
     crop = ", center crop" if protocol["crop"] == "center" else ""
     layer = f"{protocol['layer']}, " if "layer" in protocol else ""
     return f"{layer}{protocol['pool']} at {protocol['size']} px{crop}"
+
+
+def _size_note(result: dict[str, Any]) -> list[str]:
+    """Why the inputs have their size, where the user did not say which."""
+    said = result.get("provenance", {}).get("size")
+    return [said] if said else []
 
 
 def _flattering(protocol: dict[str, Any]) -> list[str]:

@@ -41,7 +41,15 @@ Layer = Annotated[
         parsed=str | None,
     ),
 ]
-Size = Annotated[int, Option(224, "Side of the inputs in pixels.", "S, the side of the inputs in pixels, at least 8.")]
+Size = Annotated[
+    int | None,
+    Option(
+        None,
+        "Side of the inputs in pixels; unset: of the run's views, or 224.",
+        "S, the side of the inputs in pixels, at least 8; unset: that of the run's views, or 224 for other weights.",
+        shown=False,
+    ),
+]
 Result = Annotated[
     StrPath | None, Option(None, "Folder for metrics.json.", "folder for metrics.json; unset: nothing is written.")
 ]

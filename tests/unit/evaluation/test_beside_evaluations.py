@@ -126,7 +126,7 @@ def test_a_network_without_batch_norms_has_nothing_measured(scenes: Any, tmp_pat
 
 def test_statistics_are_kept_for_resuming(scenes: Any, tmp_path: Path) -> None:
     def stop(done: int, total: int, phase: str) -> None:
-        if phase == "random_init: training features":
+        if phase == "random init: training features":
             raise KeyboardInterrupt
 
     given: dict[str, Any] = {"beside": "random", "out": tmp_path / "out"}
@@ -140,7 +140,7 @@ def test_statistics_are_kept_for_resuming(scenes: Any, tmp_path: Path) -> None:
         "linear", scenes.weights, scenes, **given, resume=True, progress=lambda d, t, phase: seen.append(phase)
     )
     whole = evaluate("linear", scenes.weights, scenes, beside="random")
-    assert "random_init: statistics of the norms" not in seen
+    assert "random init: statistics of the norms" not in seen
     assert {key: resumed[key] for key in ("results", "differences")} == {
         key: whole[key] for key in ("results", "differences")
     }

@@ -350,10 +350,8 @@ def test_random_initialization_with_other_norm_statistics_is_told_apart(root: Pa
     result = compare([root / "knn/a/seed1", earlier])
     rows = [row for row in result["results"] if row["network"] == "random_init"]
     assert [(row["group"], row["norm_statistics"]) for row in rows] == [("seed1", "measured"), ("earlier", "zero-one")]
-    assert [label(row) for row in rows] == ["untrained (seed1)", "untrained, norms 0 and 1 (earlier)"]
-    warning = (
-        "random initialization has norm statistics measured (seed1), zero-one (earlier): its figures do not compare"
-    )
+    assert [label(row) for row in rows] == ["random init (seed1)", "random init, norms 0 and 1 (earlier)"]
+    warning = "random init has norm statistics measured (seed1), zero-one (earlier): its figures do not compare"
     assert warning in result["warnings"]
     assert not any("beside" in key for key in result["protocol"]["differing"])
     with pytest.raises(UserError, match=r"norm statistics measured, .* with zero-one; compare them as groups"):

@@ -284,7 +284,7 @@ def printed(result: dict[str, Any]) -> str:
 def test_the_table_shows_every_figure_in_percent(cached: tuple[dict[str, Any], Path]) -> None:
     result, _ = cached
     lines = printed(result).splitlines()
-    for name, label in (("pretrained", "trained"), ("random_init", "random")):
+    for name, label in (("pretrained", "pre-trained"), ("random_init", "random init")):
         report = result["results"][name]
         rows = [cells(line) for line in lines]
         for rule, figures in report["rules"].items():
@@ -302,10 +302,10 @@ def test_progress_goes_through_phases_to_their_end(scenes: Any) -> None:
     evaluate(scenes, cached=True, epochs=3, progress=lambda *call: calls.append(call))
     phases = list(dict.fromkeys(phase for *_, phase in calls))
     assert phases == [
-        "pretrained: validation features",
-        "pretrained: training features",
-        "pretrained: training the linear head",
-        "pretrained: confidence intervals",
+        "pre-trained: validation features",
+        "pre-trained: training features",
+        "pre-trained: training the linear head",
+        "pre-trained: confidence intervals",
     ]
     for phase, total in zip(phases, (12, 24, 3, 20), strict=True):
         steps = [(done, of) for done, of, name in calls if name == phase]

@@ -1,17 +1,13 @@
 """manyview: pre-train a vision backbone on images that hold several things at once.
 
 The public names load what they need when they are first used, so that importing the package, and the command's
-``--help``, stay fast.
+``--help``, stay fast; ``__init__.pyi`` says to type checkers and editors what they are.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from manyview.backbones import load_backbone
-    from manyview.recipes import pretrain
+from typing import Any
 
 __version__ = "0.1.0"
 

@@ -3,8 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# An index with PyTorch for CPUs alone, which on Linux saves gigabytes of CUDA; unset: PyTorch comes from pip's own index.
+#   make TORCH_INDEX=https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?=
+CUDA_HINT := This is Linux without an NVIDIA driver: make TORCH_INDEX=https://download.pytorch.org/whl/cpu leaves CUDA out
 
-.PHONY: demo test test-fast fuzz faults check lint format bench-views bench-loss gpu-pack clean
+.PHONY: demo test test-fast fuzz faults check lint format docs docs-serve docker bench-views bench-loss gpu-pack clean
 
 # Pre-train, draw and measure on synthetic scenes, or on your own folder: make demo PHOTOS=dir
 demo: $(INSTALLED)
@@ -40,6 +44,17 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# The documentation as pages that need no network, in docs/_site; warnings are errors. docs-serve: while you write
+docs: $(VENV)/.installed-docs
+	$(BIN)/mkdocs build --strict --quiet
+
+docs-serve: $(VENV)/.installed-docs
+	$(BIN)/mkdocs serve --strict
+
+# An image of the command, for CPUs; TORCH_INDEX= for PyPI's PyTorch, with CUDA
+docker:
+	docker build --tag manyview $(if $(filter command line,$(origin TORCH_INDEX)),--build-arg TORCH_INDEX="$(TORCH_INDEX)") .
+
 # Views a second on one core beside other libraries, into build/benchmarks and docs/performance.md; PHOTOS=dir: on your own
 bench-views: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks.views --page docs/performance.md $(if $(PHOTOS),--photos "$(PHOTOS)")
@@ -58,10 +73,16 @@ $(VENV)/.installed-bench: $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	touch $@
 
+$(VENV)/.installed-docs: $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	touch $@
+
 $(INSTALLED): pyproject.toml constraints.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	@if [ -z "$(TORCH_INDEX)" ] && [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi > /dev/null; then echo "$(CUDA_HINT)"; fi
+	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --quiet --constraint constraints.txt --index-url $(TORCH_INDEX) torch torchvision)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) demo build dist docs/_site .mypy_cache .ruff_cache .pytest_cache

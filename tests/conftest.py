@@ -54,6 +54,7 @@ SLOW = (
     "unit/images/loading/test_loading_in_workers.py",
     "unit/images/test_bombs.py",
     "unit/options/test_declaration.py",
+    "unit/packaging/test_wheel.py",
     "unit/recipes",
     "unit/report/test_views_picture.py",
     "unit/training",

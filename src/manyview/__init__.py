@@ -1,19 +1,15 @@
 """manyview: pre-train a vision backbone on images that hold several things at once.
 
 The public names load what they need when they are first used, so that importing the package, and the command's
-``--help``, stay fast.
+``--help``, stay fast; ``__init__.pyi`` says to type checkers and editors what they are.
 """
 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from manyview.backbones import load_backbone
-    from manyview.recipes import pretrain
-
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _HOME = {
     "load_backbone": "manyview.backbones",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pytest
 import torch
@@ -35,7 +35,8 @@ def vectors(loss: Callable[..., Tensor]) -> list[str]:
     """Its arguments that are rows of vectors: annotated as two-dimensional floats."""
     hints = get_type_hints(loss)
     names = list(inspect.signature(loss).parameters)
-    return [name for name in names if len(getattr(hints[name], "dim_str", "").split()) == 2]
+    types = {name: get_args(hints[name]) or (hints[name],) for name in names}
+    return [name for name in names if any(len(getattr(each, "dim_str", "").split()) == 2 for each in types[name])]
 
 
 def inputs(loss: Callable[..., Tensor], dtype: torch.dtype = torch.float64, seed: int = 0) -> dict[str, Tensor]:

@@ -37,7 +37,6 @@ app = typer.Typer(
     name="manyview",
     help="Pre-train a vision backbone on unlabeled images, and evaluate it.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -43,6 +43,7 @@ from manyview.options.base import StrPath, among, verb
 from manyview.options.detection import FineTuneOptions
 from manyview.options.shared import Normalization
 from manyview.runs import RunFolder, provenance
+from manyview.runs.result import Result
 from manyview.runtime import resolve_device
 
 
@@ -68,7 +69,7 @@ class Job:
 
 
 @verb(FineTuneOptions)
-def fine_tune(weights: StrPath | None, *, quiet: bool = False, **options: Unpack[FineTuneOptions]) -> dict[str, Any]:
+def fine_tune(weights: StrPath | None, *, quiet: bool = False, **options: Unpack[FineTuneOptions]) -> Result:
     """Fine-tune a Faster or Mask R-CNN on a pre-trained backbone, and compute its average precision.
 
     In MoCo's protocol (arXiv 1911.05722, Section 4.2): SGD with momentum .9 and weight decay 1e-4, a warm-up from a
@@ -126,7 +127,7 @@ def fine_tune(weights: StrPath | None, *, quiet: bool = False, **options: Unpack
         for start, folder, state in zip(starts, folders, states, strict=True)
     ]
     names = [each.name for each in baselines]
-    return join_results(folders[0], results[0], dict(zip(names, results[1:], strict=True)))
+    return Result(join_results(folders[0], results[0], dict(zip(names, results[1:], strict=True))))
 
 
 def _tune(

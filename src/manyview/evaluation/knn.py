@@ -19,6 +19,7 @@ from manyview.evaluation.settings import EXTRACTED_ONCE, MetricSettings, describ
 from manyview.options.base import StrPath, recorded, select, verb
 from manyview.options.labeled import KnnOptions
 from manyview.runs.progress import Progress, no_progress
+from manyview.runs.result import Result
 
 # Similarities held at a time: 32 MB, for any number of images.
 CHUNK_NUMBERS = 2**22
@@ -46,9 +47,7 @@ class KnnSettings:
 
 
 @verb(KnnOptions)
-def knn_evaluation(
-    weights: StrPath, *, progress: Progress = no_progress, **options: Unpack[KnnOptions]
-) -> dict[str, Any]:
+def knn_evaluation(weights: StrPath, *, progress: Progress = no_progress, **options: Unpack[KnnOptions]) -> Result:
     """Evaluate a frozen backbone by multi-label kNN classification (see ``knn_scores``).
 
     An image that both label files name never votes for itself. The thresholds of the rule "best F1 on train" are found

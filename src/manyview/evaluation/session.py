@@ -32,6 +32,7 @@ from manyview.runs import atomic_write, provenance
 from manyview.runs.environment import environment
 from manyview.runs.files import claim_folder, plain
 from manyview.runs.progress import Progress
+from manyview.runs.result import Result
 from manyview.runtime import resolve_device
 
 
@@ -126,7 +127,7 @@ class LabeledEvaluation:
         results: Mapping[str, Any],
         differences: Mapping[str, MapDifference],
         remarks: Sequence[str] = (),
-    ) -> dict[str, Any]:
+    ) -> Result:
         """The result as plain data, also written to metrics.json if there is a folder.
 
         Args:
@@ -143,18 +144,18 @@ class LabeledEvaluation:
         Raises:
             UserError: if it cannot be written.
         """
-        result = {
-            "evaluation": evaluation,
-            "protocol": dict(protocol),
-            "results": plain(dict(results)),
-            "differences": plain(dict(differences)),
-            "provenance": {
+        result = Result(
+            evaluation=evaluation,
+            protocol=dict(protocol),
+            results=plain(dict(results)),
+            differences=plain(dict(differences)),
+            provenance={
                 **self.origin,
                 "environment": environment(),
                 **({"remarks": list(remarks)} if remarks else {}),
                 "seconds": round(time.perf_counter() - self.start, 1),
             },
-        }
+        )
         if self.out is not None:
             write_result(self.out, result)
         return result

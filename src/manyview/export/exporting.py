@@ -28,7 +28,7 @@ from manyview.runs.progress import Progress, no_progress
 _MIN_SIZE = 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Exported:
     """A verified export.
 
@@ -45,6 +45,9 @@ class Exported:
     card: Path
     check: Check
     lines: str
+
+    def __repr__(self) -> str:
+        return f"<export to {self.format}: {str(self.out)!r}, {self.check.matched} of {self.check.total} match>"
 
     def __str__(self) -> str:
         """A summary in a few lines, without the code to paste."""

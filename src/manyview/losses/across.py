@@ -17,13 +17,14 @@ from torch.nn import functional as F
 
 from manyview.distributed import gather, gather_unequal, rank, world_size
 from manyview.losses.image_aware import check_arguments, image_aware_loss, numbered
+from manyview.losses.inputs import ImageIds, Vectors, as_ids, as_vectors
 from manyview.losses.similarity import at_least_float32
 from manyview.losses.streamed import Problem, block_size, streamed_terms
 
 
 def distributed_image_aware_loss(
-    z: Float[Tensor, "vectors dim"],
-    image_ids: Int[Tensor, " vectors"],
+    z: Vectors,
+    image_ids: ImageIds,
     temperature: float = 0.3,
     form: str = "outside",
     shards: Int[Tensor, " vectors"] | None = None,
@@ -48,6 +49,8 @@ def distributed_image_aware_loss(
     Raises:
         UserError: as for ``image_aware_loss``, on every process.
     """
+    z = as_vectors(z)
+    image_ids = as_ids(image_ids, z.device)
     check_arguments(z, image_ids, temperature, form)
     if world_size() == 1 and shards is None:
         return image_aware_loss(z, image_ids, temperature, form)

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from manyview.errors import UserError
+from manyview.losses.inputs import ImageIds, Vectors, as_ids, as_vectors
 from manyview.losses.similarity import at_least_float32
 from manyview.losses.streamed import Problem, block_size, streamed_terms
 
@@ -28,7 +29,7 @@ DENSE = 4096
 
 
 def image_aware_loss(
-    z: Float[Tensor, "vectors dim"], image_ids: Int[Tensor, " vectors"], temperature: float = 0.3, form: str = "outside"
+    z: Vectors, image_ids: ImageIds, temperature: float = 0.3, form: str = "outside"
 ) -> Float[Tensor, ""]:
     """Image-Aware Contrastive loss, averaged over anchors: attracts views of one image, repels those of others.
 
@@ -36,9 +37,10 @@ def image_aware_loss(
     only. For vectors that are spread over processes see ``distributed_image_aware_loss``.
 
     Args:
-        z: nonzero vectors, which are L2-normalized here. Half precision is computed in float32, also under
-            autocast; float64 stays float64.
-        image_ids: image of each vector. Images may have different numbers of vectors.
+        z: (vectors, dim) nonzero vectors, which are L2-normalized here: a tensor, an array or a list. Half precision is
+            computed in float32, also under autocast; float64 stays float64.
+        image_ids: whole number of each vector's image: a tensor, an array or a list. Images may have different numbers
+            of vectors.
         temperature: tau, above 0.
         form: "outside" is Eq. 1, which has 1/|P| and the sum over positives outside and inside the logarithm;
             "in" and "out" are SupCon's L_in and L_out.
@@ -50,6 +52,8 @@ def image_aware_loss(
         UserError: a vector is the only one of its image, so that P(i) is empty; or an argument is out of range; or, in
             backward, the loss is to be differentiated twice beyond ``DENSE`` vectors.
     """
+    z = as_vectors(z)
+    image_ids = as_ids(image_ids, z.device)
     check_arguments(z, image_ids, temperature, form)
     with torch.autocast(z.device.type, enabled=False):
         z = at_least_float32(z)
@@ -59,21 +63,23 @@ def image_aware_loss(
 
 
 def anchor_terms(
-    z: Float[Tensor, "vectors dim"], image_ids: Int[Tensor, " vectors"], temperature: float = 0.3, form: str = "outside"
+    z: Vectors, image_ids: ImageIds, temperature: float = 0.3, form: str = "outside"
 ) -> Float[Tensor, " vectors"]:
     """L_i of each anchor i, for vectors that are already normalized.
 
     Computed in log space, as exp, sum and log underflow to log(0) at small tau.
 
     Args:
-        z: unit vectors.
-        image_ids: image of each vector.
+        z: (vectors, dim) unit vectors: a tensor, an array or a list.
+        image_ids: whole number of each vector's image: a tensor, an array or a list.
         temperature: tau, above 0.
         form: as for ``image_aware_loss``.
 
     Raises:
         UserError: as for ``image_aware_loss``.
     """
+    z = as_vectors(z)
+    image_ids = as_ids(image_ids, z.device)
     check_arguments(z, image_ids, temperature, form)
     if len(z) <= DENSE:
         return _dense(z, image_ids, temperature, form)

@@ -92,6 +92,7 @@ def run_demo(photos: Path | None, out: Path, scale: Scale, console: Console, pha
         epochs=scale.epochs,
         seed=scale.seed,
         resume=folder.holds_a_run,
+        advise=False,
     )
     picture = out / "views.png"
     draw(run, material, picture)

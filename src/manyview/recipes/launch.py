@@ -57,7 +57,11 @@ _LENGTHS = tuple(f"training.{name}" for name in BUDGETS)
 
 @verb(PretrainOptions)
 def pretrain(
-    images: StrPath | None = None, out: StrPath | None = None, **options: Unpack[PretrainOptions]
+    images: StrPath | None = None,
+    out: StrPath | None = None,
+    *,
+    advise: bool = True,
+    **options: Unpack[PretrainOptions],
 ) -> RunFolder:
     """Pre-train a backbone on a folder of images; only the recipe ``supervised`` needs labels.
 
@@ -67,6 +71,7 @@ def pretrain(
         images: folder of images, searched recursively, or shards as ``images.image_root`` takes them; where a run is
             resumed it may be left out.
         out: the run's folder; new or empty, or with ``resume`` the one to continue.
+        advise: print at the end the commands that go on from here, unless ``quiet``.
         **options: as ``PretrainOptions`` declares them.
 
     Returns:
@@ -89,7 +94,7 @@ def pretrain(
     if not isinstance(options["set"], Mapping):
         options["set"] = tuple(options["set"])
     if process_count() > 1:
-        _train_together(images, folder, options)
+        _train_together(images, folder, options, advise)
         return folder
     resolved = _resolved(images, folder, options)
     if (options["devices"] or 1) > 1:
@@ -99,7 +104,7 @@ def pretrain(
             folder.check_new()
         start_processes(images, folder.path, resolved.training.device, options)
     else:
-        _train(folder, resolved, options)
+        _train(folder, resolved, options, advise)
     return folder
 
 
@@ -123,17 +128,17 @@ def _resolved(images: StrPath | None, folder: RunFolder, options: Mapping[str, A
     return resolved
 
 
-def _train_together(images: StrPath | None, folder: RunFolder, options: Mapping[str, Any]) -> None:
+def _train_together(images: StrPath | None, folder: RunFolder, options: Mapping[str, Any], advise: bool) -> None:
     """Train as one of several processes, which must all have the same settings."""
     from manyview.distributed import agree, printed_once
     from manyview.recipes.several import compared
 
     with printed_once():
         config = agree(lambda: _resolved(images, folder, options), lambda config: compared(config, options["resume"]))
-        _train(folder, config, options)
+        _train(folder, config, options, advise)
 
 
-def _train(folder: RunFolder, config: PretrainConfig, options: Mapping[str, Any]) -> None:
+def _train(folder: RunFolder, config: PretrainConfig, options: Mapping[str, Any], advise: bool) -> None:
     """Train in this process, which may be one of several."""
     # Heavy imports come only now, so that mistakes are reported at once.
     from manyview.training.run import train
@@ -141,7 +146,7 @@ def _train(folder: RunFolder, config: PretrainConfig, options: Mapping[str, Any]
     backbone, quiet = options["backbone"], options["quiet"]
     module = backbone if backbone is not None and not isinstance(backbone, str) else None
     train(config, folder, resume=options["resume"], module=module, instrument=_instrument(config), quiet=quiet)
-    _check(folder, config, module, quiet)
+    _conclude(folder, config, module, quiet=quiet, advise=advise)
 
 
 @verb(SettingsOptions)
@@ -168,8 +173,10 @@ def _instrument(config: PretrainConfig) -> QualityInstrument | None:
     return QualityInstrument.of(config)
 
 
-def _check(folder: RunFolder, config: PretrainConfig, module: nn.Module | None, quiet: bool) -> None:
-    """Print one sentence on the health of the weights, in the main process."""
+def _conclude(
+    folder: RunFolder, config: PretrainConfig, module: nn.Module | None, *, quiet: bool, advise: bool
+) -> None:
+    """Print one sentence on the health of the weights, and what to do with them, in the main process."""
     from manyview.distributed import rank
     from manyview.evaluation.health.check import check_run
     from manyview.runs.progress import run_console
@@ -180,6 +187,10 @@ def _check(folder: RunFolder, config: PretrainConfig, module: nn.Module | None, 
     with console.status("Checking the weights"):
         sentence = check_run(folder, config, module=module)
     console.print(sentence, highlight=False, markup=False)
+    if advise and not quiet:
+        from manyview.recipes.next_steps import next_steps
+
+        console.print(next_steps(folder.path, config), highlight=False, markup=False)
 
 
 def read_config_file(path: Path) -> dict[str, Any]:

@@ -14,6 +14,9 @@ from manyview.runs.checkpoints import CheckpointStore
 from manyview.runs.files import atomic_write, is_temporary, remove_leftovers, write_error
 from manyview.runs.metrics_log import describe_damage, read_lines, to_line
 from manyview.runs.record import CHECKPOINTS, CONFIG_FILE, COPY_FILE, RUN_FILE, RunRecord, read_record
+from manyview.runs.result import table
+from manyview.runs.shown import facts
+from manyview.terminal import printable
 
 WEIGHTS_FILE = "backbone.safetensors"
 BEST_FILE, BEST_RECORD = "best.safetensors", "best.json"
@@ -45,6 +48,16 @@ class RunFolder:
     def __fspath__(self) -> str:
         """The folder's path, so that a run can be passed wherever weights are expected."""
         return str(self.path)
+
+    def __repr__(self) -> str:
+        known = facts(self.path, self.weights)
+        words = [known[name] for name in ("recipe", "backbone") if name in known]
+        words += [f"step {known['step']}"] if "step" in known else []
+        return f"<run {str(self.path)!r}{': ' if words else ''}{printable(', '.join(words))}>"
+
+    def _repr_html_(self) -> str:
+        """A small table for notebooks; names are escaped."""
+        return table(f"Run {self.path}", ("", ""), list(facts(self.path, self.weights).items()))
 
     @property
     def holds_a_run(self) -> bool:

@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -27,6 +28,8 @@ Bar = TypeVar("Bar", bound="BarDisplay")
 
 # Number of recent steps that rates are averaged over: they follow changes but do not flicker.
 _WINDOW = 50
+SECONDS_BETWEEN_LINES = 60.0
+"""Where there is no bar, the progress within a phase is a line as often as this."""
 
 
 def no_progress(done: int, total: int, phase: str) -> None:
@@ -145,7 +148,7 @@ class BarDisplay:
     """Transient progress bars on a terminal with messages above them; a context manager.
 
     Args:
-        console: output; without a terminal, only messages are printed.
+        console: output; without a terminal, messages and ``log`` are printed.
         label: format of the text before the bar, such as ``"{task.description}"``.
         count: format of the text after the bar.
         columns: further columns, before the status.
@@ -153,6 +156,7 @@ class BarDisplay:
 
     def __init__(self, console: Console, label: str, count: str, *columns: ProgressColumn) -> None:
         self.console = console
+        self._logged_at = time.monotonic()
         self._progress = Bars(
             TextColumn(label),
             BarColumn(bar_width=12),
@@ -176,3 +180,10 @@ class BarDisplay:
     def say(self, text: str, style: str | None = None) -> None:
         """Print a message above the bars."""
         self.console.print(text, style=style, highlight=False, markup=False)
+
+    def log(self, text: str, *, now: bool = True) -> None:
+        """Print a line with the time of day where there is no bar: now, or if the last one is a minute old."""
+        if self.console.is_terminal or not (now or time.monotonic() - self._logged_at >= SECONDS_BETWEEN_LINES):
+            return
+        self._logged_at = time.monotonic()
+        self.say(f"{time.strftime('%H:%M:%S')}  {text}")

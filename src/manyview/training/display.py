@@ -24,7 +24,7 @@ class _TimeLeft(ProgressColumn):
 
 
 class TrainingDisplay(BarDisplay):
-    """A progress bar on a terminal; elsewhere one line per epoch."""
+    """A progress bar on a terminal; elsewhere a line for each epoch, and within long ones a line a minute."""
 
     def __init__(self, steps: int, epochs: int, *, console: Console) -> None:
         super().__init__(
@@ -45,20 +45,17 @@ class TrainingDisplay(BarDisplay):
     def update(self, step: int, epoch: int, loss: float, views_per_step: int, clock: StepClock) -> None:
         """Show the state after an optimizer step."""
         rate = views_per_step / clock.seconds_per_step if clock.count else 0.0
-        self._progress.update(
-            self._task,
-            completed=step,
-            epoch=f"{epoch + 1:,}/{self.epochs:,}",
-            status=f"loss {loss:+.4f}  {rate:,.0f} views/s  waiting for data {clock.waiting:.0%}",
-            left=(self.steps - step) * clock.seconds_per_step if clock.count else None,
-        )
+        left = (self.steps - step) * clock.seconds_per_step if clock.count else None
+        at = f"{epoch + 1:,}/{self.epochs:,}"
+        status = f"loss {loss:+.4f}  {rate:,.0f} views/s  waiting for data {clock.waiting:.0%}"
+        self._progress.update(self._task, completed=step, epoch=at, status=status, left=left)
+        if left is not None:
+            self.log(f"step {step:,}/{self.steps:,}  epoch {at}  {status}  left {spell(left)}", now=False)
 
     def epoch_done(self, epoch: int, loss: float, std: float | None, rank: float | None, left: float) -> None:
         """Print a line for the epoch, unless there is a progress bar."""
-        if not self.console.is_terminal:
-            health = f"  std {std:.2f}  rank {rank:.1f}" if std is not None and rank is not None else ""
-            clock = time.strftime("%H:%M:%S")
-            self.say(f"{clock}  epoch {epoch + 1}/{self.epochs}  loss {loss:+.4f}{health}  left {spell(left)}")
+        health = f"  std {std:.2f}  rank {rank:.1f}" if std is not None and rank is not None else ""
+        self.log(f"epoch {epoch + 1}/{self.epochs}  loss {loss:+.4f}{health}  left {spell(left)}")
 
     def quality_measured(self, step: int, figures: str, seconds: float) -> None:
         """Print a measurement of the backbone."""

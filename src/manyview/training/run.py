@@ -137,7 +137,7 @@ def train(
         if training.files.bad:
             training.skipped.write()
         hardware.fabric.barrier()
-        _run(training, module)
+        _run(training, module, began)
         if not resume:
             _compare_hours(training, time.monotonic() - began)
     finally:
@@ -409,7 +409,8 @@ def _take_up(training: Training, checkpoint: TrainingCheckpoint | None) -> None:
         mend_weights(training)
 
 
-def _run(training: Training, module: nn.Module | None = None) -> None:
+def _run(training: Training, module: nn.Module | None, began: float) -> None:
+    first = training.step
     before = training.record.run.get("processes") if training.record else None
     number = remarks_on_number(training.method, before, training.settled.hardware.processes)
     for remark in (*number, *remarks(training.settled)):
@@ -431,11 +432,11 @@ def _run(training: Training, module: nn.Module | None = None) -> None:
         raise
     finally:
         training.curves.close()
-    _report(training)
+    _report(training, training.step - first, time.monotonic() - began)
 
 
-def _report(training: Training) -> None:
-    """Print the summary of a finished run."""
+def _report(training: Training, steps: int, seconds: float) -> None:
+    """Print the summary of a finished run, whose last steps took some seconds."""
     count = training.skipped.count
     if count:
         training.display.say(
@@ -447,7 +448,12 @@ def _report(training: Training) -> None:
         if training.is_main:
             training.folder.write_json(BEST_RECORD, summary)
         training.display.say(spell_summary(summary))
-    training.display.say(f"Done: {training.step:,} steps. The weights are in {training.folder.weights}; to use them:")
+    done = f"{training.step:,} steps"
+    if 0 < steps < training.step:
+        done += f", the last {steps:,} in {spell(seconds)}"
+    elif steps:
+        done += f" in {spell(seconds)}"
+    training.display.say(f"Done: {done}. The weights are in {training.folder.weights}; to use them:")
     backbone = training.method.backbone
     training.display.say(loading_lines(training.folder.weights, backbone.name, backbone.in_channels))
 

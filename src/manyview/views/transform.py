@@ -1,8 +1,10 @@
-"""Block-wise views as one transform of Pillow images, arrays, tensors or encoded bytes, for any training loop."""
+"""Block-wise views as one transform of Pillow images, arrays, tensors, files or their bytes, for any training loop."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -24,7 +26,7 @@ from manyview.views.normalization import normalize
 from manyview.views.render import render_views
 from manyview.views.sampling import ViewParameters, sample_views, shrink_crops
 
-AnyImage = Image.Image | np.ndarray | Tensor | bytes
+AnyImage = Image.Image | np.ndarray | Tensor | bytes | str | os.PathLike[str]
 Pixels = UInt8[np.ndarray, "height width bands"] | UInt16[np.ndarray, "height width bands"]
 Views = (
     Float32[Tensor, "views bands size size"]
@@ -43,9 +45,9 @@ class BlockViews:
     """Two random views of each of an image's overlapping blocks (Section 3.1).
 
     Views 2k and 2k + 1 are a positive pair: both are crops of block k, where blocks are counted row by row: top
-    left, top right, bottom left, bottom right. An image may be a Pillow image, a uint8 array (height, width, 3)
-    or a uint8 tensor (3, height, width) in RGB, or the bytes of an encoded file, which is fastest for JPEG: a large
-    one is decoded no larger than its views need.
+    left, top right, bottom left, bottom right. An image may be a file's path or its bytes, which is fastest for JPEG:
+    a large one is decoded no larger than its views need; a Pillow image; or in RGB an array (height, width, 3) or a
+    tensor (3, height, width) of uint8, or of floating-point values from 0 to 1, as ``ToTensor`` gives them.
 
     Without a seed, a call draws from PyTorch's default generator: ``torch.manual_seed`` repeats it, and each worker of
     a ``DataLoader`` draws its own. With a seed, the calls of this object give a sequence that depends on the seed
@@ -64,8 +66,9 @@ class BlockViews:
             "uint8" for pixels as they are, from 0 to 255, or of 16-bit arrays uint16 from 0 to 65535.
         seed: Seed of the views, from 0 to 2**63 - 1.
         stacked: Whether the views come as one tensor, or as a list of them.
-        bands: Number of bands of images that are not 8-bit RGB: arrays (height, width, bands) or tensors
-            (bands, height, width), uint8 or uint16. Normalizing them takes ``mean`` and ``std``, a number a band.
+        bands: Number of bands of images that are not 8-bit RGB: paths or bytes of files such as TIFF, arrays (height,
+            width, bands) or tensors (bands, height, width), of uint8 or uint16, or of floating-point values from 0 to
+            1, which become uint16. Normalizing them takes ``mean`` and ``std``, a number a band.
         rgb_bands: Which of those bands, from 0, are red, green and blue; colors are augmented in those only, and not
             at all if there are none.
         **augmentation: Other fields of ``manyview.config.BlockViewsConfig``, such as ``scale`` or ``blur``; ``mean``
@@ -158,22 +161,25 @@ class BlockViews:
 
     def _open(self, image: AnyImage, seed: int, epoch: int, index: int) -> tuple[Pixels, tuple[ViewParameters, ...]]:
         """Pixels, and the parameters of their views."""
-        if self.bands is None and isinstance(image, bytes):
+        if isinstance(image, bytes | str | os.PathLike):
             return self._decode(image, seed, epoch, index)
         pixels = self._pixels(image)
         height, width, _ = pixels.shape
         return pixels, sample_views(self.config, width, height, seed=seed, epoch=epoch, image=index)
 
-    def _decode(self, encoded: bytes, seed: int, epoch: int, index: int) -> tuple[Pixels, tuple[ViewParameters, ...]]:
+    def _decode(
+        self, file: bytes | str | os.PathLike[str], seed: int, epoch: int, index: int
+    ) -> tuple[Pixels, tuple[ViewParameters, ...]]:
+        source = file if isinstance(file, bytes) else Path(file)
         try:
-            image = open_image(encoded)
+            image = open_image(source, "rgb" if self.bands is None else self.bands)
             width, height = image.width, image.height
             parameters = sample_views(self.config, width, height, seed=seed, epoch=epoch, image=index)
-            shrink = largest_shrink((view.crop for view in parameters), self.config.size)
+            shrink = largest_shrink((view.crop for view in parameters), self.config.size) if self.bands is None else 1
             pixels = image.decode(shrink)
         except UnreadableImage as error:
-            message = f"these {len(encoded)} bytes cannot be decoded as an image: {error.reason}"
-            raise UserError(message) from None
+            what = f"these {len(source)} bytes" if isinstance(source, bytes) else str(source)
+            raise UserError(f"{what} cannot be decoded as an image: {error.reason}") from None
         return pixels, shrink_crops(parameters, shrink, (pixels.shape[1], pixels.shape[0]))
 
     def _pixels(self, image: AnyImage) -> Pixels:
@@ -261,7 +267,8 @@ def array_pixels(image: AnyImage, bands: int | None) -> Pixels:
 
     Args:
         image: Array (height, width, bands) or tensor (bands, height, width).
-        bands: Number of bands, of 8 or 16 bits; None for 8-bit RGB.
+        bands: Number of bands, of 8 or 16 bits; None for 8-bit RGB. Floating-point values from 0 to 1 become 16 bits,
+            or those of RGB 8.
 
     Raises:
         UserError: If it has another type, shape or dtype.
@@ -271,17 +278,36 @@ def array_pixels(image: AnyImage, bands: int | None) -> Pixels:
     elif isinstance(image, np.ndarray):
         dtype, axis = image.dtype.name, -1
     else:
-        types = "arrays and tensors, if bands are given" if bands else "Pillow images, arrays, tensors, encoded bytes"
-        raise UserError(f"BlockViews takes {types}, not {type(image).__name__}")
+        types = "arrays and tensors" if bands else "Pillow images, arrays, tensors"
+        raise UserError(f"BlockViews takes paths or bytes of files, {types}, not {type(image).__name__}")
     dtypes, count = (("uint8",), 3) if bands is None else (("uint8", "uint16"), bands)
     shape = tuple(image.shape)
-    if dtype not in dtypes or len(shape) != 3 or shape[axis] != count or 0 in shape:
+    floating = dtype.startswith(("float", "bfloat"))
+    if not (floating or dtype in dtypes) or len(shape) != 3 or shape[axis] != count or 0 in shape:
         types = " or ".join(dtypes)
         raise UserError(
-            f"BlockViews takes {types} arrays (height, width, {count}) and {types} tensors ({count}, height, width), "
-            f"not {image.dtype} {shape}"
+            f"BlockViews takes arrays (height, width, {count}) and tensors ({count}, height, width) of {types}, or of "
+            f"floating-point values from 0 to 1, not {image.dtype} {shape}"
             + ("; for other bands or 16 bits give their number, as in bands=4" if bands is None else "")
         )
     if isinstance(image, Tensor):
-        image = image.detach().cpu().movedim(0, -1).numpy()
+        image = image.detach().cpu().movedim(0, -1)
+        image = image.double().numpy() if floating else image.numpy()
+    if floating:
+        return _from_shares(image, np.uint8 if bands is None else np.uint16)
     return np.ascontiguousarray(image, dtype=dtype)
+
+
+def _from_shares(values: np.ndarray, dtype: type[np.uint8] | type[np.uint16]) -> Pixels:
+    """Pixels of floating-point values from 0 to 1, rounded; those that were divided by the largest value come back.
+
+    Raises:
+        UserError: a value is NaN or beyond 0 to 1, as after normalization.
+    """
+    low, high = values.min(), values.max()
+    if not (low >= 0 and high <= 1):
+        raise UserError(
+            f"BlockViews takes floating-point values from 0 to 1, and these are from {low:.4g} to {high:.4g}: give the "
+            "image before it is normalized (BlockViews normalizes the views), or divide it by its white"
+        )
+    return np.rint(values.astype(np.float64) * np.iinfo(dtype).max).astype(dtype)

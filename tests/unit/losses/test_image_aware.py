@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import inspect
 import math
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from manyview.errors import UserError
-from manyview.losses import anchor_terms, image_aware_loss
+from manyview.losses import anchor_terms, distributed_image_aware_loss, image_aware_loss
 from references import contrastive
 
 FORMS = ("outside", "in", "out")
@@ -162,3 +166,34 @@ def test_autocast_does_not_lower_the_precision() -> None:
         loss = image_aware_loss(torch.from_numpy(z).float(), torch.from_numpy(ids))
     expected = contrastive.image_aware_terms(z, ids, 0.3, "outside").mean()
     assert loss.item() == pytest.approx(expected, rel=1e-5, abs=1e-6)
+
+
+@pytest.mark.parametrize("loss", [image_aware_loss, anchor_terms, distributed_image_aware_loss])
+def test_arrays_and_lists_give_what_tensors_give(loss: Callable[..., Tensor]) -> None:
+    z = torch.nn.functional.normalize(torch.randn(6, 4, generator=torch.Generator().manual_seed(3)))
+    ids = torch.tensor([7, 7, 2, 2, 7, 2])
+    expected = loss(z, ids)
+    assert torch.equal(loss(z.numpy(), ids.numpy()), expected)
+    assert torch.equal(loss(z.tolist(), ids.tolist()), expected)
+    assert loss(z.double().numpy(), ids.tolist()).dtype == torch.float64
+    rows = z.clone().requires_grad_()
+    loss(list(rows.unbind()), ids.tolist()).sum().backward()
+    whole = z.clone().requires_grad_()
+    loss(whole, ids).sum().backward()
+    assert torch.equal(rows.grad, whole.grad)
+
+
+@pytest.mark.parametrize(
+    ("z", "ids", "message"),
+    [
+        ([[1.0, 2.0], [3.0]], [0, 0], "z must hold rows of equally many numbers"),
+        ([1.0, 2.0], [0, 0], r"z must hold rows of equally many numbers, one a vector: an array of shape \(2,\)"),
+        ([torch.ones(2), torch.ones(3)], [0, 0], "not all of one shape"),
+        ([[1.0, 2.0]] * 2, ["a.jpg", "a.jpg"], r"names become numbers with numpy\.unique"),
+        ([[1.0, 2.0]] * 2, [0.5, 0.5], "a whole number for each vector, not float64"),
+        ([[1.0, 2.0]] * 2, [[0], [0]], r"not int64 of shape \(2, 1\)"),
+    ],
+)
+def test_what_is_no_list_of_vectors_is_refused(z: Any, ids: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        inspect.unwrap(image_aware_loss)(z, ids)

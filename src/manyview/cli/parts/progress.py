@@ -22,10 +22,8 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from manyview.runs.progress import run_console, spell
+from manyview.runs.progress import SECONDS_BETWEEN_LINES, run_console, spell
 from manyview.terminal import SafeConsole
-
-SECONDS_BETWEEN_LINES = 60.0
 
 
 class _Rate(ProgressColumn):

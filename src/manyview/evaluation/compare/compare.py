@@ -19,13 +19,14 @@ from manyview.options.base import StrPath, verb
 from manyview.options.labeled import CompareOptions
 from manyview.runs import atomic_write, provenance
 from manyview.runs.files import claim_folder, plain
+from manyview.runs.result import Result
 
 TABLE_FILE, CSV_FILE, PICTURE_FILE = "comparison.md", "comparison.csv", "comparison.png"
 KIND = "comparison of evaluations"
 
 
 @verb(CompareOptions)
-def compare(evaluations: Iterable[StrPath] = (), **options: Unpack[CompareOptions]) -> dict[str, Any]:
+def compare(evaluations: Iterable[StrPath] = (), **options: Unpack[CompareOptions]) -> Result:
     """Compare evaluations of one type: mean and standard deviation over seeds, and differences by class.
 
     Evaluations that differ only in seeds form a group, whose mean and sample standard deviation are compared. Their
@@ -63,7 +64,7 @@ def compare(evaluations: Iterable[StrPath] = (), **options: Unpack[CompareOption
     names = [group.name for group in made]
     if baseline is not None and baseline not in names:
         raise UserError(f"there is no group {baseline} to be the baseline: the groups are {', '.join(names)}")
-    result = _result(made, baseline or names[0])
+    result = Result(_result(made, baseline or names[0]))
     if out is not None:
         _write(Path(out), result, classes)
     return result

@@ -18,7 +18,7 @@ from manyview.evaluation.embed.parquet import ParquetFeatures
 FORMATS = {".parquet": ParquetFeatures, ".npz": NpzFeatures}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(repr=False, frozen=True, slots=True, eq=False)
 class StoredFeatures:
     r"""Content of a file of features.
 
@@ -35,6 +35,10 @@ class StoredFeatures:
     features: Float[np.ndarray, "images pooled_dim"]
     patches: Float[np.ndarray, "images rows columns dim"] | None
     record: dict[str, Any]
+
+    def __repr__(self) -> str:
+        maps = "" if self.patches is None else f", patches {self.patches.shape}"
+        return f"<features of {len(self.images):,} images: {self.features.shape} {self.features.dtype}{maps}>"
 
 
 def open_features(path: Path) -> FeaturesFile:

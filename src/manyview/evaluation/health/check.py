@@ -44,6 +44,7 @@ from manyview.options.unlabeled import CheckWeightsOptions
 from manyview.runs import RunFolder, provenance, run_at
 from manyview.runs.files import claim_folder
 from manyview.runs.progress import Progress, no_progress
+from manyview.runs.result import Result
 from manyview.runtime import resolve_device, resolve_precision
 
 HEALTH_FILE = "health.json"
@@ -59,7 +60,7 @@ def check_weights(
     views: ViewsConfig | None = None,
     progress: Progress = no_progress,
     **options: Unpack[CheckWeightsOptions],
-) -> dict[str, Any]:
+) -> Result:
     """Measure a backbone and an untrained one without labels, and diagnose collapse.
 
     Measured are the features (global average of the feature map) and, if ``weights`` are a run's, their projections z:
@@ -133,7 +134,7 @@ def check_weights(
     }
     if out is not None:
         write_result(Path(out), result)
-    return result
+    return Result(result)
 
 
 def check_run(run: RunFolder, config: PretrainConfig, *, module: nn.Module | None = None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack, cast
+from typing import Unpack, cast
 
 from manyview.evaluation.linear.logistic import LogisticEvaluation
 from manyview.evaluation.linear.recipes import of_recipe
@@ -14,12 +14,13 @@ from manyview.options.base import StrPath, verb
 from manyview.options.labeled import LabeledOptions, LinearOptions
 from manyview.pooling import ATTENTION, KINDS
 from manyview.runs.progress import Progress, no_progress
+from manyview.runs.result import Result
 
 
 @verb(LinearOptions)
 def linear_evaluation(
     weights: StrPath, *, progress: Progress = no_progress, **options: Unpack[LinearOptions]
-) -> dict[str, Any]:
+) -> Result:
     """Train linear classifiers on a frozen backbone's pooled features and evaluate them on the validation images.
 
     The backbone is in eval mode. With the recipe "logistic", features are extracted once, standardized, and a logistic

@@ -26,6 +26,7 @@ from manyview.options.labeled import ProbeOptions
 from manyview.runs import atomic_write
 from manyview.runs.files import plain
 from manyview.runs.progress import Progress, no_progress
+from manyview.runs.result import Result
 from manyview.runtime import resolve_device
 
 CURVE_FILE = "curve.png"
@@ -77,7 +78,7 @@ class _Plan:
 @verb(ProbeOptions)
 def low_label_evaluation(
     weights: StrPath, *, progress: Progress = no_progress, **options: Unpack[ProbeOptions]
-) -> dict[str, Any]:
+) -> Result:
     """Train and evaluate linear classifiers on a frozen backbone's features of few and many labeled images.
 
     For each fraction and seed, images are drawn (``manyview.evaluation.probe.classifiers.draw``) and a classifier is

@@ -110,10 +110,11 @@ def _pretrain(job: Job, state: State, quiet: bool) -> None:
 
     images, listed = job.options["images"], job.options["list"]
     if state == "begun":  # with the settings that it has
-        pretrain(images, job.folder, list=listed, resume=True, quiet=quiet)
+        pretrain(images, job.folder, list=listed, resume=True, quiet=quiet, advise=False)
         return
     settings = job.options["settings"]
-    pretrain(images, job.folder, recipe=job.options["recipe"], list=listed, set=settings, quiet=quiet)
+    recipe = job.options["recipe"]
+    pretrain(images, job.folder, recipe=recipe, list=listed, set=settings, quiet=quiet, advise=False)
 
 
 def _evaluate(job: Job, state: State, phases: Phases, quiet: bool) -> None:

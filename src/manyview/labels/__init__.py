@@ -7,6 +7,7 @@ from manyview.labels.objects import DetectionLabels, Objects
 from manyview.labels.read_image_labels import ImageLabels, read_labels
 from manyview.labels.read_objects import read_annotations
 from manyview.labels.table import LabelTable
+from manyview.labels.yolo import image_folder, is_data_file, validation_labels
 from manyview.options.shared import Difficult, Problems
 
 __all__ = [
@@ -19,6 +20,9 @@ __all__ = [
     "Rle",
     "decode_masks",
     "encode_mask",
+    "image_folder",
+    "is_data_file",
     "read_annotations",
     "read_labels",
+    "validation_labels",
 ]

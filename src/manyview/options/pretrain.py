@@ -231,7 +231,8 @@ class ViewsOptions(TypedDict, total=False):
     set: SingleSettings
     bit_depth: BitDepth
     labels: Annotated[
-        Sequence[StrPath], Option((), "COCO JSON with boxes: also count common objects; may be given several times.")
+        Sequence[StrPath],
+        Option((), "Labels with boxes, such as COCO JSON: also count common objects; may be given several times."),
     ]
     share: Annotated[float, Option(0.5, "Share of an object's box that both views must contain for it to be common.")]
     count_epochs: Annotated[int, Option(5, "Epochs whose views are counted, from --epoch on.", minimum=1)]

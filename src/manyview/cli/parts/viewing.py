@@ -57,7 +57,7 @@ class Counting:
     """How common objects are counted.
 
     Attributes:
-        labels: COCO files with boxes.
+        labels: files or folders with boxes.
         share: minimum share of a box inside both crops.
         epochs: number of epochs, from the drawing's on.
     """

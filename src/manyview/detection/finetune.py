@@ -36,8 +36,9 @@ from manyview.detection.session import FineTuningSession
 from manyview.detection.settings import DetectionSettings, settle
 from manyview.detection.starting import Start, baseline_start, first_start, make_optimizer, new_detector
 from manyview.errors import UserError
-from manyview.images import ImageFiles, image_root
+from manyview.images import ImageFiles
 from manyview.images.used_bits import describe_depth
+from manyview.labels import check_split, image_folder, is_data_file, validation_labels
 from manyview.labels.masks import mask_tools
 from manyview.options.base import StrPath, among, verb
 from manyview.options.detection import FineTuneOptions
@@ -154,12 +155,16 @@ def _tune(
 
 def _read(options: FineTuneOptions) -> DetectionData:
     """Training and validation images with their labels."""
-    images, val_images = image_root(options["images"]), options["val_images"]
+    train, val = Path(options["train_labels"]), validation_labels(options["train_labels"], options["val_labels"])
+    split = check_split(val, options["val_split"])
+    images, where = image_folder(train, options["images"]), options["val_images"] or options["images"]
     return DetectionData.read(
-        (Path(options["train_labels"]), images),
-        (Path(options["val_labels"]), image_root(val_images or images)),
+        (train, images),
+        (val, images if where is None and not is_data_file(val) else image_folder(val, where)),
         masks=options["masks"],
         problems=options["label_problems"],
+        val_split=split,
+        class_names=options["class_names"],
     )
 
 

@@ -22,6 +22,7 @@ from manyview.evaluation.linear.sentences import (
 )
 from manyview.evaluation.metrics.multilabel import METRICS
 from manyview.evaluation.network_names import baseline_lines, difference_sentences, table_name
+from manyview.images.sources.copies import flattering
 from manyview.terminal import printable
 
 CLASSIFIERS = {"logistic": "logistic regression", "svm": "linear SVM"}
@@ -63,7 +64,7 @@ def format_table(result: dict[str, Any]) -> Group:
     protocol = result["protocol"]
     notes = [*_size_note(result), *(logistic_notes if protocol.get("recipe") == "logistic" else head_notes)(result)]
     title = f"Multi-label linear evaluation (%): {_inputs(protocol)}, {classifiers_in_words(protocol)}"
-    return _rules_sheet(title, result, [*notes, *_flattering(protocol)])
+    return _rules_sheet(title, result, [*notes, *flattering(protocol, protocol["val"]["count"])])
 
 
 def format_knn(result: dict[str, Any]) -> Group:
@@ -71,9 +72,7 @@ def format_knn(result: dict[str, Any]) -> Group:
     protocol = result["protocol"]
     votes = f"{protocol['neighbours']} neighbors, temperature {protocol['temperature']:g}"
     title = f"Multi-label kNN (%): {_inputs(protocol)}, {votes}"
-    both = protocol["images_in_both"]
-    notes = [f"{both} images are in both label files: none votes for itself."] if both else []
-    notes = [*_size_note(result), *notes]
+    notes = [*_size_note(result), *flattering(protocol, protocol["val"]["count"], "none votes for itself")]
     return _rules_sheet(title, result, notes)
 
 
@@ -97,7 +96,7 @@ def format_low_label(result: dict[str, Any]) -> Group:
         table.add_section()
     seeds = len(protocol["seeds"])
     notes = [f"±: standard deviation over {seeds} draws."] if seeds > 1 else []
-    notes += [*_size_note(result), *_unconverged(results), *_flattering(protocol)]
+    notes += [*_size_note(result), *_unconverged(results), *flattering(protocol, protocol["val"]["count"])]
     aps = {name: entries[-1]["summary"]["AP"]["mean"] for name, entries in results.items()}
     share = f"{100 * protocol['fractions'][-1]:g} % of the labels"
     classes = _by_class(protocol, aps, f", {share}")
@@ -232,12 +231,6 @@ def _size_note(result: dict[str, Any]) -> list[str]:
     """Why the inputs have their size, where the user did not say which."""
     said = result.get("provenance", {}).get("size")
     return [said] if said else []
-
-
-def _flattering(protocol: dict[str, Any]) -> list[str]:
-    """A warning if images are in both splits."""
-    both = protocol["images_in_both"]
-    return [f"{both} images are in both label files: these figures flatter."] if both else []
 
 
 def _percent(fraction: float | None) -> str:

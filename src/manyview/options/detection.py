@@ -6,13 +6,16 @@ from typing import Annotated, Literal, Required, TypedDict
 
 from manyview.options.base import REQUIRED, Option, StrPath
 from manyview.options.shared import (
+    TRAIN_DATA,
     Architecture,
     Beside,
+    ClassNames,
     ComputingOptions,
     Images,
     LabelProblems,
     Normalization,
     ValImages,
+    ValSplit,
 )
 
 BATCH_SIZE, MAX_SIDE, REGIONS, TEST_PROPOSALS = 8, 1333, 512, 1000
@@ -40,26 +43,26 @@ DetectorArchitecture = Literal["c4", "fpn"]
 class FineTunedOn(TypedDict, total=False):
     """Training data, validation data and output folder of a detector."""
 
-    images: Required[Images]
+    images: Images
     train_labels: Required[
         Annotated[
             StrPath,
             Option(
                 REQUIRED,
-                "Training objects: COCO JSON, Pascal VOC's XML or list, or a folder of YOLO's files.",
+                f"Training objects: COCO JSON, Pascal VOC's XML or list, a folder of YOLO's files, {TRAIN_DATA}.",
                 "training objects: COCO JSON, Pascal VOC or YOLO, as ``read_annotations`` takes them.",
             ),
         ]
     ]
-    val_labels: Required[
-        Annotated[
-            StrPath,
-            Option(
-                REQUIRED,
-                "Validation objects, in the same formats.",
-                "validation objects, in the same formats; their classes must be among those of ``train_labels``.",
-            ),
-        ]
+    val_labels: Annotated[
+        StrPath | None,
+        Option(
+            None,
+            "Validation objects, in the same formats; unset: those of a data.yaml.",
+            "validation objects, in the same formats; their classes must be among those of ``train_labels``. Unset: "
+            "those that a YAML file of ``train_labels`` names.",
+            shown=False,
+        ),
     ]
     out: Required[
         Annotated[
@@ -101,6 +104,8 @@ class TuningOptions(TypedDict, total=False):
     """Training schedule, input sizes and evaluation of a detector."""
 
     val_images: ValImages
+    val_split: ValSplit
+    class_names: ClassNames
     label_problems: LabelProblems
     recipe: Annotated[Recipe, Option("voc-24k", "Schedule, learning rate and sizes of MoCo's protocol.", recorded=True)]
     architecture: Annotated[

@@ -121,7 +121,31 @@ class Normalization(TypedDict, total=False):
     bit_depth: BitDepth
 
 
-Images = Annotated[StrPath, Option(REQUIRED, "Folder that the labels' file names are relative to.")]
+Images = Annotated[
+    StrPath | None,
+    Option(
+        None,
+        "Folder that the labels' file names are relative to; unset: as a data.yaml says.",
+        "folder that the labels' file names are relative to; unset: that of the images that a data set's YAML file "
+        "names.",
+        shown=False,
+    ),
+]
+TRAIN_DATA = "or a data.yaml of any name, which has images and validation labels, too"
+ValSplit = Annotated[
+    Literal["val", "test"],
+    Option("val", "Split of a data.yaml to measure on.", 'split of a YAML file to measure on: "val" or "test".'),
+]
+ClassNames = Annotated[
+    StrPath | None,
+    Option(
+        None,
+        "Names of YOLO's classes, one a line or a data.yaml; unset: found beside the labels.",
+        "file that names YOLO's classes, one a line or a YAML file; unset: found beside the labels or above them.",
+        flags=("--names",),
+        shown=False,
+    ),
+]
 ValImages = Annotated[StrPath | None, Option(None, "Folder of the validation images, if another.")]
 LabelProblems = Annotated[
     Problems,

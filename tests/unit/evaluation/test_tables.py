@@ -143,7 +143,11 @@ def test_the_title_and_the_epoch_of_linear_evaluation(changes: dict[str, Any], t
 @pytest.mark.parametrize(
     ("changes", "notes"),
     [
-        ({"images_in_both": 3}, ["3 images are in both label files: these figures flatter."]),
+        ({"images_in_both": 3}, ["3 of 40 validation images are also training images: these figures flatter."]),
+        (
+            {"images_in_both": 1, "copies_in_both": {"count": 1, "first": [["a.jpg", "b.jpg"]]}},
+            ["2 of 40 validation images are also training images, 1 of them as identical files of another"],
+        ),
         ({"val": part(positives=[5, 0])}, ["1 of 2 classes have no validation image: not in mAP."]),
         ({"val": part(ignored=[4, 1])}, ["5 labels of difficult objects in the validation images count neither"]),
         ({"average_precision": "voc07"}, ["AP is that of VOC 2007"]),

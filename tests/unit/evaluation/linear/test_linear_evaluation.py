@@ -260,7 +260,7 @@ def test_classes_without_validation_images_and_images_in_both(scenes: Any, tmp_p
     assert result["protocol"]["images_in_both"] == 12
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == result
     text = printed(result)
-    assert "12 images are in both label files" in text
+    assert "12 of 12 validation images are also training images" in text
     assert "1 of 2 classes have no validation image" in text
 
 

@@ -75,7 +75,7 @@ def test_empty_folder(shell: Shell, tmp_path: Path) -> None:
         (["--set", "training.device=cuda"], "PyTorch sees no CUDA device"),
         (["--epoch", "3"], "--epochs"),
         (["--batch-size", "many"], "'--batch-size'"),
-        (["--frobnicate"], "No such option"),
+        (["--frobnicate"], "there is no option --frobnicate"),
         (["more"], "unexpected extra argument"),
     ],
 )

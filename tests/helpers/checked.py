@@ -33,9 +33,11 @@ def checked(target: Any = None, *, typechecker: Callable[[Any], Any] = beartype)
     written = target.__annotations__
     target.__annotations__ = hints
     try:
-        return typechecker(target)
+        done = typechecker(target)
     finally:
         target.__annotations__ = written
+    done.__annotations__ = written
+    return done
 
 
 def _resolved(hint: Any, names: dict[str, Any]) -> Any:

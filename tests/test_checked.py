@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import jaxtyping
 import pytest
 import torch
 from beartype.roar import BeartypeCallHintViolation
@@ -92,3 +93,9 @@ def test_only_functions_of_arrays_are_checked_by_jaxtyping() -> None:
     by_jaxtyping = {each.__name__: "jaxtyping" in each.__code__.co_filename for each in (same_size, applied, twice)}
     assert by_jaxtyping == {"same_size": True, "applied": True, "twice": False}
     assert twice.__annotations__ == {"count": "int", "return": "str"}
+
+
+def test_all_of_it_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+    assert twice(0) is None
+    assert same_size(X, (torch.zeros(4, 2),)).shape == (3,)

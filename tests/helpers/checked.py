@@ -33,9 +33,15 @@ def checked(target: Any = None, *, typechecker: Callable[[Any], Any] = beartype)
     written = target.__annotations__
     target.__annotations__ = hints
     try:
-        return typechecker(target)
+        strict = typechecker(target)
     finally:
         target.__annotations__ = written
+
+    @functools.wraps(target)
+    def call(*args: Any, **named: Any) -> Any:
+        return target(*args, **named) if jaxtyping.config.jaxtyping_disable else strict(*args, **named)
+
+    return call
 
 
 def _resolved(hint: Any, names: dict[str, Any]) -> Any:

@@ -40,16 +40,24 @@ def feature_map(resnet: nn.Module, images: Tensor) -> Tensor:
 LAYERS = {"resnet18": (20, 20), "resnet50": (53, 53)}
 
 
-@pytest.fixture(params=LAYOUTS)
+@pytest.fixture(scope="module", params=LAYOUTS)
 def layout(request: pytest.FixtureRequest) -> Layout:
     return LAYOUTS[request.param]
 
 
+@pytest.fixture(scope="module")
+def sound(networks: dict[str, nn.Module], layout: Layout, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The file of resnet18 in that layout, for reading only."""
+    file = layout.write(networks["resnet18"].state_dict(), tmp_path_factory.mktemp("sound"))
+    yield file
+    file.unlink()
+
+
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 def test_every_format_gives_the_network_its_outputs(
-    networks: dict[str, nn.Module], layout: Layout, name: str, folder: Path
+    networks: dict[str, nn.Module], layout: Layout, name: str, sound: Path, folder: Path
 ) -> None:
-    path = layout.write(networks[name].state_dict(), folder)
+    path = sound if name == "resnet18" else layout.write(networks[name].state_dict(), folder)
 
     backbone = load_backbone(path)
 
@@ -79,11 +87,13 @@ def test_counters_may_lack_in_every_format(networks: dict[str, nn.Module], layou
     torch.testing.assert_close(load_backbone(path, "resnet18")(images), expected, rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("own", ["conv1.weight", "layer3.0.downsample.1.running_var"])
 @pytest.mark.parametrize("kind", ["missing", "renamed", "reshaped"])
 def test_one_tensor_amiss_is_refused_and_named(
-    networks: dict[str, nn.Module], layout: Layout, kind: str, own: str, folder: Path
+    networks: dict[str, nn.Module], layout: Layout, kind: str, folder: Path
 ) -> None:
+    # One or the other in turn, so that each is amiss in every way, and in every layout.
+    turn = list(LAYOUTS.values()).index(layout) + ["missing", "renamed", "reshaped"].index(kind)
+    own = ("conv1.weight", "layer3.0.downsample.1.running_var")[turn % 2]
     key = layout.to_file(own)
     changed = key.replace("weight", "wait").replace("var", "variance")
 
@@ -113,18 +123,16 @@ def test_one_tensor_amiss_is_refused_and_named(
     assert (f", in the format of {layout.format}," in message) == (key != own)
 
 
-def test_a_wrong_architecture_is_one_sentence(networks: dict[str, nn.Module], layout: Layout, folder: Path) -> None:
-    path = layout.write(networks["resnet18"].state_dict(), folder)
+def test_a_wrong_architecture_is_one_sentence(sound: Path) -> None:
     for name in ("resnet34", "timm/resnet34"):
         with pytest.raises(UserError) as caught:
-            load_backbone(path, name)
-        assert str(caught.value) == f"{path} holds the weights of resnet18, not of {name}; leave the name out"
+            load_backbone(sound, name)
+        assert str(caught.value) == f"{sound} holds the weights of resnet18, not of {name}; leave the name out"
 
 
 @pytest.mark.parametrize("keep", [0.01, 0.5, 0.999])
-def test_a_cut_file_is_one_sentence(networks: dict[str, nn.Module], layout: Layout, keep: float, folder: Path) -> None:
-    path = layout.write(networks["resnet18"].state_dict(), folder)
-    content = path.read_bytes()
+def test_a_cut_file_is_one_sentence(sound: Path, keep: float, folder: Path) -> None:
+    content, path = sound.read_bytes(), folder / sound.name
     path.write_bytes(content[: int(len(content) * keep)])
     with pytest.raises(UserError, match=r"^\S+ is (truncated|damaged)[^\n]*$"):
         load_backbone(path)

@@ -88,6 +88,7 @@ def run(image_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFold
         epochs=1,
         batch_size=13,
         view_size=24,
+        health=True,
     )
 
 
@@ -459,9 +460,8 @@ def test_progress_goes_to_its_end(image_folder: Path, weights: Path) -> None:
 
 def test_a_run_that_is_done_leaves_its_health(run: RunFolder) -> None:
     config = PretrainConfig.model_validate(run.read_json("config.json"))
-    sentence = check_run(run, config)
     health = run.read_json("health.json")
-    assert health["diagnosis"]["sentence"] == sentence
+    assert health["diagnosis"]["sentence"] == check_run(run, config)
     assert health["protocol"]["photographs"] == 26
     assert health["protocol"]["list"] == config.data.list
     assert set(health["results"]) == {"pretrained", "random_init"}

@@ -384,7 +384,7 @@ def test_a_run_folder_will_do_for_weights(scenes: Any) -> None:
         train_labels=str(scenes.train),
         val_labels=str(scenes.val),
         cached=True,
-        **(FAST | {"epochs": 1}),
+        **(FAST | {"epochs": 1, "beside": "none"}),
     )
     assert result["protocol"]["weights"] == str(scenes.weights)
 
@@ -405,6 +405,7 @@ def test_difficult_labels_are_left_out(scenes: Any, tmp_path: Path) -> None:
         val_labels=tmp_path / "thing_val.txt",
         threshold=0.0,
         cached=True,
+        beside="none",
         **FAST,
     )
     assert result["results"]["pretrained"]["CP"] == pytest.approx(0.5)  # as many positives as negatives are left

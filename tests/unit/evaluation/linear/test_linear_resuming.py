@@ -34,6 +34,20 @@ def evaluate(scenes: Any, **options: Any) -> dict[str, Any]:
     return linear_evaluation(scenes.weights, **(data | {"beside": "none"} | FAST | options))
 
 
+@pytest.fixture(scope="module")
+def whole(scenes: Any) -> Callable[..., dict[str, Any]]:
+    """The result of an evaluation that is never stopped, made once for the same options."""
+    made: dict[str, dict[str, Any]] = {}
+
+    def result(**options: Any) -> dict[str, Any]:
+        key = repr(sorted(options.items()))
+        if key not in made:
+            made[key] = evaluate(scenes, **options)
+        return made[key]
+
+    return result
+
+
 def stop_at(phase: str, done: int) -> Any:
     def progress(now: int, _total: int, of: str) -> None:
         if of == phase and now == done:
@@ -50,7 +64,7 @@ def keeps_every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(("phase", "done"), [("pre-trained: training features", 0), (HEAD, 0), (HEAD, 2), (HEAD, 5)])
 def test_figures_are_those_of_an_evaluation_never_stopped(
-    scenes: Any, tmp_path: Path, mode: str, phase: str, done: int
+    scenes: Any, whole: Callable[..., dict[str, Any]], tmp_path: Path, mode: str, phase: str, done: int
 ) -> None:
     options = MODES[mode]
     with pytest.raises(Stop):
@@ -58,9 +72,9 @@ def test_figures_are_those_of_an_evaluation_never_stopped(
     assert [path.name for path in tmp_path.iterdir()] == ["unfinished"]
     seen: list[tuple[int, str]] = []
     resumed = evaluate(scenes, **options, out=tmp_path, resume=True, progress=lambda now, _, of: seen.append((now, of)))
-    whole = evaluate(scenes, **options)
-    assert resumed["results"] == whole["results"]
-    assert resumed["protocol"] == whole["protocol"]
+    expected = whole(**options)
+    assert resumed["results"] == expected["results"]
+    assert resumed["protocol"] == expected["protocol"]
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
     # What was done is not done again.
     assert not any(of == "pre-trained: validation features" for _, of in seen)
@@ -115,7 +129,7 @@ def cut(file: Path) -> None:
 @pytest.mark.parametrize("damage", [flip, cut])
 @pytest.mark.parametrize("name", ["pretrained-validation.safetensors", "pretrained/*.safetensors", "protocol.json"])
 def test_what_is_damaged_is_made_again_and_reported(
-    scenes: Any, tmp_path: Path, name: str, damage: Callable[[Path], None]
+    scenes: Any, whole: Callable[..., dict[str, Any]], tmp_path: Path, name: str, damage: Callable[[Path], None]
 ) -> None:
     with pytest.raises(Stop):
         evaluate(scenes, cached=True, out=tmp_path, progress=stop_at(HEAD, 2))
@@ -125,7 +139,7 @@ def test_what_is_damaged_is_made_again_and_reported(
     (tmp_path / "unfinished" / "notes.txt").write_text("mine")
     (tmp_path / ".metrics.json.123.tmp").write_text("what a killed process was writing")
     resumed = evaluate(scenes, cached=True, out=tmp_path, resume=True)
-    assert resumed["results"] == evaluate(scenes, cached=True)["results"]
+    assert resumed["results"] == whole(cached=True)["results"]
     remarks = resumed["provenance"].get("remarks", [])
     assert len(remarks) == 1, remarks
     assert all(files[0].stem in remark or files[0].parent.name in remark for remark in remarks)
@@ -133,14 +147,16 @@ def test_what_is_damaged_is_made_again_and_reported(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.json", "unfinished"]
 
 
-def test_features_of_another_evaluation_are_not_taken(scenes: Any, tmp_path: Path) -> None:
+def test_features_of_another_evaluation_are_not_taken(
+    scenes: Any, whole: Callable[..., dict[str, Any]], tmp_path: Path
+) -> None:
     for name, size in (("a", 32), ("b", 40)):
         with pytest.raises(Stop):
             evaluate(scenes, cached=True, size=size, out=tmp_path / name, progress=stop_at(HEAD, 0))
     kept = "unfinished/pretrained-training.safetensors"
     shutil.copy(tmp_path / "b" / kept, tmp_path / "a" / kept)
     resumed = evaluate(scenes, cached=True, out=tmp_path / "a", resume=True)
-    assert resumed["results"] == evaluate(scenes, cached=True)["results"]
+    assert resumed["results"] == whole(cached=True)["results"]
     [remark] = resumed["provenance"]["remarks"]
     assert remark.endswith("pretrained-training.safetensors is of another evaluation, and was made again.")
 

@@ -58,38 +58,37 @@ def test_figures_are_those_of_metrics_json_and_deviations_are_over_seeds(make: M
     assert 0 < blocks["hours"] < 0.1
 
 
-def test_the_files_say_the_same(make: Make, tmp_path: Path) -> None:
-    result = make(only=["blocks"])
-    measured = result["rows"][0]["measured"]["logistic"]
+def test_the_files_say_the_same(made: Any) -> None:
+    measured = made.result["rows"][0]["measured"]["logistic"]
 
-    text = (tmp_path / "out" / "mine.md").read_text()
+    text = (made.out / "mine.md").read_text()
     assert (
         f"| blocks | {100 * measured['mAP']['mean']:.1f} (54.3) | {100 * measured['CF1']['mean']:.1f} | 128 |" in text
     )
     assert "every row sees as many views: 128 views" in text
-    lines = list(csv.DictReader((tmp_path / "out" / "mine.csv").read_text().splitlines()))
+    lines = list(csv.DictReader((made.out / "mine.csv").read_text().splitlines()))
     assert [(line["row"], line["column"], line["paper"]) for line in lines] == [
         ("blocks", "mAP", "0.5429999999999999"),
         ("blocks", "CF1", ""),
+        ("half as long", "mAP", ""),
+        ("half as long", "CF1", ""),
     ]
     assert float(lines[0]["mean"]) == measured["mAP"]["mean"]
-    with Image.open(tmp_path / "out" / "mine.png") as picture:
+    with Image.open(made.out / "mine.png") as picture:
         assert picture.width > 800
         assert picture.convert("L").getextrema() == (0, 255) or picture.convert("L").getextrema()[0] < 60
 
 
 def test_what_is_done_is_not_done_again_and_tables_share_it(
-    make: Make, tmp_path: Path, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+    made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make()
-    before = {file: file.stat().st_mtime_ns for file in (tmp_path / "out").rglob("*.safetensors")}
-    results = {file: file.stat().st_mtime_ns for file in (tmp_path / "out").rglob("metrics.json")}
+    before = {file: file.stat().st_mtime_ns for file in made.out.rglob("*.safetensors")}
+    results = {file: file.stat().st_mtime_ns for file in made.out.rglob("metrics.json")}
     other = tmp_path / "other.toml"
     # The same run by another name, by settings that restate defaults.
     restated = 'set = {"losses.image_aware.weight" = 0, "views.overlap" = 0.2}'
     other.write_text(
-        files[0]
-        .read_text()
+        made.table.read_text()
         .replace('"blocks"', '"by another name"')
         .replace('set = {"losses.image_aware.weight" = 0}', restated)
     )
@@ -99,18 +98,19 @@ def test_what_is_done_is_not_done_again_and_tables_share_it(
 
     monkeypatch.setattr(manyview.recipes.launch, "pretrain", refuse)
     monkeypatch.setattr("manyview.evaluation.linear_evaluation", refuse)
-    again, shared = make(), make(other)
+    again, shared = made.make(), made.make(other)
 
-    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "out").rglob("*.safetensors")} == before
-    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "out").rglob("metrics.json")} == results
+    assert len(before) > 2
+    assert {file: file.stat().st_mtime_ns for file in made.out.rglob("*.safetensors")} == before
+    assert {file: file.stat().st_mtime_ns for file in made.out.rglob("metrics.json")} == results
+    assert again["rows"] == made.result["rows"]
     assert shared["rows"][0]["name"] == "by another name"
     assert shared["rows"][0]["measured"] == again["rows"][0]["measured"]
 
 
 def test_a_stopped_run_is_resumed_to_the_same_weights(
-    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make: Make, made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make(only=["blocks"], out=tmp_path / "whole")
     step, count = loop.train_step, 0
 
     def interrupted(*args: Any, **named: Any) -> Any:
@@ -129,9 +129,8 @@ def test_a_stopped_run_is_resumed_to_the_same_weights(
 
     result = make(only=["blocks"])
 
-    [whole] = (tmp_path / "whole" / "runs").iterdir()
-    assert RunFolder(stopped).weights.read_bytes() == RunFolder(whole).weights.read_bytes()
-    assert result["rows"][0]["measured"] == read(tmp_path / "whole")["rows"][0]["measured"]
+    assert RunFolder(stopped).weights.read_bytes() == made.run("paper").weights.read_bytes()
+    assert result["rows"][0]["measured"] == made.result["rows"][0]["measured"]
 
 
 def test_a_killed_process_is_gone_on_from(plan: Plan, tmp_path: Path) -> None:
@@ -223,16 +222,16 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_processes_on_several_gpus_make_what_one_process_makes(
-    make: Make, tmp_path: Path, files: tuple[Path, Path]
+    make: Make, made: Any, tmp_path: Path, files: tuple[Path, Path]
 ) -> None:
     fails = '\n[[rows]]\nname = "explodes"\nrecipe = "paper"\nset = {"training.base_learning_rate" = 1e30}\n'
-    here = make(out=tmp_path / "here")
     files[0].write_text(files[0].read_text() + fails)
 
     with pytest.raises(UserError, match=r"1 failed, explodes, seed 0: pre-training: the loss is nan .*\.log\)"):
         make(gpus="0,1")
 
-    assert [row["measured"] for row in read(tmp_path / "out")["rows"][:2]] == [row["measured"] for row in here["rows"]]
+    there, here = read(tmp_path / "out")["rows"][:2], made.result["rows"]
+    assert [row["measured"] for row in there] == [row["measured"] for row in here]
     logs = {file.suffix for file in (tmp_path / "out" / "logs").iterdir()}
     assert logs == {".json", ".log"}
 
@@ -300,9 +299,6 @@ def test_torchrun_is_refused(make: Make, monkeypatch: pytest.MonkeyPatch) -> Non
         make()
 
 
-def test_settings_for_the_machine_are_the_runs(make: Make, tmp_path: Path) -> None:
-    make(only=["half as long"])
-    [run] = (tmp_path / "out" / "runs").iterdir()
-    asked = RunFolder(run).read_json("run.json")["asked"]
+def test_settings_for_the_machine_are_the_runs(made: Any) -> None:
+    asked = made.run("simsiam").read_json("run.json")["asked"]
     assert {key: asked[key.split(".")[0]][key.split(".")[1]] for key in ON_CPU} == ON_CPU
-    assert run.name.startswith("simsiam-")

@@ -26,6 +26,7 @@ from manyview.runs.progress import run_console, spell
 from manyview.terminal import SafeConsole
 
 SECONDS_BETWEEN_LINES = 60.0
+_SECONDS_TO_A_PHASE = 15.0  # after which the beginning of another phase is worth a line
 
 
 class _Rate(ProgressColumn):
@@ -48,16 +49,20 @@ class _Lines:
         self._phase, self._begun, self._printed, self._first = "", 0.0, time.monotonic(), 0
 
     def show(self, done: int, total: int, phase: str) -> None:
-        """Print a line, unless the last one was less than a minute ago."""
+        """Print a line, unless the last one was less than a minute ago, or a quarter where a phase begins."""
         now = time.monotonic()
         if phase != self._phase:
             self._phase, self._begun, self._first = phase, now, done
+            if done < total and now - self._printed >= _SECONDS_TO_A_PHASE:
+                self._print(f"{phase}: {done:,} of {total:,}", now)
         if done >= total or done == self._first or now - self._printed < SECONDS_BETWEEN_LINES:
             return
-        self._printed = now
         speed = (done - self._first) / max(now - self._begun, 1e-9)
         left = f"left {spell((total - done) / speed)}"
-        line = f"{phase}: {done:,} of {total:,}, {rate_in_words(speed)}, {left}"
+        self._print(f"{phase}: {done:,} of {total:,}, {rate_in_words(speed)}, {left}", now)
+
+    def _print(self, line: str, now: float) -> None:
+        self._printed = now
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

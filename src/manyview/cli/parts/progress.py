@@ -78,16 +78,22 @@ def phases() -> Iterator[Callable[[int, int, str], None]]:
     silent, lines = os.environ.get("RANK", "0") != "0", _Lines(console)
     # An invisible bar would leave a blank line.
     hidden = silent or not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=hidden) as bars:
+    bars = Progress(*columns, console=console, transient=True, disable=hidden)
 
-        def show(done: int, total: int, phase: str) -> None:
-            if hidden and not silent:
-                lines.show(done, total, phase)
-            if phase not in tasks:
-                tasks[phase] = bars.add_task(phase, total=total)
-            bars.update(tasks[phase], completed=done, total=total, visible=done < total)
+    def show(done: int, total: int, phase: str) -> None:
+        if hidden and not silent:
+            lines.show(done, total, phase)
+        if not tasks:
+            bars.start()
+        if phase not in tasks:
+            tasks[phase] = bars.add_task(phase, total=total)
+        bars.update(tasks[phase], completed=done, total=total, visible=done < total)
 
-        yield show
+    try:
+        yield show  # bars without any would wipe the line on which images are counted before the first phase
+    finally:
+        if tasks:
+            bars.stop()
 
 
 def show_evaluation(

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from manyview import runtime
+from manyview.cli.parts.progress import phases
 from manyview.images import find_images
 from manyview.images.sources import counting, shard_index
 from manyview.images.sources.counting import Counting
@@ -56,6 +57,10 @@ def test_long_listings_are_counted_on_a_terminal(photos: Path, tmp_path: Path, m
             counted.add()
     assert f"\ra\\x1b[2J{'b' * 51}\x1b[K" in terminal.getvalue()  # one line of the terminal, which obeys nothing
     assert len(files) == 16
+    monkeypatch.setattr("sys.stderr", terminal := Terminal())
+    with phases():  # bars of which none is shown yet do not wipe the line
+        time.sleep(0.3)
+    assert terminal.getvalue() == ""
 
 
 @pytest.mark.usefixtures("seconds")

@@ -23,6 +23,7 @@ from manyview.detection.models import Detector
 from manyview.images import ImageRoot, open_image
 from manyview.labels import Objects, Rle, decode_masks
 from manyview.runs import atomic_write
+from manyview.text import printable
 
 PREDICTIONS_FILE = "predictions.png"
 
@@ -192,8 +193,8 @@ def _area(shown: _DrawnBox) -> float:
 
 
 def _title(name: str, words: str) -> str:
-    """The line above an image; bytes of a name that are not text are written as numbers."""
-    return f"{words}: {name.encode('utf-8', 'backslashreplace').decode()}" if name else words
+    """The line above an image; characters of a name that cannot be printed are written as escape sequences."""
+    return f"{words}: {printable(name, kept='')}" if name else words
 
 
 def _panel(image: Pixels, shown: Sequence[_DrawnBox], title: str) -> Image.Image:

@@ -8,6 +8,7 @@ signs, unrelated pictures in about half: see ``MOST_SIGNS``.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -15,9 +16,8 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 
 from manyview.images import ImageFiles, UnreadableImage
-from manyview.images.sources.collection import Member
+from manyview.images.sources.opening import opened
 from manyview.images.sources.root import ImagePath
-from manyview.images.unreadable import readable
 from manyview.recipes.check.photos import SIDE
 
 FREQUENCIES = 16
@@ -26,12 +26,12 @@ MOST_SIGNS = 44
 """Signs in which two pictures that count as the same differ at most.
 
 Chosen on 6,000 photographs of COCO at 128 pixels: of their pairs, mirrored or not, one differs in so few signs, and it
-shows one scene seconds apart; the closest of unrelated ones differ in 50. Measured on photographs that it was not chosen
-on, 1,449 of Pascal VOC at 176 pixels: of their 1,049,076 pairs none does, upright or mirrored, and the closest differ in
-80. Of 600 copies of those of each of 13 types, 7,799 of 7,800 are found: re-encoded as PNG or with a quality of 80, 30
-or 10 (of which one differs in 50), at half or double the size, at a quarter of it with a quality of 50, mirrored,
-mirrored at half the size with a quality of 50, in gray, warped to a square, brighter by a fifth, of more contrast by a
-fifth; of 600 cropped by 3 % at each side 278, of 600 cropped by 6 % 6.
+shows one scene seconds apart; the closest of unrelated ones differ in 50. Measured on others, 1,449 of Pascal VOC at
+176 pixels: of their 1,049,076 pairs none does, upright or mirrored, and the closest differ in 80. Of 600 copies of those
+of each of 13 types, 7,799 of 7,800 are found: re-encoded as PNG or with a quality of 80, 30 or 10 (of which one differs
+in 50), at half or double the size, at a quarter of it with a quality of 50, mirrored, mirrored at half the size with a
+quality of 50, in gray, warped to a square, brighter by a fifth, of more contrast by a fifth; of 600 cropped by 3 % at
+each side 278, of 600 cropped by 6 % 6.
 """
 _LEAST_CONTRAST = 2.0  # standard deviation, of 255, below which a picture is taken for blank
 _BLOCK = 2048  # pictures compared with all others at a time
@@ -65,14 +65,11 @@ def _equal(files: ImageFiles, group: Sequence[int], *, whole: bool) -> Iterator[
 def _digest(path: ImagePath, *, whole: bool) -> bytes | None:
     """A hash of a file or of its ends; None where it cannot be read, which is reported elsewhere."""
     try:
-        if isinstance(path, Member):
-            content = path.read_bytes()
-            return hashlib.blake2b(content if whole else content[:_ENDS] + content[-_ENDS:]).digest()
-        with readable(path), path.open("rb") as file:
+        with opened(path) as file:
             if whole:
                 return hashlib.file_digest(file, "blake2b").digest()
             begin = file.read(_ENDS)
-            file.seek(max(path.stat().st_size - _ENDS, 0))
+            file.seek(max(file.seek(0, os.SEEK_END) - _ENDS, 0))
             return hashlib.blake2b(begin + file.read(_ENDS)).digest()
     except UnreadableImage:
         return None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from manyview.text import printable
+
 _NAMED = 3
 _LONGEST_NAME = 500  # characters of a name in a message
 _LONGEST = 3000  # characters of a message
@@ -19,8 +21,7 @@ def one_line(text: str, most: int = _LONGEST) -> str:
         text = f"{text[: most * 2 // 3]} ... {text[-(most // 4) :]}"
     if text.isprintable():
         return text
-    plain = " ".join(text.splitlines())
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in plain).rstrip()
+    return printable(" ".join(text.splitlines()), kept="").rstrip()
 
 
 class UserError(ValueError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterable
 from itertools import accumulate
 from typing import Any
@@ -11,18 +10,9 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Span, Text
 
-_KEPT = "\n\t"
+from manyview.text import printable as printable  # for those who show texts on a terminal
+
 _MARKDOWN = "\\|*_`<["  # characters that Markdown takes for more than text
-
-
-def printable(text: str) -> str:
-    """A text whose characters all take room on a line; others, as of a terminal's commands, as escape sequences.
-
-    Line breaks, tabs and blanks of other widths stay.
-    """
-    if text.isprintable():
-        return text
-    return "".join(character if _shown(character) else _escaped(character) for character in text)
 
 
 def in_markdown(text: str) -> str:
@@ -69,11 +59,3 @@ def _printable_text(text: Text) -> Text:
     spans = [Span(starts[min(span.start, last)], starts[min(span.end, last)], span.style) for span in text.spans]
     kept = {name: getattr(text, name) for name in ("style", "justify", "overflow", "no_wrap", "end")}
     return Text("".join(pieces), spans=spans, **kept)
-
-
-def _shown(character: str) -> bool:
-    return character.isprintable() or character in _KEPT or unicodedata.category(character) == "Zs"
-
-
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape", "surrogatepass").decode()

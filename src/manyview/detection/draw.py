@@ -15,6 +15,7 @@ from torch import Tensor
 
 from manyview.detection.metrics.paste_masks import encode_box_masks
 from manyview.labels import Objects, Rle, decode_masks
+from manyview.text import printable
 
 GAP, PAPER = 12, "white"
 """Pixels between pictures, and the color behind them."""
@@ -150,8 +151,8 @@ def _area(shown: _DrawnBox) -> float:
 
 
 def _title(name: str, words: str) -> str:
-    """The line above an image; bytes of a name that are not text are written as numbers."""
-    return f"{words}: {name.encode('utf-8', 'backslashreplace').decode()}" if name else words
+    """The line above an image; characters of a name that cannot be printed are written as escape sequences."""
+    return f"{words}: {printable(name, kept='')}" if name else words
 
 
 def _panel(image: Pixels, shown: Sequence[_DrawnBox], title: str, longer: int) -> Image.Image:

@@ -20,6 +20,7 @@ from manyview.images.depth import is_deep, require_bit_depth, to_16_bits
 from manyview.images.jpeg import JPEG, check_scans, common_header, quick_pixels, whole_jpeg, without_metadata
 from manyview.images.png import deep_samples, has_alpha, has_deep_colors
 from manyview.images.sources.collection import Member
+from manyview.images.sources.opening import open_image_file
 from manyview.images.tiff import (
     BITS_PER_SAMPLE,
     SIGNATURES,
@@ -29,7 +30,7 @@ from manyview.images.tiff import (
     obstacle,
     page_orientation,
 )
-from manyview.images.unreadable import UnreadableImage, readable, reasons
+from manyview.images.unreadable import UnreadableImage, reasons
 
 Stream = BytesIO | BufferedReader
 Values = Shaped[np.ndarray, "height width bands"]  # as stored, but upright and with the bands last
@@ -151,12 +152,7 @@ def same_depth(images: Sequence[np.ndarray]) -> list[np.ndarray]:
 @contextlib.contextmanager
 def opened(source: bytes | Path | Member) -> Iterator[Stream]:
     """The source as a stream; a file is not read at once, since one that is too large is refused from its header."""
-    if isinstance(source, bytes | Member):
-        yield BytesIO(source if isinstance(source, bytes) else source.read_bytes())
-        return
-    with readable(source):
-        stream = source.open("rb")
-    with stream:
+    with BytesIO(source) if isinstance(source, bytes) else open_image_file(source) as stream:
         yield stream
 
 

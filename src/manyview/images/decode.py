@@ -28,6 +28,7 @@ from manyview.images.jpeg import JPEG, check_scans, common_header, quick_pixels,
 from manyview.images.orientation import ORIENTATION, XMP, orientation, tiff_orientation, upright
 from manyview.images.png import PNG, check_rows, deep_samples, has_deep_colors, is_deep_png, pixel_chunks
 from manyview.images.sources.collection import Member
+from manyview.images.sources.opening import opened
 from manyview.images.tiff import (
     BITS_PER_SAMPLE,
     HEIGHT,
@@ -38,7 +39,7 @@ from manyview.images.tiff import (
     SamplesOfTiff,
     open_tiff,
 )
-from manyview.images.unreadable import UnreadableImage, readable, reasons
+from manyview.images.unreadable import UnreadableImage, reasons
 from manyview.images.webp import check_webp, is_webp
 
 # Pillow's readers by signature. Image.open is avoided for two reasons: it applies Pillow's process-wide pixel limit
@@ -182,9 +183,7 @@ def read_file(path: Path | Member, max_pixels: int = 200_000_000) -> bytes:
     Raises:
         UnreadableImage: it cannot be read, or is larger than an image of so many pixels; ``.reason`` says why.
     """
-    if isinstance(path, Member):
-        return read_stream(io.BytesIO(path.read_bytes()), max_pixels)
-    with readable(path), path.open("rb") as stream:
+    with opened(path) as stream:
         return read_stream(stream, max_pixels)
 
 

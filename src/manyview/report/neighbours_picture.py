@@ -17,9 +17,10 @@ from PIL import Image
 from manyview.errors import UserError
 from manyview.images import ImagePath, ImageRoot, UnreadableImage, open_image
 from manyview.report.sheet import INK, PALE, Sheet, outline
-from manyview.report.shown import BandDisplay, color_of, readable
+from manyview.report.shown import BandDisplay, color_of
 from manyview.runs import atomic_write
 from manyview.runs.files import make_folder
+from manyview.text import printable
 
 # Measures in inches.
 _MARGIN, _GAP, _GUTTER = 0.3, 0.12, 0.3
@@ -146,10 +147,10 @@ def _explanation(protocol: Mapping[str, Any], blocks: bool) -> str:
         if blocks
         else "Each query, and the other images"
     )
+    images, weights = (printable(protocol[name], kept="") for name in ("images", "weights"))
     return (
-        f"{what} whose features have the highest cosine with it, of {protocol['photographs']:,} images in "
-        f"{readable(protocol['images'])}. Features of {readable(protocol['weights'])} ({protocol['backbone']}), "
-        f"{protocol['pool']} at {protocol['size']} pixels."
+        f"{what} whose features have the highest cosine with it, of {protocol['photographs']:,} images in {images}. "
+        f"Features of {weights} ({protocol['backbone']}), {protocol['pool']} at {protocol['size']} pixels."
     )
 
 
@@ -170,7 +171,7 @@ def _draw(sheet: Sheet, left: float, top: float, loaded: _LoadedImage, entry: Ma
     if words:
         sheet.text(left, below, ", ".join(words), 7.5, shade)
         below += 0.14
-    sheet.text(left, below, _short(readable(entry["image"])), 6.5, PALE)
+    sheet.text(left, below, _short(printable(entry["image"], kept="")), 6.5, PALE)
 
 
 def _load(path: ImagePath, bands: Any, bit_depth: int | None) -> _LoadedImage:

@@ -11,6 +11,7 @@ from jaxtyping import UInt8, UInt16
 from PIL import Image
 
 from manyview.config import ViewGroup, ViewsConfig, in_pairs
+from manyview.text import printable
 from manyview.views import ViewParameters, render_views, sample_groups
 
 # Okabe and Ito's colors, which stay apart for color-blind readers too; but olive for yellow, for names on white.
@@ -166,7 +167,7 @@ def show(
         return Views(parameters, captions, tuple(pixels))
 
     return ShownImage(
-        readable(name),
+        printable(name, kept=""),
         None if display is None else display.words,
         width,
         height,
@@ -181,11 +182,6 @@ def _reduced(image: Pixels) -> Pixels:
     picture = Image.fromarray(image)
     picture.thumbnail((_LONGEST, _LONGEST), Image.Resampling.LANCZOS)
     return np.array(picture)
-
-
-def readable(name: str) -> str:
-    """A file's name as text; bytes in other encodings are written as numbers."""
-    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def one_color(config: ViewsConfig, positives: Positives | None = None) -> str:

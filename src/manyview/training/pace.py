@@ -18,7 +18,7 @@ from manyview.images import ImageFiles
 from manyview.images.loading import worker_count
 from manyview.methods import Method, Moment
 from manyview.runs import RunFolder
-from manyview.runs.progress import spell
+from manyview.runs.progress import Progress, no_progress, spell
 from manyview.runtime import core_count
 from manyview.training.data import method_batch, start_loader
 from manyview.training.device_views import DeviceViews
@@ -135,6 +135,7 @@ def measure_pace(
     method: Method,
     seconds: float,
     instrument: Instrument | None,
+    progress: Progress = no_progress,
 ) -> Pace:
     """Train for a share of the run, and measure the backbone once.
 
@@ -146,9 +147,11 @@ def measure_pace(
         method: method on the device; its weights change.
         seconds: intended duration of the run.
         instrument: what measures the backbone's quality during the run.
+        progress: called with the number of steps done and the fewest that there will be.
     """
     enough = min(max(_MEASURED * seconds, _SHORTEST), _LONGEST)
     uncounted = _UNCOUNTED + -(-_LOADED_AHEAD * worker_count(config.data.workers) // plan.accumulate)
+    fewest = uncounted + _FEWEST
     method.train()
     module, optimizer = fabric.setup(method, make_optimizer(method, config))
     batches = BatchPlan(replace(plan, steps=_MOST), 0, fabric.global_rank, fabric.world_size)
@@ -156,6 +159,7 @@ def measure_pace(
     took: list[float] = []
     with closing(DeviceViews(loaded, files, config, fabric.device)) as views:
         while len(took) < _MOST:
+            progress(min(len(took), fewest), fewest, "measuring the pace")
             began = time.monotonic()
             for part in range(plan.accumulate):
                 moment = Moment(len(took), _MOST, plan.steps_per_epoch)
@@ -168,9 +172,10 @@ def measure_pace(
             method.after_step(moment)
             float(loss.detach())  # waits for the device
             took.append(time.monotonic() - began)
-            done = len(took) >= uncounted + _FEWEST and sum(took[uncounted:]) >= enough
+            done = len(took) >= fewest and sum(took[uncounted:]) >= enough
             if distributed.any_process(done or sum(took) >= seconds / 4):
                 break
+    progress(fewest, fewest, "measuring the pace")
     counted = took[uncounted:] or took[-1:]  # of steps so slow that they fill the time, the last
     return Pace(sum(counted) / len(counted), len(counted), _measure_once(instrument, method))
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import re
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
 from manyview.cli.main import main
-from tests.helpers.tiny import photos
+from tests.helpers.small_verbs import COMPUTING, DETECTOR, SCALE
+from tests.helpers.tiny import METHODS, ON_CPU, photos
 
 __all__ = ["photos"]
 
@@ -52,9 +57,9 @@ def folder(photos: Path, tmp_path: Path) -> Path:
     return root
 
 
-def test_no_verb_obeys_a_name(
-    folder: Path, weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run the command in this process as on a terminal; returns what it prints, which must be harmless."""
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "100")
 
@@ -63,9 +68,13 @@ def test_no_verb_obeys_a_name(
         with pytest.raises(SystemExit) as caught:
             main()
         out, err = map(harmless, capsys.readouterr())
-        assert caught.value.code == status, out + err
+        assert (caught.value.code or 0) == status, out + err
         return out + err
 
+    return run
+
+
+def test_no_verb_obeys_a_name(folder: Path, weights: Path, tmp_path: Path, run: Callable[..., str]) -> None:
     labels = ["--images", folder, "--train-labels", tmp_path / "train.csv", "--val-labels", tmp_path / "val.csv"]
     small = ["--size", 32, "--workers", 0]
     said = {
@@ -90,3 +99,57 @@ def test_no_verb_obeys_a_name(
     assert "\\x1b" in said["no file"]
     assert "\\x1b" in said["bad"]
     assert "[red]" in said["no file"]
+
+
+def write_boxes(folder: Path, file: Path) -> Path:
+    """COCO's JSON of all images but that whose name is no text, each with a box of a class of a hostile name."""
+    names = [path.name for path in sorted(folder.iterdir()) if BROKEN not in path.name]
+    images, boxes = [], []
+    for number, name in enumerate(names):
+        with Image.open(folder / name) as image:
+            width, height = image.size
+        images.append({"id": number, "file_name": name, "width": width, "height": height})
+        box: dict[str, Any] = {"id": number + 1, "image_id": number, "category_id": 1 + number % len(CLASSES)}
+        boxes.append(box | {"bbox": [8, 8, 32, 24], "area": 768, "iscrowd": 0})
+    categories = [{"id": number + 1, "name": name} for number, name in enumerate(CLASSES)]
+    file.write_text(json.dumps({"images": images, "annotations": boxes, "categories": categories}))
+    return file
+
+
+def test_no_verb_that_trains_obeys_a_name(folder: Path, weights: Path, tmp_path: Path, run: Callable[..., str]) -> None:
+    labels = ["--images", folder, "--train-labels", tmp_path / "train.csv", "--val-labels", tmp_path / "val.csv"]
+    boxes = write_boxes(folder, tmp_path / "boxes.json")
+    alone, out = ["--size", 32, "--beside", "none", "--workers", 0], tmp_path / f"out{CLEARS}[red]"
+    out.mkdir()
+    linear = run("linear", weights, *labels, "--out", out / "linear", "--resamples", 0, "--cost", 0.01, *alone)
+    probe = run("probe", weights, *labels, "--out", out / "probe", "--fraction", 1, "--label-problems", "skip", *alone)
+    for said in (linear, probe):
+        assert "cat\\x1b]0;title\\x07\\x1b[2J" in said
+        assert "[red]$x_{[/red] :car:" in said
+    drawn = ["--images", folder, "--train-labels", boxes, "--val-labels", boxes, "--draw", 2]
+    run("detect", weights, *drawn, "--out", out / "boxes", *DETECTOR)
+    predicted = ["--images", folder, "--out", out / "found.json", "--draw", 2, *COMPUTING]
+    assert "\\x1b" in run("detect", "--predict", out / "boxes", *predicted)
+    assert "\\x1b" in run("export", weights, "--to", "timm", "--out", out / "timm.pth")
+    (tmp_path / "tiny.toml").write_text(SCALE)
+    table = {"title": f"t{CLEARS}", "source": MARKUP, "evaluations": {f"e{TURNS}": {"metrics": ["mAP"]}}}
+    row = f'[[rows]]\nname = {json.dumps(MARKUP + CLEARS)}\nrecipe = "paper"\n'
+    (tmp_path / "mine.toml").write_text(_toml(table) + row)
+    scaled = ["--scale", tmp_path / "tiny.toml", "--out", out / "tables", *COMPUTING]
+    assert "[red]$x_{[/red] :car:\\x1b]0" in run("reproduce", tmp_path / "mine.toml", *labels, *scaled)
+
+    (folder / f"{CLEARS}bad.jpg").write_text("no image")
+    settings = {**ON_CPU, **{f"method.{key}": value for key, value in METHODS["simsiam"].items()}}
+    words = ["--backbone", "timm/test_resnet", "--steps", 2, "--batch-size", 4, "--view-size", 16]
+    words += [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
+    said = run("pretrain", folder, "--out", out / "run", *words, "--set", "data.max_bad_fraction=0.5")
+    assert "\\x1b" in said
+    (folder / f"{CLEARS}.jpg").unlink()
+    run("pretrain", "--out", out / "run", "--resume", "--steps", 4, status=2)
+
+
+def _toml(table: dict[str, Any]) -> str:
+    """A table's head as TOML, whose strings are those of JSON."""
+    ((name, evaluation),) = table["evaluations"].items()
+    head = f"title = {json.dumps(table['title'])}\nsource = {json.dumps(table['source'])}\n"
+    return f"{head}[evaluations.{json.dumps(name)}]\nmetrics = {json.dumps(evaluation['metrics'])}\n"

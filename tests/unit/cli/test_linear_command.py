@@ -87,7 +87,8 @@ def test_without_a_terminal_a_line_says_from_time_to_time_how_far_it_is(
 
     assert capsys.readouterr() == (
         "",
-        "training: 43 of 100, 25.0 s each, left 23 min 45 s\nfeatures: 1,400 of 2,000, 20/s, left 30 s\n",
+        "training: 43 of 100, 25.0 s each, left 23 min 45 s\nfeatures: 0 of 2,000\n"
+        "features: 1,400 of 2,000, 20/s, left 30 s\n",
     )
     monkeypatch.setenv("RANK", "1")
     with phases() as progress:

@@ -15,6 +15,7 @@ import pytest
 from manyview.cli.main import main
 from manyview.images.sources import shard_index
 from tests.helpers.shards import write_shards
+from tests.helpers.small_verbs import COMPUTING, DETECTOR, SCALE
 from tests.helpers.tiny import COUNT, photos
 
 __all__ = ["photos"]
@@ -46,18 +47,6 @@ metrics = ["mAP"]
 [[rows]]
 name = "blocks"
 recipe = "paper"
-"""
-SCALE = """
-title = "seconds"
-backbone = "timm/test_resnet"
-view_size = 16
-views_per_step = 32
-budget = {views = 64}
-size = 32
-set = {"method.projection_dim" = 32, "method.prediction_hidden_dim" = 16, "training.threads" = 1}
-[instruments.logistic]
-resamples = 0
-cost = 0.01
 """
 
 
@@ -119,9 +108,6 @@ def call(monkeypatch: pytest.MonkeyPatch, *words: object) -> None:
 
 SMALL = ("--size", 32, "--workers", 0, "--device", "cpu")
 ALONE = ("--beside", "none", *SMALL)
-COMPUTING = ("--workers", 0, "--device", "cpu", "--precision", "float32")
-DETECTOR = ("--architecture", "fpn", "--iterations", 1, "--batch-size", 2, "--short-side", 32, "--regions", 4)
-DETECTOR += ("--test-proposals", 6, "--precise-batches", 1, "--beside", "none", *COMPUTING)
 
 
 def commands(verb: str, given: Given, source: str, out: Path) -> list[list[object]]:

@@ -25,6 +25,8 @@ from rich.text import Text
 from manyview.runs.progress import SECONDS_BETWEEN_LINES, run_console, spell
 from manyview.terminal import SafeConsole
 
+_SECONDS_TO_A_PHASE = 15.0  # after which the beginning of another phase is worth a line
+
 
 class _Rate(ProgressColumn):
     def render(self, task: Task) -> Text:
@@ -46,16 +48,20 @@ class _Lines:
         self._phase, self._begun, self._printed, self._first = "", 0.0, time.monotonic(), 0
 
     def show(self, done: int, total: int, phase: str) -> None:
-        """Print a line, unless the last one was less than a minute ago."""
+        """Print a line, unless the last one was less than a minute ago, or a quarter where a phase begins."""
         now = time.monotonic()
         if phase != self._phase:
             self._phase, self._begun, self._first = phase, now, done
+            if done < total and now - self._printed >= _SECONDS_TO_A_PHASE:
+                self._print(f"{phase}: {done:,} of {total:,}", now)
         if done >= total or done == self._first or now - self._printed < SECONDS_BETWEEN_LINES:
             return
-        self._printed = now
         speed = (done - self._first) / max(now - self._begun, 1e-9)
         left = f"left {spell((total - done) / speed)}"
-        line = f"{phase}: {done:,} of {total:,}, {rate_in_words(speed)}, {left}"
+        self._print(f"{phase}: {done:,} of {total:,}, {rate_in_words(speed)}, {left}", now)
+
+    def _print(self, line: str, now: float) -> None:
+        self._printed = now
         self.console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
@@ -71,16 +77,22 @@ def phases() -> Iterator[Callable[[int, int, str], None]]:
     silent, lines = os.environ.get("RANK", "0") != "0", _Lines(console)
     # An invisible bar would leave a blank line.
     hidden = silent or not console.is_terminal
-    with Progress(*columns, console=console, transient=True, disable=hidden) as bars:
+    bars = Progress(*columns, console=console, transient=True, disable=hidden)
 
-        def show(done: int, total: int, phase: str) -> None:
-            if hidden and not silent:
-                lines.show(done, total, phase)
-            if phase not in tasks:
-                tasks[phase] = bars.add_task(phase, total=total)
-            bars.update(tasks[phase], completed=done, total=total, visible=done < total)
+    def show(done: int, total: int, phase: str) -> None:
+        if hidden and not silent:
+            lines.show(done, total, phase)
+        if not tasks:
+            bars.start()
+        if phase not in tasks:
+            tasks[phase] = bars.add_task(phase, total=total)
+        bars.update(tasks[phase], completed=done, total=total, visible=done < total)
 
-        yield show
+    try:
+        yield show  # bars without any would wipe the line on which images are counted before the first phase
+    finally:
+        if tasks:
+            bars.stop()
 
 
 def show_evaluation(

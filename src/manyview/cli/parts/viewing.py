@@ -22,11 +22,12 @@ from manyview.images.used_bits import describe_depth
 from manyview.labels.boxes import ImageBoxes, join_boxes, read_boxes
 from manyview.parsing import parse_json
 from manyview.recipes import resolve_settings
-from manyview.report import ShownImage, readable, show, views_page, views_picture
+from manyview.report import ShownImage, show, views_page, views_picture
 from manyview.report.common_objects import OVERLAPS, croppings, draw_curve, format_count, measure_pairs, summarize
 from manyview.runs import atomic_write, provenance
 from manyview.runs.files import make_folder
 from manyview.runs.outputs import marked_png, require_own
+from manyview.text import printable
 from manyview.training.targets import find_labeled_images
 
 _COMMAND = "views"
@@ -208,7 +209,7 @@ def _shown(
                 files.path(index), data.bands, max_pixels=data.max_pixels, bit_depth=data.bit_depth
             ).decode()
         except UnreadableImage as error:
-            message = f"Skipped {readable(files[index])}: {error.reason}"
+            message = f"Skipped {printable(files[index])}: {error.reason}"
             console.print(message, style="yellow", highlight=False, markup=False, soft_wrap=True)
             continue
         yield show(

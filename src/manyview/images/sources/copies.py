@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,9 +13,9 @@ import numpy as np
 
 from manyview.errors import first_few
 from manyview.images.files import ImageFiles
-from manyview.images.sources.collection import Member
+from manyview.images.sources.opening import opened
 from manyview.images.sources.root import ImagePath
-from manyview.images.unreadable import UnreadableImage, readable
+from manyview.images.unreadable import UnreadableImage
 
 _ENDS = 2**16  # bytes from the beginning and the end of a file that are compared first
 _RECORDED = 10  # copies that a record names
@@ -127,14 +128,11 @@ def _equal(path: PathOf, group: Sequence[int], *, whole: bool) -> Iterator[list[
 def _digest(path: ImagePath, *, whole: bool) -> bytes | None:
     """A hash of a file or of its ends; None where it cannot be read, which is reported elsewhere."""
     try:
-        if isinstance(path, Member):
-            content = path.read_bytes()
-            return hashlib.blake2b(content if whole else content[:_ENDS] + content[-_ENDS:]).digest()
-        with readable(path), path.open("rb") as file:
+        with opened(path) as file:
             if whole:
                 return hashlib.file_digest(file, "blake2b").digest()
             begin = file.read(_ENDS)
-            file.seek(max(path.stat().st_size - _ENDS, 0))
+            file.seek(max(file.seek(0, os.SEEK_END) - _ENDS, 0))
             return hashlib.blake2b(begin + file.read(_ENDS)).digest()
     except UnreadableImage:
         return None

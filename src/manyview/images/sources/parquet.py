@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from abc import abstractmethod
 from bisect import bisect_right
@@ -16,7 +17,8 @@ from manyview.images.unreadable import UnreadableImage
 
 _USUAL = ("image", "img", "jpg", "jpeg", "png", "webp", "picture", "photo", "bytes", "content")  # names of the column
 _NAMES = ("file_name", "filename", "path", "__key__", "key", "name", "image_path", "image_id", "id")
-_GROUPS = 2  # row groups that a reader keeps
+_MOST = 2**27  # bytes of row groups that a process keeps
+_FEWEST = 2  # groups kept whatever their size: images in the order of their names take one after the other
 
 
 class TableFormat(ShardFormat):
@@ -62,19 +64,52 @@ class _ParquetReader(ShardReader):
         self._firsts = [0]
         for group in range(file.num_row_groups):
             self._firsts.append(self._firsts[-1] + file.metadata.row_group(group).num_rows)
-        self._groups: OrderedDict[int, Any] = OrderedDict()
-        self._lock = threading.Lock()
+        self._shard, self._lock = shard, threading.Lock()
 
     def read(self, start: int, length: int) -> bytes:
         group = bisect_right(self._firsts, start) - 1
         with self._lock:
-            if group not in self._groups:
-                self._groups[group] = self._file.read_row_group(group, columns=[self._column]).column(0)
-                if len(self._groups) > _GROUPS:
-                    self._groups.popitem(last=False)
-            self._groups.move_to_end(group)
-            value = self._groups[group][start - self._firsts[group]].as_py()
-        return encoded(value)
+            column = _GROUPS.get(self._shard, group)
+            if column is None:
+                column = self._file.read_row_group(group, columns=[self._column]).column(0)
+                _GROUPS.add(self._shard, group, column)
+        return encoded(column[start - self._firsts[group]].as_py())
+
+
+class _Groups:
+    """The row groups that this process has used last, of all files together.
+
+    In the order of names, 99 of 100 images are in a group that is there. In random order, the share of images that are
+    is that of the collection's bytes that are kept, so that more would not help: 50 % with half of 5,000 images in
+    groups of 100, 2 % with two groups.
+    """
+
+    def __init__(self) -> None:
+        self._forget()
+
+    def get(self, shard: Shard, group: int) -> Any:
+        """The column of images of a group; None if it is not kept."""
+        if self._process != os.getpid():  # a loader process: a thread of its parent may have held the lock
+            self._forget()
+        with self._lock:
+            if (shard, group) in self._kept:
+                self._kept.move_to_end((shard, group))
+            return self._kept.get((shard, group))
+
+    def add(self, shard: Shard, group: int, column: Any) -> None:
+        """Keep a group, and drop those used longest ago."""
+        with self._lock:
+            self._kept[shard, group] = column
+            self._bytes += column.nbytes
+            while self._bytes > _MOST and len(self._kept) > _FEWEST:
+                self._bytes -= self._kept.popitem(last=False)[1].nbytes
+
+    def _forget(self) -> None:
+        self._process, self._lock, self._bytes = os.getpid(), threading.Lock(), 0
+        self._kept: OrderedDict[tuple[Shard, int], Any] = OrderedDict()
+
+
+_GROUPS = _Groups()
 
 
 def encoded(value: Any) -> bytes:

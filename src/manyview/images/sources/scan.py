@@ -14,6 +14,7 @@ from jaxtyping import Int64
 
 from manyview.errors import UserError
 from manyview.images.formats import extension, holds_copies, is_companion, starts_like_an_image
+from manyview.images.sources.counting import Counting
 from manyview.images.sources.names import Names, NamesBuilder
 
 
@@ -83,8 +84,13 @@ class _Search:
         self._stamps: list[tuple[int, int]] = []
         self._seen: set[tuple[int, int]] = set()
         self._others: Counter[str] = Counter()
+        self._counting = Counting("Searching for images: {count} files and folders")
 
     def run(self) -> Found:
+        with self._counting:
+            return self._run()
+
+    def _run(self) -> Found:
         # Entries are sorted with a slash behind folders: that is the order of the bytes of whole names.
         open_folders = [self._entries("")]
         while open_folders:
@@ -119,6 +125,7 @@ class _Search:
 
     def _sortable(self, entry: os.DirEntry[str], folder: str) -> str:
         """Name of an entry to look at, with a slash behind a folder; empty for what is left out."""
+        self._counting.add()
         name = entry.name
         ending = extension(name)
         if is_folder(entry):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import pairwise
@@ -15,6 +15,7 @@ from jaxtyping import Int64
 
 from manyview.errors import UserError
 from manyview.images.sources.collection import BadShard, Collection, Places
+from manyview.images.sources.counting import Counting
 from manyview.images.sources.kept import KeptArrays, keep, kept_file, open_kept
 from manyview.images.sources.names import Names
 from manyview.images.sources.shards import Members, ShardFormat
@@ -44,12 +45,20 @@ def collect(where: str, form: ShardFormat, shards: tuple[Shard, ...]) -> Collect
         return _opened(where, form, kept)
     known = {} if kept is None else _known(kept)
     fresh = [shard for shard in shards if shard not in known]
-    with ThreadPoolExecutor(_THREADS) as pool:
-        members = known | dict(zip(fresh, pool.map(lambda shard: _members(form, shard), fresh), strict=True))
+    members = known | dict(zip(fresh, _listed(form, fresh), strict=True))
     collection = _joined(where, form, shards, [members[shard] for shard in shards])
     if file is not None:
         _keep(file, collection, [members[shard] for shard in shards])
     return collection
+
+
+def _listed(form: ShardFormat, shards: Sequence[Shard]) -> Iterator[Members]:
+    """The members of each shard, several shards read at a time."""
+    counting = Counting("Listing the images of shards: {count}", len(shards))
+    with ThreadPoolExecutor(_THREADS) as pool, counting:
+        for members in pool.map(lambda shard: _members(form, shard), shards):
+            counting.add()
+            yield members
 
 
 def _members(form: ShardFormat, shard: Shard) -> Members:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64, UInt8
 
+from manyview.images.sources.counting import Counting
 from manyview.images.sources.names import Names
 
 ABSENT = -1  # size of what cannot be found, such as a dangling link, which is listed too
@@ -68,23 +69,26 @@ def read_stats(root: Path, names: Names) -> FileStats:
     began = time.perf_counter()
     tried = list(islice(encoded, _TRIED))
     look(0, tried)
-    if time.perf_counter() - began <= _SLOW * len(tried):
-        first = len(tried)
-        while part := list(islice(encoded, _AT_ONCE)):
-            look(first, part)
-            first += len(part)
-    else:
-        _in_threads(look, encoded, len(tried))
+    with Counting("Looking at sizes and times of images: {count}", len(names)) as counting:
+        if time.perf_counter() - began <= _SLOW * len(tried):
+            first = len(tried)
+            while part := list(islice(encoded, _AT_ONCE)):
+                look(first, part)
+                first += len(part)
+                counting.add(len(part))
+        else:
+            _in_threads(look, encoded, len(tried), counting)
     return FileStats(sizes, changed)
 
 
-def _in_threads(look: Callable[[int, list[bytes]], None], encoded: object, first: int) -> None:
+def _in_threads(look: Callable[[int, list[bytes]], None], encoded: object, first: int, counting: Counting) -> None:
     """Call ``look`` with parts of the names in threads; no more names are cut than are being looked at."""
     with ThreadPoolExecutor(_THREADS) as pool:
         while part := list(islice(encoded, _AT_ONCE)):  # type: ignore[call-overload]
             share = -(-len(part) // _THREADS)
             shares = [(first + begin, part[begin : begin + share]) for begin in range(0, len(part), share)]
-            list(pool.map(lambda each: look(*each), shares))
+            for _, (_, looked_at) in zip(pool.map(lambda each: look(*each), shares), shares, strict=True):
+                counting.add(len(looked_at))
             first += len(part)
 
 

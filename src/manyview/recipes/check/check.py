@@ -65,10 +65,9 @@ def check_images(
     results |= _of_labels(files, labeled, results)
     expected, refused = None, ""
     if options["pace"] and photos:
-        progress(0, 1, "measuring the pace")
         readable = ImageFiles(files.root, (files[photo.index] for photo in photos))
         whole = files if len(chosen) < len(files) else readable
-        expected, refused = try_forecast(config, whole, here["workers"])
+        expected, refused = try_forecast(config, whole, here["workers"], progress)
     results |= {"machine": here, "expected": expected, "refused": refused.rstrip(".")}
     return _judged(config, files, labeled, results, options)
 

@@ -13,6 +13,7 @@ from manyview.errors import UserError
 from manyview.images import ImageFiles
 from manyview.images.loading import worker_count
 from manyview.recipes.reproduce.pace import measure_step
+from manyview.runs.progress import Progress, no_progress
 from manyview.runtime import core_count, memory_limit, resolve_device, resolve_precision
 from manyview.training.plan import TrainingPlan, make_plan
 from manyview.training.survival.memory import measure_needs
@@ -40,13 +41,16 @@ def machine(config: PretrainConfig, folder: Path) -> dict[str, Any]:
     }
 
 
-def forecast(config: PretrainConfig, files: ImageFiles, workers: int) -> dict[str, Any]:
+def forecast(
+    config: PretrainConfig, files: ImageFiles, workers: int, progress: Progress = no_progress
+) -> dict[str, Any]:
     """Steps, time, memory and disk of a run.
 
     Args:
         config: of the run.
         files: its images, all of which can be read.
         workers: loader processes.
+        progress: called with what is done.
 
     Returns:
         "plan" in words, "steps", "views", "seconds_per_step" and "hours" (None for a run of ``training.hours``, whose
@@ -58,8 +62,8 @@ def forecast(config: PretrainConfig, files: ImageFiles, workers: int) -> dict[st
     plan = make_plan(config, len(files))
     device = resolve_device(config.training.device)
     with torch.random.fork_rng(devices=[]):
-        needs = measure_needs(config, None, device, resolve_precision(config.training.precision))
-    seconds = measure_step(config, plan, files)
+        needs = measure_needs(config, None, device, resolve_precision(config.training.precision), progress)
+    seconds = measure_step(config, plan, files, progress)
     pixels = sum(group.count * group.size**2 for group in config.views.layout) * config.data.channels
     batch = plan.batch_size
     hours = config.training.hours
@@ -77,10 +81,12 @@ def forecast(config: PretrainConfig, files: ImageFiles, workers: int) -> dict[st
     }
 
 
-def try_forecast(config: PretrainConfig, files: ImageFiles, workers: int) -> tuple[dict[str, Any] | None, str]:
+def try_forecast(
+    config: PretrainConfig, files: ImageFiles, workers: int, progress: Progress = no_progress
+) -> tuple[dict[str, Any] | None, str]:
     """A forecast, or None and why the run would be refused."""
     try:
-        return forecast(config, files, workers), ""
+        return forecast(config, files, workers, progress), ""
     except UserError as error:
         return None, str(error)
 

@@ -16,10 +16,10 @@ from manyview.images import ImageFiles, UnreadableImage, open_image
 from manyview.images.decode import open_with_pillow, read_file
 from manyview.images.jpeg import JPEG, common_header
 from manyview.images.png import PNG
-from manyview.images.sources.collection import Member
+from manyview.images.sources.opening import read_whole
 from manyview.images.sources.root import ImagePath
 from manyview.images.tiff import BITS_PER_SAMPLE, SamplesOfTiff
-from manyview.images.unreadable import quiet, readable
+from manyview.images.unreadable import quiet
 
 SIDE = 32  # pixels of the small version
 _ENOUGH = 64  # pixels of the shorter side that an image is decoded with
@@ -91,7 +91,7 @@ def look_at(
 
 def _look(path: ImagePath, index: int, data: DataConfig) -> Photo | Unread:
     try:
-        content = read_file(path, data.max_pixels) if data.bands == "rgb" else whole_file(path)
+        content = read_file(path, data.max_pixels) if data.bands == "rgb" else read_whole(path)
         opened = open_image(content, data.bands, max_pixels=data.max_pixels, bit_depth=data.bit_depth)
         shrink = next((each for each in (8, 4, 2) if min(opened.width, opened.height) // each >= _ENOUGH), 1)
         pixels = opened.decode(shrink)
@@ -100,18 +100,6 @@ def _look(path: ImagePath, index: int, data: DataConfig) -> Photo | Unread:
         return Photo(index, opened.width, opened.height, *about, _small(pixels))
     except UnreadableImage as error:
         return Unread(index, error.reason)
-
-
-def whole_file(path: ImagePath) -> bytes:
-    """All bytes of a file or of a member of a shard.
-
-    Raises:
-        UnreadableImage: it cannot be read.
-    """
-    if isinstance(path, Member):
-        return path.read_bytes()
-    with readable(path):
-        return path.read_bytes()
 
 
 def _small(pixels: np.ndarray) -> Small:

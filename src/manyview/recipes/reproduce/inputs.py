@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import functools
 import hashlib
+import io
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -19,7 +21,7 @@ from manyview.options.reproduce import ReproduceOptions
 from manyview.options.shared import CsvLayout
 from manyview.runs import atomic_write, sha256
 
-LIST_FILE = "images.txt"
+LIST_FILE = "images"
 
 
 @dataclass(frozen=True)
@@ -86,13 +88,21 @@ class Inputs:
 
     def list_file(self, out: Path) -> Path | None:
         """File with the names of the images within the table's folder; None for all of the folder."""
-        return None if self.all_of_folder else out / f"{self.digest}-{LIST_FILE}"
+        if self.all_of_folder:
+            return None
+        ending = "csv" if any("\n" in name for name in self.files) else "txt"  # of which a line is a name
+        return out / f"{self.digest}-{LIST_FILE}.{ending}"
 
     def write_list(self, out: Path) -> None:
         """Write ``list_file`` unless it exists."""
         file = self.list_file(out)
         if file is not None and not file.is_file():
-            atomic_write(file, "".join(f"{name}\n" for name in self.files))
+            names = "".join(f"{name}\n" for name in self.files)
+            if file.suffix == ".csv":
+                text = io.StringIO()
+                csv.writer(text).writerows([["image"], *([name] for name in self.files)])
+                names = text.getvalue()
+            atomic_write(file, names)
 
     @functools.cached_property
     def digest(self) -> str:

@@ -21,6 +21,7 @@ from manyview.recipes.reproduce.inputs import Inputs
 from manyview.recipes.reproduce.jobs import written_step
 from manyview.recipes.reproduce.planned_runs import RowSettings
 from manyview.runs import RunFolder, atomic_write
+from manyview.runs.progress import Progress, no_progress
 from manyview.terminal import SafeConsole
 from manyview.training.pace import measure_pace
 from manyview.training.plan import TrainingPlan
@@ -101,7 +102,9 @@ def trained_seconds(run: RunFolder) -> float:
     return written_step(run) * (recorded_pace([run]) or 0.0)
 
 
-def measure_step(config: PretrainConfig, plan: TrainingPlan, files: ImageFiles) -> float:
+def measure_step(
+    config: PretrainConfig, plan: TrainingPlan, files: ImageFiles, progress: Progress = no_progress
+) -> float:
     """Seconds of an optimizer step, from a few steps of a method that is then discarded.
 
     On a CPU the steps may be of fewer images; their time is scaled by the number of views.
@@ -110,6 +113,7 @@ def measure_step(config: PretrainConfig, plan: TrainingPlan, files: ImageFiles) 
         config: of the run.
         plan: of the run.
         files: images, unless the run learns from labels, whose images then count.
+        progress: called with what is done.
 
     Raises:
         UserError: as for starting the run.
@@ -124,7 +128,7 @@ def measure_step(config: PretrainConfig, plan: TrainingPlan, files: ImageFiles) 
     while True:
         small = _with_batch(config, batch)
         try:
-            return _measured(small, files, targets, hardware) * plan.views_per_step / (batch * views)
+            return _measured(small, files, targets, hardware, progress) * plan.views_per_step / (batch * views)
         except UserError:  # some methods need more images in a step
             if batch >= plan.batch_size:
                 raise
@@ -138,12 +142,14 @@ def _with_batch(config: PretrainConfig, batch: int) -> PretrainConfig:
     return PretrainConfig.model_validate(values)
 
 
-def _measured(config: PretrainConfig, files: ImageFiles, targets: Targets | None, hardware: Any) -> float:
+def _measured(
+    config: PretrainConfig, files: ImageFiles, targets: Targets | None, hardware: Any, progress: Progress
+) -> float:
     trial = partial(build_trial, module=None, hardware=hardware, targets=targets)
     with torch.random.fork_rng(devices=[]):
         settled = settle(config, files, None, hardware, build=trial, console=SafeConsole(quiet=True), targets=targets)
         method = trial(settled.config)
-        pace = measure_pace(settled.config, files, settled.plan, hardware.fabric, method, _SECONDS, None)
+        pace = measure_pace(settled.config, files, settled.plan, hardware.fabric, method, _SECONDS, None, progress)
     return pace.step
 
 

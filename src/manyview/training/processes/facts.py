@@ -10,7 +10,7 @@ from torch import nn
 
 from manyview.config import PretrainConfig
 from manyview.images import ImageFiles, UnreadableImage
-from manyview.images.sources.collection import Member
+from manyview.images.sources.opening import read_whole
 from manyview.runs import TrainingCheckpoint
 from manyview.runtime import resolve_device
 from manyview.training.init_weights import InitialWeights
@@ -60,10 +60,8 @@ def sampled_contents(files: ImageFiles, count: int = _SAMPLE) -> str:
     for number in range(min(count, len(files))):
         path = files.path(number * len(files) // min(count, len(files)))
         try:
-            # Reading a pipe would block.
-            readable = isinstance(path, Member) or path.is_file()
-            digest.update(hashlib.sha256(path.read_bytes() if readable else b"").digest())
-        except (OSError, UnreadableImage):
+            digest.update(hashlib.sha256(read_whole(path)).digest())
+        except UnreadableImage:
             digest.update(b"unreadable")
     return digest.hexdigest()
 

@@ -17,6 +17,7 @@ from manyview.config import PretrainConfig
 from manyview.config.methods import SupervisedConfig
 from manyview.errors import MemoryUsedUpError
 from manyview.methods import Method, MethodBatch
+from manyview.runs.progress import Progress, no_progress
 from manyview.runtime import is_out_of_memory, memory_limit
 
 _GIB = 2**30
@@ -116,7 +117,11 @@ def _fitting(batch: int, needs: Needs, limit: int | None, processes: int) -> int
 
 
 def measure_needs(
-    config: PretrainConfig, backbone: nn.Module | None, device: torch.device, precision: str
+    config: PretrainConfig,
+    backbone: nn.Module | None,
+    device: torch.device,
+    precision: str,
+    progress: Progress = no_progress,
 ) -> Needs | None:
     """What a step needs, by forward passes of few images, of which nothing is kept.
 
@@ -127,6 +132,7 @@ def measure_needs(
         backbone: a custom backbone, which is copied; None for the named one.
         device: of the run.
         precision: "float32" or "bf16".
+        progress: called with what is done.
 
     Returns:
         the needs of any number of images; None where the method or the memory does not allow such passes.
@@ -135,9 +141,14 @@ def measure_needs(
         for images in _TRIED:
             try:
                 method = _build(config, copy.deepcopy(backbone), 3 * images).to(device).train()
-                once, twice, thrice = (_saved(method, config, times * images, device, precision) for times in (1, 2, 3))
+                saved = []
+                for times in (1, 2, 3):
+                    progress(times - 1, 3, "measuring the memory")
+                    saved.append(_saved(method, config, times * images, device, precision))
+                progress(3, 3, "measuring the memory")
             except (RuntimeError, ValueError, MemoryError):  # as of methods that need more images
                 continue
+            once, twice, thrice = saved
             pair = (thrice - 2 * twice + once) / (2 * images**2)
             each = (twice - once) / images - 3 * images * pair
             return Needs(once - each * images - pair * images**2, each, pair, _states(method, config))

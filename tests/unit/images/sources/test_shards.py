@@ -15,7 +15,7 @@ import pytest
 
 from manyview.errors import UserError
 from manyview.images import ImageFiles, UnreadableImage, find_images, image_root, open_image
-from manyview.images.sources import shard_index, stores
+from manyview.images.sources import parquet, shard_index, stores
 from manyview.images.sources.collection import Collection, Member
 from tests.helpers.shards import ENDINGS, write_shards, write_tar
 from tests.helpers.tiny import write_images
@@ -305,3 +305,31 @@ def test_what_is_no_collection(tmp_path: Path, loose: Path) -> None:
     assert member == member.resolve()
     assert len({member, pickle.loads(pickle.dumps(member))}) == 1
     assert os.fspath(str(member)).endswith("/s/00.jpg")
+
+
+def test_a_process_keeps_row_groups_up_to_a_number_of_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = write_images(tmp_path / "photos")
+    shards = write_shards(photos, tmp_path / "shards", ".parquet", shards=2)  # three groups of 3, 3 and 2 rows each
+    files = find_images(shards)
+    read: list[int] = []
+    original = pyarrow.parquet.ParquetFile.read_row_group
+    monkeypatch.setattr(
+        pyarrow.parquet.ParquetFile,
+        "read_row_group",
+        lambda self, group, **options: (read.append(group), original(self, group, **options))[1],
+    )
+    monkeypatch.setattr(parquet, "_GROUPS", parquet._Groups())
+    for order, groups in (
+        (range(16), [0, 1, 2, 0, 1, 2]),  # each is read once, and then all are there
+        (range(15, -1, -1), []),
+    ):
+        assert [files.path(index).read_bytes() for index in order] == [
+            (photos / files[index]).read_bytes() for index in order
+        ]
+        assert read == groups
+        read.clear()
+    monkeypatch.setattr(parquet, "_MOST", 1)
+    monkeypatch.setattr(parquet, "_GROUPS", kept := parquet._Groups())
+    for index in (0, 8, 0, 8, 3, 0):  # two are kept, whatever their size
+        files.path(index).read_bytes()
+    assert (read, len(kept._kept)) == ([0, 0, 1, 0], 2)

@@ -1,0 +1,23 @@
+"""Texts of files that are shown to people: as they are, but for characters that would command a terminal."""
+
+from __future__ import annotations
+
+import unicodedata
+
+
+def printable(text: str, kept: str = "\n\t") -> str:
+    """A text whose characters all take room on a line; others, as of a terminal's commands, as escape sequences.
+
+    Blanks of other widths stay; bytes of names that are no UTF-8 become escape sequences, too.
+
+    Args:
+        text: any.
+        kept: what stays besides.
+    """
+    if text.isprintable():
+        return text
+    return "".join(each if _shown(each, kept) else each.encode("unicode_escape").decode() for each in text)
+
+
+def _shown(character: str, kept: str) -> bool:
+    return character.isprintable() or character in kept or unicodedata.category(character) == "Zs"

@@ -201,7 +201,7 @@ def _verdict(result: dict[str, Any], of: str = "") -> list[Text]:
 
 def _figures_table(*columns: str) -> Table:
     """An empty table of metrics, whose rows are named by the columns "backbone" and "rule"."""
-    table = Table(pad_edge=False)
+    table = Table(pad_edge=False, padding=(0, 0, 0, 1))  # blanks on both sides would cut figures at 80 columns
     for column in columns:
         table.add_column(column, justify="left" if column in ("backbone", "rule") else "right", no_wrap=True)
     return table

@@ -109,8 +109,8 @@ def format_check(result: dict[str, Any]) -> Group:
     protocol, results = result["protocol"], result["results"]
     columns = {title: results.get(name, {}).get(vectors) for (name, vectors), title in _VECTORS.items()}
     shown = {title: measures for title, measures in columns.items() if measures is not None}
-    table = Table()
-    table.add_column("measure", no_wrap=True)
+    table = Table(padding=(0, 0, 0, 1))  # at 80 columns the measures' names wrap, and nothing else
+    table.add_column("measure")
     for title in shown:
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("best", justify="right", no_wrap=True)

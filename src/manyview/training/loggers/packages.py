@@ -117,7 +117,7 @@ class TrackioLogger:
 
         self.id = facts.ids.get("trackio") or f"{facts.folder.name}-{time.strftime('%Y%m%d-%H%M%S')}"
         self._run: Any = trackio.init(
-            project=os.environ.get("TRACKIO_PROJECT", _PROJECT),
+            project=_PROJECT,
             name=self.id,
             config=dict(facts.settings),
             resume="allow",

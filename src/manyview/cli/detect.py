@@ -73,7 +73,8 @@ def _predict(run: Path, options: PredictOptions) -> None:
         console.print(result["drawn"], highlight=False)
     files = [result[name] for name in ("results", "images", "picture", "pictures") if result[name]]
     size = Path(result["results"]).stat().st_size
-    console.print(f"Written to {', '.join(files)} (the first has {size / 1e6:,.1f} MB)", highlight=False)
+    large = f"{size / 1e6:,.1f} MB" if size >= 1e6 else f"{size / 1e3:,.1f} kB"
+    console.print(f"Written to {', '.join(files)} (the first has {large})", highlight=False)
 
 
 def _check_options(given: dict[str, Any], *, predicting: bool) -> None:

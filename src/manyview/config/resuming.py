@@ -3,6 +3,6 @@
 MAY_CHANGE = (
     *("data.images", "data.list", "data.labels", "data.workers", "data.max_bad_fraction"),
     *("data.label_separator", "data.image_column", "data.label_column"),  # the labels themselves are compared
-    *("monitor.on_collapse", "monitor.patience", "training.checkpoint_minutes"),
+    *("monitor.on_collapse", "monitor.patience", "monitor.loggers", "training.checkpoint_minutes"),
     *("monitor.eval_labels", "monitor.eval_val_labels"),  # moved, as data.labels; their content is compared
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, StrictBool, StrictInt, model_validator
+from pydantic import Field, StrictBool, StrictInt, field_validator, model_validator
 
 from manyview.config.choices import CHOICES
 from manyview.config.methods import MethodSection, SimSiamConfig
@@ -116,9 +116,7 @@ class BackboneConfig(Section):
         "resnet50",
         description="a torchvision ResNet or any timm model; with backbone.init, the network of its weights if unset",
     )
-    init: str | None = Field(
-        None, description="initial weights: a run folder or a checkpoint file; unset: random initialization"
-    )
+    init: str | None = Field(None, description="initial weights: a run folder or a checkpoint file; unset: random init")
     init_license: str | None = Field(
         None, description="license of the initial weights, for the cards of what is made from them"
     )
@@ -173,6 +171,18 @@ class MonitorConfig(Section):
         description="measure by which the best weights are kept in best.safetensors: mAP of logistic regression or of "
         "the nearest neighbors, or a label-free measure; unset: logistic, if there are eval_labels",
     )
+
+    loggers: tuple[Literal["tensorboard", "wandb", "mlflow", "trackio"], ...] = Field(
+        (),
+        description="other tools to log figures with, each by its own settings: wandb, mlflow, trackio or several; "
+        "TensorBoard's curves are written wherever it is installed",
+    )
+
+    @field_validator("loggers", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        """Take names as a text, too: wandb, or wandb,mlflow."""
+        return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
 
     @property
     def measures_quality(self) -> bool:

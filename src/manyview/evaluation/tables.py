@@ -108,8 +108,8 @@ def format_check(result: dict[str, Any]) -> Group:
     protocol, results = result["protocol"], result["results"]
     columns = {title: results.get(name, {}).get(vectors) for (name, vectors), title in _VECTORS.items()}
     shown = {title: measures for title, measures in columns.items() if measures is not None}
-    table = Table()
-    table.add_column("measure", no_wrap=True)
+    table = Table(padding=(0, 0, 0, 1))  # at 80 columns the measures' names wrap, and nothing else
+    table.add_column("measure")
     for title in shown:
         table.add_column(title, justify="right", no_wrap=True)
     table.add_column("best", justify="right", no_wrap=True)
@@ -200,7 +200,7 @@ def _verdict(result: dict[str, Any], of: str = "") -> list[Text]:
 
 def _figures_table(*columns: str) -> Table:
     """An empty table of metrics, whose rows are named by the columns "backbone" and "rule"."""
-    table = Table(pad_edge=False)
+    table = Table(pad_edge=False, padding=(0, 0, 0, 1))  # blanks on both sides would cut figures at 80 columns
     for column in columns:
         table.add_column(column, justify="left" if column in ("backbone", "rule") else "right", no_wrap=True)
     return table

@@ -22,6 +22,8 @@ WEIGHTS_FILE = "backbone.safetensors"
 BEST_FILE, BEST_RECORD = "best.safetensors", "best.json"
 """The best weights of a run by a measure of their quality, and what they measured."""
 DETECTOR_FILE = "detector.safetensors"
+LOGGERS_FILE = "loggers.json"
+"""Ids of a run's counterparts at loggers such as MLflow, by which a resumed run goes on with them."""
 _held: set[Path] = set()
 # A folder with only these belongs to a run that was killed before it began.
 _PRELIMINARY = frozenset({".lock", RUN_FILE, "images.stats"})
@@ -106,6 +108,7 @@ class RunFolder:
             self.metrics_file.name,
             self.skipped_file.name,
             self.initial.name,
+            LOGGERS_FILE,
         ):
             (self.path / name).unlink(missing_ok=True)
         for folder in (self.path / "tensorboard", self.checkpoints.folder):

@@ -1,12 +1,8 @@
-"""Progress of a run: a progress bar or log lines on the terminal, and TensorBoard curves."""
+"""Progress of a run: a progress bar or log lines on the terminal."""
 
 from __future__ import annotations
 
-import importlib.util
 import time
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.progress import ProgressColumn, Task
@@ -60,35 +56,3 @@ class TrainingDisplay(BarDisplay):
     def quality_measured(self, step: int, figures: str, seconds: float) -> None:
         """Print a measurement of the backbone."""
         self.say(f"{time.strftime('%H:%M:%S')}  step {step:,}/{self.steps:,}  {figures}  (took {spell(seconds)})")
-
-
-class Curves:
-    """Writes each record's numbers to ``RUN/tensorboard``, where TensorBoard is installed.
-
-    ``metrics.jsonl`` holds the same numbers in any case.
-
-    Args:
-        folder: the run's folder.
-        step: optimizer steps done; curves beyond it, from a killed run, are discarded.
-        enabled: False on all processes but the first.
-    """
-
-    def __init__(self, folder: Path, step: int, *, enabled: bool = True) -> None:
-        self._writer: Any = None
-        if enabled and importlib.util.find_spec("tensorboard") is not None:
-            from torch.utils.tensorboard import SummaryWriter
-
-            self._writer = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
-
-    def add(self, record: Mapping[str, Any]) -> None:
-        """Add the numbers of a ``metrics.jsonl`` record, prefixed with its type."""
-        if self._writer is None:
-            return
-        for name, value in record.items():
-            if isinstance(value, int | float) and name not in ("step", "epoch"):
-                self._writer.add_scalar(f"{record['kind']}/{name}", value, record["step"])
-
-    def close(self) -> None:
-        """Flush and close the writer."""
-        if self._writer is not None:
-            self._writer.close()

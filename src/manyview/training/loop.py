@@ -29,7 +29,8 @@ from manyview.runs.signals import StoppingError, StopRequest
 from manyview.runtime import is_command
 from manyview.training.data import TrainingBatch, method_batch, start_loader
 from manyview.training.device_views import DeviceViews
-from manyview.training.display import Curves, TrainingDisplay
+from manyview.training.display import TrainingDisplay
+from manyview.training.loggers import Loggers
 from manyview.training.monitor import CollapsedError, CollapseMonitor, Reading
 from manyview.training.optimizer import (
     clip_gradients,
@@ -80,7 +81,7 @@ class Training:
     record: RunRecord | None = None
     labels_fingerprint: str | None = None
     quality: QualityRecord | None = None
-    curves: Curves | None = None
+    loggers: Loggers | None = None
     step: int = 0
     totals: dict[str, float] = field(default_factory=dict)
 
@@ -146,12 +147,12 @@ class Training:
             self.quality.keep(self.protection.written_backbone(), self.folder, self.step, description)
 
     def log(self, record: dict[str, Any]) -> None:
-        """Add a record to ``metrics.jsonl`` and to the curves."""
+        """Add a record to ``metrics.jsonl`` and to the loggers."""
         if self.is_main:
             line = {"step": self.step, **record}
             self.folder.append_metrics(line)
-            if self.curves is not None:
-                self.curves.add(line)
+            if self.loggers is not None:
+                self.loggers.add(line)
 
 
 def run_loop(training: Training) -> None:

@@ -32,9 +32,10 @@ from manyview.runs.progress import run_console, spell
 from manyview.runs.provenance import changed_surroundings
 from manyview.runs.record import RunRecord
 from manyview.runtime import resolve_device
-from manyview.training.display import Curves, TrainingDisplay
+from manyview.training.display import TrainingDisplay
 from manyview.training.expected import expectation
 from manyview.training.init_weights import InitialWeights, find_initial, find_initial_again, load_initial, origin
+from manyview.training.loggers import check_installed, loggers_of
 from manyview.training.loop import Training, remarks, run_loop
 from manyview.training.monitor import CollapseMonitor
 from manyview.training.optimizer import make_optimizer
@@ -152,6 +153,7 @@ def _look(config: PretrainConfig, module: nn.Module | None) -> tuple[ImageFiles,
     """
     found = find_labeled_images(config)
     resolve_device(config.training.device, "training.device")
+    check_installed(config.monitor.loggers)
     _check_backbone(config, module)
     return found
 
@@ -421,17 +423,18 @@ def _run(training: Training, module: nn.Module | None, began: float) -> None:
         training.display.say(expected)
     if training.quality is not None:
         training.display.say(spell_plan(training.quality))
-    training.curves = Curves(training.folder.path, training.step, enabled=training.is_main)
-    settled = training.settled
+    settled, warn = training.settled, partial(training.display.say, style="yellow")
+    is_main = training.is_main
     try:
-        with told(lambda: (settled.config, training.step), module, settled.hardware.device, settled.hardware.precision):
+        with (
+            told(lambda: (settled.config, training.step), module, settled.hardware.device, settled.hardware.precision),
+            loggers_of(settled.config, training.folder.path, first, warn, enabled=is_main) as training.loggers,
+        ):
             run_loop(training)
     except MemoryUsedUpError:
         if training.is_main and training.step == 0:
             training.folder.discard()
         raise
-    finally:
-        training.curves.close()
     _report(training, training.step - first, time.monotonic() - began)
 
 

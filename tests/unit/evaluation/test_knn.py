@@ -269,7 +269,7 @@ def test_the_table_shows_every_rule_in_percent(scenes: Any) -> None:
     report = result["results"]["pretrained"]
     assert list(report["rules"]) == ["p>=0.3", "p>=0.5", "logit>=0.6", "top-3", "best F1 on train"]
     for rule, figures in report["rules"].items():
-        (row,) = (line for line in text.splitlines() if f" {rule} " in line)
+        (row,) = (line for line in text.splitlines() if cells(line)[1:2] == [rule])
         shown = [figures[metric] for metric in ("OP", "OR", "OF1", "CP", "CR", "CF1")]
         assert cells(row)[2:] == [percent(figure) for figure in (report["mAP"], *shown)]
     (row,) = (line for line in text.splitlines() if line.strip(" │").startswith("red"))

@@ -44,6 +44,9 @@ class Group:
         return next((known for member in self.members if (known := member.norm_statistics)), None)
 
 
+_NO_MATTER = frozenset({"training.seed", "monitor.loggers"})
+
+
 @dataclass(slots=True)
 class _UnnamedGroup:
     """A group before it is named; ``folder`` if it holds all evaluations of a folder."""
@@ -143,9 +146,9 @@ def _run_settings(evaluation: Evaluation) -> dict[str, Any] | None:
         config = run.read_json("config.json")
     except UserError:
         return None
-    # Runs of earlier versions know nothing of legs.
+    # Runs of earlier versions know nothing of legs and of loggers, on which nothing depends.
     return {
-        key: value for key, value in flatten(config) if key != "training.seed" and (key, value) != ("training.legs", ())
+        key: value for key, value in flatten(config) if key not in _NO_MATTER and (key, value) != ("training.legs", ())
     }
 
 

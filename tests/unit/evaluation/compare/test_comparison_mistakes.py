@@ -110,7 +110,7 @@ def test_a_comparison(good: Path, tmp_path: Path) -> None:
         ({"pretrained": {key: REPORT[key] for key in REPORT if key != "CF1"}}, "pretrained.CF1: Field required"),
         ({"pretrained": {**REPORT, "mAP": "high"}}, "pretrained.mAP: Input should be a valid number"),
         ({"pretrained": {**REPORT, "AP": [0.5]}}, "AP of pretrained is not one number for each of 2 classes"),
-        ({"random_init": REPORT}, "it has no results for the pretrained backbone"),
+        ({"random_init": REPORT}, "it has no results for the pre-trained backbone"),
         (None, "results: Input should be a valid dictionary"),
     ],
 )

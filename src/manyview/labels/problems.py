@@ -104,15 +104,16 @@ def no_outlines(what: str, outline: str) -> UserError:
     )
 
 
-def refusal(problems: Sequence[Problem], what: object, *, can_skip: bool) -> UserError:
+def refusal(problems: Sequence[Problem], what: object, *, can_skip: bool, near: str = "") -> UserError:
     """The error that reports the first problems of a label file.
 
     Args:
         problems: at least one.
         what: the file.
         can_skip: whether entries remain without those that have a problem.
+        near: what would do instead, as the end of a sentence.
     """
     way = "; --label-problems skip leaves out whatever has a problem" if can_skip else ""
     count = f"{len(problems)} problems" if len(problems) > 1 else "a problem"
     quoted = first_few([problem.line for problem in problems[:4]], "; ")
-    return UserError(f"{what} has {count} ({quoted}): {problems[0].advice}{way}")
+    return UserError(f"{what} has {count} ({quoted}): {problems[0].advice}{way}{near}")

@@ -17,6 +17,7 @@ from manyview.images import ImageRoot
 from manyview.images.files import check_folder
 from manyview.labels.entries import Contents, Entry, occurring
 from manyview.labels.formats import read_image_labels
+from manyview.labels.nearby import nearby_images
 from manyview.labels.paths import ImageNames
 from manyview.labels.problems import Problem, check_choice, nearest_class, refusal, unique_entries
 from manyview.labels.table import LabelTable
@@ -125,7 +126,8 @@ def read_labels(
         _check_classes(columns, contents, file)
         entries = _known(entries, columns, found)
     if found and (problems == "refuse" or not entries):
-        raise refusal(found, file, can_skip=bool(entries))
+        near = nearby_images(contents.entries, len(located), root, file, by_stem=contents.by_stem)
+        raise refusal(found, file, can_skip=bool(entries), near=near)
     if not entries:
         raise UserError(f"{file} names no images")
     if not columns:

@@ -2,7 +2,8 @@
 
 MAY_CHANGE = (
     *("data.images", "data.list", "data.labels", "data.workers", "data.max_bad_fraction"),
-    *("data.label_separator", "data.image_column", "data.label_column"),  # the labels themselves are compared
+    # The labels themselves are compared.
+    *("data.label_separator", "data.image_column", "data.label_column", "data.class_columns"),
     *("monitor.on_collapse", "monitor.patience", "monitor.loggers", "training.checkpoint_minutes"),
     *("monitor.eval_labels", "monitor.eval_val_labels"),  # moved, as data.labels; their content is compared
 )

@@ -44,6 +44,9 @@ class DataConfig(Section):
     )
     image_column: str | None = Field(None, description="name of the column of images in CSV files; unset: image")
     label_column: str | None = Field(None, description="name of the column of labels in CSV files; unset: labels")
+    class_columns: str | None = Field(
+        None, description="columns of 0 and 1 in CSV files, one a class: names, FIRST:LAST or all; unset: as they hold"
+    )
     workers: Annotated[StrictInt, Field(ge=0)] | None = Field(
         None, description="number of data loader workers; unset: chosen from the number of cores"
     )

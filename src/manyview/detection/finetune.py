@@ -34,6 +34,7 @@ from manyview.detection.run_files import (
 from manyview.detection.schedule import enough_iterations
 from manyview.detection.session import FineTuningSession
 from manyview.detection.settings import DetectionSettings, settle
+from manyview.detection.split_table import format_splits
 from manyview.detection.starting import Start, baseline_start, first_start, make_optimizer, new_detector
 from manyview.errors import UserError
 from manyview.images import ImageFiles
@@ -217,6 +218,7 @@ def _announce(tuning: FineTuningSession, match: WeightMatch, start: Start, follo
         return
     if start.images:
         tuning.display.say(start.images)
+    tuning.display.console.print(format_splits(tuning.data), soft_wrap=False)
     for sentence in tuning.data.remarks():
         tuning.display.say(sentence, style="yellow")
     files, depth = ImageFiles(tuning.data.train_images, tuning.data.train.names), tuning.description.bit_depth

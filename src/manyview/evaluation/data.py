@@ -103,6 +103,7 @@ class Sources:
         label_separator: text between the labels of an image in CSV files, as for ``LabelTable``.
         image_column: name of the column of images there.
         label_column: name of the column of labels there.
+        class_columns: columns of 0 and 1 there, one a class.
     """
 
     images: str | os.PathLike[str] | ImageRoot | None
@@ -116,6 +117,7 @@ class Sources:
     label_separator: str | None = None
     image_column: str | None = None
     label_column: str | None = None
+    class_columns: str | None = None
 
     def read(self) -> Data:
         """Read both label files.
@@ -147,7 +149,7 @@ class Sources:
             classes=classes,
             difficult=self.difficult,
             problems=self.label_problems,
-            table=LabelTable(self.label_separator, self.image_column, self.label_column),
+            table=LabelTable.of(self),
             split=split,
             class_names=self.class_names,
         )

@@ -13,7 +13,7 @@ from manyview.errors import UserError
 from manyview.labels.entries import CENTER, CORNERS, TOP_LEFT, LabeledImage, LabeledObject
 from manyview.labels.masks import Rle, mask_areas, to_rle
 from manyview.labels.objects import Objects
-from manyview.labels.problems import Malformed, Problem, nearest_class
+from manyview.labels.problems import Malformed, Problem, in_quotes, nearest_class
 
 _ROUNDING = 1.0  # pixels beyond the edge that are not worth a note
 _FEWEST = 4  # boxes from which something can be concluded
@@ -81,7 +81,7 @@ class ObjectChecker:
     def _check(self, labeled: LabeledObject, size: tuple[int, int]) -> None:
         if labeled.class_name not in self._labels:
             hint = nearest_class(labeled.class_name, self._classes)
-            raise _Fault(f"is of the unknown class {labeled.class_name!r}{hint}", _CLASS)
+            raise _Fault(f"is of the unknown class {in_quotes(labeled.class_name)}{hint}", _CLASS)
         left, top, width, height = labeled.box
         if not all(math.isfinite(value) for value in labeled.box) or width < 0 or height < 0:
             raise _Fault(f"has the box {_shown(labeled)}, which is not valid", _BOX)

@@ -1,4 +1,4 @@
-"""Reads image labels from CSV files with one row per image."""
+"""Reads image labels from CSV files with one row per image: a column of labels, or one of 0 and 1 for each class."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from manyview.images.files import read_text
 from manyview.labels.entries import Contents, Entry, LabelFiles, LabelFormat, LabelReader, occurring
-from manyview.labels.problems import Malformed, Problem
-from manyview.labels.table import LabelTable, read_rows
+from manyview.labels.problems import Malformed, Problem, in_quotes
+from manyview.labels.table import Columns, LabelTable, Sheet, find_columns, mark, read_sheet
 
 
 def _is_csv(files: LabelFiles) -> bool:
@@ -15,26 +15,54 @@ def _is_csv(files: LabelFiles) -> bool:
 
 
 def _read_labels(files: LabelFiles) -> Contents:
-    """Read a CSV file with a column of images and one of labels; further columns are ignored.
+    """Read a CSV file with a column of images, and one of labels or one of 0 and 1 for each class.
+
+    Further columns are ignored.
 
     Raises:
         UserError: the file cannot be read, is not CSV, lacks these columns, or evidently joins labels by something else
             than the separator.
     """
-    table = files.table
-    rows = list(read_rows(read_text(files.path, "labels"), table, files.path))
-    header = [cell.strip() for cell in rows[0][1]] if rows else []
-    columns = table.columns(header, files.path)
+    sheet = read_sheet(read_text(files.path, "labels"), files.table, files.path)
+    columns = find_columns(sheet, files.table)
+    return _read_lists(sheet, columns, files.table) if columns.labels is not None else _read_marks(sheet, columns)
+
+
+def _read_marks(sheet: Sheet, columns: Columns) -> Contents:
+    """Read a table with a column of 0 and 1 for each class."""
+    names = [sheet.header[index] for index in columns.classes]
+    entries: list[Entry] = []
+    problems: list[Problem] = []
+    for number, row in sheet.rows:
+        try:
+            image, *marks = _cells(row, sheet.header, (columns.image, *columns.classes))
+            entries.append(Entry(f"line {number}", image, _marked(names, marks)))
+        except Malformed as error:
+            problems.append(Problem(f"line {number} {error}", "write 1 where an image shows the class, else 0"))
+    return Contents(entries, problems, names, by_stem=False)
+
+
+def _marked(names: Sequence[str], marks: Sequence[str]) -> frozenset[str]:
+    wrong = next((pair for pair in zip(names, marks, strict=True) if mark(pair[1]) is None), None)
+    if wrong is not None:
+        raise Malformed(f"has {in_quotes(wrong[1])} in the column {wrong[0]}, where 0 or 1 is expected")
+    return frozenset(name for name, cell in zip(names, marks, strict=True) if mark(cell))
+
+
+def _read_lists(sheet: Sheet, columns: Columns, table: LabelTable) -> Contents:
+    """Read a table with a column of labels."""
+    assert columns.labels is not None, "the caller asks"
+    wanted = (columns.image, columns.labels)
     cells: list[tuple[str, str, str]] = []
     problems: list[Problem] = []
     advice = f"{table.advice}, and quote cells that contain what separates columns"
-    for number, row in rows[1:]:
+    for number, row in sheet.rows:
         try:
-            if row:
-                cells.append((f"line {number}", *_cells(row, header, columns)))
+            image, cell = _cells(row, sheet.header, wanted)
+            cells.append((f"line {number}", image, cell))
         except Malformed as error:
             problems.append(Problem(f"line {number} {error}", advice))
-    table.check([cell for _, _, cell in cells], files.path)
+    table.check([cell for _, _, cell in cells], sheet.file)
     entries: list[Entry] = []
     for where, image, cell in cells:
         try:
@@ -44,13 +72,14 @@ def _read_labels(files: LabelFiles) -> Contents:
     return Contents(entries, problems, sorted(occurring(entries)), declares_classes=False, by_stem=False)
 
 
-def _cells(row: Sequence[str], header: Sequence[str], columns: tuple[int, int]) -> tuple[str, str]:
+def _cells(row: Sequence[str], header: Sequence[str], columns: Sequence[int]) -> list[str]:
+    """The cells of some columns, the first of which names the image."""
     if not max(columns) < len(row) <= len(header):  # cells behind those that are read may be missing
         raise Malformed(f"has {len(row)} cells where the header has {len(header)}")
-    image, cell = (row[column].strip() for column in columns)
-    if not image:
+    cells = [row[column].strip() for column in columns]
+    if not cells[0]:
         raise Malformed("names no image")
-    return image, cell
+    return cells
 
 
 def _entry(where: str, image: str, cell: str, table: LabelTable) -> Entry:
@@ -59,7 +88,7 @@ def _entry(where: str, image: str, cell: str, table: LabelTable) -> Entry:
     except ValueError as error:
         raise Malformed(f"has labels that are no list: {error}") from error
     if "" in shown:
-        raise Malformed(f"has an empty label in {cell!r}")
+        raise Malformed(f"has an empty label in {in_quotes(cell)}")
     return Entry(where, image, frozenset(shown))
 
 

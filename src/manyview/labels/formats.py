@@ -14,6 +14,7 @@ from pathlib import Path
 from manyview.errors import UserError
 from manyview.labels import coco, csv, voc, yolo
 from manyview.labels.entries import Contents, DetectionContents, LabelFiles, LabelFormat
+from manyview.labels.nearby import nearby_labels
 from manyview.labels.paths import find_files
 from manyview.labels.problems import no_outlines
 from manyview.labels.table import LabelTable
@@ -48,6 +49,8 @@ def read_image_labels(
         if reader.recognizes(files):
             _check_names(form, files)
             return reader.read(files)
+    if near := nearby_labels(file, lambda path: _fits(path, objects=False)) if files.names is not None else "":
+        raise UserError(f"{file} holds no labels of a known format{near}")
     known = _either([reader.about for _, reader in readers])
     raise UserError(f"{file} is no label file of a known format: labels may be {known}")
 
@@ -75,8 +78,19 @@ def read_objects(file: Path, *, masks: bool, split: str = "train", names: Path |
             holders = " or ".join(dict.fromkeys(reader.masks for _, reader in readers if reader.masks))
             raise no_outlines(f"{file} holds {form.title}'s annotations, which have boxes", holders)
         return reader.read(files, masks)
+    if near := nearby_labels(file, lambda path: _fits(path, objects=True)) if files.names is not None else "":
+        raise UserError(f"{file} does not say where objects are in a known format{near}")
     known = _either([reader.about for _, reader in readers])
     raise UserError(f"{file} does not say where objects are in a known format: detection needs {known}")
+
+
+def _fits(path: Path, *, objects: bool) -> bool:
+    """Whether a file or folder has labels of a known format, or objects."""
+    try:
+        files = _label_files(path, advise=False)
+        return any(each.recognizes(files) for form in FORMATS for each in (form.objects if objects else form.labels))
+    except UserError:
+        return False
 
 
 def _check_names(form: LabelFormat, files: LabelFiles) -> None:
@@ -96,8 +110,12 @@ def _either(choices: Sequence[str]) -> str:
     return f"{', '.join(choices[:-1])}, or {choices[-1]}"
 
 
-def _label_files(path: Path) -> LabelFiles:
+def _label_files(path: Path, *, advise: bool = True) -> LabelFiles:
     """A label file, or the label files of a folder, which must have one extension.
+
+    Args:
+        path: the file or folder.
+        advise: whether to look for labels near a folder that has none.
 
     Raises:
         UserError: the file does not exist, or the folder cannot be searched or holds label files of several extensions.
@@ -112,9 +130,10 @@ def _label_files(path: Path) -> LabelFiles:
     (ending, names), *others = [*((ending, names) for ending, names in found.items() if names), ("", ())]
     if others and others[0][1]:
         other, other_names = others[0]
+        near = nearby_labels(path, lambda each: _fits(each, objects=False)) if advise else ""
         raise UserError(
             f"{path} holds both {ending} and {other} files, such as {names[0]} and {other_names[0]}: give a folder "
-            "that holds labels of one format only"
+            f"that holds labels of one format only{near}"
         )
     return LabelFiles(path, ending, names)
 

@@ -16,7 +16,7 @@ from manyview.images.name_forms import NameForms, holds, leads_outside, stem
 from manyview.images.sources.collection import Collection
 from manyview.images.sources.root import ImageRoot
 from manyview.images.sources.scan import is_folder
-from manyview.labels.problems import AnyEntry, OfImage, Problem
+from manyview.labels.problems import AnyEntry, OfImage, Problem, in_quotes
 
 _SHOWN = 40  # characters of a faulty line
 
@@ -66,7 +66,7 @@ def numbered_lines(file: Path, errors: str = "strict") -> list[tuple[int, str]]:
 
 def quoted(line: str) -> str:
     """A line quoted for a message, cut if it is long."""
-    return repr(line if len(line) <= _SHOWN else line[: _SHOWN - 3] + "...")
+    return in_quotes(line if len(line) <= _SHOWN else line[: _SHOWN - 3] + "...")
 
 
 class ImageNames:

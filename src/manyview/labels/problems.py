@@ -25,6 +25,12 @@ class Problem(NamedTuple):
         return one_line(self.sentence, _LONGEST)
 
 
+def in_quotes(text: str) -> str:
+    """A text of a file within quotes as it is written there, but for characters that cannot be printed."""
+    plain = "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+    return f'"{plain}"' if "'" in plain and '"' not in plain else f"'{plain}'"
+
+
 class Malformed(ValueError):  # noqa: N818 - it describes a part of a file, and never reaches a user
     """A defect of a part of a label file; the reader of the file turns it into a problem."""
 
@@ -78,7 +84,7 @@ def unique_entries(
 def nearest_class(name: str, classes: tuple[str, ...]) -> str:
     """The class most like an unknown one, as the end of a sentence; empty without classes."""
     near = difflib.get_close_matches(name, classes, n=1, cutoff=0)
-    return f", the nearest known one being {near[0]!r}" if near else ""
+    return f", the nearest known one being {in_quotes(near[0])}" if near else ""
 
 
 def check_choice(what: str, value: str, choices: Sequence[str]) -> None:
@@ -104,15 +110,16 @@ def no_outlines(what: str, outline: str) -> UserError:
     )
 
 
-def refusal(problems: Sequence[Problem], what: object, *, can_skip: bool) -> UserError:
+def refusal(problems: Sequence[Problem], what: object, *, can_skip: bool, near: str = "") -> UserError:
     """The error that reports the first problems of a label file.
 
     Args:
         problems: at least one.
         what: the file.
         can_skip: whether entries remain without those that have a problem.
+        near: what would do instead, as the end of a sentence.
     """
     way = "; --label-problems skip leaves out whatever has a problem" if can_skip else ""
     count = f"{len(problems)} problems" if len(problems) > 1 else "a problem"
     quoted = first_few([problem.line for problem in problems[:4]], "; ")
-    return UserError(f"{what} has {count} ({quoted}): {problems[0].advice}{way}")
+    return UserError(f"{what} has {count} ({quoted}): {problems[0].advice}{way}{near}")

@@ -17,8 +17,9 @@ from manyview.images import ImageRoot
 from manyview.images.files import check_folder
 from manyview.labels.entries import Contents, Entry, occurring
 from manyview.labels.formats import read_image_labels
+from manyview.labels.nearby import nearby_images
 from manyview.labels.paths import ImageNames
-from manyview.labels.problems import Problem, check_choice, nearest_class, refusal, unique_entries
+from manyview.labels.problems import Problem, check_choice, in_quotes, nearest_class, refusal, unique_entries
 from manyview.labels.table import LabelTable
 from manyview.labels.yolo import image_folder
 from manyview.options.base import StrPath
@@ -125,7 +126,8 @@ def read_labels(
         _check_classes(columns, contents, file)
         entries = _known(entries, columns, found)
     if found and (problems == "refuse" or not entries):
-        raise refusal(found, file, can_skip=bool(entries))
+        near = nearby_images(contents.entries, len(located), root, file, by_stem=contents.by_stem)
+        raise refusal(found, file, can_skip=bool(entries), near=near)
     if not entries:
         raise UserError(f"{file} names no images")
     if not columns:
@@ -153,7 +155,7 @@ def _known(entries: Sequence[Entry], columns: tuple[str, ...], problems: list[Pr
         unknown = sorted((entry.shown | entry.difficult) - set(columns))
         if unknown:
             hint = nearest_class(unknown[0], columns)
-            sentence = f"{entry.where} gives {entry.image} the unknown class {unknown[0]!r}{hint}"
+            sentence = f"{entry.where} gives {entry.image} the unknown class {in_quotes(unknown[0])}{hint}"
             problems.append(Problem(sentence, "correct the name or remove the label"))
         else:
             known.append(entry)

@@ -19,6 +19,7 @@ from manyview.labels.check_objects import ObjectChecker, check_layout
 from manyview.labels.entries import DetectionContents, LabeledImage
 from manyview.labels.formats import read_objects
 from manyview.labels.identifiers import Identifier, next_number
+from manyview.labels.nearby import nearby_images
 from manyview.labels.objects import DetectionLabels
 from manyview.labels.paths import ImageNames
 from manyview.labels.problems import Problem, check_choice, refusal, unique_entries
@@ -92,7 +93,8 @@ def read_annotations(
     checker = ObjectChecker(columns, masks, found)
     objects = tuple(checker.objects(entry, size) for entry, size in sized)
     if found and (problems == "refuse" or not sized):
-        raise refusal(found, file, can_skip=bool(sized))
+        near = nearby_images(contents.entries, len(named), root, file, by_stem=contents.by_stem)
+        raise refusal(found, file, can_skip=bool(sized), near=near)
     if not sized:
         raise UserError(f"{file} names no images")
     if not columns:

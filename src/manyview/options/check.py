@@ -6,7 +6,7 @@ from typing import Annotated, TypedDict
 
 from manyview.options.base import Option, StrPath
 from manyview.options.pretrain import SettingsOptions
-from manyview.options.shared import ClassNames, ImageColumn, LabelColumn, LabelSeparator
+from manyview.options.shared import ClassColumns, ClassNames, ImageColumn, LabelColumn, LabelSeparator
 
 
 class CheckSettings(TypedDict, total=False):
@@ -26,6 +26,7 @@ class CheckSettings(TypedDict, total=False):
     label_separator: LabelSeparator
     image_column: ImageColumn
     label_column: LabelColumn
+    class_columns: ClassColumns
     sample: Annotated[
         int,
         Option(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 from manyview.options.base import Option, StrPath
-from manyview.options.shared import BitDepth, ImageColumn, LabelColumn, LabelSeparator, Normalization
+from manyview.options.shared import BitDepth, ClassColumns, ImageColumn, LabelColumn, LabelSeparator, Normalization
 
 if TYPE_CHECKING:
     from torch import nn
@@ -89,6 +89,7 @@ class PretrainSettings(TypedDict, total=False):
     label_separator: LabelSeparator
     image_column: ImageColumn
     label_column: LabelColumn
+    class_columns: ClassColumns
     recipe: Recipe
     backbone: Annotated[
         "str | nn.Module | None",

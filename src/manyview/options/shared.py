@@ -170,6 +170,17 @@ LabelSeparator = Annotated[
 ]
 ImageColumn = Annotated[str | None, Option(None, "Column of images in CSV files; unset: image.", shown=False)]
 LabelColumn = Annotated[str | None, Option(None, "Column of labels in CSV files; unset: labels.", shown=False)]
+ClassColumns = Annotated[
+    str | None,
+    Option(
+        None,
+        "Columns of 0 and 1 in CSV files, one a class: names joined by commas, FIRST:LAST, or all.",
+        "columns of 0 and 1 in CSV files, one a class: their names joined by commas, the first and the last with a "
+        'colon between them, or "all" for all but that of images; unset: those of a table without a column of labels, '
+        "all of whose others have 0 and 1.",
+        shown=False,
+    ),
+]
 
 
 class CsvLayout(TypedDict, total=False):
@@ -178,6 +189,7 @@ class CsvLayout(TypedDict, total=False):
     label_separator: LabelSeparator
     image_column: ImageColumn
     label_column: LabelColumn
+    class_columns: ClassColumns
 
 
 class ComputingOptions(TypedDict, total=False):

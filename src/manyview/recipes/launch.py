@@ -33,6 +33,7 @@ _KEYS = {
     "label_separator": "data.label_separator",
     "image_column": "data.image_column",
     "label_column": "data.label_column",
+    "class_columns": "data.class_columns",
     "backbone": "backbone.name",
     "init": "backbone.init",
     "init_license": "backbone.init_license",

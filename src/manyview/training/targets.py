@@ -57,7 +57,7 @@ def find_labeled_images(config: PretrainConfig) -> tuple[ImageFiles, Targets | N
     if not config.method.labeled:
         return find_images(images, listed, arrays=data.bands != "rgb"), None
     assert data.labels is not None, "the schema asks for it"
-    table = LabelTable(data.label_separator, data.image_column, data.label_column)
+    table = LabelTable.of(data)
     labels = read_labels(Path(data.labels), images, config.method.label_classes, table=table)
     values = labels.targets.astype(np.float32)
     if labels.ignored is not None:

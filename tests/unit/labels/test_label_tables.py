@@ -126,9 +126,10 @@ def test_columns_by_name_and_captions_with_faulty_quotes(write: Write, photos: P
     )
     file = write("l.csv", text)
     with pytest.raises(UserError, match=r"it has no column 'image'; .* give them by --image-column and --label-column"):
-        read_labels(file, photos)
-    with pytest.raises(UserError, match="joins labels by blanks"):
-        read_labels(file, photos, table=LabelTable(image_column="ImageID"))
+        read_labels(write("m.csv", "ID,Labels\n0.jpg,1\none,2\n"), photos)
+    for given in (LabelTable(), LabelTable(image_column="ImageID")):  # a column of names of images is found
+        with pytest.raises(UserError, match="joins labels by blanks"):
+            read_labels(file, photos, table=given)
     labels = read_labels(file, photos, table=LabelTable(" ", "imageid", "Labels"))
     assert labels.names == tuple(NAMES)
     assert labels.classes == ("1", "19", "3")

@@ -120,7 +120,7 @@ def test_type_checkers_know_the_options(tmp_path: Path) -> None:
         "knn('run', images='photos', train_labels='a.csv', val_labels='b.csv', neighbours=3, difficult='positive')\n"
         "knn('run', images='photos', train_labels='a.csv', val_labels='b.csv', neighbour=3)\n"
         "knn('run', images='photos', train_labels='a.csv', val_labels='b.csv', difficult='maybe')\n"
-        "knn('run', images='photos', train_labels='a.csv')\n"
+        "knn('run', images='photos', val_labels='b.csv')\n"
     )
     out, _, status = api.run([str(file), "--strict", "--cache-dir", str(tmp_path / "cache")])
     lines = [line.split(": ", 1) for line in out.splitlines() if ": error: " in line]
@@ -128,4 +128,4 @@ def test_type_checkers_know_the_options(tmp_path: Path) -> None:
     assert [place.rsplit(":", 1)[1] for place, _ in lines] == ["8", "9", "10"], out
     assert 'Unexpected keyword argument "neighbour"' in lines[0][1]
     assert "incompatible type" in lines[1][1]
-    assert 'Missing named argument "val_labels"' in lines[2][1]
+    assert 'Missing named argument "train_labels"' in lines[2][1]

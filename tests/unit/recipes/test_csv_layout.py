@@ -45,14 +45,14 @@ def files(tmp_path: Path) -> tuple[Path, Path]:
 
 @pytest.mark.parametrize("options", [LinearOptions, KnnOptions, ProbeOptions, PretrainOptions, ReproduceOptions])
 def test_every_verb_has_the_options(options: type) -> None:
-    assert set(LAYOUT) == set(CsvLayout.__annotations__) <= declared(options).keys()
+    assert {*LAYOUT, "class_columns"} == set(CsvLayout.__annotations__) <= declared(options).keys()
 
 
 def test_evaluations_read_by_them(images: Path, files: tuple[Path, Path]) -> None:
     data = Sources(images, *files, **LAYOUT).read()  # type: ignore[arg-type]
     assert data.classes == ("all", "even", "odd")
     assert data.val.labels.targets.sum(axis=0).tolist() == [10, 5, 5]
-    with pytest.raises(UserError, match="has no column 'image'"):
+    with pytest.raises(UserError, match="has no column 'labels'"):
         Sources(images, *files).read()
 
 
@@ -72,7 +72,21 @@ def test_labels_to_measure_by_are_read_by_them(images: Path, files: tuple[Path, 
     assert found.val.targets.shape[1] == 3
 
 
-@pytest.mark.parametrize("name", LAYOUT)
+def test_a_column_for_each_class_is_read_by_every_reader(images: Path, tmp_path: Path) -> None:
+    rows = [f"{index:02d}.jpg,{index},{index % 2},{1 - index % 2}" for index in range(COUNT)]
+    file = tmp_path / "one_hot.csv"
+    file.write_text("image,id,odd,even\n" + "\n".join(rows) + "\n")
+    columns = {"class_columns": "odd:even"}
+    assert Sources(images, file, file, **columns).read().classes == ("odd", "even")  # type: ignore[arg-type]
+    settings = [f"data.labels={file}", "data.class_columns=odd:even"]
+    _, targets = find_labeled_images(resolve_settings(images, recipe="supervised", set=settings))
+    assert targets is not None
+    assert targets.classes == ("odd", "even")
+    inputs = read_inputs(options(images, (file, file), **columns), with_objects=True)
+    assert (len(inputs.files), inputs.layout) == (COUNT, {"data.class_columns": "odd:even"})
+
+
+@pytest.mark.parametrize("name", [*LAYOUT, "class_columns"])
 def test_settings_without_labels_are_refused(images: Path, name: str) -> None:
     with pytest.raises(UserError, match=f"data.{name} .* has no effect because neither data.labels nor monitor.eval_l"):
         resolve_settings(images, recipe="paper", set=[f"data.{name}=x"])

@@ -96,6 +96,7 @@ def read_held_out(images: ImageRoot, monitor: MonitorConfig, table: LabelTable =
             label_separator=table.separator,
             image_column=table.image_column,
             label_column=table.label_column,
+            class_columns=table.class_columns,
         ).read()
         labels, others = splits.train.labels, splits.val.labels
         shared = len(splits.shared.same) + len(splits.shared.copies)

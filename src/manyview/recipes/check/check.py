@@ -51,7 +51,7 @@ def check_images(
         UserError: there are no images, a label file cannot be read at all, or a setting is wrong.
     """
     config = resolve_settings(images, **among(SettingsOptions, options))
-    table = LabelTable(options["label_separator"], options["image_column"], options["label_column"])
+    table = LabelTable.of(options)
     listed = None if config.data.list is None else Path(config.data.list)
     root = image_root(images)
     files = find_images(root, listed, arrays=config.data.bands != "rgb")

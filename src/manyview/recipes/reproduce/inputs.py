@@ -174,9 +174,7 @@ def labeled_images(
     Raises:
         UserError: the labels cannot be used, or no image has an object.
     """
-    said = layout or {}
-    table = LabelTable(said.get("label_separator"), said.get("image_column"), said.get("label_column"))
-    read = read_labels(labels, images, difficult="positive", table=table)
+    read = read_labels(labels, images, difficult="positive", table=LabelTable.of(layout or {}))
     shown = read.targets.sum(axis=1)
     return [name for name, count in zip(read.names, shown, strict=True) if count or not with_objects]
 

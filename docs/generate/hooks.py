@@ -1,0 +1,40 @@
+"""What ``mkdocs build`` does beside its configuration: the API's pages, the changes, equations, anchors as GitHub's."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+
+
+def on_config(config: Any) -> Any:
+    """Anchors of headings as GitHub makes them, by which the pages link."""
+    from pymdownx.slugs import slugify
+
+    config["mdx_configs"].setdefault("toc", {})["slugify"] = slugify(case="lower")
+    return config
+
+
+def on_files(files: Any, config: Any) -> Any:
+    """Add the pages that are generated."""
+    from mkdocs.structure.files import File
+
+    from docs.generate import generated
+
+    for path, text in generated(ROOT).items():
+        files.append(File.generated(config, path, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Equations as MathML, which browsers draw without a script or a font."""
+    if "$$" not in markdown:
+        return markdown
+    from latex2mathml.converter import convert
+
+    markdown = re.sub(r"\$\$(.+?)\$\$", lambda found: convert(found[1].strip(), "block"), markdown, flags=re.DOTALL)
+    return re.sub(r"\$`([^`]+)`\$", lambda found: convert(found[1]), markdown)

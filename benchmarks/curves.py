@@ -30,7 +30,7 @@ class Point:
     Attributes:
         views: seen in pre-training, in all.
         mAP: in percent.
-        random: mAP of random initialization in the same evaluation, if it has any.
+        random: mAP of random init in the same evaluation, if it has any.
         evaluation: folder of the evaluation.
     """
 
@@ -96,14 +96,14 @@ def percent(result: Mapping[str, float]) -> float:
 
 
 def untrained(curves: Mapping[str, Iterable[Point]]) -> float | None:
-    """Mean mAP of random initialization."""
+    """Mean mAP of random init."""
     found = [point.random for points in curves.values() for point in points if point.random is not None]
     return sum(found) / len(found) if found else None
 
 
 def as_table(curves: Mapping[str, Sequence[Point]], levels: Mapping[str, float]) -> str:
     start = untrained(curves)
-    rows = [["random initialization", "0", f"{start:.1f}"]] if start is not None else []
+    rows = [["random init", "0", f"{start:.1f}"]] if start is not None else []
     for name, points in curves.items():
         for views in sorted({point.views for point in points}):
             figures = [f"{point.mAP:.1f}" for point in points if point.views == views]
@@ -125,7 +125,7 @@ def draw(curves: Mapping[str, Sequence[Point]], levels: Mapping[str, float], fil
         (line,) = axes.plot(at, [sum(group) / len(group) for group in means], "o-" if len(at) < 2 else "-", label=name)
         axes.plot([p.views for p in points], [p.mAP for p in points], "o", markersize=4, color=line.get_color())
     start = untrained(curves)
-    for name, level in {**({"random initialization": start} if start is not None else {}), **levels}.items():
+    for name, level in {**({"random init": start} if start is not None else {}), **levels}.items():
         axes.axhline(level, color="gray", linestyle="--", linewidth=1)
         axes.annotate(name, (0.01, level), xycoords=("axes fraction", "data"), va="bottom", color="gray")
     axes.xaxis.set_major_formatter("{x:,.0f}")

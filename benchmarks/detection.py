@@ -1,4 +1,4 @@
-"""Fine-tuning of the same detector on several backbones and on random initialization: one JSON and one table.
+"""Fine-tuning of the same detector on several backbones and on random init: one JSON and one table.
 
     python -m benchmarks.detection runs/a --images VOC/images --train VOC/instances_train.json \
         --val VOC/instances_val.json --iterations 1500 --out detection
@@ -76,7 +76,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def chosen(options: argparse.Namespace) -> list[str]:
-    """Rows by name, random initialization first."""
+    """Rows by name, random init first."""
     names = [RANDOM, *(path.name for path in options.weights)]
     return [name for name in names if not options.only or name in options.only]
 

@@ -1,4 +1,4 @@
-"""All evaluations of several backbones and of random initialization: one JSON and three tables.
+"""All evaluations of several backbones and of random init: one JSON and three tables.
 
     python -m benchmarks.evaluations quality/paper quality/simsiam --images SCENES/images --train SCENES/train.csv \
         --val SCENES/val.csv --size 128 --out evaluations
@@ -26,7 +26,7 @@ MEASURES: dict[str, tuple[Callable[..., dict[str, Any]], dict[str, Any]]] = {
     "knn": (knn_evaluation, {}),
     "probe": (low_label_evaluation, {"fractions": FRACTIONS}),
 }
-RANDOM = "random initialization"
+RANDOM = "random init"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -104,7 +104,7 @@ def seconds_of(evaluation: dict[str, Any] | None) -> str:
 
 
 def lines(results: dict[str, dict[str, Any]]) -> list[tuple[str, dict[str, Any], str]]:
-    """Name, evaluations and key in their results of each row; random initialization first."""
+    """Name, evaluations and key in their results of each row; random init first."""
     found = [
         (RANDOM, one, "random_init")
         for one in results.values()

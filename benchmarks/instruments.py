@@ -3,7 +3,7 @@
     python -m benchmarks.instruments random runs/* build/imagenet/efficientnet-lite0.safetensors \
         --images SCENES/images --train SCENES/train.csv --val SCENES/val.csv --size 128 --out instruments
 
-"random" is a random initialization of the first weights' network, with norm statistics measured on the training
+"random" is a random init of the first weights' network, with norm statistics measured on the training
 images. Features are extracted once for all instruments and kept in --out, as are their figures, which are not made
 again: other images or settings need another --out. Below the table stands how alike the instruments rank the backbones
 (Spearman's and Kendall's correlation).
@@ -79,7 +79,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     if len(set(names)) < len(names):
         parser.error(f"weights are told apart by their last part, of which some are the same: {', '.join(names)}")
     if names == [RANDOM]:
-        parser.error("random initialization is of the network of other weights: give some, too")
+        parser.error("random init is of the network of other weights: give some, too")
     return options
 
 

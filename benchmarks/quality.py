@@ -170,7 +170,7 @@ def story(run: RunFolder) -> dict[str, Any]:
 
 
 def linear(name: str, run: RunFolder, arguments: argparse.Namespace, random_init: bool) -> dict[str, Any]:
-    """The paper's linear evaluation on cached features for each pooling, optionally also of a random initialization."""
+    """The paper's linear evaluation on cached features for each pooling, optionally also of a random init."""
     results = {}
     for pool in POOLS:
         out = arguments.out / f"{name}-linear-{pool}"
@@ -198,7 +198,7 @@ def linear(name: str, run: RunFolder, arguments: argparse.Namespace, random_init
 def logistic_regression(name: str, run: RunFolder, arguments: argparse.Namespace, random_init: bool) -> dict[str, Any]:
     """Logistic regression on the same features, for each pooling.
 
-    The norm statistics of a random initialization are measured on the training images, as those of trained weights.
+    The norm statistics of a random init are measured on the training images, as those of trained weights.
     """
     file = arguments.out / f"{name}-logistic.json"
     if file.is_file():
@@ -257,7 +257,7 @@ def write(rows: dict[str, Any], arguments: argparse.Namespace) -> None:
     ]
     for name, row in rows.items():
         if "random_init" in row[columns[0][0]][POOLS[0]]:
-            lines.append("| random initialization | 0 | | | " + figures(row, columns, "random_init") + " |")
+            lines.append("| random init | 0 | | | " + figures(row, columns, "random_init") + " |")
         last = row["pretraining"]["last_epoch"]
         head = f"| {name} | {row['pretraining']['views']:,} | {last['std']:.2f} | {last['rank']:.0f} | "
         lines.append(head + figures(row, columns, "pretrained") + " |")

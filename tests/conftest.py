@@ -3,22 +3,29 @@
 import contextlib
 import os
 import signal
+import sys
 from pathlib import Path
 
+import jaxtyping
 import pytest
+
+from tests.helpers.checked import checked
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 # Several test processes share the cores; threads that wait for each other would take many times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Some hundred processes are started, and each would compile the package anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 # nohup and shells' background jobs start programs that ignore these, which runs respect and tests send.
 with contextlib.suppress(ValueError):  # not in the main thread
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
-from jaxtyping import install_import_hook
-
-_hook = install_import_hook("manyview", "beartype.beartype")
+jaxtyping.jaxtyped = checked
+_hook = jaxtyping.install_import_hook("manyview", "beartype.beartype")
 
 # What starts processes, trains for many steps, or exports large networks: folders and files below tests/.
 SLOW = (

@@ -23,7 +23,7 @@ RANDOM, INITIAL, NONE = "random", "initial", "none"
 PRETRAINED, RANDOM_INIT = "pretrained", "random_init"
 """Names in results of the evaluated weights and of random initialization; initial weights are "initial"."""
 
-_WORDS = {PRETRAINED: "pre-trained", RANDOM_INIT: "random initialization", INITIAL: "the initial weights"}
+_WORDS = {PRETRAINED: "pre-trained", RANDOM_INIT: "random init", INITIAL: "the initial weights"}
 _RUN_BEGAN = "where the run began"
 _ASKED = "asked for"
 _UNKNOWN = "as nothing says how these weights began"

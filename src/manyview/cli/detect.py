@@ -7,9 +7,16 @@ from typing import Any
 
 from manyview.cli.parts.command import command, flag
 from manyview.options.base import REQUIRED, among, declared
-from manyview.options.detection import FineTunedOn, FineTuneOptions, PredictedWith, PredictOptions, StartWeights
+from manyview.options.detection import (
+    FineTunedOn,
+    FineTuneOptions,
+    KeptDetections,
+    PredictedWith,
+    PredictOptions,
+    StartWeights,
+)
 
-_TAKEN = (StartWeights, FineTunedOn, PredictedWith, FineTuneOptions)
+_TAKEN = (StartWeights, FineTunedOn, PredictedWith, FineTuneOptions, KeptDetections)
 
 
 @command(*_TAKEN, optional=True)
@@ -25,26 +32,29 @@ def detect(predict: Path | None, **given: Any) -> None:
     if predict is not None:
         _predict(predict, among(PredictOptions, given))
         return
-    _fine_tune(given)
+    _fine_tune(given["weights"], among(FineTuneOptions, given))
 
 
-def _fine_tune(options: dict[str, Any]) -> None:
+def _fine_tune(weights: Path | None, options: FineTuneOptions) -> None:
     from manyview.detection.finetune import fine_tune
-    from manyview.detection.tables import format_starts
+    from manyview.detection.tables import format_classes, format_starts
     from manyview.distributed import rank
     from manyview.terminal import SafeConsole
 
-    result = fine_tune(**options)
+    result = fine_tune(weights, **options)
+    console = SafeConsole(quiet=rank() > 0)
+    if "by_class" in result:  # results of earlier versions have none
+        console.print(format_classes(result))
     if "beside" in result:
-        console = SafeConsole(quiet=rank() > 0)
         console.print(format_starts(result))
-        file = Path(options["out"]) / "metrics.json"
-        console.print(f"Written to {file}", highlight=False, markup=False, soft_wrap=True)
+    for remark in result.get("remarks", ()):
+        console.print(remark, style="yellow", highlight=False, soft_wrap=True)
+    file = Path(options["out"]) / "metrics.json"
+    console.print(f"Written to {file}", highlight=False, soft_wrap=True)
 
 
 def _predict(run: Path, options: PredictOptions) -> None:
     from manyview.cli.parts.progress import phases
-    from manyview.detection.models.roi_heads import DETECTIONS, SCORE_THRESHOLD
     from manyview.detection.predict import predict
     from manyview.terminal import SafeConsole
 
@@ -58,21 +68,24 @@ def _predict(run: Path, options: PredictOptions) -> None:
         console.print(
             f"Left out, as they cannot be read: {len(skipped):,}, such as {skipped[0]}", highlight=False, markup=False
         )
-    kept = f"all that score {SCORE_THRESHOLD:g} or more, but at most {DETECTIONS} an image"
-    console.print(f"{result['objects']:,} detections in {result['photographs']:,} images: {kept}.", highlight=False)
-    files = [result[name] for name in ("results", "images", "picture") if result[name]]
-    console.print(f"Written to {', '.join(files)}", highlight=False, markup=False)
+    console.print(result["kept"], highlight=False)
+    if result["drawn"]:
+        console.print(result["drawn"], highlight=False)
+    files = [result[name] for name in ("results", "images", "picture", "pictures") if result[name]]
+    size = Path(result["results"]).stat().st_size
+    console.print(f"Written to {', '.join(files)} (the first has {size / 1e6:,.1f} MB)", highlight=False)
 
 
 def _check_options(given: dict[str, Any], *, predicting: bool) -> None:
     """Refuse options without effect, and report required ones that are missing."""
     from manyview.errors import UserError
 
-    options, read = declared(*_TAKEN), declared(PredictOptions)
+    options, read = declared(*_TAKEN), declared(*([PredictOptions] if predicting else [StartWeights, FineTuneOptions]))
+    where, advice = ("with", "leave one of them out") if predicting else ("without", "leave it out")
     for name, value in given.items():
         default = options[name].option.default
-        if predicting and name not in read and value != (None if default is REQUIRED else default):
-            raise UserError(f"{flag(options[name])} has no effect with --predict; leave one of them out")
+        if name not in read and value != (None if default is REQUIRED else default):
+            raise UserError(f"{flag(options[name])} has no effect {where} --predict; {advice}")
     for name in declared(PredictOptions if predicting else FineTuneOptions):
         if options[name].option.default is REQUIRED and given[name] is None:
             raise UserError(f"{flag(options[name])} is missing; see manyview detect --help")

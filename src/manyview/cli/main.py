@@ -21,6 +21,7 @@ from manyview.cli.knn import knn
 from manyview.cli.linear import linear
 from manyview.cli.neighbours import neighbours
 from manyview.cli.parts.command import WithWords
+from manyview.cli.parts.suggestions import with_suggestion
 from manyview.cli.pretrain import pretrain
 from manyview.cli.probe import probe
 from manyview.cli.reproduce import reproduce
@@ -146,7 +147,9 @@ def _explain(error: Any) -> int:
     message = (
         error.format_message().rstrip(".").replace("Value error, ", "")
     )  # pydantic's prefix, within typer's message
-    return _complain(f"{message}; see {context.command_path if context else 'manyview'} --help")
+    message = with_suggestion(message, error)
+    see = f"{' See' if message.endswith('?') else '; see'} {context.command_path if context else 'manyview'} --help"
+    return _complain(message + see)
 
 
 def _complain(message: str, status: int = 2) -> int:

@@ -34,5 +34,8 @@ def neighbours(weights: Path, out: Path, **options: Unpack[NeighboursOptions]) -
     console = SafeConsole()
     for sentence in remarks_on_images(result["protocol"], result["left_out"]):
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)
-    console.print(f"Neighbors among {compared:,} images{left_out}", highlight=False, markup=False, soft_wrap=True)
+    size = result["protocol"]["size"]
+    console.print(
+        f"Neighbors among {compared:,} images at {size} px{left_out}", highlight=False, markup=False, soft_wrap=True
+    )
     console.print(f"Written: {out}, {listing}", highlight=False, markup=False, soft_wrap=True)

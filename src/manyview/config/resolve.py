@@ -17,6 +17,7 @@ from manyview.config.schema import DataConfig, MonitorConfig, PretrainConfig
 from manyview.config.training import BUDGETS, WARMUPS, TrainingConfig
 from manyview.config.views import Augmentation, GroupedViewsConfig, ViewGroupConfig, idle_settings
 from manyview.errors import UserError
+from manyview.options.nearest import nearest
 from manyview.parsing import parse_toml
 
 Chosen = Mapping[str, str]
@@ -246,7 +247,7 @@ def nearest_key(key: str) -> str:
     keys = valid_keys()
     leaf = key.rpartition(".")[2]
     same_leaf = [valid for valid in keys if valid.rpartition(".")[2] == leaf]
-    close = same_leaf or difflib.get_close_matches(key, keys, n=1, cutoff=0.6)
+    close = same_leaf or nearest(key, keys)
     if not close:
         leaves = {valid.rpartition(".")[2]: valid for valid in keys}
         close = [leaves[name] for name in difflib.get_close_matches(leaf, leaves, n=1, cutoff=0.6)]
@@ -255,7 +256,7 @@ def nearest_key(key: str) -> str:
 
 def nearest_name(name: str, names: Sequence[str]) -> str:
     """``; did you mean resnet18?`` for a misspelled name, else the list of the valid ones."""
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    close = nearest(name, names)
     return f"; did you mean {close[0]}?" if close else f"; choose from {', '.join(names)}"
 
 
@@ -317,7 +318,7 @@ def _sentence(path: str, details: Sequence[Any], user: Sequence[Assignment]) -> 
     text = f"{where} must be {' or '.join(demands)}, not {value!r}"
     if detail["type"] == "literal_error" and isinstance(value, str):
         options = [option.strip(" '") for option in detail["ctx"]["expected"].replace(" or ", ", ").split(",")]
-        close = difflib.get_close_matches(value, options, n=1)
+        close = nearest(value, options)
         text += f"; did you mean {close[0]}?" if close else ""
     return text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,11 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from manyview.errors import UserError
-from manyview.images import ImagePath, ImageRoot, Unreadable, UnreadableImage, open_image
+from manyview.images import ImageFiles, ImagePath, ImageRoot, Unreadable, UnreadableImage, open_image
 from manyview.images.loading import load_in_workers
+from manyview.images.sources.copies import SharedImages, find_shared, flattering
 from manyview.labels import DetectionLabels, Problems, decode_masks, read_annotations
+from manyview.options.base import StrPath
 
 EpochIndex = tuple[int, int]
 """Epoch and index of an image."""
@@ -48,18 +51,38 @@ class DetectionData:
 
     @classmethod
     def read(
-        cls, train: tuple[Path, ImageRoot], val: tuple[Path, ImageRoot], *, masks: bool, problems: Problems = "refuse"
+        cls,
+        train: tuple[Path, ImageRoot],
+        val: tuple[Path, ImageRoot],
+        *,
+        masks: bool,
+        problems: Problems = "refuse",
+        val_split: str = "val",
+        class_names: StrPath | None = None,
     ) -> DetectionData:
         """Read label files, each given with the folder of its images.
+
+        Args:
+            train: label file or folder of the training images, and their folder.
+            val: those of the validation images.
+            masks: whether to read masks.
+            problems: handling of entries that cannot be used, as for ``read_annotations``.
+            val_split: of a data set's YAML file, the split that is validation.
+            class_names: file that names YOLO's classes; None: found beside the labels.
 
         Raises:
             UserError: as ``read_annotations`` does, or no training image has an object to train on.
         """
-        training = read_annotations(*train, masks=masks, problems=problems)
+        read = functools.partial(read_annotations, masks=masks, problems=problems, class_names=class_names)
+        training = read(*train)
         if not training.occupied():
             raise UserError(f"{train[0]} holds no object to train on: {_why_none(training)}")
-        validation = read_annotations(*val, training.classes, masks=masks, problems=problems)
-        return cls(training, train[1], validation, val[1])
+        return cls(training, train[1], read(*val, training.classes, split=val_split), val[1])
+
+    @functools.cached_property
+    def shared(self) -> SharedImages:
+        """Images in both splits, and copies of training images: where there are some, the figures flatter."""
+        return find_shared(ImageFiles(self.train_images, self.train.names), ImageFiles(self.val_images, self.val.names))
 
     @property
     def trained_on(self) -> tuple[int, ...]:
@@ -78,6 +101,7 @@ class DetectionData:
                 yield f"{name} labels, {note}."
             if labels.skipped:
                 yield f"{name} labels, left out: {len(labels.skipped):,}, the first being: {labels.skipped[0]}."
+        yield from flattering(self.shared.describe(), len(self.val))
         empty = len(self.train) - len(self.trained_on)
         if empty:
             yield f"{empty:,} of {len(self.train):,} training images have no object to train on; left out."
@@ -85,12 +109,11 @@ class DetectionData:
     def describe(self) -> dict[str, Any]:
         """The labels as plain data with fingerprints, which differ where labels do."""
         train = {**_describe(self.train), "photographs_with_objects": len(self.trained_on)}
-        both = set(self.train.names) & set(self.val.names) if self.train_images == self.val_images else set()
         return {
             "classes": list(self.train.classes),
             "train": train,
             "val": _describe(self.val),
-            "images_in_both": len(both),
+            **self.shared.describe(),
         }
 
 

@@ -3,33 +3,26 @@
 from __future__ import annotations
 
 import colorsys
-import io
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from manyview.detection.checkpoint import load_detector
-from manyview.detection.dataset import DetectionData
-from manyview.detection.detect import DetectionRuntime, detect
 from manyview.detection.metrics.paste_masks import encode_box_masks
-from manyview.detection.models import Detector
-from manyview.images import ImageRoot, open_image
 from manyview.labels import Objects, Rle, decode_masks
-from manyview.runs import atomic_write
 
-PREDICTIONS_FILE = "predictions.png"
+GAP, PAPER = 12, "white"
+"""Pixels between pictures, and the color behind them."""
 
 _LONGER = 640  # pixels of the longer side of a drawn image
 _TEXT, _TITLE = 14, 16  # pixels
-_LINE, _GAP, _PAD = 3, 12, 2
-_INK, _PAPER = "#222222", "white"
+_LINE, _PAD = 3, 2
+_INK = "#222222"
 _COVER = 0.45  # opacity of a mask
 _DARK = 120  # luma of a background below which text is white
 _GOLDEN = 0.61803  # of a turn between the hues of consecutive classes, which keeps them apart
@@ -49,54 +42,12 @@ class _DrawnBox(NamedTuple):
     mask: Rle | None
 
 
-def draw_validation(folder: Path, data: DetectionData, runtime: DetectionRuntime, count: int) -> None:
-    """Draw the detections of a run's saved detector in evenly spaced validation images, beside their labels.
+class CaptionedPicture(NamedTuple):
+    """A drawn image, how many detections it shows, and the best score of all, drawn or not; None without any."""
 
-    Raises:
-        UserError: an image cannot be read, or the picture cannot be written.
-    """
-    detector, labels = load_detector(folder)[0].to(runtime.device), data.val
-    chosen = spread(len(labels), count)
-    rows = [
-        draw_image(detector, data.val_images, labels.names[index], labels.classes, runtime, labels.objects[index])
-        for index in chosen
-    ]
-    save_sheet(folder / PREDICTIONS_FILE, rows)
-
-
-def draw_image(
-    detector: Detector,
-    images: ImageRoot,
-    name: str,
-    classes: Sequence[str],
-    runtime: DetectionRuntime,
-    objects: Objects | None = None,
-) -> Image.Image:
-    """One image with its detections, beside its labels if there are any.
-
-    Raises:
-        UnreadableImage: there is no such image, or it cannot be decoded.
-    """
-    pixels = open_image(images / name, bit_depth=detector.bit_depth).decode()
-    [output] = detect(detector, [torch.from_numpy(pixels.transpose(2, 0, 1).copy())], runtime)
-    return draw_predictions(pixels, output, classes, objects, name=name)
-
-
-def spread(count: int, wanted: int) -> list[int]:
-    """``wanted`` evenly spaced indices below ``count``, or all of them."""
-    wanted = min(count, wanted)
-    return [number * count // wanted for number in range(wanted)]
-
-
-def save_sheet(file: Path, rows: Sequence[Image.Image]) -> None:
-    """Write pictures as one PNG, atomically.
-
-    Raises:
-        UserError: the disk is full or the folder not writable.
-    """
-    data = io.BytesIO()
-    draw_sheet(rows).save(data, format="PNG")
-    atomic_write(file, data.getvalue())
+    picture: Image.Image
+    shown: int
+    best: float | None
 
 
 def draw_predictions(
@@ -115,31 +66,38 @@ def draw_predictions(
             (n), and perhaps "box_masks" (n, side, side: probabilities).
         classes: names of the classes; the label i + 1 stands for the i-th.
         ground_truth: the objects of the labels. Crowds and difficult objects are dashed.
-        threshold: detections of a lower score are not drawn.
+        threshold: detections of a lower score are not drawn; if none is left, the title says what the best scores.
         name: of the image, for the line above it.
 
     Returns:
         The image resized to a longer side of 640 pixels, under a title; or two of them side by side, the labels
         and then the detections.
     """
+    return draw_captioned(image, outputs, classes, ground_truth, threshold, name).picture
+
+
+def draw_captioned(
+    image: Pixels,
+    outputs: Mapping[str, Tensor],
+    classes: Sequence[str],
+    ground_truth: Objects | None = None,
+    threshold: float | int = 0.5,
+    name: str = "",
+    side: int = _LONGER,
+) -> CaptionedPicture:
+    """Draw as ``draw_predictions`` does, with the longer side of the image in pixels, and report what is shown."""
     panels = []
     if ground_truth is not None:
-        panels.append(_panel(image, _of_labels(ground_truth, classes), _title(name, _LABELED)))
+        panels.append(_panel(image, _of_labels(ground_truth, classes), _title(name, _LABELED), side))
         name = ""
     found = _of_outputs(outputs, image, classes, threshold)
-    panels.append(_panel(image, found, _title(name, f"{_FOUND} that score {threshold:g} or more")))
-    return _side_by_side(panels)
-
-
-def draw_sheet(rows: Sequence[Image.Image]) -> Image.Image:
-    """Pictures by ``draw_predictions``, at least one, below each other in one."""
-    width = max(row.width for row in rows) + 2 * _GAP
-    sheet = Image.new("RGB", (width, sum(row.height + _GAP for row in rows) + _GAP), _PAPER)
-    top = _GAP
-    for row in rows:
-        sheet.paste(row, (_GAP, top))
-        top += row.height + _GAP
-    return sheet
+    best = max(outputs["scores"].tolist(), default=None)
+    if found:
+        words = f"{_FOUND} ≥ {threshold:g}"
+    else:
+        words = f"None above {threshold:g}" + ("" if best is None else f", best {best:.2f}")
+    panels.append(_panel(image, found, _title(name, words), side))
+    return CaptionedPicture(_side_by_side(panels), len(found), best)
 
 
 def _of_labels(objects: Objects, classes: Sequence[str]) -> list[_DrawnBox]:
@@ -196,7 +154,7 @@ def _title(name: str, words: str) -> str:
     return f"{words}: {name.encode('utf-8', 'backslashreplace').decode()}" if name else words
 
 
-def _panel(image: Pixels, shown: Sequence[_DrawnBox], title: str) -> Image.Image:
+def _panel(image: Pixels, shown: Sequence[_DrawnBox], title: str, longer: int) -> Image.Image:
     """An image with boxes, under its title."""
     height, width = image.shape[:2]
     covered = image.astype(np.float32)
@@ -204,7 +162,7 @@ def _panel(image: Pixels, shown: Sequence[_DrawnBox], title: str) -> Image.Image
         if shown_box.mask is not None:
             inside = decode_masks([shown_box.mask], width, height)[0].astype(bool)
             covered[inside] += _COVER * (np.array(shown_box.color, dtype=np.float32) - covered[inside])
-    scale = _LONGER / max(width, height)
+    scale = longer / max(width, height)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     picture = Image.fromarray((covered + 0.5).astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(picture)
@@ -270,7 +228,7 @@ def _write(
 def _ink(ground: tuple[int, int, int]) -> str:
     """The color of text on a background: white on a dark one, else dark (by the luma of ITU-R BT.601)."""
     red, green, blue = ground
-    return _INK if 0.299 * red + 0.587 * green + 0.114 * blue > _DARK else _PAPER
+    return _INK if 0.299 * red + 0.587 * green + 0.114 * blue > _DARK else PAPER
 
 
 def _overlap(one: Corners, other: Corners) -> bool:
@@ -280,7 +238,7 @@ def _overlap(one: Corners, other: Corners) -> bool:
 def _under_title(picture: Image.Image, title: str) -> Image.Image:
     font = _font(_TITLE)
     height = sum(font.getmetrics()) + 2 * _PAD
-    panel = Image.new("RGB", (picture.width, picture.height + height), _PAPER)
+    panel = Image.new("RGB", (picture.width, picture.height + height), PAPER)
     draw = ImageDraw.Draw(panel)
     while draw.textlength(title, font=font) > picture.width and len(title) > 1:
         title = title[:-2] + "…"
@@ -290,12 +248,12 @@ def _under_title(picture: Image.Image, title: str) -> Image.Image:
 
 
 def _side_by_side(pictures: Sequence[Image.Image]) -> Image.Image:
-    width = sum(picture.width + _GAP for picture in pictures) - _GAP
-    row = Image.new("RGB", (width, max(picture.height for picture in pictures)), _PAPER)
+    width = sum(picture.width + GAP for picture in pictures) - GAP
+    row = Image.new("RGB", (width, max(picture.height for picture in pictures)), PAPER)
     left = 0
     for picture in pictures:
         row.paste(picture, (left, 0))
-        left += picture.width + _GAP
+        left += picture.width + GAP
     return row
 
 

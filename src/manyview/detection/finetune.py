@@ -20,6 +20,7 @@ from manyview.detection.display import DetectionDisplay
 from manyview.detection.loop import run_loop
 from manyview.detection.models import WeightMatch, match_weights
 from manyview.detection.models.build import check_backbone
+from manyview.detection.pictures import Drawing
 from manyview.detection.run_files import (
     BESIDE,
     FolderState,
@@ -30,12 +31,14 @@ from manyview.detection.run_files import (
     opened,
     read_finished,
 )
+from manyview.detection.schedule import enough_iterations
 from manyview.detection.session import FineTuningSession
 from manyview.detection.settings import DetectionSettings, settle
 from manyview.detection.starting import Start, baseline_start, first_start, make_optimizer, new_detector
 from manyview.errors import UserError
-from manyview.images import ImageFiles, image_root
+from manyview.images import ImageFiles
 from manyview.images.used_bits import describe_depth
+from manyview.labels import check_split, image_folder, is_data_file, validation_labels
 from manyview.labels.masks import mask_tools
 from manyview.options.base import StrPath, among, verb
 from manyview.options.detection import FineTuneOptions
@@ -54,7 +57,7 @@ class Job:
         data: training and validation images.
         runtime: device, precision and loader processes.
         checkpoint_minutes: time between two checkpoints.
-        draw: images in the picture of predictions.
+        drawing: validation images to draw.
         quiet: print nothing.
     """
 
@@ -62,7 +65,7 @@ class Job:
     data: DetectionData
     runtime: DetectionRuntime
     checkpoint_minutes: float | int
-    draw: int
+    drawing: Drawing
     quiet: bool
 
 
@@ -92,8 +95,9 @@ def fine_tune(weights: StrPath | None, *, quiet: bool = False, **options: Unpack
     Returns:
         Plain data, as in metrics.json: "protocol" (all that the results depend on), "results" ("box" and "mask":
         COCO's AP, AP50, AP75 and more; "voc": Pascal VOC's, with 11 points; fractions of 1, None if undefined),
-        "by_iteration" (all evaluations), "provenance" with "seconds", the time since the run was started or
-        resumed, and, with baselines, "beside", the same of each by name.
+        "by_class" (objects, images and average precision of each class), "by_iteration" (all evaluations), "remarks"
+        (sentences, such as that the training was too short), "provenance" with "seconds", the time since the run was
+        started or resumed, and, with baselines, "beside", the same of each by name.
 
     Raises:
         UserError: a setting is out of range, a file is missing, malformed or unreadable, ``out`` holds something else,
@@ -103,18 +107,18 @@ def fine_tune(weights: StrPath | None, *, quiet: bool = False, **options: Unpack
     settings = settle(options)
     runtime = DetectionRuntime(_join(options["device"]), settings.precision, options["workers"])
     out = Path(options["out"])
-    _check(settings, options["draw"], options["checkpoint_minutes"])
+    drawing = Drawing(options["draw"], options["draw_threshold"])
+    _check(settings, drawing, options["checkpoint_minutes"])
     if weights is None:
         raise UserError(
-            "WEIGHTS is missing: name a run's folder or a checkpoint, or random for random initialization of "
-            "--backbone resnet50"
+            "WEIGHTS is missing: name a run's folder or a checkpoint, or random for random init of --backbone resnet50"
         )
     baselines = find_baselines(weights, options["beside"])
     folders = [RunFolder(out), *(RunFolder(out / BESIDE / each.name) for each in baselines)]
     states = check_folders(folders, options["resume"])
     distributed.wait_for_all()  # the first process would otherwise make the folder that another has yet to check
     mask_tools()  # fails now if pycocotools is missing, and not after hours
-    job = Job(settings, _read(options), runtime, options["checkpoint_minutes"], options["draw"], quiet)
+    job = Job(settings, _read(options), runtime, options["checkpoint_minutes"], drawing, quiet)
     first = first_start(weights, options["backbone"], settings.seed, **among(Normalization, options))
     starts = [first, *(baseline_start(each, first.backbone, settings.seed) for each in baselines)]
     for start in starts:
@@ -146,17 +150,21 @@ def _tune(
             load_newest(tuning, tuning.record)
         run_loop(tuning)
         about["seconds"] = round(time.perf_counter() - began, 1)
-        return finish(tuning, protocol, about, job.draw)
+        return finish(tuning, protocol, about, job.drawing)
 
 
 def _read(options: FineTuneOptions) -> DetectionData:
     """Training and validation images with their labels."""
-    images, val_images = image_root(options["images"]), options["val_images"]
+    train, val = Path(options["train_labels"]), validation_labels(options["train_labels"], options["val_labels"])
+    split = check_split(val, options["val_split"])
+    images, where = image_folder(train, options["images"]), options["val_images"] or options["images"]
     return DetectionData.read(
-        (Path(options["train_labels"]), images),
-        (Path(options["val_labels"]), image_root(val_images or images)),
+        (train, images),
+        (val, images if where is None and not is_data_file(val) else image_folder(val, where)),
         masks=options["masks"],
         problems=options["label_problems"],
+        val_split=split,
+        class_names=options["class_names"],
     )
 
 
@@ -167,9 +175,8 @@ def _join(device: str) -> torch.device:
     return chosen
 
 
-def _check(settings: DetectionSettings, draw: int, checkpoint_minutes: float | int) -> None:
-    if draw < 0:
-        raise UserError(f"draw must be at least 0, not {draw}")
+def _check(settings: DetectionSettings, drawing: Drawing, checkpoint_minutes: float | int) -> None:
+    drawing.check()
     if not checkpoint_minutes > 0:
         raise UserError(f"checkpoint_minutes must be over 0, not {checkpoint_minutes}")
     processes = distributed.world_size()
@@ -205,7 +212,7 @@ def _announce(tuning: FineTuningSession, match: WeightMatch, start: Start, follo
     settings, images = tuning.settings, len(tuning.data.trained_on)
     random = "weights_sha256" not in start.origin
     beside = f"Beside, {start.why}: " if start.why else ""
-    tuning.display.say(f"{beside}{'Random weights' if random else start.origin['weights']}: {match}.")
+    tuning.display.say(f"{beside}{'Random init' if random else start.origin['weights']}: {match}.")
     if start.why:
         return
     if start.images:
@@ -220,6 +227,10 @@ def _announce(tuning: FineTuningSession, match: WeightMatch, start: Start, follo
         f"{settings.iterations:,} iterations of {settings.batch_size} images, {passes:,.1f} passes over "
         f"{images:,}; learning rate {settings.learning_rate:g}."
     )
+    enough = enough_iterations(images, settings.batch_size)
+    if settings.iterations < enough / 2:
+        short = f"That is short: {enough:,} iterations are usual for so many images. Fewer do for a trial."
+        tuning.display.say(short, style="yellow")
     if followed_by:
         names = ", ".join(f"{in_words(each.name)} ({each.why})" for each in followed_by)
         tuning.display.say(f"Then the same from: {names}. --beside none leaves that out.")

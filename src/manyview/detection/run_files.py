@@ -8,10 +8,11 @@ from enum import Enum
 from typing import Any
 
 from manyview import distributed
-from manyview.detection.checkpoint import DETECTOR_FILE
-from manyview.detection.draw import PREDICTIONS_FILE, draw_validation
+from manyview.detection.checkpoint import DETECTOR_FILE, load_detector
 from manyview.detection.evaluate import RESULTS_FILE
+from manyview.detection.pictures import PREDICTIONS_FILE, PREDICTIONS_FOLDER, Drawing, draw_validation
 from manyview.detection.session import FineTuningSession
+from manyview.detection.tables import BY_CLASS, figures_by_class, remark_on_length
 from manyview.errors import UserError
 from manyview.runs import RunFolder, provenance
 from manyview.runs.checkpoints import restore
@@ -162,34 +163,47 @@ def load_newest(tuning: FineTuningSession, record: RunRecord) -> None:
 
 
 def finish(
-    tuning: FineTuningSession, protocol: Mapping[str, Any], about: Mapping[str, Any], draw: int
+    tuning: FineTuningSession, protocol: Mapping[str, Any], about: Mapping[str, Any], drawing: Drawing
 ) -> dict[str, Any]:
-    """Write the result and the picture, remove the checkpoints, and report where the files are.
+    """Write the result and the pictures, remove the checkpoints, and report where the files are.
 
     Args:
         tuning: trained and evaluated.
         protocol: all that the results depend on.
         about: their provenance.
-        draw: number of images in the picture; 0 for no picture.
+        drawing: images to draw; a count of 0 for no picture.
 
     Returns:
         The content of metrics.json.
     """
+    results = tuning.results[tuning.iteration]
+    remark = remark_on_length(protocol, results)
     result: dict[str, Any] = {
         "protocol": dict(protocol),
-        "results": tuning.results[tuning.iteration],
+        "results": results,
+        BY_CLASS: figures_by_class(tuning.data.val, results),
         "by_iteration": [{"iteration": step, **results} for step, results in sorted(tuning.results.items())],
         "provenance": dict(about),
+        "remarks": [] if remark is None else [remark],
     }
     if tuning.is_main:
-        path, console = tuning.folder.path, tuning.display
-        if draw:
-            draw_validation(path, tuning.data, tuning.runtime, draw)
-        tuning.folder.write_json(METRICS_FILE, result)
-        tuning.folder.checkpoints.remove()
-        console.say(f"Done after {spell(about['seconds'])}.")
-        names = [METRICS_FILE, DETECTOR_FILE, RESULTS_FILE, *([PREDICTIONS_FILE] if draw else [])]
-        console.say(f"In {path}: {', '.join(names)}. To detect in other images:")
-        console.say(f"manyview detect --predict {path} --images FOLDER --out found.json")
+        _write(tuning, result, drawing)
     distributed.wait_for_all()
     return result
+
+
+def _write(tuning: FineTuningSession, result: Mapping[str, Any], drawing: Drawing) -> None:
+    """Write the pictures and the result, and report where the files are."""
+    path, display = tuning.folder.path, tuning.display
+    names = [METRICS_FILE, DETECTOR_FILE, RESULTS_FILE]
+    if drawing.count:
+        detector = load_detector(path)[0].to(tuning.runtime.device)
+        drawn = draw_validation(path, detector, tuning.data, tuning.runtime, drawing)
+        names += [PREDICTIONS_FILE, f"{PREDICTIONS_FOLDER}/"]
+    tuning.folder.write_json(METRICS_FILE, result)
+    tuning.folder.checkpoints.remove()
+    display.say(f"Done after {spell(result['provenance']['seconds'])}.")
+    if drawing.count:
+        display.say(drawn)
+    display.say(f"In {path}: {', '.join(names)}. To detect in other images:")
+    display.say(f"manyview detect --predict {path} --images FOLDER --out found.json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -12,6 +13,10 @@ from manyview.detection.settings import DetectionSettings
 
 ImageShapes = Mapping[int, bool]
 """Whether each image is wider than high, by its index."""
+
+ENOUGH_PASSES, ENOUGH_ITERATIONS = 12, 1_000
+"""What a detector trains for before its figures say anything: COCO's 1x schedule passes 12 times over the images, and a
+few images take no fewer than a thousand steps."""
 
 WARM_UP_FACTOR = 1e-3
 DECAY = 0.1
@@ -30,6 +35,13 @@ def learning_rate(settings: DetectionSettings, iteration: int) -> float:
         done = iteration / settings.warm_up
         rate *= WARM_UP_FACTOR * (1 - done) + done
     return float(rate)
+
+
+def enough_iterations(images: int, batch_size: int) -> int:
+    """Iterations of ``ENOUGH_PASSES`` over the images, at least ``ENOUGH_ITERATIONS``, rounded up to two digits."""
+    needed = max(ENOUGH_ITERATIONS, math.ceil(ENOUGH_PASSES * images / batch_size))
+    unit = 10 ** (len(str(needed)) - 2)
+    return math.ceil(needed / unit) * unit
 
 
 def training_indices(

@@ -73,7 +73,7 @@ def first_start(
         assert backbone.loading is not None
         images = backbone.loading.normalization
     elif name is None:
-        raise UserError("random initialization needs the name of a network, such as --backbone resnet50")
+        raise UserError("random init needs the name of a network, such as --backbone resnet50")
     else:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)

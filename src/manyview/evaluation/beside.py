@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from manyview.backbones import Backbone
-from manyview.backbones.beside import PRETRAINED, RANDOM_INIT, Baseline, find_baselines
+from manyview.backbones.beside import PRETRAINED, RANDOM_INIT, Baseline, find_baselines, in_words
 from manyview.backbones.norm_statistics import running_norms, set_norms
 from manyview.errors import require
 from manyview.evaluation.data import LabeledSplit
@@ -109,7 +109,7 @@ class Networks:
         self, network: Backbone, train: LabeledSplit, settings: FeatureSettings, progress: Progress
     ) -> dict[str, Tensor]:
         """Statistics of an untrained network's norms, in main memory."""
-        phase = f"{RANDOM_INIT}: statistics of the norms"
+        phase = f"{in_words(RANDOM_INIT)}: statistics of the norms"
         found = measure_on_images(
             network, train.folder, train.labels.names, settings, self.seed, progress=progress, phase=phase
         )

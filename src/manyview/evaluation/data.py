@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,8 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from manyview.errors import UserError
-from manyview.images import ImageRoot, image_root
-from manyview.labels import Difficult, ImageLabels, LabelTable, Problems, read_labels
+from manyview.images import ImageFiles, ImageRoot
+from manyview.images.sources.copies import SharedImages, find_shared
+from manyview.labels import (
+    Difficult,
+    ImageLabels,
+    LabelTable,
+    Problems,
+    check_split,
+    image_folder,
+    is_data_file,
+    read_labels,
+    validation_labels,
+)
 
 # Skipped entries of a label file that the record lists.
 _LISTED = 100
@@ -25,12 +37,19 @@ class LabeledSplit:
         folder: of the images, or shards that hold them.
         labels: as read.
         difficult: how labels of difficult objects were read: "ignore" or "positive".
+        split: of a data set's YAML file, the images that were read; empty for other labels.
     """
 
     file: Path
     folder: ImageRoot
     labels: ImageLabels
     difficult: Difficult = "ignore"
+    split: str = ""
+
+    @property
+    def files(self) -> ImageFiles:
+        """The images, in the order of the labels."""
+        return ImageFiles(self.folder, self.labels.names)
 
     def describe(self) -> dict[str, Any]:
         """File, fingerprint of the labels, counts (by class in lists) and skipped entries, as plain data."""
@@ -39,6 +58,7 @@ class LabeledSplit:
         return {
             "images": str(self.folder),
             "labels": str(self.file),
+            **({"split": self.split} if self.split else {}),
             "labels_sha256": labels.fingerprint(),
             "count": len(labels.names),
             "positives": labels.targets.sum(0, dtype=int).tolist(),
@@ -49,7 +69,7 @@ class LabeledSplit:
         }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Data:
     """Training and validation split, with the same classes."""
 
@@ -61,10 +81,10 @@ class Data:
         """Names of the classes, in the order of the training labels."""
         return self.train.labels.classes
 
-    def images_in_both(self) -> int:
-        """Number of images in both splits: above 0, the figures flatter."""
-        train, val = ({(part.folder / name).resolve() for name in part.labels.names} for part in (self.train, self.val))
-        return len(train & val)
+    @functools.cached_property
+    def shared(self) -> SharedImages:
+        """Images in both splits, and copies of training images: where there are some, the figures flatter."""
+        return find_shared(self.train.files, self.val.files)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +92,12 @@ class Sources:
     """Folders and label files of an evaluation, and how labels are read.
 
     Attributes:
-        images: folder that the label files' names are relative to, or shards.
+        images: folder that the label files' names are relative to, or shards; None: as a data set's YAML file says.
         train_labels: training labels in any format of ``manyview.labels.read_labels``, which define the classes.
-        val_labels: validation labels.
+        val_labels: validation labels; None: those of such a YAML file.
         val_images: folder of the validation images; None: ``images``.
+        val_split: of a YAML file, the split that is validation: "val" or "test".
+        class_names: file that names YOLO's classes; None: found beside the labels.
         difficult: handling of difficult objects, as for ``read_labels``.
         label_problems: handling of entries that cannot be used, as for ``read_labels``.
         label_separator: text between the labels of an image in CSV files, as for ``LabelTable``.
@@ -83,10 +105,12 @@ class Sources:
         label_column: name of the column of labels there.
     """
 
-    images: str | os.PathLike[str] | ImageRoot
+    images: str | os.PathLike[str] | ImageRoot | None
     train_labels: str | os.PathLike[str]
-    val_labels: str | os.PathLike[str]
+    val_labels: str | os.PathLike[str] | None
     val_images: str | os.PathLike[str] | ImageRoot | None = None
+    val_split: str = "val"
+    class_names: str | os.PathLike[str] | None = None
     difficult: Difficult = "ignore"
     label_problems: Problems = "refuse"
     label_separator: str | None = None
@@ -100,9 +124,12 @@ class Sources:
             UserError: if a file cannot be used, or no validation image shows any class; or, unless problems are
                 skipped, if an entry cannot be used, such as one of a class that the training labels lack.
         """
-        train = self._part(self.train_labels, self.images)
-        val_images = self.images if self.val_images is None else self.val_images
-        val = self._part(self.val_labels, val_images, train.labels.classes)
+        val_file = validation_labels(self.train_labels, self.val_labels)
+        split = check_split(val_file, self.val_split)
+        train = self._part(self.train_labels, image_folder(self.train_labels, self.images), "train")
+        where = self.images if self.val_images is None else self.val_images
+        val_images = train.folder if where is None and not is_data_file(val_file) else image_folder(val_file, where)
+        val = self._part(val_file, val_images, split, train.labels.classes)
         if not val.labels.targets.any():
             raise UserError(f"no image of {val.file} shows any of the classes: there is nothing to measure by")
         return Data(train, val)
@@ -110,19 +137,21 @@ class Sources:
     def _part(
         self,
         file: str | os.PathLike[str],
-        folder: str | os.PathLike[str] | ImageRoot,
+        folder: ImageRoot,
+        split: str,
         classes: Sequence[str] | None = None,
     ) -> LabeledSplit:
-        root = image_root(folder)
         labels = read_labels(
             Path(file),
-            root,
+            folder,
             classes=classes,
             difficult=self.difficult,
             problems=self.label_problems,
             table=LabelTable(self.label_separator, self.image_column, self.label_column),
+            split=split,
+            class_names=self.class_names,
         )
-        return LabeledSplit(Path(file), root, labels, self.difficult)
+        return LabeledSplit(Path(file), folder, labels, self.difficult, split if is_data_file(Path(file)) else "")
 
 
 def bounded(entries: Sequence[str], limit: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from jaxtyping import Float64, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
+from manyview.backbones.beside import in_words
 from manyview.errors import require, require_seed
 from manyview.evaluation.data import Data
 from manyview.evaluation.session import LabeledEvaluation, SplitFeatures, baseline_differences, report
@@ -49,8 +50,8 @@ class KnnSettings:
 def knn_evaluation(weights: StrPath, *, progress: Progress = no_progress, **options: Unpack[KnnOptions]) -> Result:
     """Evaluate a frozen backbone by multi-label kNN classification (see ``knn_scores``).
 
-    An image that both label files name never votes for itself. The thresholds of the rule "best F1 on train" are found
-    on the training images, each scored by the others.
+    An image that both label files name, or a copy of one, never votes for itself. The thresholds of the rule "best F1
+    on train" are found on the training images, each scored by the others.
 
     Args:
         weights: run folder or checkpoint file.
@@ -170,7 +171,7 @@ def _measure(
             itself=itself,
             ignored=ignored,
             progress=progress,
-            phase=f"{name}: neighbors of the {of} images",
+            phase=f"{in_words(name)}: neighbors of the {of} images",
         )
 
     val = scores(features.val, _same_images(data), "validation")
@@ -187,9 +188,9 @@ def _measure(
 
 
 def _same_images(data: Data) -> Int64[Tensor, " others"]:
-    """Index of each validation image among the training images, -1 if it is not among them."""
-    indices = {(data.train.folder / name).resolve(): index for index, name in enumerate(data.train.labels.names)}
-    return torch.tensor([indices.get((data.val.folder / name).resolve(), -1) for name in data.val.labels.names])
+    """Index of each validation image, or of a copy, among the training images; -1 if it is not among them."""
+    indices = {**data.shared.copies, **data.shared.same}
+    return torch.tensor([indices.get(index, -1) for index in range(len(data.val.labels.names))])
 
 
 def _describe(options: KnnOptions) -> dict[str, Any]:

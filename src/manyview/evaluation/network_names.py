@@ -7,20 +7,14 @@ from typing import Any
 
 from manyview.backbones.beside import INITIAL, PRETRAINED, RANDOM_INIT, in_words
 
-# The short names are for tables, which fit a terminal of 80 columns.
-_SHORT = {PRETRAINED: "trained", RANDOM_INIT: "random", INITIAL: "initial"}
-_LONG = {PRETRAINED: "pre-trained", RANDOM_INIT: "random init", INITIAL: "initial"}
+# At most twelve characters: tables fit a terminal of 80 columns.
+_NAMES = {PRETRAINED: "pre-trained", RANDOM_INIT: "random init", INITIAL: "initial"}
 _LONGEST = 12  # characters of a name in a table
 
 
-def short_name(network: str) -> str:
-    """At most twelve characters, for the first column of a table."""
-    return _SHORT.get(network, shortened(network))
-
-
-def long_name(network: str) -> str:
-    """A column's title."""
-    return _LONG.get(network, shortened(network))
+def table_name(network: str) -> str:
+    """The name for a row or a column of a table, at most twelve characters."""
+    return _NAMES.get(network, shortened(network))
 
 
 def shortened(name: str, longest: int = _LONGEST) -> str:
@@ -62,7 +56,7 @@ def _norms(about: Mapping[str, Any]) -> str:
 
 
 def _difference(name: str, found: Mapping[str, Any], of: str) -> str:
-    """Such as "+8.7 mAP over random initialization (95 % interval 7.5 to 9.9)."."""
+    """Such as "+8.7 mAP over random init (95 % interval 7.5 to 9.9)."."""
     points = 100 * found["mAP"]
     relation = "over" if points >= 0 else "against"
     sentence = f"{points:+.1f} mAP {relation} {in_words(name)}{of}"

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from manyview import distributed, pooling
 from manyview.backbones import load_backbone
-from manyview.backbones.beside import PRETRAINED
+from manyview.backbones.beside import PRETRAINED, in_words
 from manyview.evaluation.beside import Networks
 from manyview.evaluation.data import Data, LabeledSplit, Sources
 from manyview.evaluation.features.extract import FeatureSettings, FromMaps, average_and_maximum, collect, combine
 from manyview.evaluation.features.layers import at_layer
+from manyview.evaluation.input_size import input_size
 from manyview.evaluation.metrics.differences import MapDifference, map_differences
 from manyview.evaluation.metrics.multilabel import multilabel_report
 from manyview.evaluation.metrics.scores import LabeledScores, Matrix
@@ -83,7 +84,9 @@ class LabeledEvaluation:
         """
         start, origin = time.perf_counter(), provenance()
         # Only the options of every evaluation: ``batch_size`` is that of the linear head.
-        extraction = select(FeatureSettings, among(LabeledOptions, options), poolings=poolings)
+        size = input_size(weights, options["size"])
+        origin |= size.said
+        extraction = select(FeatureSettings, among(LabeledOptions, options), poolings=poolings, size=size.side)
         out = None if options["out"] is None else Path(options["out"])
         distributed.join(resolve_device(extraction.device))
         if out is not None:
@@ -110,7 +113,7 @@ class LabeledEvaluation:
         for name, network in self.networks.prepared(self.data.train, self.extraction, progress):
             train, val = (
                 combine(
-                    extract_part(network, part, self.extraction, progress, f"{name}: {phase} features"),
+                    extract_part(network, part, self.extraction, progress, f"{in_words(name)}: {phase} features"),
                     self.extraction.pool,
                 ).double()
                 for part, phase in ((self.data.train, "training"), (self.data.val, "validation"))

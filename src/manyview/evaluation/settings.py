@@ -148,7 +148,7 @@ def describe_features(settings: FeatureSettings, data: Data, weights: Path, back
         "classes": list(data.classes),
         "train": data.train.describe(),
         "val": data.val.describe(),
-        "images_in_both": data.images_in_both(),
+        **data.shared.describe(),
         **describe_versions(),
     }
 

@@ -21,7 +21,8 @@ from manyview.evaluation.linear.sentences import (
     unconverged,
 )
 from manyview.evaluation.metrics.multilabel import METRICS
-from manyview.evaluation.network_names import baseline_lines, difference_sentences, long_name, short_name
+from manyview.evaluation.network_names import baseline_lines, difference_sentences, table_name
+from manyview.images.sources.copies import flattering
 from manyview.terminal import printable
 
 CLASSIFIERS = {"logistic": "logistic regression", "svm": "linear SVM"}
@@ -44,11 +45,16 @@ _MEASURES = {
     "alignment": ("alignment", "{:.2f}", "0"),
 }
 _VECTORS = {
-    ("pretrained", "features"): "features",
+    ("pretrained", "features"): table_name("pretrained"),
     ("pretrained", "projections"): "projections",
-    ("random_init", "features"): "untrained",
-    ("initial", "features"): "initial",
+    ("random_init", "features"): table_name("random_init"),
+    ("initial", "features"): table_name("initial"),
 }
+
+_LEGEND = (
+    "mAP: mean average precision of the classes. OP, OR, OF1: precision, recall and F1 over all labels; CP, CR: their "
+    "means over the classes, CF1: the F1 of these two."
+)
 
 Shares = Sequence[float | None]
 
@@ -56,9 +62,9 @@ Shares = Sequence[float | None]
 def format_table(result: dict[str, Any]) -> Group:
     """Format a linear evaluation: loading of the weights, metrics by backbone and rule, average precision by class."""
     protocol = result["protocol"]
-    notes = logistic_notes(result) if protocol.get("recipe") == "logistic" else head_notes(result)
+    notes = [*_size_note(result), *(logistic_notes if protocol.get("recipe") == "logistic" else head_notes)(result)]
     title = f"Multi-label linear evaluation (%): {_inputs(protocol)}, {classifiers_in_words(protocol)}"
-    return _rules_sheet(title, result, [*notes, *_flattering(protocol)])
+    return _rules_sheet(title, result, [*notes, *flattering(protocol, protocol["val"]["count"])])
 
 
 def format_knn(result: dict[str, Any]) -> Group:
@@ -66,8 +72,7 @@ def format_knn(result: dict[str, Any]) -> Group:
     protocol = result["protocol"]
     votes = f"{protocol['neighbours']} neighbors, temperature {protocol['temperature']:g}"
     title = f"Multi-label kNN (%): {_inputs(protocol)}, {votes}"
-    both = protocol["images_in_both"]
-    notes = [f"{both} images are in both label files: none votes for itself."] if both else []
+    notes = [*_size_note(result), *flattering(protocol, protocol["val"]["count"], "none votes for itself")]
     return _rules_sheet(title, result, notes)
 
 
@@ -87,11 +92,11 @@ def format_low_label(result: dict[str, Any]) -> Group:
             labeled = f"{entry['images']:,} ({100 * entry['fraction']:g} %)"
             summary = entry["summary"]
             numbers = (_percent(summary[metric]["mean"]) for metric in METRICS if metric != "mAP")
-            table.add_row(short_name(name), labeled, _mean_and_std(summary["mAP"]), *numbers)
+            table.add_row(table_name(name), labeled, _mean_and_std(summary["mAP"]), *numbers)
         table.add_section()
     seeds = len(protocol["seeds"])
     notes = [f"±: standard deviation over {seeds} draws."] if seeds > 1 else []
-    notes += [*_unconverged(results), *_flattering(protocol)]
+    notes += [*_size_note(result), *_unconverged(results), *flattering(protocol, protocol["val"]["count"])]
     aps = {name: entries[-1]["summary"]["AP"]["mean"] for name, entries in results.items()}
     share = f"{100 * protocol['fractions'][-1]:g} % of the labels"
     classes = _by_class(protocol, aps, f", {share}")
@@ -127,7 +132,7 @@ def _by_rule(results: dict[str, Any]) -> Table:
     for name, report in results.items():
         for rule, figures in report["rules"].items():
             numbers = (_percent(figures[metric]) for metric in METRICS if metric != "mAP")
-            table.add_row(short_name(name), rule, _percent(report["mAP"]), *numbers)
+            table.add_row(table_name(name), rule, _percent(report["mAP"]), *numbers)
         table.add_section()
     return table
 
@@ -137,7 +142,7 @@ def _intervals(results: dict[str, Any]) -> list[str]:
     for name, report in results.items():
         if "intervals" in report:
             figure, *ends = map(_percent, (report["mAP"], *report["intervals"]["mAP"]))
-            lines.append(f"{long_name(name)}: mAP {figure}, 95 % interval over images {' to '.join(ends)}.")
+            lines.append(f"{table_name(name)}: mAP {figure}, 95 % interval over images {' to '.join(ends)}.")
     return lines
 
 
@@ -170,7 +175,8 @@ def _sheet(
     The lines are not the tables' titles and captions, which would be wrapped to the tables' width.
     """
     below = [*notes, *baseline_lines(protocol), *_notes(protocol)]
-    return Group(*_weights_line(protocol), Text(title, style="bold"), figures, *map(Text, below), *classes)
+    legend = Text(_LEGEND, style="dim")
+    return Group(*_weights_line(protocol), Text(title, style="bold"), figures, legend, *map(Text, below), *classes)
 
 
 def _rules_sheet(title: str, result: dict[str, Any], notes: Sequence[str]) -> Group:
@@ -204,7 +210,7 @@ def _by_class(protocol: dict[str, Any], aps: Mapping[str, Shares], of: str = "")
     """Average precision of each class, with the numbers of images that show it; ``of`` ends the title."""
     table = Table()
     table.add_column("class")
-    for column in ("train", "val", *(long_name(name) for name in aps)):
+    for column in ("train", "val", *(table_name(name) for name in aps)):
         table.add_column(column, justify="right", no_wrap=True)
     rows = zip(protocol["classes"], protocol["train"]["positives"], protocol["val"]["positives"], strict=True)
     for index, (name, train, val) in enumerate(rows):
@@ -221,10 +227,10 @@ def _inputs(protocol: dict[str, Any]) -> str:
     return f"{layer}{protocol['pool']} at {protocol['size']} px{crop}"
 
 
-def _flattering(protocol: dict[str, Any]) -> list[str]:
-    """A warning if images are in both splits."""
-    both = protocol["images_in_both"]
-    return [f"{both} images are in both label files: these figures flatter."] if both else []
+def _size_note(result: dict[str, Any]) -> list[str]:
+    """Why the inputs have their size, where the user did not say which."""
+    said = result.get("provenance", {}).get("size")
+    return [said] if said else []
 
 
 def _percent(fraction: float | None) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
-
 from manyview.errors import UserError
 from manyview.export.base import ExportFormat
 from manyview.export.detectron2 import Detectron2Format
@@ -12,6 +10,7 @@ from manyview.export.huggingface import HuggingFaceFormat
 from manyview.export.openmmlab import MMDetFormat, MMPretrainFormat
 from manyview.export.plain_weights import TimmFormat, TorchvisionFormat
 from manyview.export.ultralytics import UltralyticsFormat
+from manyview.options.nearest import nearest
 
 _ALL: tuple[ExportFormat, ...] = (
     TorchvisionFormat(),
@@ -47,6 +46,6 @@ def find_format(name: str) -> ExportFormat:
     """
     if name in FORMATS:
         return FORMATS[name]
-    near = difflib.get_close_matches(name.lower(), [*FORMATS, *_ALIASES], n=1, cutoff=0.6)
+    near = nearest(name.lower(), [*FORMATS, *_ALIASES])
     hint = f"did you mean {_ALIASES.get(near[0], near[0])}?" if near else f"choose from {', '.join(FORMATS)}"
     raise UserError(f"unknown format {name!r}; {hint}")

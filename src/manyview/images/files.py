@@ -278,15 +278,6 @@ def opened_text(file: Path, what: str, errors: str = "strict") -> Iterator[TextI
 
 
 def read_text(file: Path, what: str, errors: str = "strict") -> str:
-    """Read a UTF-8 text file.
-
-    Args:
-        file: the file.
-        what: what the file should be, for the message.
-        errors: handling of bytes that are not UTF-8, as in ``bytes.decode``.
-
-    Raises:
-        UserError: it is missing, a folder, not UTF-8, or cannot be read.
-    """
+    """The whole of a UTF-8 text file; arguments and errors are those of ``opened_text``."""
     with opened_text(file, what, errors) as text:
         return text.read()

@@ -1,4 +1,4 @@
-"""Boxes of the objects of each image, from COCO instances files."""
+"""Boxes of the objects of each image, from label files with objects."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from manyview.images import ImageRoot, open_image
 from manyview.images.unreadable import UnreadableImage
 from manyview.labels.check_objects import check_layout
 from manyview.labels.instances import BOXES, Instances, annotation, check_unique
+from manyview.labels.objects import DetectionLabels
 from manyview.labels.paths import ImageNames
 from manyview.labels.problems import refusal
+from manyview.labels.read_objects import read_annotations
 
 
 @dataclass(frozen=True)
@@ -45,14 +47,15 @@ class ImageBoxes:
 
 
 def read_boxes(file: Path, images: ImageRoot | None = None, bands: Literal["rgb"] | int = "rgb") -> ImageBoxes:
-    """Read the boxes of a COCO instances file.
+    """Read the boxes of a COCO instances file, or of labels of another format as ``read_annotations`` takes them.
 
     Boxes are clipped to their image, as annotators draw over the edge; those without area are left out.
 
     Args:
-        file: a ``.json`` with ``images`` and ``annotations``; categories and everything else in it are ignored.
+        file: a ``.json`` with ``images`` and ``annotations``; categories and everything else in it are ignored. Of a
+            data set's YAML file, the training images.
         images: folder of the images, from which a width and height are read that the file does not state. No other
-            image needs to exist.
+            image of a ``.json`` needs to exist.
         bands: of these images, as for ``open_image``.
 
     Returns:
@@ -63,6 +66,8 @@ def read_boxes(file: Path, images: ImageRoot | None = None, bands: Literal["rgb"
             that are evidently shares, corners or centers; or an image's size is neither in the file nor can be read
             from the folder.
     """
+    if file.suffix.lower() != ".json":
+        return _of_annotations(read_annotations(file, images))
     instances = Instances(file, categories=False)
     entries = instances.images(BOXES)
     convert = functools.partial(annotation, masks=False, categories=False)
@@ -84,6 +89,16 @@ def read_boxes(file: Path, images: ImageRoot | None = None, bands: Literal["rgb"
     boxes = _cut(corners, sizes[owners], file)
     has_area = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
     return ImageBoxes(tuple(names), sizes, boxes[has_area], owners[has_area], crowds[has_area])
+
+
+def _of_annotations(labels: DetectionLabels) -> ImageBoxes:
+    """The boxes of labels whose images were looked at."""
+    boxes = np.concatenate([np.zeros((0, 4)), *(each.boxes.astype(np.float64) for each in labels.objects)])
+    owners = np.repeat(np.arange(len(labels), dtype=np.int64), [len(each) for each in labels.objects])
+    crowds = np.concatenate([np.zeros(0, dtype=bool), *(each.crowd for each in labels.objects)])
+    has_area = (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])
+    sizes = np.array(labels.sizes, dtype=np.int64).reshape(-1, 2)
+    return ImageBoxes(labels.names, sizes, boxes[has_area], owners[has_area], crowds[has_area])
 
 
 def join_boxes(parts: Sequence[ImageBoxes]) -> ImageBoxes:

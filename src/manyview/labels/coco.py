@@ -20,6 +20,7 @@ from manyview.labels.entries import (
 )
 from manyview.labels.identifiers import Identifier, Identifiers, as_identifier
 from manyview.labels.instances import LABELS, MASKS, OBJECTS, Instances, annotation, file_name
+from manyview.labels.problems import no_outlines
 
 
 def _is_coco(files: LabelFiles) -> bool:
@@ -76,8 +77,14 @@ def _read_objects(files: LabelFiles, masks: bool) -> DetectionContents:
     Args:
         files: the ``.json``.
         masks: whether to keep the objects' ``segmentation``, which is then required.
+
+    Raises:
+        UserError: the file cannot be read, or masks are wanted where no object has a segmentation.
     """
     file = Instances(files.path)
+    annotations = [each for each in file.parts["annotations"] if isinstance(each, dict)]
+    if masks and annotations and not any(each.get("segmentation") for each in annotations):
+        raise no_outlines(f"{files.path} has boxes", "segmentation: polygons or run lengths")
     images = file.images()
     convert, layout = functools.partial(annotation, masks=masks), MASKS if masks else OBJECTS
     objects = file.by_image(file.unique(file.records("annotations", convert, layout)), images)

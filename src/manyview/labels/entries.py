@@ -145,12 +145,16 @@ class LabelFiles:
         ending: extension of the file or of the folder's label files, in lower case.
         names: of the folder's label files, in the order of their bytes; None for a file.
         table: how a CSV file is laid out.
+        split: of a data set's YAML file, the images to read: "train", "val" or "test".
+        class_names: file that names the classes, where label files have numbers; None: found beside them.
     """
 
     path: Path
     ending: str
     names: tuple[str, ...] | None = None
     table: LabelTable = field(default_factory=LabelTable)
+    split: str = "train"
+    class_names: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +200,7 @@ class LabelFormat:
         objects: readers of objects.
         folder_endings: extensions of the label files in a folder; empty: folders are not supported.
         no_labels: names of files with these extensions that are not label files.
+        class_names: whether label files have classes by number, whose names stand elsewhere.
     """
 
     name: str
@@ -204,3 +209,4 @@ class LabelFormat:
     objects: tuple[ObjectReader, ...] = ()
     folder_endings: tuple[str, ...] = ()
     no_labels: frozenset[str] = frozenset()
+    class_names: bool = False

@@ -15,52 +15,75 @@ from manyview.errors import UserError
 from manyview.labels import coco, csv, voc, yolo
 from manyview.labels.entries import Contents, DetectionContents, LabelFiles, LabelFormat
 from manyview.labels.paths import find_files
+from manyview.labels.problems import no_outlines
 from manyview.labels.table import LabelTable
 
 FORMATS: tuple[LabelFormat, ...] = (csv.FORMAT, coco.FORMAT, voc.FORMAT, yolo.FORMAT)
 
 
-def read_image_labels(file: Path, table: LabelTable = LabelTable()) -> Contents:  # noqa: B008 - it is frozen
+def read_image_labels(
+    file: Path,
+    table: LabelTable = LabelTable(),  # noqa: B008 - it is frozen
+    *,
+    split: str = "train",
+    names: Path | None = None,
+) -> Contents:
     """Read image labels from a file or folder of any format.
 
     Args:
         file: the label file or folder.
         table: how a CSV file is laid out.
+        split: of a data set's YAML file, the images to read.
+        names: file that names the classes; None: found beside the label files.
 
     Raises:
         UserError: the file does not exist, has no known format, or cannot be read, or is no CSV file where something is
-            said of its layout.
+            said of its layout, or not of a format without names where such are given.
     """
-    files = replace(_label_files(file), table=table)
+    files = replace(_label_files(file), table=table, split=split, class_names=names)
     if table.given is not None and (files.names is not None or files.ending != ".csv"):
         raise UserError(f"{table.given} is for CSV files, which {file} is not: leave it out")
-    readers = [reader for form in FORMATS for reader in form.labels]
-    for reader in readers:
+    readers = [(form, reader) for form in FORMATS for reader in form.labels]
+    for form, reader in readers:
         if reader.recognizes(files):
+            _check_names(form, files)
             return reader.read(files)
-    known = _either([reader.about for reader in readers])
+    known = _either([reader.about for _, reader in readers])
     raise UserError(f"{file} is no label file of a known format: labels may be {known}")
 
 
-def read_objects(file: Path, *, masks: bool) -> DetectionContents:
+def read_objects(file: Path, *, masks: bool, split: str = "train", names: Path | None = None) -> DetectionContents:
     """Read objects from a file or folder of any format with objects.
 
+    Args:
+        file: the label file or folder.
+        masks: whether to read masks.
+        split: of a data set's YAML file, the images to read.
+        names: file that names the classes; None: found beside the label files.
+
     Raises:
-        UserError: the file does not exist, has no known format, or cannot be read, or masks are requested from a format
-            without masks.
+        UserError: the file does not exist, has no known format, or cannot be read, masks are requested from a format
+            without masks or objects without any, or names are given for a format that has its own.
     """
-    files = _label_files(file)
+    files = replace(_label_files(file), split=split, class_names=names)
     readers = [(form, reader) for form in FORMATS for reader in form.objects]
     for form, reader in readers:
         if not reader.recognizes(files):
             continue
-        contents = reader.read(files, masks)
+        _check_names(form, files)
         if masks and not reader.masks:
-            holders = " or ".join(reader.masks for _, reader in readers if reader.masks)
-            raise UserError(f"{file} holds {form.title}'s annotations, which have no masks: masks need {holders}")
-        return contents
+            holders = " or ".join(dict.fromkeys(reader.masks for _, reader in readers if reader.masks))
+            raise no_outlines(f"{file} holds {form.title}'s annotations, which have boxes", holders)
+        return reader.read(files, masks)
     known = _either([reader.about for _, reader in readers])
     raise UserError(f"{file} does not say where objects are in a known format: detection needs {known}")
+
+
+def _check_names(form: LabelFormat, files: LabelFiles) -> None:
+    if files.class_names is not None and not form.class_names:
+        raise UserError(
+            f"--names is for YOLO's labels, whose classes are numbers; {files.path} names its classes: leave it out"
+        )
 
 
 def has_objects(file: Path) -> bool:

@@ -91,6 +91,19 @@ def check_choice(what: str, value: str, choices: Sequence[str]) -> None:
         raise UserError(f"{what} must be {' or '.join(map(repr, choices))}, not {value!r}")
 
 
+def no_outlines(what: str, outline: str) -> UserError:
+    """The error of labels without any outline, where masks are wanted.
+
+    Args:
+        what: the labels and what they have, such as "labels.json has boxes".
+        outline: how an outline is written in their format.
+    """
+    return UserError(
+        f"{what}, but no outlines, of which masks are made: leave out --masks to train boxes alone, or give labels "
+        f"with outlines ({outline})"
+    )
+
+
 def refusal(problems: Sequence[Problem], what: object, *, can_skip: bool) -> UserError:
     """The error that reports the first problems of a label file.
 

@@ -13,13 +13,14 @@ import numpy as np
 from jaxtyping import UInt8
 
 from manyview.errors import UserError, first_few
-from manyview.images import ImageRoot, image_root
+from manyview.images import ImageRoot
 from manyview.images.files import check_folder
 from manyview.labels.entries import Contents, Entry, occurring
 from manyview.labels.formats import read_image_labels
 from manyview.labels.paths import ImageNames
 from manyview.labels.problems import Problem, check_choice, nearest_class, refusal, unique_entries
 from manyview.labels.table import LabelTable
+from manyview.labels.yolo import image_folder
 from manyview.options.base import StrPath
 from manyview.options.shared import Difficult, Problems
 
@@ -58,12 +59,14 @@ class ImageLabels:
 
 def read_labels(
     file: Path,
-    images: StrPath | ImageRoot,
+    images: StrPath | ImageRoot | None = None,
     classes: Sequence[str] | None = None,
     *,
     difficult: Difficult = "ignore",
     problems: Problems = "refuse",
     table: LabelTable = LabelTable(),  # noqa: B008 - it is frozen
+    split: str = "train",
+    class_names: StrPath | None = None,
 ) -> ImageLabels:
     """Read image-level labels of any of these formats, recognized by extension and content.
 
@@ -78,6 +81,8 @@ def read_labels(
     - A folder of YOLO's text files, with the names of the classes in ``classes.txt``, ``data.yaml``, ``obj.names`` or
       another ``.names`` in it or above its folder ``labels`` or ``obj_train_data``; without them, the classes are named
       by their numbers.
+    - A YAML file of any name, as Ultralytics and Roboflow write them, with ``names`` and the images of ``train``,
+      ``val`` and ``test``. Of these an image without a label file shows nothing.
 
     Images are those that the labels name, in their order or, for folders, in that of the files' names. VOC and YOLO
     name them without their extension, which is found in the folder of images. A name that no file has may differ in
@@ -86,7 +91,8 @@ def read_labels(
 
     Args:
         file: the label file or folder.
-        images: folder to which the names of images are relative, or shards as ``images.image_root`` takes them.
+        images: folder to which the names of images are relative, or shards as ``images.image_root`` takes them; None:
+            that of the images that a YAML file names.
         classes: classes to use, in this order, e.g. those of the training labels. Unset: all categories of a COCO file
             or names of YOLO classes in the order of their numbers, else all labels in alphabetical order.
         difficult: treatment of a class of which an image has only objects that VOC flags as difficult: left out of
@@ -95,6 +101,8 @@ def read_labels(
             among ``classes``, and of malformed entries: a ``UserError`` ("refuse"), or such images are left out
             with all their labels and listed in ``skipped`` ("skip"). Of repeated entries that agree, the first stays.
         table: columns and separator of labels of a CSV file.
+        split: of a YAML file, the images to read: "train", "val" or "test".
+        class_names: file that names YOLO's classes, one a line or a YAML file; None: found as described.
 
     Raises:
         UserError: the file is missing, of no known format, malformed as a whole, or has a problem that is not to be
@@ -102,9 +110,10 @@ def read_labels(
     """
     check_choice("difficult", difficult, get_args(Difficult))
     check_choice("problems", problems, get_args(Problems))
-    root = image_root(images)
+    root = image_folder(file, images)
     check_folder(root)
-    contents = read_image_labels(file, table)
+    names_file = None if class_names is None else Path(class_names)
+    contents = read_image_labels(file, table, split=split, names=names_file)
     found = list(contents.problems)
     located = ImageNames(root, contents.by_stem).located(contents.entries, found)
     entries = unique_entries(located, lambda entry: (entry.shown, entry.difficult), found, content="labels")

@@ -22,6 +22,8 @@ from manyview.labels.identifiers import Identifier, next_number
 from manyview.labels.objects import DetectionLabels
 from manyview.labels.paths import ImageNames
 from manyview.labels.problems import Problem, check_choice, refusal, unique_entries
+from manyview.labels.yolo import image_folder
+from manyview.options.base import StrPath
 from manyview.options.shared import Problems
 
 _BEGINNING = 1 << 16  # bytes that hold the header of nearly every image
@@ -30,11 +32,13 @@ _THREADS = 8  # that read image headers
 
 def read_annotations(
     file: Path,
-    images: ImageRoot,
+    images: ImageRoot | None = None,
     classes: Sequence[str] | None = None,
     *,
     masks: bool = False,
     problems: Problems = "refuse",
+    split: str = "train",
+    class_names: StrPath | None = None,
 ) -> DetectionLabels:
     """Read objects with their boxes, and optionally masks, of any of these formats.
 
@@ -43,9 +47,9 @@ def read_annotations(
     - A folder of Pascal VOC's XML annotations.
     - A list of Pascal VOC's ``ImageSets/Main``, with the XML of its images in ``Annotations`` beside or up to two
       levels above it.
-    - A folder of YOLO's text files, each for the image of its name, with boxes or outlines as fractions of the
-      image's sides, and the names of the classes as for ``read_labels``. The box of an outline is the smallest around
-      it. If ``data.yaml`` has ``kpt_shape``, boxes are followed by key points, which are left out.
+    - A folder of YOLO's text files, or a YAML file that names images, as for ``read_labels``, with boxes or outlines as
+      fractions of the image's sides. The box of an outline is the smallest around it. If ``data.yaml`` has
+      ``kpt_shape``, boxes are followed by key points, which are left out.
 
     An image without a file of its own among XML or YOLO files is not labeled at all. Boxes are clipped to their
     image, as annotators draw over the edge. Objects without area and crowds are kept, as AP knows them, but are
@@ -53,8 +57,8 @@ def read_annotations(
 
     Args:
         file: the label file or folder.
-        images: folder to which the images' names are relative, which are found as by ``read_labels``. All of them must
-            exist, as their sizes are read.
+        images: folder to which the images' names are relative, which are found as by ``read_labels``; None: that of the
+            images that a YAML file names. All of them must exist, as their sizes are read.
         classes: classes to use, in this order, e.g. those of the training labels. Unset: all categories of a COCO file
             or names of YOLO classes in the order of their numbers, else all names of objects in alphabetical order,
             numbers first.
@@ -64,6 +68,8 @@ def read_annotations(
             has, or of no listed image: a ``UserError`` ("refuse"), or such images and objects are left out,
             objects without the other ones of their image, and listed in ``skipped`` ("skip"). Of repeated entries
             that agree, the first stays.
+        split: of a YAML file, the images to read: "train", "val" or "test".
+        class_names: file that names YOLO's classes, as for ``read_labels``.
 
     Raises:
         UserError: the file is missing, of no known format, malformed as a whole, or has a problem that is not to be
@@ -71,12 +77,14 @@ def read_annotations(
             class is left; or masks are requested, and the format has none or pycocotools is not installed.
     """
     check_choice("problems", problems, get_args(Problems))
-    check_folder(images)
-    contents = read_objects(file, masks=masks)
+    root = image_folder(file, images)
+    check_folder(root)
+    names_file = None if class_names is None else Path(class_names)
+    contents = read_objects(file, masks=masks, split=split, names=names_file)
     found = list(contents.problems)
-    named = ImageNames(images, contents.by_stem).located(contents.entries, found)
+    named = ImageNames(root, contents.by_stem).located(contents.entries, found)
     located = unique_entries(named, _content, found, content="objects")
-    sized = _sized(located, images, found)
+    sized = _sized(located, root, found)
     if contents.in_shares:
         sized = [(entry.in_pixels(*size), size) for entry, size in sized]
     _check_layout(file, contents, sized)

@@ -14,7 +14,6 @@ and the command line from the same class (``manyview.cli.parts.command``).
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import os
@@ -23,6 +22,8 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, Final, Required, TypeVar, get_args, get_origin
+
+from manyview.options.nearest import nearest
 
 StrPath = str | os.PathLike[str]
 
@@ -112,7 +113,7 @@ def verb(group: type) -> Callable[[Function], Function]:
         def call(*args: Any, **given: Any) -> Any:
             unknown = next((option for option in given if option not in signature.parameters), None)
             if unknown is not None:
-                near = difflib.get_close_matches(unknown, signature.parameters, n=1)
+                near = nearest(unknown, signature.parameters)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 raise TypeError(f"{name}() got an unexpected keyword argument {unknown!r}{hint}")
             missing = [repr(option) for option in required if option not in given]

@@ -6,7 +6,7 @@ from typing import Annotated, TypedDict
 
 from manyview.options.base import Option, StrPath
 from manyview.options.pretrain import SettingsOptions
-from manyview.options.shared import ImageColumn, LabelColumn, LabelSeparator
+from manyview.options.shared import ClassNames, ImageColumn, LabelColumn, LabelSeparator
 
 
 class CheckSettings(TypedDict, total=False):
@@ -16,10 +16,13 @@ class CheckSettings(TypedDict, total=False):
         Sequence[StrPath],
         Option(
             (),
-            "A label file or folder of some of PHOTOS; may be given several times, as for train and validation.",
-            "label files or folders of some of the images, such as those of train and validation.",
+            "A label file or folder of some of PHOTOS; may be given several times, as for train and validation. Of a "
+            "data.yaml, all splits are read.",
+            "label files or folders of some of the images, such as those of train and validation; of a data set's YAML "
+            "file, all its splits are read.",
         ),
     ]
+    class_names: ClassNames
     label_separator: LabelSeparator
     image_column: ImageColumn
     label_column: LabelColumn

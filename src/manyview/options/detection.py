@@ -6,16 +6,35 @@ from typing import Annotated, Literal, Required, TypedDict
 
 from manyview.options.base import REQUIRED, Option, StrPath
 from manyview.options.shared import (
+    TRAIN_DATA,
     Architecture,
     Beside,
+    ClassNames,
     ComputingOptions,
     Images,
     LabelProblems,
     Normalization,
     ValImages,
+    ValSplit,
 )
 
 BATCH_SIZE, MAX_SIDE, REGIONS, TEST_PROPOSALS = 8, 1333, 512, 1000
+
+SCORE_THRESHOLD, DETECTIONS = 0.25, 100
+"""What predictions in new images keep unless another is given: at least this score, at most so many an image."""
+
+Draw = Annotated[
+    int,
+    Option(
+        0,
+        "Images to draw, spread evenly: one picture each, and a sheet of all.",
+        "images to draw, spread evenly: one picture each, and a sheet of them (the first 24).",
+    ),
+]
+DrawThreshold = Annotated[
+    float | int,
+    Option(0.5, "Lowest score that --draw draws.", "lowest score of the detections that are drawn, 0 to 1."),
+]
 
 Recipe = Literal["voc-24k", "coco-1x"]
 DetectorArchitecture = Literal["c4", "fpn"]
@@ -24,26 +43,26 @@ DetectorArchitecture = Literal["c4", "fpn"]
 class FineTunedOn(TypedDict, total=False):
     """Training data, validation data and output folder of a detector."""
 
-    images: Required[Images]
+    images: Images
     train_labels: Required[
         Annotated[
             StrPath,
             Option(
                 REQUIRED,
-                "Training objects: COCO JSON, Pascal VOC's XML or list, or a folder of YOLO's files.",
+                f"Training objects: COCO JSON, Pascal VOC's XML or list, a folder of YOLO's files, {TRAIN_DATA}.",
                 "training objects: COCO JSON, Pascal VOC or YOLO, as ``read_annotations`` takes them.",
             ),
         ]
     ]
-    val_labels: Required[
-        Annotated[
-            StrPath,
-            Option(
-                REQUIRED,
-                "Validation objects, in the same formats.",
-                "validation objects, in the same formats; their classes must be among those of ``train_labels``.",
-            ),
-        ]
+    val_labels: Annotated[
+        StrPath | None,
+        Option(
+            None,
+            "Validation objects, in the same formats; unset: those of a data.yaml.",
+            "validation objects, in the same formats; their classes must be among those of ``train_labels``. Unset: "
+            "those that a YAML file of ``train_labels`` names.",
+            shown=False,
+        ),
     ]
     out: Required[
         Annotated[
@@ -52,7 +71,7 @@ class FineTunedOn(TypedDict, total=False):
                 REQUIRED,
                 "Folder for the run; with --predict, a .json file for the results.",
                 "the run's folder: config.json, run.json, metrics.jsonl, detector.safetensors, results.json (COCO's "
-                "result format, of the validation images), metrics.json and predictions.png.",
+                "result format, of the validation images), metrics.json, predictions.png and predictions/.",
             ),
         ]
     ]
@@ -85,6 +104,8 @@ class TuningOptions(TypedDict, total=False):
     """Training schedule, input sizes and evaluation of a detector."""
 
     val_images: ValImages
+    val_split: ValSplit
+    class_names: ClassNames
     label_problems: LabelProblems
     recipe: Annotated[Recipe, Option("voc-24k", "Schedule, learning rate and sizes of MoCo's protocol.", recorded=True)]
     architecture: Annotated[
@@ -144,7 +165,8 @@ class TuningOptions(TypedDict, total=False):
         int | None,
         Option(None, "Iterations between two evaluations; unset: one at the end.", recorded=True, shown=False),
     ]
-    draw: Annotated[int, Option(0, "Images to draw predictions on.")]
+    draw: Draw
+    draw_threshold: DrawThreshold
     seed: Annotated[int, Option(0, "Seed of everything random.", recorded=True)]
 
 
@@ -164,12 +186,34 @@ class FineTuneOptions(FineTunedOn, TuningOptions, Normalization, ComputingOption
     ]
 
 
-class PredictOptions(ComputingOptions, total=False):
+class KeptDetections(TypedDict, total=False):
+    """Which detections in new images are kept."""
+
+    score_threshold: Annotated[
+        float | int,
+        Option(
+            SCORE_THRESHOLD,
+            "With --predict: lowest score that is written; the rest is counted.",
+            "lowest score of the detections that are written, 0 to 1; average precision takes all from .05 on.",
+        ),
+    ]
+    detections: Annotated[
+        int,
+        Option(
+            DETECTIONS,
+            "With --predict: most detections of an image that are written, the best.",
+            "most detections of an image that are written, the best of them.",
+        ),
+    ]
+
+
+class PredictOptions(ComputingOptions, KeptDetections, total=False):
     """Options of ``predict`` and ``manyview detect --predict``, of which the command shows those of ``fine_tune``."""
 
     images: Required[Annotated[StrPath, Option(REQUIRED, "Folder of images, searched recursively, or shards.")]]
     out: Required[Annotated[StrPath, Option(REQUIRED, "The .json file to write.")]]
-    draw: Annotated[int, Option(0, "Images to draw, spread evenly.")]
+    draw: Draw
+    draw_threshold: DrawThreshold
     test_short_side: Annotated[
         int | None, Option(None, "Short side of the images in pixels; unset: as in the detector's evaluation.")
     ]

@@ -6,8 +6,10 @@ from typing import Annotated, Literal, Required, TypedDict
 
 from manyview.options.base import REQUIRED, Option, StrPath
 from manyview.options.shared import (
+    TRAIN_DATA,
     Architecture,
     Beside,
+    ClassNames,
     ComputingOptions,
     CsvLayout,
     Difficult,
@@ -20,6 +22,7 @@ from manyview.options.shared import (
     Size,
     UntrainedNorms,
     ValImages,
+    ValSplit,
 )
 
 AveragePrecision = Literal["all_points", "voc07"]
@@ -44,19 +47,25 @@ class ResultFolder(TypedDict, total=False):
 class LabeledImages(TypedDict, total=False):
     """The images and labels of an evaluation."""
 
-    images: Required[Images]
+    images: Images
     train_labels: Required[
-        Annotated[StrPath, Option(REQUIRED, "Training labels: CSV, COCO JSON, Pascal VOC or YOLO, a file or a folder.")]
-    ]
-    val_labels: Required[
         Annotated[
             StrPath,
             Option(
                 REQUIRED,
-                "Validation labels, in the same formats.",
-                "validation labels, in the same formats; their classes must be among those of ``train_labels``.",
+                f"Training labels: CSV, COCO JSON, Pascal VOC or YOLO, a file or a folder; {TRAIN_DATA}.",
             ),
         ]
+    ]
+    val_labels: Annotated[
+        StrPath | None,
+        Option(
+            None,
+            "Validation labels, in the same formats; unset: those of a data.yaml.",
+            "validation labels, in the same formats; their classes must be among those of ``train_labels``. Unset: "
+            "those that a YAML file of ``train_labels`` names.",
+            shown=False,
+        ),
     ]
 
 
@@ -64,6 +73,8 @@ class ReadLabels(CsvLayout, total=False):
     """How labels are read."""
 
     val_images: ValImages
+    val_split: ValSplit
+    class_names: ClassNames
     difficult: Annotated[
         Difficult,
         Option(

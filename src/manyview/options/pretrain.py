@@ -218,7 +218,7 @@ class ViewsOptions(TypedDict, total=False):
 
     images: Photos
     out: Annotated[StrPath | None, Option(None, "Picture (.png) or page (.html) to write.", shown=False)]
-    drawn: Annotated[int, Option(6, "Images to draw, from the first.", flags=("--photos",), minimum=1)]
+    drawn: Annotated[int, Option(6, "Images to draw, at random by --seed.", flags=("--photos",), minimum=1)]
     only: Annotated[Sequence[str], Option((), "Draw this image of PHOTOS; may be given several times.")]
     recipe: Recipe
     view_size: ViewSize
@@ -231,7 +231,8 @@ class ViewsOptions(TypedDict, total=False):
     set: SingleSettings
     bit_depth: BitDepth
     labels: Annotated[
-        Sequence[StrPath], Option((), "COCO JSON with boxes: also count common objects; may be given several times.")
+        Sequence[StrPath],
+        Option((), "Boxes (COCO, Pascal VOC or YOLO): also count common objects; may be given several times."),
     ]
     share: Annotated[float, Option(0.5, "Share of an object's box that both views must contain for it to be common.")]
     count_epochs: Annotated[int, Option(5, "Epochs whose views are counted, from --epoch on.", minimum=1)]

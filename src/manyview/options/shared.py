@@ -41,7 +41,15 @@ Layer = Annotated[
         parsed=str | None,
     ),
 ]
-Size = Annotated[int, Option(224, "Side of the inputs in pixels.", "S, the side of the inputs in pixels, at least 8.")]
+Size = Annotated[
+    int | None,
+    Option(
+        None,
+        "Side of the inputs in pixels; unset: of the run's views, or 224.",
+        "S, the side of the inputs in pixels, at least 8; unset: that of the run's views, or 224 for other weights.",
+        shown=False,
+    ),
+]
 Result = Annotated[
     StrPath | None, Option(None, "Folder for metrics.json.", "folder for metrics.json; unset: nothing is written.")
 ]
@@ -113,7 +121,31 @@ class Normalization(TypedDict, total=False):
     bit_depth: BitDepth
 
 
-Images = Annotated[StrPath, Option(REQUIRED, "Folder that the labels' file names are relative to.")]
+Images = Annotated[
+    StrPath | None,
+    Option(
+        None,
+        "Folder that the labels' file names are relative to; unset: as a data.yaml says.",
+        "folder that the labels' file names are relative to; unset: that of the images that a data set's YAML file "
+        "names.",
+        shown=False,
+    ),
+]
+TRAIN_DATA = "or a data.yaml of any name, which has images and validation labels, too"
+ValSplit = Annotated[
+    Literal["val", "test"],
+    Option("val", "Split of a data.yaml to measure on.", 'split of a YAML file to measure on: "val" or "test".'),
+]
+ClassNames = Annotated[
+    StrPath | None,
+    Option(
+        None,
+        "Names of YOLO's classes, one a line or a data.yaml; unset: found beside the labels.",
+        "file that names YOLO's classes, one a line or a YAML file; unset: found beside the labels or above them.",
+        flags=("--names",),
+        shown=False,
+    ),
+]
 ValImages = Annotated[StrPath | None, Option(None, "Folder of the validation images, if another.")]
 LabelProblems = Annotated[
     Problems,

@@ -108,7 +108,12 @@ class Search(TypedDict, total=False):
     ]
     size: Annotated[
         int | None,
-        Option(None, "Side of the inputs in pixels; unset: 224.", "S, at least 8; unset: 224, or as in the file."),
+        Option(
+            None,
+            "Side of the inputs in pixels; unset: of the run's views, or 224.",
+            "S, at least 8; unset: that of the run's views, 224 for other weights, with ``features`` that of the file.",
+            shown=False,
+        ),
     ]
     seed: Annotated[int, Option(0, "Seed of the draw of queries.", recorded=True)]
     batch_size: Annotated[int, Option(64, "Images, or blocks, at a time.")]
@@ -170,7 +175,7 @@ class CheckDraws(TypedDict, total=False):
         bool,
         Option(
             True,
-            "Also measure an untrained backbone of the same architecture.",
+            "Also measure random init of the same architecture.",
             "also measure an untrained network of the same architecture, without which the diagnosis can say little. "
             "A module of one's own has none. Its batch norms, which have kept no statistics yet, normalize by "
             "each batch, as in training.",

@@ -78,6 +78,15 @@ def refuse_changes(before: Mapping[str, Any], now: Mapping[str, Any], what: str,
         )
 
 
+def by_dotted_key(entries: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Values of nested entries by dotted key, such as "train.objects"; an empty mapping gives none."""
+    for key, value in entries.items():
+        if isinstance(value, Mapping):
+            yield from by_dotted_key(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Each entry that differs, as "train.objects was 12, now 13"; null where it is missing.
 
@@ -85,7 +94,10 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         before: plain data from a JSON file, nested by name.
         now: plain data.
     """
-    then, here = dict(_flat(before)), dict(_flat(json.loads(json.dumps(now))))  # turns tuples into lists
+    then, here = (
+        dict(by_dotted_key(before)),
+        dict(by_dotted_key(json.loads(json.dumps(now)))),
+    )  # turns tuples into lists
     return [
         f"{key} was {_short(then.get(key))}, now {_short(here.get(key))}"
         for key in {**then, **here}
@@ -110,15 +122,6 @@ def changed_surroundings(before: Mapping[str, Any]) -> str:
 
 def _versions() -> dict[str, str | None]:
     return {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}}
-
-
-def _flat(entries: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Entries by dotted key, such as "train.objects"."""
-    for key, value in entries.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _short(value: Any) -> str:

@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from manyview.errors import UserError, first_few
 from manyview.parsing import parse_json
-from manyview.runs.provenance import differences
+from manyview.runs.provenance import by_dotted_key, differences
 
 RUN_FILE, CONFIG_FILE = "run.json", "config.json"
 CHECKPOINTS = "checkpoints"
@@ -171,7 +171,7 @@ def _compare_with_asked(folder: Path, record: RunRecord) -> None:
 
     Only values that were left open, and the size of a batch, are settled when a run starts.
     """
-    asked, ran = (dict(_flat(content)) for content in (record.run.get("asked") or {}, record.config))
+    asked, ran = (dict(by_dotted_key(content)) for content in (record.run.get("asked") or {}, record.config))
     settled = ("training.batch_size", "training.accumulate", "training.steps", "training.hours", "method.classes")
     contradictions = [
         f"{key} is {json.dumps(value)} in {RUN_FILE}, but {json.dumps(ran[key])} in {CONFIG_FILE}"
@@ -204,11 +204,3 @@ def _without(content: Mapping[str, Any], names: Collection[str], prefix: str = "
         for key, value in content.items()
         if f"{prefix}{key}" not in names
     }
-
-
-def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in content.items():
-        if isinstance(value, Mapping):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

@@ -39,12 +39,12 @@ def expectation(config: PretrainConfig, views: int) -> str | None:
     if views * _NEAR < fewest:
         return (
             f"{views:,} views are fewer than were ever measured with this recipe; {fewest:,} brought "
-            f"{points[0][1]:.2g} points of mAP over random initialization, {_HOW}."
+            f"{points[0][1]:.2g} points of mAP over random init, {_HOW}."
         )
     beyond = f"; more than {most:,} views were not measured" if views > most * _NEAR else ""
     better = f" (recipe {_BEST}: {interpolated(MEASURED[_BEST], views):.2g})" if config.recipe != _BEST else ""
     return (
-        f"At {views:,} views expect some {interpolated(points, views):.2g} points of mAP over random initialization"
+        f"At {views:,} views expect some {interpolated(points, views):.2g} points of mAP over random init"
         f"{better}, as {_HOW}{beyond}."
     )
 

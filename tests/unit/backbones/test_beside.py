@@ -14,19 +14,12 @@ from manyview.backbones.beside import find_baselines
 from manyview.backbones.build import untrained
 from manyview.errors import UserError
 from manyview.runs import sha256
-
-
-def save(file: Path, name: str = "timm/test_resnet", seed: int = 0, **options: Any) -> Path:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        save_backbone(build_backbone(name, **options), file, {})
-    return file
+from tests.helpers.random_weights import save_random
 
 
 def write_run(folder: Path, init: Path | None = None, **options: Any) -> Path:
     """What is read of a run: its weights, configuration and record."""
-    save(folder / "backbone.safetensors", seed=1, **options)
+    save_random(folder / "backbone.safetensors", seed=1, **options)
     record = {} if init is None else {"init": {"file": str(init), "sha256": sha256(init)}}
     (folder / "config.json").write_text(json.dumps({"backbone": {"init": None if init is None else str(init)}}))
     (folder / "run.json").write_text(json.dumps(record))
@@ -38,10 +31,10 @@ def shown(*given: Any) -> list[tuple[str, Path | None]]:
 
 
 def test_the_usual_baseline_is_where_the_weights_began(tmp_path: Path) -> None:
-    init = save(tmp_path / "init.safetensors")
+    init = save_random(tmp_path / "init.safetensors")
     from_init, from_random = write_run(tmp_path / "a", init), write_run(tmp_path / "b")
     assert shown(from_init, None) == shown(from_init / "backbone.safetensors", None) == [("initial", init)]
-    assert shown(save(from_init / "best.safetensors"), None) == [("initial", init)]
+    assert shown(save_random(from_init / "best.safetensors"), None) == [("initial", init)]
     assert shown(from_random, None) == [("random_init", None)]
     assert shown(init, None) == [("random_init", None)]
     assert [find_baselines(each, None)[0].why for each in (from_init, from_random, init)] == [
@@ -52,7 +45,7 @@ def test_the_usual_baseline_is_where_the_weights_began(tmp_path: Path) -> None:
 
 
 def test_what_is_asked_for_in_its_order(tmp_path: Path) -> None:
-    init, other = save(tmp_path / "init.safetensors"), save(tmp_path / "b.pth.safetensors")
+    init, other = save_random(tmp_path / "init.safetensors"), save_random(tmp_path / "b.pth.safetensors")
     run = write_run(tmp_path / "a", init)
     asked = [other, "random", "initial", write_run(tmp_path / "c")]
     assert shown(run, asked) == [
@@ -68,10 +61,10 @@ def test_what_is_asked_for_in_its_order(tmp_path: Path) -> None:
 
 def test_names_are_distinct_and_never_those_of_results(tmp_path: Path) -> None:
     paths = [
-        save(tmp_path / "x" / "weights.safetensors"),
-        save(tmp_path / "y" / "weights.safetensors"),
+        save_random(tmp_path / "x" / "weights.safetensors"),
+        save_random(tmp_path / "y" / "weights.safetensors"),
         write_run(tmp_path / "y" / "initial"),
-        save(tmp_path / "pretrained.safetensors"),
+        save_random(tmp_path / "pretrained.safetensors"),
     ]
     names = [name for name, _ in shown(paths[0], paths)]
     assert names == ["x-weights", "y-weights", "y-initial", f"{tmp_path.name}-pretrained"]
@@ -79,18 +72,18 @@ def test_names_are_distinct_and_never_those_of_results(tmp_path: Path) -> None:
 
 def test_files_of_one_run_and_files_that_differ_in_their_endings_have_names(tmp_path: Path) -> None:
     run = write_run(tmp_path / "a")
-    best = save(run / "best.safetensors")
+    best = save_random(run / "best.safetensors")
     assert [name for name, _ in shown(run, best)] == ["a"]
     assert [name for name, _ in shown(run, [run, best])] == ["a", "best.safetensors"]
-    one, other = save(tmp_path / "w.safetensors"), tmp_path / "w.pth"
+    one, other = save_random(tmp_path / "w.safetensors"), tmp_path / "w.pth"
     torch.save(load_backbone(one).state_dict(), other)
     assert [name for name, _ in shown(run, [one, other])] == ["w.safetensors", "w.pth"]
 
 
 def test_initial_weights_that_are_gone_or_changed_are_refused(tmp_path: Path) -> None:
-    init = save(tmp_path / "init.safetensors")
+    init = save_random(tmp_path / "init.safetensors")
     run = write_run(tmp_path / "a", init)
-    save(init, seed=5)
+    save_random(init, seed=5)
     for asked in (None, "initial"):
         with pytest.raises(
             UserError, match=r"a began from the weights in .*init\.safetensors, which has changed since; "
@@ -106,11 +99,11 @@ def test_initial_weights_that_are_gone_or_changed_are_refused(tmp_path: Path) ->
 
 
 def test_a_runs_own_copy_stands_for_initial_weights_that_are_gone(tmp_path: Path) -> None:
-    init = save(tmp_path / "init.safetensors")
+    init = save_random(tmp_path / "init.safetensors")
     run = write_run(tmp_path / "a", init)
-    copy = save(run / "initial.safetensors")
+    copy = save_random(run / "initial.safetensors")
     assert shown(run, None) == [("initial", init)]
-    save(init, seed=5)
+    save_random(init, seed=5)
     assert shown(run, None) == [("initial", copy)]
     init.unlink()
     assert shown(run, "initial") == [("initial", copy)]
@@ -127,7 +120,7 @@ def test_a_runs_own_copy_stands_for_initial_weights_that_are_gone(tmp_path: Path
 )
 def test_mistakes(tmp_path: Path, asked: list[str], message: str) -> None:
     with pytest.raises(UserError, match=message):
-        find_baselines(save(tmp_path / "w.safetensors"), asked)
+        find_baselines(save_random(tmp_path / "w.safetensors"), asked)
 
 
 def test_a_run_from_random_weights_has_no_initial_ones(tmp_path: Path) -> None:
@@ -136,7 +129,7 @@ def test_a_run_from_random_weights_has_no_initial_ones(tmp_path: Path) -> None:
 
 
 def test_one_file_in_two_spellings_is_given_twice(tmp_path: Path) -> None:
-    file = save(tmp_path / "w.safetensors")
+    file = save_random(tmp_path / "w.safetensors")
     with pytest.raises(UserError, match="two of the files are the same"):
         find_baselines(file, [file, tmp_path / "." / "x" / ".." / "w.safetensors"])
     run = write_run(tmp_path / "a")
@@ -145,10 +138,10 @@ def test_one_file_in_two_spellings_is_given_twice(tmp_path: Path) -> None:
 
 
 def test_networks_of_baselines(tmp_path: Path) -> None:
-    evaluated = load_backbone(save(tmp_path / "w.safetensors", "resnet18", zero_init_residual=False))
+    evaluated = load_backbone(save_random(tmp_path / "w.safetensors", "resnet18", zero_init_residual=False))
     evaluated.take_images((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), rgb=True)
     random, other = find_baselines(
-        tmp_path / "w.safetensors", ["random", save(tmp_path / "o.safetensors", "timm/resnet10t", 4)]
+        tmp_path / "w.safetensors", ["random", save_random(tmp_path / "o.safetensors", "timm/resnet10t", seed=4)]
     )
     drawn, expected = random.build(evaluated, 3), untrained(evaluated, 3)
     assert all(torch.equal(value, expected.state_dict()[name]) for name, value in drawn.state_dict().items())
@@ -166,8 +159,8 @@ def test_networks_of_baselines(tmp_path: Path) -> None:
 
 
 def test_a_network_for_other_images_is_refused(tmp_path: Path) -> None:
-    evaluated = load_backbone(save(tmp_path / "w.safetensors"))
-    (other,) = find_baselines(tmp_path / "w.safetensors", save(tmp_path / "bands.safetensors", in_channels=4))
+    evaluated = load_backbone(save_random(tmp_path / "w.safetensors"))
+    (other,) = find_baselines(tmp_path / "w.safetensors", save_random(tmp_path / "bands.safetensors", in_channels=4))
     with pytest.raises(UserError, match=r"is for images of 4 bands, but .* images of RGB channels"):
         other.build(evaluated, 0)
 
@@ -188,7 +181,7 @@ def test_initial_weights_that_do_not_say_for_which_bands_they_are(tmp_path: Path
 
 
 def test_weights_for_bands_keep_what_the_card_of_their_export_records(tmp_path: Path) -> None:
-    evaluated = load_backbone(save(tmp_path / "w.safetensors", "resnet18", in_channels=4))
+    evaluated = load_backbone(save_random(tmp_path / "w.safetensors", "resnet18", in_channels=4))
     other = tmp_path / "other.pth"
     torch.save(build_backbone("resnet18", in_channels=4).state_dict(), other)
     card = {
@@ -202,7 +195,7 @@ def test_weights_for_bands_keep_what_the_card_of_their_export_records(tmp_path: 
 
 
 def test_weights_for_bands_beside_weights_for_color_are_refused_also_without_a_record(tmp_path: Path) -> None:
-    evaluated = load_backbone(save(tmp_path / "w.safetensors", "resnet18"))
+    evaluated = load_backbone(save_random(tmp_path / "w.safetensors", "resnet18"))
     other = tmp_path / "bands.pth"
     torch.save(build_backbone("resnet18", in_channels=4).state_dict(), other)
     (baseline,) = find_baselines(tmp_path / "w.safetensors", other)

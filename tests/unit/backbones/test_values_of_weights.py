@@ -11,23 +11,19 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from manyview.backbones import Backbone, build_backbone, load_backbone, save_backbone
+from manyview.backbones import Backbone, load_backbone
 from manyview.backbones.files import read_tensors
 from manyview.cli.main import main
 from manyview.errors import UserError
 from manyview.runs.files import write_tensors
+from tests.helpers.random_weights import save_random
 
 CONVOLUTION, VARIANCE, MEAN = "conv1.0.weight", "conv1.1.running_var", "conv1.1.running_mean"
 
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        backbone = build_backbone("timm/test_resnet")
-    file = tmp_path_factory.mktemp("sound") / "weights.safetensors"
-    save_backbone(backbone, file, {})
-    return file
+    return save_random(tmp_path_factory.mktemp("sound") / "weights.safetensors")
 
 
 def one(name: str, value: float) -> Callable[[dict[str, Tensor]], None]:

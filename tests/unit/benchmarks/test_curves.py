@@ -45,7 +45,7 @@ def test_the_figures_are_those_of_the_evaluations_at_the_views_of_their_runs(
     )
 
     lines = capsys.readouterr().out.splitlines()
-    assert "| random initialization | 0 | 18.7 |" in lines
+    assert "| random init | 0 | 18.7 |" in lines
     assert "| `recommended` | 80 | 21.0 |" in lines
     assert "| `recommended` | 8,000 | 25.0, 26.0 |" in lines
     assert "| `simsiam` | 8,000 | 19.0 |" in lines

@@ -4,11 +4,10 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch
 
-from manyview.backbones import build_backbone, save_backbone
 from manyview.cli.main import main
 from tests.helpers.commands import Command
+from tests.helpers.random_weights import save_random
 from tests.helpers.tiny import photos
 
 __all__ = ["photos"]
@@ -34,9 +33,4 @@ def command(
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file of a small backbone's weights."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(1)
-        backbone = build_backbone("timm/test_resnet")
-    file = tmp_path_factory.mktemp("weights") / "weights.safetensors"
-    save_backbone(backbone, file, {})
-    return file
+    return save_random(tmp_path_factory.mktemp("weights") / "weights.safetensors", seed=1)

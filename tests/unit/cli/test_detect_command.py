@@ -48,12 +48,21 @@ def test_training_then_predicting(data: list[object], tmp_path: Path) -> None:
     assert {key: protocol[key] for key in expected} == expected
     assert (run / "predictions.png").is_file()
     assert "2 iterations of 2 images" in result.stderr
-    assert result.stderr.startswith("Random weights: 20 of 20 convolutions and ")
+    assert result.stderr.startswith("Random init: 20 of 20 convolutions and ")
     assert re.search(r"^Iteration 2, in %: COCO box AP [\d.]+, .*; COCO mask AP [\d.]+, ", result.stderr, re.MULTILINE)
+    assert "AP by class (%): " in result.stdout
+    assert re.search(
+        r"^│(disc|square|triangle) +│ +\d+ │ +\d+ │ +[\d.]+ │ +[\d.]+ │ +[\d.]+│$", result.stdout, re.MULTILINE
+    )
+    assert "passes over 3 images: train longer, about 1,000 iterations (--iterations 1000)." in result.stdout
+    assert sorted(file.name for file in (run / "predictions").iterdir()) == ["001-00.png"]
     found = tmp_path / "found.json"
-    result = call("--predict", run, *data[:2], "--out", found, "--workers", 0, "--device", "cpu", "--draw", 2)
+    kept = ["--draw", 2, "--score-threshold", 0.02, "--detections", 5, "--draw-threshold", 0.9]
+    result = call("--predict", run, *data[:2], "--out", found, "--workers", 0, "--device", "cpu", *kept)
     assert result.exception is None, result.exception
-    assert "detections in 3 images: all that score 0.05 or more, but at most 100 an image." in result.stdout
+    assert "detections in 3 images: those that score 0.02 or more, at most 5 an image." in result.stdout
+    assert "Drawn: 2 images; none above 0.9 in any of them, best 0." in result.stdout
+    assert " MB)" in result.stdout
     assert str(found) in result.stdout
     assert len(json.loads((tmp_path / "found-images.json").read_text())["images"]) == 3
 
@@ -94,4 +103,6 @@ def test_options_that_prediction_would_not_read_are_refused(data: list[object], 
     assert "--iterations has no effect with --predict" in mistake(*words, "--iterations", 5)
     assert "WEIGHTS has no effect with --predict" in mistake("weights.pth", *words)
     assert "--masks has no effect with --predict" in mistake(*words, "--masks")
+    training = ["weights.pth", *data, "--out", tmp_path / "run"]
+    assert "--score-threshold has no effect without --predict" in mistake(*training, "--score-threshold", 0.1)
     assert "there is no " in mistake(*words)

@@ -136,7 +136,9 @@ def test_picture_and_page_by_the_ending(command: Command, photos: Path, tmp_path
     for name, start in (("new/a.PNG", b"\x89PNG"), ("new/a.Html", b"<!DOCTYPE html>")):
         status, out, err = command(photos, "--out", tmp_path / name, "--view-size", 16, "--photos", 1)
         assert (status, err.strip()) == (0, "")
-        assert out.split() == ["Written:", str(tmp_path / name)]
+        said, written = out.splitlines()
+        assert said == "1 of 16 images, drawn at random by the seed 0. --only NAME shows another."
+        assert written.split() == ["Written:", str(tmp_path / name)]
         assert (tmp_path / name).read_bytes().startswith(start)
     assert sorted(file.name for file in (tmp_path / "new").iterdir()) == ["a.Html", "a.PNG"]
 
@@ -147,9 +149,14 @@ def test_how_many_and_which_images(command: Command, photos: Path, tmp_path: Pat
         assert status == 0
         return re.findall(r"<h2>(.*?)</h2>", (tmp_path / "a.html").read_text())
 
-    assert names() == [f"{number:02d}.jpg" for number in range(6)]
-    assert names("--photos", 2) == ["00.jpg", "01.jpg"]
-    assert len(names("--photos", 99)) == 16
+    every = [f"{number:02d}.jpg" for number in range(16)]
+    six = names()
+    assert len(set(six)) == 6
+    assert six != every[:6]
+    assert names() == six
+    assert names("--photos", 2) == six[:2]
+    assert names("--seed", 1) != six
+    assert names("--photos", 99) == every
     assert names("--only", "./09.jpg", "--only", "03.jpg") == ["09.jpg", "03.jpg"]
 
 
@@ -158,6 +165,9 @@ def test_unreadable_images_are_skipped_with_a_word(command: Command, tmp_path: P
     (folder / "00.jpg").write_bytes(b"nothing of that kind")
     status, out, _ = command(folder, "--out", tmp_path / "a.html", "--view-size", 16, "--photos", 2)
     assert status == 0
+    drawn = re.findall(r"<h2>(.*?)</h2>", (tmp_path / "a.html").read_text())
+    assert sorted(drawn) == ["01.jpg", "02.jpg"]
+    status, out, _ = command(folder, "--out", tmp_path / "a.html", "--view-size", 16)
     assert out.splitlines()[0] == "Skipped 00.jpg: not an image of a known format"
     assert re.findall(r"<h2>(.*?)</h2>", (tmp_path / "a.html").read_text()) == ["01.jpg", "02.jpg"]
 
@@ -231,6 +241,24 @@ def test_counting_follows_the_settings_of_the_blocks(command: Command, photos: P
     assert command(*words, "--count-epochs", 1, "--recipe", "simsiam")[0] == 0
     blocks = json.loads((tmp_path / "metrics.json").read_text())["results"][1]
     assert (blocks["cropping"], blocks["scale"], blocks["pairs"]) == ("blocks", [0.2, 1.0], 4)
+
+
+def test_yolo_files_are_counted_as_coco_is(command: Command, photos: Path, tmp_path: Path) -> None:
+    coco = json.loads(labels(tmp_path, photos).read_text())
+    (tmp_path / "yolo").mkdir()
+    for image in coco["images"]:
+        boxes = [
+            each["bbox"] for each in coco["annotations"] if each["image_id"] == image["id"] and "iscrowd" not in each
+        ]
+        lines = (f"0 {(x + w / 2) / 64} {(y + h / 2) / 48} {w / 64} {h / 48}" for x, y, w, h in boxes)
+        (tmp_path / "yolo" / image["file_name"]).with_suffix(".txt").write_text("\n".join(lines) + "\n")
+    found = []
+    for file in ("boxes.json", "yolo"):
+        words = [photos, "--out", tmp_path / "a.png", "--view-size", 16, "--photos", 1, "--count-epochs", 1]
+        status, _, err = command(*words, "--labels", tmp_path / file)
+        assert status == 0, err
+        found.append(json.loads((tmp_path / "metrics.json").read_text())["results"])
+    assert found[0] == found[1]
 
 
 def test_labels_of_other_images_are_counted_too(command: Command, photos: Path, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def images(shapes: Path, tmp_path: Path) -> Path:
 
 
 def detect(run: Path, images: Path, out: Path, **options: Any) -> dict[str, Any]:
-    return predict(run, images=images, out=out, device="cpu", **{"workers": 0, **options})
+    return predict(run, images=images, out=out, device="cpu", **{"workers": 0, "score_threshold": 0.05, **options})
 
 
 def test_the_files_fit_together(run: Path, images: Path, tmp_path: Path) -> None:
@@ -56,8 +56,33 @@ def test_the_files_fit_together(run: Path, images: Path, tmp_path: Path) -> None
     assert result["objects"] == len(found) > 0
     assert {entry["image_id"] for entry in found} <= set(named)
     assert result["photographs"] == 3
+    assert result["drawn"].startswith("Drawn: 2 images")
     with Image.open(result["picture"]) as picture:
-        assert picture.width >= 640
+        assert picture.width >= 400
+    assert sorted(file.name for file in Path(result["pictures"]).iterdir()) == ["001-b.png", "002-gray.png"]
+
+
+def test_what_is_written_is_bounded_and_what_is_not_is_counted(run: Path, images: Path, tmp_path: Path) -> None:
+    every = detect(run, images, tmp_path / "all.json", score_threshold=0)
+    found = json.loads((tmp_path / "all.json").read_text())
+    assert every["below"] == every["beyond"] == 0
+    assert "Left out" not in every["kept"]
+    scores = sorted((entry["score"] for entry in found), reverse=True)
+    assert scores[-1] < 0.05  # below what average precision takes
+    least = scores[3]
+    few = detect(run, images, tmp_path / "few.json", score_threshold=least - 1e-5, detections=1, draw=3)
+    kept = json.loads((tmp_path / "few.json").read_text())
+    assert len({entry["image_id"] for entry in kept}) == len(kept) == few["objects"]
+    assert min(entry["score"] for entry in kept) >= least
+    assert few["objects"] + few["beyond"] == 4
+    below = sum(0.05 <= score < least - 1e-5 for score in scores)
+    assert few["below"] == below
+    assert "at most 1 an image." in few["kept"]
+    assert f"{few['beyond']} as too many in their image (--detections)" in few["kept"]
+    assert few["drawn"] == (
+        f"Drawn: 3 images; none above 0.5 in any of them, best {scores[0]:.2f}: --draw-threshold "
+        f"{int(scores[0] * 100) / 100:g} draws that."
+    )
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # of pycocotools itself
@@ -119,6 +144,9 @@ def test_mistakes(run: Path, images: Path, tmp_path: Path, monkeypatch: pytest.M
             detect(run, images, out)
     with pytest.raises(UserError, match="draw must be at least 0"):
         detect(run, images, out, draw=-1)
+    for name, value in (("draw_threshold", 1.5), ("score_threshold", -0.1), ("detections", 0)):
+        with pytest.raises(UserError, match=f"{name} must be "):
+            detect(run, images, out, **{name: value})
     (tmp_path / "other.safetensors").write_bytes(b"other")
     with pytest.raises(UserError, match="is truncated or no safetensors file"):
         detect(tmp_path / "other.safetensors", images, out)

@@ -11,7 +11,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from manyview.detection.draw import class_color, draw_predictions, draw_sheet
+from manyview.detection.draw import class_color, draw_captioned, draw_predictions
+from manyview.detection.pictures import draw_sheet
 from manyview.labels import encode_mask
 from tests.helpers.detections import labels_of
 
@@ -142,8 +143,21 @@ def test_classes_differ_in_color() -> None:
     assert min(np.abs(one - other).max() for one, other in itertools.combinations(colors[:20], 2)) > 0.05
 
 
-def test_a_sheet_holds_every_picture() -> None:
-    pictures = [Image.new("RGB", (40 + place, 30), (10 * place, 0, 200)) for place in range(5)]
+@pytest.mark.parametrize(
+    ("count", "size", "grid"),
+    [(1, (800, 300), (1, 1)), (4, (800, 300), (2, 2)), (5, (400, 300), (3, 2)), (9, (400, 300), (3, 3))],
+)
+def test_a_sheet_holds_every_picture_in_rows(count: int, size: tuple[int, int], grid: tuple[int, int]) -> None:
+    pictures = [Image.new("RGB", size, (10 * place, 0, 200)) for place in range(count)]
     sheet = np.array(draw_sheet(pictures))
+    assert sheet.shape[:2] == (grid[1] * (size[1] + 12) + 12, grid[0] * (size[0] + 12) + 12)
     for place, picture in enumerate(pictures):
         assert (sheet == (10 * place, 0, 200)).all(axis=2).sum() == picture.width * picture.height
+
+
+def test_what_the_threshold_leaves_is_reported() -> None:
+    found = outputs(([10, 10, 60, 60], 1, 0.12), ([80, 10, 150, 60], 2, 0.3))
+    for threshold, shown in ((0.1, 2), (0.2, 1), (0.5, 0)):
+        drawn = draw_captioned(gray(160, 120), found, CLASSES, threshold=threshold, side=320)
+        assert (drawn.picture.width, drawn.shown, drawn.best) == (320, shown, pytest.approx(0.3))
+    assert draw_captioned(gray(160, 120), outputs(), CLASSES).best is None

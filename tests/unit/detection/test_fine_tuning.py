@@ -70,8 +70,9 @@ def result_of(run: Path) -> dict[str, Any]:
 def test_what_a_run_leaves(whole: Path) -> None:
     assert {path.name for path in whole.iterdir()} - {".lock"} == {
         *("config.json", "run.json", "metrics.json", "metrics.jsonl"),
-        *("detector.safetensors", "results.json", "predictions.png"),
+        *("detector.safetensors", "results.json", "predictions.png", "predictions"),
     }
+    assert [file.name for file in sorted((whole / "predictions").iterdir())] == ["001-00.png", "002-02.png"]
     log = lines(whole)
     assert [(line["kind"], line["step"]) for line in log] == [("evaluation", 3), ("training", 6), ("evaluation", 6)]
     assert log[1].keys() == {"kind", "step", "learning_rate", "loss", *PARTS}
@@ -79,6 +80,10 @@ def test_what_a_run_leaves(whole: Path) -> None:
     result = result_of(whole)
     assert [entry["iteration"] for entry in result["by_iteration"]] == [3, 6]
     assert result["results"] == log[2]["results"]
+    assert [each["class"] for each in result["by_class"]] == ["disc", "square", "triangle"]
+    assert [each["box_AP"] for each in result["by_class"]] == result["results"]["box"]["AP_by_class"]
+    assert sum(each["objects"] for each in result["by_class"]) == result["protocol"]["val"]["objects"]
+    assert result["remarks"] == [] or "train longer, about 1,000 iterations" in result["remarks"][0]
     assert result["provenance"]["seconds"] > 0
     assert result["protocol"]["train"]["photographs"] == 5
     assert result["protocol"]["weights"].startswith("random")

@@ -81,7 +81,7 @@ def test_each_start_is_what_it_would_be_alone_also_when_it_was_stopped(
         tune(shapes, run, one, beside=["random", other])
     result = tune(shapes, run, one, beside=["random", other], resume=True, quiet=False)
     assert json.loads((run / "metrics.json").read_text()) == result
-    assert "Beside, asked for: Random weights: 20 of 20 convolutions" in capsys.readouterr().err
+    assert "Beside, asked for: Random init: 20 of 20 convolutions" in capsys.readouterr().err
     for name, start, network in (("random_init", "random", "resnet18"), ("other", other, None)):
         alone = tune(shapes, tmp_path / name, start, backbone=network)  # type: ignore[arg-type]
         assert_same(run / "beside" / name, tmp_path / name)
@@ -131,11 +131,11 @@ def test_one_table_of_all_starts() -> None:
     Console(file=stream, width=80).print(format_starts(found))
     lines = stream.getvalue().splitlines()
     rows = [cells(line) for line in lines if line.startswith("│")]
-    names = {"pre-trained": 0.3, "random initialization": 0.212, "the initial weights": None, "b": 0.4}
+    names = {"pre-trained": 0.3, "random init": 0.212, "the initial weights": None, "b": 0.4}
     assert rows == [
         [name, percent(average) if average else "-", "50.0", "25.0", "50.0"] for name, average in names.items()
     ]
-    assert "+8.8 AP and +0.0 AP50 against random initialization, with one seed." in lines
+    assert "+8.8 AP and +0.0 AP50 against random init, with one seed." in lines
     assert "+0.0 AP50 against the initial weights, with one seed." in lines
     assert "-10.0 AP and +0.0 AP50 against b, with one seed." in lines
 

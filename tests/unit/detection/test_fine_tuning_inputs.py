@@ -61,7 +61,7 @@ def bands(folder: Path) -> dict[str, Any]:
     ("wrong", "message"),
     [
         (lambda _: {"weights": None}, "WEIGHTS is missing"),
-        (lambda _: {"backbone": None}, "random initialization needs the name of a network, such as --backbone"),
+        (lambda _: {"backbone": None}, "random init needs the name of a network, such as --backbone"),
         (bands, r"is for images of 4 channels, but detectors are trained on RGB"),
         (lambda _: {"draw": -1}, "draw must be at least 0"),
         (lambda _: {"checkpoint_minutes": 0}, "checkpoint_minutes must be over 0"),

@@ -77,7 +77,7 @@ def test_the_batch_script_queues_the_job_again_where_going_on_may_succeed(
 
 
 ROWS = {
-    "random initialization": ("image-aware", "random_init"),
+    "random init": ("image-aware", "random_init"),
     "`simsiam`": ("simsiam", "pretrained"),
     "`simsiam-4pairs`": ("simsiam-4pairs", "pretrained"),
     "`paper` without the image-aware loss": ("paper-0", "pretrained"),

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from manyview.backbones import build_backbone, save_backbone
 from manyview.runtime import single_thread
+from tests.helpers.random_weights import save_random
 
 
 @dataclass(frozen=True)
@@ -57,13 +56,9 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Scenes:
         (root / "images" / name).parent.mkdir(parents=True, exist_ok=True)
         draw(i, kinds[i % 4]).save(root / "images" / name)
         rows.append((name, kinds[i % 4]))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(7)
-        backbone = build_backbone("resnet18", zero_init_residual=False)
-    save_backbone(backbone, root / "backbone.safetensors", {})
     return Scenes(
         root / "images",
         write_labels(root / "train.csv", rows[:24]),
         write_labels(root / "val.csv", rows[24:]),
-        root / "backbone.safetensors",
+        save_random(root / "backbone.safetensors", "resnet18", seed=7, zero_init_residual=False),
     )

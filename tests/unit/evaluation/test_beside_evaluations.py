@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from rich.console import Console
 
-from manyview.backbones import build_backbone, load_backbone, save_backbone
+from manyview.backbones import load_backbone, save_backbone
 from manyview.backbones.build import untrained
 from manyview.backbones.norm_statistics import set_norms
 from manyview.errors import UserError
@@ -23,6 +22,7 @@ from manyview.evaluation.features.norms import measure_on_images
 from manyview.evaluation.probe.figure import draw_low_label_curve
 from manyview.evaluation.tables import format_knn, format_low_label, format_table
 from manyview.runs import sha256
+from tests.helpers.random_weights import save_random
 
 FAST: dict[str, Any] = {"size": 32, "workers": 0, "device": "cpu"}
 EVALUATIONS: dict[str, tuple[Callable[..., dict[str, Any]], dict[str, Any], Callable[[dict[str, Any]], Any]]] = {
@@ -37,11 +37,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that began from other weights, as far as evaluations read it."""
     folder = tmp_path_factory.mktemp("runs") / "run"
     folder.mkdir()
-    with torch.random.fork_rng(devices=[]):
-        for seed, file in enumerate((folder.parent / "start.safetensors", folder / "backbone.safetensors")):
-            torch.manual_seed(seed)
-            save_backbone(build_backbone("timm/test_resnet"), file, {})
-    start = folder.parent / "start.safetensors"
+    start = save_random(folder.parent / "start.safetensors")
+    save_random(folder / "backbone.safetensors", seed=1)
     (folder / "config.json").write_text(json.dumps({"backbone": {"init": str(start)}}))
     (folder / "run.json").write_text(json.dumps({"init": {"file": str(start), "sha256": sha256(start)}}))
     return folder
@@ -118,9 +115,7 @@ def test_untrained_norms_are_measured_unless_they_are_asked_to_be_0_and_1(scenes
 
 
 def test_a_network_without_batch_norms_has_nothing_measured(scenes: Any, tmp_path: Path) -> None:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        save_backbone(build_backbone("timm/test_vit", in_channels=3), tmp_path / "vit.safetensors", {})
+    save_random(tmp_path / "vit.safetensors", "timm/test_vit", in_channels=3)
     seen: list[str] = []
     result = evaluate(
         "knn", tmp_path / "vit.safetensors", scenes, size=160, progress=lambda done, total, phase: seen.append(phase)
@@ -131,7 +126,7 @@ def test_a_network_without_batch_norms_has_nothing_measured(scenes: Any, tmp_pat
 
 def test_statistics_are_kept_for_resuming(scenes: Any, tmp_path: Path) -> None:
     def stop(done: int, total: int, phase: str) -> None:
-        if phase == "random_init: training features":
+        if phase == "random init: training features":
             raise KeyboardInterrupt
 
     given: dict[str, Any] = {"beside": "random", "out": tmp_path / "out"}
@@ -145,7 +140,7 @@ def test_statistics_are_kept_for_resuming(scenes: Any, tmp_path: Path) -> None:
         "linear", scenes.weights, scenes, **given, resume=True, progress=lambda d, t, phase: seen.append(phase)
     )
     whole = evaluate("linear", scenes.weights, scenes, beside="random")
-    assert "random_init: statistics of the norms" not in seen
+    assert "random init: statistics of the norms" not in seen
     assert {key: resumed[key] for key in ("results", "differences")} == {
         key: whole[key] for key in ("results", "differences")
     }

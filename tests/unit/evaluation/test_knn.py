@@ -244,7 +244,7 @@ def test_images_in_both_files_do_not_vote_for_themselves(scenes: Any) -> None:
     best = report["rules"]["best F1 on train"]
     assert best["CF1"] >= report["CF1"]
     assert best["CF1"] < 1
-    assert "24 images are in both label files: none votes for itself" in printed(result)
+    assert "24 of 24 validation images are also training images: none votes for itself" in printed(result)
 
 
 def test_a_class_without_validation_images_is_none(scenes: Any, tmp_path: Path) -> None:

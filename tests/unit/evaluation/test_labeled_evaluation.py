@@ -44,7 +44,7 @@ def test_the_record_is_of_the_beginning(
     result = evaluate(progress=lambda done, total, phase: seen.append(phase))
 
     assert seen[0] == "provenance"
-    assert "pretrained: training features" in seen[1:]
+    assert "pre-trained: training features" in seen[1:]
     assert result["provenance"].keys() == {"started", "environment", "seconds"}
     assert result["provenance"]["seconds"] >= 0
 

@@ -80,7 +80,7 @@ def test_validation_images_may_lie_elsewhere(images: Path) -> None:
     (elsewhere / "0.png").rename(images / "0.png")
     data = csv_files(images, ["0.png,cat"], ["1.png,cat"], val_images=elsewhere)
     assert (data.train.folder, data.val.folder) == (images, elsewhere)
-    assert data.images_in_both() == 0
+    assert not data.shared.same
 
 
 def test_the_record_lists_no_more_than_a_hundred(images: Path) -> None:
@@ -103,4 +103,4 @@ def test_the_record_without_any_problem(images: Path) -> None:
         "ignored": [0],
         "skipped": {"count": 0, "first": []},
     }
-    assert data.images_in_both() == 1
+    assert data.shared.same == {0: 1}

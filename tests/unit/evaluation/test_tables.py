@@ -69,7 +69,7 @@ def test_a_row_for_each_backbone_and_rule(form: Any) -> None:
     found = result()
     lines = printed(form(found)).splitlines()
     assert max(map(len, lines)) <= 80
-    for name, label in (("pretrained", "trained"), ("random_init", "random")):
+    for name, label in (("pretrained", "pre-trained"), ("random_init", "random init")):
         figures = found["results"][name]
         rows = [cells(line) for line in lines if line.startswith(f"│{label} ")]
         assert [row[1] for row in rows] == ["p>=0.3", "p>=0.5", "logit>=0.6", "top-3"]
@@ -82,6 +82,16 @@ def test_a_row_for_each_backbone_and_rule(form: Any) -> None:
 
 
 @pytest.mark.parametrize("form", [format_table, format_knn])
+def test_what_the_columns_mean_and_the_size_stand_below(form: Any) -> None:
+    lines = printed(form(result())).splitlines()
+    end = max(index for index, line in enumerate(lines) if line.startswith("└") and index < 20)
+    assert lines[end + 1].startswith("mAP: mean average precision of the classes. OP, OR, OF1: precision, recall")
+    assert not any("pixels a side" in line for line in lines)
+    said = {"provenance": {"size": "Inputs have 96 pixels a side, as the run's views; --size takes another."}}
+    assert "Inputs have 96 pixels a side" in printed(form(result() | said))
+
+
+@pytest.mark.parametrize("form", [format_table, format_knn])
 def test_no_figure_is_cut_in_a_terminal_of_80_columns(form: Any) -> None:
     found = result()
     for report in found["results"].values():
@@ -89,7 +99,7 @@ def test_no_figure_is_cut_in_a_terminal_of_80_columns(form: Any) -> None:
         for figures in report["rules"].values():
             figures.update(dict.fromkeys(OVERALL[1:], 1.0))
     lines = printed(form(found)).splitlines()
-    rows = [cells(line) for line in lines if line.startswith(("│trained ", "│random "))]
+    rows = [cells(line) for line in lines if line.startswith(("│pre-trained ", "│random init "))]
     assert [row[2:] for row in rows] == [["100"] * 7] * 8
     assert max(map(len, lines)) <= 80
 
@@ -133,7 +143,11 @@ def test_the_title_and_the_epoch_of_linear_evaluation(changes: dict[str, Any], t
 @pytest.mark.parametrize(
     ("changes", "notes"),
     [
-        ({"images_in_both": 3}, ["3 images are in both label files: these figures flatter."]),
+        ({"images_in_both": 3}, ["3 of 40 validation images are also training images: these figures flatter."]),
+        (
+            {"images_in_both": 1, "copies_in_both": {"count": 1, "first": [["a.jpg", "b.jpg"]]}},
+            ["2 of 40 validation images are also training images, 1 of them as identical files of another"],
+        ),
         ({"val": part(positives=[5, 0])}, ["1 of 2 classes have no validation image: not in mAP."]),
         ({"val": part(ignored=[4, 1])}, ["5 labels of difficult objects in the validation images count neither"]),
         ({"average_precision": "voc07"}, ["AP is that of VOC 2007"]),

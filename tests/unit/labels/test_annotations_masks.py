@@ -136,16 +136,22 @@ def test_what_is_not_a_mask_is_reported_before_pycocotools_reads_it(form: Any, m
 
 def test_a_wanted_mask_must_be_there(tmp_path: Path) -> None:
     annotation: dict[str, Any] = {"id": 5, "image_id": 3, "category_id": 1, "bbox": [0, 0, 9, 9]}
-    content = {
+    content: dict[str, Any] = {
         "categories": [{"id": 1, "name": "cat"}],
         "images": [{"id": 3, "file_name": "c/d.png"}],
         "annotations": [annotation],
     }
     images = write_images(tmp_path / "images")
     assert not read_annotations(write_json(tmp_path / "a.json", content), images).has_masks
-    expected = r"number 1 of its annotations lacks 'segmentation'\): .* without --masks boxes alone are used"
-    with pytest.raises(UserError, match=expected):
+    with pytest.raises(
+        UserError, match=r"a\.json has boxes, but no outlines, .*: leave out --masks .*\(segmentation: "
+    ):
         read_annotations(tmp_path / "a.json", images, masks=True)
+    content["annotations"].insert(0, {**annotation, "id": 4, "segmentation": [[0, 0, 9, 0, 9, 9]]})
+    expected = r"number 2 of its annotations lacks 'segmentation'\): .* without --masks boxes alone are used"
+    with pytest.raises(UserError, match=expected):
+        read_annotations(write_json(tmp_path / "a.json", content), images, masks=True)
+    del content["annotations"][0]
     annotation["segmentation"] = {"size": [30, 40], "counts": [1200]}
     with pytest.raises(UserError, match=r"annotation 5 in c/d.png has a mask of height and width \[30, 40\]"):
         read_annotations(write_json(tmp_path / "a.json", content), images, masks=True)

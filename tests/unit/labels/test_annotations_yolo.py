@@ -245,7 +245,7 @@ def test_key_points_are_known_by_their_shape_and_left_out(tmp_path: Path, images
         read_annotations(folder, images)
     (tmp_path / place / "data.yaml").write_text(f"kpt_shape: [2, 3]\nnames: {json.dumps(CLASSES)}\n")
     assert read_annotations(folder, images).objects[0].boxes.tolist() == [[24, 8, 40, 24]]
-    with pytest.raises(UserError, match="has a box, but no outline"):
+    with pytest.raises(UserError, match="holds boxes, but no outlines, of which masks are made: leave out --masks"):
         read_annotations(folder, images, masks=True)
     one(tmp_path, f"0 {BOX} {points} 0.5\n")
     with pytest.raises(UserError, match=r"has 11 numbers instead of a box's 4 and 6 of key points"):

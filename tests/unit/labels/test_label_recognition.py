@@ -19,7 +19,7 @@ Write = Callable[[str, str], Path]
     ("name", "content"),
     [
         ("l.xml", "<annotation></annotation>"),
-        ("l.yaml", "names: [a]"),
+        ("l.toml", "names: [a]"),
         ("l", "image,labels\n"),
         ("a.txt", "0 .5 .5 .1 .1\n"),
     ],

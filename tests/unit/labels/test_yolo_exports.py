@@ -73,5 +73,7 @@ def test_an_export_as_a_whole(write: Write, tmp_path: Path) -> None:
 def test_classes_without_names_are_reported(write: Write, photos: Path) -> None:
     folder = write("labels/a.txt", f"1 {BOX}\n").parent
     [note] = read_annotations(folder, photos).notes
-    assert note.startswith("classes are called by their numbers, as no classes.txt, data.yaml or obj.names")
+    assert note.startswith(
+        "the classes have no names and are called 0, 1, ..., as no classes.txt, data.yaml or obj.names"
+    )
     assert read_labels(folder, photos).notes == (note,)

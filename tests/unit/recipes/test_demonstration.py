@@ -22,7 +22,7 @@ def test_pretraining_on_scenes_is_ahead_of_random_initialization(tmp_path: Path)
     results = json.loads((folder / "linear" / "metrics.json").read_text())["results"]
     assert results["pretrained"]["mAP"] > results["random_init"]["mAP"]
     printed = console.file.getvalue()  # type: ignore[attr-defined]
-    assert "mAP over random initialization (95 % interval" in printed
+    assert "mAP over random init (95 % interval" in printed
     assert "rendered to be learned in minutes" in printed
     with Image.open(folder / "views.png") as picture:
         assert picture.width > 500

@@ -224,7 +224,7 @@ def test_what_views_are_known_to_bring() -> None:
     assert "fewer than were ever measured" in (sentence("recommended", fewest // 10) or "")
     assert "small photographs with ResNet-18" in (sentence("recommended", fewest) or "")
     assert sentence("mocov2", most) is None
-    assert f"some 3.6 points of mAP over random initialization (recipe recommended: {high:.2g})" in (
+    assert f"some 3.6 points of mAP over random init (recipe recommended: {high:.2g})" in (
         sentence("paper", most) or ""
     )
     assert "(recipe" not in (sentence("recommended", most) or "")

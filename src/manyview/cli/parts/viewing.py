@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from manyview.cli.parts.progress import phases
@@ -30,6 +31,7 @@ from manyview.training.targets import find_labeled_images
 
 _COMMAND = "views"
 _TAG = "common objects of positive pairs"
+_SAMPLE = (int.from_bytes(b"sample"),)  # key of the generator that draws images, which differs from all of a run's
 _SHARES = (0.25, 0.5, 0.75)  # drawn in the curve in addition to the requested one
 
 Progress = Callable[[int, int, str], None]
@@ -41,7 +43,7 @@ class Drawing:
 
     Attributes:
         out: picture or page.
-        count: number of the run's images, from the first.
+        count: number of the run's images, drawn by its seed.
         only: names of images instead.
         epoch: epoch of the views.
     """
@@ -57,7 +59,7 @@ class Counting:
     """How common objects are counted.
 
     Attributes:
-        labels: COCO files with boxes.
+        labels: files or folders with boxes: COCO, Pascal VOC or YOLO.
         share: minimum share of a box inside both crops.
         epochs: number of epochs, from the drawing's on.
     """
@@ -76,7 +78,7 @@ def run_views(config: PretrainConfig, drawing: Drawing, counting: Counting | Non
     _check(config, drawing, counting)
     files, _ = find_labeled_images(config)
     _check_epoch(config, len(files), drawing.epoch)
-    indices = _indices(files, drawing)
+    indices = _indices(files, drawing, config.training.seed)
     usual = _recipe_views(config, "simsiam")
     beside = usual if any(group.blocks for group in config.views.layout) else None
     boxes = _read_boxes(counting, files.root, config) if counting else None
@@ -86,6 +88,9 @@ def run_views(config: PretrainConfig, drawing: Drawing, counting: Counting | Non
         if not shown:
             raise UserError(f"none of the images to be drawn from {files.root} can be read")
         count = _count(config, files, boxes, counting, drawing.epoch, usual, progress) if boxes and counting else None
+    if not drawing.only and len(shown) < len(files):
+        drawn = f"{len(shown):,} of {len(files):,} images, drawn at random by the seed {config.training.seed}."
+        console.print(f"{drawn} --only NAME shows another.", highlight=False, markup=False, soft_wrap=True)
     data = config.data
     if data.bands == "rgb" and (sentence := describe_depth(files, data.bit_depth, max_pixels=data.max_pixels)):
         console.print(sentence, style="yellow", highlight=False, markup=False, soft_wrap=True)
@@ -150,10 +155,15 @@ def _curve(out: Path) -> Path:
     return out.with_name(f"{out.stem}-common-objects.png")
 
 
-def _indices(files: ImageFiles, drawing: Drawing) -> Iterable[int]:
-    """Indices of the images to draw, in the order to try them."""
+def _indices(files: ImageFiles, drawing: Drawing, seed: int) -> Iterable[int]:
+    """Indices of the images to draw, in the order to try them: those that are named, all, or all shuffled by the seed.
+
+    Images lie in folders by the day, the place or the class, so that the first ones are all alike.
+    """
     if not drawing.only:
-        return range(len(files))
+        if drawing.count >= len(files):
+            return range(len(files))
+        return map(int, np.random.default_rng(np.random.SeedSequence(seed, spawn_key=_SAMPLE)).permutation(len(files)))
     names = [posixpath.normpath(name) for name in drawing.only]
     index_of = files.positions(names)
     absent = next((name for name in names if name not in index_of), None)

@@ -39,8 +39,8 @@ def coco_average_precision(
         kinds: "bbox" for boxes, "segm" for masks.
 
     Returns:
-        By "box" and "mask": "AP", "AP50", "AP75", "APs", "APm", "APl", fractions of 1, and "AP_by_class", the AP of
-        each class in the order of ``labels.classes``; nan where there is no object.
+        By "box" and "mask": "AP", "AP50", "AP75", "APs", "APm", "APl", fractions of 1, "AP_by_class" and
+        "AP50_by_class", those of each class in the order of ``labels.classes``; nan where there is no object.
 
     Raises:
         UserError: pycocotools is not installed.
@@ -73,8 +73,11 @@ def _measure(labels: DetectionLabels, results: Sequence[Mapping[str, Any]], resu
     # IoU, recall, class, size of objects (all), number of results (100); classes in the order of their ids.
     precision = evaluation.eval["precision"][:, :, :, 0, -1]
     columns = [evaluation.params.catIds.index(number) for number in labels.category_ids]
-    by_class = [_mean(precision[:, :, column]) for column in columns]
-    return {**dict(zip(_SUMMARY, defined, strict=True)), "AP_by_class": by_class}
+    by_class = {
+        "AP_by_class": [_mean(precision[:, :, column]) for column in columns],
+        "AP50_by_class": [_mean(precision[0, :, column]) for column in columns],  # the first IoU is .5
+    }
+    return {**dict(zip(_SUMMARY, defined, strict=True)), **by_class}
 
 
 def _numbered(identifiers: Sequence[Identifier]) -> dict[Identifier, int]:

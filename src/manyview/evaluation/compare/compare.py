@@ -118,7 +118,7 @@ def _other_norms(groups: Sequence[Group]) -> list[str]:
     if len(by_statistics) < 2:
         return []
     parts = ", ".join(f"{statistics} ({', '.join(names)})" for statistics, names in by_statistics.items())
-    return [f"random initialization has norm statistics {parts}: its figures do not compare"]
+    return [f"random init has norm statistics {parts}: its figures do not compare"]
 
 
 def _counted_once(groups: Sequence[Group], rows: Iterable[Mapping[str, Any]]) -> list[str]:

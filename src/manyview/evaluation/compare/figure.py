@@ -106,26 +106,49 @@ def _draw_bars(part: Any, result: dict[str, Any]) -> None:
     for axes, metric in zip(panels, _SHOWN, strict=True):
         means, stds = (_numbers(row["summary"][metric][key] for row in rows) for key in ("mean", "std"))
         positions = np.arange(len(rows))
-        errors = np.nan_to_num(stds)
+        low, high = _whiskers(rows, metric, means, stds)
         axes.barh(positions, np.nan_to_num(means), height=0.62, color=[_color(row, result) for row in rows])
-        known = np.isfinite(stds)  # a single figure has no whisker, not one of length 0
-        axes.errorbar(
-            means[known], positions[known], xerr=errors[known], fmt="none", color=_INK, capsize=2.5, linewidth=1
-        )
-        for index, (mean, error, std) in enumerate(zip(means, errors, stds, strict=True)):
+        known = np.isfinite(low)  # where nothing is known there is no whisker, not one of length 0
+        ends = np.stack([means - low, high - means])[:, known]
+        axes.errorbar(means[known], positions[known], xerr=ends, fmt="none", color=_INK, capsize=2.5, linewidth=1)
+        for index, (mean, end, std) in enumerate(zip(means, high, stds, strict=True)):
             words = "-" if math.isnan(mean) else f"{mean:.1f}" + ("" if math.isnan(std) else f" ±{std:.1f}")
-            start = (0.0 if math.isnan(mean) else mean) + error
+            start = np.nan_to_num(mean) if math.isnan(end) else end
             axes.annotate(
                 words, (start, index), (4, 0), textcoords="offset points", va="center", fontsize=8, color=_INK
             )
         axes.set_yticks(positions, [_wrapped(label(row)) for row in rows])
-        axes.set_xlim(0, 1.25 * max(1.0, float(np.nanmax([0.0, *(means + errors)]))))
+        axes.set_xlim(0, 1.25 * max(1.0, float(np.nanmax([0.0, *means, *high]))))
         axes.set_title(f"{metric} (%)", fontsize=10, color=_INK)
         _tidy(axes, "x")
     panels[0].invert_yaxis()
-    if any(row["over"] for row in rows):
-        part.supxlabel("whiskers: standard deviation over the evaluations of a group", fontsize=8.5, color=_PALE)
+    if note := _note(rows):
+        part.supxlabel(note, fontsize=8.5, color=_PALE)
     _title(part, result)
+
+
+def _whiskers(
+    rows: Sequence[dict[str, Any]], metric: str, means: np.ndarray, stds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of each row's whisker in percent: mean and standard deviation, or of a single figure its interval.
+
+    nan where neither is known. A basic bootstrap interval may end beyond the mean, at which the whisker then ends.
+    """
+    intervals = [(row["intervals"] or {}).get(metric) or (None, None) for row in rows]
+    low, high = (_numbers(interval[end] for interval in intervals) for end in (0, 1))
+    single = np.isnan(stds)
+    low, high = np.where(single, low, means - stds), np.where(single, high, means + stds)
+    return np.minimum(low, means), np.maximum(high, means)
+
+
+def _note(rows: Sequence[dict[str, Any]]) -> str:
+    """What the whiskers are; "" if there are none."""
+    over = {row["over"] for row in rows}
+    parts = ["standard deviation over the evaluations of a group"] if "evaluations" in over else []
+    parts += ["standard deviation over the draws of one evaluation"] if "draws" in over else []
+    if any(row["intervals"] and not row["over"] for row in rows):
+        parts.append("95 % interval over the images" + (" of a single evaluation" if parts else ""))
+    return f"whiskers: {'; '.join(parts)}" if parts else ""
 
 
 def _draw_curves(part: Any, result: dict[str, Any]) -> None:
@@ -137,11 +160,12 @@ def _draw_curves(part: Any, result: dict[str, Any]) -> None:
         lines.setdefault(label(row), []).append(row)
     for name, rows in lines.items():
         means, stds = (_numbers(row["summary"]["mAP"][key] for row in rows) for key in ("mean", "std"))
+        low, high = _whiskers(rows, "mAP", means, stds)
         trained = rows[0]["network"] == PRETRAINED
         axes.errorbar(
             [row["images"] for row in rows],
             means,
-            np.nan_to_num(stds),
+            np.nan_to_num(np.stack([means - low, high - means])),
             color=_color(rows[0], result),
             linestyle="-" if trained else "--",
             marker=styles[rows[0]["group"]][1] if trained else "x",
@@ -154,9 +178,8 @@ def _draw_curves(part: Any, result: dict[str, Any]) -> None:
     axes.set_xscale("log")
     axes.set_xticks(list(shares), [f"{images:,}\n{100 * share:g} %" for images, share in shares.items()])
     axes.xaxis.set_minor_locator(NullLocator())
-    deviations = any(row["over"] for row in result["results"])
-    note = "; whiskers: standard deviation over evaluations, or over draws of one" if deviations else ""
-    axes.set_xlabel(f"labeled images{note}", fontsize=9, color=_INK)
+    note = _note(result["results"])
+    axes.set_xlabel(f"labeled images{f'; {note}' if note else ''}", fontsize=9, color=_INK)
     axes.set_ylabel("mAP (%)", fontsize=9, color=_INK)
     _tidy(axes, "y")
     handles, labels = axes.get_legend_handles_labels()

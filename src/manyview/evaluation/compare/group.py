@@ -170,7 +170,7 @@ def _made(name: str, members: tuple[Evaluation, ...]) -> Group:
 def _refuse_other_protocol(name: str, one: Evaluation, other: Evaluation) -> None:
     if not _same_norms(one, other):
         raise UserError(
-            f"the evaluations of the group {name} do not repeat one another: {one.path} shows random initialization "
+            f"the evaluations of the group {name} do not repeat one another: {one.path} shows random init "
             f"with norm statistics {one.norm_statistics}, {other.path} with {other.norm_statistics}; compare them as "
             "groups of their own"
         )

@@ -235,7 +235,9 @@ def read(file: Path) -> Evaluation:
         where = ".".join(map(str, problem["loc"])) or "results"
         raise UserError(f"{file} is damaged: {where}: {problem['msg']}; evaluate the weights again") from error
     if PRETRAINED not in results:
-        raise UserError(f"{file} is damaged: it has no results for the pretrained backbone; evaluate the weights again")
+        raise UserError(
+            f"{file} is damaged: it has no results for the pre-trained backbone; evaluate the weights again"
+        )
     points = {name: found.points(entry) for name, entry in results.items()}
     evaluation = Evaluation(file, found, protocol, points, _differences(content, file))
     _check_points(evaluation)

@@ -12,7 +12,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from manyview.backbones.beside import INITIAL, PRETRAINED, RANDOM_INIT
+from manyview.backbones.beside import INITIAL, PRETRAINED, RANDOM_INIT, in_words
 from manyview.evaluation.beside import ZERO_ONE
 from manyview.evaluation.compare.protocols import short
 from manyview.evaluation.compare.summary import class_differences, other_groups
@@ -115,7 +115,7 @@ def label(row: Mapping[str, Any]) -> str:
     network = row["network"]
     if network == PRETRAINED:
         return str(row["group"])
-    name = {RANDOM_INIT: "untrained", INITIAL: "initial weights"}.get(network, network)
+    name = {RANDOM_INIT: in_words(network), INITIAL: "initial"}.get(network, network)
     if row.get("norm_statistics") == ZERO_ONE:
         name += ", norms 0 and 1"
     return name if row["group"] is None else f"{name} ({row['group']})"

@@ -24,6 +24,7 @@ from manyview.evaluation.features.backbone import FrozenBackbone, bands
 from manyview.evaluation.features.dataset import fixed_views, images_for
 from manyview.evaluation.features.extract import FeatureSettings, Maps, feature_maps
 from manyview.evaluation.features.layers import at_layer
+from manyview.evaluation.input_size import input_size
 from manyview.evaluation.settings import describe_extraction, describe_range, remarks_on_images
 from manyview.images import ImageFiles, find_images
 from manyview.images.skipped import SkippedImages
@@ -91,7 +92,8 @@ def embed(weights: StrPath, *, progress: Progress = no_progress, **options: Unpa
         KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM, after the current batch; nothing is written then.
     """
     start, origin = time.perf_counter(), provenance()
-    settings, written = select(FeatureSettings, options), select(FileSettings, options)
+    size = input_size(weights, options["size"])
+    settings, written = select(FeatureSettings, options, size=size.side), select(FileSettings, options)
     out = Path(options["out"])
     record_file = out.with_suffix(RECORD_SUFFIX)
     claim_files(out, tuple(FORMATS), record_file)
@@ -126,7 +128,7 @@ def embed(weights: StrPath, *, progress: Progress = no_progress, **options: Unpa
                 "skipped": skipped.count,
                 **({"left_out": files.left_out} if files.left_out else {}),
             }
-            record["provenance"] = {**origin, "seconds": round(time.perf_counter() - start, 1)}
+            record["provenance"] = {**origin, **size.said, "seconds": round(time.perf_counter() - start, 1)}
             writer.finish(record)
             if stop.signal is not None:
                 stop.act()
@@ -145,10 +147,11 @@ def format_written(record: dict[str, Any], out: Path) -> str:
     what = f"{protocol['feature_dim']:,} features each ({layer}{protocol['pool']} at {protocol['size']} px)"
     if shape:
         what += f" and {shape['rows']} x {shape['columns']} locations of {shape['dim']:,}"
+    said = record["provenance"].get("size")  # not in earlier records
     lines = f"{results['photographs']:,} images: {what}, {protocol['dtype']}, by {protocol['backbone']}"
     listing = out.with_suffix(SKIPPED_SUFFIX)
     skipped = f"; {results['skipped']:,} could not be read, listed in {listing}" if results["skipped"] else ""
-    for sentence in remarks_on_images(protocol, results.get("left_out")):
+    for sentence in [*remarks_on_images(protocol, results.get("left_out")), *filter(None, [said])]:
         lines += f"\n{sentence}"
     return f"{lines}\nWritten to {out} ({out.stat().st_size / 1e6:,.1f} MB){skipped}"
 

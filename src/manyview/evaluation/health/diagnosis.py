@@ -121,7 +121,7 @@ def _reasons(features: Measures, untrained: Measures | None, projections: Measur
         bound = f"{share} (collapsed: under {100 * COLLAPSED_SHARE:.0f} %)"
     else:
         ratio = features["rankme"] / untrained["rankme"]
-        bound = f"{ratio:.2f} of an untrained network's (healthy: from {HEALTHY_RATIO})"
+        bound = f"{ratio:.2f} of random init's (healthy: from {HEALTHY_RATIO})"
     reasons = [f"RankMe of the features is {features['rankme']:.1f}, {bound}"]
     if projections is not None:
         reasons.append(
@@ -135,7 +135,7 @@ def _advice(verdict: Verdict, remedies: Sequence[str] | None) -> str:
     if verdict == "healthy":
         return "what the features are worth for your classes, only labels tell (manyview linear)"
     if verdict == "undecided":
-        return "to judge further, also measure an untrained network"
+        return "to judge further, also measure random init (--random-init)"
     if remedies is None:
         return "try other weights, or pre-train on your own images (manyview pretrain)"
     return "train anew with " + " or ".join(remedies)

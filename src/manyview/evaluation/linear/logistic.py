@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from manyview.backbones import Backbone
+from manyview.backbones.beside import in_words
 from manyview.evaluation.linear.measure import LinearMeasure
 from manyview.evaluation.linear.settings import LogisticSettings
 from manyview.evaluation.logistic.classifiers import fit_logistic, solver_device
@@ -27,7 +28,7 @@ class LogisticEvaluation(LinearMeasure):
             costs=self.settings.costs,
             by_class=self.settings.cost_by_class,
             seed=self.settings.seed,
-            progress=lambda done, total, phase: self.progress(done, total, f"{name}: {phase}"),
+            progress=lambda done, total, phase: self.progress(done, total, f"{in_words(name)}: {phase}"),
         )
         scores = [classifiers.probabilities(features).cpu() for features in (train, val)]
         found: dict[str, Any] = {"costs": classifiers.costs, "unconverged": classifiers.unconverged}

@@ -9,6 +9,7 @@ from jaxtyping import Float32, Float64
 from torch import Tensor, nn
 
 from manyview.backbones import Backbone
+from manyview.backbones.beside import in_words
 from manyview.evaluation.data import Data, LabeledSplit
 from manyview.evaluation.features.extract import FeatureSettings, FromMaps, average_and_maximum, combine
 from manyview.evaluation.linear.settings import LinearSettings
@@ -70,7 +71,7 @@ class LinearMeasure(ABC):
         return self.kept.tensors(
             f"{name}-{phase}".replace(" ", "-"),
             lambda: extract_part(
-                network, part, self.extraction, self.progress, f"{name}: {phase} features", flip, reduce
+                network, part, self.extraction, self.progress, f"{in_words(name)}: {phase} features", flip, reduce
             ),
         )
 
@@ -86,5 +87,5 @@ class LinearMeasure(ABC):
             self.settings.metrics,
             resamples=self.settings.resamples,
             seed=self.settings.seed,
-            progress=lambda done, total, phase: self.progress(done, total, f"{name}: {phase}"),
+            progress=lambda done, total, phase: self.progress(done, total, f"{in_words(name)}: {phase}"),
         )

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from manyview import distributed
 from manyview.backbones import Backbone
+from manyview.backbones.beside import in_words
 from manyview.evaluation.data import LabeledSplit
 from manyview.evaluation.features.backbone import FrozenBackbone, Maps
 from manyview.evaluation.features.dataset import images_for, load_readable, random_crops, random_views
@@ -74,7 +75,7 @@ class SgdEvaluation(LinearMeasure):
                 len(targets),
                 after_epoch=after_epoch,
                 progress=self.progress,
-                phase=f"{name}: training the linear head",
+                phase=f"{in_words(name)}: training the linear head",
             )
         best.choose(training)
         scores = self.report(name, train_scores(training.head), val_scores(training.head))
@@ -120,7 +121,7 @@ class SgdEvaluation(LinearMeasure):
         def scored(maps: Maps) -> dict[str, Tensor]:
             return {"scores": probabilities(head, maps)}
 
-        phase = f"{name}: scores of the {phase} images"
+        phase = f"{in_words(name)}: scores of the {phase} images"
         return extract_part(network, part, self.extraction, self.progress, phase, reduce=scored)["scores"]
 
     def _begin(self, name: str, dim: int) -> tuple[HeadTraining, BestEpoch]:

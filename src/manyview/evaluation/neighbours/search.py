@@ -16,6 +16,7 @@ from manyview.config.resolve import nearest_name
 from manyview.errors import UserError, require, require_seed
 from manyview.evaluation.features.backbone import bands
 from manyview.evaluation.features.extract import FeatureSettings
+from manyview.evaluation.input_size import input_size
 from manyview.evaluation.neighbours.index import Nearest, Part, Vectors
 from manyview.evaluation.neighbours.sources import BLOCKS, Extracted, FeatureSource, Stored
 from manyview.images import find_images, image_root
@@ -107,7 +108,8 @@ def nearest_neighbours(
 def _source(weights: Path, options: NeighboursOptions) -> FeatureSource:
     """The source of the features; a ``UserError`` if settings, weights, images or the file cannot be used."""
     pool, size = options["pool"], options["size"]
-    made = select(FeatureSettings, options, pool="gamp" if pool is None else pool, size=224 if size is None else size)
+    side = input_size(weights, size).side
+    made = select(FeatureSettings, options, pool="gamp" if pool is None else pool, size=side)
     images, names, features = image_root(options["images"]), options["list"], options["features"]
     if features is None:
         network = load_backbone(weights, options["backbone"], **among(Normalization, options))

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from manyview import distributed
+from manyview.backbones.beside import in_words
 from manyview.errors import require, require_seed
 from manyview.evaluation.data import Data
 from manyview.evaluation.logistic.classifiers import solver_device
@@ -129,7 +130,7 @@ def _curve(
 ) -> tuple[list[dict[str, Any]], list[Matrix]]:
     """One backbone's metrics for each fraction, and the validation scores of each draw of the last."""
     draws, targets = plan.draws, data.train.labels.targets
-    total, phase = len(draws.fractions) * len(draws.seeds), f"{name}: fitting classifiers"
+    total, phase = len(draws.fractions) * len(draws.seeds), f"{in_words(name)}: fitting classifiers"
     entries = []
     progress(0, total, phase)
     for row, fraction in enumerate(draws.fractions):

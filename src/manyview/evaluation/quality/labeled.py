@@ -98,16 +98,14 @@ def read_held_out(images: ImageRoot, monitor: MonitorConfig, table: LabelTable =
             label_column=table.label_column,
         ).read()
         labels, others = splits.train.labels, splits.val.labels
-        if splits.images_in_both():
-            raise UserError(
-                f"{splits.images_in_both()} images are in both {file} and {val_labels}: take them out of one"
-            )
+        shared = len(splits.shared.same) + len(splits.shared.copies)
         sha256 = hashlib.sha256((labels.fingerprint() + others.fingerprint()).encode()).hexdigest()
         held = np.random.default_rng(0).permutation(len(others.names))[: most // _HELD_OUT]
         own = np.random.default_rng(0).permutation(len(labels.names))[: most - most // _HELD_OUT]
         split = (
             f"{_of(len(own), len(labels.names))} to train them, measured on {_of(len(held), len(others.names))} of the "
             "validation labels"
+            + (f", of which {shared:,} are also training images, so that their figures flatter" if shared else "")
         )
     if len(held) + len(own) < _FEWEST or not others.targets[held].any() or not labels.targets[own].any():
         raise UserError(f"{file} labels too few images to measure by: {len(own)} and {len(held)} held out; label more")

@@ -6,31 +6,31 @@ from pathlib import Path
 from typing import Any
 
 from manyview.errors import UserError
-from manyview.images.sources.parquet import add_rows, encoded, image_column, name_columns, require_pyarrow
-from manyview.images.sources.shards import Members, ShardFormat, ShardReader, why
+from manyview.images.sources.parquet import (
+    TableFormat,
+    add_rows,
+    encoded,
+    image_column,
+    name_columns,
+    require_pyarrow,
+)
+from manyview.images.sources.shards import Members, ShardReader
 from manyview.images.sources.stores import Shard, is_address
 from manyview.parsing import parse_json
 
 _STATE = "state.json"  # in which datasets lists the files of a data set
 
 
-class ArrowFormat(ShardFormat):
+class ArrowFormat(TableFormat):
     """Arrow's IPC streams and files; an image is read without its neighbors."""
 
     title, ending = "Arrow", ".arrow"
 
-    def members(self, shard: Shard) -> Members:
-        """The images of a file, by its columns other than their bytes."""
-        found = Members()
-        try:
-            table = _table(shard)
-            column = image_column(table.schema, shard)
-            add_rows(found, shard, iter([_names(table, column)]), column, table.num_rows)
-        except UserError:
-            raise
-        except Exception as error:  # pyarrow's
-            found.problem = f"no Arrow file that can be read ({why(error)})" if shard.size >= 0 else "missing"
-        return found
+    def add_images(self, found: Members, shard: Shard) -> None:
+        """Add the images of a file, all at once."""
+        table = _table(shard)
+        column = image_column(table.schema, shard)
+        add_rows(found, shard, iter([_names(table, column)]), column, table.num_rows)
 
     def open(self, shard: Shard) -> ShardReader:
         """Map a file into memory."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from abc import abstractmethod
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -18,25 +19,37 @@ _NAMES = ("file_name", "filename", "path", "__key__", "key", "name", "image_path
 _GROUPS = 2  # row groups that a reader keeps
 
 
-class ParquetFormat(ShardFormat):
-    """Parquet: an image is read with its row group, so that groups should be small."""
-
-    title, ending = "Parquet", ".parquet"
+class TableFormat(ShardFormat):
+    """Tables with an image a row."""
 
     def members(self, shard: Shard) -> Members:
         """The images of a file, by its columns other than their bytes."""
         found = Members()
         try:
-            file = _open(shard)
-            column = image_column(file.schema_arrow, shard)
-            columns = name_columns(file.schema_arrow, column)
-            tables = (file.read_row_group(group, columns=columns) for group in range(file.num_row_groups))
-            add_rows(found, shard, tables, column, file.metadata.num_rows)
+            self.add_images(found, shard)
         except UserError:
             raise
         except Exception as error:  # pyarrow's and the store's
-            found.problem = f"no Parquet file that can be read ({why(error)})" if shard.size >= 0 else "missing"
+            found.problem = f"no {self.title} file that can be read ({why(error)})" if shard.size >= 0 else "missing"
         return found
+
+    @abstractmethod
+    def add_images(self, found: Members, shard: Shard) -> None:
+        """Add the images of a file; any exception says that it cannot be read."""
+
+
+class ParquetFormat(TableFormat):
+    """Parquet: an image is read with its row group, so that groups should be small."""
+
+    title, ending = "Parquet", ".parquet"
+
+    def add_images(self, found: Members, shard: Shard) -> None:
+        """Add the images of a file, one row group after the other."""
+        file = _open(shard)
+        column = image_column(file.schema_arrow, shard)
+        columns = name_columns(file.schema_arrow, column)
+        tables = (file.read_row_group(group, columns=columns) for group in range(file.num_row_groups))
+        add_rows(found, shard, tables, column, file.metadata.num_rows)
 
     def open(self, shard: Shard) -> ShardReader:
         """Open a file."""

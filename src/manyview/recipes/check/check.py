@@ -14,6 +14,7 @@ import numpy as np
 from manyview.config import PretrainConfig
 from manyview.errors import UserError
 from manyview.images import ImageFiles, find_images, image_root
+from manyview.images.sources.copies import identical_files
 from manyview.images.statistics import draw_sample
 from manyview.images.used_bits import describe_depth
 from manyview.labels.table import LabelTable
@@ -55,7 +56,8 @@ def check_images(
     root = image_root(images)
     files = find_images(root, listed, arrays=config.data.bands != "rgb")
     progress(0, len(options["labels"]), "labels")
-    labeled = [labels.read(Path(file), root, table) for file in options["labels"]]
+    names = options["class_names"]
+    labeled = [each for file in options["labels"] for each in labels.read_splits(Path(file), root, table, names)]
     chosen = _chosen(files, options["sample"], config.training.seed)
     here = machine(config, Path.cwd())
     photos, unread = look_at(files, chosen, config.data, max(1, here["workers"]), partial(_named, progress, "images"))
@@ -87,7 +89,7 @@ def _of_images(
     """What was found of the images alone."""
     smalls = np.stack([photo.small for photo in photos]) if photos else np.zeros((0, 32, 32), np.uint8)
     pairs = list(duplicates.same_pictures(smalls))
-    identical = duplicates.identical_files(files)
+    identical = identical_files(files)
     group_of = {index: number for number, group in enumerate(identical) for index in group}
     pictures = _pictures(photos, pairs, group_of)
     mirrored = {photos[each].index for one, other, _, turned in pairs if turned for each in (one, other)}
@@ -157,7 +159,7 @@ def _of_labels(files: ImageFiles, labeled: Sequence[labels.Labeled], results: Ma
     return {
         "labels": [
             {
-                "file": str(each.file),
+                "file": each.file,
                 "images": len(each.names),
                 "unlabeled": each.unlabeled,
                 "objects": each.objects,
@@ -176,7 +178,7 @@ def _leak(one: labels.Labeled, other: labels.Labeled, groups: Mapping[str, Any])
     """Images of one label file that are in the other one, too, or are copies of some there."""
     first, second = set(one.names), set(other.names)
     both = first & second
-    found: dict[str, Any] = {"files": [str(one.file), str(other.file)], "named_in_both": sorted(both)}
+    found: dict[str, Any] = {"files": [one.file, other.file], "named_in_both": sorted(both)}
     for key in ("identical", "same_picture"):
         found[key] = [
             [next(name for name in group["images"] if name in first - both), match]
@@ -207,7 +209,7 @@ def _judged(
     protocol = {
         "kind": "look at images before a run",
         "images": str(files.root),
-        "labels": [str(each.file) for each in labeled],
+        "labels": [each.file for each in labeled],
         "sample": options["sample"],
         "recipe": config.recipe,
         "backbone": config.backbone.name,

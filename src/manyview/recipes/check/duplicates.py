@@ -1,4 +1,4 @@
-"""Images that are there twice: identical files, and pictures that look the same at another size, quality or mirrored.
+"""Pictures that look the same at another size or quality, or mirrored; ``images.sources.copies`` finds identical files.
 
 Pictures are compared by the signs of the 255 lowest frequencies of a cosine transform of a small gray version, as in
 perceptual hashes of 8 x 8 frequencies (Zauner, 2010), with 16 x 16. Re-encoded and resized copies differ in a few
@@ -7,17 +7,12 @@ signs, unrelated pictures in about half: see ``MOST_SIGNS``.
 
 from __future__ import annotations
 
-import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from manyview.images import ImageFiles, UnreadableImage
-from manyview.images.sources.collection import Member
-from manyview.images.sources.root import ImagePath
-from manyview.images.unreadable import readable
 from manyview.recipes.check.photos import SIDE
 
 FREQUENCIES = 16
@@ -33,47 +28,9 @@ in gray, of another aspect, brighter by a fifth, or at a quarter of the size wit
 """
 _LEAST_CONTRAST = 2.0  # standard deviation, of 255, below which a picture is taken for blank
 _BLOCK = 2048  # pictures compared with all others at a time
-_ENDS = 2**16  # bytes from the beginning and the end of a file that are compared first
 
 Smalls = UInt8[np.ndarray, "images 32 32"]
 Signs = Float32[np.ndarray, "images 255"]
-
-
-def identical_files(files: ImageFiles) -> list[list[int]]:
-    """Groups of indices of files with the same bytes; only what has the same size, and then the same ends, is read."""
-    by_size: dict[int, list[int]] = defaultdict(list)
-    for index, size in enumerate(files.stats().sizes.tolist()):
-        by_size[size].append(index)
-    # Of files that are not there the size is negative, and of some shards' members, whose sizes only reading tells.
-    groups = [group for size, group in by_size.items() if size and len(group) > 1]
-    for whole in (False, True):
-        groups = [same for group in groups for same in _equal(files, group, whole=whole)]
-    return sorted(groups)
-
-
-def _equal(files: ImageFiles, group: Sequence[int], *, whole: bool) -> Iterator[list[int]]:
-    by_digest: dict[bytes, list[int]] = defaultdict(list)
-    for index in group:
-        digest = _digest(files.path(index), whole=whole)
-        if digest is not None:
-            by_digest[digest].append(index)
-    return (same for same in by_digest.values() if len(same) > 1)
-
-
-def _digest(path: ImagePath, *, whole: bool) -> bytes | None:
-    """A hash of a file or of its ends; None where it cannot be read, which is reported elsewhere."""
-    try:
-        if isinstance(path, Member):
-            content = path.read_bytes()
-            return hashlib.blake2b(content if whole else content[:_ENDS] + content[-_ENDS:]).digest()
-        with readable(path), path.open("rb") as file:
-            if whole:
-                return hashlib.file_digest(file, "blake2b").digest()
-            begin = file.read(_ENDS)
-            file.seek(max(path.stat().st_size - _ENDS, 0))
-            return hashlib.blake2b(begin + file.read(_ENDS)).digest()
-    except UnreadableImage:
-        return None
 
 
 def is_blank(smalls: Smalls) -> np.ndarray:

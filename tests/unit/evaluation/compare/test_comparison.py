@@ -10,15 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from manyview.backbones import build_backbone, save_backbone
 from manyview.errors import UserError
 from manyview.evaluation.compare import compare
 from manyview.evaluation.compare.tables import label
 from manyview.evaluation.knn import knn_evaluation
 from manyview.evaluation.linear.evaluate import linear_evaluation
 from manyview.evaluation.probe.evaluate import low_label_evaluation
+from tests.helpers.random_weights import save_random
 
 OVERALL = ("mAP", "OP", "OR", "OF1", "CP", "CR", "CF1")
 BY_CLASS = ("AP", "precision", "recall", "f1")
@@ -34,12 +33,10 @@ def given(scenes: Any) -> dict[str, Any]:
 def write_run(folder: Path, seed: int, **settings: int) -> Path:
     """The weights of a run: all that is read of it are these and its configuration."""
     folder.mkdir(parents=True)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(10 * seed + settings.get("epochs", 0))
-        save_backbone(build_backbone("timm/test_resnet"), folder / "backbone.safetensors", {})
+    weights = save_random(folder / "backbone.safetensors", seed=10 * seed + settings.get("epochs", 0))
     config = {"recipe": "paper", "training": {"seed": seed, "epochs": 1, **settings}}
     (folder / "config.json").write_text(json.dumps(config))
-    return folder / "backbone.safetensors"
+    return weights
 
 
 @pytest.fixture(scope="module")
@@ -353,10 +350,8 @@ def test_random_initialization_with_other_norm_statistics_is_told_apart(root: Pa
     result = compare([root / "knn/a/seed1", earlier])
     rows = [row for row in result["results"] if row["network"] == "random_init"]
     assert [(row["group"], row["norm_statistics"]) for row in rows] == [("seed1", "measured"), ("earlier", "zero-one")]
-    assert [label(row) for row in rows] == ["untrained (seed1)", "untrained, norms 0 and 1 (earlier)"]
-    warning = (
-        "random initialization has norm statistics measured (seed1), zero-one (earlier): its figures do not compare"
-    )
+    assert [label(row) for row in rows] == ["random init (seed1)", "random init, norms 0 and 1 (earlier)"]
+    warning = "random init has norm statistics measured (seed1), zero-one (earlier): its figures do not compare"
     assert warning in result["warnings"]
     assert not any("beside" in key for key in result["protocol"]["differing"])
     with pytest.raises(UserError, match=r"norm statistics measured, .* with zero-one; compare them as groups"):

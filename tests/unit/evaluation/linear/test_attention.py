@@ -31,7 +31,7 @@ FAST: dict[str, Any] = {
     **{"recipe": "sgd", "pool": "attention", "size": 64, "epochs": 4, "batch_size": 8, "workers": 0, "device": "cpu"},
     "resamples": 20,
 }
-HEAD = "pretrained: training the linear head"
+HEAD = "pre-trained: training the linear head"
 
 
 class Stop(Exception):  # noqa: N818

@@ -260,7 +260,7 @@ def test_classes_without_validation_images_and_images_in_both(scenes: Any, tmp_p
     assert result["protocol"]["images_in_both"] == 12
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == result
     text = printed(result)
-    assert "12 images are in both label files" in text
+    assert "12 of 12 validation images are also training images" in text
     assert "1 of 2 classes have no validation image" in text
 
 
@@ -284,7 +284,7 @@ def printed(result: dict[str, Any]) -> str:
 def test_the_table_shows_every_figure_in_percent(cached: tuple[dict[str, Any], Path]) -> None:
     result, _ = cached
     lines = printed(result).splitlines()
-    for name, label in (("pretrained", "trained"), ("random_init", "random")):
+    for name, label in (("pretrained", "pre-trained"), ("random_init", "random init")):
         report = result["results"][name]
         rows = [cells(line) for line in lines]
         for rule, figures in report["rules"].items():
@@ -302,10 +302,10 @@ def test_progress_goes_through_phases_to_their_end(scenes: Any) -> None:
     evaluate(scenes, cached=True, epochs=3, progress=lambda *call: calls.append(call))
     phases = list(dict.fromkeys(phase for *_, phase in calls))
     assert phases == [
-        "pretrained: validation features",
-        "pretrained: training features",
-        "pretrained: training the linear head",
-        "pretrained: confidence intervals",
+        "pre-trained: validation features",
+        "pre-trained: training features",
+        "pre-trained: training the linear head",
+        "pre-trained: confidence intervals",
     ]
     for phase, total in zip(phases, (12, 24, 3, 20), strict=True):
         steps = [(done, of) for done, of, name in calls if name == phase]

@@ -108,7 +108,7 @@ def test_c_may_be_given_or_chosen_by_class(scenes: Any) -> None:
 
 def test_what_was_extracted_is_kept_for_resuming(scenes: Any, tmp_path: Path) -> None:
     def stop(done: int, total: int, phase: str) -> None:
-        if phase == "pretrained: choosing C":
+        if phase == "pre-trained: choosing C":
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -22,7 +22,7 @@ MODES: dict[str, dict[str, Any]] = {
     "cached": {"cached": True, "flips": True, "beside": "random"},
     "augmented": {"measured": "best"},
 }
-HEAD = "pretrained: training the linear head"
+HEAD = "pre-trained: training the linear head"
 
 
 class Stop(Exception):  # noqa: N818
@@ -48,7 +48,7 @@ def keeps_every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize(("phase", "done"), [("pretrained: training features", 0), (HEAD, 0), (HEAD, 2), (HEAD, 5)])
+@pytest.mark.parametrize(("phase", "done"), [("pre-trained: training features", 0), (HEAD, 0), (HEAD, 2), (HEAD, 5)])
 def test_figures_are_those_of_an_evaluation_never_stopped(
     scenes: Any, tmp_path: Path, mode: str, phase: str, done: int
 ) -> None:
@@ -63,7 +63,7 @@ def test_figures_are_those_of_an_evaluation_never_stopped(
     assert resumed["protocol"] == whole["protocol"]
     assert [path.name for path in tmp_path.iterdir()] == ["metrics.json"]
     # What was done is not done again.
-    assert not any(of == "pretrained: validation features" for _, of in seen)
+    assert not any(of == "pre-trained: validation features" for _, of in seen)
     assert min(now for now, of in seen if of == HEAD) == (done if phase == HEAD else 0)
 
 
@@ -89,7 +89,7 @@ def test_there_must_be_something_to_resume(scenes: Any, tmp_path: Path) -> None:
 
 def test_nothing_stays_of_an_evaluation_that_did_nothing(scenes: Any, tmp_path: Path) -> None:
     with pytest.raises(Stop):
-        evaluate(scenes, cached=True, out=tmp_path, progress=stop_at("pretrained: validation features", 0))
+        evaluate(scenes, cached=True, out=tmp_path, progress=stop_at("pre-trained: validation features", 0))
     assert not list(tmp_path.iterdir())
 
 

@@ -298,7 +298,7 @@ def test_the_table_shows_mean_and_deviation(curve: tuple[dict[str, Any], Path]) 
     stream = io.StringIO()
     Console(file=stream, width=100).print(format_low_label(result))
     lines = stream.getvalue().splitlines()
-    for name, label in (("pretrained", "trained"), ("random_init", "random")):
+    for name, label in (("pretrained", "pre-trained"), ("random_init", "random init")):
         rows = [line for line in lines if line.strip(" │").startswith(label) and "%" in line]
         for row, entry in zip(rows, result["results"][name], strict=True):
             summary = entry["summary"]["mAP"]
@@ -324,7 +324,7 @@ def test_absent_classes_and_images_in_both_are_reported(scenes: Any, tmp_path: P
     assert result["protocol"]["scaling"] == "unit"
     stream = io.StringIO()
     Console(file=stream, width=140).print(format_low_label(result))
-    assert "12 images are in both label files" in stream.getvalue()
+    assert "12 of 12 validation images are also training images" in stream.getvalue()
     assert "1 of 2 classes have no validation image" in stream.getvalue()
 
 

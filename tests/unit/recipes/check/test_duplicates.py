@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from manyview.images import ImageFiles, find_images
-from manyview.recipes.check.duplicates import MOST_SIGNS, SIGNS, grouped, identical_files, same_pictures, signs
+from manyview.images.sources.copies import identical_files
+from manyview.recipes.check.duplicates import MOST_SIGNS, SIGNS, grouped, same_pictures, signs
 from manyview.recipes.check.photos import SIDE
 
 RNG = np.random.default_rng(0)

@@ -57,7 +57,7 @@ def public_names(module: Any) -> list[str]:
 
 
 def _first(module: Any) -> str:
-    return " ".join((module.__doc__ or "").split("\n\n")[0].split())
+    return _prose(" ".join((module.__doc__ or "").split("\n\n")[0].split()))
 
 
 def _entry(module: str, name: str, value: Any) -> str:

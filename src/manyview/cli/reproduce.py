@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from manyview.options.reproduce import Matching, ReproduceOptions, TableName
 from manyview.options.shared import CsvLayout
 
 FIGURE1 = "figure1"
+_BETWEEN = re.compile(r",(?![^{}]*\})")  # commas, but those in braces of a pattern of shards
 
 
 @command(TableName, ReproduceOptions)
@@ -55,7 +57,7 @@ def _named(texts: Sequence[str] | None, flag: str) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for text in texts or ():
         name, _, values = text.partition("=")
-        parts = [part for part in values.split(",") if part]
+        parts = [part for part in _BETWEEN.split(values) if part]
         if not name or not parts or (flag == "--weights" and len(parts) > 1):
             raise UserError(f"{flag} {text}: give a name and what it stands for, as in {flag} NAME=FILE")
         if name in found:

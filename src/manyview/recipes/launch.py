@@ -361,9 +361,9 @@ def _is_there(images: str) -> bool:
 
 def _absolute(path: StrPath) -> str:
     if ":" in os.fspath(path):  # perhaps an address
-        from manyview.images.sources.stores import absolute, normal
+        from manyview.images.sources.root import absolute_root
 
-        return absolute(normal(path))
+        return absolute_root(path)
     return str(Path(path).absolute())
 
 

@@ -13,7 +13,7 @@ from manyview.images.sources import arrow, parquet, tar
 from manyview.images.sources.collection import Collection, Member
 from manyview.images.sources.shard_index import collect
 from manyview.images.sources.shards import ShardFormat
-from manyview.images.sources.stores import expand, find_shards, is_address, list_remote, normal
+from manyview.images.sources.stores import absolute, expand, find_shards, is_address, list_remote, normal
 
 FORMATS: tuple[ShardFormat, ...] = (tar.FORMAT, parquet.FORMAT, arrow.FORMAT)
 
@@ -58,6 +58,11 @@ def is_there(where: str | os.PathLike[str]) -> bool:
     """Whether a folder exists, or what is named stands for shards, which are looked for later."""
     text = normal(where)
     return is_address(text) or os.path.isdir(text) or bool(_patterns(text))  # noqa: PTH112
+
+
+def absolute_root(where: str | os.PathLike[str]) -> str:
+    """The absolute path of a folder or of shards, or the address of shards."""
+    return absolute(normal(where))
 
 
 def _patterns(text: str) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from manyview.errors import UserError, require
 from manyview.images import ImageFiles, find_images, image_root
+from manyview.images.sources.root import absolute_root, is_there
 from manyview.labels import LabelTable, read_labels
 from manyview.options.base import StrPath, among
 from manyview.options.reproduce import ReproduceOptions
@@ -26,10 +27,10 @@ class LabelSources:
     """Labeled images of an evaluation.
 
     Attributes:
-        images: folder of the training images.
+        images: folder of the training images, or shards that hold them.
         train_labels: their labels.
         val_labels: labels of the validation images.
-        val_images: folder of the validation images, if another.
+        val_images: folder or shards of the validation images, if others.
         layout: columns and separator of labels of CSV files, as options.
     """
 
@@ -42,7 +43,8 @@ class LabelSources:
     def options(self) -> dict[str, str]:
         """As options of an evaluation, with absolute paths."""
         paths = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "layout"}
-        return {name: str(path.absolute()) for name, path in paths.items() if path is not None} | dict(self.layout)
+        # The images may be shards behind an address.
+        return {name: absolute_root(path) for name, path in paths.items() if path is not None} | dict(self.layout)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -78,9 +80,9 @@ class Inputs:
         return {} if sources is None else {f"data.{name}": value for name, value in sources.layout.items()}
 
     @property
-    def images(self) -> Path:
-        """Folder of the images that pre-training sees, or the pattern or address of shards."""
-        return Path(str(self.files.root))
+    def images(self) -> str:
+        """Absolute path of the folder of the images that pre-training sees, or the pattern or address of shards."""
+        return absolute_root(str(self.files.root))
 
     def list_file(self, out: Path) -> Path | None:
         """File with the names of the images within the table's folder; None for all of the folder."""
@@ -182,9 +184,10 @@ def _sources(name: str, paths: Sequence[StrPath], given: Mapping[str, str]) -> L
             "of the validation images if it is another, separated by commas"
         )
     found = [Path(path) for path in paths]
-    for path in found:
-        require(path.exists(), f"--data {name}: there is no file or folder {path}")
     images, train, val, *val_images = found
+    for path in found:
+        there = is_there(path) if path in (images, *val_images) else path.exists()
+        require(there, f"--data {name}: there is no file or folder {path}")
     return LabelSources(images, train, val, val_images[0] if val_images else None, _layout(train, given))
 
 

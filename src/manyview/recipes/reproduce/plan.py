@@ -219,7 +219,7 @@ class _Planner:
             run = planned_run(base, steps, seed, self.inputs, self.out)
             listed = self.inputs.list_file(self.out)
             options = {
-                "images": str(self.inputs.images.absolute()),
+                "images": self.inputs.images,
                 "list": None if listed is None else str(listed.absolute()),
                 "recipe": run.recipe,
                 "settings": dict(run.settings),
@@ -236,7 +236,7 @@ class _Planner:
         for seed in self.seeds:
             options: dict[str, Any] = {
                 "backbone": backbone,
-                "images": str(self.inputs.images.absolute()),
+                "images": self.inputs.images,
                 "list": None if listed is None else str(listed.absolute()),
                 "size": self.scale.size,
                 "seed": seed,

@@ -40,7 +40,7 @@ def gather(plan: TablePlan, failed: Mapping[str, str] | None = None) -> dict[str
         "scale": plan.scale_name,
         "scale_title": plan.scale.title,
         "equal": {"what": plan.equal, "amount": plan.amount},
-        "images": {"folder": str(plan.inputs.images), "count": len(plan.inputs.files), "which": plan.inputs.chosen},
+        "images": {"folder": str(plan.inputs.files.root), "count": len(plan.inputs.files), "which": plan.inputs.chosen},
         "columns": [vars(column) for column in table.columns],
         "drawn": [column.title for column in table.drawn],
         "instruments": _instruments(plan),

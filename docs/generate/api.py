@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import re
@@ -28,6 +29,7 @@ _SECTION = re.compile(rf"^({'|'.join(_SECTIONS)}):[ \t]*$", re.MULTILINE)
 _ENTRY = re.compile(r"^(\*{0,2}[\w.]+(?: \([^)]*\))?): ")
 
 
+@functools.cache
 def pages() -> dict[str, str]:
     """Markdown of every page, by its path in the documentation."""
     made = {f"api/{name}.md": _page(*about) for name, about in PAGES.items()}

@@ -44,7 +44,7 @@ format: $(INSTALLED)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# The documentation as pages that need no network, in docs/_site; warnings are errors. docs-serve: while you write
+# The documentation as pages that need no network, in build/docs; warnings are errors. docs-serve: while you write
 docs: $(VENV)/.installed-docs
 	$(BIN)/mkdocs build --strict --quiet
 
@@ -85,4 +85,4 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo build dist docs/_site .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache

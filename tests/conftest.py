@@ -44,6 +44,7 @@ SLOW = (
     "unit/detection/test_detect_prediction.py",
     "unit/detection/test_fine_tuning.py",
     "unit/detection/test_fine_tuning_learns.py",
+    "unit/docs/test_site.py",
     "unit/distributed/test_synchronized_norms.py",
     "unit/evaluation/embed",
     "unit/evaluation/health",

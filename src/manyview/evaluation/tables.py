@@ -28,6 +28,7 @@ from manyview.terminal import printable
 CLASSIFIERS = {"logistic": "logistic regression", "svm": "linear SVM"}
 """Names of the classifiers of ``low_label_evaluation`` in titles."""
 
+_NO_VOTE = "none votes for itself"
 _NAMED = 3  # skipped entries that are named; metrics.json has more
 _AVERAGE_PRECISIONS = {"voc07": "AP is that of VOC 2007: the mean of the best precision at 11 points of recall."}
 _COMPATIBILITIES = {
@@ -67,7 +68,7 @@ def format_knn(result: dict[str, Any]) -> Group:
     protocol = result["protocol"]
     votes = f"{protocol['neighbours']} neighbors, temperature {protocol['temperature']:g}"
     title = f"Multi-label kNN (%): {_inputs(protocol)}, {votes}"
-    notes = flattering(protocol, protocol["val"]["count"], "none votes for itself")
+    notes = flattering(protocol, protocol["val"]["count"], _NO_VOTE)
     return _rules_sheet(title, result, notes)
 
 
@@ -170,7 +171,19 @@ def _sheet(
     The lines are not the tables' titles and captions, which would be wrapped to the tables' width.
     """
     below = [*notes, *baseline_lines(protocol), *_notes(protocol)]
-    return Group(*_weights_line(protocol), Text(title, style="bold"), figures, *map(Text, below), *classes)
+    loud = _warnings(protocol)
+    lines = (Text(line, style="yellow" if line in loud else "") for line in below)
+    return Group(*_weights_line(protocol), Text(title, style="bold"), figures, *lines, *classes)
+
+
+def _warnings(protocol: dict[str, Any]) -> set[str]:
+    """Notes that stand out: on images that are in both splits, and on classes without names."""
+    count = protocol["val"]["count"]
+    return {*flattering(protocol, count), *flattering(protocol, count, _NO_VOTE), *_label_notes(protocol)}
+
+
+def _label_notes(protocol: dict[str, Any]) -> list[str]:
+    return [f"Training labels: {note}." for note in protocol["train"].get("notes", ())]
 
 
 def _rules_sheet(title: str, result: dict[str, Any], notes: Sequence[str]) -> Group:
@@ -229,7 +242,7 @@ def _percent(fraction: float | None) -> str:
 def _notes(protocol: dict[str, Any]) -> list[str]:
     """Notes on the figures of any evaluation."""
     notes = [protocol.get("range", ""), *(_skipped(protocol[part]) for part in ("train", "val"))]
-    notes += [f"Training labels: {note}." for note in protocol["train"].get("notes", ())]
+    notes += _label_notes(protocol)
     absent = sum(count == 0 for count in protocol["val"]["positives"])
     if absent:
         notes.append(f"{absent} of {len(protocol['classes'])} classes have no validation image: not in mAP.")

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -28,7 +28,7 @@ from manyview.terminal import printable
 CLASSIFIERS = {"logistic": "logistic regression", "svm": "linear SVM"}
 """Names of the classifiers of ``low_label_evaluation`` in titles."""
 
-_NO_VOTE = "none votes for itself"
+_NO_VOTE = "none votes for itself"  # consequence in a kNN evaluation
 _NAMED = 3  # skipped entries that are named; metrics.json has more
 _AVERAGE_PRECISIONS = {"voc07": "AP is that of VOC 2007: the mean of the best precision at 11 points of recall."}
 _COMPATIBILITIES = {
@@ -68,7 +68,7 @@ def format_knn(result: dict[str, Any]) -> Group:
     protocol = result["protocol"]
     votes = f"{protocol['neighbours']} neighbors, temperature {protocol['temperature']:g}"
     title = f"Multi-label kNN (%): {_inputs(protocol)}, {votes}"
-    notes = flattering(protocol, protocol["val"]["count"], _NO_VOTE)
+    notes = flattering(protocol, protocol["val"]["count"], "none votes for itself")
     return _rules_sheet(title, result, notes)
 
 
@@ -171,19 +171,7 @@ def _sheet(
     The lines are not the tables' titles and captions, which would be wrapped to the tables' width.
     """
     below = [*notes, *baseline_lines(protocol), *_notes(protocol)]
-    loud = _warnings(protocol)
-    lines = (Text(line, style="yellow" if line in loud else "") for line in below)
-    return Group(*_weights_line(protocol), Text(title, style="bold"), figures, *lines, *classes)
-
-
-def _warnings(protocol: dict[str, Any]) -> set[str]:
-    """Notes that stand out: on images that are in both splits, and on classes without names."""
-    count = protocol["val"]["count"]
-    return {*flattering(protocol, count), *flattering(protocol, count, _NO_VOTE), *_label_notes(protocol)}
-
-
-def _label_notes(protocol: dict[str, Any]) -> list[str]:
-    return [f"Training labels: {note}." for note in protocol["train"].get("notes", ())]
+    return Group(*_weights_line(protocol), Text(title, style="bold"), figures, *map(Text, below), *classes)
 
 
 def _rules_sheet(title: str, result: dict[str, Any], notes: Sequence[str]) -> Group:
@@ -242,7 +230,7 @@ def _percent(fraction: float | None) -> str:
 def _notes(protocol: dict[str, Any]) -> list[str]:
     """Notes on the figures of any evaluation."""
     notes = [protocol.get("range", ""), *(_skipped(protocol[part]) for part in ("train", "val"))]
-    notes += _label_notes(protocol)
+    notes += [f"Training labels: {note}." for note in protocol["train"].get("notes", ())]
     absent = sum(count == 0 for count in protocol["val"]["positives"])
     if absent:
         notes.append(f"{absent} of {len(protocol['classes'])} classes have no validation image: not in mAP.")
@@ -266,3 +254,14 @@ def _skipped(part: dict[str, Any]) -> str:
 
 def _cell(form: str, value: float | int | None) -> str:
     return "-" if value is None else form.format(value).replace("%", " %")
+
+
+def emphasize(sheet: RenderableType, protocol: dict[str, Any]) -> RenderableType:
+    """A sheet whose notes on images in both splits and on classes without names stand out; changed in place."""
+    count = protocol["val"]["count"]
+    loud = {note for so in ((), (_NO_VOTE,)) for note in flattering(protocol, count, *so)}
+    loud |= {f"Training labels: {note}." for note in protocol["train"].get("notes", ())}
+    for line in sheet.renderables if isinstance(sheet, Group) else ():
+        if isinstance(line, Text) and line.plain in loud:
+            line.stylize("bold yellow")
+    return sheet

@@ -188,15 +188,15 @@ FACTS = {"settings": {"training.seed": 0, "data.images": "x" * 600}, "step": 0}
 
 def test_wandb_goes_by_its_own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
-    module = Recorder("wandb", calls, {"generate_id": "new"})
-    module.util = module
+    module = Recorder("wandb", calls, {})
     monkeypatch.setitem(sys.modules, "wandb", module)
     monkeypatch.setenv("WANDB_PROJECT", "cells")
     logger = packages.WandbLogger(RunFacts(tmp_path / "a", **FACTS))
     logger.add(3, {"step/loss": 0.5})
     logger.close(False)
     begun = next(named for name, _, named in calls if name == "init")
-    assert (begun["project"], begun["name"], begun["id"], begun["resume"]) == ("cells", "a", "new", "allow")
+    assert (begun["project"], begun["name"], begun["id"], begun["resume"]) == ("cells", "a", logger.id, "allow")
+    assert len(logger.id) == 12
     assert begun["dir"] == str(tmp_path / "a")
     assert "mode" not in begun
     assert ("log", ({"step/loss": 0.5, "step": 3},), {}) in calls

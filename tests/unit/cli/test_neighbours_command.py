@@ -49,7 +49,7 @@ def test_it_takes_features_from_a_file(command: Command, photos: Path, weights: 
     status, printed, err = command(weights, photos, "--out", out, *options)
 
     assert (status, err) == (0, "")
-    assert "Neighbors among 16 images at 32 px\n" in printed
+    assert "Neighbors among 16 images at 16 px\n" in printed
     found = json.loads((tmp_path / "n.json").read_text())
     assert (len(found["results"]), found["protocol"]["seed"], found["protocol"]["size"]) == (3, 5, 16)
 

@@ -205,6 +205,7 @@ def test_wandb_goes_by_its_own_environment(tmp_path: Path, monkeypatch: pytest.M
     assert again.id == "old"
 
 
+@pytest.mark.filterwarnings("ignore")  # of other people's packages
 def test_the_real_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mlflow")
     from mlflow.tracking import MlflowClient
@@ -227,6 +228,7 @@ def test_the_real_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     ]
 
 
+@pytest.mark.filterwarnings("ignore")  # of other people's packages
 def test_the_real_wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -242,6 +244,7 @@ def test_the_real_wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert file.stat().st_size > 0
 
 
+@pytest.mark.filterwarnings("ignore")  # of other people's packages
 def test_the_real_trackio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     pytest.importorskip("trackio")

@@ -111,7 +111,7 @@ class RunFolder:
             LOGGERS_FILE,
         ):
             (self.path / name).unlink(missing_ok=True)
-        for folder in (self.path / "tensorboard", self.checkpoints.folder):
+        for folder in (self.path / "tensorboard", self.path / "wandb", self.checkpoints.folder):
             shutil.rmtree(folder, ignore_errors=True)
 
     def lock(self) -> None:

@@ -32,7 +32,7 @@ VERBS: dict[str, tuple[str, tuple[type, ...]]] = {  # where the verb finds the f
     "detect": ("manyview.detection.finetune.fine_tune", (StartWeights, FineTuneOptions)),
     "export": ("manyview.export.export_backbone", (Weights, ExportOptions)),
 }
-OF_PYTHON = {"progress": VERBS.keys(), "views": {"check-weights"}, "quiet": {"detect"}}
+OF_PYTHON = {"progress": VERBS.keys(), "views": {"check-weights"}, "quiet": {"detect"}, "advise": {"pretrain"}}
 """Parameters that a verb sets itself."""
 OF_THE_COMMAND: dict[str, list[object]] = {"neighbours": ["--out", "picture.png"]}
 """Required options that the function does not take."""

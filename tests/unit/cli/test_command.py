@@ -100,7 +100,7 @@ def test_several_mistakes_are_still_one_line(shell: Shell, photos: Path, tmp_pat
         (["pretrain", "photos"], "--out is missing: name a new folder for the run"),
         (["pretrian"], "No such command 'pretrian'"),
         (["linear"], "Missing argument"),
-        (["--nothing"], "No such option"),
+        (["--nothing"], "there is no option --nothing"),
     ],
 )
 def test_mistake_in_the_call(shell: Shell, words: list[str], part: str) -> None:

@@ -89,13 +89,19 @@ def test_yolo_files_are_labels(data: list[object], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("left_out", "name"), [(0, "--images"), (2, "--train-labels"), (4, "--val-labels"), (None, "--out")]
+    ("left_out", "sentence"),
+    [
+        (0, "--images is missing: give the folder that the names in "),
+        (2, "--train-labels is missing; see manyview detect --help"),
+        (4, "--val-labels is missing: "),
+        (None, "--out is missing; see manyview detect --help"),
+    ],
 )
-def test_what_is_missing(data: list[object], tmp_path: Path, left_out: int | None, name: str) -> None:
+def test_what_is_missing(data: list[object], tmp_path: Path, left_out: int | None, sentence: str) -> None:
     words = [*data, *([] if left_out is None else ["--out", tmp_path / "run"])]
     if left_out is not None:
         del words[left_out : left_out + 2]
-    assert mistake("weights.pth", *words) == f"{name} is missing; see manyview detect --help"
+    assert mistake("weights.pth", *words).startswith(sentence)
 
 
 def test_options_that_prediction_would_not_read_are_refused(data: list[object], tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def test_it_draws_a_picture_and_writes_what_it_shows(
     listing = tmp_path / "new" / "n.json"
     lines = printed.splitlines()
     assert lines[0].startswith("Images are normalized by mean 0.485 0.456 0.406 and standard deviation 0.229")
-    assert lines[1] == (f"Neighbors among 15 images; left out: 1 that could not be read, listed in {listing}")
+    assert lines[1] == (f"Neighbors among 15 images at 32 px; left out: 1 that could not be read, listed in {listing}")
     assert lines[2] == f"Written: {out}, {listing}"
     found = json.loads(listing.read_text())
     assert [entry["image"] for entry in found["results"]] == ["03.jpg"] * 4 + ["01.jpg"] * 4
@@ -49,7 +49,7 @@ def test_it_takes_features_from_a_file(command: Command, photos: Path, weights: 
     status, printed, err = command(weights, photos, "--out", out, *options)
 
     assert (status, err) == (0, "")
-    assert "Neighbors among 16 images\n" in printed
+    assert "Neighbors among 16 images at 16 px\n" in printed
     found = json.loads((tmp_path / "n.json").read_text())
     assert (len(found["results"]), found["protocol"]["seed"], found["protocol"]["size"]) == (3, 5, 16)
 

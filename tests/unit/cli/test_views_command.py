@@ -332,9 +332,11 @@ def folder(path: Path) -> Path:
 def test_files_of_12_bits_are_named_and_shown_as_the_run_will_see_them(
     command: Command, photos: Path, tmp_path: Path
 ) -> None:
-    deep = tmp_path / "deep"
+    deep, usual = tmp_path / "deep", tmp_path / "usual"
     deep.mkdir()
+    usual.mkdir()
     for file in sorted(photos.iterdir())[:2]:
+        (usual / file.name).write_bytes(file.read_bytes())
         values = np.round(np.asarray(Image.open(file), dtype=np.float64) / 255 * 4095).astype(np.uint16)
         tifffile.imwrite(deep / f"{file.stem}.tif", values, photometric="rgb")
     size = ("--photos", 2, "--view-size", 32)
@@ -348,7 +350,7 @@ def test_files_of_12_bits_are_named_and_shown_as_the_run_will_see_them(
     status, out, _ = command(deep, "--out", tmp_path / "mended.html", *size, "--bit-depth", 12)
     assert (status, "16-bit" in out) == (0, False)
     assert command(deep, "--out", tmp_path / "set.html", *size, "--set", "data.bit_depth=12")[0] == 0
-    assert command(photos, "--out", tmp_path / "usual.html", *size)[0] == 0
+    assert command(usual, "--out", tmp_path / "usual.html", *size)[0] == 0
     assert_alike(views_in(tmp_path / "mended.html"), views_in(tmp_path / "set.html"))
     assert_alike(views_in(tmp_path / "mended.html"), views_in(tmp_path / "usual.html"))
 

@@ -203,10 +203,13 @@ def test_names_of_the_same_class() -> None:
 
 
 def test_the_forecast_is_of_the_run(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("manyview.recipes.check.forecast.measure_step", lambda config, plan, files: 0.5)
+    monkeypatch.setattr("manyview.recipes.check.forecast.measure_step", lambda *_: 0.5)
+    shown: list[tuple[int, int, str]] = []
     (folder / "bad.jpg").write_text("text")
     options: dict[str, Any] = {"recipe": "simsiam", "backbone": "timm/test_resnet", "view_size": 32, "batch_size": 4}
-    results = check_images(folder, epochs=10, set=["data.max_bad_fraction=0.5"], **options)["results"]
+    more: dict[str, Any] = {"set": ["data.max_bad_fraction=0.5"], "progress": lambda *done: shown.append(done)}
+    results = check_images(folder, epochs=10, **more, **options)["results"]
+    assert [each for each in shown if each[2] == "measuring the memory"][-1] == (3, 3, "measuring the memory")
     expected = results["expected"]
     assert expected["steps"] == 10 * (COUNT // 4)  # of the images that can be read
     assert expected["views"] == expected["steps"] * 4 * 2

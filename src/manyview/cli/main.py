@@ -23,6 +23,7 @@ from manyview.cli.neighbours import neighbours
 from manyview.cli.parts.command import WithWords
 from manyview.cli.pretrain import pretrain
 from manyview.cli.probe import probe
+from manyview.cli.report import report
 from manyview.cli.reproduce import reproduce
 from manyview.cli.views import views
 from manyview.errors import LostError, UserError, one_line
@@ -71,6 +72,7 @@ for verb in (
     detect,
     export,
     views,
+    report,
     reproduce,
     demo,
     settings,

@@ -26,6 +26,7 @@ from manyview.cli.probe import probe
 from manyview.cli.report import report
 from manyview.cli.reproduce import reproduce
 from manyview.cli.views import views
+from manyview.cli.watch import watch
 from manyview.errors import LostError, UserError, one_line
 from manyview.runtime import is_out_of_memory, keep_freed_memory, run_as_command
 
@@ -73,6 +74,7 @@ for verb in (
     export,
     views,
     report,
+    watch,
     reproduce,
     demo,
     settings,

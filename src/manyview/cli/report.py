@@ -14,8 +14,8 @@ from manyview.options.report import ReportedRuns, ReportOptions
 def report(runs: Sequence[Path], **options: Unpack[ReportOptions]) -> None:
     """Write a report on runs: one HTML file, without network, to read, print and send.
 
-    What was trained, how it went, what the weights are worth, and how to repeat it; several runs side by side. Evaluations are
-    found beside the runs by the weights that they measured.
+    What was trained, how it went, what the weights are worth, and how to repeat it; several runs side by side.
+    Evaluations are found beside the runs by the weights that they measured.
 
     Example: manyview report runs/a runs/b --out report.html
     """

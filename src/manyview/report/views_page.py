@@ -119,7 +119,12 @@ def side_by_side(config: ViewsConfig, count: int) -> int:
 
 
 def image_row(
-    shown: ShownImage, columns: Sequence[Column], side_by_side: int, *, heading: str = "h2", encode: Encode | None = None
+    shown: ShownImage,
+    columns: Sequence[Column],
+    side_by_side: int,
+    *,
+    heading: str = "h2",
+    encode: Encode | None = None,
 ) -> Iterator[str]:
     """An image and its views in a row that wraps on narrow screens.
 

@@ -29,8 +29,8 @@ class FalsePredictions(TypedDict):
 def false_predictions(labeled: LabeledScores, predicted: Bool[np.ndarray, "images classes"]) -> FalsePredictions:
     """Count how often an absent class is predicted, given what an image shows.
 
-    Classes that occur together in training, such as forks and knives, are predicted together too. Where the share beside
-    a class is far above the overall one, the classifier has learned the company of the class rather than its looks.
+    Classes that occur together in training, such as forks and knives, are predicted together too. Where the share
+    beside a class is far above the overall one, the classifier has learned the company of the class, not its looks.
 
     Args:
         labeled: labels of the images; ignored ones count neither as present nor as absent.

@@ -139,9 +139,7 @@ def multilabel_report(
     report = {**_of_ranking(labeled, average_precision), **metrics, "rule": headline}
     if options["resamples"]:
         resampling = select(Resampling, options)
-        of_map, of_classes, of_rules = intervals(
-            labeled, rules, resampling, average_precision, compatibility, progress
-        )
+        of_map, of_classes, of_rules = intervals(labeled, rules, resampling, average_precision, compatibility, progress)
         report["intervals"] = {"mAP": of_map, **of_rules[headline]}
         report["AP_intervals"] = of_classes
         for name, found in of_rules.items():

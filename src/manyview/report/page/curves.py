@@ -17,7 +17,10 @@ _NO_LOSSES = frozenset(
 )
 _LOSSES = {
     "loss": ("Loss", "What is minimized, weights of its terms included."),
-    "similarity": ("Similarity loss L_sim", "Between the two views of each pair; Figure 4 of the paper shows its fall."),
+    "similarity": (
+        "Similarity loss L_sim",
+        "Between the two views of each pair; Figure 4 of the paper shows its fall.",
+    ),
     "image_aware": ("Image-aware loss L_ia", "All views of an image against those of others (Eq. 1)."),
 }
 _QUALITY = {
@@ -103,7 +106,11 @@ def axes(run: Run) -> dict[str, Any]:
         elapsed = record.get("elapsed")
         if isinstance(elapsed, int | float) and record["step"] >= clock[-1][0]:
             hours = round(elapsed / 3600, 6)
-            clock = [*clock[:-1], (record["step"], hours)] if record["step"] == clock[-1][0] else [*clock, (record["step"], hours)]
+            clock = (
+                [*clock[:-1], (record["step"], hours)]
+                if record["step"] == clock[-1][0]
+                else [*clock, (record["step"], hours)]
+            )
     return {
         "name": run.name,
         "perEpoch": run.plan("steps_per_epoch"),
@@ -188,7 +195,13 @@ def _pace(runs: Sequence[Run]) -> Iterable[Chart]:
     def of(key: str, scale: Callable[[float], float] = float) -> tuple[Series, ...]:
         return _both(runs, key, scale)
 
-    yield Chart("learning-rate", "Learning rate", "Of the backbone unless its factor says otherwise.", of("learning_rate"), zero=True)
+    yield Chart(
+        "learning-rate",
+        "Learning rate",
+        "Of the backbone unless its factor says otherwise.",
+        of("learning_rate"),
+        zero=True,
+    )
     yield Chart("pace", "Views a second", "Mean of the last 50 steps.", of("views_per_second"), zero=True)
     about = "Share of the time in which training waits for the loader; above a third, more workers may help."
     yield Chart("waiting", "Waiting for data, %", about, of("waiting"), percent=True, zero=True)

@@ -17,7 +17,8 @@ class Html(str):
 
 
 Content = str | Html | None | Iterable["Content"]
-_VOID = frozenset({"br", "img", "input", "meta", "path", "rect", "line", "circle"})
+_VOID = frozenset({"br", "img", "input", "meta"})
+_SHAPES = frozenset({"path", "rect", "line"})  # of SVG, which end in a slash where they hold nothing
 
 
 def element(tag: str, *content: Content, **attributes: Any) -> Html:
@@ -26,10 +27,12 @@ def element(tag: str, *content: Content, **attributes: Any) -> Html:
     Args:
         tag: its name.
         *content: what it holds: HTML as it is, other strings as text; None is left out.
-        **attributes: its attributes; ``class_`` and ``for_`` stand for "class" and "for", other underscores for hyphens.
-            True gives an attribute without value, None and False none.
+        **attributes: its attributes; ``class_`` stands for "class", other underscores for hyphens. True gives an
+            attribute without value, None and False none.
     """
     text = "".join(map(_attribute, attributes.items()))
+    if tag in _SHAPES:
+        return Html(f"<{tag}{text}/>")
     return Html(f"<{tag}{text}>" if tag in _VOID else f"<{tag}{text}>{join(*content)}</{tag}>")
 
 

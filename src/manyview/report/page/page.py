@@ -40,7 +40,9 @@ def status_in_words(material: Material) -> tuple[str, str]:
     return worst.state, ", ".join(f"{count} {state}" for state, count in counted.items() if count) + "."
 
 
-def render(material: Material, sections: Sequence[Section], data: dict[str, Any], made: str, *, live: bool = False) -> str:
+def render(
+    material: Material, sections: Sequence[Section], data: dict[str, Any], made: str, *, live: bool = False
+) -> str:
     """The whole page.
 
     Args:

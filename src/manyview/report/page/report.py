@@ -12,6 +12,7 @@ from manyview.errors import UserError, require
 from manyview.options.base import StrPath, verb
 from manyview.options.report import ReportOptions
 from manyview.report.page.curves import charts, to_data
+from manyview.report.page.markup import note
 from manyview.report.page.page import render
 from manyview.report.page.reading.evaluations import made_from, search
 from manyview.report.page.reading.run import read_run, run_names
@@ -26,7 +27,7 @@ from manyview.runs.files import make_folder
 from manyview.runs.outputs import require_own
 from manyview.runs.progress import Progress, no_progress
 
-_MOST_RUNS, _MOST_IMAGES = 8, 12
+MOST_RUNS, MOST_IMAGES = 8, 12
 
 
 @verb(ReportOptions)
@@ -37,8 +38,8 @@ def write_report(
 
     It shows what was trained on what, the views, the curves with a diagnosis in words, the evaluations of the weights
     with their baselines, classes, few labels, dense features, neighbors and detections, skipped files, settings and the
-    commands that repeat it; several runs are drawn over each other. Evaluations are found beside the runs and in them by
-    the weights that they record. What is missing or damaged is a sentence on the page.
+    commands that repeat it; several runs are drawn over each other. Evaluations are found beside the runs and in them
+    by the weights that they record. What is missing or damaged is a sentence on the page.
 
     Args:
         runs: folder of a run, or several.
@@ -55,7 +56,7 @@ def write_report(
     out = Path(options["out"])
     check_out(out)
     count = options["photographs"]
-    require(0 <= count <= _MOST_IMAGES, f"--photos must be from 0 to {_MOST_IMAGES}, not {count}")
+    require(0 <= count <= MOST_IMAGES, f"--photos must be from 0 to {MOST_IMAGES}, not {count}")
     material = gather(
         paths, options["evaluations"], images=options["images"], count=count, dense=options["dense_features"]
     )
@@ -104,8 +105,10 @@ def gather(
     Raises:
         UserError: a folder holds no run or no result, or there are too many runs.
     """
-    require(0 < len(paths) <= _MOST_RUNS, f"a report shows from one to {_MOST_RUNS} runs, not {len(paths)}")
-    repeated = next((path for n, path in enumerate(paths) if path.resolve() in [each.resolve() for each in paths[:n]]), None)
+    require(0 < len(paths) <= MOST_RUNS, f"a report shows from one to {MOST_RUNS} runs, not {len(paths)}")
+    repeated = next(
+        (path for n, path in enumerate(paths) if path.resolve() in [each.resolve() for each in paths[:n]]), None
+    )
     require(repeated is None, f"{repeated} is named twice: name each run once")
     runs = tuple(read_run(path, name, begun=begun) for path, name in zip(paths, run_names(list(paths)), strict=True))
     found = search(paths, map(Path, evaluations))
@@ -116,22 +119,35 @@ def gather(
     return Material(runs, results, found.faults, where, count, dense)
 
 
-def all_sections(material: Material, own: str, progress: Callable[[int, int, str], None] = no_progress) -> list[Section]:
+def all_sections(
+    material: Material, own: str, progress: Callable[[int, int, str], None] = no_progress
+) -> list[Section]:
     """The sections of a page, in order."""
-    made = [
-        overview(material),
-        evaluations(material),
-        classes(material),
-        curves(material, charts(material.runs)),
-        views(material),
-        dense(material, progress),
-        neighbors(material),
-        detection(material, detections(material)),
-        settings(material),
-        files(material),
-        commands(material, own),
-    ]
+    groups = charts(material.runs)
+    makers: dict[str, Callable[[], Section | None]] = {
+        "What was trained": lambda: overview(material),
+        "What the weights are worth": lambda: evaluations(material),
+        "Class by class": lambda: classes(material),
+        "How it went": lambda: curves(material, groups),
+        "What it was shown": lambda: views(material),
+        "What the features see": lambda: dense(material, progress),
+        "What it takes for alike": lambda: neighbors(material),
+        "In a detector": lambda: detection(material, detections(material)),
+        "Settings": lambda: settings(material),
+        "Files and environment": lambda: files(material),
+        "Commands that repeat it": lambda: commands(material, own),
+    }
+    made = [_made(title, make) for title, make in makers.items()]
     return [section for section in made if section is not None]
+
+
+def _made(title: str, make: Callable[[], Section | None]) -> Section | None:
+    """A section; of files that hold something else than was ever written into them, a sentence in its stead."""
+    try:
+        return make()
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, ZeroDivisionError):
+        key = title.lower().replace(" ", "-")
+        return Section(key, title, note("This part cannot be shown, as a file that it is made from is damaged."), title)
 
 
 def _paths(runs: StrPath | Sequence[StrPath]) -> list[Path]:

@@ -10,6 +10,10 @@ from manyview.report.page.markup import Html, element, join
 
 WIDTH, HEIGHT = 560, 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 14, 10, 34
+_CROSS = (
+    *((-1, -0.3), (-0.3, -0.3), (-0.3, -1), (0.3, -1), (0.3, -0.3), (1, -0.3)),
+    *((1, 0.3), (0.3, 0.3), (0.3, 1), (-0.3, 1), (-0.3, 0.3), (-1, 0.3)),
+)
 _DASHES = (None, "7 4", "2 3")
 MARKERS = ("circle", "square", "triangle", "diamond", "cross")
 """Shapes that tell runs apart where colors do not."""
@@ -50,14 +54,20 @@ def draw(chart: Chart, names: Sequence[str], along: str = "steps") -> Html:
 
 def color_number(series: Series, number: int, single: bool) -> int:
     """Number of a curve's color: of its run, or where there is one run, of its quantity."""
-    return (series.style if series.name not in ("single steps", "mean of the epoch") else 0) if single else series.run % 8
+    return (
+        (series.style if series.name not in ("single steps", "mean of the epoch") else 0) if single else series.run % 8
+    )
 
 
 def describe(chart: Chart, names: Sequence[str], along: str = "steps") -> str:
     """A chart in words: the first and the last value of each curve."""
     parts = []
     for series in chart.series:
-        if series.thin and len(chart.series) > 1 and any(not each.thin and each.run == series.run for each in chart.series):
+        if (
+            series.thin
+            and len(chart.series) > 1
+            and any(not each.thin and each.run == series.run for each in chart.series)
+        ):
             continue
         name = ", ".join(filter(None, [names[series.run] if len(names) > 1 else "", series.name]))
         first, last = (spell(value, chart.percent) for value in (series.values[0], series.values[-1]))
@@ -138,7 +148,6 @@ def marker_path(x: float, y: float, shape: str, r: float = 3.4) -> str:
         "square": ((-1, -1), (1, -1), (1, 1), (-1, 1)),
         "triangle": ((0, -1.2), (1.15, 0.9), (-1.15, 0.9)),
         "diamond": ((0, -1.35), (1.35, 0), (0, 1.35), (-1.35, 0)),
-        "cross": ((-1.2, -0.4), (-0.4, -0.4), (-0.4, -1.2), (0.4, -1.2), (0.4, -0.4), (1.2, -0.4))
-        + ((1.2, 0.4), (0.4, 0.4), (0.4, 1.2), (-0.4, 1.2), (-0.4, 0.4), (-1.2, 0.4)),
+        "cross": tuple((1.2 * dx, 1.2 * dy) for dx, dy in _CROSS),
     }[shape]
     return "M" + "L".join(f"{x + r * dx:.1f} {y + r * dy:.1f}" for dx, dy in corners) + "Z"

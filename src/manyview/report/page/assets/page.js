@@ -64,7 +64,7 @@
 
   function spell(value, percent) {
     if (percent) return String(+(100 * value).toPrecision(4));
-    if (value && Math.abs(value) < 1e-3) return value.toPrecision(2);
+    if (value && Math.abs(value) < 1e-3) return String(+value.toPrecision(2));
     if (Math.abs(value) >= 1000) return Math.round(value).toLocaleString("en-US");
     return String(+value.toPrecision(4));
   }
@@ -301,7 +301,7 @@
     plot.setAttribute("aria-valuemax", xs[xs.length - 1]);
     plot.setAttribute("aria-valuenow", now);
     plot.setAttribute("aria-valuetext", `${spellX(now)}: ${values.join("; ")}`);
-    one(".at", view.figure).textContent = at === null ? "last" : spellX(at);
+    one(".at", view.figure).textContent = at === null ? "at the end" : spellX(at);
   }
 
   // ---- controls ------------------------------------------------------------------------------------------------

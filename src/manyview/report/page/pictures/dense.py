@@ -57,8 +57,8 @@ def feature_maps(backbone: Backbone, photographs: Sequence[Photograph], side: in
 def principal_colors(maps: Sequence[Map]) -> list[Colors]:
     """Feature maps as colors: red, green and blue are the first three principal components over all positions.
 
-    Each component is stretched between its 2nd and 98th percentile, and turned so that its skew is positive, as the sign
-    of a component means nothing. Colors mean the same in all maps that are given together, and nothing elsewhere.
+    Each component is stretched between its 2nd and 98th percentile, and turned so that its skew is positive, as the
+    sign of a component means nothing. Colors mean the same in all maps that are given together, and nothing elsewhere.
     """
     vectors = np.concatenate([each.reshape(len(each), -1).T for each in maps]).astype(np.float64)
     scores = _components(torch.from_numpy(vectors)).numpy()

@@ -343,7 +343,9 @@ def _of_each(values: Sequence[Any], count: int) -> tuple[int, ...]:
 
 def _network(name: str, own: Mapping[str, Any], classes: int) -> Network:
     intervals = {
-        key: (_number(pair[0]), _number(pair[1])) for key, pair in (own.get("intervals") or {}).items() if len(pair) == 2
+        key: (_number(pair[0]), _number(pair[1]))
+        for key, pair in (own.get("intervals") or {}).items()
+        if len(pair) == 2
     }
     by_class = own.get("AP_intervals") or []
     false = own.get("false_predictions")

@@ -11,6 +11,7 @@ from typing import Any
 from manyview.errors import UserError
 from manyview.images.skipped import read_skipped
 from manyview.parsing import parse_json
+from manyview.report.page.markup import visible
 from manyview.runs import RunFolder
 from manyview.runs.folder import BEST_RECORD, DETECTOR_FILE
 from manyview.runs.metrics_log import describe_damage, read_lines
@@ -125,7 +126,7 @@ def run_names(paths: list[Path]) -> list[str]:
         length = 1
         while length < len(own) and sum(other[-length:] == own[-length:] for other in parts) > 1:
             length += 1
-        names.append("/".join(own[-length:]))
+        names.append(visible("/".join(own[-length:])))
     return names
 
 
@@ -172,7 +173,9 @@ def _record(
             copy = (_json(folder.path / CHECKPOINTS / COPY_FILE) or {}).get(name)
             if missing_is_fault:
                 what = "is missing" if missing else "cannot be read"
-                instead = "its copy among the checkpoints is shown" if isinstance(copy, dict) else "what it says is left out"
+                instead = (
+                    "its copy among the checkpoints is shown" if isinstance(copy, dict) else "what it says is left out"
+                )
                 faults.append(f"{name} {what}; {instead}.")
             content = copy if isinstance(copy, dict) else {}
         found[name] = content

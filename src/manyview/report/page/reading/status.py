@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from manyview.report.page.reading.run import Run
@@ -60,7 +61,7 @@ def status_of(run: Run, now: float | None = None) -> Status:
 def _usual_interval(run: Run) -> float:
     """Longest time between two of the last lines, in seconds; 0 where it is not recorded."""
     times = [record["elapsed"] for record in run.log[-12:] if isinstance(record.get("elapsed"), int | float)]
-    return max((later - earlier for earlier, later in zip(times, times[1:], strict=False)), default=0.0)
+    return max((later - earlier for earlier, later in pairwise(times)), default=0.0)
 
 
 def _took(run: Run) -> str:

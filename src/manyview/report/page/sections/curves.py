@@ -32,7 +32,9 @@ def _controls(names: Sequence[str]) -> Html:
     parts = [element("fieldset", element("legend", "Along"), units)]
     if len(names) > 1:
         runs = [
-            element("label", element("input", type="checkbox", name="run", value=number, checked=True), swatch(number), name)
+            element(
+                "label", element("input", type="checkbox", name="run", value=number, checked=True), swatch(number), name
+            )
             for number, name in enumerate(names)
         ]
         parts.append(element("fieldset", element("legend", "Runs"), runs))
@@ -49,14 +51,18 @@ def _group(title: str, charts: Sequence[Chart], names: Sequence[str]) -> Html:
 
 def _figure(chart: Chart, names: Sequence[str]) -> Html:
     log = element(
-        "label", element("input", type="checkbox", name="log", value=chart.key), "log", class_="scripted-only", hidden=True
+        "label",
+        element("input", type="checkbox", name="log", value=chart.key),
+        "log",
+        class_="scripted-only",
+        hidden=True,
     )
     return element(
         "figure",
         element("div", element("h4", chart.title), log if chart.log else None, class_="chart-head"),
         element("figcaption", chart.about),
         element("div", draw(chart, names), class_="plot"),
-        element("div", _legend(chart, names), element("span", "last", class_="at"), class_="chart-foot"),
+        element("div", _legend(chart, names), element("span", "at the end", class_="at"), class_="chart-foot"),
         class_="chart",
         data_key=chart.key,
     )
@@ -68,14 +74,18 @@ def _legend(chart: Chart, names: Sequence[str]) -> Html:
         name = ", ".join(filter(None, [names[series.run] if len(names) > 1 else "", series.name])) or chart.title
         last = spell(series.values[-1], chart.percent) + (" %" if chart.percent else "")
         value = element("span", last, class_="value")
-        items.append(element("li", element("span", _swatch(series, number, len(names) == 1), name, " ", value, class_="series")))
+        items.append(
+            element("li", element("span", _swatch(series, number, len(names) == 1), name, " ", value, class_="series"))
+        )
     return element("ul", items, class_="legend")
 
 
 def _swatch(series: Series, number: int, single: bool) -> Html:
     color = f"c{color_number(series, number, single)}"
     dashes = _DASHES[series.style % len(_DASHES)]
-    parts = [element("path", d="M1 6H29", class_=f"curve {color}{' thin' if series.thin else ''}", stroke_dasharray=dashes)]
+    parts = [
+        element("path", d="M1 6H29", class_=f"curve {color}{' thin' if series.thin else ''}", stroke_dasharray=dashes)
+    ]
     if not series.thin:
         shape = MARKERS[(series.style if single else series.run) % len(MARKERS)]
         parts.append(element("path", d=marker_path(15, 6, shape), class_=f"mark {color}"))

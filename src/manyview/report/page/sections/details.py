@@ -89,7 +89,11 @@ def _about(run: Run) -> Html:
     versions = versions if isinstance(versions, Mapping) else {}
     known = ", ".join(f"{name} {version}" for name, version in versions.items() if version)
     threads = lookup(about, "environment.threads")
-    machine = [lookup(about, "machine.system"), lookup(about, "machine.processor"), lookup(about, "environment.instructions")]
+    machine = [
+        lookup(about, "machine.system"),
+        lookup(about, "machine.processor"),
+        lookup(about, "environment.instructions"),
+    ]
     work = [
         lookup(about, "device"),
         lookup(about, "precision"),
@@ -100,9 +104,15 @@ def _about(run: Run) -> Html:
         ("Folder of the run", element("code", str(run.path))),
         ("Images", element("code", str(run.setting("data.images") or "unknown"))),
         ("List of images", element("code", str(run.setting("data.list"))) if run.setting("data.list") else None),
-        ("Labels to learn from", element("code", str(run.setting("data.labels"))) if run.setting("data.labels") else None),
+        (
+            "Labels to learn from",
+            element("code", str(run.setting("data.labels"))) if run.setting("data.labels") else None,
+        ),
         ("Fingerprint of the images", element("code", str(lookup(about, "data.fingerprint", "")))),
-        ("Initial weights", element("code", str(run.setting("backbone.init"))) if run.setting("backbone.init") else None),
+        (
+            "Initial weights",
+            element("code", str(run.setting("backbone.init"))) if run.setting("backbone.init") else None,
+        ),
         ("Started", str(lookup(about, "started", ""))),
         ("Computed on", ", ".join(str(each) for each in work if each)),
         ("Machine", ", ".join(str(each) for each in machine if each)),
@@ -127,7 +137,10 @@ def commands(material: Material, own: str) -> Section:
     for number, run in enumerate(material.runs):
         parts.append(element("h3", run.name) if not material.single else None)
         parts.append(_titled("Pre-training", run.about))
-        parts += [_titled(_title(found.verb, str(found.folder)), _provenance(found.content)) for found in material.results[number]]
+        parts += [
+            _titled(_title(found.verb, str(found.folder)), _provenance(found.content))
+            for found in material.results[number]
+        ]
         repeat = shlex.join(["manyview", "pretrain", "--config", str(run.path / "config.json"), "--out", "runs/again"])
         parts += [element("h4", "The same run again, all settings as they were"), command(repeat)]
     parts += [element("h3", "This page"), command(own)]

@@ -21,7 +21,19 @@ _TITLES = {
     "probe": "Classifiers on few labels",
 }
 _OF = {"last": "", "best": "best weights", "others": "weights of another time"}
-_PROTOCOL = ("recipe", "layer", "pool", "size", "crop", "neighbours", "temperature", "classifier", "cached", "epochs", "threshold")
+_PROTOCOL = (
+    "recipe",
+    "layer",
+    "pool",
+    "size",
+    "crop",
+    "neighbours",
+    "temperature",
+    "classifier",
+    "cached",
+    "epochs",
+    "threshold",
+)
 _COMPARED = (*_PROTOCOL, "average_precision", "compatibility")
 _MEANINGS = (
     "mAP: mean over the classes of average precision. OP, OR, OF1: precision, recall and F1 over all predictions; CP, CR, "
@@ -63,7 +75,9 @@ def _of_verb(material: Material, verb: str, found: Sequence[Numbered]) -> list[C
     ]
     parts += [paragraph(sentence) for number, each in found for sentence in _differences(material, number, each)]
     if changed := _changed(found):
-        parts.append(element("p", f"These protocols differ in {', '.join(changed)}: compare with care.", class_="fault"))
+        parts.append(
+            element("p", f"These protocols differ in {', '.join(changed)}: compare with care.", class_="fault")
+        )
     if verb == "probe":
         parts.append(_few_labels(material, found))
     return parts
@@ -119,7 +133,7 @@ def _differences(material: Material, number: int, evaluation: Labeled) -> list[s
 
 
 def _few_labels(material: Material, found: Sequence[Numbered]) -> Html:
-    """mAP against the number of labeled images, as a chart and a table."""
+    """The mAP against the number of labeled images, as a chart and a table."""
     series, names, rows = [], [], []
     for number, each in found:
         for network, points in each.curves.items():
@@ -133,7 +147,15 @@ def _few_labels(material: Material, found: Sequence[Numbered]) -> Html:
             names.append(name)
             for point in shown:
                 std = f"± {percent(point.std)}" if point.std is not None else ""
-                rows.append([name, f"{point.images:,}", f"{100 * point.fraction:g} %", Cell(percent(point.mean), point.mean), std])
+                rows.append(
+                    [
+                        name,
+                        f"{point.images:,}",
+                        f"{100 * point.fraction:g} %",
+                        Cell(percent(point.mean), point.mean),
+                        std,
+                    ]
+                )
     if not series:
         return join()
     chart = Chart("few-labels", "mAP by labeled images, %", "", tuple(series), percent=True)
@@ -146,8 +168,12 @@ def _few_labels(material: Material, found: Sequence[Numbered]) -> Html:
         element("ul", legend, class_="key"),
         class_="chart",
     )
-    values = table("The same as a table", ["backbone", "images", "share", "mAP, %", "over draws"], rows, hidden_caption=True)
-    return join(element("div", figure, class_="charts"), element("details", element("summary", "The same as a table"), values))
+    values = table(
+        "The same as a table", ["backbone", "images", "share", "mAP, %", "over draws"], rows, hidden_caption=True
+    )
+    return join(
+        element("div", figure, class_="charts"), element("details", element("summary", "The same as a table"), values)
+    )
 
 
 def classes(material: Material) -> Section | None:
@@ -161,11 +187,22 @@ def classes(material: Material) -> Section | None:
     verb = same[0][1].found.verb
     heads = [material.runs[number].name for number, _ in same] if not material.single else ["AP, %"]
     base = _baseline(same[0][1])
-    header = ["class", "train", "val", "average precision, with 95 % interval", *heads, *([in_words(base.name)] if base else [])]
+    header = [
+        "class",
+        "train",
+        "val",
+        "average precision, with 95 % interval",
+        *heads,
+        *([in_words(base.name)] if base else []),
+    ]
     rows = [_class_row(index, name, same, base) for index, name in enumerate(names)]
     parts: list[Content] = [
-        key([material.runs[number].name if not material.single else "pre-trained" for number, _ in same], [n for n, _ in same],
-            in_words(base.name) if base else None, any(each.networks[0].class_intervals for _, each in same)),
+        key(
+            [material.runs[number].name if not material.single else "pre-trained" for number, _ in same],
+            [n for n, _ in same],
+            in_words(base.name) if base else None,
+            any(each.networks[0].class_intervals for _, each in same),
+        ),
         table(f"By {_TITLES[verb].lower()}", header, rows, sortable=True),
     ]
     if left:
@@ -209,7 +246,9 @@ def _confusions(material: Material, number: int, evaluation: Labeled) -> Html:
     whose = "" if material.single else f", {material.runs[number].name}"
     title = element("h3", f"Absent classes that are predicted beside others{whose}")
     if false is None:
-        return join(title, note("This evaluation does not record them; made again with this version, linear and knn do."))
+        return join(
+            title, note("This evaluation does not record them; made again with this version, linear and knn do.")
+        )
     names, overall = evaluation.classes, false["overall"]
     pairs = [
         (share - (overall[j] or 0), names[i], names[j], share, overall[j])
@@ -239,15 +278,27 @@ def _confusions(material: Material, number: int, evaluation: Labeled) -> Html:
 def _heat(names: Sequence[str], beside: Sequence[Sequence[float | None]]) -> Html:
     """A table of all pairs, in which larger shares are darker."""
     most = max((share for row in beside for share in row if share is not None), default=0) or 1
-    head = element("tr", element("th", "shown, by what is predicted", scope="col"), [element("th", name, scope="col") for name in names])
+    head = element(
+        "tr",
+        element("th", "shown, by what is predicted", scope="col"),
+        [element("th", name, scope="col") for name in names],
+    )
     rows = []
     for name, row in zip(names, beside, strict=True):
         cells = [
-            element("td", "" if share is None else f"{100 * share:.0f}", class_="cell", style=f"--share: {(share or 0) / most:.2f}")
+            element(
+                "td",
+                "" if share is None else f"{100 * share:.0f}",
+                class_="cell",
+                style=f"--share: {(share or 0) / most:.2f}",
+            )
             for share in row
         ]
         rows.append(element("tr", element("th", name, scope="row"), cells))
-    caption = element("caption", "Share of the images with the class of the row and without that of the column in which it is predicted, %")
+    caption = element(
+        "caption",
+        "Share of the images with the class of the row and without that of the column in which it is predicted, %",
+    )
     made = element("table", caption, element("thead", head), element("tbody", rows), class_="heat")
     return element("div", made, class_="scroll", tabindex="0", role="region", aria_label="All pairs of classes")
 
@@ -263,9 +314,18 @@ def detection(material: Material, pictures: Sequence[Html]) -> Section | None:
     for number, each in material.detectors:
         for name, figures in each.figures.items():
             run = [] if material.single else [join(swatch(number), material.runs[number].name)]
-            rows.append([in_words(name), *run, *(Cell(percent(figures.get(title)), figures.get(title)) for title in titles)])
-    parts.append(table("Average precision of detectors fine-tuned on the weights, %", ["start", *run_column, *titles], rows,
-                       sortable=True, text_columns=1 + len(run_column)))
+            rows.append(
+                [in_words(name), *run, *(Cell(percent(figures.get(title)), figures.get(title)) for title in titles)]
+            )
+    parts.append(
+        table(
+            "Average precision of detectors fine-tuned on the weights, %",
+            ["start", *run_column, *titles],
+            rows,
+            sortable=True,
+            text_columns=1 + len(run_column),
+        )
+    )
     for number, each in material.detectors:
         parts.append(_detector(material, number, each))
     parts += pictures
@@ -281,7 +341,11 @@ def _detector(material: Material, number: int, detector: Detector) -> Html:
         else f"from {detector.found.folder}"
     )
     rows = [
-        [name, Cell(bars([Bar(number, value, (None, None), None)], name), value, class_="bar"), Cell(percent(value), value)]
+        [
+            name,
+            Cell(bars([Bar(number, value, (None, None), None)], name), value, class_="bar"),
+            Cell(percent(value), value),
+        ]
         for name, value in zip(detector.classes, detector.by_class, strict=True)
     ]
     whose = "" if material.single else f" of {material.runs[number].name}"

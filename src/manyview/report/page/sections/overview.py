@@ -42,7 +42,7 @@ def in_a_sentence(run: Run) -> str:
     start = "weights of your own" if run.setting("backbone.init") else "random weights"
     on = f" on {images:,.0f} images" if images else ""
     learned = f"{network} by the recipe {recipe} (method {method}), from {start}{on}"
-    sizes = sorted({group for group in _view_sizes(run)}, reverse=True)
+    sizes = sorted(set(_view_sizes(run)), reverse=True)
     views = f", views of {' and '.join(map(str, sizes))} pixels" if sizes else ""
     return f"{learned}{views}, batches of {run.setting('training.batch_size', 'unknown')} images."
 
@@ -86,7 +86,9 @@ def _cards(material: Material, run: Run) -> Html:
 
 
 def _card(title: str, figure: str, about: str) -> Html:
-    return element("div", element("h3", title), element("span", figure, class_="figure"), paragraph(about), class_="card")
+    return element(
+        "div", element("h3", title), element("span", figure, class_="figure"), paragraph(about), class_="card"
+    )
 
 
 def _skipped(run: Run) -> str:
@@ -159,15 +161,17 @@ def _box(title: str, sentence: str, state: str) -> Html:
 
 def collapse_in_words(run: Run) -> tuple[str, str]:
     """The readings of the collapse monitor as a state ("good", "warn", "bad" or "") and a sentence; "" without any."""
-    readings = [record for record in run.log if _has(record, "std") and _has(record, "rank") and record["kind"] != "quality"]
+    readings = [
+        record for record in run.log if _has(record, "std") and _has(record, "rank") and record["kind"] != "quality"
+    ]
     if not readings:
         return "", ""
     last, peak = readings[-1], max(float(record["rank"]) for record in readings)
     least_std, least_rank = run.setting("monitor.min_std", 0.8), run.setting("monitor.min_rank", 0.3)
     low = [float(r["std"]) < least_std and float(r["rank"]) < least_rank * peak for r in readings]
     figures = (
-        f"At step {last['step']:,} the standard deviation of the projections is {last['std']:.2f} of 1/sqrt(d) (healthy: "
-        f"near 1, low: under {least_std:g}) and their effective rank {last['rank']:.1f} (highest: {peak:.1f})"
+        f"At step {last['step']:,} the standard deviation of the projections is {last['std']:.2f} of 1/sqrt(d) "
+        f"(healthy: near 1, low: under {least_std:g}) and their effective rank {last['rank']:.1f} (highest: {peak:.1f})"
     )
     if low[-1]:
         since = len(low) - next((n for n, each in enumerate(reversed(low)) if not each), len(low))

@@ -54,7 +54,11 @@ def _views(material: Material, run: Run, count: int) -> Html:
         files = files_of(run, material.images)
     except (UserError, ValueError, OSError) as error:
         return note(_not_drawn("The views are not drawn", error))
-    usual = WholeViewsConfig(size=config.views.layout[0].size) if any(group.blocks for group in config.views.layout) else None
+    usual = (
+        WholeViewsConfig(size=config.views.layout[0].size)
+        if any(group.blocks for group in config.views.layout)
+        else None
+    )
     positives = config.method.positives(config.views)
     its_columns = columns(config.views, positives)
     options = {"seed": config.training.seed, "epoch": 0, "rgb": config.data.color_channels}
@@ -67,8 +71,8 @@ def _views(material: Material, run: Run, count: int) -> Html:
     if not rows:
         return note("The views are not drawn: none of the images that were tried can be read.")
     text = (
-        f"{explanation(config.views, usual, positives)} Dashed: blocks; solid: crops. These are the very views of the first "
-        "epoch."
+        f"{explanation(config.views, usual, positives)} Dashed: blocks; solid: crops. These are the very views of the "
+        "first epoch."
     )
     return join(paragraph(text), element("div", rows, class_="views"))
 
@@ -88,11 +92,14 @@ def dense(material: Material, progress: Callable[[int, int, str], None]) -> Sect
     if not chosen or not found:
         why = notes or [note("Dense features are not drawn: none of the images that were tried can be read.")]
         return Section("dense", title, join(*why), "Features")
-    rows = [_dense_row(photograph, [(name, colors[n]) for name, colors in found.items()]) for n, photograph in enumerate(chosen)]
+    rows = [
+        _dense_row(photograph, [(name, colors[n]) for name, colors in found.items()])
+        for n, photograph in enumerate(chosen)
+    ]
     text = (
-        "The last feature map in colors: red, green and blue are its first three principal components over the photographs "
-        "shown. Where one color follows one object, features tell it from what is around it. Colors compare within a column, "
-        "not between columns."
+        "The last feature map in colors: red, green and blue are its first three principal components over the images "
+        "shown. Where one color follows one object, features tell it from what is around it. Colors compare within a "
+        "column, not between columns."
     )
     return Section("dense", title, join(paragraph(text), *notes, element("div", rows, class_="dense")), "Features")
 
@@ -110,7 +117,9 @@ def _colors(
             side = input_side(backbone, int(run.setting("views.size") or 224))
             if material.single:
                 found["random initialization"] = principal_colors(feature_maps(untrained(backbone, 0), chosen, side))
-            found[run.name if not material.single else "pre-trained"] = principal_colors(feature_maps(backbone, chosen, side))
+            found[run.name if not material.single else "pre-trained"] = principal_colors(
+                feature_maps(backbone, chosen, side)
+            )
         except (UserError, RuntimeError, OSError) as error:
             notes.append(note(_not_drawn(f"Dense features of {run.name} are not drawn", error)))
             found.pop("random initialization", None)
@@ -122,26 +131,44 @@ def _dense_row(photograph: Photograph, colors: Sequence[tuple[str, Any]]) -> Htm
     height, width = photograph.shown.shape[:2]
     scale = _DENSE / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
-    first = element("figure", _image(photograph.shown, _DENSE, f"The photograph {photograph.name}"), element("figcaption", photograph.name))
+    first = element(
+        "figure",
+        _image(photograph.shown, _DENSE, f"The photograph {photograph.name}"),
+        element("figcaption", photograph.name),
+    )
     others = [
-        element("figure", _image(enlarged(each, *size), _DENSE, f"Features of {photograph.name}, {name}"), element("figcaption", name))
+        element(
+            "figure",
+            _image(enlarged(each, *size), _DENSE, f"Features of {photograph.name}, {name}"),
+            element("figcaption", name),
+        )
         for name, each in colors
     ]
-    return element("div", first, others, class_="dense-row", tabindex="0", role="group", aria_label=f"Features of {photograph.name}")
+    return element(
+        "div",
+        first,
+        others,
+        class_="dense-row",
+        tabindex="0",
+        role="group",
+        aria_label=f"Features of {photograph.name}",
+    )
 
 
 def neighbors(material: Material) -> Section:
     """Nearest neighbors, from what ``neighbours`` found."""
     parts: list[Content] = []
     for number, run in enumerate(material.runs):
-        results = [found for found in material.of(number, "neighbours")]
+        results = material.of(number, "neighbours")
         if results and not material.single:
             parts.append(element("h3", run.name))
         parts += [_neighbors(found, material.images) for found in results[:1]]
     if not parts:
         run = material.runs[0]
         images = run.setting("data.images") or "PHOTOS"
-        words = shlex.join(["manyview", "neighbours", str(run.path), str(images), "--out", f"{run.path}-neighbours.png"])
+        words = shlex.join(
+            ["manyview", "neighbours", str(run.path), str(images), "--out", f"{run.path}-neighbours.png"]
+        )
         parts.append(note("No picture of neighbors was found beside the run: ", element("code", words), " makes one."))
     return Section("neighbors", "What it takes for alike", join(*parts), "Neighbors")
 
@@ -166,8 +193,21 @@ def _rows_of_neighbors(content: Mapping[str, Any], images: Path | str | None) ->
     for row in content["results"][:_MOST_ROWS]:
         block = f", {row['block']}" if "block" in row else ""
         query = _neighbor(load, row, f"query{block}", "query")
-        others = [_neighbor(load, each, f"cosine {float(each['cosine']):.3f}", None) for each in row["neighbours"][:_MOST_NEIGHBORS]]
-        rows.append(element("div", query, others, class_="neighbors", tabindex="0", role="group", aria_label=f"Nearest to {row['image']}"))
+        others = [
+            _neighbor(load, each, f"cosine {float(each['cosine']):.3f}", None)
+            for each in row["neighbours"][:_MOST_NEIGHBORS]
+        ]
+        rows.append(
+            element(
+                "div",
+                query,
+                others,
+                class_="neighbors",
+                tabindex="0",
+                role="group",
+                aria_label=f"Nearest to {row['image']}",
+            )
+        )
     text = (
         f"Each query, on the left, and the images whose features have the highest cosine with its own, of "
         f"{int(protocol['photographs']):,} images; {protocol['pool']} pooling at {protocol['size']} pixels."
@@ -215,15 +255,23 @@ def _wide(picture: Pixels, alt: str) -> Html:
     """A picture that a command drew; of a very long one the beginning."""
     height, width = picture.shape[:2]
     cut = picture[: 3 * width]
-    shown = element("img", src=data_uri(cut, _WIDE if height <= width else 2 * _WIDE, 70), alt=alt, class_="wide", loading="lazy")
-    rest = paragraph(f"The first {100 * len(cut) / height:.0f} % of the picture.", class_="pale") if len(cut) < height else None
+    shown = element(
+        "img", src=data_uri(cut, _WIDE if height <= width else 2 * _WIDE, 70), alt=alt, class_="wide", loading="lazy"
+    )
+    rest = (
+        paragraph(f"The first {100 * len(cut) / height:.0f} % of the picture.", class_="pale")
+        if len(cut) < height
+        else None
+    )
     return join(element("figure", shown, element("figcaption", alt)), rest)
 
 
 def _image(pixels: Pixels, longest: int, alt: str) -> Html:
     height, width = pixels.shape[:2]
     scale = min(1.0, longest / max(height, width))
-    return element("img", src=data_uri(pixels, longest), alt=alt, width=round(width * scale), height=round(height * scale))
+    return element(
+        "img", src=data_uri(pixels, longest), alt=alt, width=round(width * scale), height=round(height * scale)
+    )
 
 
 def _not_drawn(what: str, error: Exception) -> str:
@@ -231,5 +279,3 @@ def _not_drawn(what: str, error: Exception) -> str:
     said = " ".join(str(error).split())
     said = said if len(said) <= 300 else f"{said[:297]}..."
     return f"{what}: {said.rstrip('.')}. Where the images lie elsewhere now, --images names the folder."
-
-

@@ -57,8 +57,7 @@ def serve(run: StrPath, **options: Unpack[WatchOptions]) -> LiveServer:
     require(0 <= count <= MOST_IMAGES, f"--photos must be from 0 to {MOST_IMAGES}, not {count}")
 
     def read() -> Material:
-        where = {"images": options["images"], "count": count, "dense": False, "begun": True}
-        return gather([path], options["evaluations"], **where)
+        return gather([path], options["evaluations"], images=options["images"], count=count, dense=False, begun=True)
 
     own = shlex.join(["manyview", "report", str(path), "--out", "report.html"])
     live = LiveRun(read, own)

@@ -159,6 +159,8 @@ def _losses(runs: Sequence[Run]) -> Iterable[Chart]:
         for name, value in record.items()
         if name not in _NO_LOSSES and _is_number(value)
     )
+    methods = {str(run.setting("method.name")) for run in runs}
+    differ = " Losses of different methods do not compare." if len(methods) > 1 else ""
     for name in sorted(names, key=lambda each: (each != "loss", list(names).index(each))):
         title, about = _LOSSES.get(name, (name.replace("_", " ").capitalize(), "A term or measure of the method."))
         series = []
@@ -166,7 +168,7 @@ def _losses(runs: Sequence[Run]) -> Iterable[Chart]:
             steps = _series(number, "single steps", 0, run.records("step"), name, thin=True)
             epochs = _series(number, "mean of the epoch", 0, run.records("epoch"), name)
             series += [each for each in (steps, epochs) if each is not None]
-        yield Chart(f"loss-{name}", title, about, tuple(series))
+        yield Chart(f"loss-{name}", title, f"{about}{differ}", tuple(series))
 
 
 def _collapse(runs: Sequence[Run]) -> Iterable[Chart]:

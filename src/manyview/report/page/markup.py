@@ -77,6 +77,10 @@ class Cell:
     class_: str | None = None
 
 
+Row = list[Content | Cell]
+"""Cells of a row of a table."""
+
+
 def table(
     caption: Content,
     header: Sequence[Content],

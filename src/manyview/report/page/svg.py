@@ -39,13 +39,13 @@ def draw(chart: Chart, names: Sequence[str], along: str = "steps") -> Html:
         return round(_TOP + (high - value) / (high - low) * (HEIGHT - _TOP - _BOTTOM), 1)
 
     grid = [_across(y(tick), spell(tick, chart.percent)) for tick in ticks(low, high)]
-    along = [_label(x(tick), spell(tick)) for tick in ticks(first, last, 6) if tick == int(tick)]
+    labels = [_label(x(tick), spell(tick)) for tick in ticks(first, last, 6) if tick == int(tick)]
     limits = [_limit(y(value), name) for value, name in chart.lines]
     curves = [_curve(series, x, y, single=len(names) == 1, number=number) for number, series in enumerate(chart.series)]
     title = element("text", along, x=WIDTH - _RIGHT, y=HEIGHT - 4, text_anchor="end", class_="axis")
     return element(
         "svg",
-        *(grid, along, title, limits, curves),
+        *(grid, labels, title, limits, curves),
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
         role="img",
         aria_label=describe(chart, names, along),

@@ -136,13 +136,14 @@ def commands(material: Material, own: str) -> Section:
     parts: list[Content] = []
     for number, run in enumerate(material.runs):
         parts.append(element("h3", run.name) if not material.single else None)
-        parts.append(_titled("Pre-training", run.about))
+        level = "h3" if material.single else "h4"
+        parts.append(_titled(level, "Pre-training", run.about))
         parts += [
-            _titled(_title(found.verb, str(found.folder)), _provenance(found.content))
+            _titled(level, _title(found.verb, str(found.folder)), _provenance(found.content))
             for found in material.results[number]
         ]
         repeat = shlex.join(["manyview", "pretrain", "--config", str(run.path / "config.json"), "--out", "runs/again"])
-        parts += [element("h4", "The same run again, all settings as they were"), command(repeat)]
+        parts += [element(level, "The same run again, all settings as they were"), command(repeat)]
     parts += [element("h3", "This page"), command(own)]
     return Section("commands", "Commands that repeat it", join(*parts), "Commands")
 
@@ -164,8 +165,8 @@ def _title(verb: str, folder: str) -> str:
     return f"{names[verb]}, in {folder}"
 
 
-def _titled(title: str, about: Mapping[str, Any]) -> Html:
+def _titled(level: str, title: str, about: Mapping[str, Any]) -> Html:
     words = about.get("command")
     if not isinstance(words, list) or len(words) < 2 or not all(isinstance(word, str) for word in words):
-        return join(element("h4", title), note("It was called from Python, or the command is not recorded."))
-    return join(element("h4", title), command(shlex.join(words)))
+        return join(element(level, title), note("It was called from Python, or the command is not recorded."))
+    return join(element(level, title), command(shlex.join(words)))

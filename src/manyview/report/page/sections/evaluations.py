@@ -7,11 +7,23 @@ from typing import Any
 
 from manyview.backbones.beside import PRETRAINED, in_words
 from manyview.report.page.curves import Chart, Series
-from manyview.report.page.markup import Cell, Content, Html, command, element, join, note, paragraph, percent, table
+from manyview.report.page.markup import (
+    Cell,
+    Content,
+    Html,
+    Row,
+    command,
+    element,
+    join,
+    note,
+    paragraph,
+    percent,
+    table,
+)
 from manyview.report.page.reading.evaluations import FIGURES, Detector, Labeled, Network
 from manyview.report.page.reading.run import lookup
 from manyview.report.page.sections.bars import Bar, bars, key
-from manyview.report.page.sections.overview import swatch
+from manyview.report.page.sections.overview import named, swatch
 from manyview.report.page.sections.section import LABELED, Material, Section
 from manyview.report.page.svg import draw
 
@@ -36,8 +48,8 @@ _PROTOCOL = (
 )
 _COMPARED = (*_PROTOCOL, "average_precision", "compatibility")
 _MEANINGS = (
-    "mAP: mean over the classes of average precision. OP, OR, OF1: precision, recall and F1 over all predictions; CP, CR, "
-    "CF1: of each class, then averaged; CF1 is 2 CP CR / (CP + CR)."
+    "mAP: mean over the classes of average precision. OP, OR, OF1: precision, recall and F1 over all predictions; CP, "
+    "CR, CF1: of each class, then averaged; CF1 is 2 CP CR / (CP + CR)."
 )
 _MOST_CLASSES = 30  # of a table of all pairs
 _MOST_PAIRS = 12
@@ -83,15 +95,15 @@ def _of_verb(material: Material, verb: str, found: Sequence[Numbered]) -> list[C
     return parts
 
 
-def _rows(material: Material, number: int, evaluation: Labeled) -> list[list[Content | Cell]]:
-    rows = []
+def _rows(material: Material, number: int, evaluation: Labeled) -> list[Row]:
+    rows: list[Row] = []
     share = evaluation.curves[evaluation.networks[0].name][-1].fraction if evaluation.curves else None
     for network in evaluation.networks:
         what = _OF[evaluation.found.of] if network.name == PRETRAINED else ""
         name = join(in_words(network.name), element("small", f" {what}") if what else None)
         low, high = network.intervals.get("mAP", (None, None))
         ends = f"{percent(low)} – {percent(high)}" if low is not None and high is not None else "–"
-        run = [] if material.single else [join(swatch(number), material.runs[number].name)]
+        run = [] if material.single else [named(number, material.runs[number].name)]
         interval = [] if share is not None else [Cell(ends, low)]
         cells = [Cell(percent(network.figures[figure]), network.figures[figure]) for figure in FIGURES]
         rows.append([name, *run, *interval, *cells])
@@ -106,7 +118,8 @@ def _caption(found: Sequence[Numbered]) -> str:
     if evaluation.curves:
         last = evaluation.curves[evaluation.networks[0].name][-1]
         part = f", with {last.images:,} labeled images ({100 * last.fraction:g} %)"
-    return f"In %, on {evaluation.val_images:,} validation images, {len(evaluation.classes)} classes{part}: {', '.join(words)}"
+    on = f"{evaluation.val_images:,} validation images, {len(evaluation.classes)} classes"
+    return f"In %, on {on}{part}: {', '.join(words)}"
 
 
 def _changed(found: Sequence[Numbered]) -> list[str]:
@@ -134,7 +147,9 @@ def _differences(material: Material, number: int, evaluation: Labeled) -> list[s
 
 def _few_labels(material: Material, found: Sequence[Numbered]) -> Html:
     """The mAP against the number of labeled images, as a chart and a table."""
-    series, names, rows = [], [], []
+    series: list[Series] = []
+    names: list[str] = []
+    rows: list[Row] = []
     for number, each in found:
         for network, points in each.curves.items():
             whose = "" if material.single else f"{material.runs[number].name}, "
@@ -227,7 +242,7 @@ def _baseline(evaluation: Labeled) -> Network | None:
     return evaluation.networks[1] if len(evaluation.networks) > 1 else None
 
 
-def _class_row(index: int, name: str, found: Sequence[Numbered], base: Network | None) -> list[Content | Cell]:
+def _class_row(index: int, name: str, found: Sequence[Numbered], base: Network | None) -> Row:
     shown = []
     for number, each in found:
         network = each.networks[0]
@@ -257,14 +272,14 @@ def _confusions(material: Material, number: int, evaluation: Labeled) -> Html:
         if share is not None and evaluation.val[i] >= 5
     ]
     pairs.sort(key=lambda pair: -pair[0])
-    rows = [
+    rows: list[Row] = [
         [shown, absent, Cell(percent(share), share), Cell(percent(usual), usual), Cell(f"{100 * more:+.1f}", more)]
         for more, shown, absent, share, usual in pairs[:_MOST_PAIRS]
         if more > 0
     ]
     text = (
-        "Of the images that show one class but not another, the share in which the other is predicted all the same, beside the "
-        "share over all images without it. Classes that keep company in training are taken for each other's sign."
+        "Of the images that show one class but not another, the share in which the other is predicted all the same, "
+        "beside the share over all images without it. Classes that keep company are taken for each other's sign."
     )
     if not rows:
         return join(title, paragraph("No class is predicted more often beside another than without it."))
@@ -283,7 +298,7 @@ def _heat(names: Sequence[str], beside: Sequence[Sequence[float | None]]) -> Htm
         element("th", "shown, by what is predicted", scope="col"),
         [element("th", name, scope="col") for name in names],
     )
-    rows = []
+    rows: list[Html] = []
     for name, row in zip(names, beside, strict=True):
         cells = [
             element(
@@ -310,10 +325,10 @@ def detection(material: Material, pictures: Sequence[Html]) -> Section | None:
     parts: list[Content] = []
     titles = list(dict.fromkeys(title for _, each in material.detectors for title in each.figures[PRETRAINED]))
     run_column = [] if material.single else ["run"]
-    rows = []
+    rows: list[Row] = []
     for number, each in material.detectors:
         for name, figures in each.figures.items():
-            run = [] if material.single else [join(swatch(number), material.runs[number].name)]
+            run = [] if material.single else [named(number, material.runs[number].name)]
             rows.append(
                 [in_words(name), *run, *(Cell(percent(figures.get(title)), figures.get(title)) for title in titles)]
             )
@@ -340,7 +355,7 @@ def _detector(material: Material, number: int, detector: Detector) -> Html:
         if isinstance(protocol.get("iterations"), int)
         else f"from {detector.found.folder}"
     )
-    rows = [
+    rows: list[Row] = [
         [
             name,
             Cell(bars([Bar(number, value, (None, None), None)], name), value, class_="bar"),

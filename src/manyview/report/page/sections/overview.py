@@ -25,11 +25,13 @@ def overview(material: Material) -> Section:
         parts += [paragraph(in_a_sentence(run), class_="lead"), _cards(material, run)]
     else:
         parts.append(_runs_table(material))
+    boxes: list[Html] = []
+    broken: list[Html] = []
     for number, run in enumerate(material.runs):
-        parts.append(_verdicts(material, number, run))
+        boxes += _verdicts(material, number, run)
         own = tuple(f"{run.name}: {fault}" if not material.single else fault for fault in run.faults)
-        parts.append(faults(own))
-    parts.append(faults(material.damaged))
+        broken.append(faults(own))
+    parts += [element("div", boxes, class_="verdicts"), *broken, faults(material.damaged)]
     return Section("overview", "What was trained", join(*parts), "Overview")
 
 
@@ -115,10 +117,10 @@ def _runs_table(material: Material) -> Html:
         best, seconds, views = _first(material, number), elapsed(run), views_seen(run)
         rows.append(
             [
-                join(swatch(number), run.name),
+                named(number, run.name),
                 str(run.setting("recipe", "–")),
                 str(run.setting("backbone.name", "–")),
-                status_of(run).sentence,
+                status_of(run).state,
                 f"{run.plan('photographs') or 0:,.0f}",
                 f"{run.steps_done:,}",
                 f"{views:,}" if views is not None else "–",
@@ -131,6 +133,11 @@ def _runs_table(material: Material) -> Html:
     return table(f"{len(rows)} runs", header, rows, sortable=True, text_columns=4)
 
 
+def named(number: int, name: str) -> Html:
+    """A run's name behind its color and shape."""
+    return element("span", swatch(number), name, class_="named")
+
+
 def swatch(number: int) -> Html:
     """The color and the shape of a run, as in the charts."""
     from manyview.report.page.svg import MARKERS, marker_path
@@ -139,7 +146,7 @@ def swatch(number: int) -> Html:
     return element("svg", shape, viewBox="0 0 14 14", width=14, height=14, class_="swatch", aria_hidden="true")
 
 
-def _verdicts(material: Material, number: int, run: Run) -> Html:
+def _verdicts(material: Material, number: int, run: Run) -> list[Html]:
     boxes = []
     of = "" if material.single else f" of {run.name}"
     checks = [found.content for found in material.of(number, "label-free") if found.of == "last"]
@@ -152,7 +159,7 @@ def _verdicts(material: Material, number: int, run: Run) -> Html:
         boxes.append(_box(f"The training{of}", sentence, state))
     if isinstance(run.best, dict) and (sentence := _best_in_words(run.best)):
         boxes.append(_box(f"Quality{of} over time", sentence, ""))
-    return join(boxes)
+    return boxes
 
 
 def _box(title: str, sentence: str, state: str) -> Html:

@@ -61,12 +61,18 @@ def _views(material: Material, run: Run, count: int) -> Html:
     )
     positives = config.method.positives(config.views)
     its_columns = columns(config.views, positives)
-    options = {"seed": config.training.seed, "epoch": 0, "rgb": config.data.color_channels}
+    options: dict[str, Any] = {"seed": config.training.seed, "epoch": 0, "rgb": config.data.color_channels}
     rows = []
     for photograph in photographs(run, files, count):
         shown = show(photograph.name, photograph.bands, config.views, usual, index=photograph.index, **options)
         encode = functools.partial(data_uri, longest=_PICTURE)
-        lines = image_row(shown, its_columns, side_by_side(config.views, len(its_columns)), heading="h4", encode=encode)
+        lines = image_row(
+            shown,
+            its_columns,
+            side_by_side(config.views, len(its_columns)),
+            heading="h3" if material.single else "h4",
+            encode=encode,
+        )
         rows.append(Html("".join(lines)))
     if not rows:
         return note("The views are not drawn: none of the images that were tried can be read.")

@@ -74,7 +74,7 @@ class Chart:
     about: str
     series: tuple[Series, ...]
     percent: bool = False
-    lines: tuple[tuple[float, str], ...] = ()
+    lines: tuple[tuple[float | int, str], ...] = ()
     zero: bool = False
 
     @property
@@ -101,7 +101,7 @@ def charts(runs: Sequence[Run]) -> list[Group]:
 
 def axes(run: Run) -> dict[str, Any]:
     """What turns a run's steps into epochs, views and hours: plain data for the browser."""
-    clock: list[tuple[int, float]] = [(0, 0.0)]
+    clock: list[tuple[int, float | int]] = [(0, 0.0)]
     for record in run.log:
         elapsed = record.get("elapsed")
         if isinstance(elapsed, int | float) and record["step"] >= clock[-1][0]:
@@ -237,7 +237,9 @@ def _series(
     return Series(run, name, style, tuple(steps), tuple(values), thin, marks or len(steps) == 1)
 
 
-def thinned(steps: Sequence[int], values: Sequence[float], most: int = MOST_POINTS) -> tuple[list[int], list[float]]:
+def thinned(
+    steps: Sequence[int], values: Sequence[float | int], most: int = MOST_POINTS
+) -> tuple[list[int], list[float | int]]:
     """At most so many points of a curve: the ends, and of each stretch the lowest and the highest."""
     if len(steps) <= most:
         return list(steps), list(values)
@@ -251,7 +253,7 @@ def thinned(steps: Sequence[int], values: Sequence[float], most: int = MOST_POIN
     return [steps[each] for each in order], [values[each] for each in order]
 
 
-def _every(points: Sequence[tuple[int, float]], most: int) -> list[tuple[int, float]]:
+def _every(points: Sequence[tuple[int, float | int]], most: int) -> list[tuple[int, float | int]]:
     """At most so many points, evenly spaced; the last is kept."""
     apart = -(-len(points) // most)
     kept = list(points[::apart])

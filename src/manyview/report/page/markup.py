@@ -154,6 +154,6 @@ def command(text: str) -> Html:
     )
 
 
-def percent(fraction: float | None) -> str:
+def percent(fraction: float | int | None) -> str:
     """A fraction of 1 in percent, with one digit behind the point; a dash if undefined."""
     return "–" if fraction is None else f"{100 * fraction:.1f}"

@@ -32,10 +32,10 @@ def draw(chart: Chart, names: Sequence[str], along: str = "steps") -> Html:
     low, high = bounds(values, zero=chart.zero)
     first, last = min(steps), max(max(steps), min(steps) + 1)
 
-    def x(step: float) -> float:
+    def x(step: float | int) -> float:
         return round(_LEFT + (step - first) / (last - first) * (WIDTH - _LEFT - _RIGHT), 1)
 
-    def y(value: float) -> float:
+    def y(value: float | int) -> float:
         return round(_TOP + (high - value) / (high - low) * (HEIGHT - _TOP - _BOTTOM), 1)
 
     grid = [_across(y(tick), spell(tick, chart.percent)) for tick in ticks(low, high)]
@@ -78,14 +78,14 @@ def describe(chart: Chart, names: Sequence[str], along: str = "steps") -> str:
     return f"{chart.title}: {'; '.join(parts)}"
 
 
-def bounds(values: Sequence[float], *, zero: bool = False) -> tuple[float, float]:
+def bounds(values: Sequence[float | int], *, zero: bool = False) -> tuple[float, float]:
     """Lowest and highest value of an axis, with some room around the data."""
     low, high = min(values), max(values)
     room = (high - low) * 0.06 or abs(high) * 0.1 or 1.0
     return (0.0 if zero and low >= 0 else low - room), high + room
 
 
-def ticks(low: float, high: float, most: int = 5) -> list[float]:
+def ticks(low: float | int, high: float | int, most: int = 5) -> list[float]:
     """Round values within an axis."""
     raw = (high - low) / most
     power = 10.0 ** math.floor(math.log10(raw))
@@ -94,7 +94,7 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
     return [round(number * apart, 12) for number in range(first, math.floor(high / apart + 1e-9) + 1)]
 
 
-def spell(value: float, percent: bool = False) -> str:
+def spell(value: float | int, percent: bool = False) -> str:
     """A value at an axis."""
     if percent:
         return f"{100 * value:.4g}"
@@ -103,18 +103,18 @@ def spell(value: float, percent: bool = False) -> str:
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
 
 
-def _across(y: float, label: str) -> Html:
+def _across(y: float | int, label: str) -> Html:
     return join(
         element("line", x1=_LEFT, x2=WIDTH - _RIGHT, y1=y, y2=y, class_="grid"),
         element("text", label, x=_LEFT - 6, y=y + 4, text_anchor="end", class_="axis"),
     )
 
 
-def _label(x: float, label: str) -> Html:
+def _label(x: float | int, label: str) -> Html:
     return element("text", label, x=x, y=HEIGHT - _BOTTOM + 16, text_anchor="middle", class_="axis")
 
 
-def _limit(y: float, name: str) -> Html:
+def _limit(y: float | int, name: str) -> Html:
     return join(
         element("line", x1=_LEFT, x2=WIDTH - _RIGHT, y1=y, y2=y, class_="limit"),
         element("text", name, x=WIDTH - _RIGHT - 2, y=y - 4, text_anchor="end", class_="axis"),
@@ -136,11 +136,11 @@ def _curve(series: Series, x: object, y: object, *, single: bool, number: int) -
     return join(path, [_marker(*point, series.run if not single else series.style, color) for point in marked])
 
 
-def _marker(x: float, y: float, shape: int, color: str) -> Html:
+def _marker(x: float | int, y: float | int, shape: int, color: str) -> Html:
     return element("path", d=marker_path(x, y, MARKERS[shape % len(MARKERS)]), class_=f"mark {color}")
 
 
-def marker_path(x: float, y: float, shape: str, r: float = 3.4) -> str:
+def marker_path(x: float | int, y: float | int, shape: str, r: float | int = 3.4) -> str:
     """The outline of a marker."""
     if shape == "circle":
         return f"M{x - r:.1f} {y:.1f}a{r} {r} 0 1 0 {2 * r} 0a{r} {r} 0 1 0 {-2 * r} 0"

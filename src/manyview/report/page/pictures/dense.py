@@ -14,8 +14,8 @@ from manyview.backbones import Backbone
 from manyview.errors import UserError
 from manyview.report.page.pictures.images import Bands, Photograph
 
-_LEAST_SIDE, _MOST_SIDE = 256, 512  # pixels of the input
-_VIEWS = 4  # sides of a view that an input's side has
+_LEAST_SIDE, _MOST_SIDE = 320, 512  # pixels of the input
+_VIEWS = 6  # sides of a view that an input's side has
 _PATCH = 32  # of which the side is a multiple
 _RANGE = (2, 98)  # percentiles that become 0 and 255
 
@@ -24,7 +24,7 @@ Colors = UInt8[np.ndarray, "rows columns 3"]
 
 
 def input_side(backbone: Backbone, view_size: int) -> int:
-    """Side of the square inputs in pixels: four views' sides, from 256 to 512, or a view's where no other fits."""
+    """Side of the square inputs in pixels: six views' sides, from 320 to 512, or a view's where no other fits."""
     side = min(max(_VIEWS * view_size, _LEAST_SIDE), _MOST_SIDE) // _PATCH * _PATCH
     try:
         backbone.check_size(side, side)

@@ -29,7 +29,7 @@ class Status:
     sentence: str
 
 
-def status_of(run: Run, now: float | None = None) -> Status:
+def status_of(run: Run, now: float | int | None = None) -> Status:
     """Where a run stands.
 
     Args:
@@ -58,7 +58,7 @@ def status_of(run: Run, now: float | None = None) -> Status:
     return Status("working", f"Training: {of}, {ago}{_left(run, total)}.")
 
 
-def _usual_interval(run: Run) -> float:
+def _usual_interval(run: Run) -> float | int:
     """Longest time between two of the last lines, in seconds; 0 where it is not recorded."""
     times = [record["elapsed"] for record in run.log[-12:] if isinstance(record.get("elapsed"), int | float)]
     return max((later - earlier for earlier, later in pairwise(times)), default=0.0)
@@ -76,7 +76,7 @@ def _left(run: Run, total: float | int | None) -> str:
     return f", about {spell(seconds / run.steps_done * (total - run.steps_done))} left"
 
 
-def elapsed(run: Run) -> float | None:
+def elapsed(run: Run) -> float | int | None:
     """Seconds that the run has worked up to its last line; None where it is not recorded."""
     times = [record["elapsed"] for record in run.log if isinstance(record.get("elapsed"), int | float)]
     return times[-1] if times else None

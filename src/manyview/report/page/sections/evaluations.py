@@ -222,7 +222,7 @@ def classes(material: Material) -> Section | None:
     ]
     if left:
         parts.append(note(f"Left out, as their classes are others: {', '.join(left)}."))
-    parts += [_confusions(material, number, each) for number, each in same]
+    parts.append(_all_confusions(material, same))
     return Section("classes", "Class by class", join(*parts), "Classes")
 
 
@@ -255,11 +255,20 @@ def _class_row(index: int, name: str, found: Sequence[Numbered], base: Network |
     return [name, f"{first.train[index]:,}", f"{first.val[index]:,}", bar, *values, *others]
 
 
+def _all_confusions(material: Material, found: Sequence[Numbered]) -> Html:
+    """Absent classes that are predicted beside others, by each run's classifiers."""
+    text = (
+        "Of the images that show one class but not another, the share in which the other is predicted all the same, "
+        "beside the share over all images without it. Classes that keep company are taken for each other's sign."
+    )
+    tables = [_confusions(material, number, each) for number, each in found]
+    return join(element("h3", "Absent classes that are predicted beside others"), paragraph(text), tables)
+
+
 def _confusions(material: Material, number: int, evaluation: Labeled) -> Html:
     """Absent classes that are predicted beside others, the most telling pairs first."""
     false = evaluation.networks[0].false_predictions
-    whose = "" if material.single else f", {material.runs[number].name}"
-    title = element("h3", f"Absent classes that are predicted beside others{whose}")
+    title = join() if material.single else element("h4", material.runs[number].name)
     if false is None:
         return join(
             title, note("This evaluation does not record them; made again with this version, linear and knn do.")
@@ -277,14 +286,10 @@ def _confusions(material: Material, number: int, evaluation: Labeled) -> Html:
         for more, shown, absent, share, usual in pairs[:_MOST_PAIRS]
         if more > 0
     ]
-    text = (
-        "Of the images that show one class but not another, the share in which the other is predicted all the same, "
-        "beside the share over all images without it. Classes that keep company are taken for each other's sign."
-    )
     if not rows:
         return join(title, paragraph("No class is predicted more often beside another than without it."))
     header = ["image shows", "predicted, but absent", "share, %", "over all, %", "difference"]
-    parts = [title, paragraph(text), table(f"By the rule {false['rule']}", header, rows, sortable=True, text_columns=2)]
+    parts = [title, table(f"By the rule {false['rule']}", header, rows, sortable=True, text_columns=2)]
     if len(names) <= _MOST_CLASSES:
         parts.append(element("details", element("summary", "All pairs of classes"), _heat(names, false["beside"])))
     return join(*parts)

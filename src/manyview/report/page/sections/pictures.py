@@ -15,7 +15,7 @@ from manyview.backbones.build import untrained
 from manyview.config import PretrainConfig, WholeViewsConfig
 from manyview.errors import UserError
 from manyview.images import UnreadableImage, image_root, open_image
-from manyview.report.page.markup import Content, Html, element, join, note, paragraph
+from manyview.report.page.markup import Content, Html, element, join, note, paragraph, visible
 from manyview.report.page.pictures.dense import enlarged, feature_maps, input_side, principal_colors
 from manyview.report.page.pictures.images import Photograph, Pixels, data_uri, files_of, photographs, read_picture
 from manyview.report.page.reading.evaluations import Found
@@ -64,7 +64,7 @@ def _views(material: Material, run: Run, count: int) -> Html:
     options: dict[str, Any] = {"seed": config.training.seed, "epoch": 0, "rgb": config.data.color_channels}
     rows = []
     for photograph in photographs(run, files, count):
-        shown = show(photograph.name, photograph.bands, config.views, usual, index=photograph.index, **options)
+        shown = show(visible(photograph.name), photograph.bands, config.views, usual, index=photograph.index, **options)
         encode = functools.partial(data_uri, longest=_PICTURE)
         lines = image_row(
             shown,

@@ -78,14 +78,13 @@ class LiveRun:
         inner = {section.key: str(section.inner) for section in sections}
         # Of the curves only what they are called matters: their points are in the data.
         names = [[run.name for run in material.runs], [[chart.key for chart in found] for _, found in groups]]
-        prints = {key: digest(repr(names) if key == "curves" else text) for key, text in inner.items()}
+        data["sections"] = {key: digest(repr(names) if key == "curves" else text) for key, text in inner.items()}
         page = render(material, sections, data, "Kept up to date by manyview watch.", live=True)
         answer = {
             "title": f"{visible(title_of(material))} – manyview",
             "state": state,
             "status": sentence,
             "data": data,
-            "sections": prints,
         }
         return Snapshot(page, answer, inner)
 

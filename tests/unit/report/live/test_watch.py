@@ -66,8 +66,8 @@ def test_the_page_is_the_reports_and_polls(server: LiveServer) -> None:
     assert len(page.all("img")) == 10
     data = state(server)
     assert data["data"] == page.data
-    assert data["sections"].keys() == {found["id"] for found in page.all("section")}
-    for key in data["sections"]:
+    assert data["data"]["sections"].keys() == {found["id"] for found in page.all("section")}
+    for key in data["data"]["sections"]:
         assert ask(server, f"/section/{key}")[1] in html
     assert ask(server, "/", "HEAD")[:2] == (200, "")
 
@@ -113,9 +113,11 @@ def test_the_page_follows_the_run(server: LiveServer, run: RunFolder) -> None:
         later = state(server)
         assert later["data"]["charts"][0]["series"][0]["x"] == [5, 10, 15, 20, 25]
         assert "25 of 40 steps" in later["status"]
-        assert later["sections"]["views"] == first["sections"]["views"]
-        assert later["sections"]["overview"] != first["sections"]["overview"]
-        assert later["sections"]["curves"] == first["sections"]["curves"], "the same charts, redrawn from the data"
+        assert later["data"]["sections"]["views"] == first["data"]["sections"]["views"]
+        assert later["data"]["sections"]["overview"] != first["data"]["sections"]["overview"]
+        assert later["data"]["sections"]["curves"] == first["data"]["sections"]["curves"], (
+            "the same charts, redrawn from the data"
+        )
     finally:
         run.unlock()
     run.drop_metrics_after(20)  # as a resumed run does
@@ -123,7 +125,7 @@ def test_the_page_follows_the_run(server: LiveServer, run: RunFolder) -> None:
     done = state(server)
     assert (done["state"], done["data"]["charts"][0]["series"][0]["x"][-1]) == ("finished", 40)
     write_linear(run.path / "linear", run.weights, ["a", "b"])
-    assert state(server)["sections"]["evaluations"] != done["sections"]["evaluations"]
+    assert state(server)["data"]["sections"]["evaluations"] != done["data"]["sections"]["evaluations"]
 
 
 def test_a_folder_that_goes_is_said_and_the_page_stays(server: LiveServer, run: RunFolder) -> None:

@@ -452,7 +452,7 @@
 
   // ---- manyview watch ------------------------------------------------------------------------------------------
 
-  const known = {};
+  const known = { ...data.sections };
 
   async function poll() {
     const status = one("#status");
@@ -462,16 +462,20 @@
       status.textContent = fresh.status;
       status.dataset.state = fresh.state;
       document.title = fresh.title;
-      for (const [id, fingerprint] of Object.entries(fresh.sections)) {
+      const changed = JSON.stringify(data) !== JSON.stringify(fresh.data);
+      data = fresh.data;
+      if (Object.keys(data.sections).some((id) => !document.getElementById(id))) {
+        location.reload(); // a section is new, as after the first evaluation
+        return;
+      }
+      for (const [id, fingerprint] of Object.entries(data.sections)) {
         const section = document.getElementById(id);
         if (section && known[id] !== fingerprint) {
-          if (known[id] !== undefined) await refresh(section, id);
+          await refresh(section, id);
           known[id] = fingerprint;
         }
       }
-      const before = JSON.stringify(data);
-      data = fresh.data;
-      if (before !== JSON.stringify(data)) drawAll();
+      if (changed) drawAll();
     } catch (lost) {
       status.textContent = "No answer: manyview watch has ended, or cannot be reached.";
       status.dataset.state = "stale";

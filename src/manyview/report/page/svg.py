@@ -19,18 +19,20 @@ MARKERS = ("circle", "square", "triangle", "diamond", "cross")
 """Shapes that tell runs apart where colors do not."""
 
 
-def draw(chart: Chart, names: Sequence[str], along: str = "steps") -> Html:
+def draw(chart: Chart, names: Sequence[str], along: str = "steps", span: tuple[int, int] | None = None) -> Html:
     """A chart over optimizer steps, or what else its series count.
 
     Args:
         chart: what to draw.
         names: of the runs.
         along: title of the axis.
+        span: its first and last value; None for those of the series.
     """
     points = [(step, value) for series in chart.series for step, value in zip(series.steps, series.values, strict=True)]
     steps, values = [step for step, _ in points], [value for _, value in points] + [value for value, _ in chart.lines]
     low, high = bounds(values, zero=chart.zero)
-    first, last = min(steps), max(max(steps), min(steps) + 1)
+    first, last = span or (min(steps), max(steps))
+    last = max(last, first + 1)
 
     def x(step: float | int) -> float:
         return round(_LEFT + (step - first) / (last - first) * (WIDTH - _LEFT - _RIGHT), 1)

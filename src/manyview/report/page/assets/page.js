@@ -145,6 +145,18 @@
     return [chart.zero && low >= 0 ? 0 : low - room, high + room];
   }
 
+  // One axis for all charts, of the runs that are switched on.
+  function extentOfX() {
+    let low = Infinity, high = -Infinity;
+    for (const series of data.charts.flatMap((chart) => chart.series)) {
+      if (state.off.has(String(series.run))) continue;
+      const [first, last] = [series.x[0], series.x[series.x.length - 1]].map((step) => toX(data.runs[series.run], step));
+      low = Math.min(low, first);
+      high = Math.max(high, last);
+    }
+    return [low, high > low ? high : low + 1];
+  }
+
   function drawChart(chart) {
     const figure = one(`figure.chart[data-key="${CSS.escape(chart.key)}"]`);
     if (!figure) return;
@@ -165,8 +177,7 @@
   function drawCurves(view, shown, log) {
     const { chart, svg, width } = view;
     const at = new Map(shown.map((series) => [series, series.x.map((step) => toX(data.runs[series.run], step))]));
-    const xs = [...at.values()].flat();
-    const first = Math.min(...xs), last = Math.max(...xs) > first ? Math.max(...xs) : first + 1;
+    const xs = [...at.values()].flat(), [first, last] = extentOfX();
     const [low, high] = extent(chart, shown, log), scale = log ? Math.log10 : (value) => value;
     view.toLeft = (x) => LEFT + ((x - first) / (last - first)) * (width - LEFT - RIGHT);
     view.fromLeft = (left) => first + ((left - LEFT) / (width - LEFT - RIGHT)) * (last - first);

@@ -20,7 +20,9 @@ def curves(material: Material, groups: Sequence[Group]) -> Section:
     if not groups:
         content: Html = note("There are no curves yet: no line of metrics.jsonl was written.")
     else:
-        content = join(_controls(names), [_group(title, charts, names) for title, charts in groups])
+        steps = [step for _, charts in groups for chart in charts for series in chart.series for step in series.steps]
+        span = min(steps), max(steps)  # one axis for all charts
+        content = join(_controls(names), [_group(title, charts, names, span) for title, charts in groups])
     return Section("curves", "How it went", content, "Curves")
 
 
@@ -45,11 +47,13 @@ def _controls(names: Sequence[str]) -> Html:
     return element("div", parts, paragraph(hint), id="controls", hidden=True)
 
 
-def _group(title: str, charts: Sequence[Chart], names: Sequence[str]) -> Html:
-    return join(element("h3", title), element("div", [_figure(chart, names) for chart in charts], class_="charts"))
+def _group(title: str, charts: Sequence[Chart], names: Sequence[str], span: tuple[int, int]) -> Html:
+    return join(
+        element("h3", title), element("div", [_figure(chart, names, span) for chart in charts], class_="charts")
+    )
 
 
-def _figure(chart: Chart, names: Sequence[str]) -> Html:
+def _figure(chart: Chart, names: Sequence[str], span: tuple[int, int]) -> Html:
     log = element(
         "label",
         element("input", type="checkbox", name="log", value=chart.key),
@@ -61,7 +65,7 @@ def _figure(chart: Chart, names: Sequence[str]) -> Html:
         "figure",
         element("div", element("h4", chart.title), log if chart.log else None, class_="chart-head"),
         element("figcaption", chart.about),
-        element("div", draw(chart, names), class_="plot"),
+        element("div", draw(chart, names, span=span), class_="plot"),
         element("div", _legend(chart, names), element("span", "at the end", class_="at"), class_="chart-foot"),
         class_="chart",
         data_key=chart.key,

@@ -52,31 +52,7 @@ def render(
         made: a sentence on how and when the page was made.
         live: whether it polls the server that it is from.
     """
-    title = visible(title_of(material))
     state, sentence = status_in_words(material)
-    script = Html(asset("page.js"))
-    head = element(
-        "head",
-        element("meta", charset="utf-8"),
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("meta", http_equiv="Content-Security-Policy", content=policy(live)),
-        element("meta", name="referrer", content="no-referrer"),
-        Html(html_mark("report")),
-        element("title", f"{title} – manyview"),
-        element("style", Html(asset("page.css"))),
-    )
-    links = [element("li", element("a", each.short, href=f"#{each.key}")) for each in sections]
-    top = element(
-        "div",
-        element(
-            "div",
-            element("span", "manyview", class_="brand"),
-            element("nav", element("ul", links), aria_label="Sections", tabindex="0"),
-            element("button", "Dark", type="button", id="theme", hidden=True),
-        ),
-        class_="top",
-        role="banner",
-    )
     heading = element(
         "div",
         element("h1", _heading(material)),
@@ -86,14 +62,40 @@ def render(
     body = element(
         "body",
         element("a", "Skip to the content", href="#main", class_="skip"),
-        top,
+        _top(sections),
         element("main", heading, [each.html for each in sections], id="main"),
         element("footer", element("p", made)),
         Html(f'<script type="application/json" id="data">{embedded(data)}</script>'),
-        element("script", script),
+        element("script", Html(asset("page.js"))),
         data_live=live or None,
     )
+    head = _head(visible(title_of(material)), live)
     return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
+
+
+def _head(title: str, live: bool) -> Html:
+    return element(
+        "head",
+        element("meta", charset="utf-8"),
+        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        element("meta", http_equiv="Content-Security-Policy", content=policy(live)),
+        element("meta", name="referrer", content="no-referrer"),
+        Html(html_mark("report")),
+        element("title", f"{title} – manyview"),
+        element("style", Html(asset("page.css"))),
+    )
+
+
+def _top(sections: Sequence[Section]) -> Html:
+    """The bar with links to the sections."""
+    links = [element("li", element("a", each.short, href=f"#{each.key}")) for each in sections]
+    inner = element(
+        "div",
+        element("span", "manyview", class_="brand"),
+        element("nav", element("ul", links), aria_label="Sections", tabindex="0"),
+        element("button", "Dark", type="button", id="theme", hidden=True),
+    )
+    return element("div", inner, class_="top", role="banner")
 
 
 def _heading(material: Material) -> Html:

@@ -20,7 +20,7 @@ from manyview.report.page.markup import (
     percent,
     table,
 )
-from manyview.report.page.reading.evaluations import FIGURES, Detector, Labeled, Network
+from manyview.report.page.reading.evaluations import FIGURES, Detector, FewLabels, Labeled, Network
 from manyview.report.page.reading.run import lookup
 from manyview.report.page.sections.bars import Bar, bars, key
 from manyview.report.page.sections.overview import named, swatch
@@ -152,43 +152,33 @@ def _few_labels(material: Material, found: Sequence[Numbered]) -> Html:
     rows: list[Row] = []
     for number, each in found:
         for network, points in each.curves.items():
-            whose = "" if material.single else f"{material.runs[number].name}, "
-            name, style = f"{whose}{in_words(network)}", 0 if network == PRETRAINED else 1
-            shown = [point for point in points if point.mean is not None]
+            shown = [(point, point.mean) for point in points if point.mean is not None]
             if not shown:
                 continue
-            images, means = tuple(point.images for point in shown), tuple(float(point.mean or 0) for point in shown)
-            series.append(Series(len(series), name, style, images, means, marks=True))
+            name = in_words(network) if material.single else f"{material.runs[number].name}, {in_words(network)}"
+            images, means = tuple(point.images for point, _ in shown), tuple(mean for _, mean in shown)
+            series.append(Series(len(series), name, int(network != PRETRAINED), images, means, marks=True))
             names.append(name)
-            for point in shown:
-                std = f"± {percent(point.std)}" if point.std is not None else ""
-                rows.append(
-                    [
-                        name,
-                        f"{point.images:,}",
-                        f"{100 * point.fraction:g} %",
-                        Cell(percent(point.mean), point.mean),
-                        std,
-                    ]
-                )
+            rows += [_amount(name, point) for point, _ in shown]
     if not series:
         return join()
     chart = Chart("few-labels", "mAP by labeled images, %", "", tuple(series), percent=True)
-    legend = [element("li", swatch(number), name) for number, name in enumerate(names)]
     figure = element(
         "figure",
         element("h4", chart.title),
         element("figcaption", "Mean over the draws of the labeled images."),
-        element("div", draw(chart, names, along="labeled images"), class_="plot-static"),
-        element("ul", legend, class_="key"),
+        element("div", draw(chart, names, along="labeled images"), class_="plot"),
+        element("ul", [element("li", swatch(number), name) for number, name in enumerate(names)], class_="key"),
         class_="chart",
     )
-    values = table(
-        "The same as a table", ["backbone", "images", "share", "mAP, %", "over draws"], rows, hidden_caption=True
-    )
-    return join(
-        element("div", figure, class_="charts"), element("details", element("summary", "The same as a table"), values)
-    )
+    title, header = "The same as a table", ["backbone", "images", "share", "mAP, %", "over draws"]
+    values = element("details", element("summary", title), table(title, header, rows, hidden_caption=True))
+    return join(element("div", figure, class_="charts"), values)
+
+
+def _amount(name: str, point: FewLabels) -> Row:
+    std = f"± {percent(point.std)}" if point.std is not None else ""
+    return [name, f"{point.images:,}", f"{100 * point.fraction:g} %", Cell(percent(point.mean), point.mean), std]
 
 
 def classes(material: Material) -> Section | None:

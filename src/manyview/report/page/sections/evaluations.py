@@ -258,6 +258,7 @@ def _all_confusions(material: Material, found: Sequence[Numbered]) -> Html:
 def _confusions(material: Material, number: int, evaluation: Labeled) -> Html:
     """Absent classes that are predicted beside others, the most telling pairs first."""
     false = evaluation.networks[0].false_predictions
+    whose = "" if material.single else f", {material.runs[number].name}"
     title = join() if material.single else element("h4", material.runs[number].name)
     if false is None:
         return join(
@@ -279,13 +280,19 @@ def _confusions(material: Material, number: int, evaluation: Labeled) -> Html:
     if not rows:
         return join(title, paragraph("No class is predicted more often beside another than without it."))
     header = ["image shows", "predicted, but absent", "share, %", "over all, %", "difference"]
-    parts = [title, table(f"By the rule {false['rule']}", header, rows, sortable=True, text_columns=2)]
+    parts = [title, table(f"By the rule {false['rule']}{whose}", header, rows, sortable=True, text_columns=2)]
     if len(names) <= _MOST_CLASSES:
-        parts.append(element("details", element("summary", "All pairs of classes"), _heat(names, false["beside"])))
+        parts.append(
+            element(
+                "details",
+                element("summary", "All pairs of classes"),
+                _heat(names, false["beside"], f"All pairs of classes{whose}"),
+            )
+        )
     return join(*parts)
 
 
-def _heat(names: Sequence[str], beside: Sequence[Sequence[float | None]]) -> Html:
+def _heat(names: Sequence[str], beside: Sequence[Sequence[float | None]], label: str) -> Html:
     """A table of all pairs, in which larger shares are darker."""
     most = max((share for row in beside for share in row if share is not None), default=0) or 1
     head = element(
@@ -310,7 +317,7 @@ def _heat(names: Sequence[str], beside: Sequence[Sequence[float | None]]) -> Htm
         "Share of the images with the class of the row and without that of the column in which it is predicted, %",
     )
     made = element("table", caption, element("thead", head), element("tbody", rows), class_="heat")
-    return element("div", made, class_="scroll", tabindex="0", role="region", aria_label="All pairs of classes")
+    return element("div", made, class_="scroll", tabindex="0", role="region", aria_label=label)
 
 
 def detection(material: Material, pictures: Sequence[Html]) -> Section | None:

@@ -168,9 +168,8 @@ def _box(title: str, sentence: str, state: str) -> Html:
 
 def collapse_in_words(run: Run) -> tuple[str, str]:
     """The readings of the collapse monitor as a state ("good", "warn", "bad" or "") and a sentence; "" without any."""
-    readings = [
-        record for record in run.log if _has(record, "std") and _has(record, "rank") and record["kind"] != "quality"
-    ]
+    by_step = {r["step"]: r for r in run.log if _has(r, "std") and _has(r, "rank") and r.get("kind") != "quality"}
+    readings = list(by_step.values())
     if not readings:
         return "", ""
     last, peak = readings[-1], max(float(record["rank"]) for record in readings)

@@ -131,7 +131,7 @@ def all_sections(
         "How it went": lambda: curves(material, groups),
         "What it was shown": lambda: views(material),
         "What the features see": lambda: dense(material, progress),
-        "What it takes for alike": lambda: neighbors(material),
+        "What it finds alike": lambda: neighbors(material),
         "In a detector": lambda: detection(material, detections(material)),
         "Settings": lambda: settings(material),
         "Files and environment": lambda: files(material),

@@ -176,7 +176,7 @@ def neighbors(material: Material) -> Section:
             ["manyview", "neighbours", str(run.path), str(images), "--out", f"{run.path}-neighbours.png"]
         )
         parts.append(note("No picture of neighbors was found beside the run: ", element("code", words), " makes one."))
-    return Section("neighbors", "What it takes for alike", join(*parts), "Neighbors")
+    return Section("neighbors", "What it finds alike", join(*parts), "Neighbors")
 
 
 def _neighbors(found: Found, images: Path | str | None) -> Html:

@@ -88,7 +88,7 @@ class Driver:
         return {"seconds": self.seconds, "timed": self.same(self.folder / "timed")}
 
     def random_kills(self) -> dict[str, Any]:
-        """Pieces of random length with random numbers of workers."""
+        """Pieces of random length, in seconds and in steps, with random numbers of workers."""
         kills: list[int] = []
         workers: list[int] = []
         finished = []
@@ -97,8 +97,12 @@ class Driver:
             while True:
                 workers.append(self.random.choice((0, 1, 2)))
                 child = self.piece(out, workers[-1], EVERY_STEP)
-                limit = self.random.uniform(0.0, 0.6 * self.seconds) if len(kills) < KILLS else None
-                status = child.wait(limit)
+                if len(kills) >= KILLS:
+                    status = child.wait()
+                elif len(kills) % 2:
+                    status = self.wait_for_steps(child, out)
+                else:
+                    status = child.wait(self.random.uniform(0.0, 0.6 * self.seconds))
                 if status is None:
                     os.kill(child.pid, signal.SIGKILL)
                     status = child.wait()
@@ -111,6 +115,16 @@ class Driver:
                 kills.append(_newest_step(out))
             finished.append(self.same(out))
         return {"kills_after_step": kills, "workers": workers, "same": finished}
+
+    def wait_for_steps(self, child: Child, out: Path) -> int | None:
+        """Wait for a random number of further steps and a moment more; the status of a piece that ends before.
+
+        Beside other work the time that a piece takes to start varies by more than that of all steps.
+        """
+        step = _newest_step(out) + self.random.randint(1, 4)
+        while (status := child.wait(0.02)) is None and _newest_step(out) < step:
+            pass
+        return child.wait(self.random.uniform(0.0, 0.05)) if status is None else status
 
     def optimizers(self) -> dict[str, Any]:
         """Each of the others, killed twice amid the run."""

@@ -75,7 +75,7 @@ def test_empty_folder(shell: Shell, tmp_path: Path) -> None:
         (["--set", "training.device=cuda"], "PyTorch sees no CUDA device"),
         (["--epoch", "3"], "--epochs"),
         (["--batch-size", "many"], "'--batch-size'"),
-        (["--frobnicate"], "there is no option --frobnicate"),
+        (["--frobnicate"], "No such option"),
         (["more"], "unexpected extra argument"),
     ],
 )
@@ -100,7 +100,7 @@ def test_several_mistakes_are_still_one_line(shell: Shell, photos: Path, tmp_pat
         (["pretrain", "photos"], "--out is missing: name a new folder for the run"),
         (["pretrian"], "No such command 'pretrian'"),
         (["linear"], "Missing argument"),
-        (["--nothing"], "there is no option --nothing"),
+        (["--nothing"], "No such option"),
     ],
 )
 def test_mistake_in_the_call(shell: Shell, words: list[str], part: str) -> None:

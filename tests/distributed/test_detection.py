@@ -41,7 +41,7 @@ def work(rank: int, root: str) -> None:
     folder = Path(root)
     with joined(rank, folder):
         own = {"found": found(folder), "statistics": statistics(batches()[rank::2])}
-        own["result"] = tune_tiny(folder / "labels.json", folder / "two", iterations=3, precise_batches=1)
+        own["result"] = dict(tune_tiny(folder / "labels.json", folder / "two", iterations=3, precise_batches=1))
         torch.save(own, folder / f"{rank}.pt")
 
 

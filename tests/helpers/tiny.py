@@ -123,7 +123,7 @@ def train_tiny(
     named = {"epochs": 2, "batch_size": 4, "view_size": 16, **named}
     method = _method(out if resume else None, named.get("recipe"), settings or {})
     values = {**ON_CPU, **{f"method.{key}": value for key, value in METHODS[method].items()}, **(settings or {})}
-    with contextlib.nullcontext() if health or not quiet else patch.object(launch, "_check"):
+    with contextlib.nullcontext() if health or not quiet else patch.object(launch, "_conclude"):
         return pretrain(images, out, backbone=backbone, set=values, resume=resume, quiet=quiet, **named)  # type: ignore[arg-type]
 
 

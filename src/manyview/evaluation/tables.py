@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -28,6 +28,7 @@ from manyview.terminal import printable
 CLASSIFIERS = {"logistic": "logistic regression", "svm": "linear SVM"}
 """Names of the classifiers of ``low_label_evaluation`` in titles."""
 
+_NO_VOTE = "none votes for itself"  # consequence in a kNN evaluation
 _NAMED = 3  # skipped entries that are named; metrics.json has more
 _AVERAGE_PRECISIONS = {"voc07": "AP is that of VOC 2007: the mean of the best precision at 11 points of recall."}
 _COMPATIBILITIES = {
@@ -265,3 +266,14 @@ def _skipped(part: dict[str, Any]) -> str:
 
 def _cell(form: str, value: float | int | None) -> str:
     return "-" if value is None else form.format(value).replace("%", " %")
+
+
+def emphasize(sheet: RenderableType, protocol: dict[str, Any]) -> RenderableType:
+    """A sheet whose notes on images in both splits and on classes without names stand out; changed in place."""
+    count = protocol["val"]["count"]
+    loud = {note for so in ((), (_NO_VOTE,)) for note in flattering(protocol, count, *so)}
+    loud |= {f"Training labels: {note}." for note in protocol["train"].get("notes", ())}
+    for line in sheet.renderables if isinstance(sheet, Group) else ():
+        if isinstance(line, Text) and line.plain in loud:
+            line.stylize("bold yellow")
+    return sheet

@@ -139,7 +139,9 @@ def find_images(
     if not len(found.names):
         endings = ", ".join(sorted(ending.lstrip(".") for ending in wanted))
         raise UserError(
-            f"no images in {root}: nothing below it ends in {endings}" + (left_out and f"; {left_out[:-1]}")
+            f"no images in {root}: nothing below it ends in {endings}"
+            + (left_out and f"; {left_out[:-1]}")
+            + _images_of_labels(root)
         )
     note = kept.keep_names(found.names, {"left_out": left_out}, found)
     return ImageFiles(root, found.names, left_out, kept=kept, note=note)
@@ -159,6 +161,17 @@ def _in_shards(root: Collection, wanted: Set[str], note: str) -> ImageFiles:
         raise UserError(f"no images in {root}" + (files.left_out and f": {files.left_out[:-1]}"))
     files.bad = root.bad
     return files
+
+
+def _images_of_labels(root: Path) -> str:
+    """The folder of images that goes with a folder of labels by its name, as the end of a sentence."""
+    parts = root.parts
+    for labels, images in (("labels", "images"), ("Annotations", "JPEGImages")):
+        for index in (index for index, part in enumerate(parts) if part == labels):
+            other = Path(*parts[:index], images, *parts[index + 1 :])
+            if other.is_dir():
+                return f"; its images may be in {other}"
+    return ""
 
 
 def check_folder(root: ImageRoot) -> None:

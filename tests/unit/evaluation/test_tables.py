@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from rich.console import Console
+from rich.console import Console, Group
+from rich.text import Text
 
 from manyview.evaluation import format_table
 from manyview.evaluation.metrics.multilabel import multilabel_report
-from manyview.evaluation.tables import format_knn
+from manyview.evaluation.tables import emphasize, format_knn
 from manyview.runs.files import plain
 from tests.helpers.tables import cells, percent
 
@@ -170,3 +171,11 @@ def test_notes_tell_what_the_reader_must_know(changes: dict[str, Any], notes: li
     for note in notes:
         assert note in with_changes
         assert note not in without
+
+
+def test_notes_that_a_reader_must_not_miss_stand_out() -> None:
+    found = result(images_in_both=3, train=part(notes=["the classes have no names"]))
+    for sheet in (format_table(found), format_knn(found)):
+        assert isinstance(emphasize(sheet, found["protocol"]), Group)
+        loud = [line.plain for line in sheet.renderables if isinstance(line, Text) and line.spans]
+        assert [line.split(" ", 3)[:2] for line in loud] == [["3", "of"], ["Training", "labels:"]]

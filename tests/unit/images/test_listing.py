@@ -264,3 +264,14 @@ def test_arrays_count_only_where_they_are_asked_for(tmp_path: Path) -> None:
 
     assert list(find_images(tmp_path)) == ["a.tif"]
     assert list(find_images(tmp_path, arrays=True)) == ["a.tif", "b.npy", "c.NPY"]
+
+
+@pytest.mark.parametrize(("labels", "images"), [("labels/train", "images/train"), ("Annotations", "JPEGImages")])
+def test_a_folder_of_labels_is_answered_with_that_of_its_images(tmp_path: Path, labels: str, images: str) -> None:
+    make(tmp_path, f"{labels}/a.xml")
+    with pytest.raises(UserError) as refused:
+        find_images(tmp_path / labels)
+    assert "may be in" not in str(refused.value)
+    make(tmp_path, f"{images}/a.jpg")
+    with pytest.raises(UserError, match=rf"no images in .*; its images may be in .*{images}$"):
+        find_images(tmp_path / labels)

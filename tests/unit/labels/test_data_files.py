@@ -143,8 +143,14 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path: Path, write: Write, content
 
 def test_other_labels_do_not_say_where_their_images_are(tmp_path: Path, write: Write) -> None:
     table = write("t.csv", "image,labels\na.png,cat\n")
-    with pytest.raises(UserError, match="--images is missing: "):
-        image_folder(table, None)
-    with pytest.raises(UserError, match="--val-labels is missing: "):
-        validation_labels(table, None)
+    for described in ("a data.yaml", "coco128.yaml"):
+        with pytest.raises(
+            UserError, match=f"--images is missing: .*t.csv are relative to; .*{described} says by itself"
+        ):
+            image_folder(table, None)
+        with pytest.raises(
+            UserError, match=f"--val-labels is missing: .* or as --train-labels .*{described}, which has"
+        ):
+            validation_labels(table, None)
+        write("coco128.yaml", f"train: images\n{NAMES}")
     assert validation_labels(table, os.fspath(table)) == table

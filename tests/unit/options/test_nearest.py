@@ -63,20 +63,20 @@ def test_synonyms_are_spelled_as_they_are_looked_up() -> None:
     [
         (
             ["pretrain", "p", "--lr", ".1"],
-            "there is no option --lr; did you mean the setting --set training.base_learning_rate=VALUE? See ",
+            "No such option: --lr; did you mean the setting --set training.base_learning_rate=VALUE? See ",
         ),
-        (["pretrain", "p", "--bs", "8"], "there is no option --bs; did you mean --batch-size? See "),
+        (["pretrain", "p", "--bs", "8"], "No such option: --bs; did you mean --batch-size? See "),
         (
             ["linear", "w", "--imgsz", "96"],
-            "there is no option --imgsz; did you mean --size? See ",
+            "No such option: --imgsz; did you mean --size? See ",
         ),
-        (["detect", "w", "--lr", "1"], "there is no option --lr; did you mean --learning-rate? See"),
+        (["detect", "w", "--lr", "1"], "No such option: --lr; did you mean --learning-rate? See"),
         (
             ["detect", "w", "--architecture", "fasterrcnn"],
             "'fasterrcnn' is not one of 'c4', 'fpn'; did you mean fpn? See",
         ),
         (["detect", "w", "--recipe", "coco"], "is not one of 'voc-24k', 'coco-1x'; did you mean coco-1x?"),
-        (["knn", "w", "--qqq"], "there is no option --qqq; see "),
+        (["knn", "w", "--qqq"], "No such option: --qqq; see "),
         (["detect", "w", "--recipe", "qqq"], "'qqq' is not one of 'voc-24k', 'coco-1x'; see "),
         (["pretrain", "p", "--epochs", "many"], "Invalid value for '--epochs': Input should be a valid integer"),
         (["export", "w", "--to", "tensorrt", "--out", "x"], "unknown format 'tensorrt'; did you mean onnx?"),

@@ -188,15 +188,15 @@ FACTS = {"settings": {"training.seed": 0, "data.images": "x" * 600}, "step": 0}
 
 def test_wandb_goes_by_its_own_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[Any] = []
-    module = Recorder("wandb", calls, {"generate_id": "new"})
-    module.util = module
+    module = Recorder("wandb", calls, {})
     monkeypatch.setitem(sys.modules, "wandb", module)
     monkeypatch.setenv("WANDB_PROJECT", "cells")
     logger = packages.WandbLogger(RunFacts(tmp_path / "a", **FACTS))
     logger.add(3, {"step/loss": 0.5})
     logger.close(False)
     begun = next(named for name, _, named in calls if name == "init")
-    assert (begun["project"], begun["name"], begun["id"], begun["resume"]) == ("cells", "a", "new", "allow")
+    assert (begun["project"], begun["name"], begun["id"], begun["resume"]) == ("cells", "a", logger.id, "allow")
+    assert len(logger.id) == 12
     assert begun["dir"] == str(tmp_path / "a")
     assert "mode" not in begun
     assert ("log", ({"step/loss": 0.5, "step": 3},), {}) in calls
@@ -205,6 +205,7 @@ def test_wandb_goes_by_its_own_environment(tmp_path: Path, monkeypatch: pytest.M
     assert again.id == "old"
 
 
+@pytest.mark.filterwarnings("ignore")  # of other people's packages
 def test_the_real_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mlflow")
     from mlflow.tracking import MlflowClient
@@ -227,6 +228,7 @@ def test_the_real_mlflow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     ]
 
 
+@pytest.mark.filterwarnings("ignore")  # of other people's packages
 def test_the_real_wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("wandb")
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -242,6 +244,7 @@ def test_the_real_wandb_offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert file.stat().st_size > 0
 
 
+@pytest.mark.filterwarnings("ignore")  # of other people's packages
 def test_the_real_trackio(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     pytest.importorskip("trackio")

@@ -113,6 +113,7 @@ def show_evaluation(
     """
     from manyview.distributed import rank
     from manyview.evaluation.resume import FOLDER
+    from manyview.evaluation.tables import emphasize
 
     out: Path | None = options["out"]
     try:
@@ -124,7 +125,7 @@ def show_evaluation(
             run_console().print(kept, highlight=False, markup=False)
         raise
     console = SafeConsole(quiet=rank() > 0)
-    console.print(table(result))
+    console.print(emphasize(table(result), result["protocol"]))
     for remark in result["provenance"].get("remarks", ()):
         console.print(f"Warning: {remark}", style="yellow", highlight=False, markup=False, soft_wrap=True)
     if out is not None:

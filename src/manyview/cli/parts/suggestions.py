@@ -20,7 +20,7 @@ def with_suggestion(message: str, error: Any) -> str:
     given = getattr(error, "option_name", None)
     context = error.ctx
     if given is not None and context is not None:
-        return f"there is no option {given}{_option(given.lstrip('-'), context)}"
+        return f"No such option: {given}{_option(given.lstrip('-'), context)}"
     wrong = _NO_CHOICE.search(message)
     close = nearest(wrong["given"], re.findall(r"'([^']*)'", wrong["choices"])) if wrong else []
     return f"{message}; did you mean {close[0]}?" if close else message

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from manyview.errors import UserError
 from manyview.images import ImageRoot, image_root
 from manyview.labels.yolo.data_file import DataFile, is_data_file
+from manyview.labels.yolo.names import data_files
 from manyview.options.base import StrPath
 
 
@@ -26,8 +28,8 @@ def image_folder(labels: StrPath, images: StrPath | ImageRoot | None) -> ImageRo
     if is_data_file(file):
         return DataFile.read(file).root
     raise UserError(
-        f"--images is missing: give the folder that the names in {file} are relative to (only a data.yaml says by "
-        "itself where its images are)"
+        f"--images is missing: give the folder that the names in {file} are relative to; {_described(file)} says by "
+        "itself where its images are"
     )
 
 
@@ -42,9 +44,16 @@ def validation_labels(train: StrPath, val: StrPath | None) -> Path:
     if is_data_file(Path(train)):
         return Path(train)
     raise UserError(
-        f"--val-labels is missing: {train} has training labels alone; give those of other images (only a data.yaml "
-        "has both)"
+        f"--val-labels is missing: {train} has training labels alone; give those of other images, or as --train-labels "
+        f"{_described(Path(train))}, which has both"
     )
+
+
+def _described(labels: Path) -> str:
+    """A data set's YAML file beside labels or up to two levels above them, or words for one in general."""
+    near = (labels, *list(labels.absolute().parents)[:2])
+    found = next((file for folder in near if folder.is_dir() for file in data_files(folder)), None)
+    return "a data.yaml" if found is None else os.path.relpath(found)
 
 
 def check_split(labels: Path, split: str) -> str:

@@ -19,7 +19,7 @@ from manyview.runs import atomic_write
 from manyview.runs.folder import LOGGERS_FILE
 
 TENSORBOARD = "tensorboard"
-_NO_FIGURES = frozenset({"step", "epoch"})
+_NO_FIGURES = frozenset({"step", "epoch", "elapsed"})
 
 Say = Callable[[str], None]
 

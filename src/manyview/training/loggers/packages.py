@@ -7,6 +7,7 @@ or ``disabled``, ``MLFLOW_TRACKING_URI``, ``TRACKIO_DIR``. Where they name no pr
 from __future__ import annotations
 
 import os
+import secrets
 import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -47,7 +48,7 @@ class WandbLogger:
     def __init__(self, facts: RunFacts) -> None:
         import wandb
 
-        self.id = facts.ids.get("wandb") or wandb.util.generate_id()
+        self.id = facts.ids.get("wandb") or secrets.token_hex(6)
         self._run: Any = wandb.init(
             project=os.environ.get("WANDB_PROJECT", _PROJECT),
             name=os.environ.get("WANDB_NAME", facts.folder.name),

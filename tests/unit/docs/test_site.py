@@ -55,7 +55,7 @@ def test_nothing_is_loaded_from_elsewhere() -> None:
 def test_installing_names_every_extra() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"].keys()
     table = (DOCS / "install.md").read_text().partition("| extra |")[2].partition("\n\n")[0]
-    assert set(re.findall(r"`([a-z]+)`", table)) == extras - {"bench", "docs", "examples", "test"}
+    assert set(re.findall(r"`([a-z]+)`", table)) == extras - {"bench", "browser", "docs", "examples", "test"}
 
 
 def commands(page: Path) -> Iterator[str]:

@@ -44,4 +44,5 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
     markdown = re.sub(
         r"\$\$(.+?)\$\$", lambda found: convert(found[1].strip(), display="block"), markdown, flags=re.DOTALL
     )
-    return re.sub(r"\$`([^`]+)`\$", lambda found: convert(found[1]), markdown)
+    # In a span, as Markdown takes a line that begins with an equation for a block.
+    return re.sub(r"\$`([^`]+)`\$", lambda found: f"<span>{convert(found[1])}</span>", markdown)

@@ -7,6 +7,7 @@ import importlib.util
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,12 @@ def test_nothing_is_loaded_from_elsewhere() -> None:
     assert config["theme"]["font"] is False
     assert "offline" in config["plugins"]
     assert all((DOCS / script).is_file() for script in config["extra"]["polyfills"])
+
+
+def test_installing_names_every_extra() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"].keys()
+    table = (DOCS / "install.md").read_text().partition("| extra |")[2].partition("\n\n")[0]
+    assert set(re.findall(r"`([a-z]+)`", table)) == extras - {"bench", "browser", "docs", "examples", "test"}
 
 
 def commands(page: Path) -> Iterator[str]:

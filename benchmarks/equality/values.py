@@ -23,7 +23,7 @@ Values = dict[str, Value]
 # Where and when it ran and how long it took; and what was asked for, which is no result.
 LEFT_OUT = frozenset(
     {"provenance", "versions", "command", "commit", "started", "machine", "asked"}
-    | {"seconds", "seconds_per_iteration", "views_per_second", "waiting", "environment", "crc32"}
+    | {"elapsed", "seconds", "seconds_per_iteration", "views_per_second", "waiting", "environment", "crc32"}
 )
 FINGERPRINTS = ("fingerprint",)
 _IMAGE_NAME = re.compile(r"[^/].*\.(jpg|png|npy)")

@@ -22,7 +22,7 @@ from tests.helpers.tiny import train_tiny, write_images
 EPOCHS, STEPS = 3, 12
 OFTEN = {"training.checkpoint_minutes": 1e-6}
 # Of records, what depends on the clock.
-_CLOCKS = ("seconds", "seconds_per_iteration", "views_per_second", "waiting")
+_CLOCKS = ("elapsed", "seconds", "seconds_per_iteration", "views_per_second", "waiting")
 
 
 @dataclass

@@ -88,7 +88,7 @@ class Curves:
         if self._writer is None:
             return
         for name, value in record.items():
-            if isinstance(value, int | float) and name not in ("step", "epoch"):
+            if isinstance(value, int | float) and name not in ("step", "epoch", "elapsed"):
                 self._writer.add_scalar(f"{record['kind']}/{name}", value, record["step"])
 
     def close(self) -> None:

@@ -65,6 +65,8 @@ class Training:
         record: what decides how the run is resumed; checkpoints have its SHA-256.
         labels_fingerprint: SHA-256 of the labels that the method learns from, if any.
         quality: measurements of the backbone; None for a run that is not measured.
+        worked: seconds that earlier processes of a resumed run worked on the steps that are kept.
+        began: when this process took up the work, on ``time.monotonic``.
     """
 
     settled: Settled
@@ -83,6 +85,8 @@ class Training:
     curves: Curves | None = None
     step: int = 0
     totals: dict[str, float] = field(default_factory=dict)
+    worked: float = 0.0
+    began: float = field(default_factory=time.monotonic)
 
     @property
     def fabric(self) -> Fabric:
@@ -148,7 +152,8 @@ class Training:
     def log(self, record: dict[str, Any]) -> None:
         """Add a record to ``metrics.jsonl`` and to the curves."""
         if self.is_main:
-            line = {"step": self.step, **record}
+            elapsed = self.worked + time.monotonic() - self.began
+            line = {"step": self.step, **record, "elapsed": round(elapsed, 2)}
             self.folder.append_metrics(line)
             if self.curves is not None:
                 self.curves.add(line)
@@ -246,7 +251,8 @@ def _step(
         training.totals[name] = training.totals.get(name, 0.0) + value
     reading, collapse = _watch(training, z)
     if training.step % _LOG_EVERY == 0 or reading:
-        training.log({"kind": "step", "epoch": epoch, "learning_rate": rate, **losses, **_numbers(reading)})
+        pace = _pace(plan.views_per_step, clock)
+        training.log({"kind": "step", "epoch": epoch, "learning_rate": rate, **losses, **_numbers(reading), **pace})
     progress.announce(training)
     training.display.update(training.step, epoch, losses["loss"], plan.views_per_step, clock)
     if training.step % plan.steps_per_epoch == 0 or training.step == plan.steps:
@@ -431,11 +437,8 @@ def _end_epoch(training: Training, epoch: int, rate: float, z: Tensor, clock: St
     training.totals = {}
     z = gather(z)
     std, rank = collapse_std(z), effective_rank(z)
-    views_per_second = training.settled.plan.views_per_step / clock.seconds_per_step
-    training.log(
-        {"kind": "epoch", "epoch": epoch, "learning_rate": rate, **means, "std": std, "rank": rank}
-        | {"views_per_second": round(views_per_second, 1), "waiting": round(clock.waiting, 4)}
-    )
+    pace = _pace(training.settled.plan.views_per_step, clock)
+    training.log({"kind": "epoch", "epoch": epoch, "learning_rate": rate, **means, "std": std, "rank": rank, **pace})
     left = (training.settled.plan.steps - training.step) * clock.seconds_per_step
     training.display.epoch_done(epoch, means["loss"], std, rank, left)
     training.save()
@@ -449,6 +452,12 @@ def _steps_summed(training: Training, epoch: int) -> int:
         if leg.until == settings.leg_at(leg.until - 1).total_steps(plan.steps_per_epoch) < training.step:
             begun = max(begun, leg.until)
     return training.step - begun
+
+
+def _pace(views_per_step: int, clock: StepClock) -> dict[str, float]:
+    """Views a second, and the share of the time spent waiting for data, over the recent steps."""
+    views_per_second = views_per_step / clock.seconds_per_step
+    return {"views_per_second": round(views_per_second, 1), "waiting": round(clock.waiting, 4)}
 
 
 def _numbers(reading: Reading | None) -> dict[str, float]:

@@ -398,11 +398,12 @@ def _take_up(training: Training, checkpoint: TrainingCheckpoint | None) -> None:
         training.display.say(f"Resumed after step {checkpoint.step:,} of {training.settled.plan.steps:,}.")
     if training.is_main and (sentence := training.folder.drop_metrics_after(training.step)):
         training.display.say(f"Warning: {sentence}.", style="yellow")
+    logged = distributed.from_first(training.folder.read_metrics)
+    training.worked = logged[-1].get("elapsed", 0.0) if logged else 0.0  # earlier versions did not record it
     record_leg(training)
     if training.quality is not None:
         check_same_labels(training.folder, training.record.run, training.quality.instrument.describe())
-        records = distributed.from_first(training.folder.read_metrics)
-        training.quality.resume(records, checkpoint.state.get("quality", []) if checkpoint else [])
+        training.quality.resume(logged, checkpoint.state.get("quality", []) if checkpoint else [])
         training.keep_best()  # if the run was killed before it was written
     if training.is_main and checkpoint is not None:
         training.skipped.write()

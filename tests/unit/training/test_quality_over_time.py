@@ -52,10 +52,16 @@ def measured(images: Path, labels: Path, tmp_path_factory: pytest.TempPathFactor
     return train(images, tmp_path_factory.mktemp("runs") / "measured", eval_labels=labels, eval_every=2)
 
 
+def records(run: RunFolder, kind: str) -> list[dict[str, Any]]:
+    """The records of a type without what depends on the clock."""
+    clocks = ("seconds", "elapsed", "views_per_second", "waiting")
+    rows = [row for row in run.read_metrics() if row["kind"] == kind]
+    return [{key: value for key, value in row.items() if key not in clocks} for row in rows]
+
+
 def quality(run: RunFolder) -> list[dict[str, Any]]:
-    """The records without what depends on the clock."""
-    rows = [row for row in run.read_metrics() if row["kind"] == KIND]
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+    """The measurements without what depends on the clock."""
+    return records(run, KIND)
 
 
 def test_the_weights_are_those_without_measuring(images: Path, measured: RunFolder, tmp_path: Path) -> None:
@@ -67,7 +73,7 @@ def test_the_weights_are_those_without_measuring(images: Path, measured: RunFold
     states = [json.loads((run.path / f"{last}.json").read_text())["state"] for run in (plain, measured)]
     kept = [{key: state[key] for key in ("monitor", "totals", "skipped")} for state in states]
     assert kept[0] == kept[1]
-    others = [[row for row in run.read_metrics() if row["kind"] == "step"] for run in (plain, measured)]
+    others = [records(run, "step") for run in (plain, measured)]
     assert others[0] == others[1]
     assert quality(plain) == []
     assert not (plain.path / "best.json").exists()

@@ -184,6 +184,17 @@ def test_finished_run_is_left_as_it_is(uninterrupted: RunFolder, tmp_path: Path)
     assert run.read_metrics() == uninterrupted.read_metrics()
 
 
+def test_time_goes_on_with_the_resumed_run(stopped: Path) -> None:
+    folder = RunFolder(stopped)
+    record = {**folder.read_metrics()[-1], "elapsed": 5000.0}
+    folder.append_metrics(record)
+
+    run = resume(stopped)
+
+    assert [entry["elapsed"] > 5000 for entry in run.read_metrics() if entry["step"] > record["step"]].count(False) == 0
+    assert run.read_metrics()[-1]["elapsed"] < 5300
+
+
 def truncate(file: Path) -> None:
     file.write_bytes(file.read_bytes()[:-100])
 
@@ -365,6 +376,8 @@ def test_metrics_and_curves(photos: Path, tmp_path: Path) -> None:
         ("step", 10),
         ("epoch", 12),
     ]
+    assert 0 < records[0]["elapsed"] <= records[-1]["elapsed"]
+    assert all(record["views_per_second"] > 0 and 0 <= record["waiting"] <= 1 for record in records)
     rates = [record["learning_rate"] for record in records if record["kind"] == "epoch"]
     top = 0.05 * 16 / 256
     assert rates == pytest.approx([top * (1 + math.cos(math.pi * epoch / 3)) / 2 for epoch in range(3)])

@@ -26,7 +26,7 @@ INTERVALS = "95 %, by the bootstrap over validation photographs: basic for mAP, 
 # Numbers held for the current resamples: 4 MB, which stay in the cache, for any number of images.
 BLOCK_NUMBERS = 2**19
 
-_MAP = ""  # beside the names of rules, which are not empty
+_MAP, _AP = "mAP", "AP"  # no rule is called so
 _NORMAL = NormalDist()
 
 
@@ -141,7 +141,7 @@ def bootstrap(
     labeled = LabeledScores.check(scores, targets, ignored)
     resampling = Resampling(resamples, seed, confidence)
     rules = {"rule": Rule(threshold, top_k)}
-    of_map, of_rules = intervals(labeled, rules, resampling, average_precision, compatibility, progress)
+    of_map, _, of_rules = intervals(labeled, rules, resampling, average_precision, compatibility, progress)
     return {"mAP": of_map, **of_rules["rule"]}
 
 
@@ -152,21 +152,25 @@ def intervals(
     average_precision: str = "all_points",
     compatibility: str | None = None,
     progress: Progress = no_progress,
-) -> tuple[Interval, dict[str, dict[str, Interval]]]:
-    """Intervals of mAP, and of OP, OR, OF1, CP, CR and CF1 under each rule, from the same resamples."""
+) -> tuple[Interval, list[Interval], dict[str, dict[str, Interval]]]:
+    """Intervals of mAP, of each class's AP, and of OP, OR, OF1, CP, CR and CF1 under each rule, of the same resamples.
+
+    Those of an AP are pivotal, as mAP's are and for the same reason.
+    """
     rankings = rank(labeled)
     votes = {name: tallies(labeled, rule.decide(labeled)) for name, rule in rules.items()}
 
     def measure(
         weights: Float64[np.ndarray, "images resamples"],
     ) -> dict[str, Float64[np.ndarray, "*figures resamples"]]:
-        measured = {_MAP: mean_over_classes(average_precisions(rankings, weights, average_precision))}
+        by_class = average_precisions(rankings, weights, average_precision)
+        measured = {_MAP: mean_over_classes(by_class), _AP: by_class.T}
         for name, tally in votes.items():
             found = precision_recall(np.tensordot(weights, tally, axes=(0, 0)), compatibility)
             measured[name] = np.stack([found[figure] for figure in OVERALL])
         return measured
 
-    parts: dict[str, list[Float64[np.ndarray, "*figures resamples"]]] = {name: [] for name in (_MAP, *votes)}
+    parts: dict[str, list[Float64[np.ndarray, "*figures resamples"]]] = {name: [] for name in (_MAP, _AP, *votes)}
     done, phase = 0, "confidence intervals"
     progress(done, resampling.resamples, phase)
     for weights in resampling.weights(len(labeled.scores)):
@@ -183,7 +187,8 @@ def intervals(
         }
         for name in votes
     }
-    return resampling.pivotal(resampled[_MAP], float(actual[_MAP][0])), of_rules
+    of_classes = [resampling.pivotal(*each) for each in zip(resampled[_AP], actual[_AP][:, 0].tolist(), strict=True)]
+    return resampling.pivotal(resampled[_MAP], float(actual[_MAP][0])), of_classes, of_rules
 
 
 def summarize(runs: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

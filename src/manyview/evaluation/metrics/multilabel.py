@@ -9,6 +9,7 @@ import numpy as np
 from manyview.errors import UserError
 from manyview.evaluation.metrics.average_precision import average_precisions, mean_over_classes, rank
 from manyview.evaluation.metrics.bootstrap import Resampling, intervals
+from manyview.evaluation.metrics.co_occurrence import MOST_CLASSES, false_predictions
 from manyview.evaluation.metrics.decisions import (
     LOGIT_THRESHOLD,
     OVERALL,
@@ -120,8 +121,10 @@ def multilabel_report(
 
     Returns:
         the result of ``multilabel_metrics`` for ``threshold``; "rule": that rule's name; "intervals": of the seven
-        figures, {"mAP": (low, high), ...}, if there are resamples; "rules": for each rule by name "threshold" (a
-        number, or a list of one for each class), "top_k", its metrics but for mAP and AP, and its "intervals".
+        figures, {"mAP": (low, high), ...}, and "AP_intervals", (low, high) of each class's AP, if there are resamples;
+        "rules": for each rule by name "threshold" (a number, or a list of one for each class), "top_k", its metrics but
+        for mAP and AP, and its "intervals"; "false_predictions", of up to 120 classes: "rule", that of the best
+        thresholds or else the first, "beside" and "overall" (``false_predictions``).
 
     Raises:
         UserError: as for ``multilabel_metrics``; or if only one of train_scores and train_targets is given, or
@@ -136,10 +139,14 @@ def multilabel_report(
     report = {**_of_ranking(labeled, average_precision), **metrics, "rule": headline}
     if options["resamples"]:
         resampling = select(Resampling, options)
-        of_map, of_rules = intervals(labeled, rules, resampling, average_precision, compatibility, progress)
+        of_map, of_classes, of_rules = intervals(labeled, rules, resampling, average_precision, compatibility, progress)
         report["intervals"] = {"mAP": of_map, **of_rules[headline]}
+        report["AP_intervals"] = of_classes
         for name, found in of_rules.items():
             by_rule[name]["intervals"] = found
+    if labeled.scores.shape[1] <= MOST_CLASSES:
+        decisive = BEST_F1 if BEST_F1 in rules else headline
+        report["false_predictions"] = {"rule": decisive, **false_predictions(labeled, rules[decisive].decide(labeled))}
     return {**report, "rules": by_rule}
 
 

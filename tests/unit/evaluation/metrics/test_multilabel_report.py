@@ -66,7 +66,7 @@ def test_the_top_level_is_what_multilabel_metrics_gives(threshold: float, name: 
     report = multilabel_report(scores, targets, threshold, resamples=0)
     expected = multilabel_metrics(scores, targets, threshold)
     assert {key: report[key] for key in expected} == expected
-    assert set(report) == {*expected, "rule", "rules"}
+    assert set(report) == {*expected, "rule", "rules", "false_predictions"}
     assert report["rule"] == next(iter(report["rules"])) == name
     assert len(report["rules"]) == count
     assert {key: report["rules"][name][key] for key in OF_A_RULE} == {key: expected[key] for key in OF_A_RULE}
@@ -116,3 +116,37 @@ def test_a_training_split_of_other_classes_is_refused() -> None:
     scores, targets = case()
     with pytest.raises(UserError, match="train_scores have 4 classes, but scores 5"):
         multilabel_report(scores, targets, train_scores=scores[:, :4], train_targets=targets[:, :4])
+
+
+def test_intervals_of_classes_are_the_bootstrap_of_each_alone() -> None:
+    scores, targets = case()
+    report = multilabel_report(scores, targets, resamples=60, seed=3)
+    assert len(report["AP_intervals"]) == scores.shape[1]
+    for c, (low, high) in enumerate(report["AP_intervals"]):
+        alone = bootstrap(scores[:, c : c + 1], targets[:, c : c + 1], resamples=60, seed=3)["mAP"]
+        assert (low, high) == pytest.approx(alone, abs=1e-12)
+
+
+def test_false_predictions_are_counted_by_what_is_shown() -> None:
+    rng = np.random.default_rng(2)
+    scores, targets, ignored = rng.random((50, 4)), rng.random((50, 4)) < 0.4, rng.random((50, 4)) < 0.1
+    targets[:, 3] = True  # shown everywhere: never predicted in its absence
+    found = multilabel_report(
+        *(scores, targets.astype(int)),
+        ignored=ignored.astype(int),
+        train_scores=scores,
+        train_targets=targets.astype(int),
+        resamples=0,
+    )
+    shares, thresholds = found["false_predictions"], found["rules"]["best F1 on train"]["threshold"]
+    assert shares["rule"] == "best F1 on train"
+    for j in range(4):
+        absent = [n for n in range(50) if not ignored[n, j] and not targets[n, j]]
+        wrong = [n for n in absent if scores[n, j] >= thresholds[j]]
+        assert shares["overall"][j] == (pytest.approx(len(wrong) / len(absent), abs=1e-4) if absent else None)
+        for i in range(4):
+            shown = [n for n in absent if targets[n, i] and not ignored[n, i]]
+            share = sum(n in wrong for n in shown) / len(shown) if shown and i != j else None
+            assert shares["beside"][i][j] == (None if share is None else pytest.approx(share, abs=1e-4))
+    many = multilabel_report(rng.random((3, 121)), np.ones((3, 121)), resamples=0)
+    assert "false_predictions" not in many

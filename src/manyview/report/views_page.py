@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from typing import Any
 
@@ -30,6 +30,9 @@ from manyview.report.shown import (
 )
 from manyview.runs.outputs import html_mark
 from manyview.views import Box
+
+Encode = Callable[[UInt8[ndarray, "height width 3"]], str]
+"""Makes a data URI of an image."""
 
 _QUALITY = 90  # of the JPEGs
 _OUTSET = 0.009  # of the image's larger side, as in the picture
@@ -91,7 +94,7 @@ def views_page(
         f'<p class="pale">{escape(settings(config, seed, epoch, images))} {escape(legend)}</p>',
     ]
     for shown in images:
-        lines += _image_row(shown, its_columns, _side_by_side(config, len(its_columns)))
+        lines += image_row(shown, its_columns, side_by_side(config, len(its_columns)))
     if count is not None:
         lines += _count(count)
     return "\n".join([*lines, "</body></html>", ""])
@@ -109,32 +112,48 @@ def _highlights(sets: int) -> str:
     )
 
 
-def _side_by_side(config: ViewsConfig, count: int) -> int:
+def side_by_side(config: ViewsConfig, count: int) -> int:
     """Columns of views in a row: those of a row of the grid, or four."""
     first = config.layout[0]
     return min(first.grid[1] if first.blocks and first.grid != (2, 2) else 4, count)
 
 
-def _image_row(shown: ShownImage, columns: Sequence[Column], side_by_side: int) -> Iterator[str]:
-    """An image and its views in a row that wraps on narrow screens."""
-    yield f"<h2>{escape(shown.name)}</h2>"
+def image_row(
+    shown: ShownImage,
+    columns: Sequence[Column],
+    side_by_side: int,
+    *,
+    heading: str = "h2",
+    encode: Encode | None = None,
+) -> Iterator[str]:
+    """An image and its views in a row that wraps on narrow screens.
+
+    Args:
+        shown: the image.
+        columns: its views.
+        side_by_side: columns in a row.
+        heading: element of the image's name.
+        encode: makes a data URI of pixels; unset: JPEGs.
+    """
+    encode = encode or _jpeg
+    yield f"<{heading}>{escape(shown.name)}</{heading}>"
     yield f'<div class="row{" many" if len(columns) > 4 else ""}">'
-    yield _outlined(shown, shown.views, columns, large=True)
+    yield _outlined(shown, shown.views, columns, encode, large=True)
     yield f'<div class="pairs" style="grid-template-columns: repeat({side_by_side}, max-content)">'
     for column in columns:
-        yield _column(shown.views, column, color_of(column.positives))
+        yield _column(shown.views, column, color_of(column.positives), encode)
     yield "</div>"
     if shown.usual is not None:
         yield '<div class="usual"><figure><figcaption class="name">usual cropping, for comparison</figcaption>'
         pair = Column("\u00a0", positives=0, views=(0, 1), outlined=False)
-        yield _outlined(shown, shown.usual, [pair], large=False)
+        yield _outlined(shown, shown.usual, [pair], encode, large=False)
         yield "</figure>"
-        yield _column(shown.usual, pair, INK)
+        yield _column(shown.usual, pair, INK, encode)
         yield "</div>"
     yield "</div>"
 
 
-def _outlined(shown: ShownImage, views: Views, columns: Sequence[Column], large: bool) -> str:
+def _outlined(shown: ShownImage, views: Views, columns: Sequence[Column], encode: Encode, *, large: bool) -> str:
     """SVG of the image with outlined blocks and crops, in units of its own pixels."""
     width, height = shown.width, shown.height
     outset = _OUTSET * max(width, height)
@@ -152,7 +171,7 @@ def _outlined(shown: ShownImage, views: Views, columns: Sequence[Column], large:
     return (
         f'<svg class="{"large" if large else "small"}" viewBox="{box}" preserveAspectRatio="xMinYMin" role="img" '
         f'aria-label="{escape(shown.name)} with its crops outlined">'
-        f'<image href="{_jpeg(shown.picture)}" width="{width}" height="{height}" preserveAspectRatio="none"/>'
+        f'<image href="{encode(shown.picture)}" width="{width}" height="{height}" preserveAspectRatio="none"/>'
         f"{''.join(shapes)}</svg>"
     )
 
@@ -171,10 +190,10 @@ def _outline(box: Box, pair: int, stroke: str, thickness: float, outset: float, 
     )
 
 
-def _column(views: Views, column: Column, frame: str) -> str:
+def _column(views: Views, column: Column, frame: str, encode: Encode) -> str:
     """One or two views, one above the other."""
     figures = "".join(
-        f'<figure class="view"><img src="{_jpeg(views.pixels[view])}" style="border-color: {frame}" '
+        f'<figure class="view"><img src="{encode(views.pixels[view])}" style="border-color: {frame}" '
         f'alt="view {view + 1}"><figcaption class="pale">{escape(views.captions[view])}</figcaption></figure>'
         for view in column.views
     )

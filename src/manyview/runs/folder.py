@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Collection, Mapping
+import struct
+import sys
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,6 +22,12 @@ BEST_FILE, BEST_RECORD = "best.safetensors", "best.json"
 """The best weights of a run by a measure of their quality, and what they measured."""
 DETECTOR_FILE = "detector.safetensors"
 _held: set[Path] = set()
+# Of the system's record of a lock, struct flock: its format, the position of the lock's type, and the fields of a lock
+# of this type on the whole file.
+_LOCK_LAYOUTS: dict[str, tuple[str, int, Callable[[int], tuple[int, ...]]]] = {
+    "linux": ("hhqqi4x", 0, lambda kind: (kind, 0, 0, 0, 0)),
+    "darwin": ("qqihh", 3, lambda kind: (0, 0, 0, kind, 0)),
+}
 # A folder with only these belongs to a run that was killed before it began.
 _PRELIMINARY = frozenset({".lock", RUN_FILE, "images.stats"})
 
@@ -136,6 +144,29 @@ class RunFolder:
             _held.discard(self.path.resolve())
             self._lock.close()
             self._lock = None
+
+    def is_locked(self) -> bool | None:
+        """Whether a process works in the folder, this one or another; None where that cannot be known.
+
+        The lock is only asked for, not taken, so that a process that begins meanwhile is not disturbed.
+        """
+        if self.path.resolve() in _held:
+            return True
+        layout = _LOCK_LAYOUTS.get(sys.platform)
+        if layout is None:
+            return None
+        import fcntl
+
+        form, position, fields = layout
+        try:
+            with (self.path / ".lock").open("rb") as file:
+                asked = struct.pack(form, *fields(fcntl.F_RDLCK))
+                kind: int = struct.unpack(form, fcntl.fcntl(file, fcntl.F_GETLK, asked))[position]
+        except FileNotFoundError:
+            return False
+        except OSError:
+            return None
+        return kind != fcntl.F_UNLCK
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write one of the folder's JSON files atomically."""

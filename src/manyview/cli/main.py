@@ -23,8 +23,10 @@ from manyview.cli.neighbours import neighbours
 from manyview.cli.parts.command import WithWords
 from manyview.cli.pretrain import pretrain
 from manyview.cli.probe import probe
+from manyview.cli.report import report
 from manyview.cli.reproduce import reproduce
 from manyview.cli.views import views
+from manyview.cli.watch import watch
 from manyview.errors import LostError, UserError, one_line
 from manyview.runtime import is_out_of_memory, keep_freed_memory, run_as_command
 
@@ -71,6 +73,8 @@ for verb in (
     detect,
     export,
     views,
+    report,
+    watch,
     reproduce,
     demo,
     settings,

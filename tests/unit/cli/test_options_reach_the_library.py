@@ -17,6 +17,7 @@ from manyview.options.check import CheckOptions
 from manyview.options.detection import FineTuneOptions, StartWeights
 from manyview.options.labeled import KnnOptions, LinearOptions, ProbeOptions
 from manyview.options.pretrain import PretrainFolders, PretrainOptions
+from manyview.options.report import ReportedRuns, ReportOptions, WatchedRun, WatchOptions
 from manyview.options.shared import Weights
 from manyview.options.unlabeled import CheckWeightsOptions, EmbedOptions, ExportOptions, ImageFolder, NeighboursOptions
 
@@ -31,8 +32,10 @@ VERBS: dict[str, tuple[str, tuple[type, ...]]] = {  # where the verb finds the f
     "check-weights": ("manyview.evaluation.health.check.check_weights", (Weights, CheckWeightsOptions)),
     "detect": ("manyview.detection.finetune.fine_tune", (StartWeights, FineTuneOptions)),
     "export": ("manyview.export.export_backbone", (Weights, ExportOptions)),
+    "report": ("manyview.report.page.write_report", (ReportedRuns, ReportOptions)),
+    "watch": ("manyview.report.live.watch", (WatchedRun, WatchOptions)),
 }
-OF_PYTHON = {"progress": VERBS.keys(), "views": {"check-weights"}, "quiet": {"detect"}}
+OF_PYTHON = {"progress": VERBS.keys(), "views": {"check-weights"}, "quiet": {"detect"}, "announce": {"watch"}}
 """Parameters that a verb sets itself."""
 OF_THE_COMMAND: dict[str, list[object]] = {"neighbours": ["--out", "picture.png"]}
 """Required options that the function does not take."""
@@ -83,7 +86,7 @@ def _other(of_type: Any, default: Any) -> Any:
 def as_words(each: Declared, value: Any) -> list[object]:
     """An option on the command line."""
     if each.option.argument:
-        return [value]
+        return list(value) if isinstance(value, tuple) else [value]
     if isinstance(value, bool):
         return [flag(each) if value else flag(each).replace("--", "--no-", 1)]
     return [word for one in (value if isinstance(value, tuple) else (value,)) for word in (flag(each), one)]

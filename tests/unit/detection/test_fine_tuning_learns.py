@@ -13,7 +13,7 @@ from tests.helpers.shapes import tune_tiny, write_shapes
 def test_boxes_and_masks_of_eight_pictures_are_learned(tmp_path: Path) -> None:
     labels = write_shapes(tmp_path / "shapes", 8)
     sizes = {"short_side": 64, "regions": 16, "test_proposals": 20, "batch_size": 4}
-    schedule = {"iterations": 40, "learning_rate": 0.03, "eval_every": None, "precise_batches": 20}
+    schedule = {"iterations": 80, "learning_rate": 0.025, "eval_every": None, "precise_batches": 40}
     result = tune_tiny(labels, tmp_path / "run", architecture="fpn", masks=True, **sizes, **schedule)
     assert result["results"]["box"]["AP50"] > 0.9
     assert result["results"]["mask"]["AP50"] > 0.9

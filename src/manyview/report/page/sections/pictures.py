@@ -122,13 +122,13 @@ def _colors(
             backbone = load_backbone(run.path).eval()
             side = input_side(backbone, int(run.setting("views.size") or 224))
             if material.single:
-                found["random initialization"] = principal_colors(feature_maps(untrained(backbone, 0), chosen, side))
+                found["random init"] = principal_colors(feature_maps(untrained(backbone, 0), chosen, side))
             found[run.name if not material.single else "pre-trained"] = principal_colors(
                 feature_maps(backbone, chosen, side)
             )
         except (UserError, RuntimeError, OSError) as error:
             notes.append(note(_not_drawn(f"Dense features of {run.name} are not drawn", error)))
-            found.pop("random initialization", None)
+            found.pop("random init", None)
     progress(len(material.runs), len(material.runs), "dense features")
     return dict(reversed(found.items())) if material.single else found, notes
 

@@ -31,8 +31,7 @@ def run(photos: Path, tmp_path: Path) -> RunFolder:
 
 
 @pytest.fixture
-def server(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveServer]:
-    monkeypatch.setattr("manyview.report.live.state._FRESH_SECONDS", 0.0)
+def server(run: RunFolder) -> Iterator[LiveServer]:
     with serve(run.path, port=0, photographs=1) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
@@ -42,7 +41,7 @@ def server(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveServ
 
 
 def ask(server: LiveServer, path: str, method: str = "GET", **headers: str) -> tuple[int, str, dict[str, str]]:
-    connection = http.client.HTTPConnection(*server.server_address[:2], timeout=30)  # type: ignore[arg-type]
+    connection = http.client.HTTPConnection(*server.server_address[:2], timeout=240)  # type: ignore[arg-type]
     connection.request(method, path, headers=headers)
     answer = connection.getresponse()
     found = answer.status, answer.read().decode(), {name.lower(): value for name, value in answer.getheaders()}
@@ -102,6 +101,12 @@ def test_other_names_and_methods_are_refused(server: LiveServer) -> None:
     assert ask(server, "/data.json", "POST")[0] == 501
 
 
+@pytest.fixture
+def _always_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("manyview.report.live.state._FRESH_SECONDS", 0.0)
+
+
+@pytest.mark.usefixtures("_always_new")
 def test_the_page_follows_the_run(server: LiveServer, run: RunFolder) -> None:
     first = state(server)
     assert (first["state"], first["data"]["charts"][0]["series"][0]["x"]) == ("stopped", [5, 10])
@@ -127,6 +132,7 @@ def test_the_page_follows_the_run(server: LiveServer, run: RunFolder) -> None:
     assert state(server)["data"]["sections"]["evaluations"] != done["data"]["sections"]["evaluations"]
 
 
+@pytest.mark.usefixtures("_always_new")
 def test_a_folder_that_goes_is_said_and_the_page_stays(server: LiveServer, run: RunFolder) -> None:
     page = ask(server, "/")[1]
     shutil.move(run.path, run.path.with_name("moved"))

@@ -91,7 +91,7 @@ def test_figures_are_those_of_the_files(single: Page, folder: Path) -> None:
         assert f"{100 * low:.1f} – {100 * high:.1f}" in cells
         for value in network["AP"]:
             assert f"{100 * value:.1f}" in cells
-    assert "+3.1 mAP over random initialization (95 % interval -1.0 to 8.0; these images cannot tell" in single.text
+    assert "+3.1 mAP over random init (95 % interval -1.0 to 8.0; these images cannot tell" in single.text
     false = content["results"]["pretrained"]["false_predictions"]["beside"]
     assert f"{100 * max(share for row in false for share in row if share):.1f}" in cells
     bars = [found["aria-label"] for found in single.all("svg", role="img") if "plain & simple: " in found["aria-label"]]
@@ -109,7 +109,7 @@ def test_every_part_is_there(single: Page) -> None:
         "No sign of collapse in 8 readings",
         "80 labeled images",
         "cosine 0.900",
-        "random initialization",
+        "random init",
         "manyview pretrain",
         "1 images could not be read",
     ):

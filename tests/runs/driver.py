@@ -286,7 +286,7 @@ def _announce(owner: Any, name: str, count: Callable[[str, object], None]) -> No
 
 def _metrics(out: Path) -> list[dict[str, Any]]:
     records = RunFolder(out).read_metrics()
-    timing = ("views_per_second", "waiting")
+    timing = ("elapsed", "views_per_second", "waiting")
     return [{key: value for key, value in record.items() if key not in timing} for record in records]
 
 

@@ -16,7 +16,9 @@ class Html(str):
     __slots__ = ()
 
 
-Content = str | Html | None | Iterable["Content"]
+Content = str | Html | None | Iterable[Any]
+"""Text, HTML, nothing, or several of these: beartype cannot follow an alias that names itself."""
+
 _VOID = frozenset({"br", "img", "input", "meta"})
 _SHAPES = frozenset({"path", "rect", "line"})  # of SVG, which end in a slash where they hold nothing
 

@@ -41,7 +41,13 @@ def browser() -> Iterator[Any]:
 
     options = Options()
     options.binary_location = CHROMIUM or ""
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+    for argument in (
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--force-prefers-reduced-motion",
+    ):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     driver = webdriver.Chrome(options=options, service=Service(DRIVER))
@@ -71,8 +77,8 @@ def test_what_a_reader_does(page: Any) -> None:
         return page.execute_script(f"return {code}")
 
     # A table is sorted, up and down.
-    column = "#classes table.sortable tbody tr > :nth-child(5)"
-    values = f"[...document.querySelectorAll('{column}')].map(each => +each.dataset.value)"
+    cells = "document.querySelector('#classes table.sortable').querySelectorAll('tbody tr > :nth-child(5)')"
+    values = f"[...{cells}].map(each => +each.dataset.value)"
     button = one("#classes table.sortable th:nth-child(5) button")
     script("document.querySelector('#classes').scrollIntoView()")
     button.click()

@@ -139,7 +139,8 @@ def test_manyview(network: Get, folder: Path, monkeypatch: pytest.MonkeyPatch) -
     written = re.findall(r"^\| `(\S+)` \|", page.text, re.MULTILINE)
     assert [name for name in written if not (folder / "runs/a-masks" / name).is_file()] == []
     shown = set(re.findall(r"`(found\S*)`", page.text))
-    assert shown == {file.name for file in folder.glob("found*")} == {"found.json", "found-images.json", "found.png"}
+    written = {f"{file.name}/" if file.is_dir() else file.name for file in folder.glob("found*")}
+    assert shown == written == {"found.json", "found-images.json", "found.png", "found-pictures/"}
     assert names["description"].classes == KINDS
     found, count = names["found"], len(names["found"]["boxes"])
     assert set(found) == {"boxes", "labels", "scores", "box_masks"}

@@ -52,7 +52,7 @@ def test_the_result_is_the_file(cached: tuple[dict[str, Any], Path]) -> None:
     assert set(result["results"]) == {"pretrained", "random_init"}
     for metrics in result["results"].values():
         overall = {"mAP", "OP", "OR", "OF1", "CP", "CR", "CF1"}
-        report = {"AP", "precision", "recall", "f1", "rule", "rules", "intervals"}
+        report = {"AP", "precision", "recall", "f1", "rule", "rules", "intervals", "AP_intervals", "false_predictions"}
         assert set(metrics) == overall | report | {"loss_by_epoch", "base_rate_entropy", "measured_epoch", "epochs"}
         assert len(metrics["loss_by_epoch"]) == metrics["epochs"] == metrics["measured_epoch"] == FAST["epochs"]
         assert list(metrics["rules"]) == ["p>=0.5", "logit>=0.6", "top-3", "best F1 on train"]

@@ -74,7 +74,7 @@ def test_label_files_are_read_once_for_all_rows_and_seeds(
     assert read == [*labels]
     options = made.inputs.labeled[""].options()
     assert {name: Path(value) for name, value in options.items()} == {
-        "images": made.inputs.images,
+        "images": Path(made.inputs.images),
         "train_labels": labels[0],
         "val_labels": labels[1],
     }

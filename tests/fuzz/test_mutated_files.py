@@ -74,8 +74,8 @@ def hang(_: Case, __: Path) -> str:
 
 
 def grow(_: Case, __: Path) -> str:
-    with mmap.mmap(-1, 2**27) as memory:  # new pages, whatever the process has kept of what it freed
-        memory.write(bytes([1]) * 2**27)
+    with mmap.mmap(-1, 2**26) as memory:  # new pages, whatever the process has kept of what it freed
+        memory.write(bytes([1]) * 2**26)
     return "pixels"
 
 
@@ -90,7 +90,7 @@ def raise_(_: Case, __: Path) -> str:
 @pytest.mark.parametrize(
     ("faulty", "said"),
     [
-        (hang, "hang: 0.3 s of processor time"),
+        (hang, "hang: 0.8 s of processor time"),
         (grow, "memory: peak beyond the limit"),
         (crash, "crash: the process ended by SIGABRT"),
         (raise_, "raised: KeyError at test_mutated_files.py"),
@@ -100,7 +100,7 @@ def test_one_input_that_fails_is_named_and_kept(tmp_path: Path, faulty: object, 
     def read(case: Case, images: Path) -> str:
         return faulty(case, images) if case.files["a.png"] == b"\2" else "refused"  # type: ignore[operator]
 
-    campaign = Campaign(case, tmp_path, read=read, seconds=0.3, memory=2**25)
+    campaign = Campaign(case, tmp_path, read=read, seconds=0.8, memory=2**25)
     report = campaign.run(range(5), time.monotonic() + 200)
     assert report.outcomes == {"refused": 4, "failed": 1}
     (folder,) = report.folders

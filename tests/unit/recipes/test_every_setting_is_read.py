@@ -92,7 +92,7 @@ def read(monkeypatch: pytest.MonkeyPatch) -> set[str]:
 def test_every_setting_is_read(photos: Path, labels: Path, tmp_path: Path, read: set[str]) -> None:
     train_tiny(photos, tmp_path / "a", backbone="timm/test_resnet", view_size=32, epochs=1)
     train_tiny(photos, tmp_path / "on", backbone="timm/test_resnet", init=tmp_path / "a", view_size=32, epochs=1)
-    train_tiny(photos, tmp_path / "b", recipe="simsiam", epochs=1)
+    train_tiny(photos, tmp_path / "b", recipe="simsiam", epochs=1, health=True)
     train_tiny(photos, tmp_path / "moco", recipe="mocov2", epochs=1)
     train_tiny(photos, tmp_path / "contrastive", recipe="recommended", epochs=1)
     for method in ("densecl", "byol"):

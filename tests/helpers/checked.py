@@ -10,6 +10,7 @@ from typing import Any, get_args, get_type_hints
 
 import jaxtyping
 from beartype import beartype
+from beartype.roar import BeartypeCallHintViolation
 
 _with_shapes = jaxtyping.jaxtyped
 
@@ -23,7 +24,7 @@ def checked(target: Any = None, *, typechecker: Callable[[Any], Any] = beartype)
     if target is None:
         return functools.partial(checked, typechecker=typechecker)
     if inspect.isclass(target) and "__dataclass_fields__" in vars(target):
-        target.__init__ = checked(target.__init__, typechecker=typechecker)
+        target.__init__ = _checked_init(target.__init__, typechecker)
         return target
     if not isinstance(target, FunctionType):
         return _with_shapes(target, typechecker=typechecker)
@@ -40,6 +41,21 @@ def checked(target: Any = None, *, typechecker: Callable[[Any], Any] = beartype)
     @functools.wraps(target)
     def call(*args: Any, **named: Any) -> Any:
         return target(*args, **named) if jaxtyping.config.jaxtyping_disable else strict(*args, **named)
+
+    return call
+
+
+def _checked_init(init: Any, typechecker: Callable[[Any], Any]) -> Any:
+    """A dataclass's ``__init__``, whose ``__post_init__`` comes first: it may check what a file holds."""
+    strict = checked(init, typechecker=typechecker)
+
+    @functools.wraps(init)
+    def call(*args: Any, **named: Any) -> None:
+        try:
+            strict(*args, **named)
+        except (BeartypeCallHintViolation, jaxtyping.TypeCheckError):
+            init(*args, **named)
+            raise
 
     return call
 

@@ -13,22 +13,13 @@ from rich.text import Text
 from manyview.backbones.beside import PRETRAINED, in_words
 from manyview.detection.schedule import enough_iterations
 from manyview.labels import DetectionLabels
-
-FIGURES = {
-    "box AP": ("box", "AP"),
-    "AP50": ("box", "AP50"),
-    "AP75": ("box", "AP75"),
-    "VOC AP50": ("voc", "AP50"),
-    "mask AP": ("mask", "AP"),
-    "mask AP50": ("mask", "AP50"),
-}
-"""Figures of a detector that tables show: title, then protocol and key in its results."""
+from manyview.runs.figures import DETECTION
 
 BY_CLASS = "by_class"
 """Entry of a result with the figures of each class."""
 
 _COMPARED = ("AP", "AP50")
-_OF_CLASS = {title: where for title, where in FIGURES.items() if title in ("box AP", "AP50", "mask AP")}
+_OF_CLASS = {title: where for title, where in DETECTION.items() if title in ("box AP", "AP50", "mask AP")}
 _BEST, _WORST = 15, 10  # classes in a table, of those that are more
 _NAME = 28  # columns of a class's name on a terminal, at most
 _FEW_NAMES = 5
@@ -136,7 +127,7 @@ def format_starts(result: dict[str, Any]) -> Group:
         result: of ``fine_tune`` with baselines, or read from metrics.json.
     """
     protocol, measured = result["protocol"], result["results"]
-    columns = {title: where for title, where in FIGURES.items() if where[0] in measured}
+    columns = {title: where for title, where in DETECTION.items() if where[0] in measured}
     table = Table(pad_edge=False)
     table.add_column("start")
     for title in columns:

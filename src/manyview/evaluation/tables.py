@@ -23,6 +23,7 @@ from manyview.evaluation.linear.sentences import (
 from manyview.evaluation.metrics.multilabel import METRICS
 from manyview.evaluation.network_names import baseline_lines, difference_sentences, table_name
 from manyview.images.sources.copies import flattering
+from manyview.runs.figures import MULTI_LABEL_LEGEND
 from manyview.terminal import printable
 
 CLASSIFIERS = {"logistic": "logistic regression", "svm": "linear SVM"}
@@ -51,11 +52,6 @@ _VECTORS = {
     ("random_init", "features"): table_name("random_init"),
     ("initial", "features"): table_name("initial"),
 }
-
-_LEGEND = (
-    "mAP: mean average precision of the classes. OP, OR, OF1: precision, recall and F1 over all labels; CP, CR: their "
-    "means over the classes, CF1: the F1 of these two."
-)
 
 Shares = Sequence[float | None]
 
@@ -176,7 +172,7 @@ def _sheet(
     The lines are not the tables' titles and captions, which would be wrapped to the tables' width.
     """
     below = [*notes, *baseline_lines(protocol), *_notes(protocol)]
-    legend = Text(_LEGEND, style="dim")
+    legend = Text(MULTI_LABEL_LEGEND, style="dim")
     return Group(*_weights_line(protocol), Text(title, style="bold"), figures, legend, *map(Text, below), *classes)
 
 

@@ -19,8 +19,8 @@ from manyview.options.detection import FineTuneOptions
 from manyview.options.labeled import KnnOptions, LinearOptions
 from manyview.options.shared import CsvLayout
 from manyview.recipes.reproduce.files import find, read
+from manyview.runs.figures import MULTI_LABEL
 
-MULTI_LABEL = ("mAP", "OP", "OR", "OF1", "CP", "CR", "CF1")
 DETECTION = tuple(f"{protocol}.{figure}" for protocol in ("box", "mask", "voc") for figure in ("AP", "AP50", "AP75"))
 METRICS: Mapping[str, tuple[str, ...]] = {"linear": MULTI_LABEL, "knn": MULTI_LABEL, "detect": DETECTION}
 """What can be read from an evaluation's metrics.json, by verb."""

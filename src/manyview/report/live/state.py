@@ -10,11 +10,11 @@ from typing import Any
 
 from manyview.errors import UserError
 from manyview.report.page.curves import charts, to_data
-from manyview.report.page.markup import visible
 from manyview.report.page.page import render, status_in_words, title_of
 from manyview.report.page.reading.evaluations import digest
 from manyview.report.page.report import all_sections
 from manyview.report.page.sections.section import Material, Section
+from manyview.text import printable
 
 _FRESH_SECONDS = 1.0
 # Made from the images, which do not change, and the only ones that take longer than a moment.
@@ -81,7 +81,7 @@ class LiveRun:
         data["sections"] = {key: digest(repr(names) if key == "curves" else text) for key, text in inner.items()}
         page = render(material, sections, data, "Kept up to date by manyview watch.", live=True)
         answer = {
-            "title": f"{visible(title_of(material))} – manyview",
+            "title": f"{printable(title_of(material))} – manyview",
             "state": state,
             "status": sentence,
             "data": data,

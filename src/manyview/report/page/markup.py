@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any
 
-from manyview.terminal import printable
+from manyview.text import printable
 
 
 class Html(str):
@@ -43,17 +43,12 @@ def join(*content: Content, separator: str = "") -> Html:
     return Html(separator.join(_html(each) for each in content if each is not None))
 
 
-def visible(text: str) -> str:
-    """A text whose characters can all be seen: bytes that are no UTF-8 and characters of control are written out."""
-    return printable(text.encode("utf-8", "backslashreplace").decode())
-
-
 def _html(content: Content) -> str:
     if content is None:
         return ""
     if isinstance(content, Html):
         return str(content)
-    return escape(visible(content)) if isinstance(content, str) else join(*content)
+    return escape(printable(content)) if isinstance(content, str) else join(*content)
 
 
 def _attribute(named: tuple[str, Any]) -> str:
@@ -61,7 +56,7 @@ def _attribute(named: tuple[str, Any]) -> str:
     if value is None or value is False:
         return ""
     name = name.rstrip("_").replace("_", "-")
-    return f" {name}" if value is True else f' {name}="{escape(visible(str(value)))}"'
+    return f" {name}" if value is True else f' {name}="{escape(printable(str(value)))}"'
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,12 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from manyview.report.page.markup import Html, element, join, visible
+from manyview.report.page.markup import Html, element, join
 from manyview.report.page.reading.status import status_of
 from manyview.report.page.sections.overview import swatch
 from manyview.report.page.sections.section import Material, Section
 from manyview.runs.outputs import html_mark
+from manyview.text import printable
 
 
 @cache
@@ -69,7 +70,7 @@ def render(
         element("script", Html(asset("page.js"))),
         data_live=live or None,
     )
-    head = _head(visible(title_of(material)), live)
+    head = _head(printable(title_of(material)), live)
     return f"<!DOCTYPE html>\n{element('html', head, body, lang='en')}\n"
 
 

@@ -9,10 +9,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from manyview.backbones.beside import PRETRAINED
 from manyview.errors import UserError
 from manyview.parsing import parse_json
 from manyview.report.page.reading.run import Run, lookup
 from manyview.runs import sha256
+from manyview.runs.figures import DETECTION, MULTI_LABEL
 from manyview.runs.folder import BEST_FILE, WEIGHTS_FILE
 
 RESULT_FILE = "metrics.json"
@@ -281,9 +283,6 @@ class Labeled:
     differences: Mapping[str, tuple[float, tuple[float | None, float | None]]]
 
 
-FIGURES = ("mAP", "OP", "OR", "OF1", "CP", "CR", "CF1")
-
-
 def read_labeled(found: Found) -> Labeled:
     """The figures of an evaluation on labels.
 
@@ -307,7 +306,7 @@ def _read_labeled(found: Found) -> Labeled:
     for name, own in results.items():
         if found.verb == "probe":
             summary = own[-1]["summary"]
-            figures = {key: _number(summary[key]["mean"]) for key in FIGURES}
+            figures = {key: _number(summary[key]["mean"]) for key in MULTI_LABEL}
             networks.append(Network(str(name), figures, {}, _numbers(summary["AP"]["mean"], len(classes))))
             curves[str(name)] = tuple(
                 FewLabels(
@@ -322,7 +321,7 @@ def _read_labeled(found: Found) -> Labeled:
             networks.append(_network(str(name), own, len(classes)))
     if not networks:
         raise ValueError("no results")
-    networks.sort(key=lambda each: each.name != "pretrained")
+    networks.sort(key=lambda each: each.name != PRETRAINED)
     return Labeled(
         found=found,
         classes=classes,
@@ -356,7 +355,7 @@ def _network(name: str, own: Mapping[str, Any], classes: int) -> Network:
             raise ValueError("not one row for each class")
     return Network(
         name,
-        {key: _number(own[key]) for key in FIGURES},
+        {key: _number(own[key]) for key in MULTI_LABEL},
         intervals,
         _numbers(own["AP"], classes),
         tuple((_number(low), _number(high)) for low, high in by_class) if len(by_class) == classes else (),
@@ -405,16 +404,6 @@ class Detector:
     picture: Path | None
 
 
-_DETECTION = {
-    "box AP": ("box", "AP"),
-    "box AP50": ("box", "AP50"),
-    "box AP75": ("box", "AP75"),
-    "VOC AP50": ("voc", "AP50"),
-    "mask AP": ("mask", "AP"),
-    "mask AP50": ("mask", "AP50"),
-}
-
-
 def read_detector(found: Found) -> Detector:
     """The figures of a detector.
 
@@ -428,11 +417,11 @@ def read_detector(found: Found) -> Detector:
 def _read_detector(found: Found) -> Detector:
     content = found.content
     classes = tuple(map(str, content["protocol"]["classes"]))
-    starts = {"pretrained": content, **(content.get("beside") or {})}
+    starts = {PRETRAINED: content, **(content.get("beside") or {})}
     figures = {
         str(name): {
             title: _number(lookup(each, f"results.{protocol}.{key}"))
-            for title, (protocol, key) in _DETECTION.items()
+            for title, (protocol, key) in DETECTION.items()
             if protocol in content["results"]
         }
         for name, each in starts.items()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from manyview.config.table import settings as all_settings
 from manyview.report.page.markup import Cell, Content, Html, command, element, join, note, paragraph, table
 from manyview.report.page.reading.run import Run, lookup
 from manyview.report.page.sections.section import Material, Section, definitions
+from manyview.runs.provenance import by_dotted_key
 
 _MOST_SKIPPED = 200
 _LONGEST = 300  # characters of a value
@@ -18,7 +19,7 @@ _LONGEST = 300  # characters of a value
 
 def settings(material: Material) -> Section:
     """Settings of the runs: those that differ, then all."""
-    columns = [dict(flat(run.config)) for run in material.runs]
+    columns = [dict(by_dotted_key(run.config)) for run in material.runs]
     keys = list(dict.fromkeys(key for column in columns for key in column))
     differing = [key for key in keys if len({_spell(column.get(key)) for column in columns}) > 1]
     meanings = {key: meaning for key, _, meaning in all_settings()}
@@ -56,15 +57,6 @@ def _row(
         other = mark and number > 0 and text != first
         cells.append(Cell(join("≠ " if other else None, element("code", text)), class_="differs" if other else None))
     return [element("code", key), *cells, element("small", meanings.get(key, ""))]
-
-
-def flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Entries by dotted key."""
-    for key, value in content.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def _spell(value: Any) -> str:

@@ -20,12 +20,13 @@ from manyview.report.page.markup import (
     percent,
     table,
 )
-from manyview.report.page.reading.evaluations import FIGURES, Detector, FewLabels, Labeled, Network
+from manyview.report.page.reading.evaluations import Detector, FewLabels, Labeled, Network
 from manyview.report.page.reading.run import lookup
 from manyview.report.page.sections.bars import Bar, bars, key
 from manyview.report.page.sections.overview import named, swatch
 from manyview.report.page.sections.section import LABELED, Material, Section
 from manyview.report.page.svg import draw
+from manyview.runs.figures import MULTI_LABEL, MULTI_LABEL_LEGEND
 
 _TITLES = {
     "linear": "Linear evaluation on frozen features",
@@ -47,10 +48,6 @@ _PROTOCOL = (
     "threshold",
 )
 _COMPARED = (*_PROTOCOL, "average_precision", "compatibility")
-_MEANINGS = (
-    "mAP: mean over the classes of average precision. OP, OR, OF1: precision, recall and F1 over all predictions; CP, "
-    "CR, CF1: of each class, then averaged; CF1 is 2 CP CR / (CP + CR)."
-)
 _MOST_CLASSES = 30  # of a table of all pairs
 _MOST_PAIRS = 12
 Numbered = tuple[int, Labeled]
@@ -70,15 +67,15 @@ def evaluations(material: Material) -> Section:
             command(f"manyview linear {run} --images DIR --train-labels FILE --val-labels FILE --out {run}-linear"),
         ]
     else:
-        parts.append(paragraph(_MEANINGS, class_="pale"))
+        parts.append(paragraph(MULTI_LABEL_LEGEND, class_="pale"))
     return Section("evaluations", "What the weights are worth", join(*parts), "Evaluations")
 
 
 def _of_verb(material: Material, verb: str, found: Sequence[Numbered]) -> list[Content]:
     rows = [row for number, each in found for row in _rows(material, number, each)]
     run_column = [] if material.single else ["run"]
-    header = ["backbone", *run_column, *([] if verb == "probe" else ["95 % interval of mAP"]), *FIGURES]
-    order = ["backbone", *run_column, "mAP", *([] if verb == "probe" else ["95 % interval of mAP"]), *FIGURES[1:]]
+    header = ["backbone", *run_column, *([] if verb == "probe" else ["95 % interval of mAP"]), *MULTI_LABEL]
+    order = ["backbone", *run_column, "mAP", *([] if verb == "probe" else ["95 % interval of mAP"]), *MULTI_LABEL[1:]]
     at = [header.index(name) for name in order]
     shown = [[row[index] for index in at] for row in rows]
     parts: list[Content] = [
@@ -105,7 +102,7 @@ def _rows(material: Material, number: int, evaluation: Labeled) -> list[Row]:
         ends = f"{percent(low)} – {percent(high)}" if low is not None and high is not None else "–"
         run = [] if material.single else [named(number, material.runs[number].name)]
         interval = [] if share is not None else [Cell(ends, low)]
-        cells = [Cell(percent(network.figures[figure]), network.figures[figure]) for figure in FIGURES]
+        cells = [Cell(percent(network.figures[figure]), network.figures[figure]) for figure in MULTI_LABEL]
         rows.append([name, *run, *interval, *cells])
     return rows
 
@@ -203,7 +200,7 @@ def classes(material: Material) -> Section | None:
     rows = [_class_row(index, name, same, base) for index, name in enumerate(names)]
     parts: list[Content] = [
         key(
-            [material.runs[number].name if not material.single else "pre-trained" for number, _ in same],
+            [material.runs[number].name if not material.single else in_words(PRETRAINED) for number, _ in same],
             [n for n, _ in same],
             in_words(base.name) if base else None,
             any(each.networks[0].class_intervals for _, each in same),

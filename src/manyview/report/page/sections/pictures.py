@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 
 from manyview.backbones import load_backbone
+from manyview.backbones.beside import PRETRAINED, RANDOM_INIT, in_words
 from manyview.backbones.build import untrained
 from manyview.config import PretrainConfig, WholeViewsConfig
 from manyview.errors import UserError
 from manyview.images import UnreadableImage, image_root, open_image
-from manyview.report.page.markup import Content, Html, element, join, note, paragraph, visible
+from manyview.report.page.markup import Content, Html, element, join, note, paragraph
 from manyview.report.page.pictures.dense import enlarged, feature_maps, input_side, principal_colors
 from manyview.report.page.pictures.images import Photograph, Pixels, data_uri, files_of, photographs, read_picture
 from manyview.report.page.reading.evaluations import Found
@@ -64,7 +65,7 @@ def _views(material: Material, run: Run, count: int) -> Html:
     options: dict[str, Any] = {"seed": config.training.seed, "epoch": 0, "rgb": config.data.color_channels}
     rows = []
     for photograph in photographs(run, files, count):
-        shown = show(visible(photograph.name), photograph.bands, config.views, usual, index=photograph.index, **options)
+        shown = show(photograph.name, photograph.bands, config.views, usual, index=photograph.index, **options)
         encode = functools.partial(data_uri, longest=_PICTURE)
         lines = image_row(
             shown,
@@ -122,13 +123,13 @@ def _colors(
             backbone = load_backbone(run.path).eval()
             side = input_side(backbone, int(run.setting("views.size") or 224))
             if material.single:
-                found["random init"] = principal_colors(feature_maps(untrained(backbone, 0), chosen, side))
-            found[run.name if not material.single else "pre-trained"] = principal_colors(
+                found[in_words(RANDOM_INIT)] = principal_colors(feature_maps(untrained(backbone, 0), chosen, side))
+            found[run.name if not material.single else in_words(PRETRAINED)] = principal_colors(
                 feature_maps(backbone, chosen, side)
             )
         except (UserError, RuntimeError, OSError) as error:
             notes.append(note(_not_drawn(f"Dense features of {run.name} are not drawn", error)))
-            found.pop("random init", None)
+            found.pop(in_words(RANDOM_INIT), None)
     progress(len(material.runs), len(material.runs), "dense features")
     return dict(reversed(found.items())) if material.single else found, notes
 

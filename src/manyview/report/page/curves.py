@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from manyview.report.page.reading.run import Run
+from manyview.report.page.reading.run import Run, is_number
 
 MOST_POINTS = 600
 """Points of a curve: of more, the lowest and the highest of each stretch are kept."""
@@ -101,16 +101,8 @@ def charts(runs: Sequence[Run]) -> list[Group]:
 
 def axes(run: Run) -> dict[str, Any]:
     """What turns a run's steps into epochs, views and hours: plain data for the browser."""
-    clock: list[tuple[int, float | int]] = [(0, 0.0)]
-    for record in run.log:
-        elapsed = record.get("elapsed")
-        if isinstance(elapsed, int | float) and record["step"] >= clock[-1][0]:
-            hours = round(elapsed / 3600, 6)
-            clock = (
-                [*clock[:-1], (record["step"], hours)]
-                if record["step"] == clock[-1][0]
-                else [*clock, (record["step"], hours)]
-            )
+    timed = [record for record in run.log if is_number(record.get("elapsed"))]
+    clock = sorted(({0: 0.0} | {record["step"]: round(record["elapsed"] / 3600, 6) for record in timed}).items())
     return {
         "name": run.name,
         "perEpoch": run.plan("steps_per_epoch"),
@@ -157,7 +149,7 @@ def _losses(runs: Sequence[Run]) -> Iterable[Chart]:
         for record in run.log
         if record.get("kind") in ("step", "epoch")
         for name, value in record.items()
-        if name not in _NO_LOSSES and _is_number(value)
+        if name not in _NO_LOSSES and is_number(value)
     )
     methods = {str(run.setting("method.name")) for run in runs}
     differ = " Losses of different methods do not compare." if len(methods) > 1 else ""
@@ -173,7 +165,7 @@ def _losses(runs: Sequence[Run]) -> Iterable[Chart]:
 
 def _collapse(runs: Sequence[Run]) -> Iterable[Chart]:
     least = {run.setting("monitor.min_std") for run in runs}
-    lines = tuple((float(value), "low below this") for value in least if _is_number(value)) if len(least) == 1 else ()
+    lines = tuple((float(value), "low below this") for value in least if is_number(value)) if len(least) == 1 else ()
     about = "Of z/|z|, as a share of 1/sqrt(d): near 1 is healthy, 0 is collapse."
     yield Chart("std", "Standard deviation of the projections", about, _both(runs, "std"), lines=lines, zero=True)
     about = "Number of directions that the projections of a batch use."
@@ -230,7 +222,7 @@ def _series(
     marks: bool = False,
 ) -> Series | None:
     """A curve of an entry of records; None where none of them has it. The last record of a step counts."""
-    by_step = {record["step"]: float(record[key]) for record in records if _is_number(record.get(key))}
+    by_step = {record["step"]: float(record[key]) for record in records if is_number(record.get(key))}
     if not by_step:
         return None
     steps, values = thinned(sorted(by_step), [by_step[step] for step in sorted(by_step)])
@@ -258,7 +250,3 @@ def _every(points: Sequence[tuple[int, float | int]], most: int) -> list[tuple[i
     apart = -(-len(points) // most)
     kept = list(points[::apart])
     return kept if kept[-1] == points[-1] else [*kept, points[-1]]
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and value - value == 0

@@ -107,6 +107,7 @@ def test_collapse_is_said_in_words(run: Run) -> None:
     )
     assert words(good, bad, good)[0] == "warn"
     assert words(good, {"std": 0.1, "rank": 40.0})[0] == "good", "collapse is both"
+    assert words(bad, good)[0] == "good", "the first rank is the highest until then, as the monitor has it"
 
 
 @pytest.mark.parametrize("count", [5, 600, 601, 5000])

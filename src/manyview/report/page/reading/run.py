@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from manyview.errors import UserError
 from manyview.images.skipped import read_skipped
 from manyview.parsing import parse_json
-from manyview.report.page.markup import visible
 from manyview.runs import RunFolder
 from manyview.runs.folder import BEST_RECORD, DETECTOR_FILE
 from manyview.runs.metrics_log import describe_damage, read_lines
 from manyview.runs.record import CHECKPOINTS, CONFIG_FILE, COPY_FILE, RUN_FILE
+from manyview.text import printable
 
 HEALTH_FILE = "health.json"
 _RESULT_FILE = "metrics.json"
 _LOCK = ".lock"
+_MOST_STEPS = 2**53  # which the browser still counts exactly
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,7 +67,7 @@ class Run:
     def plan(self, key: str) -> float | int | None:
         """A number of the plan in ``run.json``, such as "steps"; None if it is not known."""
         value = lookup(self.about, f"plan.{key}")
-        return value if isinstance(value, int | float) and not isinstance(value, bool) and value > 0 else None
+        return value if is_number(value) and value > 0 else None
 
     @property
     def steps_done(self) -> int:
@@ -80,6 +82,11 @@ def lookup(content: Any, key: str, default: Any = None) -> Any:
             return default
         content = content[part]
     return content
+
+
+def is_number(value: Any) -> TypeGuard[float | int]:
+    """Whether a value of a file is a finite number."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def read_run(path: Path, name: str, *, begun: bool = False) -> Run:
@@ -107,7 +114,7 @@ def read_run(path: Path, name: str, *, begun: bool = False) -> Run:
         name=name,
         config=config,
         about=about,
-        log=tuple(record for record in records if isinstance(record.get("step"), int)),
+        log=tuple(record for record in records if is_number(record["step"]) and 0 <= record["step"] <= _MOST_STEPS),
         skipped=_skipped(folder, faults),
         health=_optional(path / HEALTH_FILE, faults),
         best=_optional(path / BEST_RECORD, faults),
@@ -126,7 +133,7 @@ def run_names(paths: list[Path]) -> list[str]:
         length = 1
         while length < len(own) and sum(other[-length:] == own[-length:] for other in parts) > 1:
             length += 1
-        names.append(visible("/".join(own[-length:])))
+        names.append(printable("/".join(own[-length:])))
     return names
 
 

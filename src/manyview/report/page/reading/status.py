@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from manyview.report.page.reading.run import Run
+from manyview.report.page.reading.run import Run, is_number
 from manyview.runs.progress import spell
 
 State = Literal["starting", "working", "stale", "stopped", "finished", "begun"]
@@ -60,7 +60,7 @@ def status_of(run: Run, now: float | int | None = None) -> Status:
 
 def _usual_interval(run: Run) -> float | int:
     """Longest time between two of the last lines, in seconds; 0 where it is not recorded."""
-    times = [record["elapsed"] for record in run.log[-12:] if isinstance(record.get("elapsed"), int | float)]
+    times = [record["elapsed"] for record in run.log[-12:] if is_number(record.get("elapsed"))]
     return max((later - earlier for earlier, later in pairwise(times)), default=0.0)
 
 
@@ -78,5 +78,4 @@ def _left(run: Run, total: float | int | None) -> str:
 
 def elapsed(run: Run) -> float | int | None:
     """Seconds that the run has worked up to its last line; None where it is not recorded."""
-    times = [record["elapsed"] for record in run.log if isinstance(record.get("elapsed"), int | float)]
-    return times[-1] if times else None
+    return next((record["elapsed"] for record in reversed(run.log) if is_number(record.get("elapsed"))), None)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import accumulate
 from typing import Any
 
 from manyview.backbones.beside import in_words
 from manyview.report.page.markup import Content, Html, element, join, paragraph, percent, table
 from manyview.report.page.reading.evaluations import Labeled
-from manyview.report.page.reading.run import Run, lookup
+from manyview.report.page.reading.run import Run, is_number, lookup
 from manyview.report.page.reading.status import elapsed, status_of
 from manyview.report.page.sections.section import LABELED, Material, Section, faults
 from manyview.runs.progress import spell
@@ -82,7 +83,7 @@ def _cards(material: Material, run: Run) -> Html:
         pages.append(_card(f"mAP, {best.found.verb}", f"{percent(best.networks[0].figures['mAP'])} %", _gain(best)))
     elif run.records("quality"):
         last = run.records("quality")[-1]
-        if isinstance(last.get("logistic"), int | float):
+        if is_number(last.get("logistic")):
             pages.append(_card("mAP as it trained", f"{percent(last['logistic'])} %", f"at step {last['step']:,}"))
     return element("div", pages, class_="cards")
 
@@ -168,16 +169,21 @@ def _box(title: str, sentence: str, state: str) -> Html:
 
 def collapse_in_words(run: Run) -> tuple[str, str]:
     """The readings of the collapse monitor as a state ("good", "warn", "bad" or "") and a sentence; "" without any."""
-    by_step = {r["step"]: r for r in run.log if _has(r, "std") and _has(r, "rank") and r.get("kind") != "quality"}
-    readings = list(by_step.values())
+    both = [record for record in run.log if is_number(record.get("std")) and is_number(record.get("rank"))]
+    readings = list({record["step"]: record for record in both if record.get("kind") != "quality"}.values())
     if not readings:
         return "", ""
-    last, peak = readings[-1], max(float(record["rank"]) for record in readings)
+    peaks = list(accumulate((record["rank"] for record in readings), max))
     least_std, least_rank = run.setting("monitor.min_std", 0.8), run.setting("monitor.min_rank", 0.3)
-    low = [float(r["std"]) < least_std and float(r["rank"]) < least_rank * peak for r in readings]
+    low = [
+        record["std"] < least_std and record["rank"] < least_rank * peak  # as while it trained: the peak until then
+        for record, peak in zip(readings, peaks, strict=True)
+    ]
+    last = readings[-1]
     figures = (
         f"At step {last['step']:,} the standard deviation of the projections is {last['std']:.2f} of 1/sqrt(d) "
-        f"(healthy: near 1, low: under {least_std:g}) and their effective rank {last['rank']:.1f} (highest: {peak:.1f})"
+        f"(healthy: near 1, low: under {least_std:g}) and their effective rank {last['rank']:.1f} (highest: "
+        f"{peaks[-1]:.1f})"
     )
     if low[-1]:
         since = len(low) - next((n for n, each in enumerate(reversed(low)) if not each), len(low))
@@ -187,18 +193,13 @@ def collapse_in_words(run: Run) -> tuple[str, str]:
     return "good", f"No sign of collapse in {len(low)} readings. {figures}."
 
 
-def _has(record: Any, key: str) -> bool:
-    value = record.get(key)
-    return isinstance(value, int | float) and value - value == 0
-
-
 def _best_in_words(best: dict[str, Any]) -> str:
     measure, step, value = (lookup(best, key) for key in ("measure", "best.step", "best.value"))
     last, start = lookup(best, "last.value"), best.get("start")
-    if not isinstance(step, int) or not isinstance(value, int | float) or not isinstance(last, int | float):
+    if not isinstance(step, int) or not is_number(value) or not is_number(last):
         return ""
     shown = percent if measure in ("logistic", "knn") else (lambda each: f"{each:.4g}")
-    began = f"; before the first step {shown(start)}" if isinstance(start, int | float) else ""
+    began = f"; before the first step {shown(start)}" if is_number(start) else ""
     names = {"logistic": "mAP of logistic regression, %", "knn": "mAP of nearest neighbors, %"}
     return (
         f"Best at step {step:,}: {shown(value)} ({names.get(str(measure), str(measure))}), kept in best.safetensors; "

@@ -61,13 +61,13 @@ class LiveServer(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
+    """Answers for the fixed routes."""
+
     server: LiveServer
     server_version = "manyview"
     sys_version = ""
     protocol_version = "HTTP/1.1"
     timeout = 30
-
-    """Answers for the fixed routes."""
 
     def do_GET(self) -> None:
         self._answer(with_body=True)

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from manyview.errors import UserError
-from manyview.report.page.curves import charts, to_data
+from manyview.report.page.curves import Group, charts, to_data
+from manyview.report.page.markup import Html
 from manyview.report.page.page import render, status_in_words, title_of
-from manyview.report.page.reading.evaluations import digest
 from manyview.report.page.report import all_sections
 from manyview.report.page.sections.section import Material, Section
 from manyview.text import printable
 
 _FRESH_SECONDS = 1.0
-# Made from the images, which do not change, and the only ones that take longer than a moment.
-_PICTURES = frozenset({"views"})
+# Sections of pictures, which take longer than a moment, and what they are made from besides the images.
+_MADE_FROM: Mapping[str, Callable[[Material], Any]] = {
+    "views": lambda material: [run.config for run in material.runs],
+    "neighbors": lambda material: _results(material, "neighbours"),
+    "detection": lambda material: _results(material, "detect"),
+}
+
+
+def _results(material: Material, verb: str) -> list[Any]:
+    return [(found.file, found.content) for number in range(len(material.runs)) for found in material.of(number, verb)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +59,7 @@ class LiveRun:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _made: float = 0.0
     _snapshot: Snapshot | None = None
-    _pictures: dict[str, Section] = field(default_factory=dict)
+    _pictures: dict[str, tuple[Any, Html]] = field(default_factory=dict)
 
     def snapshot(self) -> Snapshot:
         """The page as it is now, at most a second old.
@@ -66,13 +75,13 @@ class LiveRun:
     def _make(self) -> Snapshot:
         try:
             material = self.read()
-        except UserError as error:
+        except (UserError, OSError) as error:
             if self._snapshot is None:
                 raise
             lost = {**self._snapshot.data, "state": "stale", "status": f"The run cannot be read: {error}"}
             return Snapshot(self._snapshot.page, lost, self._snapshot.sections)
-        sections = [self._kept(section) for section in all_sections(material, self.own)]
         groups = charts(material.runs)
+        sections = self._sections(material, groups)
         data = to_data(material.runs, groups)
         state, sentence = status_in_words(material)
         inner = {section.key: str(section.inner) for section in sections}
@@ -88,10 +97,17 @@ class LiveRun:
         }
         return Snapshot(page, answer, inner)
 
-    def _kept(self, section: Section) -> Section:
-        """A section of pictures as it was made first, once it holds pictures."""
-        if section.key not in _PICTURES:
-            return section
-        if "<img" in section.content and section.key not in self._pictures:
-            self._pictures[section.key] = section
-        return self._pictures.get(section.key, section)
+    def _sections(self, material: Material, groups: Sequence[Group]) -> list[Section]:
+        """The sections; those of pictures are made again only if what they are made from has changed."""
+        made_from = {key: of(material) for key, of in _MADE_FROM.items()}
+        kept = {key: content for key, (before, content) in self._pictures.items() if before == made_from[key]}
+        sections = all_sections(material, groups, self.own, kept=kept)
+        for section in sections:
+            if section.key in made_from and "<img" in section.content:
+                self._pictures[section.key] = made_from[section.key], section.content
+        return sections
+
+
+def digest(text: str) -> str:
+    """A short fingerprint of a text."""
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]

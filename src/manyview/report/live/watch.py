@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Unpack
 
-from manyview.errors import require
 from manyview.options.base import StrPath, verb
 from manyview.options.report import WatchOptions
 from manyview.report.live.server import LiveServer
 from manyview.report.live.state import LiveRun
-from manyview.report.page.report import MOST_IMAGES, gather
-from manyview.report.page.sections.section import Material
+from manyview.report.page.report import gather, own_command
 
 
 def _ignore(url: str) -> None:
@@ -35,8 +32,8 @@ def watch(run: StrPath, *, announce: Callable[[str], None] = _ignore, **options:
         UserError: the folder holds no run, an option is out of range, or the port is in use.
     """
     with serve(run, **options) as server:
-        announce(server.url)
         try:
+            announce(server.url)
             server.serve_forever(poll_interval=0.2)
         except KeyboardInterrupt:
             return
@@ -53,13 +50,7 @@ def serve(run: StrPath, **options: Unpack[WatchOptions]) -> LiveServer:
     Raises:
         UserError: as for ``watch``.
     """
-    path, count = Path(run), options["photographs"]
-    require(0 <= count <= MOST_IMAGES, f"--photos must be from 0 to {MOST_IMAGES}, not {count}")
-
-    def read() -> Material:
-        return gather([path], options["evaluations"], images=options["images"], count=count, dense=False, begun=True)
-
-    own = shlex.join(["manyview", "report", str(path), "--out", "report.html"])
-    live = LiveRun(read, own)
+    paths = [Path(run)]
+    live = LiveRun(lambda: gather(paths, options, begun=True), own_command(paths, "report.html", options))
     live.snapshot()  # what is wrong with the folder is reported before a port is taken
     return LiveServer(live, options["port"])

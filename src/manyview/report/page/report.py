@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Unpack
+from types import MappingProxyType
+from typing import Unpack
 
 from manyview.errors import UserError, require
-from manyview.options.base import StrPath, verb
-from manyview.options.report import ReportOptions
-from manyview.report.page.curves import charts, to_data
-from manyview.report.page.markup import note
+from manyview.options.base import StrPath, defaults, verb
+from manyview.options.report import ReportOptions, WatchOptions
+from manyview.report.page.curves import Group, charts, to_data
+from manyview.report.page.markup import Html, note
 from manyview.report.page.page import render
 from manyview.report.page.reading.evaluations import made_from, search
 from manyview.report.page.reading.run import read_run, run_names
@@ -28,6 +29,8 @@ from manyview.runs.outputs import require_own
 from manyview.runs.progress import Progress, no_progress
 
 MOST_RUNS, MOST_IMAGES = 8, 12
+Kept = Mapping[str, Html]
+_NONE_KEPT: Kept = MappingProxyType({})
 
 
 @verb(ReportOptions)
@@ -55,14 +58,9 @@ def write_report(
     paths = _paths(runs)
     out = Path(options["out"])
     check_out(out)
-    count = options["photographs"]
-    require(0 <= count <= MOST_IMAGES, f"--photos must be from 0 to {MOST_IMAGES}, not {count}")
-    material = gather(
-        paths, options["evaluations"], images=options["images"], count=count, dense=options["dense_features"]
-    )
-    own = _command(paths, options)
-    sections = all_sections(material, own, progress)
+    material = gather(paths, options)
     groups = charts(material.runs)
+    sections = all_sections(material, groups, own_command(paths, out, options), progress)
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
     page = render(material, sections, to_data(material.runs, groups), f"Written by manyview report on {now}.")
     make_folder(out.parent)
@@ -83,82 +81,89 @@ def check_out(out: Path) -> None:
     require_own("report", [out])
 
 
-def gather(
-    paths: Sequence[Path],
-    evaluations: Iterable[StrPath] = (),
-    *,
-    images: StrPath | None = None,
-    count: int = 3,
-    dense: bool = True,
-    begun: bool = False,
-) -> Material:
+def gather(paths: Sequence[Path], options: ReportOptions | WatchOptions, *, begun: bool = False) -> Material:
     """Read runs and the results that measured them.
 
     Args:
         paths: folders of the runs.
-        evaluations: folders of results that do not lie beside them.
-        images: folder of the images, if not the runs' own.
-        count: images to draw.
-        dense: whether dense features are drawn.
+        options: which results, images and pictures; without an entry for dense features, they are left out.
         begun: also accept runs that have not been recorded yet.
 
     Raises:
-        UserError: a folder holds no run or no result, or there are too many runs.
+        UserError: a folder holds no run or no result, there are too many runs, or an option is out of range.
     """
+    count, images = options["photographs"], options["images"]
+    require(0 <= count <= MOST_IMAGES, f"--photos must be from 0 to {MOST_IMAGES}, not {count}")
     require(0 < len(paths) <= MOST_RUNS, f"a report shows from one to {MOST_RUNS} runs, not {len(paths)}")
     repeated = next(
         (path for n, path in enumerate(paths) if path.resolve() in [each.resolve() for each in paths[:n]]), None
     )
     require(repeated is None, f"{repeated} is named twice: name each run once")
     runs = tuple(read_run(path, name, begun=begun) for path, name in zip(paths, run_names(list(paths)), strict=True))
-    found = search(paths, map(Path, evaluations))
+    found = search(paths, map(Path, options["evaluations"]))
     where = Path(images) if images is not None else None
     if where is not None and not where.exists():
         raise UserError(f"--images {where} does not exist: name the folder of the images, or leave it out")
     results = tuple(tuple(made_from(run, found)) for run in runs)
-    return Material(runs, results, found.faults, where, count, dense)
+    return Material(runs, results, found.faults, where, count, bool(options.get("dense_features")))
 
 
 def all_sections(
-    material: Material, own: str, progress: Callable[[int, int, str], None] = no_progress
+    material: Material, groups: Sequence[Group], own: str, progress: Progress = no_progress, kept: Kept = _NONE_KEPT
 ) -> list[Section]:
-    """The sections of a page, in order."""
-    groups = charts(material.runs)
-    makers: dict[str, Callable[[], Section | None]] = {
-        "What was trained": lambda: overview(material),
-        "What the weights are worth": lambda: evaluations(material),
-        "Class by class": lambda: classes(material),
-        "How it went": lambda: curves(material, groups),
-        "What it was shown": lambda: views(material),
-        "What the features see": lambda: dense(material, progress),
-        "What it finds alike": lambda: neighbors(material),
-        "In a detector": lambda: detection(material, detections(material)),
-        "Settings": lambda: settings(material),
-        "Files and environment": lambda: files(material),
-        "Commands that repeat it": lambda: commands(material, own),
-    }
-    made = [_made(title, make) for title, make in makers.items()]
-    return [section for section in made if section is not None]
+    """The sections of a page, in order.
+
+    Args:
+        material: what they are made of.
+        groups: charts of the runs.
+        own: the command that writes the page.
+        progress: called as dense features are drawn.
+        kept: content by key that was made before and is not made again.
+    """
+    sections: list[tuple[str, str, str, Callable[[], Html | None]]] = [
+        ("overview", "Overview", "What was trained", lambda: overview(material)),
+        ("evaluations", "Evaluations", "What the weights are worth", lambda: evaluations(material)),
+        ("classes", "Classes", "Class by class", lambda: classes(material)),
+        ("curves", "Curves", "How it went", lambda: curves(material, groups)),
+        ("views", "Views", "What it was shown", lambda: views(material)),
+        ("dense", "Features", "What the features see", lambda: dense(material, progress)),
+        ("neighbors", "Neighbors", "What it finds alike", lambda: neighbors(material)),
+        ("detection", "Detection", "In a detector", lambda: detection(material, detections(material))),
+        ("settings", "Settings", "Settings", lambda: settings(material)),
+        ("files", "Files", "Files and environment", lambda: files(material)),
+        ("commands", "Commands", "Commands that repeat it", lambda: commands(material, own)),
+    ]
+    made = [(key, title, kept.get(key) or _made(make), short) for key, short, title, make in sections]
+    return [Section(key, title, content, short) for key, title, content, short in made if content is not None]
 
 
-def _made(title: str, make: Callable[[], Section | None]) -> Section | None:
-    """A section; of files that hold something else than was ever written into them, a sentence in its stead."""
+def _made(make: Callable[[], Html | None]) -> Html | None:
+    """Content of a section; of files that hold something else than was ever written into them, a sentence instead."""
     try:
         return make()
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, ZeroDivisionError):
-        key = title.lower().replace(" ", "-")
-        return Section(key, title, note("This part cannot be shown, as a file that it is made from is damaged."), title)
+        return note("This part cannot be shown, as a file that it is made from is damaged.")
 
 
 def _paths(runs: StrPath | Sequence[StrPath]) -> list[Path]:
     return [Path(runs)] if isinstance(runs, str) or not isinstance(runs, Sequence) else [Path(run) for run in runs]
 
 
-def _command(paths: Sequence[Path], options: Any) -> str:
-    """The command line that writes this page."""
-    words = ["manyview", "report", *map(str, paths), "--out", str(options["out"])]
+def own_command(paths: Sequence[Path], out: StrPath, options: ReportOptions | WatchOptions) -> str:
+    """The command line that writes a page.
+
+    Args:
+        paths: folders of the runs.
+        out: the page.
+        options: of which those that are not the defaults are named.
+    """
+    words = ["manyview", "report", *map(str, paths), "--out", str(out)]
     for path in options["evaluations"]:
         words += ["--evaluations", str(path)]
     if options["images"] is not None:
         words += ["--images", str(options["images"])]
+    if options["photographs"] != defaults(ReportOptions)["photographs"]:
+        words += ["--photos", str(options["photographs"])]
+    if options.get("dense_features") is False:
+        words.append("--no-dense-features")
     return shlex.join(words)

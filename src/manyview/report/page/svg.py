@@ -14,7 +14,7 @@ _CROSS = (
     *((-1, -0.3), (-0.3, -0.3), (-0.3, -1), (0.3, -1), (0.3, -0.3), (1, -0.3)),
     *((1, 0.3), (0.3, 0.3), (0.3, 1), (-0.3, 1), (-0.3, 0.3), (-1, 0.3)),
 )
-_DASHES = (None, "7 4", "2 3")
+DASHES = (None, "7 4", "2 3")
 MARKERS = ("circle", "square", "triangle", "diamond", "cross")
 """Shapes that tell runs apart where colors do not."""
 
@@ -44,7 +44,7 @@ def draw(chart: Chart, names: Sequence[str], along: str = "steps", span: tuple[i
     labels = [_label(x(tick), spell(tick)) for tick in ticks(first, last, 6) if tick == int(tick)]
     limits = [_limit(y(value), name) for value, name in chart.lines]
     curves = [_curve(series, x, y, single=len(names) == 1, number=number) for number, series in enumerate(chart.series)]
-    title = element("text", along, x=WIDTH - _RIGHT, y=HEIGHT - 4, text_anchor="end", class_="axis")
+    title = element("text", along, x=WIDTH - _RIGHT, y=HEIGHT - 4, text_anchor="end", class_="axis along")
     return element(
         "svg",
         *(grid, labels, title, limits, curves),
@@ -132,7 +132,7 @@ def _curve(series: Series, x: object, y: object, *, single: bool, number: int) -
         "path",
         d="M" + "L".join(f"{left} {top}" for left, top in at),
         class_=f"curve {color}{' thin' if series.thin else ''}",
-        stroke_dasharray=_DASHES[series.style % len(_DASHES)],
+        stroke_dasharray=DASHES[series.style % len(DASHES)],
     )
     marked = at if series.marks else [] if series.thin else at[:: max(1, len(at) // 6)]
     return join(path, [_marker(*point, series.run if not single else series.style, color) for point in marked])

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import shutil
+import signal
 import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -17,6 +20,7 @@ from manyview.errors import UserError
 from manyview.report.live import watch
 from manyview.report.live.server import LiveServer
 from manyview.report.live.watch import serve
+from manyview.report.page.reading import run as reading_run
 from manyview.runs import RunFolder
 from tests.helpers.pages import Page, check_page
 from tests.helpers.reports import write_linear, write_log, write_run
@@ -107,8 +111,9 @@ def _always_new(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_always_new")
-def test_the_page_follows_the_run(server: LiveServer, run: RunFolder) -> None:
+def test_the_page_follows_the_run(server: LiveServer, run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     first = state(server)
+    monkeypatch.setattr("manyview.report.page.report.views", lambda _: pytest.fail("the views are drawn again"))
     assert (first["state"], first["data"]["charts"][0]["series"][0]["x"]) == ("stopped", [5, 10])
     run.lock()
     try:
@@ -135,6 +140,10 @@ def test_the_page_follows_the_run(server: LiveServer, run: RunFolder) -> None:
 @pytest.mark.usefixtures("_always_new")
 def test_a_folder_that_goes_is_said_and_the_page_stays(server: LiveServer, run: RunFolder) -> None:
     page = ask(server, "/")[1]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading_run, "read_lines", mock.Mock(side_effect=PermissionError(13, "Permission denied")))
+        refused = state(server)
+    assert (refused["state"], "Permission denied" in refused["status"]) == ("stale", True)
     shutil.move(run.path, run.path.with_name("moved"))
     lost = state(server)
     assert lost["state"] == "stale"
@@ -168,13 +177,18 @@ def test_mistakes_are_one_sentence(run: RunFolder, tmp_path: Path) -> None:
         watch(tmp_path / "none", port=0)
 
 
-def test_ctrl_c_ends_it(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupted(*_: Any, **__: Any) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(LiveServer, "serve_forever", interrupted)
+def test_ctrl_c_ends_it(run: RunFolder) -> None:
     said: list[str] = []
-    watch(run.path, port=0, photographs=0, announce=said.append)
+
+    def interrupt(url: str) -> None:
+        """Press Ctrl-C once the page has been served."""
+        connection = http.client.HTTPConnection(url.split("/")[2], timeout=240)
+        connection.request("GET", "/data.json")
+        said.append(url * (connection.getresponse().status == 200))
+        connection.close()
+        os.kill(os.getpid(), signal.SIGINT)
+
+    watch(run.path, port=0, photographs=0, announce=lambda url: threading.Thread(target=interrupt, args=(url,)).start())
     [url] = said
     assert url.startswith("http://127.0.0.1:")
     with socket.socket() as free:  # the port is given back

@@ -11,6 +11,7 @@ import pytest
 
 from manyview.errors import UserError
 from manyview.report.page import write_report
+from manyview.runs.figures import MULTI_LABEL_LEGEND
 from tests.helpers.pages import Page, check_page
 from tests.helpers.reports import (
     STEPS,
@@ -112,6 +113,8 @@ def test_every_part_is_there(single: Page) -> None:
         "random init",
         "manyview pretrain",
         "1 images could not be read",
+        MULTI_LABEL_LEGEND,
+        "--photos 2",
     ):
         assert words in single.text
     titles = [text for path, text in single.texts if path[-1:] == ("h4",)]
@@ -124,6 +127,7 @@ def test_every_part_is_there(single: Page) -> None:
 
 
 def test_settings_that_differ_are_marked(both: Page) -> None:
+    assert "--photos 1 --no-dense-features" in both.text
     assert "settings differ" in both.text
     marked = [
         text

@@ -470,6 +470,7 @@
     try {
       const answer = await fetch("/data.json", { cache: "no-store" });
       const fresh = await answer.json();
+      status.setAttribute("aria-live", status.dataset.state === fresh.state ? "off" : "polite"); // not each second
       status.textContent = fresh.status;
       status.dataset.state = fresh.state;
       document.title = fresh.title;

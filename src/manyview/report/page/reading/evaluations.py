@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,13 @@ from typing import Any
 from manyview.backbones.beside import PRETRAINED
 from manyview.errors import UserError
 from manyview.parsing import parse_json
-from manyview.report.page.reading.run import Run, lookup
+from manyview.report.page.reading.run import RESULT_FILE, Run, lookup
 from manyview.runs import sha256
 from manyview.runs.figures import DETECTION, MULTI_LABEL
 from manyview.runs.folder import BEST_FILE, WEIGHTS_FILE
 
-RESULT_FILE = "metrics.json"
-_LABELED = ("linear", "knn", "probe")
+LABELED = ("linear", "knn", "probe")
+"""Evaluations on labels, the one that stands for a run first."""
 _MOST_BYTES = 64 * 2**20  # of a file that is read
 _MOST_FOLDERS = 2000  # beside a run that are looked into
 # Of files of earlier versions, which have no tag.
@@ -110,19 +110,18 @@ def made_from(run: Run, found: Search) -> list[Found]:
     return sorted(own, key=lambda each: (order.index(each.verb), ranks.index(each.of), str(each.file)))
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Weights:
     """A run's files of weights; their contents are hashed when that is needed."""
 
     folder: Path
-    sums: dict[str, str | None] = field(default_factory=dict)
 
     def which(self, content: Mapping[str, Any], file: Path) -> Of | None:
         """Which of the run's weights a result measured; None for those of others."""
         recorded = _origin(content)
         path, digest = recorded.get("weights"), recorded.get("weights_sha256")
         for name, of in ((WEIGHTS_FILE, "last"), (BEST_FILE, "best")):
-            if isinstance(digest, str) and digest == self._sum(name):
+            if isinstance(digest, str) and digest == _sum_of(self.folder / name):
                 return of
         if not isinstance(path, str) or not path:
             return None
@@ -132,14 +131,23 @@ class _Weights:
         same = _is_same(folder, self.folder)
         return "others" if same else None
 
-    def _sum(self, name: str) -> str | None:
-        if name not in self.sums:
-            file = self.folder / name
-            try:
-                self.sums[name] = sha256(file) if file.is_file() else None
-            except (OSError, UserError):
-                self.sums[name] = None
-        return self.sums[name]
+
+def _sum_of(file: Path) -> str | None:
+    try:
+        return _sum_as_it_is(file, *_stamp(file)) if file.is_file() else None
+    except (OSError, UserError):
+        return None
+
+
+@lru_cache(maxsize=64)
+def _sum_as_it_is(file: Path, size: int, changed: int) -> str:
+    return sha256(file)
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    """Size and time of change of a file, by which what was read of it is known again: a live page reads it often."""
+    status = file.stat()
+    return status.st_size, status.st_mtime_ns
 
 
 def _is_same(folder: Path, run: Path) -> bool:
@@ -167,7 +175,7 @@ def _verb(content: Mapping[str, Any]) -> str | None:
     if not isinstance(protocol, Mapping):
         return None
     tag = content.get("evaluation", _OLDER.get(str(protocol.get("evaluation"))))
-    if tag in (*_LABELED, "label-free"):
+    if tag in (*LABELED, "label-free"):
         return str(tag)
     if "box" in (content.get("results") or {}) and "architecture" in protocol:
         return "detect"
@@ -212,12 +220,17 @@ def _results_in(folder: Path) -> list[Path]:
 def _read(file: Path) -> tuple[Mapping[str, Any], str]:
     """The content of a file, or a sentence on why it is left out."""
     try:
-        if file.stat().st_size > _MOST_BYTES:
-            return {}, f"{file} is left out: it is larger than any result."
-        content = parse_json(file.read_bytes())
+        content = _content(file, *_stamp(file))
     except (OSError, ValueError) as error:
         return {}, f"{file} is left out: it cannot be read ({getattr(error, 'strerror', None) or error})."
     return (content, "") if isinstance(content, Mapping) else ({}, "")
+
+
+@lru_cache(maxsize=512)
+def _content(file: Path, size: int, changed: int) -> Any:
+    if size > _MOST_BYTES:
+        raise ValueError("larger than any result")
+    return parse_json(file.read_bytes())
 
 
 @dataclass(frozen=True, slots=True)
@@ -429,8 +442,3 @@ def _read_detector(found: Found) -> Detector:
     picture = found.folder / "predictions.png"
     by_class = _numbers(content["results"]["box"]["AP_by_class"], len(classes))
     return Detector(found, classes, figures, by_class, picture if picture.is_file() else None)
-
-
-def digest(text: str | bytes) -> str:
-    """A short fingerprint of a text."""
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text).hexdigest()[:16]

@@ -19,7 +19,7 @@ from manyview.runs.record import CHECKPOINTS, CONFIG_FILE, COPY_FILE, RUN_FILE
 from manyview.text import printable
 
 HEALTH_FILE = "health.json"
-_RESULT_FILE = "metrics.json"
+RESULT_FILE = "metrics.json"
 _LOCK = ".lock"
 _MOST_STEPS = 2**53  # which the browser still counts exactly
 
@@ -149,7 +149,7 @@ def _require_run(folder: RunFolder, begun: bool) -> None:
         )
     if folder.holds_a_run or (begun and (path / _LOCK).is_file()):
         return
-    if (path / _RESULT_FILE).is_file():
+    if (path / RESULT_FILE).is_file():
         raise UserError(
             f"{path} holds an evaluation, not a run: name the run that it measured; --evaluations {path} adds it"
         )

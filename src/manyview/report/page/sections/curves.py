@@ -7,23 +7,20 @@ from collections.abc import Sequence
 from manyview.report.page.curves import Chart, Group, Series
 from manyview.report.page.markup import Html, element, join, note, paragraph
 from manyview.report.page.sections.overview import swatch
-from manyview.report.page.sections.section import Material, Section
-from manyview.report.page.svg import MARKERS, color_number, draw, marker_path, spell
+from manyview.report.page.sections.section import Material
+from manyview.report.page.svg import DASHES, MARKERS, color_number, draw, marker_path, spell
 
 _UNITS = ("steps", "epochs", "views", "hours")
-_DASHES = (None, "7 4", "2 3")
 
 
-def curves(material: Material, groups: Sequence[Group]) -> Section:
+def curves(material: Material, groups: Sequence[Group]) -> Html:
     """The charts, with what switches them."""
     names = [run.name for run in material.runs]
     if not groups:
-        content: Html = note("There are no curves yet: no line of metrics.jsonl was written.")
-    else:
-        steps = [step for _, charts in groups for chart in charts for series in chart.series for step in series.steps]
-        span = min(steps), max(steps)  # one axis for all charts
-        content = join(_controls(names), [_group(title, charts, names, span) for title, charts in groups])
-    return Section("curves", "How it went", content, "Curves")
+        return note("There are no curves yet: no line of metrics.jsonl was written.")
+    steps = [step for _, charts in groups for chart in charts for series in chart.series for step in series.steps]
+    span = min(steps), max(steps)  # one axis for all charts
+    return join(_controls(names), [_group(title, charts, names, span) for title, charts in groups])
 
 
 def _controls(names: Sequence[str]) -> Html:
@@ -86,7 +83,7 @@ def _legend(chart: Chart, names: Sequence[str]) -> Html:
 
 def _swatch(series: Series, number: int, single: bool) -> Html:
     color = f"c{color_number(series, number, single)}"
-    dashes = _DASHES[series.style % len(_DASHES)]
+    dashes = DASHES[series.style % len(DASHES)]
     parts = [
         element("path", d="M1 6H29", class_=f"curve {color}{' thin' if series.thin else ''}", stroke_dasharray=dashes)
     ]

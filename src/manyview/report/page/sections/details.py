@@ -10,14 +10,14 @@ from typing import Any
 from manyview.config.table import settings as all_settings
 from manyview.report.page.markup import Cell, Content, Html, command, element, join, note, paragraph, table
 from manyview.report.page.reading.run import Run, lookup
-from manyview.report.page.sections.section import Material, Section, definitions
+from manyview.report.page.sections.section import Material, definitions
 from manyview.runs.provenance import by_dotted_key
 
 _MOST_SKIPPED = 200
 _LONGEST = 300  # characters of a value
 
 
-def settings(material: Material) -> Section:
+def settings(material: Material) -> Html:
     """Settings of the runs: those that differ, then all."""
     columns = [dict(by_dotted_key(run.config)) for run in material.runs]
     keys = list(dict.fromkeys(key for column in columns for key in column))
@@ -33,7 +33,7 @@ def settings(material: Material) -> Section:
     if rows:
         full = table("All settings", header, rows, hidden_caption=True, class_="settings", text_columns=9)
         parts.append(element("details", element("summary", f"All {len(keys)} settings"), full))
-    return Section("settings", "Settings", join(*parts), "Settings")
+    return join(*parts)
 
 
 def _differing(
@@ -66,13 +66,13 @@ def _spell(value: Any) -> str:
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
 
 
-def files(material: Material) -> Section:
+def files(material: Material) -> Html:
     """The images, those that were skipped, and the environment, of each run."""
     parts = []
     for run in material.runs:
         parts.append(element("h3", run.name) if not material.single else None)
         parts += [_about(run), _skipped(run)]
-    return Section("files", "Files and environment", join(*parts), "Files")
+    return join(*parts)
 
 
 def _about(run: Run) -> Html:
@@ -123,7 +123,7 @@ def _skipped(run: Run) -> Html:
     return element("details", element("summary", title), rows)
 
 
-def commands(material: Material, own: str) -> Section:
+def commands(material: Material, own: str) -> Html:
     """The commands that trained, evaluated, and wrote this page."""
     parts: list[Content] = []
     for number, run in enumerate(material.runs):
@@ -137,7 +137,7 @@ def commands(material: Material, own: str) -> Section:
         repeat = shlex.join(["manyview", "pretrain", "--config", str(run.path / "config.json"), "--out", "runs/again"])
         parts += [element(level, "The same run again, all settings as they were"), command(repeat)]
     parts += [element("h3", "This page"), command(own)]
-    return Section("commands", "Commands that repeat it", join(*parts), "Commands")
+    return join(*parts)
 
 
 def _provenance(content: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -20,11 +20,11 @@ from manyview.report.page.markup import (
     percent,
     table,
 )
-from manyview.report.page.reading.evaluations import Detector, FewLabels, Labeled, Network
+from manyview.report.page.reading.evaluations import LABELED, Detector, FewLabels, Labeled, Network
 from manyview.report.page.reading.run import lookup
 from manyview.report.page.sections.bars import Bar, bars, key
 from manyview.report.page.sections.overview import named, swatch
-from manyview.report.page.sections.section import LABELED, Material, Section
+from manyview.report.page.sections.section import Material
 from manyview.report.page.svg import draw
 from manyview.runs.figures import MULTI_LABEL, MULTI_LABEL_LEGEND
 
@@ -53,7 +53,7 @@ _MOST_PAIRS = 12
 Numbered = tuple[int, Labeled]
 
 
-def evaluations(material: Material) -> Section:
+def evaluations(material: Material) -> Html:
     """Figures on labels, with those of the baselines."""
     parts: list[Content] = []
     by_verb = {verb: [each for each in material.labeled if each[1].found.verb == verb] for verb in LABELED}
@@ -68,7 +68,7 @@ def evaluations(material: Material) -> Section:
         ]
     else:
         parts.append(paragraph(MULTI_LABEL_LEGEND, class_="pale"))
-    return Section("evaluations", "What the weights are worth", join(*parts), "Evaluations")
+    return join(*parts)
 
 
 def _of_verb(material: Material, verb: str, found: Sequence[Numbered]) -> list[Content]:
@@ -178,7 +178,7 @@ def _amount(name: str, point: FewLabels) -> Row:
     return [name, f"{point.images:,}", f"{100 * point.fraction:g} %", Cell(percent(point.mean), point.mean), std]
 
 
-def classes(material: Material) -> Section | None:
+def classes(material: Material) -> Html | None:
     """Average precision of each class; None without an evaluation on labels."""
     found = _for_classes(material)
     if not found:
@@ -210,7 +210,7 @@ def classes(material: Material) -> Section | None:
     if left:
         parts.append(note(f"Left out, as their classes are others: {', '.join(left)}."))
     parts.append(_all_confusions(material, same))
-    return Section("classes", "Class by class", join(*parts), "Classes")
+    return join(*parts)
 
 
 def _for_classes(material: Material) -> list[Numbered]:
@@ -317,7 +317,7 @@ def _heat(names: Sequence[str], beside: Sequence[Sequence[float | None]], label:
     return element("div", made, class_="scroll", tabindex="0", role="region", aria_label=label)
 
 
-def detection(material: Material, pictures: Sequence[Html]) -> Section | None:
+def detection(material: Material, pictures: Sequence[Html]) -> Html | None:
     """Detectors, with the average precision of each class; None without any."""
     if not material.detectors:
         return None
@@ -343,7 +343,7 @@ def detection(material: Material, pictures: Sequence[Html]) -> Section | None:
     for number, each in material.detectors:
         parts.append(_detector(material, number, each))
     parts += pictures
-    return Section("detection", "In a detector", join(*parts), "Detection")
+    return join(*parts)
 
 
 def _detector(material: Material, number: int, detector: Detector) -> Html:

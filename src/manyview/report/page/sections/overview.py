@@ -8,18 +8,18 @@ from typing import Any
 
 from manyview.backbones.beside import in_words
 from manyview.report.page.markup import Content, Html, element, join, paragraph, percent, table
-from manyview.report.page.reading.evaluations import Labeled
+from manyview.report.page.reading.evaluations import LABELED, Labeled
 from manyview.report.page.reading.run import Run, is_number, lookup
 from manyview.report.page.reading.status import elapsed, status_of
-from manyview.report.page.sections.section import LABELED, Material, Section, faults
+from manyview.report.page.sections.section import Material, faults
 from manyview.runs.progress import spell
 
 _VERDICTS = {"healthy": "good", "partly collapsed": "warn", "collapsed": "bad"}
 _FEW = 3  # readings that a trend is read from
 
 
-def overview(material: Material) -> Section:
-    """The first section."""
+def overview(material: Material) -> Html:
+    """Each run in a sentence, with its figures and verdicts."""
     parts: list[Content] = []
     if material.single:
         [run] = material.runs
@@ -33,7 +33,7 @@ def overview(material: Material) -> Section:
         own = tuple(f"{run.name}: {fault}" if not material.single else fault for fault in run.faults)
         broken.append(faults(own))
     parts += [element("div", boxes, class_="verdicts"), *broken, faults(material.damaged)]
-    return Section("overview", "What was trained", join(*parts), "Overview")
+    return join(*parts)
 
 
 def in_a_sentence(run: Run) -> str:

@@ -21,9 +21,10 @@ from manyview.report.page.pictures.dense import enlarged, feature_maps, input_si
 from manyview.report.page.pictures.images import Photograph, Pixels, data_uri, files_of, photographs, read_picture
 from manyview.report.page.reading.evaluations import Found
 from manyview.report.page.reading.run import Run
-from manyview.report.page.sections.section import Material, Section
+from manyview.report.page.sections.section import Material
 from manyview.report.shown import BandDisplay, columns, explanation, show
 from manyview.report.views_page import image_row, side_by_side
+from manyview.runs.progress import Progress
 
 _PICTURE, _THUMB, _WIDE = 520, 170, 1500  # pixels of the longer side: photographs, neighbors, pictures of commands
 _DENSE = 256
@@ -31,7 +32,7 @@ _MOST_ROWS = 8  # of neighbors
 _MOST_NEIGHBORS = 6
 
 
-def views(material: Material) -> Section:
+def views(material: Material) -> Html:
     """The views of the runs: of each whose views differ from those before it."""
     parts: list[Content] = []
     seen: list[Any] = []
@@ -44,7 +45,7 @@ def views(material: Material) -> Section:
         if not material.single:
             parts.append(element("h3", run.name))
         parts.append(_views(material, run, count=material.count if len(seen) == 1 else min(material.count, 2)))
-    return Section("views", "What it was shown", join(*parts), "Views")
+    return join(*parts)
 
 
 def _views(material: Material, run: Run, count: int) -> Html:
@@ -84,21 +85,20 @@ def _views(material: Material, run: Run, count: int) -> Html:
     return join(paragraph(text), element("div", rows, class_="views"))
 
 
-def dense(material: Material, progress: Callable[[int, int, str], None]) -> Section:
+def dense(material: Material, progress: Progress) -> Html:
     """Dense features of a few photographs, by the weights of each run."""
-    title = "What the features see"
     if not material.dense or not material.count:
-        return Section("dense", title, note("Dense features were left out; manyview report draws them."), "Features")
+        return note("Dense features were left out; manyview report draws them.")
     first = material.runs[0]
     try:
         files = files_of(first, material.images)
         chosen = photographs(first, files, min(material.count + 1, 4))
     except (UserError, OSError) as error:
-        return Section("dense", title, note(_not_drawn("Dense features are not drawn", error)), "Features")
+        return note(_not_drawn("Dense features are not drawn", error))
     found, notes = _colors(material, chosen, progress)
     if not chosen or not found:
         why = notes or [note("Dense features are not drawn: none of the images that were tried can be read.")]
-        return Section("dense", title, join(*why), "Features")
+        return join(*why)
     rows = [
         _dense_row(photograph, [(name, colors[n]) for name, colors in found.items()])
         for n, photograph in enumerate(chosen)
@@ -108,11 +108,11 @@ def dense(material: Material, progress: Callable[[int, int, str], None]) -> Sect
         "shown. Where one color follows one object, features tell it from what is around it. Colors compare within a "
         "column, not between columns."
     )
-    return Section("dense", title, join(paragraph(text), *notes, element("div", rows, class_="dense")), "Features")
+    return join(paragraph(text), *notes, element("div", rows, class_="dense"))
 
 
 def _colors(
-    material: Material, chosen: Sequence[Photograph], progress: Callable[[int, int, str], None]
+    material: Material, chosen: Sequence[Photograph], progress: Progress
 ) -> tuple[dict[str, list[Any]], list[Html]]:
     """Colors of the photographs by the name of a network, and sentences on those that cannot be drawn."""
     found: dict[str, list[Any]] = {}
@@ -162,7 +162,7 @@ def _dense_row(photograph: Photograph, colors: Sequence[tuple[str, Any]]) -> Htm
     )
 
 
-def neighbors(material: Material) -> Section:
+def neighbors(material: Material) -> Html:
     """Nearest neighbors, from what ``neighbours`` found."""
     parts: list[Content] = []
     for number, run in enumerate(material.runs):
@@ -177,7 +177,7 @@ def neighbors(material: Material) -> Section:
             ["manyview", "neighbours", str(run.path), str(images), "--out", f"{run.path}-neighbours.png"]
         )
         parts.append(note("No picture of neighbors was found beside the run: ", element("code", words), " makes one."))
-    return Section("neighbors", "What it finds alike", join(*parts), "Neighbors")
+    return join(*parts)
 
 
 def _neighbors(found: Found, images: Path | str | None) -> Html:

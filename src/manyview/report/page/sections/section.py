@@ -7,10 +7,8 @@ from functools import cached_property
 from pathlib import Path
 
 from manyview.report.page.markup import Content, Html, element, join
-from manyview.report.page.reading.evaluations import Detector, Found, Labeled, read_detector, read_labeled
+from manyview.report.page.reading.evaluations import LABELED, Detector, Found, Labeled, read_detector, read_labeled
 from manyview.report.page.reading.run import Run
-
-LABELED = ("linear", "knn", "probe")
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,7 +67,7 @@ class DataFile:
         written = {split: where for split, where in splits.items() if where}
         if not written:
             raise UserError(f"{file} names no images: it must have folders or lists of images as train and val")
-        names = dict(sorted(named_in(content, file).items())) if content.get("names") else None
+        names = named_in(content, file) if content.get("names") else None
         return cls(file, base, written, names, key_points(content, file))
 
     def images(self, split: str) -> list[str]:

@@ -20,7 +20,6 @@ from manyview.text import printable
 GAP, PAPER = 12, "white"
 """Pixels between pictures, and the color behind them."""
 
-_LONGER = 640  # pixels of the longer side of a drawn image
 _TEXT, _TITLE = 14, 16  # pixels
 _LINE, _PAD = 3, 2
 _INK = "#222222"
@@ -58,7 +57,8 @@ def draw_predictions(
     ground_truth: Objects | None = None,
     threshold: float | int = 0.5,
     name: str = "",
-) -> Image.Image:
+    side: int = 640,
+) -> CaptionedPicture:
     """Draw detections in an image, beside its labels if they are given.
 
     Args:
@@ -69,24 +69,11 @@ def draw_predictions(
         ground_truth: the objects of the labels. Crowds and difficult objects are dashed.
         threshold: detections of a lower score are not drawn; if none is left, the title says what the best scores.
         name: of the image, for the line above it.
+        side: longer side in pixels to which the image is resized.
 
     Returns:
-        The image resized to a longer side of 640 pixels, under a title; or two of them side by side, the labels
-        and then the detections.
+        The image under a title, or two of them side by side, the labels and then the detections; and what is shown.
     """
-    return draw_captioned(image, outputs, classes, ground_truth, threshold, name).picture
-
-
-def draw_captioned(
-    image: Pixels,
-    outputs: Mapping[str, Tensor],
-    classes: Sequence[str],
-    ground_truth: Objects | None = None,
-    threshold: float | int = 0.5,
-    name: str = "",
-    side: int = _LONGER,
-) -> CaptionedPicture:
-    """Draw as ``draw_predictions`` does, with the longer side of the image in pixels, and report what is shown."""
     panels = []
     if ground_truth is not None:
         panels.append(_panel(image, _of_labels(ground_truth, classes), _title(name, _LABELED), side))

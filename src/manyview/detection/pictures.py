@@ -14,10 +14,11 @@ from PIL import Image
 
 from manyview.detection.dataset import DetectionData
 from manyview.detection.detect import DetectionRuntime, detect
-from manyview.detection.draw import GAP, PAPER, CaptionedPicture, draw_captioned
+from manyview.detection.draw import GAP, PAPER, CaptionedPicture, draw_predictions
 from manyview.detection.models import Detector
 from manyview.errors import UserError
 from manyview.images import ImageRoot, open_image
+from manyview.images.name_forms import stem
 from manyview.labels import Objects
 from manyview.runs import atomic_write
 from manyview.runs.files import make_folder
@@ -28,7 +29,7 @@ ON_SHEET = 24
 
 _SHEET_WIDTH = 1_680  # pixels that a screen shows at about their size
 _ALONE, _IN_SHEET = 960, 400  # pixels of the longer side of an image
-_STEM = re.compile(r"[^\w.-]+")
+_NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 _LONGEST_STEM = 60
 
 
@@ -85,12 +86,12 @@ class Pictures:
         [output] = detect(self.detector, [torch.from_numpy(pixels.transpose(2, 0, 1).copy())], self.runtime)
 
         def drawn(side: int) -> CaptionedPicture:
-            return draw_captioned(pixels, output, self.classes, objects, self.threshold, name, side)
+            return draw_predictions(pixels, output, self.classes, objects, self.threshold, name, side)
 
         self._count += 1
         picture = drawn(_ALONE)
         make_folder(self.folder)
-        save_picture(self.folder / _file_name(self._count, name), picture.picture)
+        save_picture(self.folder / picture_file(self._count, name), picture.picture)
         if self._count <= ON_SHEET:
             self._small.append(drawn(_IN_SHEET).picture)
         if not picture.shown:
@@ -105,7 +106,7 @@ class Pictures:
         save_picture(file, draw_sheet(self._small))
 
     def __str__(self) -> str:
-        """Such as "Drawn: 8 images, nothing scores 0.5 or more in 3 of them, at best 0.12"."""
+        """Such as "Drawn: 8 images; none above 0.5 in 3 of them, best 0.12: --draw-threshold 0.12 draws that."."""
         more = f" ({ON_SHEET} of them on the sheet)" if self._count > ON_SHEET else ""
         text = f"Drawn: {self._count:,} images{more}"
         if not self._empty:
@@ -183,7 +184,7 @@ def save_picture(file: Path, picture: Image.Image) -> None:
     atomic_write(file, data.getvalue())
 
 
-def _file_name(number: int, name: str) -> str:
+def picture_file(number: int, name: str) -> str:
     """A file's name from an image's, with a number that tells those of several folders apart."""
-    stem = _STEM.sub("_", name.rpartition("/")[2].encode("utf-8", "replace").decode().rpartition(".")[0])
-    return f"{number:03d}-{stem[:_LONGEST_STEM]}.png"
+    base = stem(name.rpartition("/")[2]).encode("utf-8", "replace").decode()
+    return f"{number:03d}-{_NOT_IN_NAMES.sub('_', base)[:_LONGEST_STEM]}.png"

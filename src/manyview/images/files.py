@@ -13,7 +13,7 @@ from typing import Any, TextIO
 
 from manyview.errors import UserError, first_few
 from manyview.images.formats import describe_left_out, extension, extensions
-from manyview.images.name_forms import NameForms, holds, leads_outside
+from manyview.images.name_forms import NameForms, holds
 from manyview.images.sources.collection import BadShard, Collection
 from manyview.images.sources.lists import KeptList, looks_at_files, open_shared
 from manyview.images.sources.names import Names, NamesBuilder, plain_arrays
@@ -219,7 +219,7 @@ def check_names(names: Iterable[str], root: ImageRoot, source: Path) -> NamesBui
 
 
 def _absent(missing: list[str], written: int, forms: NameForms, source: Path) -> UserError:
-    root, outside = forms.root, [posixpath.normpath(name) for name in missing if leads_outside(name)]
+    root, outside = forms.root, [posixpath.normpath(name) for name in missing if forms.leads_outside(name)]
     if outside:
         return UserError(
             f"{source} names {_some(outside, written)} outside the folder {root}: names must be relative to it"

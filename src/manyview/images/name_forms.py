@@ -89,6 +89,10 @@ class NameForms:
                 return distinct
         return []
 
+    def leads_outside(self, name: str) -> bool:
+        """Whether a name leads out of the folder in every form, also as an absolute path."""
+        return next(self._forms(name), None) is None
+
     def nearest(self, name: str) -> str:
         """The name most like a missing one, as the end of a sentence; empty if none is, and after the third one."""
         self._told += 1

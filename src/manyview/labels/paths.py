@@ -12,7 +12,7 @@ from pathlib import Path
 from manyview.errors import UserError, first_few
 from manyview.images.files import read_text
 from manyview.images.formats import extension, extensions
-from manyview.images.name_forms import NameForms, holds, leads_outside, stem
+from manyview.images.name_forms import NameForms, holds, stem
 from manyview.images.sources.collection import Collection
 from manyview.images.sources.root import ImageRoot
 from manyview.images.sources.scan import is_folder
@@ -110,7 +110,7 @@ class ImageNames:
                 "remove all but one, or use a CSV file" if self.by_stem else "write the name of one of them",
             )
         nearest = self._forms.nearest(entry.image)
-        if leads_outside(name):
+        if self._forms.leads_outside(entry.image):
             return Problem(
                 f"{entry.where} names {entry.image}, which is outside of the folder of images{nearest}",
                 f"names must be relative to {self.root}",

@@ -21,7 +21,7 @@ LIST = "list"
 """The separator that stands for cells with the text of a list, such as ``['cat', 'dog']``."""
 
 _IMAGE, _LABELS, _ALL = "image", "labels", "all"
-_MARKS = {"0": False, "0.0": False, "false": False, "1": True, "1.0": True, "true": True}
+_MARKS = {"0": False, "0.0": False, "false": False, "no": False, "1": True, "1.0": True, "true": True, "yes": True}
 _USUAL = "|"
 _BLANK = " "
 _ESCAPES = {r"\t": "\t", r"\n": "\n"}
@@ -234,11 +234,13 @@ def _lacks(sheet: Sheet, name: str) -> UserError:
 
 
 def _image_column(sheet: Sheet) -> int | None:
-    """The only column all of whose cells are named like images."""
+    """The only column all of whose cells are named like images; none where its title is, as there is no header."""
     found = [
         index
-        for index in range(len(sheet.header))
-        if sheet.rows and all(index < len(row) and named_like_an_image(row[index].strip()) for _, row in sheet.rows)
+        for index, title in enumerate(sheet.header)
+        if sheet.rows
+        and not named_like_an_image(title)
+        and all(index < len(row) and named_like_an_image(row[index].strip()) for _, row in sheet.rows)
     ]
     return found[0] if len(found) == 1 else None
 
@@ -258,14 +260,23 @@ def _one_hot(sheet: Sheet, image: int) -> tuple[int, ...]:
         return tuple(marks)
     names = [sheet.header[index] for index in marks]
     together = marks == list(range(marks[0], marks[-1] + 1)) and len(marks) > _FEWEST
-    option = f"{names[0]}:{names[-1]}" if together else ",".join(names)
-    rest = first_few([in_quotes(sheet.header[index]) for index in others if index not in marks])
-    but = f", while {rest} have something else" if rest else ", where a table by class has several such columns"
+    first_to_last = f"{names[0]}:{names[-1]}"
+    option = first_to_last if together and first_to_last.count(":") == 1 else _joined(names)
+    rest = [in_quotes(sheet.header[index]) for index in others if index not in marks]
+    has = "has" if len(rest) == 1 else "have"
+    but = f", while {first_few(rest)} {has} something else" if rest else ", where a table by class has several of them"
     holds = f"the column {names[0]} has" if len(names) == 1 else f"the columns {first_few(names)} have"
     raise UserError(
         f"{sheet.file} has no column '{_LABELS}', and {holds} nothing but 0 and 1{but}: "
         f"--class-columns '{option}' reads a class from each, --label-column NAME labels from a single column"
     )
+
+
+def _joined(names: Sequence[str]) -> str:
+    """Names as ``--class-columns`` takes them: joined by commas, those with a comma in quotes."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(names)
+    return text.getvalue()
 
 
 def _all_marks(sheet: Sheet, index: int) -> bool:
@@ -282,7 +293,9 @@ def _chosen(given: str, sheet: Sheet, image: int) -> tuple[int, ...]:
     if given == _ALL and _column(_ALL, header, sheet.file) is None:
         found = [index for index, name in enumerate(header) if index != image and name]
     else:
-        found = [index for name in next(csv.reader([given])) for index in _range(name.strip(), sheet)]
+        names = [name.strip() for row in csv.reader(io.StringIO(given)) for name in row]
+        require(any(names), "--class-columns names no column: give names joined by commas, FIRST:LAST, or all")
+        found = [index for name in names for index in _range(name, sheet)]
     if image in found:
         raise UserError(f"--class-columns names {header[image]}, which is the column of images: leave it out")
     _check_distinct([header[index] for index in found], sheet.file)

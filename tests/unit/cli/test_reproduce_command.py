@@ -12,6 +12,7 @@ from manyview.options.base import declared
 from manyview.options.reproduce import Matching, TableName
 from manyview.recipes.reproduce.files import shipped
 from tests.helpers.commands import Command, complaint
+from tests.helpers.small_verbs import COMPUTING, SCALE
 
 VERB = "reproduce"  # what the fixture ``command`` runs
 TABLE = """
@@ -22,18 +23,6 @@ metrics = ["mAP"]
 name = "blocks"
 recipe = "paper"
 paper = {mAP = 54.3}
-"""
-SCALE = """
-title = "seconds"
-backbone = "timm/test_resnet"
-view_size = 16
-views_per_step = 32
-budget = {views = 64}
-size = 32
-set = {"method.projection_dim" = 32, "method.prediction_hidden_dim" = 16, "training.threads" = 1}
-[instruments.logistic]
-resamples = 0
-cost = 0.01
 """
 
 
@@ -46,8 +35,7 @@ def words(photos: Path, tmp_path: Path) -> list[object]:
     for name, part in (("train", rows[:12]), ("val", rows[12:])):
         (tmp_path / f"{name}.csv").write_text("image,labels\n" + "".join(part))
     labels = ["--train-labels", tmp_path / "train.csv", "--val-labels", tmp_path / "val.csv"]
-    where = ["--images", photos, *labels, "--out", tmp_path / "out", "--workers", "0", "--device", "cpu"]
-    where += ["--precision", "float32"]
+    where = ["--images", photos, *labels, "--out", tmp_path / "out", *COMPUTING]
     return [tmp_path / "mine.toml", *where, "--scale", tmp_path / "tiny.toml"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from manyview.detection.draw import class_color, draw_captioned, draw_predictions
-from manyview.detection.pictures import draw_sheet
+from manyview.detection.draw import class_color, draw_predictions
+from manyview.detection.pictures import draw_sheet, picture_file
 from manyview.labels import encode_mask
 from tests.helpers.detections import labels_of
 
@@ -34,6 +35,10 @@ def outputs(*found: tuple[list[float], int, float], masks: Tensor | None = None)
     return result if masks is None else {**result, "box_masks": masks}
 
 
+def drawn(*args: Any, **options: Any) -> Image.Image:
+    return draw_predictions(*args, **options).picture
+
+
 def has(picture: Image.Image, label: int) -> np.ndarray:
     """Which pixels have the color of a class."""
     return (np.array(picture) == class_color(label)).all(axis=2)
@@ -46,30 +51,30 @@ def extent(flags: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def test_a_box_is_drawn_where_it_is() -> None:
-    picture = draw_predictions(gray(160, 120), outputs(([40, 30, 120, 90], 2, 0.9)), CLASSES)
+    picture = drawn(gray(160, 120), outputs(([40, 30, 120, 90], 2, 0.9)), CLASSES)
     title = picture.height - SIZE * 3 // 4
     assert picture.width == SIZE
-    drawn = has(picture, 2)
+    colored = has(picture, 2)
     # Four times enlarged, within a dark rim of one pixel; the words stand above the box.
-    left, _, right, bottom = extent(drawn)
+    left, _, right, bottom = extent(colored)
     assert (left, right, bottom - title) == pytest.approx((160, 480, 360), abs=2)
-    middle = drawn[title + 240]
+    middle = colored[title + 240]
     assert np.flatnonzero(middle).tolist() == pytest.approx([161, 162, 163, 476, 477, 478], abs=1)
     assert not has(picture, 1).any()
 
 
 def test_results_that_score_less_are_not_drawn() -> None:
     both = outputs(([10, 10, 60, 60], 1, 0.5), ([80, 10, 150, 60], 2, 0.49))
-    assert has(draw_predictions(gray(160, 120), both, CLASSES), 1).any()
-    assert not has(draw_predictions(gray(160, 120), both, CLASSES), 2).any()
-    assert has(draw_predictions(gray(160, 120), both, CLASSES, threshold=0.4), 2).any()
+    assert has(drawn(gray(160, 120), both, CLASSES), 1).any()
+    assert not has(drawn(gray(160, 120), both, CLASSES), 2).any()
+    assert has(drawn(gray(160, 120), both, CLASSES, threshold=0.4), 2).any()
 
 
 def test_the_best_is_on_top() -> None:
     box = [10.0, 40, 60, 100]
     for order in ([0, 1], [1, 0]):
         found = [(box, 1, 0.9), (box, 2, 0.8)]
-        picture = draw_predictions(gray(160, 120), outputs(*(found[place] for place in order)), CLASSES)
+        picture = drawn(gray(160, 120), outputs(*(found[place] for place in order)), CLASSES)
         row = np.array(picture)[picture.height - SIZE * 3 // 4 + 300]
         assert (row[42] == class_color(1)).all()
 
@@ -78,7 +83,7 @@ def test_a_mask_tints_its_pixels_only() -> None:
     masks = torch.full((2, 5, 5), 0.9)
     masks[:, 4] = 0.4
     found = outputs(([50, 40, 100, 90], 1, 0.9), ([0, 0, 160, 120], 2, 0.4), masks=masks)
-    picture = np.array(draw_predictions(gray(160, 120), found, CLASSES))
+    picture = np.array(drawn(gray(160, 120), found, CLASSES))
     picture = picture[-SIZE * 3 // 4 :]
     tint = 128 + 0.45 * (np.array(class_color(1)) - 128)
     assert np.abs(picture[4 * 60, 4 * 75] - tint).max() <= 1
@@ -92,7 +97,7 @@ def test_labels_stand_beside_the_detections() -> None:
     pixels[40:60, 50:90] = True
     truth = replace(labels.objects[0], segmentations=(encode_mask(pixels), encode_mask(~pixels)))
     found = outputs(([40, 30, 120, 90], 1, 0.9))
-    picture = draw_predictions(gray(160, 120), found, CLASSES, labels.objects[0], name="c/\udcff.jpg")
+    picture = drawn(gray(160, 120), found, CLASSES, labels.objects[0], name="c/\udcff.jpg")
     assert picture.width == 2 * SIZE + 12
     left, right = picture.crop((0, 0, SIZE, picture.height)), picture.crop((SIZE + 12, 0, *picture.size))
     assert has(left, 2).any()
@@ -100,8 +105,8 @@ def test_labels_stand_beside_the_detections() -> None:
     assert has(right, 1).any()
     assert not has(right, 2).any()
     assert 0.2 < has(left, 3)[:, 4:-4].any(axis=0).mean() < 0.9  # dashed, as it is a crowd
-    with_masks = np.array(draw_predictions(gray(160, 120), found, CLASSES, truth))
-    changed = (with_masks != np.array(draw_predictions(gray(160, 120), found, CLASSES, labels.objects[0]))).any(axis=2)
+    with_masks = np.array(drawn(gray(160, 120), found, CLASSES, truth))
+    changed = (with_masks != np.array(drawn(gray(160, 120), found, CLASSES, labels.objects[0]))).any(axis=2)
     assert changed[:, :SIZE].mean() > 0.3
     assert not changed[:, SIZE + 12 :].any()
 
@@ -113,13 +118,13 @@ def test_odd_images_and_boxes_are_drawn(size: tuple[int, int]) -> None:
     speck = [width - 0.1, height - 0.1, width, height]
     found = outputs((whole, 1, 1), (speck, 3, 0.9), ([-5, -5, width + 5, height + 5], 2, 0.8))
     labels = labels_of([[[0, 0, width, 0], [0, 0, width, height]]], [[1, 2]], size=size, difficult=[[True, True]])
-    picture = draw_predictions(gray(width, height), found, CLASSES, labels.objects[0], name="x" * 300)
+    picture = drawn(gray(width, height), found, CLASSES, labels.objects[0], name="x" * 300)
     assert max(picture.size) <= 2 * SIZE + 40
     assert picture.mode == "RGB"
 
 
 def test_nothing_found_leaves_the_image_as_it_is() -> None:
-    picture = np.array(draw_predictions(gray(160, 120), outputs(), CLASSES))
+    picture = np.array(drawn(gray(160, 120), outputs(), CLASSES))
     assert (picture[-SIZE * 3 // 4 :] == 128).all()
     assert (picture[: -SIZE * 3 // 4] < 100).any()  # the title
 
@@ -127,9 +132,9 @@ def test_nothing_found_leaves_the_image_as_it_is() -> None:
 def test_words_of_neighbours_do_not_cover_each_other() -> None:
     box = [60.0, 40, 100, 80]
     found = [(box, label, 0.9 - 0.1 * label) for label in (1, 2, 3)]
-    picture = draw_predictions(gray(160, 120), outputs(*found), CLASSES)
+    picture = drawn(gray(160, 120), outputs(*found), CLASSES)
     # Each patch of words is a field of its class's color, far more than the lines of its box.
-    alone = [has(draw_predictions(gray(160, 120), outputs(one), CLASSES), one[1]).sum() for one in found]
+    alone = [has(drawn(gray(160, 120), outputs(one), CLASSES), one[1]).sum() for one in found]
     assert has(picture, 1).sum() >= 0.75 * alone[0]  # other words cover some of its lines
     patches = [has(picture, label).sum() for label in (2, 3)]
     lines = 3 * 4 * 2 * (40 + 40)
@@ -158,6 +163,20 @@ def test_a_sheet_holds_every_picture_in_rows(count: int, size: tuple[int, int], 
 def test_what_the_threshold_leaves_is_reported() -> None:
     found = outputs(([10, 10, 60, 60], 1, 0.12), ([80, 10, 150, 60], 2, 0.3))
     for threshold, shown in ((0.1, 2), (0.2, 1), (0.5, 0)):
-        drawn = draw_captioned(gray(160, 120), found, CLASSES, threshold=threshold, side=320)
-        assert (drawn.picture.width, drawn.shown, drawn.best) == (320, shown, pytest.approx(0.3))
-    assert draw_captioned(gray(160, 120), outputs(), CLASSES).best is None
+        result = draw_predictions(gray(160, 120), found, CLASSES, threshold=threshold, side=320)
+        assert (result.picture.width, result.shown, result.best) == (320, shown, pytest.approx(0.3))
+    assert draw_predictions(gray(160, 120), outputs(), CLASSES).best is None
+
+
+@pytest.mark.parametrize(
+    ("image", "file"),
+    [
+        ("day/DSC 1.JPG", "007-DSC_1.png"),
+        ("a.b.png", "007-a.b.png"),
+        ("shard/000001", "007-000001.png"),
+        ("c/\udcff<x>.jpg", "007-_x_.png"),
+        ("x" * 300, f"007-{'x' * 60}.png"),
+    ],
+)
+def test_a_picture_is_named_after_its_image(image: str, file: str) -> None:
+    assert picture_file(7, image) == file

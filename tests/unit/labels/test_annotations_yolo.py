@@ -252,7 +252,7 @@ def test_key_points_are_known_by_their_shape_and_left_out(tmp_path: Path, images
         read_annotations(folder, images)
 
 
-@pytest.mark.parametrize("shape", ["17", "[17]", "[17, x]", "[[17], 3]", "{a: 3, b: 4}"])
+@pytest.mark.parametrize("shape", ["17", "[17]", "[17, x]", "[-1, 3]", "[[17], 3]", "{a: 3, b: 4}"])
 def test_a_shape_of_key_points_that_is_none_is_refused(tmp_path: Path, images: Path, shape: str) -> None:
     folder = one(tmp_path, f"0 {BOX}\n")
     (tmp_path / "data.yaml").write_text(f"kpt_shape: {shape}\nnames: {json.dumps(CLASSES)}\n")

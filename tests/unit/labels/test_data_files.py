@@ -58,6 +58,9 @@ ULTRALYTICS = ("images/train2017/a.png", "images/val2017/b.png", "images/test/c.
             ULTRALYTICS,
             "images",
         ),
+        ("flat.yaml", "train: /home/me/ds/train\nval: D:\\ds\\valid\\\ntest: ds/test/images\n", ROBOFLOW, ""),
+        ("far.yaml", "train: /home/me/ds/far-train.txt\nval: [val.txt]\ntest: images/test\n", ULTRALYTICS, "images"),
+        ("cvat.yaml", "path: ./\ntrain: cvat-train.txt\nval: val.txt\ntest: images/test\n", ULTRALYTICS, "images"),
         ("lists.yaml", "train: train.txt\nval: [val.txt]\ntest: images/test\n", ULTRALYTICS, "images"),
     ],
 )
@@ -68,6 +71,8 @@ def test_each_layout_names_its_images_and_labels(
     put(folder, *images)
     write("datasets/coco128/train.txt", f"./{images[0]}\n")
     write("datasets/coco128/val.txt", f"{folder / images[1]}\n")
+    write("datasets/coco128/far-train.txt", f"C:\\ds\\{images[0]}\n")
+    write("datasets/coco128/cvat-train.txt", f"data/{images[0]}\n")
     written = write(f"datasets/coco128/{file}", content + NAMES)
     assert is_data_file(written)
     assert image_folder(written, None) == folder / root
@@ -79,6 +84,15 @@ def test_each_layout_names_its_images_and_labels(
         assert (labels.targets.tolist(), labels.notes) == ([[0, 1]], ())
         assert objects.objects[0].boxes.tolist() == [[7.5, 2.5, 12.5, 7.5]]
         assert read_labels(written, tmp_path, split=split).names == (f"datasets/coco128/{image}",)
+
+
+def test_a_missing_image_of_a_list_is_left_out_alone(tmp_path: Path, write: Write) -> None:
+    put(tmp_path, "images/a.png")
+    write("l.txt", "ds/images/z.png\nds/images/a.png\n")
+    file = write("d.yaml", f"train: l.txt\nval: images\n{NAMES}")
+    with pytest.raises(UserError, match=r"\(train of d\.yaml names \S+/images/z\.png, which is missing"):
+        read_labels(file)
+    assert read_labels(file, problems="skip").names == ("a.png",)
 
 
 def test_images_without_label_files_show_nothing_and_are_counted(tmp_path: Path, write: Write) -> None:
@@ -104,7 +118,7 @@ def test_names_come_from_the_file_or_from_the_option(tmp_path: Path, write: Writ
         assert read_labels(labels, images).classes == ("1",)
         [note] = read_annotations(labels, images).notes
         assert "called 0, 1, ..." in note
-        assert "--names FILE gives them" in note
+        assert ("d.yaml has no names: add them" if labels == bare else "--names FILE gives them") in note
         for names in (write("n.txt", "owl\ncat\n"), write("n.yaml", "names: {1: cat, 0: owl}\n")):
             assert read_labels(labels, images, class_names=names).classes == ("owl", "cat")
             found = read_annotations(labels, images, class_names=names)
@@ -124,6 +138,11 @@ def test_names_come_from_the_file_or_from_the_option(tmp_path: Path, write: Writ
         (f"train: images\npath: [a]\n{NAMES}", "must have as path the folder"),
         (f"train: {{a: b}}\n{NAMES}", "must have as train a folder of images"),
         ("train: images\nnames: 3\n", "must have names"),
+        ("train: images\nnames: [owl, owl]\n", "names 'owl' more than once: each class needs a name of its own"),
+        ("train: images\nnames: {0: owl, 1: ''}\n", "leaves a class without a name"),
+        ("train: images\nnames: {a: owl}\n", "names by keys other than the classes' numbers"),
+        ("train: images\nnames: {-1: owl, 1: cat}\n", "names by keys other .* numbers, which are 0 or more"),
+        ("train: images\nnames: {1: owl, 01: cat}\n", "names by keys other .* each once"),
         (f"train: pictures\n{NAMES}", "has 'pictures' as train, but there is no .*pictures.*: correct train or path"),
         (f"val: images\n{NAMES}", "names no images as train, only as val"),
         (f"train: bare/images\n{NAMES}", r"none of the 1 images of train .* would be .*bare/labels/x\.txt"),

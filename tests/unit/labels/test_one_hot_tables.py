@@ -24,6 +24,7 @@ TARGETS = [[1, 0, 1], [0, 0, 0], [0, 0, 1]]
         lambda text: text.replace(",", ";"),
         lambda text: text.replace(",1", ", 1.0").replace(",0", ", 0.0"),
         lambda text: text.replace(",1", ",True").replace(",0", ",FALSE"),
+        lambda text: text.replace(",1", ",Yes").replace(",0", ",no"),
     ],
 )
 def test_tables_by_class_are_recognized(write: Write, images: Path, change: Callable[[str], str]) -> None:
@@ -43,6 +44,7 @@ def test_an_index_without_a_name_is_no_class(write: Write, images: Path) -> None
     ("columns", "classes"),
     [
         ("owl:cat", CLASSES),
+        ("owl\ncat", ("owl", "cat")),
         ("cat,owl", ("cat", "owl")),
         ("traffic light:cat,owl", ("traffic light", "cat", "owl")),
         ("Owl", ("owl",)),
@@ -51,9 +53,7 @@ def test_an_index_without_a_name_is_no_class(write: Write, images: Path) -> None
 def test_columns_are_given_beside_others(write: Write, images: Path, columns: str, classes: tuple[str, ...]) -> None:
     rows = ONE_HOT.splitlines()
     file = write("l.csv", "\n".join([f"{rows[0]},width", *(f"{row},640" for row in rows[1:])]))
-    with pytest.raises(
-        UserError, match=r"owl, traffic light, cat have .* while 'width' have .*columns 'owl:cat' reads"
-    ):
+    with pytest.raises(UserError, match=r"owl, traffic light, cat have .* while 'width' has .*columns 'owl:cat' reads"):
         read_labels(file, images)
     labels = read_labels(file, images, table=LabelTable(class_columns=columns))
     assert labels.classes == classes
@@ -70,7 +70,10 @@ def test_columns_are_given_beside_others(write: Write, images: Path, columns: st
         (ONE_HOT, {"class_columns": "owl,owl:cat"}, "several columns 'owl'"),
         (ONE_HOT, {"class_columns": "filename:cat"}, "--class-columns names filename, which is the column of images"),
         ("image,cat,cat\na.jpg,1,0\n", {}, "several columns 'cat'"),
+        (ONE_HOT, {"class_columns": ","}, "--class-columns names no column: give names"),
         ("n,cat,owl\n7,1,0\n", {}, "it has no column 'image'"),
+        ("a.jpg,1,0\nb.jpg,0,1\n", {}, "must begin with the header image,labels, not with 'a.jpg,1,0'"),
+        ('image,n,"a,b",c,d:e\na.jpg,7,1,0,1\n', {}, "--class-columns '\"a,b\",c,d:e' reads a class from each"),
         ("image,a,b\na.jpg,x,y\n", {}, "it has no column 'labels'.* or by --class-columns where each class has"),
     ],
 )

@@ -24,7 +24,7 @@ from manyview.labels.yolo.names import DATA_ENDINGS, SPLITS, Names, key_points, 
 _LIST = ".txt"
 _OTHER_NAMES = {"val": ("val", "valid", "validation")}
 _UPWARD = re.compile(r"^(\./|\.\./)+")
-_FAR = re.compile(r"^(/|[A-Za-z]:/)")  # an absolute path, perhaps of another system
+_TRIED = 20  # lines of a list by which its folder is found
 
 
 def is_data_file(path: Path) -> bool:
@@ -67,7 +67,7 @@ class DataFile:
         written = {split: where for split, where in splits.items() if where}
         if not written:
             raise UserError(f"{file} names no images: it must have folders or lists of images as train and val")
-        names = dict(sorted(named_in(content, file).items())) if content.get("names") else None
+        names = named_in(content, file) if content.get("names") else None
         return cls(file, base, written, names, key_points(content, file))
 
     def images(self, split: str) -> list[str]:
@@ -138,7 +138,11 @@ class DataFile:
         return [self._locate(text, split) for text in self.written[split]]
 
     def _locate(self, text: str, split: str) -> Path:
-        tried = list(dict.fromkeys(self._candidates(text)))
+        plain = text.replace("\\", "/").rstrip("/") or "/"
+        candidates = ((base, plain[start:]) for base, start in self._bases_and_starts(plain))
+        # Of another machine's path the last part alone counts only if it is called like the split, and not "images".
+        likely = (each for each in candidates if each[1] == plain or "/" in each[1] or split in each[1].lower())
+        tried = list(dict.fromkeys(os.path.normpath(os.path.join(*each)) for each in likely))  # noqa: PTH118
         for path in tried:
             if os.path.isdir(path) or (path.lower().endswith(_LIST) and os.path.isfile(path)):  # noqa: PTH112, PTH113
                 return Path(path)
@@ -147,17 +151,19 @@ class DataFile:
             "in it"
         )
 
-    def _candidates(self, text: str) -> Iterator[str]:
-        """Where a folder or list may be, as absolute paths: as written, and where a moved data set has it."""
+    def _bases_and_starts(self, path: str, *first: str) -> Iterator[tuple[str, int]]:
+        """Folders that a path may be relative to, each with how many of its first characters to leave out there.
+
+        These are none, as written; those of ``../``, as Roboflow writes for what lies beside the file; and, below the
+        file's folder, those of any folders, as in a data set that was moved from another machine.
+        """
         here = os.path.abspath(self.file.parent)  # noqa: PTH100 - no links
-        plain = text.replace("\\", "/")
-        for base in self._bases(here):
-            for form in (plain, _UPWARD.sub("", plain)):  # Roboflow's ../train/images lie beside the file
-                yield os.path.normpath(os.path.join(base, form))  # noqa: PTH118
-        if _FAR.match(plain):  # of another machine
-            parts = plain.split("/")[1:]
-            for start in range(len(parts) - 1):
-                yield os.path.join(here, *parts[start:])  # noqa: PTH118
+        upward = _UPWARD.match(path)
+        for base in (*first, *self._bases(here)):
+            yield base, 0
+            if upward:
+                yield base, upward.end()
+        yield from ((here, slash.end()) for slash in re.finditer("/", path))
 
     def _bases(self, here: str) -> list[str]:
         """Folders that locations may be relative to."""
@@ -172,10 +178,12 @@ class DataFile:
         lines = [line.replace("\\", "/") for _, line in numbered_lines(file)]
         if not lines:
             raise UserError(f"{file} names no images")
-        here = os.path.abspath(self.file.parent)  # noqa: PTH100
-        for base in (str(file.parent), *self._bases(here), os.getcwd()):  # noqa: PTH109
-            if os.path.isfile(os.path.join(base, lines[0])):  # noqa: PTH113, PTH118
-                return [os.path.normpath(os.path.join(base, line)) for line in lines]  # noqa: PTH118
+        bases = str(file.parent), os.getcwd()  # noqa: PTH109
+        for line in lines[:_TRIED]:  # others may be missing, which is reported of each
+            for base, start in self._bases_and_starts(line, *bases):
+                if os.path.isfile(os.path.join(base, line[start:])):  # noqa: PTH113, PTH118
+                    rest = (each.removeprefix(line[:start]) for each in lines)
+                    return [os.path.normpath(os.path.join(base, each)) for each in rest]  # noqa: PTH118
         raise UserError(
             f"{file} names {lines[0]}, which is missing: names must be relative to its folder, or that of {self.file}"
         )

@@ -99,6 +99,8 @@ def key_points(content: Any, file: Path) -> int | None:
         if not isinstance(content["kpt_shape"], list):
             raise ValueError
         points, values = (int(side) for side in content["kpt_shape"])
+        if points < 1 or values < 1:
+            raise ValueError
     except (TypeError, ValueError):
         raise UserError(
             f"{file} must have as kpt_shape a list of two numbers: of points, and of values of each"
@@ -119,17 +121,26 @@ def read_names(file: Path) -> Names:
     Raises:
         UserError: the file is missing or malformed, or a class has no name, or that of another.
     """
-    names = named_in(load_yaml(file), file) if file.suffix.lower() in DATA_ENDINGS else _listed_names(file)
+    return named_in(load_yaml(file), file) if file.suffix.lower() in DATA_ENDINGS else _listed_names(file)
+
+
+def _listed_names(file: Path) -> Names:
+    lines = read_text(file, "names").rstrip().split("\n")
+    return _checked({number: line.strip() for number, line in enumerate(lines)}, file)
+
+
+def _checked(names: Names, file: Path) -> Names:
+    """Names of classes by number, ascending, each class with a name of its own.
+
+    Raises:
+        UserError: a class has no name, or that of another.
+    """
     twice = [name for name, count in Counter(names.values()).items() if count > 1]
     if twice:
         raise UserError(f"{file} names {twice[0]!r} more than once: each class needs a name of its own")
     if not all(names.values()):
         raise UserError(f"{file} leaves a class without a name: each class needs one")
     return dict(sorted(names.items()))
-
-
-def _listed_names(file: Path) -> Names:
-    return {number: line.strip() for number, line in enumerate(read_text(file, "names").rstrip().split("\n"))}
 
 
 def load_yaml(file: Path) -> Any:
@@ -146,10 +157,10 @@ def load_yaml(file: Path) -> Any:
 
 
 def named_in(content: Any, file: Path) -> Names:
-    """The classes under ``names`` in the content of a YAML file.
+    """The classes under ``names`` in the content of a YAML file, by number, ascending.
 
     Raises:
-        UserError: there are none, or they have another layout.
+        UserError: there are none, they have another layout, or a class has no name, no number, or those of another.
     """
     names = content.get("names") if isinstance(content, dict) else None
     by_number = dict(enumerate(names)) if isinstance(names, list) else names
@@ -160,6 +171,9 @@ def named_in(content: Any, file: Path) -> Names:
     ):
         raise UserError(f"{file} must have names: a list of the classes' names, or the names by number")
     try:
-        return {int(number): name.strip() for number, name in by_number.items()}
+        numbered = {int(number): name.strip() for number, name in by_number.items()}
     except ValueError as error:
         raise UserError(f"{file} has names by keys other than the classes' numbers ({error})") from error
+    if len(numbered) < len(by_number) or min(numbered) < 0:
+        raise UserError(f"{file} has names by keys other than the classes' numbers, which are 0 or more, each once")
+    return _checked(numbered, file)

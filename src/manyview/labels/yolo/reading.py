@@ -47,9 +47,10 @@ _LONGEST = 9  # digits of a class number
 _BOX = 4  # numbers of a box
 _OUTLINE = 6  # numbers of an outline, at least
 _ROUNDING = 0.01  # beyond 0 and 1, which Ultralytics accepts, too
+_NUMBERS = "the classes have no names and are called 0, 1, ..."
 _NAMELESS = (
-    "the classes have no names and are called 0, 1, ..., as no classes.txt, data.yaml or obj.names is beside the label "
-    "files or above their folder labels or obj_train_data: --names FILE gives them, one a line or a data.yaml"
+    f"{_NUMBERS}, as no classes.txt, data.yaml or obj.names is beside the label files or above their folder labels or "
+    "obj_train_data: --names FILE gives them, one a line or a data.yaml"
 )
 _LABELS = "a line has the number of a class and at least four coordinates, and a line of the names for each number"
 _OBJECTS = (
@@ -180,10 +181,10 @@ def _open_split(files: LabelFiles, named: Names | None, problems: list[Problem])
     for image, file in pairs:
         lines = [] if file is None else _lines(file, problems)
         if lines is not None:
-            found.append((image if file is None else data.shown(file), image, lines))
+            found.append((f"{files.split} of {data.file.name}" if file is None else data.shown(file), image, lines))
     names, notes = named or data.names, []
     if names is None:
-        notes.append(_NAMELESS)
+        notes.append(f"{_NUMBERS}, as {data.file} has no names: add them to it, or give --names FILE, one a line")
     unlabeled = sum(file is None for _, file in pairs)
     if unlabeled:
         notes.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
@@ -17,8 +18,12 @@ _LONGEST = 60
 class Result(dict[str, Any]):
     """Result of an evaluation: a dictionary, as in metrics.json, whose ``repr`` is its headline.
 
-    In a notebook it is a small table. ``dict(result)`` shows all that it holds.
+    In a notebook it is a small table. ``dict(result)`` shows all that it holds. What pickle or ``torch.save`` wrote is
+    read back as an ordered dictionary, by ``torch.load`` with ``weights_only`` and without manyview, too.
     """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return OrderedDict, (list(self.items()),)
 
     def __repr__(self) -> str:
         rows = "; ".join(f"{name}: {_in_words(figures)}" for name, figures in rows_of(self))

@@ -1,4 +1,4 @@
-"""Texts of files that are shown to people: as they are, but for characters that would command a terminal."""
+"""Texts that are shown to people: without characters that would command a terminal, and of bounded length."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ def printable(text: str, kept: str = "\n\t") -> str:
     if text.isprintable():
         return text
     return "".join(each if _shown(each, kept) else each.encode("unicode_escape").decode() for each in text)
+
+
+def shortened(text: str, longest: int) -> str:
+    """A text of at most so many characters, its middle left out: names differ mostly at their ends."""
+    return text if len(text) <= longest else f"{text[: longest // 2]}…{text[len(text) - (longest - 1) // 2 :]}"
 
 
 def _shown(character: str, kept: str) -> bool:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from manyview.terminal import SafeConsole, in_markdown, printable
+from manyview.text import shortened
 
 HOSTILE = {
     "\x1b[31mred\x1b[0m": r"\x1b[31mred\x1b[0m",
@@ -69,3 +70,12 @@ def test_styles_of_rich_stay() -> None:
 def test_markdown() -> None:
     assert in_markdown("a|b*c_d`e<f>[g]\\") == r"a\|b\*c\_d\`e\<f>\[g]\\"
     assert in_markdown("a\nb\x1b\u202e\t c") == r"a b\\x1b\\u202e c"
+
+
+@pytest.mark.parametrize(
+    ("longest", "expected"),
+    [(10, "0123456789"), (9, "0123…6789"), (8, "0123…789"), (2, "0…"), (1, "…")],
+)
+def test_a_long_text_loses_its_middle(longest: int, expected: str) -> None:
+    assert shortened("0123456789", longest) == expected
+    assert len(expected) == longest

@@ -1,4 +1,4 @@
-"""Baselines beside evaluated weights: random initialization, the weights a run began with, or any others."""
+"""Baselines beside evaluated weights: random init, the weights a run began with, or any others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RANDOM, INITIAL, NONE = "random", "initial", "none"
 """Baselines by word; any other word is a path, and one's own file of such a name is given by its full path."""
 
 PRETRAINED, RANDOM_INIT = "pretrained", "random_init"
-"""Names in results of the evaluated weights and of random initialization; initial weights are "initial"."""
+"""Names in results of the evaluated weights and of random init; initial weights are "initial"."""
 
 _WORDS = {PRETRAINED: "pre-trained", RANDOM_INIT: "random init", INITIAL: "the initial weights"}
 _RUN_BEGAN = "where the run began"
@@ -36,7 +36,7 @@ class Baseline:
 
     Attributes:
         name: unique among the networks of an evaluation; fit for a file's name.
-        weights: file or run folder; None for random initialization.
+        weights: file or run folder; None for random init.
         why: the reason why it is shown, which follows its name in a sentence.
     """
 
@@ -48,11 +48,11 @@ class Baseline:
         """The network in eval mode.
 
         Args:
-            like: the evaluated network. Random initialization is of its architecture, normalization and
+            like: the evaluated network. Random init is of its architecture, normalization and
                 ``zero_init_residual``. Weights whose network is neither recorded nor recognized are of its
                 architecture, weights for bands that do not record their normalization have its, and those that do
                 not record the depth of 16-bit files read them as it does.
-            seed: of random initialization.
+            seed: of random init.
 
         Raises:
             UserError: the weights cannot be used, or are for other images.
@@ -102,9 +102,9 @@ def find_baselines(weights: StrPath, asked: StrPath | Sequence[StrPath] | None) 
     """Resolve the values of --beside.
 
     Args:
-        weights: the evaluated weights, a run folder or a checkpoint; "random" for random initialization.
+        weights: the evaluated weights, a run folder or a checkpoint; "random" for random init.
         asked: words and paths; "none" or none of them for no baseline; None for where the evaluated weights began: the
-            initial weights of a run that had some, otherwise random initialization.
+            initial weights of a run that had some, otherwise random init.
 
     Raises:
         UserError: a file does not exist, or the run's initial weights are unknown, gone or changed; a value is given

@@ -54,12 +54,12 @@ def first_start(
     std: Numbers | None = None,
     bit_depth: int | None = None,
 ) -> Start:
-    """The weights that are asked for, or with "random" random initialization, as pre-training starts.
+    """The weights that are asked for, or with "random" random init, as pre-training starts.
 
     Args:
         weights: run folder, checkpoint, or "random".
         name: of the network, where the weights do not say.
-        seed: of random initialization.
+        seed: of random init.
         mean: of the channels by which images are normalized; None for that of the weights.
         std: standard deviation of the channels.
         bit_depth: bits that the values of 16-bit files use; None for those of the weights.

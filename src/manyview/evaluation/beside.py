@@ -40,8 +40,8 @@ class Networks:
     Attributes:
         by_name: all at one layer; "pretrained" first; then "random_init", "initial" or a name from the weights' path.
         baselines: of all but the first, in order.
-        seed: of random initialization, and of the batches its norms are measured on.
-        norms: "measured" or "zero-one", of random initialization.
+        seed: of random init, and of the batches its norms are measured on.
+        norms: "measured" or "zero-one", of random init.
     """
 
     by_name: Mapping[str, Backbone]
@@ -57,7 +57,7 @@ class Networks:
             weights: of the evaluated network.
             pretrained: the evaluated network, at the layer that is evaluated (``features.layers.at_layer``).
             options: of the evaluation.
-            seed: of random initialization.
+            seed: of random init.
 
         Raises:
             UserError: a baseline or ``untrained_norms`` cannot be used.
@@ -74,7 +74,7 @@ class Networks:
     def prepared(
         self, train: LabeledSplit, settings: FeatureSettings, progress: Progress, keep: Keep = make
     ) -> Iterator[tuple[str, Backbone]]:
-        """Each network with its name; random initialization with its norms' statistics set.
+        """Each network with its name; random init with its norms' statistics set.
 
         Args:
             train: images to measure statistics on.
@@ -116,7 +116,7 @@ class Networks:
         return {norm: statistics.cpu() for norm, statistics in found.items()}
 
     def _describe_norms(self, network: Backbone, train: LabeledSplit) -> dict[str, Any]:
-        """Of random initialization; None for networks without batch norms."""
+        """Of random init; None for networks without batch norms."""
         if not running_norms(network):
             return {"norm_statistics": None}
         if self.norms == ZERO_ONE:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from manyview.backbones.beside import INITIAL, PRETRAINED, RANDOM_INIT, in_words
+from manyview.text import shortened
 
 # At most twelve characters: tables fit a terminal of 80 columns.
 _NAMES = {PRETRAINED: "pre-trained", RANDOM_INIT: "random init", INITIAL: "initial"}
@@ -14,12 +15,7 @@ _LONGEST = 12  # characters of a name in a table
 
 def table_name(network: str) -> str:
     """The name for a row or a column of a table, at most twelve characters."""
-    return _NAMES.get(network, shortened(network))
-
-
-def shortened(name: str, longest: int = _LONGEST) -> str:
-    """A name with its middle left out where it is too long."""
-    return name if len(name) <= longest else f"{name[: longest // 2]}…{name[-(longest // 2) + 1 :]}"
+    return _NAMES.get(network, shortened(network, _LONGEST))
 
 
 def baseline_lines(protocol: Mapping[str, Any]) -> list[str]:

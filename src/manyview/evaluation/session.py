@@ -75,7 +75,7 @@ class LabeledEvaluation:
         Args:
             weights: run folder or checkpoint file.
             options: of the evaluation.
-            seed: of random initialization.
+            seed: of random init.
             poolings: that the evaluation can do.
 
         Raises:

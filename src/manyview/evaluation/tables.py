@@ -69,7 +69,7 @@ def format_knn(result: dict[str, Any]) -> Group:
     protocol = result["protocol"]
     votes = f"{protocol['neighbours']} neighbors, temperature {protocol['temperature']:g}"
     title = f"Multi-label kNN (%): {_inputs(protocol)}, {votes}"
-    notes = [*_size_note(result), *flattering(protocol, protocol["val"]["count"], "none votes for itself")]
+    notes = [*_size_note(result), *flattering(protocol, protocol["val"]["count"], _NO_VOTE)]
     return _rules_sheet(title, result, notes)
 
 

@@ -25,16 +25,17 @@ def as_vectors(z: Any) -> Tensor:
     """
     if isinstance(z, Tensor):
         return z
-    if not isinstance(z, np.ndarray) and any(isinstance(row, Tensor) for row in z):
+    if isinstance(z, Sequence) and any(isinstance(row, Tensor) for row in z):
         rows = [row if isinstance(row, Tensor) else torch.as_tensor(row) for row in z]
         if len({tuple(row.shape) for row in rows}) == 1 and rows[0].ndim == 1:
             return torch.stack(rows)
         raise UserError("z is a list of tensors that are not all of one shape (dim,): stack or concatenate them")
     try:
-        numbers = np.asarray(z, dtype=None if isinstance(z, np.ndarray) else np.float32)
+        # Writeable, as PyTorch warns of others, such as those of a file that is mapped into memory.
+        numbers = np.require(z, None if isinstance(z, np.ndarray) else np.float32, ["C", "W", "E"])
         if numbers.ndim != 2:
             raise ValueError(f"an array of shape {numbers.shape}")
-        tensor = torch.from_numpy(np.ascontiguousarray(numbers))
+        tensor = torch.from_numpy(numbers)
     except (TypeError, ValueError) as error:
         raise UserError(f"z must hold rows of equally many numbers, one a vector: {error}") from None
     return tensor if tensor.is_floating_point() else tensor.float()

@@ -295,7 +295,7 @@ class LinearDraws(TypedDict, total=False):
         int,
         Option(
             0,
-            "Seed of the folds, or of the head's initial weights, order and crops; and of random initialization.",
+            "Seed of the folds, or of the head's initial weights, order and crops; and of random init.",
             recorded=True,
         ),
     ]
@@ -352,7 +352,7 @@ class Voting(TypedDict, total=False):
 class KnnDraws(TypedDict, total=False):
     """Seed of the kNN evaluation."""
 
-    seed: Annotated[int, Option(0, "Seed of the bootstrap and of random initialization.", recorded=True)]
+    seed: Annotated[int, Option(0, "Seed of the bootstrap and of random init.", recorded=True)]
 
 
 class KnnOptions(
@@ -397,8 +397,8 @@ class Probing(TypedDict, total=False):
         Sequence[int],
         Option(
             (0, 1, 2),
-            "Seed of a draw; repeat for several. The first is also that of random initialization.",
-            "seeds of the draws; the first is also that of random initialization.",
+            "Seed of a draw; repeat for several. The first is also that of random init.",
+            "seeds of the draws; the first is also that of random init.",
             recorded=True,
             flags=("--seed",),
             shown="0, 1 and 2",

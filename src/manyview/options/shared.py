@@ -59,9 +59,9 @@ Beside = Annotated[
         None,
         "Baseline: random, initial (a run's --init weights), other WEIGHTS, or none; repeat for several; unset: where "
         "the weights began.",
-        'baselines: "random" for random initialization, "initial" for the weights that the run was initialized with, a '
+        'baselines: "random" for random init, "initial" for the weights that the run was initialized with, a '
         'run folder or checkpoint of any network; () or "none" for none; unset: where the weights began, their initial '
-        "weights if the run had some, otherwise random initialization.",
+        "weights if the run had some, otherwise random init.",
         shown=False,
         metavar="WEIGHTS",
         parsed=list[str],
@@ -71,9 +71,8 @@ UntrainedNorms = Annotated[
     Literal["measured", "zero-one"],
     Option(
         "measured",
-        "Batch norms of random initialization: with statistics measured on the training images, or with mean 0 and "
-        "variance 1.",
-        'statistics of the batch norms of random initialization: "measured" on the training images at the size of the '
+        "Batch norms of random init: with statistics measured on the training images, or with mean 0 and variance 1.",
+        'statistics of the batch norms of random init: "measured" on the training images at the size of the '
         'evaluation, or "zero-one", mean 0 and variance 1 as in a new network, which squeezes its features.',
     ),
 ]

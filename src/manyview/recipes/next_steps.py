@@ -16,6 +16,8 @@ from manyview.backbones.build import RESNETS
 from manyview.config import PretrainConfig
 from manyview.detection.models.build import check_backbone
 from manyview.errors import UserError
+from manyview.labels.yolo.data_file import is_data_file
+from manyview.options.shared import CsvLayout
 
 _COMMAND = "manyview"
 
@@ -80,9 +82,8 @@ def _labels(config: PretrainConfig) -> Iterator[str]:
     """Options of ``linear`` for labels, with those that the run was measured by or learned from."""
     data, monitor = config.data, config.monitor
     train = monitor.eval_labels or data.labels
-    yield from ("--train-labels", _as_given(train) if train else "train.csv")
-    yield from ("--val-labels", _as_given(monitor.eval_val_labels) if monitor.eval_val_labels else "val.csv")
-    for name in ("label_separator", "image_column", "label_column"):
+    yield from _splits("csv", train, monitor.eval_val_labels)
+    for name in CsvLayout.__annotations__:
         if (value := getattr(data, name)) is not None:
             yield f"--{name.replace('_', '-')}={value}"
 
@@ -90,9 +91,19 @@ def _labels(config: PretrainConfig) -> Iterator[str]:
 def _objects(config: PretrainConfig) -> Iterator[str]:
     """Options of ``detect`` for objects: the run's labels, where their format has boxes."""
     monitor = config.monitor
-    for flag, known in (("train", monitor.eval_labels or config.data.labels), ("val", monitor.eval_val_labels)):
-        boxed = known is not None and (Path(known).suffix.lower() == ".json" or Path(known).is_dir())
-        yield from (f"--{flag}-labels", _as_given(known) if boxed and known else f"{flag}.json")
+    known = (monitor.eval_labels or config.data.labels, monitor.eval_val_labels)
+    yield from _splits("json", *(file if file and _may_have_boxes(Path(file)) else None for file in known))
+
+
+def _splits(ending: str, train: str | None, val: str | None) -> Iterator[str]:
+    """Options for both splits, unknown files called train and val; a data set's YAML file has both."""
+    yield from ("--train-labels", _as_given(train) if train else f"train.{ending}")
+    if val or not (train and is_data_file(Path(train))):
+        yield from ("--val-labels", _as_given(val) if val else f"val.{ending}")
+
+
+def _may_have_boxes(labels: Path) -> bool:
+    return labels.suffix.lower() == ".json" or labels.is_dir() or is_data_file(labels)
 
 
 def _detector(config: PretrainConfig) -> str | None:

@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from manyview.terminal import printable
+from manyview.text import printable, shortened
 
 # What is shown of each network, where a result has it: figures in percent, then measures as they are.
 _SHARES = ("mAP", "OF1", "CF1", "AP", "AP50", "AP75")
 _MEASURES = ("rankme", "std", "uniformity", "alignment")
-_LONGEST = 60
+_LONGEST = 60  # characters of a network's name
 
 
 class Result(dict[str, Any]):
     """Result of an evaluation: a dictionary, as in metrics.json, whose ``repr`` is its headline.
 
-    In a notebook it is a small table. ``dict(result)`` shows all that it holds.
+    In a notebook it is a small table. ``dict(result)`` shows all that it holds. What pickle or ``torch.save`` wrote is
+    read back as an ordered dictionary, by ``torch.load`` with ``weights_only`` and without manyview, too.
     """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return OrderedDict, (list(self.items()),)
 
     def __repr__(self) -> str:
         rows = "; ".join(f"{name}: {_in_words(figures)}" for name, figures in rows_of(self))
@@ -71,12 +76,7 @@ def _title(result: Mapping[str, Any]) -> str:
     about = protocol if isinstance(protocol, Mapping) else {}
     what = str(result.get("evaluation", "detection" if "architecture" in about else "result"))
     backbone = about.get("backbone")
-    return printable(f"{what} of {shortened(str(backbone))}" if backbone else what)
-
-
-def shortened(text: str) -> str:
-    """A text of at most sixty characters, its middle left out."""
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST // 2 - 1]}…{text[-_LONGEST // 2 :]}"
+    return printable(f"{what} of {shortened(str(backbone), _LONGEST)}" if backbone else what)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -1,7 +1,7 @@
 """What a number of views is known to bring, for the recipes that were measured: the one table of it.
 
 Measured in ``docs/results.md``: ResNet-18 on the 4,800 small photographs of ``scenes``, views of 64 pixels; mAP of
-logistic regression at 128 pixels, on images held out, in points over random initialization.
+logistic regression at 128 pixels, on images held out, in points over random init.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ MEASURED: dict[str, tuple[tuple[int, float], ...]] = {
     "simsiam": ((193_536, 2.0),),
     "simsiam-4pairs": ((230_400, 2.0),),
 }
-"""By recipe: views seen, ascending, and points of mAP over random initialization."""
+"""By recipe: views seen, ascending, and points of mAP over random init."""
 _BEST = "recommended"
 
 _HOW = "measured on 4,800 small photographs with ResNet-18, views of 64 pixels (docs/results.md)"

@@ -175,6 +175,9 @@ def test_arrays_and_lists_give_what_tensors_give(loss: Callable[..., Tensor]) ->
     expected = loss(z, ids)
     assert torch.equal(loss(z.numpy(), ids.numpy()), expected)
     assert torch.equal(loss(z.tolist(), ids.tolist()), expected)
+    mapped, other_way = z.numpy().copy(), np.asfortranarray(z.numpy())
+    mapped.flags.writeable = False
+    assert all(torch.equal(loss(each, ids.numpy()), expected) for each in (mapped, other_way))
     assert loss(z.double().numpy(), ids.tolist()).dtype == torch.float64
     rows = z.clone().requires_grad_()
     loss(list(rows.unbind()), ids.tolist()).sum().backward()
@@ -188,6 +191,7 @@ def test_arrays_and_lists_give_what_tensors_give(loss: Callable[..., Tensor]) ->
     [
         ([[1.0, 2.0], [3.0]], [0, 0], "z must hold rows of equally many numbers"),
         ([1.0, 2.0], [0, 0], r"z must hold rows of equally many numbers, one a vector: an array of shape \(2,\)"),
+        (None, [0, 0], r"z must hold rows of equally many numbers, one a vector: an array of shape \(\)"),
         ([torch.ones(2), torch.ones(3)], [0, 0], "not all of one shape"),
         ([[1.0, 2.0]] * 2, ["a.jpg", "a.jpg"], r"names become numbers with numpy\.unique"),
         ([[1.0, 2.0]] * 2, [0.5, 0.5], "a whole number for each vector, not float64"),

@@ -90,6 +90,33 @@ def test_labels_that_the_run_has_are_named(tmp_path: Path, monkeypatch: pytest.M
     assert title == "What to do next (in place of val.json name labels of yours):"
 
 
+@pytest.mark.parametrize(
+    ("settings", "linear", "detect"),
+    [
+        (
+            ["monitor.eval_labels=data.yaml"],
+            ["--train-labels", "data.yaml"],
+            ["--train-labels", "data.yaml"],
+        ),
+        (
+            ["monitor.eval_labels=data.yaml", "monitor.eval_val_labels=more.yml"],
+            ["--train-labels", "data.yaml", "--val-labels", "more.yml"],
+            ["--train-labels", "data.yaml", "--val-labels", "more.yml"],
+        ),
+        (
+            ["monitor.eval_labels=a.csv", "data.class_columns=cat:dog"],
+            ["--train-labels", "a.csv", "--val-labels", "val.csv", "--class-columns=cat:dog"],
+            ["--train-labels", "train.json", "--val-labels", "val.json"],
+        ),
+    ],
+)
+def test_labels_of_every_layout_go_on(settings: list[str], linear: list[str], detect: list[str]) -> None:
+    found = words_by_verb(next_steps(Path("run"), config_of("resnet18", *settings)))
+    begin = ["run", "--images", "photos"]
+    assert [words[3 : words.index("--out")] for words in (found["linear"], found["detect"])] == [linear, detect]
+    assert found["linear"][:3] == found["detect"][:3] == begin
+
+
 def test_a_command_that_is_not_found_by_name_is_called_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from html.parser import HTMLParser
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from manyview.evaluation import StoredFeatures
 from manyview.export import Exported
@@ -66,6 +68,13 @@ def test_a_result_is_a_dictionary_that_shows_its_headline(content: dict[str, Any
     assert repr(result) == shown
     assert result == content
     assert json.loads(json.dumps(result)) == json.loads(json.dumps(content))
+
+
+def test_a_checkpoint_with_a_result_is_read_as_weights_are() -> None:
+    file = io.BytesIO()
+    torch.save({"weights": torch.ones(2), "result": Result(LINEAR)}, file)
+    file.seek(0)
+    assert torch.load(file, weights_only=True)["result"] == LINEAR
 
 
 def test_a_notebook_shows_a_table_of_the_figures() -> None:

@@ -110,7 +110,7 @@ def _describe(member: Evaluation) -> dict[str, Any]:
 
 
 def _other_norms(groups: Sequence[Group]) -> list[str]:
-    """A warning where random initialization has other norm statistics in some groups."""
+    """A warning where random init has other norm statistics in some groups."""
     by_statistics: dict[str, list[str]] = {}
     for group in groups:
         if group.norm_statistics is not None:

@@ -19,6 +19,7 @@ from manyview.backbones.beside import PRETRAINED
 from manyview.evaluation.compare.summary import ClassDifferences, class_differences, other_groups
 from manyview.evaluation.compare.tables import label, percent
 from manyview.evaluation.probe.figure import chance
+from manyview.text import shortened
 
 _INK, _PALE, _GRID, _GRAY = "#222222", "#6b6b6b", "#e4e4e4", "#9a9a9a"
 # Okabe and Ito's, which color-blind readers can distinguish; the baseline has the first.
@@ -89,14 +90,9 @@ def _color(row: dict[str, Any], result: dict[str, Any]) -> str:
     return _styles(result)[row["group"]][0] if row["network"] == PRETRAINED else _GRAY
 
 
-def _elided(name: str, longest: int) -> str:
-    """A name shortened in the middle to ``longest`` characters."""
-    return name if len(name) <= longest else f"{name[: longest // 2]}…{name[-longest // 2 + 1 :]}"
-
-
 def _wrapped(name: str) -> str:
     """A group's name wrapped for an axis or a legend."""
-    return "\n".join(textwrap.wrap(_elided(name, _LONGEST), _WRAPPED)) or " "
+    return "\n".join(textwrap.wrap(shortened(name, _LONGEST), _WRAPPED)) or " "
 
 
 def _draw_bars(part: Any, result: dict[str, Any]) -> None:
@@ -202,7 +198,7 @@ def _draw_classes(part: Any, result: dict[str, Any], entries: Sequence[ClassDiff
             height = 0.76 / len(names)
             offset = (column - (len(names) - 1) / 2) * height
             axes.barh(positions + offset, np.nan_to_num(values), height, color=styles[name][0], label=_wrapped(name))
-    labels = [f"{_elided(entry.name, _WRAPPED)} ({percent(entry.baseline)})" for entry in entries]
+    labels = [f"{shortened(entry.name, _WRAPPED)} ({percent(entry.baseline)})" for entry in entries]
     axes.set_yticks(positions, labels)
     axes.set_ylim(len(entries) - 0.4, -0.6)
     axes.axvline(0, color=_INK, linewidth=1)

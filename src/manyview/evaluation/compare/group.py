@@ -40,7 +40,7 @@ class Group:
 
     @property
     def norm_statistics(self) -> str | None:
-        """Statistics of the norms of random initialization, the same in all evaluations that show it."""
+        """Statistics of the norms of random init, the same in all evaluations that show it."""
         return next((known for member in self.members if (known := member.norm_statistics)), None)
 
 
@@ -126,7 +126,7 @@ def _belongs(one: Evaluation, members: Sequence[Evaluation], together: bool) -> 
 
 
 def _same_norms(one: Evaluation, other: Evaluation) -> bool:
-    """Whether random initialization, where both show it, has the same norm statistics."""
+    """Whether random init, where both show it, has the same norm statistics."""
     known = {one.norm_statistics, other.norm_statistics} - {None}
     return len(known) < 2
 

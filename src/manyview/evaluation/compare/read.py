@@ -156,7 +156,7 @@ class Evaluation:
 
     @property
     def norm_statistics(self) -> str | None:
-        """Statistics of the norms of random initialization, "measured" or "zero-one"; None without either."""
+        """Statistics of the norms of random init, "measured" or "zero-one"; None without either."""
         if RANDOM_INIT not in self.points:
             return None
         # Earlier versions had no other than 0 and 1, and no record of baselines.

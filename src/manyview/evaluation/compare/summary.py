@@ -82,7 +82,7 @@ def _weights(evaluation: Evaluation) -> str:
 
 
 def _baselines(groups: Sequence[Group]) -> list[str]:
-    """Names of all baselines, random initialization first."""
+    """Names of all baselines, random init first."""
     names = dict.fromkeys(name for group in groups for member in group.members for name in member.points)
     return [name for name in {RANDOM_INIT: None, **names} if name in names and name != PRETRAINED]
 
@@ -94,7 +94,7 @@ class _Shared:
     Attributes:
         groups: their names.
         curves: metrics in the evaluations, equal ones once.
-        norm_statistics: of random initialization; None for other baselines.
+        norm_statistics: of random init; None for other baselines.
         name: of the groups; None for all of them.
     """
 

@@ -44,7 +44,7 @@ def at_layer(network: Backbone, layer: str | int | None, weights: str | os.PathL
 
 
 def at_same_layer(baseline: Baseline, network: Backbone, evaluated: Backbone, seed: int) -> Backbone:
-    """A baseline's network at the layer of the evaluated one; random initialization has random heads.
+    """A baseline's network at the layer of the evaluated one; random init has random heads.
 
     Args:
         baseline: what the network is.

@@ -32,7 +32,7 @@ class LogisticSettings:
     Attributes:
         metrics: threshold at the top level of the results, form of average precision, compatibility.
         resamples: of the bootstrap over validation images; 0 for no intervals.
-        seed: of the folds, the bootstrap and random initialization.
+        seed: of the folds, the bootstrap and random init.
         cost: C; None to choose it.
         cost_by_class: whether each class gets its own.
 

@@ -64,7 +64,7 @@ def chance(protocol: dict[str, Any]) -> float:
 
 
 def _styles(names: Iterable[str]) -> list[dict[str, Any]]:
-    """Color, line and marker of each network, no two the same up to 56; random initialization always the same."""
+    """Color, line and marker of each network, no two the same up to 56; random init always the same."""
     others = itertools.count(2)
     indices = [{PRETRAINED: 0, RANDOM_INIT: 1}.get(name) for name in names]
     return [

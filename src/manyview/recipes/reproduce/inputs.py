@@ -62,7 +62,7 @@ class Inputs:
     Attributes:
         files: images that pre-training sees.
         all_of_folder: whether they are all of the folder, so that runs need no list.
-        train_labels: labels for methods that learn from labels, and for norms of random initialization.
+        train_labels: labels for methods that learn from labels, and for norms of random init.
         labeled: images and labels of evaluations by name; "" for those of the runs.
         weights: weights of others by name.
         chosen: what the images are, in words.

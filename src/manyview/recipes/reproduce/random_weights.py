@@ -1,4 +1,4 @@
-"""The weights of a row of random initialization, with norm statistics of the images."""
+"""The weights of a row of random init, with norm statistics of the images."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class RunFacts:
-    """What loggers are told of a run.
+    """What loggers are given of a run.
 
     Attributes:
         folder: the run's folder.

@@ -20,6 +20,12 @@ from tests.helpers.tiny import train_tiny, write_images
 COMMANDS: Any = get_command(app)
 
 
+@pytest.fixture(autouse=True)
+def _found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command is on the path, whether the environment of the tests is active or not."""
+    monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}")
+
+
 def words_by_verb(text: str) -> dict[str, list[str]]:
     """The words after each verb, of the lines that begin with the command; their options must exist."""
     found = {}
@@ -41,7 +47,6 @@ def test_a_run_ends_with_lines_to_paste_and_says_how_long_it_took(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("shutil.which", lambda name: f"/bin/{name}")
     images = write_images(tmp_path / "it's photos")
     train_tiny(images, Path("run 1"), backbone="timm/test_resnet", quiet=False, epochs=1)
 

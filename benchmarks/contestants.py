@@ -92,7 +92,13 @@ def loader(task: Task) -> Callable[[int], Any]:
         views=BlockViewsConfig(size=task.view_size),
     )
     dataset, epochs = ViewDataset(find_images(task.folder), config, renderer="cpu"), itertools.count()
-    return lambda index: dataset[(next(epochs), index)].groups[0]
+
+    def load(index: int) -> Any:
+        groups = dataset[(next(epochs), index)].groups
+        assert isinstance(groups, tuple), f"an image in {task.folder} cannot be read"
+        return groups[0]
+
+    return load
 
 
 def full_decode(task: Task) -> Callable[[int], Any]:

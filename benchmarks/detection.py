@@ -24,11 +24,11 @@ from benchmarks.records import origin, put_between_markers, table, write_json  #
 from manyview.backbones import network_of  # noqa: E402
 from manyview.cli.parts.command import flag, parsed_type  # noqa: E402
 from manyview.detection.finetune import fine_tune  # noqa: E402
-from manyview.detection.tables import FIGURES as ALL_FIGURES  # noqa: E402
 from manyview.detection.tables import percent  # noqa: E402
 from manyview.options.base import declared  # noqa: E402
 from manyview.options.detection import FineTuneOptions  # noqa: E402
 from manyview.runs import RunFolder  # noqa: E402
+from manyview.runs.figures import DETECTION  # noqa: E402
 
 RANDOM = "random-init"
 # Of manyview detect's options, those that this takes too.
@@ -39,7 +39,7 @@ TAKEN = [
         *("test_proposals", "eval_every", "seed", "workers", "device", "precision"),
     )
 ]
-FIGURES = {title: where for title, where in ALL_FIGURES.items() if where[0] != "mask"}
+FIGURES = {title: where for title, where in DETECTION.items() if where[0] != "mask"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -88,9 +88,10 @@ def fine_tuned(name: str, options: argparse.Namespace) -> dict[str, Any]:
         return dict(json.loads((out / "metrics.json").read_text()))
     by_name = {path.name: path for path in options.weights}
     print(f"{name}:", file=sys.stderr, flush=True)
-    start = {"weights": "random", "backbone": network_of(options.weights[0])} if name == RANDOM else {}
+    random = name == RANDOM
     return fine_tune(
-        **(start or {"weights": by_name[name]}),
+        "random" if random else by_name[name],
+        backbone=network_of(options.weights[0]) if random else None,
         images=options.images,
         train_labels=options.train,
         val_labels=options.val,

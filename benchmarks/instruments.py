@@ -118,7 +118,9 @@ def by_instruments(weights: str, data: Data, options: argparse.Namespace) -> dic
 
 def instruments(classes: int) -> dict[str, Callable[..., tuple[Scores, dict[str, Any]]]]:
     """From features and labels to validation probabilities and what else is worth knowing."""
-    paper, fitting = RECIPES["paper"]["base_learning_rate"], RATE_BY_CLASS * classes
+    paper = RECIPES["paper"]["base_learning_rate"]
+    assert isinstance(paper, float)
+    fitting = RATE_BY_CLASS * classes
 
     def head(rate: float) -> Callable[..., tuple[Scores, dict[str, Any]]]:
         return lambda train, val, data, options: by_head(train, val, data, options, rate)
@@ -154,7 +156,7 @@ def features(weights: str, data: Data, options: argparse.Namespace) -> tuple[Fea
         for name, part in (("train", data.train), ("val", data.val)):
             extracted = extract(network, part.folder, part.labels.names, options.size, workers=options.workers)
             parts[name] = combine(extracted, options.pool).float().numpy()
-        np.savez(file, **parts)
+        np.savez(file, train=parts["train"], val=parts["val"])
     with np.load(file) as kept:
         return torch.from_numpy(kept["train"]), torch.from_numpy(kept["val"])
 

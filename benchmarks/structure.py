@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "manyview"
@@ -59,7 +60,7 @@ class Source:
         parts = self.path.removesuffix(".py").split("/")
         return ".".join([PACKAGE, *(parts[:-1] if parts[-1] == "__init__" else parts)])
 
-    def nodes(self, *types: type[ast.AST]) -> Iterator:
+    def nodes(self, *types: type[ast.AST]) -> Iterator[Any]:
         return (node for node in ast.walk(self.tree) if isinstance(node, types))
 
 
@@ -218,7 +219,8 @@ def cycles(graph: Mapping[str, set[str]]) -> list[list[str]]:
 
 
 def _reachable(graph: Mapping[str, set[str]], start: str) -> set[str]:
-    found, ahead = set(), [start]
+    found: set[str] = set()
+    ahead = [start]
     while ahead:
         for name in graph[ahead.pop()] - found:
             found.add(name)

@@ -70,7 +70,7 @@ def run_all(
     results: dict[str, Values] = {}
     needed = {name for case in cases.values() for name in case.needs} if workspace.inputs is None else set()
     with ThreadPoolExecutor(jobs) as pool:
-        futures = {}
+        futures: dict[str, Future[Values]] = {}
         for name, case in cases.items():  # each after those that it needs, so a waiting one holds up no other
             before = [futures[other] for other in case.needs if other in futures and workspace.inputs is None]
             futures[name] = pool.submit(_run, case, workspace, before, name in needed, report)
@@ -80,7 +80,7 @@ def run_all(
 
 
 def _run(
-    case: Case, workspace: Workspace, before: Sequence[Future], needed: bool, report: Callable[[str], None]
+    case: Case, workspace: Workspace, before: Sequence[Future[Values]], needed: bool, report: Callable[[str], None]
 ) -> Values:
     wait(before)
     began = time.monotonic()

@@ -155,8 +155,8 @@ def _encoded(value: int | memoryview) -> bytes:
     return repr(value).encode() if isinstance(value, int) else bytes(value)
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Number and value of each field of a message in the wire format of protocol buffers."""
+def _fields(message: memoryview) -> Iterator[tuple[int, Any]]:
+    """Number and value of each field of a message in the wire format of protocol buffers: an integer, or its bytes."""
     at = 0
     while at < len(message):
         tag, at = _varint(message, at)

@@ -103,7 +103,7 @@ def measure(contestants: Sequence[Contestant], count: int, options: argparse.Nam
         }
         steps = [{name: ask(way) for name, way in ways.items()} for _ in range(rounds + (count <= WARMED))]
     timed = steps[1:] if count <= WARMED else steps
-    losses = {
+    losses: dict[str, dict[str, Any]] = {
         name: {
             "loss": steps[0][name]["loss"],
             "extra_bytes": steps[0][name]["extra_bytes"],

@@ -145,7 +145,7 @@ def test_no_detection_is_an_empty_answer(architecture: str) -> None:
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_few_steps_learn_two_images(architecture: str) -> None:
-    detector = build(architecture, masks=True)
+    detector = build(architecture, masks=True, regions=4)
     images, targets = zip(
         labeled_image(64, 80, [[8, 8, 56, 48]], [1]), labeled_image(80, 64, [[4, 20, 60, 70]], [2]), strict=True
     )
@@ -163,12 +163,12 @@ def test_a_few_steps_learn_two_images(architecture: str) -> None:
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_coordinates_and_losses_keep_their_digits_under_autocast(architecture: str) -> None:
-    detector = build(architecture, masks=True)
-    image, target = labeled_image(64, 80, [[8, 8, 56, 48]], [1])
+    detector = build(architecture, masks=True, regions=2, test_proposals=3, short_sides=(48,), test_short_side=48)
+    image, target = labeled_image(48, 56, [[8, 8, 40, 36]], [1])
     proposals: list[Tensor] = []
     detector.rpn.register_forward_hook(lambda _, given, result: proposals.extend(result[0]))
     with torch.autocast("cpu", torch.bfloat16):
-        losses = detector([image, image], [target, target])
+        losses = detector([image], [target])
         assert all(loss.dtype == torch.float32 and bool(loss.isfinite()) for loss in losses.values())
         sum(losses.values()).backward()
         found = detector.eval()([image])[0]

@@ -126,11 +126,12 @@ def test_oddities_of_the_labels_are_reported(shapes: Path, tmp_path: Path, capsy
 
 
 def test_bfloat16_is_used_where_it_is_asked_for(shapes: Path, tmp_path: Path) -> None:
-    result = tune_tiny(shapes, tmp_path / "run", precision="bf16", iterations=1)
+    small = {"iterations": 1, "architecture": "fpn", "short_side": 32, "regions": 2, "test_proposals": 2}
+    result = tune_tiny(shapes, tmp_path / "run", precision="bf16", **small)
     assert result["protocol"]["precision"] == "bf16"
     tensors = load_file(tmp_path / "run" / "detector.safetensors")
     assert {value.dtype for value in tensors.values()} == {torch.float32, torch.int64}
-    full = tune_tiny(shapes, tmp_path / "full", iterations=1)
+    full = tune_tiny(shapes, tmp_path / "full", **small)
     [ours, theirs] = (first_loss(tmp_path / name) for name in ("run", "full"))
     assert ours != theirs
     assert ours == pytest.approx(theirs, rel=0.05)

@@ -16,6 +16,7 @@ _TOO_LONG = f"a whole number of more than {_MOST_DIGITS} digits"
 # A key of so many parts, for which tomllib takes memory that grows with the square of their number.
 _LONG_KEY = re.compile(r"""(?m)(?:^|[\[{,])[ \t]*(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){32}""")
 _MOST_TOML = 2**20  # characters
+_DEEPEST = 200  # of brackets in YAML
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -56,6 +57,8 @@ def parse_yaml(text: str) -> Any:
     """
     import yaml  # type: ignore[import-untyped]
 
+    if _depth_of_brackets(text) > _DEEPEST:  # PyYAML's time grows with the square of it
+        raise ValueError(_TOO_DEEP)
     with _in_words():
         try:
             return yaml.load(text, Loader=yaml.BaseLoader)
@@ -75,6 +78,14 @@ def _in_words() -> Iterator[None]:
         if "integer string conversion" in str(error):  # Python's own limit
             raise ValueError(_TOO_LONG) from None
         raise
+
+
+def _depth_of_brackets(text: str) -> int:
+    depth = deepest = 0
+    for bracket in re.findall(r"[][{}]", text):
+        depth = depth + 1 if bracket in "[{" else max(depth - 1, 0)
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _whole_number(digits: str) -> int:

@@ -39,7 +39,8 @@ TOML = {
     "hexadecimal": ("a=0x" + "f" * 1000, "a whole number of more than 300 digits"),
 }
 YAML = {
-    "deep list": ("a: " + "[" * 20_000, DEEP),
+    "deep list": ("a: " + "[" * N, DEEP),
+    "deep list in a table": ("{a: [" * 101, DEEP),
     "no character": ('a: "\\UFFFFFFFF"', "int too large"),
     "recursion": ("&a [*a]", "recursive"),
     "a list as a key": ("? [a]\n: b", "unhashable"),

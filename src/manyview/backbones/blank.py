@@ -4,8 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+
+# PyTorch's own functions of initialization are seen here themselves, or else what they call.
+_FILL = {
+    *(Tensor.normal_, Tensor.uniform_, Tensor.erfinv_),
+    *(nn.init.normal_, nn.init.uniform_, nn.init.kaiming_normal_, nn.init.kaiming_uniform_, nn.init.trunc_normal_),
+}
+_MAKE = {torch.randn, torch.rand}
 
 
 class BlankWeights(TorchFunctionMode):
@@ -17,7 +25,9 @@ class BlankWeights(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        """Call ``func``, unless it fills a tensor at random, or makes a normal distribution of a uniform one."""
-        if func in (Tensor.normal_, Tensor.uniform_, Tensor.erfinv_):
-            return args[0].zero_()
-        return func(*args, **(kwargs or {}))
+        """Call ``func``, unless it makes random numbers, or a normal distribution of a uniform one."""
+        kwargs = kwargs or {}
+        if func in _FILL:
+            with torch.no_grad():
+                return (args[0] if args else kwargs["tensor"]).zero_()
+        return (torch.zeros if func in _MAKE else func)(*args, **kwargs)

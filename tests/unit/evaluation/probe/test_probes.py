@@ -222,7 +222,7 @@ def evaluate(scenes: Any, **options: Any) -> dict[str, Any]:
 def curve(scenes: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     out = tmp_path_factory.mktemp("probe") / "out"
     return evaluate(
-        scenes, fractions=[1, 0.25], seeds=[4, 1, 2], beside="random", untrained_norms="zero-one", out=out
+        scenes, fractions=[1, 0.25], seeds=[4, 1], beside="random", untrained_norms="zero-one", out=out
     ), out
 
 
@@ -242,7 +242,7 @@ def test_the_figures_are_those_of_the_draws(scenes: Any, curve: tuple[dict[str, 
         )
         quarter, whole = curve[0]["results"][name]
         assert [(entry["fraction"], entry["images"]) for entry in (quarter, whole)] == [(0.25, 6), (1, 24)]
-        assert [run["seed"] for run in quarter["runs"]] == [4, 1, 2]
+        assert [run["seed"] for run in quarter["runs"]] == [4, 1]
         assert [run["seed"] for run in whole["runs"]] == [4]
         maps = []
         for run in quarter["runs"]:
@@ -269,7 +269,7 @@ def test_the_folder_holds_the_result_and_the_curve(scenes: Any, curve: tuple[dic
         "cost_by_class": False,
         "scaling": "standardised",
         "fractions": [0.25, 1],
-        "seeds": [4, 1, 2],
+        "seeds": [4, 1],
         "pool": "gamp",
         "size": 64,
         "classes": ["green", "red"],

@@ -9,7 +9,7 @@ from pathlib import Path
 import jaxtyping
 import pytest
 
-from tests.helpers.checked import checked
+from tests.helpers.checked import begin_test, checked
 
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 # Several test processes share the cores; threads that wait for each other would take many times as long.
@@ -62,6 +62,11 @@ SLOW = (
     "unit/views/test_block_views.py",
     "unit/views/test_sampling.py",
 )
+
+
+def pytest_runtest_logstart() -> None:
+    """The checks of a test do not depend on those before it."""
+    begin_test()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 import manyview
 from manyview.runs.provenance import differences
-from tests.helpers.checked import checked
+from tests.helpers.checked import FIRST, ONE_OF, begin_test, checked
 
 Matrix = Float[Tensor, "rows columns"]
 
@@ -90,9 +90,26 @@ def test_what_is_right_goes_through() -> None:
 
 def test_only_functions_of_arrays_are_checked_by_jaxtyping() -> None:
     """Which takes many times as long; an array may hide in an alias, a tuple or a function's arguments."""
-    by_jaxtyping = {each.__name__: "jaxtyping" in each.__code__.co_filename for each in (same_size, applied, twice)}
+    by_jaxtyping = {
+        each.__name__: "jaxtyping" in each.strict.__code__.co_filename for each in (same_size, applied, twice)
+    }
     assert by_jaxtyping == {"same_size": True, "applied": True, "twice": False}
     assert twice.__annotations__ == {"count": "int", "return": "str"}
+
+
+def test_a_loop_is_checked_at_first_and_then_at_times() -> None:
+    def found(calls: int) -> list[int]:
+        wrong = []
+        for call in range(1, calls + 1):
+            try:
+                assert twice(0) is None
+            except BeartypeCallHintViolation:
+                wrong.append(call)
+        return wrong
+
+    assert found(FIRST + 2 * ONE_OF) == [*range(1, FIRST + 1), 60, 80]
+    begin_test()
+    assert found(1) == [1]
 
 
 def test_all_of_it_can_be_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:

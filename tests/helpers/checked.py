@@ -13,13 +13,24 @@ from beartype import beartype
 from beartype.roar import BeartypeCallHintViolation
 
 _with_shapes = jaxtyping.jaxtyped
+# Calls of a function that are checked in each test: the first, and then one of so many.
+FIRST, ONE_OF = 50, 20
+_tests = 0
+
+
+def begin_test() -> None:
+    """Check the first calls of every function again."""
+    global _tests
+    _tests += 1
 
 
 def checked(target: Any = None, *, typechecker: Callable[[Any], Any] = beartype) -> Any:
     """``jaxtyping.jaxtyped``, with the same checks for a fraction of the time.
 
     That binds the arguments of every call to compare the sizes of its arrays, and generates two functions for it.
-    Where a function's annotations hold no array, beartype does as well without.
+    Where a function's annotations hold no array, beartype does as well without. And a loop that calls a function
+    thousands of times within one test would spend half of its time on checks that went well before: after the first
+    calls, one of some is checked.
     """
     if target is None:
         return functools.partial(checked, typechecker=typechecker)
@@ -30,7 +41,7 @@ def checked(target: Any = None, *, typechecker: Callable[[Any], Any] = beartype)
         return _with_shapes(target, typechecker=typechecker)
     hints = {name: _resolved(hint, target.__globals__) for name, hint in target.__annotations__.items()}
     if any(map(_holds_arrays, hints.values())):
-        return _with_shapes(target, typechecker=typechecker)
+        return _at_times(_with_shapes(target, typechecker=typechecker), target)
     written = target.__annotations__
     target.__annotations__ = hints
     try:
@@ -38,10 +49,24 @@ def checked(target: Any = None, *, typechecker: Callable[[Any], Any] = beartype)
     finally:
         target.__annotations__ = written
 
-    @functools.wraps(target)
-    def call(*args: Any, **named: Any) -> Any:
-        return target(*args, **named) if jaxtyping.config.jaxtyping_disable else strict(*args, **named)
+    return _at_times(strict, target)
 
+
+def _at_times(strict: Any, plain: FunctionType) -> Any:
+    """The function, with the checks of ``strict`` in its first calls in a test and some of the others."""
+    test = calls = 0
+
+    @functools.wraps(plain)
+    def call(*args: Any, **named: Any) -> Any:
+        nonlocal test, calls
+        if test != _tests:
+            test, calls = _tests, 0
+        calls += 1
+        if (calls > FIRST and calls % ONE_OF) or jaxtyping.config.jaxtyping_disable:
+            return plain(*args, **named)
+        return strict(*args, **named)
+
+    call.strict = strict  # type: ignore[attr-defined]
     return call
 
 

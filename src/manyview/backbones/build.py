@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from manyview.backbones.base import Backbone
-from manyview.backbones.timm import build_timm, timm_names, timm_normalization
+from manyview.backbones.timm import build_timm, is_timm_name, timm_names, timm_normalization
 from manyview.config import IMAGENET_MEAN, IMAGENET_STD
 from manyview.errors import UserError
 
@@ -129,9 +129,9 @@ def check_name(name: str) -> None:
         UserError: unknown name; the message suggests the nearest.
     """
     bare = name.removeprefix("timm/")
-    known = timm_names()
-    if name in RESNETS or bare.partition(".")[0] in known:
+    if name in RESNETS or is_timm_name(bare.partition(".")[0]):
         return
+    known = timm_names()
     close = difflib.get_close_matches(bare.lower(), sorted({*RESNETS, *known}), n=2, cutoff=0.6)
     hint = f"did you mean {' or '.join(close)}?" if close else f"choose from {', '.join(RESNETS)}, or a model of timm"
     raise UserError(f"unknown backbone {name!r}; {hint}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -14,6 +15,18 @@ from manyview.errors import UserError
 
 Layout = Literal["channels first", "channels last", "tokens"]
 LAST = -1  # index of the backbone's own feature map, behind the network's intermediate ones
+
+
+class _Features(NamedTuple):
+    """What only a pass of a model shows: its features, and the parameters that they do not depend on."""
+
+    channels: int
+    layout: Layout
+    unused: frozenset[str]
+
+
+# By what builds the model, its name and its number of input channels: a pass and its gradients take long.
+_FEATURES: dict[tuple[Any, str, int], _Features] = {}
 
 
 class TimmBackbone(WrappedBackbone):
@@ -114,6 +127,18 @@ def timm_names() -> frozenset[str]:
     return frozenset(timm.list_models())
 
 
+def is_timm_name(name: str) -> bool:
+    """Whether timm can build this architecture, which may have been registered just now."""
+    import timm
+
+    return name in _names_at_first() or (timm.is_model(name) and name in timm_names())
+
+
+@functools.cache
+def _names_at_first() -> frozenset[str]:
+    return timm_names()  # whose sorting takes as long as building a small model
+
+
 def timm_normalization(name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
     """Mean and standard deviation of the images that timm's own weights of a model were trained on, if it has any."""
     import timm
@@ -142,18 +167,32 @@ def build_timm(name: str, *, zero_init_residual: bool, in_channels: int) -> Timm
     network, taken = _create(name, options)
     if in_channels != 3 and "in_chans" not in taken:
         raise UserError(f"timm's {name} takes images of 3 channels only, not of {in_channels}; choose another backbone")
+    found = _features(name, network, in_channels)
+    # DistributedDataParallel waits for every trainable gradient.
+    for key, parameter in network.named_parameters():
+        parameter.requires_grad_(parameter.requires_grad and key not in found.unused)
     size, sized = trial_size(network)
-    image = torch.zeros(1, in_channels, *size)
-    network.eval()
-    with torch.enable_grad():
-        features = network.forward_features(image)  # type: ignore[operator]
-        layout = _layout(name, network, features)
-        channels = features.shape[1] if layout == "channels first" else features.shape[-1]
-        fixed_size = size if sized and "dynamic_img_size" not in taken else None
-        backbone = TimmBackbone(f"timm/{name}", network, channels, layout, fixed_size)
-        freeze_unused(network, backbone.to_map(features, (image.shape[2], image.shape[3])).sum())
+    fixed_size = size if sized and "dynamic_img_size" not in taken else None
+    backbone = TimmBackbone(f"timm/{name}", network, found.channels, found.layout, fixed_size)
     backbone.train()
     return backbone
+
+
+def _features(name: str, network: nn.Module, in_channels: int) -> _Features:
+    """What a pass of the model shows; only the first of each model takes one."""
+    import timm
+
+    key = (timm.model_entrypoint(name), name, in_channels)
+    if key not in _FEATURES:
+        size, _ = trial_size(network)
+        network.eval()
+        with torch.enable_grad():
+            features = network.forward_features(torch.zeros(1, in_channels, *size))  # type: ignore[operator]
+            layout = _layout(name, network, features)
+            channels = features.shape[1] if layout == "channels first" else features.shape[-1]
+            output = TimmBackbone(f"timm/{name}", network, channels, layout, None).to_map(features, size)
+            _FEATURES[key] = _Features(channels, layout, unused(network, output.sum()))
+    return _FEATURES[key]
 
 
 def trial_size(network: nn.Module) -> tuple[tuple[int, int], bool]:
@@ -192,10 +231,16 @@ def _layout(name: str, network: nn.Module, features: Any) -> Layout:
 
 def freeze_unused(network: nn.Module, output: Float[Tensor, ""]) -> None:
     """Freeze parameters without effect on an output: DistributedDataParallel waits for every trainable gradient."""
-    parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    gradients = torch.autograd.grad(output, parameters, allow_unused=True)
-    for parameter, gradient in zip(parameters, gradients, strict=True):
-        parameter.requires_grad_(gradient is not None)
+    names = unused(network, output)
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(parameter.requires_grad and name not in names)
+
+
+def unused(network: nn.Module, output: Float[Tensor, ""]) -> frozenset[str]:
+    """Names of the trainable parameters without effect on an output."""
+    trainable = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+    gradients = torch.autograd.grad(output, list(trainable.values()), allow_unused=True)
+    return frozenset(name for name, gradient in zip(trainable, gradients, strict=True) if gradient is None)
 
 
 def _classifier(network: nn.Module) -> tuple[str, ...]:

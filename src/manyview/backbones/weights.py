@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from manyview.backbones.base import Backbone, WrappedBackbone
+from manyview.backbones.blank import BlankWeights
 from manyview.backbones.build import build_backbone, check_name, infer_resnet
 from manyview.backbones.checkpoint import EncoderCheckpoint, Target, find_weights, sort_out
 from manyview.backbones.files import FORMAT, StoredTensors, read_tensors
@@ -210,7 +211,8 @@ def _build(path: Path, name: str, in_channels: int) -> Backbone:
             f"{path} holds the weights of a module of your own ({name.removeprefix('own:')}); make that module and "
             "call load_backbone(weights, into=wrap_backbone(module, image_size))"
         )
-    return build_backbone(name, in_channels=in_channels)
+    with BlankWeights():
+        return build_backbone(name, in_channels=in_channels)
 
 
 def _check_fit(backbone: Backbone, checkpoint: EncoderCheckpoint, stored: StoredTensors) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from manyview.backbones import Backbone
+from manyview.backbones.blank import BlankWeights
 from manyview.backbones.formats import to_transformers
 from manyview.backbones.timm import TimmBackbone
 from manyview.backbones.weights import own_weights
@@ -57,7 +58,9 @@ class HuggingFaceFormat(ExportFormat):
 
             found = read_state(target / _WEIGHTS)
             require_layout(found, shapes_of(own_weights(backbone)))
-            return check_timm(backbone, timm.create_model(f"local-dir:{target}", pretrained=True))
+            with BlankWeights():
+                network = timm.create_model(f"local-dir:{target}", pretrained=True)
+            return check_timm(backbone, network)
         name = plain_resnet(backbone)
         assert name is not None
         found = read_state(target / _WEIGHTS)

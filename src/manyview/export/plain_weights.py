@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from manyview.backbones import Backbone
+from manyview.backbones.blank import BlankWeights
 from manyview.backbones.timm import TimmBackbone
 from manyview.backbones.weights import own_weights
 from manyview.export.base import ExportFormat, other_channels, other_network, pixels, resnet_of
@@ -42,9 +43,10 @@ class TorchvisionFormat(ExportFormat):
         """Load strictly into the body of a torchvision detector."""
         from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
-        body: Any = resnet_fpn_backbone(
-            backbone_name=resnet_of(backbone), weights=None, norm_layer=nn.BatchNorm2d, trainable_layers=5
-        ).body.eval()
+        with BlankWeights():
+            body: Any = resnet_fpn_backbone(
+                backbone_name=resnet_of(backbone), weights=None, norm_layer=nn.BatchNorm2d, trainable_layers=5
+            ).body.eval()
         found = read_state(target)
         require_layout(found, shapes_of(body.state_dict()))
         body.load_state_dict(found)
@@ -90,9 +92,10 @@ class TimmFormat(ExportFormat):
         import timm
 
         name = timm_name(backbone)
-        network = timm.create_model(name, num_classes=0, in_chans=backbone.in_channels)
-        require_layout(read_state(target), shapes_of(network.state_dict()))
-        network = timm.create_model(name, num_classes=0, in_chans=backbone.in_channels, checkpoint_path=str(target))
+        options = {"num_classes": 0, "in_chans": backbone.in_channels}
+        with BlankWeights():
+            require_layout(read_state(target), shapes_of(timm.create_model(name, **options).state_dict()))
+            network = timm.create_model(name, **options, checkpoint_path=str(target))
         return check_timm(backbone, network)
 
     def lines(self, backbone: Backbone, out: str) -> str:

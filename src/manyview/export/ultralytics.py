@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import nn
 
 from manyview.backbones import Backbone
+from manyview.backbones.blank import BlankWeights
 from manyview.backbones.weights import own_weights
 from manyview.export.base import ExportFormat, other_channels, resnet_of
 from manyview.export.checking import Check, compare_maps, probe, require_layout, require_values, shapes_of
@@ -49,7 +50,8 @@ class UltralyticsFormat(ExportFormat):
         """Load strictly into torchvision's layers, arranged as in the module."""
         from torchvision.models import get_model
 
-        layers = list(get_model(resnet_of(backbone) or "", weights=None).children())[:-_TRUNCATED]
+        with BlankWeights():
+            layers = list(get_model(resnet_of(backbone) or "", weights=None).children())[:-_TRUNCATED]
         network = nn.Sequential(*layers).eval()
         found = read_state(target / WEIGHTS)
         require_layout(found, shapes_of(network.state_dict()))

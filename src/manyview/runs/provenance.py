@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import json
 import platform
@@ -34,6 +35,7 @@ def provenance() -> dict[str, Any]:
     }
 
 
+@functools.cache  # of what is imported, which stays
 def _version(package: str) -> str | None:
     try:
         return importlib.metadata.version(package)
@@ -41,6 +43,7 @@ def _version(package: str) -> str | None:
         return None
 
 
+@functools.cache  # of the code that runs, whatever the checkout holds later
 def _commit() -> str | None:
     """Commit of the package's checkout, with ``+changes`` if it is modified; None for an installed package."""
     folder = Path(__file__).resolve().parents[1]

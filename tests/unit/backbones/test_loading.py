@@ -13,6 +13,7 @@ from torchvision import models
 
 from manyview.backbones import Backbone, build_backbone, load_backbone, save_backbone, wrap_backbone
 from manyview.errors import UserError
+from tests.helpers.random_weights import save_random
 
 DAMAGED = "is empty|is damaged: its content|is truncated|is damaged, truncated, or not a checkpoint|is not a checkpoint"
 
@@ -35,6 +36,18 @@ def weights(backbone: Backbone, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def same(a: nn.Module, b: nn.Module) -> bool:
     left, right = a.state_dict(), b.state_dict()
     return left.keys() == right.keys() and all(torch.equal(left[key], right[key]) for key in left)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "timm/test_resnet", "timm/test_vit"])
+def test_a_network_for_weights_draws_no_random_ones(name: str, tmp_path: Path) -> None:
+    saved = save_random(tmp_path / "w.safetensors", name, zero_init_residual=False)
+    before = torch.get_rng_state()
+    loaded = load_backbone(saved)
+    assert torch.equal(torch.get_rng_state(), before)
+    found = load_file(saved)
+    assert all(torch.equal(value, found[key]) for key, value in loaded.state_dict().items())
+    assert build_backbone(name).state_dict().keys() == found.keys()
+    assert not torch.equal(torch.get_rng_state(), before)
 
 
 def test_what_is_saved_comes_back(backbone: Backbone, weights: Path) -> None:

@@ -7,6 +7,7 @@ from torch import nn
 from torchvision import models
 
 from manyview.backbones import build_backbone, wrap_backbone
+from manyview.backbones import timm as timm_module
 from manyview.errors import UserError
 
 
@@ -171,8 +172,12 @@ def test_what_is_no_backbone_is_refused(module: nn.Module, message: str) -> None
         wrap_backbone(module, 32)
 
 
-def test_every_trainable_parameter_of_a_timm_network_moves_its_map() -> None:
-    backbone = build_backbone("test_convnext")
+@pytest.mark.parametrize("again", [False, True])
+def test_every_trainable_parameter_of_a_timm_network_moves_its_map(again: bool) -> None:
+    """Also of the second, for which nothing is run."""
+    timm_module._FEATURES.clear()
+    backbone = [build_backbone("test_convnext") for _ in range(1 + again)][-1]
+    assert backbone.training
     frozen = [name for name, parameter in backbone.named_parameters() if not parameter.requires_grad]
     assert frozen
     assert all("head" in name for name in frozen)

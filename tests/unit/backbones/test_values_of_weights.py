@@ -81,6 +81,14 @@ def test_wrong_values_are_refused(sound: Path, name: str, suffix: str, tmp_path:
     assert said in str(caught.value)
 
 
+def test_large_values_whose_sum_is_infinite_are_taken(sound: Path, tmp_path: Path) -> None:
+    def change(tensors: dict[str, Tensor]) -> None:
+        tensors[CONVOLUTION].fill_(3e38)
+
+    backbone = load_backbone(written(sound, tmp_path / "w.safetensors", change, {}))
+    assert bool((backbone.state_dict()[CONVOLUTION] == 3e38).all())
+
+
 def test_what_is_strange_but_possible_is_said(sound: Path, tmp_path: Path) -> None:
     def change(tensors: dict[str, Tensor]) -> None:
         tensors[VARIANCE].zero_()

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -60,5 +60,17 @@ def scenes(tmp_path_factory: pytest.TempPathFactory) -> Scenes:
         root / "images",
         write_labels(root / "train.csv", rows[:24]),
         write_labels(root / "val.csv", rows[24:]),
-        save_random(root / "backbone.safetensors", "resnet18", seed=7, zero_init_residual=False),
+        save_random(root / "backbone.safetensors", seed=7, zero_init_residual=False),
     )
+
+
+@pytest.fixture(scope="session")
+def drawn(scenes: Scenes, tmp_path_factory: pytest.TempPathFactory) -> Scenes:
+    """The same images with labels drawn at random: figures far from 1, which every other network changes."""
+    rng, root = np.random.default_rng(3), tmp_path_factory.mktemp("drawn")
+    files = {}
+    for part in ("train", "val"):
+        names = [line.split(",")[0] for line in getattr(scenes, part).read_text().splitlines()[1:]]
+        rows = [(name, tuple(c for c in ("red", "green") if rng.random() < 0.5)) for name in names]
+        files[part] = write_labels(root / f"{part}.csv", rows)
+    return replace(scenes, **files)

@@ -155,10 +155,10 @@ def features_of(scenes: Any, names: list[str], pool: str, crop: str = "warp") ->
 
 
 @pytest.mark.parametrize("pool", ["gamp", "cat"])
-def test_the_figures_are_those_of_the_neighbours(scenes: Any, tmp_path: Path, pool: str) -> None:
-    result = evaluate(scenes, pool=pool, out=tmp_path / "out", beside="random")
-    (train, targets), (val, truth) = rows_of(scenes.train), rows_of(scenes.val)
-    expected = brute_force(features_of(scenes, val, pool), features_of(scenes, train, pool), targets, 5, 0.07)
+def test_the_figures_are_those_of_the_neighbours(drawn: Any, tmp_path: Path, pool: str) -> None:
+    result = evaluate(drawn, pool=pool, out=tmp_path / "out", beside="random")
+    (train, targets), (val, truth) = rows_of(drawn.train), rows_of(drawn.val)
+    expected = brute_force(features_of(drawn, val, pool), features_of(drawn, train, pool), targets, 5, 0.07)
     aps = [average_precision_score(truth[:, column], expected[:, column]) for column in range(2)]
     report = result["results"]["pretrained"]
     assert report["AP"] == pytest.approx(aps)
@@ -171,20 +171,20 @@ def test_the_figures_are_those_of_the_neighbours(scenes: Any, tmp_path: Path, po
     protocol = result["protocol"]
     stated = {"neighbours": 5, "temperature": 0.07, "pool": pool, "size": 64, "classes": ["green", "red"], "seed": 0}
     assert {key: protocol[key] for key in stated} == stated
-    assert protocol["feature_dim"] == (1024 if pool == "cat" else 512)
+    assert protocol["feature_dim"] == (192 if pool == "cat" else 96)
     assert protocol["train"]["positives"] == targets.sum(axis=0).tolist()
 
 
-def test_the_center_the_11_points_and_ml_gcns_quotient(scenes: Any) -> None:
+def test_the_center_the_11_points_and_ml_gcns_quotient(drawn: Any) -> None:
     options = {"threshold": 0.9, "average_precision": "voc07", "compatibility": "ml-gcn"}
-    result = evaluate(scenes, crop="center", **options)
-    (train, targets), (val, truth) = rows_of(scenes.train), rows_of(scenes.val)
-    own, others = (features_of(scenes, names, "gamp", "center") for names in (val, train))
+    result = evaluate(drawn, crop="center", **options)
+    (train, targets), (val, truth) = rows_of(drawn.train), rows_of(drawn.val)
+    own, others = (features_of(drawn, names, "gamp", "center") for names in (val, train))
     shares = brute_force(own, others, targets, 5, 0.07).clip(max=1)
     report = result["results"]["pretrained"]
     for key, figure in multilabel_metrics(shares, truth, **options).items():
         assert report[key] == pytest.approx(figure), key
-    usual = evaluate(scenes, threshold=0.9)["results"]["pretrained"]
+    usual = evaluate(drawn, threshold=0.9)["results"]["pretrained"]
     assert usual["AP"] != report["AP"]
     stated = {"crop": "center", **options}
     assert {key: result["protocol"][key] for key in stated} == stated

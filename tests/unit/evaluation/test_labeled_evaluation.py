@@ -17,9 +17,9 @@ from manyview.options.labeled import KnnOptions, LinearOptions, ProbeOptions
 FAST: dict[str, Any] = {"size": 32, "workers": 0, "device": "cpu"}
 EVALUATIONS: dict[str, tuple[Callable[..., dict[str, Any]], dict[str, Any]]] = {
     "linear": (linear_evaluation, {"recipe": "paper", "cached": True, "epochs": 1, "resamples": 5}),
-    "logistic": (linear_evaluation, {"resamples": 5}),
+    "logistic": (linear_evaluation, {"resamples": 5, "cost": 0.01}),
     "knn": (knn_evaluation, {"neighbours": 3, "resamples": 5}),
-    "low-label": (low_label_evaluation, {"fractions": [1.0], "seeds": [0]}),
+    "low-label": (low_label_evaluation, {"fractions": [1.0], "seeds": [0], "costs": [0.01]}),
 }
 
 

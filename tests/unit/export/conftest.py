@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -51,6 +53,16 @@ def small() -> Backbone:
     """Somebody's own network of two convolutions with a norm between them, for reading only."""
     layers = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 4, 3, 2, 1))
     return wrap_backbone(filled(layers), image_size=32)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_registry() -> Iterator[None]:
+    """PyTorch parses its hundreds of ONNX functions for every export anew, a third of the time of one; here once."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    once = staticmethod(functools.cache(ONNXRegistry.from_torchlib))
+    with patch.object(ONNXRegistry, "from_torchlib", once):
+        yield
 
 
 @pytest.fixture

@@ -38,11 +38,11 @@ class Page:
         self.commands = re.findall(r"^manyview export (\S+) --to (\S+) --out (\S+)$", self.text, re.MULTILINE)
         self.blocks = re.findall(r"```python\n(.*?)```", self.text, re.DOTALL)
 
-    def export(self, network: Get) -> None:
+    def export(self, network: Get, small: Backbone) -> None:
         """Do what the commands say; compiling takes long, and its lines are the same for every network."""
         for weights, to, out in self.commands:
-            name = "resnet18" if to in ("onnx", "torch-export") else RUNS[weights]
-            export_backbone(network(name), to=to, out=out)
+            backbone = small if to in ("onnx", "torch-export") else network(RUNS[weights])
+            export_backbone(backbone, to=to, out=out)
 
     def execute(self) -> dict[str, Any]:
         """All blocks, one after another, as in one program."""
@@ -53,13 +53,13 @@ class Page:
 
 
 @pytest.fixture
-def page(network: Get, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Page]:
+def page(network: Get, small: Backbone, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Page]:
     """A page after its commands were run in the current folder."""
     monkeypatch.chdir(folder)
 
     def read(name: str) -> Page:
         made = Page(name)
-        made.export(network)
+        made.export(network, small)
         return made
 
     return read
@@ -185,18 +185,18 @@ def test_transformers(page: Callable[[str], Page], network: Get) -> None:
         assert names["detector"](IMAGES).logits.shape == (2, 100, 21)
 
 
-def test_onnx(page: Callable[[str], Page], network: Get) -> None:
+def test_onnx(page: Callable[[str], Page], small: Backbone) -> None:
     names = page("onnx").execute()
 
-    expected = network("resnet18")(torch.from_numpy(names["images"]))
+    expected = small(torch.from_numpy(names["images"]))
     assert torch.allclose(torch.from_numpy(names["features"]), expected, atol=1e-3)
-    assert names["features"].shape == (1, 512, 15, 20)
+    assert names["features"].shape == (1, 4, 120, 160)
 
 
-def test_torch_export(page: Callable[[str], Page], network: Get) -> None:
+def test_torch_export(page: Callable[[str], Page], small: Backbone) -> None:
     names = page("torch-export").execute()
 
-    assert torch.allclose(names["features"], network("resnet18")(names["images"]), atol=1e-4)
+    assert torch.allclose(names["features"], small(names["images"]), atol=1e-4)
 
 
 # The settings that the lines change, with the types of Detectron2's own defaults (detectron2/config/defaults.py).

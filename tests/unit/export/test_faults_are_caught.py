@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import pickle
-import subprocess
-import sys
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from manyview.export import FORMATS, export_backbone
 from manyview.export.base import ExportFormat
 from manyview.export.detectron2 import require_arrival
 from manyview.export.resnet_layouts import detectron2_layout
+from tests.helpers.children import Child
 
 Get = Callable[[str], Backbone]
 State = dict[str, Any]
@@ -151,26 +152,26 @@ def test_a_compiled_network_of_other_weights(
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new", "part"),
+    ("name", "old", "new", "part"),
     [
-        ("config.json", '"downsample_in_bottleneck": false', '"downsample_in_bottleneck": true', "feature maps differ"),
-        ("config.json", '"hidden_act": "relu"', '"hidden_act": "silu"', "feature maps differ"),
-        ("config.json", '"model_type": "resnet"', '"model_type": "resnet', "could not be read back"),
+        ("resnet50", '"downsample_in_bottleneck": false', '"downsample_in_bottleneck": true', "feature maps differ"),
+        ("resnet18", '"hidden_act": "relu"', '"hidden_act": "silu"', "feature maps differ"),
+        ("resnet18", '"model_type": "resnet"', '"model_type": "resnet', "could not be read back"),
     ],
 )
 def test_a_wrong_configuration(
-    network: Get, folder: Path, monkeypatch: pytest.MonkeyPatch, file: str, old: str, new: str, part: str
+    network: Get, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, old: str, new: str, part: str
 ) -> None:
     class Misconfigured(type(FORMATS["huggingface"])):  # type: ignore[misc]
         def write(self, backbone: Backbone, target: Path, size: tuple[int, int] | None) -> None:
             super().write(backbone, target, size)
-            text = (target / file).read_text()
+            text = (target / "config.json").read_text()
             assert old in text
-            (target / file).write_text(text.replace(old, new))
+            (target / "config.json").write_text(text.replace(old, new))
 
     monkeypatch.setitem(FORMATS, "huggingface", Misconfigured())
     with pytest.raises(UserError, match=part):
-        export_backbone(network("resnet50"), to="huggingface", out=folder / "a")
+        export_backbone(network(name), to="huggingface", out=folder / "a")
     assert list(folder.iterdir()) == []
 
 
@@ -216,26 +217,27 @@ def test_the_backbone_handed_over_does_not_change(network: Get, folder: Path) ->
     assert json.loads(done.card.read_text())["source"]["weights"] is None
 
 
-def test_a_disk_that_is_full(folder: Path) -> None:
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no limit of a process alone on this system")
+def test_a_disk_that_is_full(network: Get, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Here no file may grow beyond a megabyte, which the system tells as it tells a full disk."""
-    code = """
-import resource, signal, sys
-from pathlib import Path
-from manyview.backbones import build_backbone
-from manyview.errors import UserError
-from manyview.export import export_backbone
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
-network = build_backbone("resnet18")
-for to, out in {"torchvision": "a.pth", "timm": "a.safetensors", "detectron2": "a.pkl", "huggingface": "a"}.items():
-    try:
-        export_backbone(network, to=to, out=Path(sys.argv[1]) / out)
-    except UserError as error:
-        print(to, len(str(error).splitlines()), out in str(error))
-"""
-    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
+    backbone = network("resnet18")
+    outs = {"torchvision": "a.pth", "timm": "a.safetensors", "detectron2": "a.pkl", "huggingface": "a"}
 
-    assert done.stdout.split("\n")[:-1] == [
-        f"{to} 1 True" for to in ("torchvision", "timm", "detectron2", "huggingface")
-    ]
+    def work() -> None:
+        import resource
+
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
+        for to, out in outs.items():
+            try:
+                export_backbone(backbone, to=to, out=folder / out)
+            except UserError as error:
+                os.write(1, f"{to} {len(str(error).splitlines())} {out in str(error)}\n".encode())
+
+    child = Child(work, tmp_path_factory.mktemp("log") / "log.txt")
+    status = child.wait(100)
+    child.clear_away()
+
+    assert child.log.read_text().splitlines() == [f"{to} 1 True" for to in outs]
+    assert status == 0
     assert list(folder.iterdir()) == []

@@ -110,8 +110,9 @@ def test_tensors_on_a_full_disk(tmp_path: Path) -> None:
 
 
 def test_provenance_names_command_and_versions() -> None:
-    from manyview.runs import provenance
+    from manyview.runs.provenance import _commit, provenance
 
+    _commit.cache_clear()
     found = provenance()
 
     assert found["command"][1:] == sys.argv[1:]

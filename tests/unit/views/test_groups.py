@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable
 from itertools import islice
@@ -111,7 +112,12 @@ def test_several_views_of_each_block() -> None:
 
 def frequency(views: ViewsConfig, happened: Callable[[ViewParameters], bool], group: int, images: int = 2500) -> Any:
     """Share of images for which something happened, by view of a group."""
-    return np.mean([[happened(view) for view in sample(views, image)[group]] for image in range(images)], axis=0)
+    return np.mean([[happened(view) for view in groups[group]] for groups in samples(views, images)], axis=0)
+
+
+@functools.cache
+def samples(views: ViewsConfig, images: int) -> list[Any]:
+    return [sample(views, image) for image in range(images)]
 
 
 def test_realized_frequencies_by_group_and_by_view() -> None:

@@ -49,7 +49,7 @@ def root(given: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Pat
             out = root / "knn" / name / f"seed{seed}"
             knn_evaluation(weights, out=out, neighbours=4, resamples=20, beside="random", **given)
         out = root / "probe" / name
-        low_label_evaluation(weights, out=out, fractions=(0.5, 1.0), seeds=(0, 1), **given)
+        low_label_evaluation(weights, out=out, fractions=(0.5, 1.0), seeds=(0, 1), costs=(0.01,), **given)
     return root
 
 

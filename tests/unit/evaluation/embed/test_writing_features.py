@@ -76,8 +76,8 @@ def test_features_and_patches_are_those_of_a_direct_forward_pass(
     assert list(stored.images) == names
     assert stored.record == record == json.loads(out.with_suffix(".json").read_text())
     assert stored.patches is not None
-    assert stored.patches.shape == (16, 2, 2, 512)
-    assert record["protocol"]["patches"] == {"rows": 2, "columns": 2, "dim": 512}
+    assert stored.patches.shape == (16, 2, 2, 96)
+    assert record["protocol"]["patches"] == {"rows": 2, "columns": 2, "dim": 96}
     backbone = load_backbone(scenes.weights).double()
     mean, std = np.array(backbone.mean), np.array(backbone.std)
     for row, name in enumerate(names):
@@ -126,14 +126,14 @@ def test_parquet_is_one_row_an_image_for_any_reader(scenes: Any, photos: Path, t
         "image": "string",
         "width": "int32",
         "height": "int32",
-        "features": "fixed_size_list<element: float>[512]",
-        "patches": "fixed_size_list<element: float>[2048]",
+        "features": "fixed_size_list<element: float>[96]",
+        "patches": "fixed_size_list<element: float>[384]",
     }
     record = json.loads(pq.read_metadata(tmp_path / "f.parquet").metadata[b"manyview"])
     assert record["protocol"]["weights_sha256"] == hashlib.sha256(scenes.weights.read_bytes()).hexdigest()
     row = table.slice(3, 1).to_pylist()[0]
     stored = read_features(tmp_path / "f.parquet", patches=True)
-    np.testing.assert_array_equal(np.float32(row["patches"]).reshape(2, 2, 512), stored.patches[3])  # type: ignore[index]
+    np.testing.assert_array_equal(np.float32(row["patches"]).reshape(2, 2, 96), stored.patches[3])  # type: ignore[index]
     assert (row["image"], row["width"], row["height"]) == (stored.images[3], *stored.sizes[3].tolist())
 
 
@@ -143,7 +143,7 @@ def test_npz_is_read_by_numpy_without_pickle(scenes: Any, photos: Path, tmp_path
     with np.load(tmp_path / "f.npz", allow_pickle=False) as arrays:
         assert set(arrays.files) == {"images", "sizes", "features", "record"}
         assert arrays["images"].tolist() == names_in(photos)
-        assert arrays["features"].shape == (16, 512)
+        assert arrays["features"].shape == (16, 96)
         assert json.loads(str(arrays["record"]))["results"] == {"photographs": 16, "skipped": 0}
     assert read_features(tmp_path / "f.npz", patches=True).patches is None
 
@@ -258,8 +258,8 @@ def test_features_too_large_for_float16_are_refused(scenes: Any, photos: Path, t
     backbone = load_backbone(scenes.weights)
     with torch.no_grad():
         for parameter in (
-            backbone.get_parameter("layer4.1.bn2.weight"),
-            backbone.get_parameter("layer4.1.bn2.bias"),
+            backbone.get_parameter("network.layer4.0.bn2.weight"),
+            backbone.get_parameter("network.layer4.0.bn2.bias"),
         ):
             parameter.fill_(1e6)
     save_backbone(backbone, tmp_path / "large.safetensors", {})

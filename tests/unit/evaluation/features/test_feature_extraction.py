@@ -20,6 +20,7 @@ from manyview.evaluation.features.extract import combine
 from manyview.images import ImageFiles
 from manyview.pooling import KINDS, pool
 from manyview.views import sample_view
+from tests.helpers.random_weights import save_random
 
 
 class Colors(nn.Module):
@@ -33,11 +34,12 @@ def names_in(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.png"))
 
 
-def test_extraction_equals_a_plain_loop(scenes: Any) -> None:
+def test_extraction_equals_a_plain_loop(scenes: Any, tmp_path: Path) -> None:
+    weights = save_random(tmp_path / "resnet18.safetensors", "resnet18", zero_init_residual=False)
     names = names_in(scenes.images)[:7]
-    features = extract(load_backbone(scenes.weights), scenes.images, names, 64, batch_size=3, device="cpu", workers=0)
+    features = extract(load_backbone(weights), scenes.images, names, 64, batch_size=3, device="cpu", workers=0)
     reference = torchvision.models.resnet18()
-    missing = reference.load_state_dict(load_file(scenes.weights), strict=False).missing_keys
+    missing = reference.load_state_dict(load_file(weights), strict=False).missing_keys
     assert set(missing) == {"fc.weight", "fc.bias"}
     reference.avgpool = reference.fc = nn.Identity()
     reference.eval()

@@ -133,7 +133,7 @@ def test_random_initialization_has_random_heads(scenes: Any, run: RunFolder) -> 
 
 
 def test_a_low_label_curve_and_a_file_of_features(scenes: Any, run: RunFolder, tmp_path: Path) -> None:
-    options = {**FAST, "layer": "stage3", "beside": "none", "fractions": (1.0,), "seeds": (0,)}
+    options = {**FAST, "layer": "stage3", "beside": "none", "fractions": (1.0,), "seeds": (0,), "costs": (0.01,)}
     assert low_label_evaluation(run, **labels_of(scenes), **options)["protocol"]["layer"] == "stage3"
     record = embed(run, images=scenes.images, out=tmp_path / "z.npz", **FAST, layer="projector")
     assert record["protocol"]["layer"] == "projector"

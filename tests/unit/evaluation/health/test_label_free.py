@@ -28,7 +28,7 @@ from manyview.images import find_images, open_image
 from manyview.methods import build_method
 from manyview.runs import RunFolder
 from manyview.views import normalize, render_views, sample_views
-from tests.helpers.tiny import TinyNet, train_tiny, write_images
+from tests.helpers.tiny import SETTINGS, TinyNet, train_tiny, write_images
 
 COUNT = 130
 FAST: dict[str, Any] = {"size": 32, "workers": 0, "device": "cpu"}
@@ -126,7 +126,7 @@ def expected_alignment(backbone: nn.Module, config: Any, images: Path, head: nn.
         height, width = pixels.shape[:2]
         views = sample_views(config, width, height, seed=0, epoch=0, image=index)
         block = index % (len(views) // 2)
-        rendered = torch.from_numpy(render_views(pixels, views, config.size))[2 * block : 2 * block + 2]
+        rendered = torch.from_numpy(render_views(pixels, views[2 * block : 2 * block + 2], config.size))
         with torch.no_grad():
             vectors = backbone(normalize(rendered, backbone.mean, backbone.std)).mean(dim=(2, 3))  # type: ignore[arg-type]
             vectors = head(vectors) if head else vectors
@@ -285,10 +285,11 @@ def test_a_run_is_beside_the_weights_it_began_with(
     options: dict[str, Any] = {"images": image_folder, "sample": 20, "workers": 0, "device": "cpu"}
     alone = check_weights(first, **options)
     assert "initial" not in alone["results"]
-    named: dict[str, Any] = {"init": first, "backbone": None, "epochs": 1, "batch_size": 13, "view_size": 24}
+    named: dict[str, Any] = {"init": first, "epochs": 1, "batch_size": 13, "view_size": 24}
+    named["list"] = run.path.parent / "list.txt"
     folders = {}
     for name, settings in (("named", {}), ("held", {"training.blend": 0.5, "training.norm_statistics": "keep"})):
-        values = {"data.workers": 0, "training.device": "cpu", **settings}
+        values = {**SETTINGS, **settings}
         folders[name] = manyview.pretrain(image_folder, tmp_path / name, set=values, **named)
         assert "Beside the weights it began with: RankMe" in " ".join(capsys.readouterr().err.split())
         result = check_weights(folders[name], **options)
@@ -468,9 +469,9 @@ def test_a_run_that_is_done_leaves_its_health(run: RunFolder) -> None:
     assert set(health["results"]["pretrained"]) == {"features", "projections"}
 
 
-def test_a_module_of_ones_own_is_measured_and_left_alone(image_folder: Path, tmp_path: Path) -> None:
-    module = TinyNet()
-    run = train_tiny(image_folder, tmp_path / "run", backbone=module, epochs=1, batch_size=26)
+def test_a_module_of_ones_own_is_measured_and_left_alone(run: RunFolder, image_folder: Path, tmp_path: Path) -> None:
+    module, names = TinyNet(), run.path.parent / "list.txt"
+    run = train_tiny(image_folder, tmp_path / "run", list=names, backbone=module, epochs=1, batch_size=13)
     module.train()
     before = {key: value.clone() for key, value in module.state_dict().items()}
     sentence = check_run(run, PretrainConfig.model_validate(run.read_json("config.json")), module=module)

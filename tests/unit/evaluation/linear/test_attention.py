@@ -116,7 +116,7 @@ def test_the_record_says_how_it_was_pooled(cached: tuple[dict[str, Any], Path]) 
     result, out = cached
     protocol = result["protocol"]
     assert json.loads((out / "metrics.json").read_text()) == result
-    assert (protocol["pool"], protocol["queries"], protocol["feature_dim"]) == ("attention", 32, 512)
+    assert (protocol["pool"], protocol["queries"], protocol["feature_dim"]) == ("attention", 32, 96)
     assert protocol["beside"]["random_init"]["queries"] == 32
     assert "softmax attention of learned queries" in protocol["pooling_is"]
     stream = io.StringIO()
@@ -175,9 +175,9 @@ def test_augmented_images_are_scored_by_the_trained_head(scenes: Any, monkeypatc
 
 def test_maps_must_fit_in_memory(scenes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     network = load_backbone(scenes.weights)
-    check_memory(network, 5, 64, "cpu", most=5 * 512 * 2 * 2 * 4)
-    with pytest.raises(UserError, match=r"memory, and 5 of 512 x 2 x 2 numbers take 0.0 GiB, more than .*: leave out"):
-        check_memory(network, 5, 64, "cpu", most=5 * 512 * 2 * 2 * 4 - 1)
+    check_memory(network, 5, 64, "cpu", most=5 * 96 * 2 * 2 * 4)
+    with pytest.raises(UserError, match=r"memory, and 5 of 96 x 2 x 2 numbers take 0.0 GiB, more than .*: leave out"):
+        check_memory(network, 5, 64, "cpu", most=5 * 96 * 2 * 2 * 4 - 1)
     counted: list[int] = []
     monkeypatch.setattr(sgd_module, "check_memory", lambda _network, images, *_: counted.append(images))
     evaluate(scenes, cached=True, epochs=1)

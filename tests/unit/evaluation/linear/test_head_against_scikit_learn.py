@@ -109,7 +109,7 @@ def test_the_head_ends_at_scikit_learns_minimum(images: int, dim: int, classes: 
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(5)
-        network = build_backbone("timm/resnet10t", zero_init_residual=False)
+        network = build_backbone("timm/test_resnet", zero_init_residual=False)
     file = tmp_path_factory.mktemp("weights") / "backbone.safetensors"
     save_backbone(network, file, {})
     return file
@@ -139,6 +139,8 @@ def test_linear_evaluation_on_cached_features_agrees(weights: Path, tmp_path: Pa
         cached=True,
         workers=0,
         device="cpu",
+        beside="none",
+        resamples=0,
     )
     assert result["results"]["pretrained"]["mAP"] == pytest.approx(expected, abs=HALF_A_POINT)
     assert expected > 1.05 * val.targets.mean()

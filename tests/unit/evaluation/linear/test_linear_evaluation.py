@@ -74,11 +74,11 @@ def test_the_untrained_backbone_is_another(cached: tuple[dict[str, Any], Path]) 
 def test_the_protocol_says_all_that_decides_the_figures(scenes: Any, cached: tuple[dict[str, Any], Path]) -> None:
     protocol = cached[0]["protocol"]
     expected = {
-        "backbone": "resnet18",
+        "backbone": "timm/test_resnet",
         "weights": str(scenes.weights),
         "weights_sha256": hashlib.sha256(scenes.weights.read_bytes()).hexdigest(),
         "pool": "gamp",
-        "feature_dim": 512,
+        "feature_dim": 96,
         "size": 64,
         "cached": True,
         "epochs": 12,
@@ -150,7 +150,7 @@ def test_poolings_differ_and_cat_is_twice_as_wide(scenes: Any, is_cached: bool) 
     kinds = ("gamp", "avg", "max", "avg_minus_max", "cat")
     results = [evaluate(scenes, size=64, pool=kind, epochs=1, cached=is_cached) for kind in kinds]
     assert len({result["results"]["pretrained"]["loss_by_epoch"][0] for result in results}) == len(kinds)
-    assert [result["protocol"]["feature_dim"] for result in results] == [512] * 4 + [1024]
+    assert [result["protocol"]["feature_dim"] for result in results] == [96] * 4 + [192]
 
 
 @pytest.fixture

@@ -211,6 +211,14 @@ def test_progress_counts_all_images(scenes: Any) -> None:
     assert len(calls) == 1 + 8
 
 
+@pytest.fixture(scope="module")
+def features(scenes: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of all images at 16 pixels, with the record beside them; for reading only."""
+    file = tmp_path_factory.mktemp("features") / "f.npz"
+    embed(scenes.weights, images=scenes.images, out=file, size=16, **SMALL)
+    return file
+
+
 @pytest.mark.parametrize(
     ("changes", "part"),
     [
@@ -231,8 +239,9 @@ def test_progress_counts_all_images(scenes: Any) -> None:
         ({"list": "one.txt"}, "holds one image: at least two are needed"),
     ],
 )
-def test_mistakes_are_reported(scenes: Any, tmp_path: Path, changes: dict[str, Any], part: str) -> None:
-    embed(scenes.weights, images=scenes.images, out=tmp_path / "f.npz", size=16, **SMALL)
+def test_mistakes_are_reported(scenes: Any, features: Path, tmp_path: Path, changes: dict[str, Any], part: str) -> None:
+    for file in features.parent.iterdir():
+        shutil.copy(file, tmp_path)
     (tmp_path / "other.safetensors").write_bytes(b"others")
     (tmp_path / "one.txt").write_text("a/0.png\n")
     for name in ("features", "weights", "list"):
@@ -244,11 +253,10 @@ def test_mistakes_are_reported(scenes: Any, tmp_path: Path, changes: dict[str, A
     assert part in str(caught.value)
 
 
-def test_features_of_other_images_are_refused(scenes: Any, tmp_path: Path) -> None:
-    embed(scenes.weights, images=scenes.images, out=tmp_path / "f.npz", size=16, **SMALL)
+def test_features_of_other_images_are_refused(scenes: Any, features: Path, tmp_path: Path) -> None:
     others = tmp_path / "others"
     shutil.copytree(scenes.images, others)
-    assert nearest_neighbours(scenes.weights, images=others, features=tmp_path / "f.npz", **SMALL)["results"]
+    assert nearest_neighbours(scenes.weights, images=others, features=features, **SMALL)["results"]
     (others / "a" / "0.png").write_bytes((others / "a" / "2.png").read_bytes() + b" ")
     with pytest.raises(UserError, match=r"of other images than those in .*others"):
-        nearest_neighbours(scenes.weights, images=others, features=tmp_path / "f.npz", **SMALL)
+        nearest_neighbours(scenes.weights, images=others, features=features, **SMALL)

@@ -222,7 +222,7 @@ def evaluate(scenes: Any, **options: Any) -> dict[str, Any]:
 def curve(scenes: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     out = tmp_path_factory.mktemp("probe") / "out"
     return evaluate(
-        scenes, fractions=[1, 0.25], seeds=[4, 1, 2], beside="random", untrained_norms="zero-one", out=out
+        scenes, fractions=[1, 0.25], seeds=[4, 1], beside="random", untrained_norms="zero-one", out=out
     ), out
 
 
@@ -242,7 +242,7 @@ def test_the_figures_are_those_of_the_draws(scenes: Any, curve: tuple[dict[str, 
         )
         quarter, whole = curve[0]["results"][name]
         assert [(entry["fraction"], entry["images"]) for entry in (quarter, whole)] == [(0.25, 6), (1, 24)]
-        assert [run["seed"] for run in quarter["runs"]] == [4, 1, 2]
+        assert [run["seed"] for run in quarter["runs"]] == [4, 1]
         assert [run["seed"] for run in whole["runs"]] == [4]
         maps = []
         for run in quarter["runs"]:
@@ -269,7 +269,7 @@ def test_the_folder_holds_the_result_and_the_curve(scenes: Any, curve: tuple[dic
         "cost_by_class": False,
         "scaling": "standardised",
         "fractions": [0.25, 1],
-        "seeds": [4, 1, 2],
+        "seeds": [4, 1],
         "pool": "gamp",
         "size": 64,
         "classes": ["green", "red"],
@@ -353,7 +353,7 @@ def test_the_center_the_11_points_and_ml_gcns_quotient(scenes: Any) -> None:
 def test_labels_that_cannot_be_used_are_left_out_and_reported(scenes: Any, tmp_path: Path) -> None:
     val = tmp_path / "val.csv"
     val.write_text(scenes.val.read_text() + "a/0.png,blue\n")
-    once: dict[str, Any] = {"fractions": [1], "seeds": [0]}
+    once: dict[str, Any] = {"fractions": [1], "seeds": [0], "costs": [0.01]}
     with pytest.raises(UserError, match="unknown class 'blue'"):
         evaluate(scenes, val_labels=val, **once)
     result = evaluate(scenes, val_labels=val, label_problems="skip", **once)
@@ -362,7 +362,7 @@ def test_labels_that_cannot_be_used_are_left_out_and_reported(scenes: Any, tmp_p
     stream = io.StringIO()
     Console(file=stream, width=140).print(format_low_label(result))
     text = stream.getvalue()
-    assert text.startswith("resnet18 from a checkpoint in the format of manyview: 20 of 20 convolutions")
+    assert text.startswith("timm/test_resnet from a checkpoint in the format of manyview: 15 of 15 convolutions")
     assert "1 label row was left out of val.csv: line 14 gives a/0.png the unknown class 'blue'" in text
 
 

@@ -17,6 +17,9 @@ from manyview.images.loading import loader
 from manyview.images.loading.loader import load_in_workers, prepare_worker, worker_count
 from manyview.images.loading.workers import Loading
 from manyview.runtime import core_count
+from tests.helpers.fresh import Run, run_program
+
+__all__ = ["run_program"]
 
 
 class Squares(Dataset[int]):
@@ -55,7 +58,7 @@ def test_signals_do_not_end_workers_that_are_just_starting(
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no signal masks on this system")
-def test_spawned_workers_begin_with_both_signals_blocked() -> None:
+def test_spawned_workers_begin_with_both_signals_blocked(run_program: Run) -> None:
     """In a Python of its own, as the resource tracker starts only once."""
     program = """
 import multiprocessing, signal
@@ -67,7 +70,8 @@ with held_signals(spawn=True):
     assert {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1} <= signal.pthread_sigmask(signal.SIG_BLOCK, ())
 assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
 """
-    subprocess.run([sys.executable, "-c", program], timeout=120, check=True)
+    done = run_program(program)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
@@ -144,10 +148,9 @@ work()
 """
 
 
-def test_an_error_that_nobody_catches_ends_python() -> None:
+def test_an_error_that_nobody_catches_ends_python(run_program: Run) -> None:
     """The traceback keeps the generator, and so the loader, whose processes ignore SIGTERM."""
-    command = [sys.executable, "-W", "ignore", "-c", _PROGRAM]
-    process = subprocess.run(command, timeout=120, check=False, capture_output=True, text=True)
+    process = run_program(_PROGRAM)
     assert process.returncode == 1
     assert process.stderr.strip().endswith("RuntimeError: out of memory, say")
 

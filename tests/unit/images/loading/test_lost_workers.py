@@ -5,7 +5,6 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -23,6 +22,9 @@ from manyview.images.loading import workers as loader_processes
 from manyview.images.loading.loader import load_in_workers
 from manyview.images.loading.workers import Loading
 from manyview.runs.signals import StopRequest
+from tests.helpers.fresh import Run, run_program
+
+__all__ = ["run_program"]
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
 
@@ -192,9 +194,10 @@ except LoadingError as error:
 
 
 @linux
-def test_too_many_open_files_are_told() -> None:
+def test_too_many_open_files_are_told(run_program: Run) -> None:
     """In a Python of its own, whose limit of open files is low."""
-    found = subprocess.run([sys.executable, "-c", _FILES], capture_output=True, text=True, timeout=120, check=True)
+    found = run_program(_FILES)
+    assert found.returncode == 0
     assert (
         "cannot be received (too many files are open): see whether the limit of open files (ulimit -n)" in found.stdout
     )
@@ -236,9 +239,10 @@ else:
     ("number", "how", "statuses"),
     [("SIGTERM", "request", (143,)), ("SIGTERM", "plain", (-15,)), ("SIGINT", "request", (130, -2, 1))],
 )
-def test_one_signal_ends_a_process_that_only_waits(number: str, how: str, statuses: tuple[int, ...]) -> None:
-    command = [sys.executable, "-W", "ignore", "-c", _STOPPED, number, how]
-    process = subprocess.run(command, timeout=100, check=False, capture_output=True, text=True)
+def test_one_signal_ends_a_process_that_only_waits(
+    run_program: Run, number: str, how: str, statuses: tuple[int, ...]
+) -> None:
+    process = run_program(_STOPPED, number, how)
     assert process.returncode in statuses, process.stderr
 
 
@@ -261,13 +265,12 @@ print(tempfile.gettempdir())
 @linux
 @pytest.mark.slow
 @pytest.mark.parametrize(("length", "workers"), [(70, 1), (72, 2), (108, 1), (240, 2)])
-def test_batches_arrive_however_long_the_temporary_folders_path_is(length: int, workers: int) -> None:
+def test_batches_arrive_however_long_the_temporary_folders_path_is(run_program: Run, length: int, workers: int) -> None:
     root = Path(tempfile.mkdtemp(dir="/tmp"))
     folder = root / ("t" * (length - len(str(root)) - 1))
     folder.mkdir()
-    command = [sys.executable, "-c", _LONG, str(workers)]
-    environment = {**os.environ, "TMPDIR": str(folder)}
-    process = subprocess.run(command, timeout=100, check=True, capture_output=True, text=True, env=environment)
+    process = run_program(_LONG, str(workers), environment={"TMPDIR": str(folder)})
+    assert process.returncode == 0, process.stderr
     assert process.stdout.splitlines() == ["[0, 1, 2, 3, 4]", "[0, 1, 2, 3, 4]", str(folder)]
     folder.rmdir()  # empty again
     root.rmdir()

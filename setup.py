@@ -1,6 +1,10 @@
 """The one compiled part, which is left out where no compiler takes it; everything else is in pyproject.toml."""
 
+from pathlib import Path
+
 from setuptools import Extension, setup
+
+SOURCES = Path("src/manyview/views/render/native")
 
 # The code has whole numbers and single operations of IEEE 754 only: with these flags the bytes do not depend on the
 # compiler. That there are no infinities and no signed zeros lets it vectorize minima and maxima, and changes no value.
@@ -13,7 +17,8 @@ setup(
     ext_modules=[
         Extension(
             "manyview.views.render._kernel",
-            ["src/manyview/views/render/_kernel.c"],
+            [str(SOURCES / "kernel.c")],
+            depends=[str(path) for path in sorted(SOURCES.glob("*.h"))],
             extra_compile_args=FLAGS,
             py_limited_api=True,
             optional=True,

@@ -74,7 +74,7 @@ def test_the_wheel_holds_the_package_alone(wheel: Path) -> None:
     sources = {
         str(path.relative_to(ROOT / "src"))
         for path in (ROOT / "src/manyview").rglob("*")
-        if path.suffix not in (".pyc", ".c", ".so")
+        if path.suffix not in (".pyc", ".c", ".h", ".so")
     }
     expected = {name for name in sources if (ROOT / "src" / name).is_file()}
     assert expected - set(names) == set()
@@ -103,9 +103,10 @@ def test_the_wheel_runs_where_it_is_installed(wheel: Path, tmp_path: Path) -> No
 
 def test_without_a_compiler_all_but_the_kernel_is_installed(tmp_path: Path) -> None:
     copy = tmp_path / "copy"
-    (copy / "src/manyview/views/render").mkdir(parents=True)
-    for name in (*FILES[:-1], "src/manyview/views/render/_kernel.c"):
-        shutil.copy(ROOT / name, copy / name)
+    sources = Path("src/manyview/views/render/native")
+    shutil.copytree(ROOT / sources, copy / sources)
+    for name in FILES[:-1]:
+        shutil.copy(ROOT / name, copy)
     (copy / "src/manyview/__init__.py").touch()
     options = ("--no-deps", "--no-build-isolation", "--no-index", "--quiet")
     run(sys.executable, "-m", "pip", "wheel", *options, "--wheel-dir", tmp_path, copy, cwd=tmp_path, CC="false")

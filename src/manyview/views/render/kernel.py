@@ -1,6 +1,6 @@
 """Rendering of views of 8-bit RGB images by a compiled kernel, the fastest renderer on a CPU.
 
-The views are those of ``opencv.py``, byte for byte. ``_kernel.c`` is compiled when the package is installed; without a
+The views are those of ``opencv.py``, byte for byte. ``native`` is compiled when the package is installed; without a
 compiler it is left out, ``IS_BUILT`` is false, and ``opencv.py`` renders.
 """
 

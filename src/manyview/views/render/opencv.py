@@ -3,7 +3,7 @@
 Each operation follows Pillow's definition, including whether results are rounded or truncated; nothing is random.
 
 The kernel gives the same bytes. So every number is a whole one that float32 holds exactly, whatever the order of a sum,
-or it comes from single operations of IEEE 754 in the order that is written here and in ``_kernel.c``.
+or it comes from single operations of IEEE 754 in the order that is written here and in ``native``.
 """
 
 from __future__ import annotations

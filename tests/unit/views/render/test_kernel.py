@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
-import importlib
+import ast
+import importlib.util
+import shutil
+import subprocess
 import sys
+import sysconfig
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -32,6 +38,32 @@ def test_random_views_have_the_same_bytes(part: int) -> None:
         drawn = sample_views(config, width, height, seed=part, epoch=0, image=number)
         views, expected = (module.render_views(image, drawn, size) for module in (kernel, opencv))
         np.testing.assert_array_equal(views, expected, err_msg=f"{width} x {height} to {size}")
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no compiler")
+def test_the_code_for_other_processors_has_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """This processor's vector instructions left out; and without optimization, which must not matter."""
+    sources = Path(kernel.__file__).parent / "native"
+    setup = ast.parse((Path(__file__).parents[4] / "setup.py").read_text())
+    [flags] = [
+        node.value for node in setup.body if isinstance(node, ast.Assign) and "FLAGS" in ast.unparse(node.targets)
+    ]
+    usual = [word for word in eval(ast.unparse(flags)) if word != "-O3"]
+    for level in ("-O2", "-O0"):
+        library = tmp_path / f"_kernel{level}.abi3.so"
+        words = [*usual, level, "-DPORTABLE", "-shared", "-fPIC", f"-I{sysconfig.get_paths()['include']}"]
+        subprocess.run(["cc", *words, str(sources / "kernel.c"), "-o", str(library)], check=True)
+        monkeypatch.setattr(kernel, "render", load(library).render)
+        test_random_views_have_the_same_bytes(9)
+
+
+def load(library: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("_kernel", library)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_every_scale_has_pytorchs_weights() -> None:

@@ -4,7 +4,7 @@
 
 Each round gives every contestant the same images, so that other load on the machine affects all equally; ratios are
 computed within a round, and their median over the rounds is reported with the range. The clock is the process's core
-time.
+time. A last table has the share of each step and operation in the time of our views.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any
 
 from benchmarks.contestants import (
     CONTESTANTS,
+    FLOOR,
     FULL_DECODE,
     LIGHTLY,
     LOADER,
@@ -31,11 +32,14 @@ from benchmarks.contestants import (
     PILLOW,
     UINT8,
     WHOLE_PIXELS,
+    WITHOUT_KERNEL,
     Contestant,
     Task,
 )
 from benchmarks.images import describe, jpegs, write_jpegs
 from benchmarks.records import origin, put_between_markers, spread, table, write_json
+from benchmarks.view_operations import WHOLE, shares
+from benchmarks.view_operations import ways as ways_by_operation
 from manyview.runtime import single_thread
 
 
@@ -69,7 +73,10 @@ FORMATS = (
     Format("4000 x 3000, much detail, views of 224", (4000, 3000), 224, enlarge=False),
 )
 # Pairs (faster, slower) whose ratios are reported.
-RATIOS = tuple((ours, theirs) for ours in (UINT8, LOADER, NORMALIZED) for theirs in (LIGHTLY, PILLOW))
+RATIOS = (
+    *((ours, theirs) for ours in (UINT8, LOADER, NORMALIZED, WITHOUT_KERNEL) for theirs in (LIGHTLY, PILLOW)),
+    (UINT8, WITHOUT_KERNEL),
+)
 LARGE_RATIOS = ((UINT8, FULL_DECODE), (LOADER, FULL_DECODE))
 
 
@@ -132,6 +139,7 @@ def measure(form: Format, contestants: Sequence[Contestant], options: argparse.N
         task = Task(encoded, write_jpegs(Path(folder) / "images", encoded), form.view_size)
         ways = {contestant.name: contestant.prepare(task) for contestant in contestants}
         seconds, busy = compete(ways, len(encoded), options.rounds, options.seconds)
+        parts, _ = compete(ways_by_operation(task), len(encoded), options.rounds, options.seconds)
     return {
         "photographs": len(encoded),
         "mean_bytes": round(statistics.mean(map(len, encoded))),
@@ -145,6 +153,7 @@ def measure(form: Format, contestants: Sequence[Contestant], options: argparse.N
             }
             for contestant in contestants
         },
+        "operations": {"seconds_per_image": parts, "shares": shares(parts)},
         "ratios": ratios(seconds, RATIOS + (LARGE_RATIOS if form.is_large else ())),
     }
 
@@ -205,6 +214,27 @@ def markdown(result: dict[str, Any]) -> str:
             table(["", "how", "a view is", *result["formats"]], speeds, text_columns=3),
             f"Times as fast: median of {rounds} rounds, lowest and highest round.",
             table(["", *result["formats"]], compared),
+            _operations(result["formats"]),
+        ]
+    )
+
+
+def _operations(formats: dict[str, Any]) -> str:
+    """Where the time goes: a row for each step and operation, and the whole beside the floor."""
+    names = next(iter(formats.values()))["operations"]["shares"]
+    rows = [
+        [name, *(f"{100 * form['operations']['shares'][name]:.0f} %" for form in formats.values())] for name in names
+    ]
+    floors = []
+    for form in formats.values():
+        floor = statistics.median(form["contestants"][FLOOR]["seconds_per_image"])
+        floors.append(f"{statistics.median(form['operations']['seconds_per_image'][WHOLE]) / floor:.2f}")
+    return "\n\n".join(
+        [
+            "Where the time of `manyview, uint8` goes: each step alone on the same photographs, and what each operation "
+            "adds to the bare crops where it is the only one; median of the rounds. Operations of one view share "
+            "some work, so the rest, which has what else happens, may be below 0.",
+            table(["", *formats], [*rows, ["the whole, times the floor", *floors]]),
         ]
     )
 

@@ -70,6 +70,16 @@ def test_the_page_gets_ratios_for_every_contestant_and_no_absolute_times(result:
     assert f"{ratio['median']:.1f} ({ratio['lowest']:.1f} to {ratio['highest']:.1f})" in line
 
 
+def test_shares_by_operation_sum_to_the_whole(result: dict[str, Any]) -> None:
+    for form in result["formats"].values():
+        seconds, shares = form["operations"]["seconds_per_image"], form["operations"]["shares"]
+        assert sum(shares.values()) == pytest.approx(1)
+        by_round = np.subtract(seconds["blur"], seconds["crops and resizes"]) / seconds["everything"]
+        assert shares["blur"] == pytest.approx(np.median(by_round))
+        assert {"decoding", "hue", "the rest"} <= shares.keys()
+    assert "| decoding |" in result["page"]
+
+
 def test_the_process_may_use_all_its_cores_and_threads_again(result: dict[str, Any]) -> None:
     cores, threads = os.sched_getaffinity(0), torch.get_num_threads()
     with views.one_core() as core:

@@ -122,6 +122,11 @@ def without_kernel(task: Task) -> Callable[[int], Any]:
     return views_of
 
 
+def entropy_decoding(task: Task) -> Callable[[int], Any]:
+    """Little more than reading all coefficients: gray, at an eighth of the size."""
+    return lambda index: simplejpeg.decode_jpeg(task.jpegs[index], "GRAY", min_width=1, min_height=1)
+
+
 def floor(task: Task) -> Callable[[int], Any]:
     """A lower bound on the time: the fastest decoding, at the scale that our views need, without antialiasing."""
     plans = [_floor_plan(data, index, task.view_size) for index, data in enumerate(task.jpegs)]
@@ -239,3 +244,4 @@ CONTESTANTS = (
     Contestant(FLOOR, "uint8", "decoding and eight bare resizes, by simplejpeg and OpenCV", floor),
 )
 WHOLE_PIXELS = Contestant(FULL_DECODE, "uint8", "our views from all pixels instead of a reduced scale", full_decode)
+ENTROPY = Contestant("entropy decoding alone", "none", "gray at an eighth, by simplejpeg: no views", entropy_decoding)

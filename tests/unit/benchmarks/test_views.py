@@ -36,8 +36,11 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_every_contestant_takes_part_or_is_named_as_left_out(result: dict[str, Any]) -> None:
     names = {contestant.name for contestant in contestants.CONTESTANTS}
     for form in result["formats"].values():
-        assert form["contestants"].keys() - {contestants.FULL_DECODE} == names - set(result["left_out"])
-    assert contestants.FULL_DECODE in result["formats"]["large"]["contestants"]
+        assert form["contestants"].keys() - {contestants.FULL_DECODE, contestants.ENTROPY.name} == names - set(
+            result["left_out"]
+        )
+        assert 0.5 < form["shown"]["area"] < form["shown"]["rows"] <= 1
+    assert {contestants.FULL_DECODE, contestants.ENTROPY.name} <= result["formats"]["large"]["contestants"].keys()
     for package in ("lightly", "kornia"):
         missing = result["versions"][package] is None
         assert any(package in name for name in result["left_out"]) == missing

@@ -246,8 +246,8 @@ def _why_all_is_read(formats: dict[str, Any]) -> str:
     about = next(reversed(formats.values()))["shown"]
     return (
         "Decoding a part of a photograph would save little: its eight views together show "
-        f"{100 * about['rows']:.0f} % of its rows and {100 * about['area']:.0f} % of its area, and the entropy-coded data, "
-        "which take the time of the last row above, can be skipped between restart markers at best, where no view is."
+        f"{100 * about['rows']:.0f} % of its rows and {100 * about['area']:.0f} % of its area, and the entropy-coded "
+        "data, which take the time of the last row above, can be skipped between restart markers at best."
     )
 
 
@@ -263,9 +263,9 @@ def _operations(formats: dict[str, Any]) -> str:
         floors.append(f"{statistics.median(form['operations']['seconds_per_image'][WHOLE]) / floor:.2f}")
     return "\n\n".join(
         [
-            "Where the time of `manyview, uint8` goes: each step alone on the same photographs, and what each operation "
-            "adds to the bare crops where no other is made; median of the rounds. Operations of one view share some work, "
-            "so the rest, which has what else happens, may be below 0.",
+            "Where the time of `manyview, uint8` goes: each step alone on the same photographs, and what each "
+            "operation adds to the bare crops where no other is made; median of the rounds. Operations of one view "
+            "share some work, so the rest, which has what else happens, may be below 0.",
             table(["", *formats], [*rows, ["the whole, times the floor", *floors]]),
         ]
     )

@@ -3,6 +3,7 @@
 #include "common.h"
 
 enum { NONE, BRIGHTNESS, CONTRAST, SATURATION, HUE, STRENGTHS = 4 };
+enum { CHUNK = BLOCK * TILE }; /* pixels at a time, whose numbers stay in the nearest cache */
 
 INLINE float whole(float value) {
     value = value > 0 ? value : 0;
@@ -14,12 +15,12 @@ INLINE float gray(float red, float green, float blue) { /* exact: below 2 ** 24 
     return (float)(int32_t)((19595 * red + 38470 * green + 7471 * blue + 32768) * (1 / 65536.0f));
 }
 
-INLINE void blend(float *restrict values, ptrdiff_t length, float base, float factor) {
-    for (ptrdiff_t i = 0; i < length; i++) values[i] = whole(base + factor * (values[i] - base));
+INLINE void blend(float *restrict values, float base, float factor) {
+    for (int i = 0; i < 3 * CHUNK; i++) values[i] = whole(base + factor * (values[i] - base));
 }
 
-INLINE void saturate(float *restrict red, float *restrict green, float *restrict blue, ptrdiff_t length, float factor) {
-    for (ptrdiff_t i = 0; i < length; i++) {
+INLINE void saturate(float *restrict red, float *restrict green, float *restrict blue, float factor) {
+    for (int i = 0; i < CHUNK; i++) {
         float level = gray(red[i], green[i], blue[i]);
         red[i] = whole(level + factor * (red[i] - level));
         green[i] = whole(level + factor * (green[i] - level));
@@ -37,8 +38,8 @@ INLINE float channel_of(float sixths, float offset, float value, float chroma) {
 }
 
 /* Hue, saturation and value in Pillow's whole steps; the hue turns by steps of a circle of 256. */
-INLINE void turn_hue(float *restrict red, float *restrict green, float *restrict blue, ptrdiff_t length, float step) {
-    for (ptrdiff_t i = 0; i < length; i++) {
+INLINE void turn_hue(float *restrict red, float *restrict green, float *restrict blue, float step) {
+    for (int i = 0; i < CHUNK; i++) {
         float r = red[i], g = green[i], b = blue[i];
         float value = r > g ? r : g, least = r < g ? r : g;
         value = value > b ? value : b;
@@ -60,60 +61,60 @@ INLINE void turn_hue(float *restrict red, float *restrict green, float *restrict
 }
 
 typedef struct {
-    uint8_t *planes[3];
+    uint8_t *planes[4]; /* red, green, blue or all gray; and one for results in between */
     ptrdiff_t stride;
     int size;
 } View;
 
-/* Some operations on all rows, then perhaps to gray in the first plane; returns the sum of the gray levels. */
+/* Some operations on all pixels; then perhaps their gray levels in another plane. */
 FOR_EACH_CPU
-static int64_t change_colors(const View *view, const int32_t *operations, int count, const float *strengths,
-                             float mean, int to_gray, int to_sum, float *scratch) {
-    ptrdiff_t length = view->stride;
-    float *red = scratch, *green = red + length, *blue = green + length, *levels = blue + length;
-    int64_t total = 0;
-    for (int y = 0; y < view->size; y++) {
-        ptrdiff_t start = y * length;
-        uint8_t *reds = view->planes[0] + start, *greens = view->planes[1] + start, *blues = view->planes[2] + start;
-        for (ptrdiff_t i = 0; i < length; i++) red[i] = reds[i];
-        for (ptrdiff_t i = 0; i < length; i++) green[i] = greens[i];
-        for (ptrdiff_t i = 0; i < length; i++) blue[i] = blues[i];
+static void change_colors(const View *view, const int32_t *operations, int count, const float *strengths, float mean,
+                          uint8_t *grays) {
+    float colors[3][CHUNK], *red = colors[0], *green = colors[1], *blue = colors[2];
+    for (ptrdiff_t start = 0; start < view->size * view->stride; start += CHUNK) { /* planes are padded to chunks */
+        for (int channel = 0; channel < 3; channel++) {
+            const uint8_t *plane = view->planes[channel] + start;
+            for (int i = 0; i < CHUNK; i++) colors[channel][i] = plane[i];
+        }
         for (int k = 0; k < count; k++) {
             float strength = strengths[operations[k] - 1];
             switch (operations[k]) {
-            case SATURATION: saturate(red, green, blue, length, strength); break;
-            case HUE: turn_hue(red, green, blue, length, strength); break;
-            default: blend(red, 3 * length, operations[k] == CONTRAST ? mean : 0, strength);
+            case SATURATION: saturate(red, green, blue, strength); break;
+            case HUE: turn_hue(red, green, blue, strength); break;
+            default: blend(colors[0], operations[k] == CONTRAST ? mean : 0, strength);
             }
         }
-        if (to_gray || to_sum) {
-            int32_t sum = 0;
-            for (ptrdiff_t i = 0; i < length; i++) levels[i] = gray(red[i], green[i], blue[i]);
-            for (int i = 0; i < view->size; i++) sum += (int32_t)levels[i];
-            total += sum;
+        for (int channel = 0; count && channel < 3; channel++) {
+            uint8_t *plane = view->planes[channel] + start;
+            for (int i = 0; i < CHUNK; i++) plane[i] = (uint8_t)(int32_t)colors[channel][i];
         }
-        if (to_gray) {
-            for (ptrdiff_t i = 0; i < length; i++) reds[i] = (uint8_t)(int32_t)levels[i];
-        } else if (count) {
-            for (ptrdiff_t i = 0; i < length; i++) reds[i] = (uint8_t)(int32_t)red[i];
-            for (ptrdiff_t i = 0; i < length; i++) greens[i] = (uint8_t)(int32_t)green[i];
-            for (ptrdiff_t i = 0; i < length; i++) blues[i] = (uint8_t)(int32_t)blue[i];
-        }
+        if (grays) for (int i = 0; i < CHUNK; i++) grays[start + i] = (uint8_t)(int32_t)gray(red[i], green[i], blue[i]);
+    }
+}
+
+FOR_EACH_CPU
+static int64_t sum_of(const uint8_t *plane, ptrdiff_t stride, int size) {
+    int64_t total = 0;
+    for (int y = 0; y < size; y++, plane += stride) {
+        int32_t sum = 0;
+        for (int x = 0; x < size; x++) sum += plane[x];
+        total += sum;
     }
     return total;
 }
 
 /* Up to four operations in their order, then perhaps to gray, which is in the first plane alone. */
-static void jitter(const View *view, const int32_t *operations, int to_gray, const float *strengths, float *scratch) {
+static void jitter(const View *view, const int32_t *operations, int to_gray, const float *strengths) {
+    uint8_t *grays = to_gray ? view->planes[0] : NULL;
     int count = 0, contrast = -1;
     for (; count < 4 && operations[count] != NONE; count++) contrast = operations[count] == CONTRAST ? count : contrast;
-    if (contrast < 0) {
-        if (count || to_gray) change_colors(view, operations, count, strengths, 0, to_gray, 0, scratch);
-        return;
+    float mean = 0;
+    if (contrast >= 0) { /* it takes the mean over the view as it then is */
+        int64_t pixels = (int64_t)view->size * view->size;
+        change_colors(view, operations, contrast, strengths, 0, view->planes[3]);
+        mean = (float)((2 * sum_of(view->planes[3], view->stride, view->size) + pixels) / (2 * pixels));
+        operations += contrast;
+        count -= contrast;
     }
-    /* Contrast takes the mean over the view as it then is. */
-    int64_t pixels = (int64_t)view->size * view->size;
-    int64_t sum = change_colors(view, operations, contrast, strengths, 0, 0, 1, scratch);
-    float mean = (float)((2 * sum + pixels) / (2 * pixels));
-    change_colors(view, operations + contrast, count - contrast, strengths, mean, to_gray, 0, scratch);
+    if (count || to_gray) change_colors(view, operations, count, strengths, mean, grays);
 }

@@ -45,7 +45,6 @@ typedef struct {
     ptrdiff_t columns_stride, height_stride, stride;
     Filter along[2]; /* rows, columns */
     double *weights;
-    float *colors;
     uint16_t *row;
     uint32_t *sums;
 } Workspace;
@@ -66,13 +65,13 @@ static ptrdiff_t lay_out(Workspace *space, const Task *task, Area area, char *me
     ptrdiff_t most = most_taps((int)(wide > high ? wide : high), (int)size);
     const ptrdiff_t bytes[] = {
         padded(3 * wide) * space->columns_stride, outputs * space->height_stride, padded(high) * space->stride,
-        4 * outputs * space->stride, size * most * (ptrdiff_t)sizeof(double), 4 * outputs * (ptrdiff_t)sizeof(float),
+        4 * outputs * space->stride, size * most * (ptrdiff_t)sizeof(double),
         (outputs + 2 * task->taps) * (ptrdiff_t)sizeof(uint16_t), outputs * (ptrdiff_t)sizeof(uint32_t),
         size * most * (ptrdiff_t)sizeof(int16_t), size * (ptrdiff_t)sizeof(int), size * (ptrdiff_t)sizeof(int),
         size * most * (ptrdiff_t)sizeof(int16_t), size * (ptrdiff_t)sizeof(int), size * (ptrdiff_t)sizeof(int)};
     void **parts[] = {
         (void **)&space->columns, (void **)&space->across, (void **)&space->rows, (void **)&space->planes,
-        (void **)&space->weights, (void **)&space->colors, (void **)&space->row, (void **)&space->sums,
+        (void **)&space->weights, (void **)&space->row, (void **)&space->sums,
         (void **)&space->along[0].weights, (void **)&space->along[0].first, (void **)&space->along[0].taps,
         (void **)&space->along[1].weights, (void **)&space->along[1].first, (void **)&space->along[1].taps};
     for (size_t part = 0; part < sizeof(bytes) / sizeof(*bytes); part++) {
@@ -86,7 +85,8 @@ static void crop(const Task *task, const int32_t *numbers, Area area, Workspace 
     int width = numbers[RIGHT] - numbers[LEFT], height = numbers[BOTTOM] - numbers[TOP], size = task->size;
     const uint8_t *columns = space->columns + 3 * (numbers[LEFT] - area.left) * space->columns_stride
                              + (numbers[TOP] - area.top);
-    ptrdiff_t plane = padded(size) * space->stride;
+    ptrdiff_t plane = padded(size) * space->stride; /* whole chunks */
+    view->planes[3] = space->planes + 3 * plane;
     make_filter(&space->along[0], width, size, space->weights);
     make_filter(&space->along[1], height, size, space->weights);
     for (int channel = 0; channel < 3; channel++) {
@@ -113,7 +113,7 @@ static void finish(const Task *task, int index, Workspace *space, const View *vi
     int size = task->size, is_gray = task->augment && numbers[GRAYSCALE];
     ptrdiff_t area = (ptrdiff_t)size * size;
     uint8_t *target = task->views + 3 * area * index;
-    if (task->augment) jitter(view, numbers + OPERATIONS, is_gray, task->strengths + index * STRENGTHS, space->colors);
+    if (task->augment) jitter(view, numbers + OPERATIONS, is_gray, task->strengths + index * STRENGTHS);
     for (int channel = 0; channel < 3; channel++, target += area) {
         const uint8_t *plane = view->planes[channel];
         if (is_gray && channel) {
@@ -121,10 +121,9 @@ static void finish(const Task *task, int index, Workspace *space, const View *vi
             continue;
         }
         if (task->augment && numbers[REACH] >= 0) {
-            uint8_t *blurred = space->planes + 3 * padded(size) * space->stride;
             blur(plane, space->stride, size, task->kernels + (ptrdiff_t)index * task->taps, numbers[REACH], space->row,
-                 space->sums, blurred);
-            plane = blurred;
+                 space->sums, view->planes[3]);
+            plane = view->planes[3];
         }
         write_plane(plane, space->stride, size, task->augment && numbers[SOLARIZE], task->augment && numbers[FLIP], target);
     }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -47,14 +48,14 @@ def ways(task: Task) -> dict[str, Callable[[int], Any]]:
         "decoding": lambda index: open_image(task.jpegs[index]).decode(ready[index].shrink),
         "drawing of parameters": sample,
         BARE: render(_bare),
-        **{name: render(lambda view, name=name: _only_color(view, name)) for name in COLORS},
+        **{name: render(partial(_only_color, name)) for name in COLORS},
         "grayscale": render(lambda view: replace(_bare(view), grayscale=view.grayscale)),
         "blur": render(lambda view: replace(_bare(view), blur_sigma=view.blur_sigma)),
         "mirroring": render(lambda view: replace(_bare(view), flip=view.flip)),
     }
 
 
-def shares(seconds: dict[str, Sequence[float]]) -> dict[str, float]:
+def shares(seconds: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """Share of the whole by part, median of the rounds; an operation's is what it adds to the crops.
 
     Operations that a view has together share the reading and writing of its pixels, which is counted for each here; so
@@ -84,5 +85,5 @@ def _bare(view: ViewParameters) -> ViewParameters:
     return replace(view, flip=False, jitter=None, grayscale=False, blur_sigma=None, solarize=False)
 
 
-def _only_color(view: ViewParameters, name: str) -> ViewParameters:
+def _only_color(name: str, view: ViewParameters) -> ViewParameters:
     return replace(_bare(view), jitter=view.jitter and replace(view.jitter, order=(name,)))

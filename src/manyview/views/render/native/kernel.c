@@ -12,6 +12,11 @@
 #include "colors.h"
 #include "resize.h"
 
+/* An image's columns are made once for all views up to so many bytes, beyond that strip by strip for each view. */
+#ifndef SHARED_BYTES
+#define SHARED_BYTES (1 << 26)
+#endif
+enum { STRIP = 8 * BLOCK }; /* rows */
 enum { LEFT, TOP, RIGHT, BOTTOM, GRAYSCALE, SOLARIZE, FLIP, REACH, OPERATIONS, NUMBERS = OPERATIONS + 4 };
 
 typedef struct {
@@ -41,6 +46,7 @@ static Area shown(const Task *task) { /* the part of the image that any view sho
 }
 
 typedef struct {
+    int is_shared; /* whether the columns are those of the whole area */
     uint8_t *columns, *across, *rows, *planes;
     ptrdiff_t columns_stride, height_stride, stride;
     Filter along[2]; /* rows, columns */
@@ -59,12 +65,13 @@ static void *take(char **memory, ptrdiff_t bytes) {
 static ptrdiff_t lay_out(Workspace *space, const Task *task, Area area, char *memory) {
     ptrdiff_t size = task->size, wide = area.right - area.left, high = area.bottom - area.top;
     ptrdiff_t outputs = padded(size), total = 0;
-    space->columns_stride = padded(high) + BLOCK;
+    space->is_shared = padded(3 * wide) * (padded(high) + BLOCK) <= SHARED_BYTES;
+    space->columns_stride = (space->is_shared ? padded(high) : STRIP) + BLOCK;
     space->height_stride = padded(high) + BLOCK;
     space->stride = padded(size);
     ptrdiff_t most = most_taps((int)(wide > high ? wide : high), (int)size);
     const ptrdiff_t bytes[] = {
-        padded(3 * wide) * space->columns_stride, outputs * space->height_stride, padded(high) * space->stride,
+        padded(3 * wide) * space->columns_stride, 3 * outputs * space->height_stride, padded(high) * space->stride,
         4 * outputs * space->stride, size * most * (ptrdiff_t)sizeof(double),
         (outputs + 2 * task->taps) * (ptrdiff_t)sizeof(uint16_t), outputs * (ptrdiff_t)sizeof(uint32_t),
         size * most * (ptrdiff_t)sizeof(int16_t), size * (ptrdiff_t)sizeof(int), size * (ptrdiff_t)sizeof(int),
@@ -81,21 +88,35 @@ static ptrdiff_t lay_out(Workspace *space, const Task *task, Area area, char *me
     return total;
 }
 
+/* Columns of a part of the image; rows and columns are counted from its corner. */
+static void make_columns(const Task *task, Area part, const Workspace *space) {
+    ptrdiff_t stride = 3 * (ptrdiff_t)task->width;
+    transpose(task->image + part.top * stride + 3 * part.left, stride, part.bottom - part.top,
+              3 * (ptrdiff_t)(part.right - part.left), space->columns, space->columns_stride);
+}
+
 static void crop(const Task *task, const int32_t *numbers, Area area, Workspace *space, View *view) {
     int width = numbers[RIGHT] - numbers[LEFT], height = numbers[BOTTOM] - numbers[TOP], size = task->size;
-    const uint8_t *columns = space->columns + 3 * (numbers[LEFT] - area.left) * space->columns_stride
-                             + (numbers[TOP] - area.top);
-    ptrdiff_t plane = padded(size) * space->stride; /* whole chunks */
-    view->planes[3] = space->planes + 3 * plane;
+    int strip = space->is_shared ? height : STRIP;
+    ptrdiff_t plane = padded(size) * space->stride, across = padded(size) * space->height_stride; /* whole chunks */
     make_filter(&space->along[0], width, size, space->weights);
     make_filter(&space->along[1], height, size, space->weights);
+    for (int top = 0; top < height; top += strip) {
+        int rows = height - top < strip ? height - top : strip, first = numbers[TOP] + top;
+        const uint8_t *columns = space->columns;
+        if (space->is_shared) columns += 3 * (numbers[LEFT] - area.left) * space->columns_stride + first - area.top;
+        else make_columns(task, (Area){numbers[LEFT], first, numbers[RIGHT], first + rows}, space);
+        for (int channel = 0; channel < 3; channel++) {
+            resize_across(columns, space->columns_stride, &space->along[0], size, padded(rows), channel,
+                          space->across + channel * across + top, space->height_stride);
+        }
+    }
     for (int channel = 0; channel < 3; channel++) {
         view->planes[channel] = space->planes + channel * plane;
-        resize_across(columns, space->columns_stride, &space->along[0], size, padded(height), channel, space->across,
-                      space->height_stride);
-        transpose(space->across, space->height_stride, size, height, space->rows, space->stride);
+        transpose(space->across + channel * across, space->height_stride, size, height, space->rows, space->stride);
         resize_down(space->rows, space->stride, &space->along[1], size, view->planes[channel]);
     }
+    view->planes[3] = space->planes + 3 * plane;
 }
 
 FOR_EACH_CPU
@@ -137,8 +158,7 @@ static int render_all(const Task *task) {
     char *memory = malloc((size_t)lay_out(&space, task, area, NULL) + SLACK);
     if (!memory) return 0;
     lay_out(&space, task, area, memory + (BLOCK - (uintptr_t)memory % BLOCK));
-    transpose(task->image + ((ptrdiff_t)area.top * task->width + area.left) * 3, (ptrdiff_t)task->width * 3,
-              area.bottom - area.top, 3 * (ptrdiff_t)(area.right - area.left), space.columns, space.columns_stride);
+    if (space.is_shared) make_columns(task, area, &space);
     for (int index = 0; index < task->count; index++) {
         crop(task, task->numbers + index * NUMBERS, area, &space, &view);
         finish(task, index, &space, &view);

@@ -245,8 +245,8 @@ def _why_all_is_read(formats: dict[str, Any]) -> str:
     """Why a part of a large JPEG is not decoded alone."""
     about = next(reversed(formats.values()))["shown"]
     return (
-        "Decoding a part of a photograph would save little: its eight views together show "
-        f"{100 * about['rows']:.0f} % of its rows and {100 * about['area']:.0f} % of its area, and the entropy-coded "
+        "Decoding a part of a photograph would save little: eight views of 12 megapixels together show "
+        f"{100 * about['rows']:.0f} % of the rows and {100 * about['area']:.0f} % of the area, and the entropy-coded "
         "data, which take the time of the last row above, can be skipped between restart markers at best."
     )
 

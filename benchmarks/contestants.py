@@ -30,9 +30,10 @@ from manyview.config import (
     DataConfig,
     PretrainConfig,
 )
-from manyview.images import decode_image, find_images
+from manyview.images import decode_image, find_images, open_image
 from manyview.training.data import ViewDataset
-from manyview.views import BlockViews, block_boxes, largest_shrink, render_views, sample_views
+from manyview.views import BlockViews, block_boxes, largest_shrink, render_views, sample_views, shrink_crops
+from manyview.views.render import opencv
 
 SCALE, JITTER, SIGMA = (0.2, 1.0), (0.4, 0.4, 0.4, 0.1), (0.1, 2.0)
 # The blurs of torchvision and kornia need a kernel size. Three standard deviations to either side are the minimum for
@@ -111,6 +112,25 @@ def full_decode(task: Task) -> Callable[[int], Any]:
         return render_views(pixels, parameters, task.view_size)
 
     return views_of
+
+
+def without_kernel(task: Task) -> Callable[[int], Any]:
+    """What ``BlockViews`` does where no compiler was at hand when the package was installed."""
+    config, epochs = BlockViewsConfig(size=task.view_size), itertools.count()
+
+    def views_of(index: int) -> np.ndarray:
+        image = open_image(task.jpegs[index])
+        drawn = sample_views(config, image.width, image.height, seed=0, epoch=next(epochs), image=index)
+        shrink = largest_shrink((view.crop for view in drawn), task.view_size)
+        pixels = image.decode(shrink)
+        return opencv.render_views(pixels, shrink_crops(drawn, shrink, pixels.shape[1::-1]), task.view_size)
+
+    return views_of
+
+
+def entropy_decoding(task: Task) -> Callable[[int], Any]:
+    """Little more than reading all coefficients: gray, at an eighth of the size."""
+    return lambda index: simplejpeg.decode_jpeg(task.jpegs[index], "GRAY", min_width=1, min_height=1)
 
 
 def floor(task: Task) -> Callable[[int], Any]:
@@ -213,6 +233,7 @@ def _tensor_blocks(data: bytes) -> list[torch.Tensor]:
     return [pixels[:, top:bottom, left:right] for left, top, right, bottom in block_boxes(width, height)]
 
 
+WITHOUT_KERNEL = "manyview, no kernel"
 UINT8, NORMALIZED, LOADER = "manyview, uint8", "manyview, normalized", "manyview, loader"
 LIGHTLY, PILLOW, FLOOR = "lightly", "torchvision on Pillow", "floor"
 FULL_DECODE = "full decode, same views"
@@ -221,6 +242,7 @@ CONTESTANTS = (
     Contestant(UINT8, "uint8", "`BlockViews(output='uint8')` on the encoded bytes", block_views("uint8")),
     Contestant(NORMALIZED, "float32", "`BlockViews()` on the encoded bytes", block_views("normalized")),
     Contestant(LOADER, "uint8", "what a loader's worker does in training, reading the file included", loader),
+    Contestant(WITHOUT_KERNEL, "uint8", "the first, installed without a compiler", without_kernel),
     Contestant(LIGHTLY, "float32", "`SimSiamTransform` on each block", lightly_on_pillow, "lightly"),
     Contestant(PILLOW, "float32", "SimSiam's official transforms on each block, blur by Pillow", torchvision_on_pillow),
     Contestant("torchvision v2", "float32", "the same on uint8 tensors, decoded by torchvision", torchvision_v2),
@@ -228,3 +250,4 @@ CONTESTANTS = (
     Contestant(FLOOR, "uint8", "decoding and eight bare resizes, by simplejpeg and OpenCV", floor),
 )
 WHOLE_PIXELS = Contestant(FULL_DECODE, "uint8", "our views from all pixels instead of a reduced scale", full_decode)
+ENTROPY = Contestant("entropy decoding alone", "none", "gray at an eighth, by simplejpeg: no views", entropy_decoding)

@@ -26,7 +26,7 @@ from manyview.config import BlockViewsConfig
 from manyview.images import decode_image, open_image
 from manyview.recipes.named import RECIPES
 from manyview.views import ColorJitter, ViewParameters, largest_shrink, sample_views, shrink_crops
-from manyview.views.render import opencv, pillow
+from manyview.views.render import fast, pillow
 from manyview.views.render.batch_parameters import view_table
 from manyview.views.render.torch import augment_views, crop_resize
 
@@ -78,7 +78,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def operations(images: Sequence[Pixels], size: int, device: torch.device) -> dict[str, dict[str, Any]]:
-    """Each operation alone: OpenCV and PyTorch compared with Pillow, on resized crops."""
+    """Each operation alone: the CPU's renderer and PyTorch compared with Pillow, on resized crops."""
     config = _config(size)
     views = [
         np.ascontiguousarray(view.transpose(1, 2, 0))
@@ -91,7 +91,7 @@ def operations(images: Sequence[Pixels], size: int, device: torch.device) -> dic
         reference = _each(pillow.render_views, views, given, size)
         stacked = torch.from_numpy(np.stack(views).transpose(0, 3, 1, 2).copy()).to(device)
         rows[name] = {
-            "cpu": difference(_each(opencv.render_views, views, given, size), reference),
+            "cpu": difference(_each(fast.render_views, views, given, size), reference),
             "device": difference(augment_views(stacked, view_table(given)).cpu().numpy(), reference),
         }
     return rows
@@ -107,7 +107,7 @@ def whole_ways(
         for index, image in enumerate(small):
             parameters = [prepare(p) for p in _sample(_config(size), image, index)]
             reference = pillow.render_views(image, parameters, size)
-            found["cpu"].append((opencv.render_views(image, parameters, size), reference))
+            found["cpu"].append((fast.render_views(image, parameters, size), reference))
             found["device"].append((_on_device(image, parameters, size, device), reference))
         for way, encoded in large.items():
             found[way] = [_reduced_and_whole(data, index, size, prepare) for index, data in enumerate(encoded)]

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = ("src", "benchmarks", "pyproject.toml")
+SOURCES = ("src", "benchmarks", "pyproject.toml", "setup.py")
 WITH_DEPENDENCIES, ALONE = ("pydantic",), ("simplejpeg", "pycocotools")
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux2014_x86_64")
 
@@ -66,6 +66,10 @@ def copy_sources(folder: Path) -> str:
     archive = subprocess.run(["git", "archive", "HEAD", *SOURCES], cwd=ROOT, capture_output=True, check=True).stdout
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         tar.extractall(folder, filter="data")
+    for kernel in ROOT.glob(
+        "src/**/_kernel.abi3.so"
+    ):  # compiled here for any Python from 3.11; left out, others render
+        shutil.copy(kernel, folder / kernel.relative_to(ROOT))
     shutil.rmtree(folder / "benchmarks/gpu/results", ignore_errors=True)
     head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, check=True, text=True)
     return head.stdout.strip()

@@ -12,7 +12,7 @@ import torch
 from manyview.config import BlockViewsConfig
 from manyview.scenes import render_scene
 from manyview.views import ViewParameters, sample_views
-from manyview.views.render import Renderer, crop_views, render_views
+from manyview.views.render import Renderer, crop_views, opencv, render_views
 from manyview.views.render.batch_parameters import view_table
 from manyview.views.render.torch import augment_views
 
@@ -32,6 +32,7 @@ def on_the_cpu(renderer: Renderer) -> Render:
 
 RENDERERS: dict[str, Render] = {
     **{name: on_the_cpu(name) for name in get_args(Renderer)},
+    "without the compiled kernel": lambda image, parameters: opencv.render_views(image, parameters, SIZE),
     "device": on_device,
 }
 

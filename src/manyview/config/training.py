@@ -96,9 +96,9 @@ class TrainingConfig(Section):
     compile: StrictBool = Field(False, description="torch.compile the backbone")
     renderer: Literal["auto", "cpu", "device", "reference"] = Field(
         "auto",
-        description="where views are rendered: by the workers with OpenCV (cpu) or Pillow (reference), or cropped by "
-        "the workers and augmented on the training device (device); auto: cpu, but on an accelerator the faster of cpu "
-        "and device, as measured",
+        description="where views are rendered: by the workers with compiled code (cpu) or Pillow (reference), or "
+        "cropped by the workers and augmented on the training device (device); auto: cpu, but on an accelerator the "
+        "faster of cpu and device, as measured",
     )
     threads: PositiveInt | None = Field(None, description="compute threads on a CPU; unset: PyTorch's default")
     norm_statistics: Literal["batch", "keep"] = Field(

@@ -105,8 +105,8 @@ class ViewDataset(Dataset[ViewSample]):
     Args:
         files: the images.
         config: configuration, of which data, views and seed are used.
-        renderer: "cpu" renders with OpenCV and "reference" with Pillow; "device" only crops, and adds a table of the
-            augmentations left to the device.
+        renderer: "cpu" renders with the compiled kernel or OpenCV and "reference" with Pillow; "device" only crops, and
+            adds a table of the augmentations left to the device.
         decode: "workers" decodes here; "device" leaves JPEGs encoded, for the device to decode and crop.
     """
 

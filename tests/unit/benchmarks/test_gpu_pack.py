@@ -56,6 +56,8 @@ def test_the_folder_holds_all_that_the_printed_line_names(
     assert options.commit == head.stdout.strip()
     assert (out / "code/src/manyview/__init__.py").is_file()
     assert (out / "code/benchmarks/gpu/__main__.py").is_file()
+    there = {path.relative_to(pack.ROOT) for path in pack.ROOT.glob("src/**/_kernel.abi3.so")}
+    assert {path.relative_to(out / "code") for path in (out / "code").glob("src/**/*.so")} == there
     assert sorted(command[-1] for command in pip) == ["pycocotools", "pydantic"]
     assert all("3.12" in command for command in pip)
 

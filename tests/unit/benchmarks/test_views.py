@@ -36,8 +36,11 @@ def result(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 def test_every_contestant_takes_part_or_is_named_as_left_out(result: dict[str, Any]) -> None:
     names = {contestant.name for contestant in contestants.CONTESTANTS}
     for form in result["formats"].values():
-        assert form["contestants"].keys() - {contestants.FULL_DECODE} == names - set(result["left_out"])
-    assert contestants.FULL_DECODE in result["formats"]["large"]["contestants"]
+        assert form["contestants"].keys() - {contestants.FULL_DECODE, contestants.ENTROPY.name} == names - set(
+            result["left_out"]
+        )
+        assert 0.5 < form["shown"]["area"] < form["shown"]["rows"] <= 1
+    assert {contestants.FULL_DECODE, contestants.ENTROPY.name} <= result["formats"]["large"]["contestants"].keys()
     for package in ("lightly", "kornia"):
         missing = result["versions"][package] is None
         assert any(package in name for name in result["left_out"]) == missing
@@ -68,6 +71,16 @@ def test_the_page_gets_ratios_for_every_contestant_and_no_absolute_times(result:
     ratio = result["formats"]["small"]["ratios"][0]
     [line] = [line for line in page.splitlines() if line.startswith(f"| {ratio['faster']} / {ratio['than']} |")]
     assert f"{ratio['median']:.1f} ({ratio['lowest']:.1f} to {ratio['highest']:.1f})" in line
+
+
+def test_shares_by_operation_sum_to_the_whole(result: dict[str, Any]) -> None:
+    for form in result["formats"].values():
+        seconds, shares = form["operations"]["seconds_per_image"], form["operations"]["shares"]
+        assert sum(shares.values()) == pytest.approx(1)
+        by_round = np.subtract(seconds["blur"], seconds["crops and resizes"]) / seconds["everything"]
+        assert shares["blur"] == pytest.approx(np.median(by_round))
+        assert {"decoding", "hue", "the rest"} <= shares.keys()
+    assert "| decoding |" in result["page"]
 
 
 def test_the_process_may_use_all_its_cores_and_threads_again(result: dict[str, Any]) -> None:

@@ -27,9 +27,10 @@ def of(name: str) -> list[str]:
 
 
 def test_the_base_is_a_named_version_that_the_package_supports() -> None:
-    [base] = of("FROM")
+    build, base = of("FROM")
     found = re.fullmatch(r"python:(\d+)\.(\d+)-slim", base)
     assert found is not None, base
+    assert build == base.removesuffix("-slim") + " AS build", "the same Python, with a compiler"
     least = PROJECT["requires-python"].removeprefix(">=").split(".")
     assert (int(found[1]), int(found[2])) >= tuple(map(int, least))
 
@@ -39,13 +40,16 @@ def test_what_is_copied_is_there_and_reaches_the_build() -> None:
     assert rules[0] == "*", "everything is left out but what is named"
     for arguments in of("COPY"):
         *sources, target = arguments.split()
+        if sources[0].startswith("--from="):
+            assert sources == ["--from=build", target], "what the first stage has made"
+            continue
         for source in sources:
             assert (ROOT / source).exists(), source
             assert f"!{source}" in rules, f"{source} is left out by .dockerignore"
             assert not any(fnmatch.fnmatch(source, rule) for rule in rules[1:] if not rule.startswith("!")), source
         assert target.startswith("./")
-    assert {"pyproject.toml", "constraints.txt", "README.md", "LICENSE", "src"} == {
-        source for arguments in of("COPY") for source in arguments.split()[:-1]
+    assert {"pyproject.toml", "setup.py", "constraints.txt", "README.md", "LICENSE", "src"} == {
+        source for arguments in of("COPY") if "--from" not in arguments for source in arguments.split()[:-1]
     }
 
 
@@ -53,8 +57,9 @@ def test_what_it_runs_and_installs_is_the_packages_own() -> None:
     [entry], [usual] = map(json.loads, of("ENTRYPOINT")), map(json.loads, of("CMD"))
     assert entry[0] in PROJECT["scripts"]
     assert usual == ["--help"]
-    [run] = of("RUN")
-    [extras] = re.findall(r'"\.\[([\w,]+)\]"', run)
+    wheel, run = of("RUN")
+    assert wheel.startswith("pip wheel --no-cache-dir --no-deps --wheel-dir /wheels")
+    [extras] = re.findall(r'"\$\(echo /wheels/\*\.whl\)\[([\w,]+)\]"', run)
     assert set(extras.split(",")) <= PROJECT["optional-dependencies"].keys()
     installs = re.findall(r"pip install ([^;&]*)", run)
     assert all("--no-cache-dir" in line and "--constraint constraints.txt" in line for line in installs)
@@ -71,7 +76,7 @@ def test_hadolint_finds_nothing() -> None:
 def _can_build() -> bool:
     if shutil.which("docker") is None:
         return False
-    asked = ["docker", "image", "inspect", of("FROM")[0]]  # the base image is here, so no registry is asked
+    asked = ["docker", "image", "inspect", of("FROM")[-1]]  # the base image is here, so no registry is asked
     return subprocess.run(asked, capture_output=True, timeout=60, check=False).returncode == 0
 
 

@@ -8,10 +8,14 @@ where Pillow rounds to 8 bits six times, which makes a difference of a quarter o
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 from jaxtyping import Float64
 
 _BOXES = 3
+_SIGMA_STEPS = 64  # standard deviations are rounded to 1/64 pixel, so that weights can be cached
+WHOLE = 256  # sum of a kernel's whole weights: sums of bytes by them along both axes are exact in float32
 
 
 def box_radii(sigmas: Float64[np.ndarray, " views"]) -> Float64[np.ndarray, " views"]:
@@ -53,3 +57,26 @@ def _convolve(
     for shift, weights in enumerate(boxes.T):
         result[:, shift : shift + taps] += weights[:, None] * rows
     return result
+
+
+def whole_weights(sigma: float) -> tuple[int, ...]:
+    """Weights of one kernel in units of 1/256: the center's, then those outward, each of which counts on both sides.
+
+    Their sum, both sides counted, is 256.
+
+    Args:
+        sigma: Standard deviation in pixels, from 0; rounded to 1/64.
+    """
+    return _whole_weights(round(sigma * _SIGMA_STEPS))
+
+
+@functools.lru_cache(maxsize=4096)
+def _whole_weights(steps: int) -> tuple[int, ...]:
+    kernel = blur_kernels(box_radii(np.array([steps / _SIGMA_STEPS])))[0]
+    outward = kernel[len(kernel) // 2 + 1 :]
+    # Sums from the end inward are rounded, not the weights: else the errors of a wide kernel's ends would add up.
+    beyond = np.rint(np.cumsum(outward[::-1])[::-1] * WHOLE)
+    weights = (beyond - np.append(beyond[1:], 0)).astype(int).tolist()
+    while weights and weights[-1] == 0:
+        weights.pop()
+    return (WHOLE - 2 * sum(weights), *weights)

@@ -63,8 +63,8 @@ def tune_tiny(labels: Path, out: Path, **options: Any) -> dict[str, Any]:
         "weights": "random",
         **{"images": labels.parent, "train_labels": labels, "val_labels": labels, "out": out},
         **{"backbone": "resnet18", "beside": "none", "device": "cpu", "workers": 0, "quiet": True},
-        **{"iterations": 6, "batch_size": 2, "eval_every": 3, "short_side": "32,64", "learning_rate": 0.01},
-        **{"regions": 4, "test_proposals": 6, "precise_batches": 2},
+        **{"iterations": 6, "batch_size": 2, "eval_every": 3, "short_side": "32,40", "learning_rate": 0.01},
+        **{"regions": 2, "test_proposals": 4, "precise_batches": 2},
         **options,
     }
     return fine_tune(given.pop("weights"), **given)

@@ -22,7 +22,8 @@ from tests.helpers.shapes import tune_tiny
 def run(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A detector with masks, hardly trained: it finds something everywhere."""
     out = tmp_path_factory.mktemp("runs") / "masks"
-    tune_tiny(shapes, out, architecture="fpn", masks=True, short_side=32, iterations=2, eval_every=None)
+    sizes = {"short_side": 32, "regions": 4, "test_proposals": 6}
+    tune_tiny(shapes, out, architecture="fpn", masks=True, iterations=2, eval_every=None, **sizes)
     return out
 
 

@@ -16,6 +16,7 @@ from manyview.backbones.base import Backbone
 from manyview.backbones.timm import build_timm, timm_names, timm_normalization
 from manyview.config import IMAGENET_MEAN, IMAGENET_STD
 from manyview.errors import UserError
+from manyview.imports import import_lightly
 
 RESNETS = (
     "resnet18",
@@ -129,8 +130,10 @@ def check_name(name: str) -> None:
         UserError: unknown name; the message suggests the nearest.
     """
     bare = name.removeprefix("timm/")
+    if name in RESNETS:
+        return  # without the import of timm
     known = timm_names()
-    if name in RESNETS or bare.partition(".")[0] in known:
+    if bare.partition(".")[0] in known:
         return
     close = difflib.get_close_matches(bare.lower(), sorted({*RESNETS, *known}), n=2, cutoff=0.6)
     hint = f"did you mean {' or '.join(close)}?" if close else f"choose from {', '.join(RESNETS)}, or a model of timm"
@@ -182,6 +185,7 @@ def _fold(module: nn.Module, convolution: str, norm: str) -> None:
 
 
 def _resnet(name: str, zero_init_residual: bool, in_channels: int) -> nn.Module:
+    import_lightly("torchvision.models")
     from torchvision.models import get_model
 
     resnet: nn.Module = get_model(name, weights=None, zero_init_residual=zero_init_residual)
@@ -195,6 +199,7 @@ def _resnet(name: str, zero_init_residual: bool, in_channels: int) -> nn.Module:
 @functools.cache
 def resnet_names() -> tuple[str, ...]:
     """Names of the weights of all ResNets, without the classifier: those of the deepest, which has all others'."""
+    import_lightly("torchvision.models")
     from torchvision.models import get_model
 
     with torch.device("meta"):
@@ -203,6 +208,7 @@ def resnet_names() -> tuple[str, ...]:
 
 @functools.cache
 def _resnet_shapes(name: str) -> _Shapes:
+    import_lightly("torchvision.models")
     from torchvision.models import get_model
 
     with torch.device("meta"):  # Shapes only: no memory and no random numbers.

@@ -348,6 +348,22 @@ def test_the_overview_imports_next_to_nothing(words: list[str]) -> None:
     assert [name for name in (*heavy, "rich.markdown", "rich.syntax", "rich.traceback") if name in loaded] == []
 
 
+def test_a_mistake_in_a_setting_is_reported_before_anything_heavy_is_imported(photos: Path, tmp_path: Path) -> None:
+    code = (
+        f"import sys; sys.argv = ['manyview', 'pretrain', {str(photos)!r}, '--out', {str(tmp_path / 'run')!r},"
+        " '--set', 'views.overlap=.7']\n"
+        "from manyview.cli import main\n"
+        "try:\n    main()\n"
+        "except SystemExit as end:\n    print(end.code, *sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    status, *loaded = done.stdout.split()
+
+    assert status == "2"
+    assert "views.overlap" in done.stderr
+    assert [name for name in ("torch", "numpy", "cv2", "PIL", "rich.markdown") if name in loaded] == []
+
+
 def test_help_imports_nothing_heavy() -> None:
     """One process for all: ``python -m manyview`` works, and no verb's help loads a heavy package."""
     code = (

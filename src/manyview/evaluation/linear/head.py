@@ -113,7 +113,11 @@ class HeadTraining:
         self.head, self.settings = head, settings
         self.losses: list[float] = []
         self._optimizer = SGD(
-            head.parameters(), lr=settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
+            head.parameters(),
+            lr=settings.learning_rate,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            fused=False,
         )
 
     @property

@@ -161,10 +161,12 @@ def ours(options: argparse.Namespace, folder: Path) -> None:
 
     prepare()
     from manyview.detection import finetune, loop
+    from manyview.detection.schedule import training_indices
+    from manyview.runs.progress import StepClock
 
     def run_loop(tuning: Any) -> None:
-        batches = tuning.batches(loop.training_indices(tuning.settings, tuning.data.shapes, 0, 0, 1))
-        clock = loop.StepClock()
+        batches = tuning.batches(training_indices(tuning.settings, tuning.data.shapes, 0, 0, 1))
+        clock = StepClock()
 
         def iterate() -> None:
             losses, rate, waited = loop.train_step(tuning, tuning.detector, batches)
@@ -175,7 +177,7 @@ def ours(options: argparse.Namespace, folder: Path) -> None:
         batches.close()
         raise SystemExit
 
-    finetune.run_loop = run_loop
+    vars(finetune)["run_loop"] = run_loop
     finetune.fine_tune(**fine_tuning(options, folder))
 
 
@@ -211,7 +213,7 @@ def reference(options: argparse.Namespace, folder: Path) -> None:
         serve(iterate)
         raise SystemExit
 
-    finetune.run_loop = run_loop
+    vars(finetune)["run_loop"] = run_loop
     finetune.fine_tune(**fine_tuning(options, folder))
 
 

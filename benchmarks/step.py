@@ -121,6 +121,7 @@ def running(images: Path, folder: Path, recipe: str, options: argparse.Namespace
     settings = {
         **{"views.size": options.view_size, "training.batch_size": options.batch_size, "training.device": "cpu"},
         **{"backbone.name": options.backbone, "training.precision": "float32", **more},
+        **({"method.queue": options.count // 2} if recipe == "mocov2" else {}),
     }
     with started(configure(images, settings, recipe), folder) as steps:
         yield steps
@@ -213,9 +214,9 @@ def cosine(images: Path, folder: Path, options: argparse.Namespace) -> dict[str,
                 name: each.grad.double() for name, each in training.method.named_parameters() if each.grad is not None
             }
     one, other = gradients["float32"], gradients["bf16"]
-    flat = [torch.cat([each.flatten() for each in found.values()]) for found in (one, other)]
+    first, second = (torch.cat([each.flatten() for each in found.values()]) for found in (one, other))
     each = {name: torch.cosine_similarity(one[name].flatten(), other[name].flatten(), 0).item() for name in one}
-    return {"all": torch.cosine_similarity(*flat, 0).item(), "lowest": min(each.values())}
+    return {"all": torch.cosine_similarity(first, second, 0).item(), "lowest": min(each.values())}
 
 
 def markdown(result: dict[str, Any]) -> str:

@@ -69,13 +69,13 @@ class Steps:
             torch.cuda.synchronize()
 
 
-def configure(images: Path, settings: Mapping[str, Any]) -> PretrainConfig:
-    """The recipe "paper" with changed settings, a low learning rate, and a fixed renderer."""
+def configure(images: Path, settings: Mapping[str, Any], recipe: str = "paper") -> PretrainConfig:
+    """A recipe with changed settings, a low learning rate, and a fixed renderer."""
     fixed = {"data.images": str(images), "training.epochs": EPOCHS, "training.base_learning_rate": 1e-4}
     if settings.get("data.decode") != "device":
         fixed["training.renderer"] = "cpu"
     assignments = [Assignment(key, value, "benchmark") for key, value in {**fixed, **settings}.items()]
-    return resolve(recipe_settings("paper"), assignments)
+    return resolve(recipe_settings(recipe), assignments)
 
 
 @contextlib.contextmanager

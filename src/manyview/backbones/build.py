@@ -16,6 +16,7 @@ from manyview.backbones.base import Backbone
 from manyview.backbones.timm import build_timm, is_timm_name, timm_names, timm_normalization
 from manyview.config import IMAGENET_MEAN, IMAGENET_STD
 from manyview.errors import UserError
+from manyview.imports import import_lightly
 
 RESNETS = (
     "resnet18",
@@ -182,6 +183,7 @@ def _fold(module: nn.Module, convolution: str, norm: str) -> None:
 
 
 def _resnet(name: str, zero_init_residual: bool, in_channels: int) -> nn.Module:
+    import_lightly("torchvision.models")
     from torchvision.models import get_model
 
     resnet: nn.Module = get_model(name, weights=None, zero_init_residual=zero_init_residual)
@@ -195,6 +197,7 @@ def _resnet(name: str, zero_init_residual: bool, in_channels: int) -> nn.Module:
 @functools.cache
 def resnet_names() -> tuple[str, ...]:
     """Names of the weights of all ResNets, without the classifier: those of the deepest, which has all others'."""
+    import_lightly("torchvision.models")
     from torchvision.models import get_model
 
     with torch.device("meta"):
@@ -203,6 +206,7 @@ def resnet_names() -> tuple[str, ...]:
 
 @functools.cache
 def _resnet_shapes(name: str) -> _Shapes:
+    import_lightly("torchvision.models")
     from torchvision.models import get_model
 
     with torch.device("meta"):  # Shapes only: no memory and no random numbers.

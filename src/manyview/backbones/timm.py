@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from manyview.backbones.base import WrappedBackbone
 from manyview.errors import UserError
+from manyview.imports import import_lightly
 
 Layout = Literal["channels first", "channels last", "tokens"]
 LAST = -1  # index of the backbone's own feature map, behind the network's intermediate ones
@@ -120,11 +121,17 @@ class TimmBackbone(WrappedBackbone):
         return patches.transpose(1, 2).unflatten(2, (rows, -1))
 
 
-def timm_names() -> frozenset[str]:
-    """All architectures that timm can build."""
+def _timm() -> Any:
+    """The package, which is imported when it is first used."""
+    import_lightly("timm")
     import timm
 
-    return frozenset(timm.list_models())
+    return timm
+
+
+def timm_names() -> frozenset[str]:
+    """All architectures that timm can build."""
+    return frozenset(_timm().list_models())
 
 
 def is_timm_name(name: str) -> bool:
@@ -141,9 +148,7 @@ def _names_at_first() -> frozenset[str]:
 
 def timm_normalization(name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
     """Mean and standard deviation of the images that timm's own weights of a model were trained on, if it has any."""
-    import timm
-
-    settings = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    settings = _timm().get_pretrained_cfg(name, allow_unregistered=True)
     if settings is None or len(settings.mean) != 3:
         return None
     return tuple(map(float, settings.mean)), tuple(map(float, settings.std))
@@ -151,9 +156,7 @@ def timm_normalization(name: str) -> tuple[tuple[float, ...], tuple[float, ...]]
 
 def timm_input_size(name: str) -> tuple[int, int] | None:
     """Height and width of the images that timm's own weights of a model were trained on, if it has any."""
-    import timm
-
-    settings = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    settings = _timm().get_pretrained_cfg(name, allow_unregistered=True)
     return None if settings is None else (int(settings.input_size[-2]), int(settings.input_size[-1]))
 
 
@@ -206,8 +209,7 @@ def trial_size(network: nn.Module) -> tuple[tuple[int, int], bool]:
 
 def _create(name: str, options: dict[str, Any]) -> tuple[nn.Module, set[str]]:
     """Build a model with those of the given options that its class has; the model and the options used."""
-    import timm
-
+    timm = _timm()
     while True:
         try:
             return timm.create_model(name, pretrained=False, num_classes=0, **options), set(options)

@@ -6,93 +6,18 @@ import contextlib
 import errno
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
-import typer
-
-from manyview.cli.check import check
-from manyview.cli.check_weights import check_weights
-from manyview.cli.compare import compare
-from manyview.cli.demo import demo
-from manyview.cli.detect import detect
-from manyview.cli.embed import embed
-from manyview.cli.export import export
-from manyview.cli.knn import knn
-from manyview.cli.linear import linear
-from manyview.cli.neighbours import neighbours
-from manyview.cli.parts.command import WithWords
-from manyview.cli.parts.suggestions import with_suggestion
-from manyview.cli.pretrain import pretrain
-from manyview.cli.probe import probe
-from manyview.cli.report import report
-from manyview.cli.reproduce import reproduce
-from manyview.cli.views import views
-from manyview.cli.watch import watch
 from manyview.errors import LostError, UserError, one_line
-from manyview.runtime import is_out_of_memory, keep_freed_memory, run_as_command
 
-# Older versions of typer use the class of click, newer ones have their own.
-_UsageError: type[Exception] = next(base for base in typer.BadParameter.__mro__ if base.__name__ == "ClickException")
 _REFUSALS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM})
-
-app = typer.Typer(
-    name="manyview",
-    help="Pre-train a vision backbone on unlabeled images, and evaluate it.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-
-
-def settings() -> None:
-    """List every setting that --set and --config take, with default and meaning.
-
-    Example: manyview settings
-    """
-    from rich.table import Table
-
-    from manyview.config.table import settings as rows
-    from manyview.terminal import SafeConsole
-
-    table = Table("key", "default", "meaning")
-    for row in rows():
-        table.add_row(*row)
-    SafeConsole().print(table)
-
-
-for verb in (
-    check,
-    pretrain,
-    linear,
-    knn,
-    probe,
-    compare,
-    embed,
-    neighbours,
-    check_weights,
-    detect,
-    export,
-    views,
-    report,
-    watch,
-    reproduce,
-    demo,
-    settings,
-):
-    app.command(cls=WithWords)(verb)
-
-
-@app.callback(invoke_without_command=True)
-def _root(version: bool = typer.Option(False, "--version", help="Print the version and exit.")) -> None:
-    if version:
-        from manyview import __version__
-
-        typer.echo(__version__)
-        raise typer.Exit
 
 
 def prepare() -> None:
     """Set up this process for computing on a CPU; to be called before PyTorch is imported."""
+    from manyview.runtime import keep_freed_memory
+
     # Compute threads that wait for each other yield their core to the loader's processes instead of spinning, which
     # is a tenth faster.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -105,30 +30,73 @@ def main() -> None:
     Exits 0 when done, 2 on a user's mistake, 75 (EX_TEMPFAIL) where something was lost and going on may succeed, and
     128 plus the number of the signal that stopped it: 130 after Ctrl-C, 143 after SIGTERM, 138 after SIGUSR1 on Linux.
     """
-    prepare()
-    run_as_command()
     try:
-        status = app(standalone_mode=False)
-    except UserError as error:
-        said = error.shared and os.environ.get("RANK", "0") != "0"  # by the first process
-        status = error.status if said else _complain(str(error), error.status)
-    except _UsageError as error:
-        status = _explain(error)
-    except (typer.Abort, KeyboardInterrupt):  # the latter before the command runs
+        status = _overview(sys.argv[1:]) if _asks_for_overview(sys.argv[1:]) else _run()
+    except KeyboardInterrupt:  # before the command runs
         status = 130
-    except (RuntimeError, MemoryError) as error:
-        if is_out_of_memory(error):
-            status = _complain("out of memory: take a smaller --batch-size or --size, or fewer --workers")
-        elif (lost := _lost_process(error)) is not None:
-            status = _complain(lost, LostError.status)
-        else:
+    except Exception as error:
+        found = _status_after(error)
+        if found is None:
             raise
-    except OSError as error:
-        # What the system refuses (a full disk, no permission) the user can fix; anything else is a bug.
-        if error.filename is None and error.errno not in _REFUSALS:
-            raise
-        status = _complain(": ".join(str(part) for part in (error.filename, error.strerror) if part))
-    sys.exit(status if isinstance(status, int) else 0)
+        status = found
+    sys.exit(status)
+
+
+def _asks_for_overview(words: Sequence[str]) -> bool:
+    """Whether nothing but the help of the command, or its version, is asked for."""
+    return list(words) in ([], ["-h"], ["--help"], ["--version"]) and not _is_completing()
+
+
+def _is_completing() -> bool:
+    """Whether a shell asks how a line may go on, for which it sets a variable of its own."""
+    return any(value for name, value in os.environ.items() if name.endswith("MANYVIEW_COMPLETE"))
+
+
+def _overview(words: Sequence[str]) -> int:
+    """Show the version or the verbs, without the modules that the verbs need."""
+    from manyview.cli.parts.overview import show_overview, show_version
+
+    (show_version if "--version" in words else show_overview)()
+    return 0 if words else 2
+
+
+def _run() -> int:
+    """Run the verb of the command line; its exit status."""
+    prepare()
+    from manyview.cli.parts.app import app, command_of
+    from manyview.cli.parts.verbs import MODULES, program_name
+    from manyview.runtime import run_as_command
+
+    run_as_command()
+    name, words = program_name(), sys.argv[1:]
+    if words and words[0] in MODULES and not _is_completing():
+        status = command_of(words[0])(words[1:], prog_name=f"{name} {words[0]}", standalone_mode=False)
+    else:
+        status = app(prog_name=name, standalone_mode=False)
+    return status if isinstance(status, int) else 0
+
+
+def _status_after(error: Exception) -> int | None:
+    """Report an error that the user can do something about; its exit status, or None for a bug."""
+    from manyview.runtime import is_out_of_memory
+
+    if isinstance(error, UserError):
+        said = error.shared and os.environ.get("RANK", "0") != "0"  # by the first process
+        return error.status if said else _complain(str(error), error.status)
+    # Older versions of typer use the classes of click, newer ones have their own.
+    names = {base.__name__ for base in type(error).__mro__}
+    if "ClickException" in names:
+        return _explain(error)
+    if "Abort" in names:
+        return 130
+    if isinstance(error, RuntimeError | MemoryError) and is_out_of_memory(error):
+        return _complain("out of memory: take a smaller --batch-size or --size, or fewer --workers")
+    if isinstance(error, RuntimeError) and (lost := _lost_process(error)) is not None:
+        return _complain(lost, LostError.status)
+    # What the system refuses (a full disk, no permission) the user can fix; anything else is a bug.
+    if isinstance(error, OSError) and (error.filename is not None or error.errno in _REFUSALS):
+        return _complain(": ".join(str(part) for part in (error.filename, error.strerror) if part))
+    return None
 
 
 def _lost_process(error: Exception) -> str | None:
@@ -143,15 +111,11 @@ def _lost_process(error: Exception) -> str | None:
 
 
 def _explain(error: Any) -> int:
-    """Report a wrong option or argument in one line; show the whole help if no verb was given."""
-    context = error.ctx
-    if type(error).__name__ == "NoArgsIsHelpError":
-        print(error.format_message(), end="", file=sys.stderr)  # with rich, the help has been printed already
-        return 2
-    message = (
-        error.format_message().rstrip(".").replace("Value error, ", "")
-    )  # pydantic's prefix, within typer's message
-    message = with_suggestion(message, error)
+    """Report a wrong option or argument in one line."""
+    from manyview.cli.parts.suggestions import with_suggestion
+
+    context, prefix = error.ctx, "Value error, "  # pydantic's, within typer's message
+    message = with_suggestion(error.format_message().rstrip(".").replace(prefix, ""), error)
     see = f"{' See' if message.endswith('?') else '; see'} {context.command_path if context else 'manyview'} --help"
     return _complain(message + see)
 

@@ -19,6 +19,7 @@ from manyview.detection.dataset import DetectionData
 from manyview.detection.models import Detector
 from manyview.detection.settings import DetectionSettings
 from manyview.errors import UserError
+from manyview.optimizers import SGD
 from manyview.options.base import StrPath
 from manyview.options.channels import Numbers
 from manyview.runs import sha256
@@ -152,7 +153,7 @@ def new_detector(
         return description.build(backbone, sync_batch_norm=sync_batch_norm), description
 
 
-def make_optimizer(detector: torch.nn.Module) -> torch.optim.SGD:
+def make_optimizer(detector: torch.nn.Module) -> SGD:
     """SGD with momentum .9 and weight decay 1e-4 except on norms, as Detectron2's ``WEIGHT_DECAY_NORM`` is 0.
 
     https://github.com/facebookresearch/detectron2/blob/main/detectron2/config/defaults.py
@@ -166,4 +167,4 @@ def make_optimizer(detector: torch.nn.Module) -> torch.optim.SGD:
         {"params": [each for each in parameters if id(each) in norms], "weight_decay": 0.0},
     ]
     # The schedule sets the learning rate before every step.
-    return torch.optim.SGD([group for group in groups if group["params"]], lr=0.0, momentum=MOMENTUM)
+    return SGD([group for group in groups if group["params"]], lr=0.0, momentum=MOMENTUM)

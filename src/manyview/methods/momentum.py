@@ -7,7 +7,7 @@ import math
 from typing import TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -28,8 +28,14 @@ def follow(slow: nn.Module, network: nn.Module, momentum: float) -> None:
         network: the network, after its optimizer step.
         momentum: m, from 0 to 1.
     """
-    for old, new in zip(slow.parameters(), network.parameters(), strict=True):
-        old.mul_(momentum).add_(new, alpha=1 - momentum)
+    slowly: list[Tensor] = list(slow.parameters())
+    now: list[Tensor] = list(network.parameters())
+    if slowly[0].device.type == "cpu":
+        for old, new in zip(slowly, now, strict=True):  # one by one, so that the second pass finds it in the cache
+            old.mul_(momentum).add_(new, alpha=1 - momentum)
+    else:
+        torch._foreach_mul_(slowly, momentum)
+        torch._foreach_add_(slowly, now, alpha=1 - momentum)
 
 
 def rising(start: float, end: float, progress: float) -> float:

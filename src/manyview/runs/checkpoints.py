@@ -13,15 +13,16 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from manyview.errors import UserError
 from manyview.parsing import parse_json
 from manyview.runs.files import atomic_write, write_error, write_tensors
 from manyview.runs.record import COPY_FILE
+
+if TYPE_CHECKING:  # a mistake in a setting is reported without the import of PyTorch
+    import torch
+    from torch import Tensor, nn
 
 _FILE = re.compile(r"step-\d+\.(json|safetensors)|\.step-\d+\.(json|safetensors)\.\d+\.tmp")  # or a killed write's
 # Names of tensors: "model." and a name of the state_dict; "momentum." or "optimizer.KEY." and a parameter's name.
@@ -171,6 +172,8 @@ def capture(
     Raises:
         UserError: a parameter is not finite; such a state never replaces a good one.
     """
+    from torch import Tensor
+
     tensors: dict[str, Tensor] = {}
     for name, value in method.state_dict().items():
         if value.is_floating_point() and not value.isfinite().all():
@@ -223,6 +226,8 @@ def _like(parameter: Tensor, key: str, value: Tensor) -> Tensor:
     """Move to the parameter's device and memory format; a step count stays on the CPU, as in PyTorch."""
     if key == "step":
         return value
+    import torch
+
     return torch.empty_like(parameter, dtype=value.dtype).copy_(value).detach()
 
 

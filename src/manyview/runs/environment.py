@@ -6,8 +6,6 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
 from manyview.errors import UserError
 
 # Those that only set the number of threads are left out: it is recorded, and set, itself.
@@ -27,6 +25,8 @@ def environment() -> dict[str, Any]:
     Sums are taken in an order that depends on all of these, so that results differ in their last bits. They do not
     depend on the number of cores: eight threads give the same bits on two.
     """
+    import torch
+
     mkldnn = torch.backends.mkldnn
     found: dict[str, Any] = {
         "threads": torch.get_num_threads(),
@@ -81,6 +81,8 @@ def restore_threads(about: Mapping[str, Any]) -> None:
     if count is None:
         return
     check_threads(count)
+    import torch
+
     torch.set_num_threads(count)
     if torch.get_num_threads() != count:
         raise UserError(

@@ -11,12 +11,13 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from manyview.errors import UserError
 from manyview.runs.sealed import compact, seal
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _ADVICE = {
     errno.ENOSPC: "the disk is full; free some space, then try again (pre-training continues with --resume)",

@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from manyview.errors import UserError
 from manyview.parsing import parse_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _NAME, _SUM = "checksum", "sha256"
 _METADATA = "__metadata__"

@@ -12,6 +12,7 @@ from torch import Tensor
 from manyview.config import AdamWConfig, LARSConfig, PretrainConfig, SGDConfig, TrainingConfig
 from manyview.errors import UserError
 from manyview.methods import Method
+from manyview.optimizers import SGD, AdamW, Optimizer
 
 
 def make_optimizer(method: Method, config: PretrainConfig) -> torch.optim.Optimizer:
@@ -36,7 +37,7 @@ def make_optimizer(method: Method, config: PretrainConfig) -> torch.optim.Optimi
         groups = list(_norms_and_biases_apart(groups))
     groups = [{**group, "decayed": "weight_decay" not in group} for group in groups]
     if isinstance(training, AdamWConfig):
-        return torch.optim.AdamW(groups, lr=rate, betas=training.betas, weight_decay=training.weight_decay)
+        return AdamW(groups, lr=rate, betas=training.betas, weight_decay=training.weight_decay)
     if isinstance(training, LARSConfig):
         return LARS(
             groups,
@@ -46,7 +47,7 @@ def make_optimizer(method: Method, config: PretrainConfig) -> torch.optim.Optimi
             trust_coefficient=training.trust_coefficient,
         )
     assert isinstance(training, SGDConfig)
-    return torch.optim.SGD(groups, lr=rate, momentum=training.momentum, weight_decay=training.weight_decay)
+    return SGD(groups, lr=rate, momentum=training.momentum, weight_decay=training.weight_decay)
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
@@ -105,7 +106,7 @@ def _norms_and_biases_apart(groups: Iterable[dict[str, Any]]) -> Iterator[dict[s
             yield {**group, "params": vectors, "weight_decay": 0.0, "adapt": False}
 
 
-class LARS(torch.optim.Optimizer):
+class LARS(Optimizer):
     """Layer-wise adaptive rate scaling (arXiv 1708.03888, Algorithm 1).
 
         lambda = eta |w| / (|g| + beta |w|)                          (Eq. 6)

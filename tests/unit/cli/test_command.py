@@ -4,22 +4,28 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
 
 import manyview
-from manyview.cli.main import app, main
+from manyview.cli.main import main
+from manyview.cli.parts.app import app
+from manyview.cli.parts.verbs import MODULES, summary_of
 from tests.helpers.commands import complaint
 from tests.helpers.tiny import SETTINGS, write_images
 
 SETS = [word for key, value in SETTINGS.items() for word in ("--set", f"{key}={value}")]
 SMALL = ["--backbone", "timm/test_resnet", "--epochs", "1", "--batch-size", "8", "--view-size", "32", *SETS]
-VERBS = [command.callback.__name__.replace("_", "-") for command in app.registered_commands if command.callback]
+VERBS = list(MODULES)
 
 
 class Shell:
@@ -222,8 +228,8 @@ def test_ctrl_c_before_anything_has_begun(shell: Shell, monkeypatch: pytest.Monk
     def interrupted(**_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(sys.modules["manyview.cli.main"], "app", interrupted)
-    assert shell("--version") == (130, "", "")
+    monkeypatch.setattr("manyview.cli.parts.app.app", interrupted)
+    assert shell("--nothing") == (130, "", "")
 
 
 def test_command_and_call_give_the_same_weights(shell: Shell, photos: Path, tmp_path: Path) -> None:
@@ -267,9 +273,8 @@ def test_version(shell: Shell) -> None:
 def test_nothing_asked_for_shows_the_help(shell: Shell) -> None:
     status, out, err = shell()
 
-    assert status == 2
-    assert "Usage" in out + err
-    assert "pretrain" in out + err
+    assert (status, err) == (2, "")
+    assert out == shell("--help")[1]
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -280,12 +285,28 @@ def test_help_of_each_verb_has_an_example(shell: Shell, verb: str) -> None:
     assert f"Example: manyview {verb}" in " ".join(out.split())
 
 
-def test_every_verb_stands_in_the_help(shell: Shell) -> None:
-    status, out, _ = shell("--help")
+def test_the_overview_is_what_the_command_and_its_verbs_say_of_themselves(
+    shell: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is made without importing any of them; of the whole command typer asks for the same."""
+    monkeypatch.setenv("COLUMNS", "200")
+    whole: Any = get_command(app)
+    status, out, err = shell("--help")
+    rows = dict(re.split(" {2,}", line.strip("│ ")) for line in out.splitlines() if line.startswith("│"))
+    flags = {flag for name in rows if name.startswith("-") for flag in name.split(", ")}
 
-    assert status == 0
-    assert {"pretrain", "linear"} <= set(VERBS)
-    assert all(verb in out for verb in VERBS)
+    assert (status, err) == (0, "")
+    assert CliRunner().invoke(app, ["--help"]).output.rstrip() == out.rstrip()
+    assert flags == {flag for each in whole.get_params(whole.make_context("manyview", ["views"])) for flag in each.opts}
+    assert {verb: rows[verb] for verb in rows if verb[0] != "-"} == {
+        verb: command.help.partition("\n")[0] for verb, command in whole.commands.items()
+    }
+
+
+def test_without_sources_the_overview_asks_the_verbs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SourceFileLoader, "get_source", lambda *_: None)
+
+    assert summary_of("compare").startswith("Compare evaluations: ")
 
 
 def test_settings_lists_every_key(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,6 +317,51 @@ def test_settings_lists_every_key(shell: Shell, monkeypatch: pytest.MonkeyPatch)
 
     assert status == 0
     assert [key for key in valid_keys() if key not in out] == []
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], []])
+def test_the_overview_imports_next_to_nothing(words: list[str]) -> None:
+    code = (
+        f"import sys; sys.argv = ['manyview', *{words}]\n"
+        "from manyview.cli import main\n"
+        "try:\n    main()\n"
+        "except SystemExit:\n    print(*sorted(sys.modules), file=sys.stderr)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = done.stderr.split()
+
+    assert {name for name in loaded if name.startswith("manyview.cli.") and name.count(".") == 2} == {
+        "manyview.cli.main",
+        "manyview.cli.parts",
+    }
+    heavy = (
+        "torch",
+        "numpy",
+        "typer",
+        "click",
+        "pydantic",
+        "logging",
+        "asyncio",
+        "manyview.runtime",
+        "manyview.options",
+    )
+    assert [name for name in (*heavy, "rich.markdown", "rich.syntax", "rich.traceback") if name in loaded] == []
+
+
+def test_a_mistake_in_a_setting_is_reported_before_anything_heavy_is_imported(photos: Path, tmp_path: Path) -> None:
+    code = (
+        f"import sys; sys.argv = ['manyview', 'pretrain', {str(photos)!r}, '--out', {str(tmp_path / 'run')!r},"
+        " '--set', 'views.overlap=.7']\n"
+        "from manyview.cli import main\n"
+        "try:\n    main()\n"
+        "except SystemExit as end:\n    print(end.code, *sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    status, *loaded = done.stdout.split()
+
+    assert status == "2"
+    assert "views.overlap" in done.stderr
+    assert [name for name in ("torch", "numpy", "cv2", "PIL", "rich.markdown") if name in loaded] == []
 
 
 def test_help_imports_nothing_heavy() -> None:

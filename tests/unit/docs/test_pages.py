@@ -13,7 +13,7 @@ import pytest
 from typer.main import get_command
 
 from docs.generate import generated
-from manyview.cli.main import app
+from manyview.cli.parts.app import app
 from manyview.config import ViewsConfig, parse_assignment, resolve
 from manyview.config.resolve import Assignment, flatten
 from manyview.config.table import markdown, settings

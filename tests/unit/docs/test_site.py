@@ -17,7 +17,7 @@ import yaml
 from typer.main import get_command
 
 from docs.generate import api, generated
-from manyview.cli.main import app
+from manyview.cli.parts.app import app
 
 ROOT = Path(__file__).parents[3]
 DOCS = ROOT / "docs"

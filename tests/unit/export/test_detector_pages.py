@@ -18,7 +18,7 @@ from torchvision.models import get_model
 from typer.testing import CliRunner
 
 from manyview.backbones import Backbone, save_backbone
-from manyview.cli.main import app
+from manyview.cli.parts.app import app
 from manyview.export import FORMATS, export_backbone
 from tests.helpers.shapes import KINDS, write_shapes
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from manyview.cli.main import app
+from manyview.cli.parts.app import app
 from manyview.errors import UserError
 from manyview.labels import formats, read_annotations, read_labels
 from manyview.labels.entries import (

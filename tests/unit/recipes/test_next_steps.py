@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from typer.main import get_command
 
-from manyview.cli.main import app
+from manyview.cli.parts.app import app
 from manyview.config import PretrainConfig
 from manyview.recipes import resolve_settings
 from manyview.recipes.next_steps import next_steps

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict
 
 from jaxtyping import Float
-from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
@@ -28,7 +27,7 @@ class SimplePyramid(nn.Module):
     def __init__(self, channels: int, out_channels: int, norm: bool) -> None:
         super().__init__()
         half, quarter = channels // 2, channels // 4
-        finest = (_doubled(channels, half), LayerNorm2d(half), nn.GELU(), _doubled(half, quarter))
+        finest = (_doubled(channels, half), _layer_norm(half), nn.GELU(), _doubled(half, quarter))
         levels = (
             (finest, quarter),
             ((_doubled(channels, half),), half),
@@ -62,4 +61,11 @@ def _convolution(channels: int, out_channels: int, size: int, norm: bool) -> lis
     nn.init.kaiming_uniform_(layer.weight, a=1)  # as torchvision initializes its pyramid
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
-    return [layer, LayerNorm2d(out_channels)] if norm else [layer]
+    return [layer, _layer_norm(out_channels)] if norm else [layer]
+
+
+def _layer_norm(channels: int) -> nn.Module:
+    from timm.layers import LayerNorm2d  # imported already with the network, which is one of timm's
+
+    norm: nn.Module = LayerNorm2d(channels)
+    return norm

@@ -12,6 +12,7 @@ from jaxtyping import Float32
 from torch import Tensor, nn
 
 from manyview.errors import UserError, require, require_seed
+from manyview.optimizers import SGD
 from manyview.runs.progress import Progress, no_progress
 
 INITIAL_STD = 0.01
@@ -111,8 +112,12 @@ class HeadTraining:
     def __init__(self, head: nn.Linear, settings: HeadSettings) -> None:
         self.head, self.settings = head, settings
         self.losses: list[float] = []
-        self._optimizer = torch.optim.SGD(
-            head.parameters(), lr=settings.learning_rate, momentum=settings.momentum, weight_decay=settings.weight_decay
+        self._optimizer = SGD(
+            head.parameters(),
+            lr=settings.learning_rate,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            fused=False,
         )
 
     @property

@@ -33,10 +33,13 @@ def _gathered(params: Iterable[Any]) -> list[Any]:
     return [{**each, "params": list(each["params"])} if isinstance(each, dict) else each for each in params]
 
 
-def _are_on_cpu(params: Iterable[Any]) -> bool:
-    """Whether all parameters lie on the CPU, where PyTorch would otherwise go through them several times a step."""
+def _on_a_cpu(params: Iterable[Any]) -> bool | None:
+    """True if all parameters lie on the CPU, where PyTorch would otherwise go through them several times a step.
+
+    Else None: PyTorch chooses among its own implementations only where it is not told.
+    """
     tensors = [each for part in params for each in (part["params"] if isinstance(part, dict) else [part])]
-    return all(each.device.type == "cpu" for each in tensors)
+    return all(each.device.type == "cpu" for each in tensors) or None
 
 
 class _Fused(_Bare):
@@ -73,7 +76,7 @@ class SGD(_Fused, torch.optim.SGD):
 
     def __init__(self, params: Iterable[Any], *, fused: bool | None = None, **options: Any) -> None:
         groups = _gathered(params)
-        super().__init__(groups, fused=_are_on_cpu(groups) if fused is None else fused, **options)
+        super().__init__(groups, fused=_on_a_cpu(groups) if fused is None else fused, **options)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -104,7 +107,7 @@ class AdamW(_Fused, torch.optim.AdamW):
 
     def __init__(self, params: Iterable[Any], **options: Any) -> None:
         groups = _gathered(params)
-        super().__init__(groups, fused=_are_on_cpu(groups) or None, **options)
+        super().__init__(groups, fused=_on_a_cpu(groups), **options)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

@@ -136,9 +136,7 @@ def timm_names() -> frozenset[str]:
 
 def is_timm_name(name: str) -> bool:
     """Whether timm can build this architecture, which may have been registered just now."""
-    import timm
-
-    return name in _names_at_first() or (timm.is_model(name) and name in timm_names())
+    return name in _names_at_first() or (_timm().is_model(name) and name in timm_names())
 
 
 @functools.cache
@@ -183,9 +181,7 @@ def build_timm(name: str, *, zero_init_residual: bool, in_channels: int) -> Timm
 
 def _features(name: str, network: nn.Module, in_channels: int) -> _Features:
     """What a pass of the model shows; only the first of each model takes one."""
-    import timm
-
-    key = (timm.model_entrypoint(name), name, in_channels)
+    key = (_timm().model_entrypoint(name), name, in_channels)
     if key not in _FEATURES:
         size, _ = trial_size(network)
         network.eval()

@@ -38,7 +38,7 @@ SETTINGS: dict[str, Any] = {
     "training.precision": "bf16",
 }
 TINY_SETTINGS: dict[str, Any] = {
-    "backbone.name": "timm/resnet10t",
+    "backbone.name": "timm/test_resnet",
     "views.size": 32,
     "training.batch_size": 4,
     "method.projection_dim": 64,

@@ -282,24 +282,13 @@ def summary(blocks: dict[str, list[dict[str, float]]], options: argparse.Namespa
 
 
 def markdown(result: dict[str, Any]) -> str:
-    """Table with a row for each loop."""
-    from benchmarks.records import table
-
-    rows = [
-        [
-            LABELS[part],
-            f"{result['images_per_second'][part]['median']:.2f}",
-            f"{result['core_seconds_per_image'][part]['median']:.2f}",
-        ]
-        for part in (OURS, REFERENCE)
-    ]
+    """The ratios in a sentence."""
     text = "{median:.2f} ({lowest:.2f} to {highest:.2f})"
     return (
         f"Faster R-CNN (fpn) on {result['backbone']}, short side {result['short_side']}, {result['batch_size']} images "
         f"an iteration, float32 on {result['machine']['cores']} cores. {LABELS[OURS]} is "
         f"{text.format(**result['times_as_fast'])} times as fast by the clock, "
-        f"{text.format(**result['times_as_fast_by_core_time'])} by core time; the goal is {result['goal']}.\n\n"
-        + table(["loop", "images/s", "core seconds an image"], rows)
+        f"{text.format(**result['times_as_fast_by_core_time'])} by core time; the goal is {result['goal']}."
     )
 
 

@@ -70,13 +70,12 @@ class SGD(_Fused, torch.optim.SGD):
 
     Args:
         params: parameters or parameter groups.
-        fused: None for fused steps on a CPU alone.
         **options: as of ``torch.optim.SGD``; without dampening.
     """
 
-    def __init__(self, params: Iterable[Any], *, fused: bool | None = None, **options: Any) -> None:
+    def __init__(self, params: Iterable[Any], **options: Any) -> None:
         groups = _gathered(params)
-        super().__init__(groups, fused=_on_a_cpu(groups) if fused is None else fused, **options)
+        super().__init__(groups, fused=_on_a_cpu(groups), **options)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

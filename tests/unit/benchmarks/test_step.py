@@ -63,13 +63,15 @@ def test_ratios_of_the_loops_are_those_of_each_pair_of_blocks() -> None:
     assert "2.00 (1.00 to 3.00) times as fast by the clock" in text
 
 
-def test_starts_are_listed_with_their_goals() -> None:
-    spread = {"seconds": {"median": 1.0, "lowest": 0.5}, "core_seconds": {"median": 0.25, "lowest": 0.125}}
-    starts = {"manyview --help": spread, starting.BEGINS: spread}
+def test_starts_are_listed_beside_the_import_and_their_goals() -> None:
+    clock = {"median": 1.0, "lowest": 0.5, "highest": 2.0}
+    times = {"core_seconds": {"median": 0.25, "lowest": 0.125, "highest": 0.5}, "seconds": clock}
+    found = {"seconds": {"median": 0.1}, "times_the_import": times}
+    starts = {"manyview --help": found, starting.BEGINS: found}
 
     text = starting.markdown(
         {"starts": starts, "goals": starting.GOALS, "images": 5000, "machine": {"cores": 2}, "load": 0.2}
     )
 
-    assert "| `manyview --help` | 0.25 (0.12) | 1.00 (0.50) | 0.2 |" in text
-    assert f"| {starting.BEGINS} | 0.25 (0.12) | 1.00 (0.50) |  |" in text
+    assert "| `manyview --help` | 0.25 (0.125 to 0.5) | 1 (0.5 to 2) | 0.50 |" in text
+    assert f"| {starting.BEGINS} | 0.25 (0.125 to 0.5) | 1 (0.5 to 2) |  |" in text

@@ -29,16 +29,7 @@ _NO_BLUR = -1
 def render_views(
     image: UInt8[np.ndarray, "height width 3"], parameters: Sequence[ViewParameters], size: int
 ) -> UInt8[np.ndarray, "views 3 {size} {size}"]:
-    """Render several views of an image, channels first.
-
-    Args:
-        image: The image in RGB.
-        parameters: One entry a view; each crop lies within the image.
-        size: Side of a view in pixels.
-
-    Returns:
-        The views in RGB, in a fresh contiguous array.
-    """
+    """Render several views of an image, channels first; arguments and result as of ``opencv.render_views``."""
     return _render(image, parameters, size, augment=True)
 
 

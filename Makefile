@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
-# An index with PyTorch for CPUs alone, which on Linux saves gigabytes of CUDA; unset: PyTorch comes from pip's own index.
-#   make TORCH_INDEX=https://download.pytorch.org/whl/cpu
-TORCH_INDEX ?=
-CUDA_HINT := This is Linux without an NVIDIA driver: make TORCH_INDEX=https://download.pytorch.org/whl/cpu leaves CUDA out
+# An index with PyTorch alone, without gigabytes of CUDA: PyTorch's own on Linux without an NVIDIA driver, if it can be
+# reached. make TORCH_INDEX= takes PyTorch as pip's own index has it.
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+TORCH_INDEX ?= $(shell [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi > /dev/null && echo $(CPU_INDEX))
+UNREACHED := $(CPU_INDEX) has not given PyTorch for CPUs alone: it comes as pip's own index has it, perhaps with CUDA
 
 .PHONY: demo test test-fast fuzz faults check lint format docs docs-serve docker bench-views bench-loss gpu-pack clean
 
@@ -79,8 +80,8 @@ $(VENV)/.installed-docs: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml setup.py $(wildcard src/manyview/views/render/native/*) constraints.txt
 	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
-	@if [ -z "$(TORCH_INDEX)" ] && [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi > /dev/null; then echo "$(CUDA_HINT)"; fi
-	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --quiet --constraint constraints.txt --index-url $(TORCH_INDEX) torch torchvision)
+	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --quiet --no-deps --retries 1 --timeout 15 --constraint constraints.txt \
+	    --index-url $(TORCH_INDEX) torch torchvision || $(if $(filter file,$(origin TORCH_INDEX)),echo "$(UNREACHED)",exit 1))
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@
 

@@ -117,7 +117,6 @@ class HeadTraining:
             lr=settings.learning_rate,
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
-            fused=False,
         )
 
     @property

@@ -1,0 +1,276 @@
+"""Core time to a given quality: manyview's recipes beside the training loops of lightly's documentation.
+
+    python -m benchmarks.peers.hours --images SCENES/images --train SCENES/train.csv --val SCENES/val.csv --out hours
+    python -m benchmarks.peers.hours ... --only "manyview recommended"      # one at a time, into the same --out
+
+Every contestant pre-trains a ResNet-18 on the images of --train, without their labels, on one core, loading and
+starting included. lightly's loops have a constant learning rate: each is one run, whose weights are measured after
+--marks of core minutes. manyview's have a schedule: each point is a run of its own. mAP is that of logistic regression
+on average-pooled features of the images at --eval-size. Counted is core time, which other work on the machine hardly
+changes, and which has nothing of the time that a loop waits for its loader. What is in --out is not made again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.peers.loop import weights_at
+from benchmarks.peers.watch import watch
+from benchmarks.records import origin, put_between_markers, table, write_json
+from manyview.backbones.beside import PRETRAINED, RANDOM_INIT
+from manyview.evaluation import linear_evaluation
+from manyview.runs import atomic_write
+
+MARKS = (5.0, 10.0, 20.0, 40.0, 80.0)
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """What is compared.
+
+    Attributes:
+        name: for tables.
+        how: what it is, in a few words.
+        recipe: of manyview; none: lightly's loop.
+        steps: of each of manyview's runs.
+        words: options of the loop, or of ``manyview pretrain``.
+    """
+
+    name: str
+    how: str
+    recipe: str = ""
+    steps: tuple[int, ...] = ()
+    words: tuple[str, ...] = field(default=())
+
+    @property
+    def is_peer(self) -> bool:
+        return not self.recipe
+
+
+CONTESTANTS = (
+    Contestant("lightly SimSiam", "the loop of lightly's page on SimSiam", words=("simsiam",)),
+    Contestant("lightly SimCLR", "the loop of its page on SimCLR", words=("simclr",)),
+    Contestant(
+        "lightly SimCLR, tuned",
+        "the same with momentum .9 and weight decay 1e-4",
+        words=("simclr", "--momentum", "0.9", "--weight-decay", "1e-4"),
+    ),
+    Contestant("manyview simsiam", "`--recipe simsiam`", "simsiam", (75, 378), ("--batch-size", "256")),
+    Contestant("manyview recommended", "`--recipe recommended`", "recommended", (78, 150, 300, 900)),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parse(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+    for contestant in CONTESTANTS:
+        if contestant.name in options.only:
+            for weights, story in trained(contestant, options):
+                point = {**story, **evaluated(weights, options)}
+                write_json(place(contestant, options) / f"{weights.stem}.point.json", point)
+    made = {each.name: points(each, options) for each in CONTESTANTS}
+    report({name: found for name, found in made.items() if found}, options)
+
+
+def trained(contestant: Contestant, options: argparse.Namespace) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Weights of a contestant, each as soon as it is there, and how much they have seen after what core time."""
+    if contestant.is_peer:
+        yield from loop(contestant, options)
+        return
+    for steps in contestant.steps:
+        weights = place(contestant, options) / f"{steps}-steps.safetensors"
+        told = weights.with_suffix(".json")
+        if not told.is_file():
+            pretrain(contestant, steps, weights, options)
+        yield weights, json.loads(told.read_text())
+
+
+def loop(contestant: Contestant, options: argparse.Namespace) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Up to each mark: the loop goes on from the one before."""
+    folder = place(contestant, options)
+    for index, mark in enumerate(options.marks):
+        weights = weights_at(folder, mark)
+        if not weights.with_suffix(".json").is_file():
+            words = [sys.executable, "-m", "benchmarks.peers.loop", *contestant.words, "--images", str(options.images)]
+            words += ["--list", str(options.train), "--out", str(folder), "--view-size", str(options.view_size)]
+            words += [
+                "--seed",
+                str(options.seed),
+                "--core-minutes",
+                *(f"{each:g}" for each in options.marks[: index + 1]),
+            ]
+            watch(
+                words + shlex.split(options.peer_options), folder / "metrics.jsonl", one_core(), folder / "printed.log"
+            )
+        yield weights, json.loads(weights.with_suffix(".json").read_text())
+
+
+def pretrain(contestant: Contestant, steps: int, weights: Path, options: argparse.Namespace) -> None:
+    """A run of manyview's command, of which the weights are kept, with what they took."""
+    run = weights.with_suffix("")
+    shutil.rmtree(run, ignore_errors=True)  # one that was stopped: its core time is not known
+    words = [sys.executable, "-m", "manyview", "pretrain", str(options.images), "--list", str(options.train)]
+    words += ["--out", str(run), "--recipe", contestant.recipe, "--backbone", "resnet18", "--steps", str(steps)]
+    words += ["--view-size", str(options.view_size), "--seed", str(options.seed), *contestant.words]
+    words += ["--set", "data.workers=1", "--set", "training.device=cpu", *shlex.split(options.own_options)]
+    seen = watch(words, run / "metrics.jsonl", one_core(), weights.with_suffix(".log"))
+    views = json.loads((run / "run.json").read_text())["plan"]["views_per_step"] * steps
+    shutil.copy(run / "backbone.safetensors", weights)
+    told = {"step": steps, "views": views, "core_seconds": seen.core_seconds, "seconds": seen.seconds}
+    atomic_write(weights.with_suffix(".json"), json.dumps(told))
+
+
+def one_core() -> Mapping[str, str]:
+    """Environment of a contestant: one compute thread."""
+    return {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+def evaluated(weights: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """mAP of weights, and that of a random init, by manyview's linear evaluation; in percent, with its interval."""
+    out = weights.parent / f"{weights.stem}-linear"
+    if not (out / "metrics.json").is_file():
+        linear_evaluation(
+            weights,
+            images=options.images,
+            train_labels=options.train,
+            val_labels=options.val,
+            out=out,
+            pool="avg",
+            size=options.eval_size,
+            beside="random",
+            backbone="resnet18",
+            resume=(out / "unfinished").exists(),
+        )
+    results = json.loads((out / "metrics.json").read_text())["results"]
+    return {name: [100 * each for each in with_interval(results[name])] for name in (PRETRAINED, RANDOM_INIT)}
+
+
+def with_interval(result: Mapping[str, Any]) -> tuple[float, float, float]:
+    low, high = result["intervals"]["mAP"]
+    return result["mAP"], low, high
+
+
+def place(contestant: Contestant, options: argparse.Namespace) -> Path:
+    """Folder of a contestant."""
+    folder: Path = options.out / contestant.name.replace(" ", "-").replace(",", "")
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def points(contestant: Contestant, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """What has been measured of a contestant, by core time."""
+    files = place(contestant, options).glob("*.point.json")
+    return sorted((json.loads(file.read_text()) for file in files), key=lambda each: each["core_seconds"])
+
+
+def report(made: Mapping[str, Sequence[Mapping[str, Any]]], options: argparse.Namespace) -> None:
+    """JSON, table and picture of all points."""
+    result = {**origin("peers.hours", options.given), "points": made, "reached": reached(made)}
+    result["contestants"] = {each.name: {"how": each.how, "options": each.words} for each in CONTESTANTS}
+    write_json(options.out / "hours.json", result)
+    draw(made, options.out / "hours.png")
+    text = markdown(result)
+    if options.page:
+        put_between_markers(options.page, "hours", text)
+        shutil.copy(options.out / "hours.png", options.page.parent / "hours-to-quality.png")
+    print(text)
+
+
+def reached(made: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """The best of the peers' points, and each recipe's first point that is at least as good; empty without peers."""
+    peers = [(each, name) for name, found in made.items() if name.startswith("lightly") for each in found]
+    if not peers:
+        return {}
+    best, name = max(peers, key=lambda pair: pair[0][PRETRAINED][0])
+    own = {who: found for who, found in made.items() if who.startswith("manyview")}
+    first = {
+        who: next((each["core_seconds"] for each in found if each[PRETRAINED][0] >= best[PRETRAINED][0]), None)
+        for who, found in own.items()
+    }
+    return {
+        "best": {"of": name, "mAP": best[PRETRAINED][0], "core_seconds": best["core_seconds"]},
+        "core_seconds": first,
+        "share": {who: seconds and seconds / best["core_seconds"] for who, seconds in first.items()},
+    }
+
+
+def markdown(result: Mapping[str, Any]) -> str:
+    """A row for each point, and what was reached when."""
+    rows = [
+        [
+            f"{name}" if not index else "",
+            f"{each['views']:,}",
+            f"{each['core_seconds'] / 60:.1f}",
+            "{:.1f} ({:.1f} to {:.1f})".format(*each[PRETRAINED]),
+        ]
+        for name, found in result["points"].items()
+        for index, each in enumerate(found)
+    ]
+    randoms = [each[RANDOM_INIT][0] for found in result["points"].values() for each in found]
+    rows.insert(0, ["random init", "0", "0", f"{min(randoms):.1f}"])
+    text = table(["", "views seen", "core minutes", "mAP, % (95 % interval)"], rows)
+    if not result["reached"]:
+        return text
+    best, shares = result["reached"]["best"], result["reached"]["share"]
+    ends = [
+        f"{who} is there after {share:.2f} of that time" if share is not None else f"{who} does not get there"
+        for who, share in shares.items()
+    ]
+    after = (
+        f"The best of lightly's, {best['of']}, has {best['mAP']:.1f} after {best['core_seconds'] / 60:.0f} core minutes"
+    )
+    return f"{text}\n\n{'; '.join([after, *ends])}."
+
+
+def draw(made: Mapping[str, Sequence[Mapping[str, Any]]], file: Path) -> None:
+    """mAP with its interval over core minutes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    for name, found in made.items():
+        at = [each["core_seconds"] / 60 for each in found]
+        middle, low, high = zip(*(each[PRETRAINED] for each in found), strict=True)
+        line = axes.plot(at, middle, "o-" if name.startswith("manyview") else "s--", markersize=4, label=name)[0]
+        axes.fill_between(at, low, high, color=line.get_color(), alpha=0.12, linewidth=0)
+    start = min(each[RANDOM_INIT][0] for found in made.values() for each in found)
+    axes.axhline(start, color="gray", linestyle=":", linewidth=1, label="random init")
+    axes.set(xscale="log", xlabel="core minutes of pre-training, starting included", ylabel="mAP, %")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.savefig(file, dpi=120)
+
+
+def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=Path, required=True, help="folder of images")
+    parser.add_argument("--train", type=Path, required=True, help="labels of the training images")
+    parser.add_argument("--val", type=Path, required=True, help="labels of the validation images")
+    parser.add_argument("--out", type=Path, default=Path("build/benchmarks/hours"))
+    parser.add_argument("--marks", type=float, nargs="+", default=list(MARKS), help="core minutes of lightly's points")
+    parser.add_argument("--only", nargs="*", choices=[each.name for each in CONTESTANTS], help="none: only the report")
+    parser.add_argument("--view-size", type=int, default=64)
+    parser.add_argument("--eval-size", type=int, default=128)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--peer-options", default="", metavar="WORDS", help="more options of lightly's loops")
+    parser.add_argument("--own-options", default="", metavar="WORDS", help="more options of manyview pretrain")
+    parser.add_argument("--page", type=Path, help="document whose table is replaced; the picture is put beside it")
+    options = parser.parse_args(arguments)
+    options.marks.sort()
+    options.only = [each.name for each in CONTESTANTS] if options.only is None else options.only
+    options.given = list(arguments) if arguments is not None else sys.argv[1:]
+    return options
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,107 @@
+"""A process and its children, watched from outside: core time, memory, and when its log says that a step is done."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmarks.memory import allocated
+
+POLL = 0.05  # seconds
+MEMORY_EVERY = 10  # polls
+
+
+@dataclass
+class Watched:
+    """What was seen of a command that has ended.
+
+    Attributes:
+        steps: for each step in its log, seconds by the clock and core seconds from the start until the line was there.
+        seconds: by the clock, in all.
+        core_seconds: of all processes, in all.
+        peak_bytes: highest memory of all processes together, each page divided among those that share it.
+    """
+
+    steps: dict[int, tuple[float, float]] = field(default_factory=dict)
+    seconds: float = 0.0
+    core_seconds: float = 0.0
+    peak_bytes: int = 0
+
+
+def watch(words: Sequence[str], metrics: Path, environment: Mapping[str, str], log: Path) -> Watched:
+    """Run a command to its end.
+
+    Args:
+        metrics: its log, which is read as it grows: a JSON object a line, of which those with a step count.
+        environment: added to this process's own.
+        log: file for what it prints.
+
+    Raises:
+        SystemExit: the command failed.
+    """
+    found, began, read = Watched(), time.monotonic(), 0
+    with (
+        log.open("a") as printed,
+        subprocess.Popen(words, env={**os.environ, **environment}, stdout=printed, stderr=subprocess.STDOUT) as process,
+    ):
+        for poll in range(2**63):
+            ended = process.poll() is not None
+            if not ended:
+                found.core_seconds = max(found.core_seconds, tree_core_seconds(process.pid))
+                if poll % MEMORY_EVERY == 0:
+                    found.peak_bytes = max(found.peak_bytes, sum(map(_memory, tree(process.pid))))
+            found.seconds = time.monotonic() - began
+            lines = _complete_lines(metrics)
+            for line in lines[read:]:
+                if "step" in line:
+                    found.steps.setdefault(line["step"], (found.seconds, found.core_seconds))
+            read = len(lines)
+            if ended:
+                break
+            time.sleep(POLL)
+    if process.returncode:
+        raise SystemExit(f"{words} failed with {process.returncode}: see {log}")
+    return found
+
+
+def _complete_lines(file: Path) -> list[dict[str, int]]:
+    """The lines of a log, without one that is still being written."""
+    try:
+        text = file.read_text()
+    except FileNotFoundError:
+        return []
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
+
+
+def tree(pid: int) -> Iterator[int]:
+    """A process and its children, and theirs."""
+    yield pid
+    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):  # it has just ended
+            for child in thread.read_text().split():
+                yield from tree(int(child))
+
+
+def tree_core_seconds(pid: int | None = None) -> float:
+    """Core time of a process (unset: this one) and of all its children since their start, ended ones included."""
+    ticks = 0
+    for each in tree(os.getpid() if pid is None else pid):
+        try:
+            fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
+        except OSError:
+            continue  # it has just ended, and counts with its parent's ended ones
+        ticks += sum(map(int, fields[11:15]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _memory(pid: int) -> int:
+    try:
+        return allocated(pid)
+    except (OSError, KeyError):
+        return 0

@@ -30,6 +30,7 @@ from manyview.backbones.beside import PRETRAINED, RANDOM_INIT
 from manyview.evaluation import linear_evaluation
 from manyview.runs import atomic_write
 
+POLL = 0.5  # seconds
 MARKS = (5.0, 10.0, 20.0, 40.0, 80.0)
 
 
@@ -122,7 +123,7 @@ def pretrain(contestant: Contestant, steps: int, weights: Path, options: argpars
     words += ["--out", str(run), "--recipe", contestant.recipe, "--backbone", "resnet18", "--steps", str(steps)]
     words += ["--view-size", str(options.view_size), "--seed", str(options.seed), *contestant.words]
     words += ["--set", "data.workers=1", "--set", "training.device=cpu", *shlex.split(options.own_options)]
-    seen = watch(words, run / "metrics.jsonl", one_core(), weights.with_suffix(".log"))
+    seen = watch(words, run / "metrics.jsonl", one_core(), weights.with_suffix(".log"), poll=POLL)
     views = json.loads((run / "run.json").read_text())["plan"]["views_per_step"] * steps
     shutil.copy(run / "backbone.safetensors", weights)
     told = {"step": steps, "views": views, "core_seconds": seen.core_seconds, "seconds": seen.seconds}

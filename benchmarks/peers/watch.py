@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import subprocess
 import time
@@ -13,8 +14,7 @@ from pathlib import Path
 
 from benchmarks.memory import allocated
 
-POLL = 0.05  # seconds
-MEMORY_EVERY = 10  # polls
+POLL, MEMORY_POLL = 0.05, 0.5  # seconds
 
 
 @dataclass
@@ -25,7 +25,8 @@ class Watched:
         steps: for each step in its log, seconds by the clock and core seconds from the start until the line was there.
         seconds: by the clock, in all.
         core_seconds: of all processes, in all.
-        peak_bytes: highest memory of all processes together, each page divided among those that share it.
+        peak_bytes: highest memory of all processes together, each page divided among those that share it; 0 if it was
+            not asked for.
     """
 
     steps: dict[int, tuple[float, float]] = field(default_factory=dict)
@@ -34,29 +35,39 @@ class Watched:
     peak_bytes: int = 0
 
 
-def watch(words: Sequence[str], metrics: Path, environment: Mapping[str, str], log: Path) -> Watched:
+def watch(
+    words: Sequence[str],
+    metrics: Path,
+    environment: Mapping[str, str],
+    log: Path,
+    *,
+    poll: float = POLL,
+    memory: bool = False,
+) -> Watched:
     """Run a command to its end.
 
     Args:
         metrics: its log, which is read as it grows: a JSON object a line, of which those with a step count.
         environment: added to this process's own.
         log: file for what it prints.
+        poll: seconds between two looks. Looking costs core time of the watching process.
+        memory: measure memory too, at most twice a second.
 
     Raises:
         SystemExit: the command failed.
     """
-    found, began, read = Watched(), time.monotonic(), 0
+    found, began, read, looked = Watched(), time.monotonic(), 0, -math.inf
     with (
         log.open("a") as printed,
         subprocess.Popen(words, env={**os.environ, **environment}, stdout=printed, stderr=subprocess.STDOUT) as process,
     ):
-        for poll in range(2**63):
+        while True:
             ended = process.poll() is not None
             if not ended:
                 found.core_seconds = max(found.core_seconds, tree_core_seconds(process.pid))
-                if poll % MEMORY_EVERY == 0:
-                    found.peak_bytes = max(found.peak_bytes, sum(map(_memory, tree(process.pid))))
             found.seconds = time.monotonic() - began
+            if memory and not ended and found.seconds - looked >= MEMORY_POLL:
+                found.peak_bytes, looked = max(found.peak_bytes, sum(map(_memory, tree(process.pid)))), found.seconds
             lines = _complete_lines(metrics)
             for line in lines[read:]:
                 if "step" in line:
@@ -64,7 +75,7 @@ def watch(words: Sequence[str], metrics: Path, environment: Mapping[str, str], l
             read = len(lines)
             if ended:
                 break
-            time.sleep(POLL)
+            time.sleep(poll)
     if process.returncode:
         raise SystemExit(f"{words} failed with {process.returncode}: see {log}")
     return found

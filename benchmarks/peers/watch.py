@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import os
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from benchmarks.memory import allocated
 
+TOLD = 20  # last lines of a failed command
 POLL, MEMORY_POLL = 0.05, 0.5  # seconds
 
 
@@ -77,7 +79,8 @@ def watch(
                 break
             time.sleep(poll)
     if process.returncode:
-        raise SystemExit(f"{words} failed with {process.returncode}: see {log}")
+        end = "\n".join(log.read_text(errors="replace").splitlines()[-TOLD:])
+        raise SystemExit(f"{shlex.join(words)} failed with {process.returncode}:\n{end}")
     return found
 
 

@@ -9,7 +9,7 @@ CPU_INDEX := https://download.pytorch.org/whl/cpu
 TORCH_INDEX ?= $(shell [ "$$(uname -s)" = Linux ] && ! command -v nvidia-smi > /dev/null && echo $(CPU_INDEX))
 UNREACHED := $(CPU_INDEX) has not given PyTorch for CPUs alone: it comes as pip's own index has it, perhaps with CUDA
 
-.PHONY: demo test test-fast fuzz faults check lint format docs docs-serve docker bench-views bench-loss gpu-pack clean
+.PHONY: demo test test-fast fuzz faults check lint format docs docs-serve docker bench-views bench-training bench-loss gpu-pack clean
 
 # Pre-train, draw and measure on synthetic scenes, or on your own folder: make demo PHOTOS=dir
 demo: $(INSTALLED)
@@ -59,6 +59,11 @@ docker:
 # Views a second on one core beside other libraries, into build/benchmarks and docs/performance.md; PHOTOS=dir: on your own
 bench-views: $(VENV)/.installed-bench
 	$(BIN)/python -m benchmarks.views --page docs/performance.md $(if $(PHOTOS),--photos "$(PHOTOS)")
+
+# Whole training runs beside lightly's, torchvision's and lightly-train's: photographs a second, first step, memory;
+# PHOTOS=dir: on your own; half an hour on two cores
+bench-training: $(VENV)/.installed-bench
+	$(BIN)/python -m benchmarks.peers.runs --page docs/performance.md $(if $(PHOTOS),--photos "$(PHOTOS)")
 
 # Memory and time of the image-aware loss beside other libraries', into build/benchmarks and docs; under 15 minutes on two cores
 bench-loss: $(VENV)/.installed-bench

@@ -22,14 +22,16 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--photos", type=Path, help="folder of images; unset: synthetic scenes")
     parser.add_argument("--train-labels", type=Path, help="training labels of --photos, for the step quality")
     parser.add_argument("--val-labels", type=Path, help="validation labels of --photos, for the step quality")
-    parser.add_argument("--quality", default="", help="further options of benchmarks.quality, in one string")
+    parser.add_argument("--quality", default="", help="further options of benchmarks.evaluation.quality, in one string")
     parser.add_argument("--boxes", type=Path, help="folder of images with boxes, for the step detection")
     parser.add_argument("--train-boxes", type=Path, help="training objects in --boxes, in any label format")
     parser.add_argument("--val-boxes", type=Path, help="validation objects in --boxes, in any label format")
     parser.add_argument(
         "--weights", type=Path, help="run or checkpoint for the step detection; unset: pre-trained by it"
     )
-    parser.add_argument("--detection", default="", help="further options of benchmarks.detection, in one string")
+    parser.add_argument(
+        "--detection", default="", help="more options of benchmarks.detection.fine_tuning, in one string"
+    )
     parser.add_argument("--commit", help="of this copy, where it has no git; recorded in all results")
     parser.add_argument(
         "--minutes",

@@ -136,7 +136,11 @@ def one_core() -> Mapping[str, str]:
 
 
 def evaluated(weights: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """mAP of weights, and that of a random init, by manyview's linear evaluation; in percent, with its interval."""
+    """mAP of weights, and that of a random init, by manyview's linear evaluation; in percent, with its interval.
+
+    A random init is the same for all of them, and evaluated once.
+    """
+    kept = options.out / "random-init.json"
     out = weights.parent / f"{weights.stem}-linear"
     if not (out / "metrics.json").is_file():
         linear_evaluation(
@@ -147,12 +151,15 @@ def evaluated(weights: Path, options: argparse.Namespace) -> dict[str, Any]:
             out=out,
             pool="avg",
             size=options.eval_size,
-            beside="random",
+            beside="none" if kept.is_file() else "random",
             backbone="resnet18",
             resume=(out / "unfinished").exists(),
         )
     results = json.loads((out / "metrics.json").read_text())["results"]
-    return {name: [100 * each for each in with_interval(results[name])] for name in (PRETRAINED, RANDOM_INIT)}
+    figures = {name: [100 * each for each in with_interval(found)] for name, found in results.items()}
+    if RANDOM_INIT in figures:
+        atomic_write(kept, json.dumps(figures[RANDOM_INIT]))
+    return {RANDOM_INIT: json.loads(kept.read_text()), **figures}
 
 
 def with_interval(result: Mapping[str, Any]) -> tuple[float, float, float]:

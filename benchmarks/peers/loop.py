@@ -22,8 +22,8 @@ import torchvision
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from benchmarks.contestants import JITTER, KERNEL, SCALE, SIGMA
 from benchmarks.peers.watch import tree_core_seconds
+from benchmarks.views.contestants import JITTER, KERNEL, SCALE, SIGMA
 from manyview.config import IMAGENET_MEAN, IMAGENET_STD
 from manyview.images import find_images
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.memory import allocated
+from benchmarks.training.memory import allocated
 
 TOLD = 20  # last lines of a failed command
 POLL, MEMORY_POLL = 0.05, 0.5  # seconds

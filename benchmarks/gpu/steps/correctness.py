@@ -11,8 +11,8 @@ import torch
 
 from benchmarks.gpu.job import Job
 from benchmarks.images import Pixels, load_images
-from benchmarks.parity import LIMIT, difference
-from benchmarks.training import configure, started
+from benchmarks.training.steps import configure, started
+from benchmarks.views.parity import LIMIT, difference
 from manyview.backbones import build_backbone
 from manyview.config import BlockViewsConfig, resolve
 from manyview.config.resolve import Assignment

@@ -1,6 +1,6 @@
-"""``benchmarks.detection``: the same detector from random and from pre-trained weights.
+"""``benchmarks.detection.fine_tuning``: the same detector from random and from pre-trained weights.
 
-The weights are those of --weights, or are pre-trained here by ``benchmarks.quality``, without labels.
+The weights are those of --weights, or are pre-trained here by ``benchmarks.evaluation.quality``, without labels.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks import detection, quality
+from benchmarks.detection import fine_tuning as detection
+from benchmarks.evaluation import quality
 from benchmarks.gpu.job import Job
 from benchmarks.images import describe
 from manyview.images import find_images
@@ -81,7 +82,7 @@ def _pretraining(job: Job) -> str:
 
 
 def _detection(job: Job) -> str:
-    """The options of ``benchmarks.detection``, the user's own last."""
+    """The options of ``benchmarks.detection.fine_tuning``, the user's own last."""
     return f"{TINY_DETECTION if job.tiny else DETECTION} {job.options.detection}".strip()
 
 
@@ -144,7 +145,7 @@ def _kept(folder: RunFolder, work: Callable[[], dict[str, Any]]) -> dict[str, An
 
 
 def _write_list(file: Path, names: Iterable[str]) -> Path:
-    """Write a list of images for ``benchmarks.quality``."""
+    """Write a list of images for ``benchmarks.evaluation.quality``."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("w", newline="", encoding="utf-8", errors="surrogateescape") as target:
         csv.writer(target).writerows([["image"], *([name] for name in names)])

@@ -1,4 +1,4 @@
-"""``benchmarks.quality``: comparison of the recipes at equal views, seed after seed until the time is up."""
+"""``benchmarks.evaluation.quality``: comparison of the recipes at equal views, seed after seed until the time is up."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shlex
 from functools import partial
 from pathlib import Path
 
-from benchmarks import quality
+from benchmarks.evaluation import quality
 from benchmarks.gpu.job import Job
 from manyview.scenes import write_scenes
 

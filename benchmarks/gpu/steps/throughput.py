@@ -18,7 +18,7 @@ import torch
 
 from benchmarks.gpu.job import Job
 from benchmarks.images import describe
-from benchmarks.training import Steps, configure, started
+from benchmarks.training.steps import Steps, configure, started
 from manyview.config import PretrainConfig
 from manyview.training.device_views import augment_groups
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import communication
-from benchmarks.communication import STEP, WAYS, markdown, modelled, summary
+from benchmarks.training import communication
+from benchmarks.training.communication import STEP, WAYS, markdown, modelled, summary
 from manyview import distributed
 from manyview.distributed import group
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from benchmarks.curves import main
+from benchmarks.evaluation.curves import main
 from manyview.backbones.files import FORMAT
 from manyview.errors import UserError
 

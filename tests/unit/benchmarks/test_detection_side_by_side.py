@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks import detection
+from benchmarks.detection import fine_tuning as detection
 from manyview.backbones import build_backbone, save_backbone
 from tests.helpers.shapes import write_shapes
 

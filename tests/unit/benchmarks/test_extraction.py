@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import extraction
+from benchmarks.evaluation import extraction
 
 
 # From Python 3.12 on, a loader's processes that are forked beside threads are warned of.
@@ -21,7 +21,7 @@ def test_extraction_is_held_against_the_bare_network(tmp_path: Path) -> None:
     extraction.main(["--backbone", "timm/resnet10t", *sizes, *out])
 
     result = json.loads((tmp_path / "out.json").read_text())
-    assert result["command"].startswith("python -m benchmarks.extraction --backbone timm/resnet10t")
+    assert result["command"].startswith("python -m benchmarks.evaluation.extraction --backbone timm/resnet10t")
     assert result["photographs"] == "synthetic scenes, no photos, JPEG of 640 x 480"
     assert list(result["precisions"]) == ["bf16", "float32"]
     for found in result["precisions"].values():

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torchvision.transforms import RandomResizedCrop
 
-from benchmarks import frequencies
+from benchmarks.views import frequencies
 from manyview.config import BlockViewsConfig
 from manyview.views import sample_views
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import head
+from benchmarks.evaluation import head
 from manyview.backbones import build_backbone, save_backbone
 from manyview.scenes import write_scenes
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from scipy.stats import kendalltau, spearmanr
 
-from benchmarks import imagenet, instruments
+from benchmarks.evaluation import imagenet, instruments
 from manyview.backbones import build_backbone, load_backbone, save_backbone
 from manyview.errors import UserError
 from manyview.evaluation import linear_evaluation

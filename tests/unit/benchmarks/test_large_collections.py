@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import large_collections, memory
+from benchmarks.training import large_collections, memory
 from manyview.images import find_images
 from manyview.images.sources import lists
 

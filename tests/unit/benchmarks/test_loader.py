@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import loader
+from benchmarks.training import loader
 from manyview.images.loading import worker_count
 
 

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import parity
 from benchmarks.images import load_images
+from benchmarks.views import parity
 from manyview.config import BlockViewsConfig
 from manyview.views import render_views, sample_views
 

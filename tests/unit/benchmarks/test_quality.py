@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import quality
+from benchmarks.evaluation import quality
 from manyview.backbones import build_backbone, save_backbone
 from manyview.evaluation.data import Sources
 from manyview.scenes import write_scenes

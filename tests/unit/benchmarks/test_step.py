@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import detection_loop, starting, step
+from benchmarks.detection import loop as detection_loop
+from benchmarks.training import starting, step
 
 
 def burn(seconds: float) -> None:

@@ -13,8 +13,9 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks import contestants, views
 from benchmarks.images import jpegs, write_jpegs
+from benchmarks.views import __main__ as views
+from benchmarks.views import contestants
 
 # What other libraries warn of, or what their newest versions will, is not ours to mend.
 pytestmark = pytest.mark.filterwarnings("ignore")

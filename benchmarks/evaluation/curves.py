@@ -1,6 +1,7 @@
 """mAP over the views that pre-training has seen, as a picture and a table, from evaluations of finished runs.
 
-    python -m benchmarks.curves recommended=lin/a,lin/b simsiam=lin/c --level ImageNet=lin/imagenet --out curves
+    python -m benchmarks.evaluation.curves recommended=lin/a,lin/b simsiam=lin/c \
+        --level ImageNet=lin/imagenet --out curves
 
 An evaluation is a folder of ``manyview linear``, whose metrics.json names the weights; the views are those that the run
 beside them had seen at the weights' step. Each point is a run with a schedule of its own, annealed to the end. Random

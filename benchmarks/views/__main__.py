@@ -24,7 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.contestants import (
+from benchmarks.images import describe, jpegs, write_jpegs
+from benchmarks.records import origin, put_between_markers, spread, table, write_json
+from benchmarks.views.contestants import (
     CONTESTANTS,
     ENTROPY,
     FLOOR,
@@ -39,10 +41,8 @@ from benchmarks.contestants import (
     Contestant,
     Task,
 )
-from benchmarks.images import describe, jpegs, write_jpegs
-from benchmarks.records import origin, put_between_markers, spread, table, write_json
-from benchmarks.view_operations import WHOLE, shares
-from benchmarks.view_operations import ways as ways_by_operation
+from benchmarks.views.operations import WHOLE, shares
+from benchmarks.views.operations import ways as ways_by_operation
 from manyview.config import BlockViewsConfig
 from manyview.runtime import single_thread
 from manyview.views import sample_views

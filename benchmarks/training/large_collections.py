@@ -1,6 +1,6 @@
 """Seconds and memory until the images of a large collection can be drawn, beside a search by pathlib.
 
-    python -m benchmarks.large_collections --out large.json [--files 200000] [--names 10000000]
+    python -m benchmarks.training.large_collections --out large.json [--files 200000] [--names 10000000]
 
 Files are hard links to one small image, in folders of a thousand. They are listed and fingerprinted as manyview did
 before it kept lists (pathlib, a list of strings), for the first time, and again by the kept list, each in a process of
@@ -26,8 +26,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.memory import proportional
 from benchmarks.records import origin, write_json
+from benchmarks.training.memory import proportional
 from manyview.images import ImageFiles, find_images
 from manyview.images.formats import extension, extensions
 from manyview.images.loading import load_in_workers
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with_environment(kept, lambda: write_list(root / "names", options.names))
         few = measured("drawn", root / "files", kept)
         many = measured("drawn", root / "names", {**kept, CHECK_FILES: "0"})
-    result = {**origin("large_collections", options.given), **summary(options, real, few, many)}
+    result = {**origin("training.large_collections", options.given), **summary(options, real, few, many)}
     write_json(options.out, result)
     print(json.dumps({key: result[key] for key in ("files", "ratios", "names")}, indent=1))
 
@@ -149,7 +149,7 @@ def write_list(root: Path, count: int) -> None:
 
 def measured(part: str, root: Path, environment: dict[str, str] | None = None) -> dict[str, Any]:
     """What a part of this benchmark prints in a process of its own."""
-    words = [sys.executable, "-m", "benchmarks.large_collections", "--part", part, "--root", str(root)]
+    words = [sys.executable, "-m", "benchmarks.training.large_collections", "--part", part, "--root", str(root)]
     settings = {**os.environ, CACHE: "", **(environment or {})}
     figures: dict[str, Any] = json.loads(subprocess.run(words, env=settings, stdout=subprocess.PIPE, check=True).stdout)
     return figures

@@ -1,6 +1,6 @@
 """Comparison of the recipes at an equal number of views: pre-training and evaluation, one JSON and one table.
 
-    python -m benchmarks.quality SCENES/images --train SCENES/train.csv --val SCENES/val.csv --out quality
+    python -m benchmarks.evaluation.quality SCENES/images --train SCENES/train.csv --val SCENES/val.csv --out quality
 
 Runs that are finished in --out are skipped; runs that were stopped are resumed.
 """

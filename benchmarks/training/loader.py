@@ -1,6 +1,6 @@
 """Throughput of training with data loading, relative to training on a ready batch: ResNet-18 on the CPU.
 
-    python -m benchmarks.loader [--photos DIR] --out loader.json [--page docs/performance.md]
+    python -m benchmarks.training.loader [--photos DIR] --out loader.json [--page docs/performance.md]
 
 Blocks of steps on batches from the loader alternate with blocks of the same step on one ready batch. Loading and
 training share the cores, so a step on a ready batch has all of them: the loader's processes are stopped meanwhile, and
@@ -24,7 +24,7 @@ from typing import Any
 
 from benchmarks.images import describe, jpegs, write_jpegs
 from benchmarks.records import origin, put_between_markers, spread, table, write_json
-from benchmarks.training import Steps, configure, started
+from benchmarks.training.steps import Steps, configure, started
 
 SIZE = (640, 480)
 GOAL = 0.95
@@ -34,7 +34,7 @@ KEPT = {"throughput_kept": "throughput kept", "kept_by_core_time": "the same by 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     result = {
-        **origin("loader", options.given),
+        **origin("training.loader", options.given),
         "photographs": f"{describe(options.photos)}, JPEG of {SIZE[0]} x {SIZE[1]}",
         "backbone": options.backbone,
         "goal": GOAL,

@@ -1,6 +1,6 @@
 """Throughput of feature extraction relative to the network's bare forward pass: ResNet-18 on the CPU.
 
-    python -m benchmarks.extraction [--photos DIR] --out extraction.json [--page docs/performance.md]
+    python -m benchmarks.evaluation.extraction [--photos DIR] --out extraction.json [--page docs/performance.md]
 
 ``manyview.evaluation.extract`` on JPEG files, from the start of its loader to the last feature, alternates with the
 same network's bare forward pass over as many normalized tensors in memory, in the same batches. Both share the cores
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.manual_seed(0)
     backbone = build_backbone(options.backbone).eval()
     result = {
-        **origin("extraction", options.given),
+        **origin("evaluation.extraction", options.given),
         "photographs": f"{describe(options.photos)}, JPEG of {SIZE[0]} x {SIZE[1]}",
         "count": options.count,
         "backbone": options.backbone,

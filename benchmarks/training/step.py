@@ -1,6 +1,6 @@
 """Where the time of a training step goes, part by part: ResNet-18 at 64 pixels on the CPU.
 
-    python -m benchmarks.step [--photos DIR] --out step.json [--page docs/performance.md]
+    python -m benchmarks.training.step [--photos DIR] --out step.json [--page docs/performance.md]
 
 The steps are those of the loop, with all that follows each of them. Parts are shares of the main process's core time,
 which is insensitive to other work on the machine; waiting for the loader is a share of the time by the clock. Also:
@@ -28,7 +28,7 @@ import torch  # noqa: E402
 
 from benchmarks.images import describe, jpegs, write_jpegs  # noqa: E402
 from benchmarks.records import origin, put_between_markers, table, write_json  # noqa: E402
-from benchmarks.training import Steps, configure, started  # noqa: E402
+from benchmarks.training.steps import Steps, configure, started  # noqa: E402
 from manyview.runs.signals import StopRequest  # noqa: E402
 from manyview.training import loop  # noqa: E402
 from manyview.training.data import method_batch  # noqa: E402
@@ -75,7 +75,7 @@ class Shares:
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     result: dict[str, Any] = {
-        **origin("step", options.given),
+        **origin("training.step", options.given),
         "photographs": describe(options.photos),
         **{"view_size": options.view_size, "batch_size": options.batch_size, "threads": torch.get_num_threads()},
         **{"goal": GOAL, "recipes": {}, "compiled": {}, "cosine": None},

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.contestants import Task
+from benchmarks.views.contestants import Task
 from manyview.config import BlockViewsConfig
 from manyview.images import open_image
 from manyview.views import BlockViews, ViewParameters, largest_shrink, render_views, sample_views, shrink_crops

@@ -1,6 +1,6 @@
 """Seconds that the command takes to start: help, a mistake, and pre-training until its first step is done.
 
-    python -m benchmarks.starting --photos DIR [--page docs/performance.md]
+    python -m benchmarks.training.starting --photos DIR [--page docs/performance.md]
 
 Core time is that of the process; loader processes, whose work goes on beside, are left out. The table has multiples of
 what importing PyTorch alone takes in the same round, as seconds say more of the machine; these are in the JSON.
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with os.scandir(options.photos) as entries:
         count = sum(1 for _ in entries)
     about = {"images": count, "goals": GOALS, "load": os.getloadavg()[0]}
-    result = {**origin("starting", options.given), **about, "starts": found}
+    result = {**origin("training.starting", options.given), **about, "starts": found}
     write_json(options.out, result)
     text = markdown(result)
     if options.page:
@@ -77,7 +77,15 @@ def one_round(options: argparse.Namespace) -> dict[str, dict[str, float]]:
         "manyview pretrain, with a mistake in a setting": timed([*verb, *mistake], status=2),
     }
     with tempfile.TemporaryDirectory() as folder:
-        words = [sys.executable, "-m", "benchmarks.starting", "--photos", str(options.photos), "--part", folder]
+        words = [
+            sys.executable,
+            "-m",
+            "benchmarks.training.starting",
+            "--photos",
+            str(options.photos),
+            "--part",
+            folder,
+        ]
         began = time.time()
         lines = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True).stdout
     for name, line in zip((BEGINS, ENDS), lines.splitlines(), strict=True):

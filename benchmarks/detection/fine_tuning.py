@@ -1,6 +1,6 @@
 """Fine-tuning of the same detector on several backbones and on random init: one JSON and one table.
 
-    python -m benchmarks.detection runs/a --images VOC/images --train VOC/instances_train.json \
+    python -m benchmarks.detection.fine_tuning runs/a --images VOC/images --train VOC/instances_train.json \
         --val VOC/instances_val.json --iterations 1500 --out detection
 
 Everything but the backbone's weights is the same: schedule, order, samples, initial weights of the heads. Fine-tunings
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     results = {}
     for name in chosen(options):
         results[name] = fine_tuned(name, options)
-        about = {"provenance": origin("detection", given), "results": results}
+        about = {"provenance": origin("detection.fine_tuning", given), "results": results}
         write_json(options.out / "detection.json", about)
     text = markdown(results)
     (options.out / "table.md").write_text(text + "\n")

@@ -1,6 +1,6 @@
 """Memory of a run over its epochs, the main process and its loader processes together: it must not grow.
 
-    python -m benchmarks.memory [--photos DIR] [--epochs 30] --out memory.json
+    python -m benchmarks.training.memory [--photos DIR] [--epochs 30] --out memory.json
 
 The run is the command itself, watched from outside (Linux). Memory is what it has allocated, pages that its processes
 share being counted once; without pages of files, which other programs share and the kernel drops at need. Written are
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     figures = by_epoch(samples)
     result = {
-        **origin("memory", options.given),
+        **origin("training.memory", options.given),
         "photographs": f"{options.count} {describe(options.photos)}, JPEG of {SIZE[0]} x {SIZE[1]}",
         "backbone": options.backbone,
         "workers": options.workers,

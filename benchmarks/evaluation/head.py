@@ -1,6 +1,6 @@
 """mAP of the linear head compared with scikit-learn's logistic regression, equally regularized, on the same features.
 
-    python -m benchmarks.head WEIGHTS... --images DIR --train train.csv --val val.csv --size 64 [--page PAGE]
+    python -m benchmarks.evaluation.head WEIGHTS... --images DIR --train train.csv --val val.csv --size 64 [--page PAGE]
 
 The head is trained as by ``manyview linear --recipe paper --cached``, for 100 epochs. scikit-learn converges to the
 minimum of the same objective: weight decay d on every weight and bias, and a loss that is a mean over N images and
@@ -35,7 +35,7 @@ Array = Float64[np.ndarray, "images columns"]
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     result = {
-        **origin("head", options.given),
+        **origin("evaluation.head", options.given),
         "pool": options.pool,
         "size": options.size,
         "weight_decay": options.weight_decay,

@@ -1,7 +1,7 @@
 """All evaluations of several backbones and of random init: one JSON and three tables.
 
-    python -m benchmarks.evaluations quality/paper quality/simsiam --images SCENES/images --train SCENES/train.csv \
-        --val SCENES/val.csv --size 128 --out evaluations
+    python -m benchmarks.evaluation.several quality/paper quality/simsiam --images SCENES/images \
+        --train SCENES/train.csv --val SCENES/val.csv --size 128 --out evaluations
 
 Evaluations that are finished in --out are skipped; with --page, the tables in its --section are replaced.
 """
@@ -33,7 +33,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else list(arguments)
     options = parse(given)
     results = {path.name: measured(path, options, random_init=not index) for index, path in enumerate(options.weights)}
-    write_json(options.out / "evaluations.json", {"provenance": origin("evaluations", given), "results": results})
+    write_json(
+        options.out / "evaluations.json", {"provenance": origin("evaluation.several", given), "results": results}
+    )
     text = "\n\n".join(tables(results))
     (options.out / "tables.md").write_text(text + "\n")
     if options.page:

@@ -1,6 +1,6 @@
 """Difference of each renderer from the reference, Pillow on all pixels, in levels of 255 and by operation.
 
-    python -m benchmarks.parity [--photos DIR] --out parity.json [--page docs/performance.md]
+    python -m benchmarks.views.parity [--photos DIR] --out parity.json [--page docs/performance.md]
 
 Color operations, blur, solarization and flip are each compared alone, on crops of the reference; "composed" is the
 whole rendering from the image to the view, with parameters sampled by the recipe "released".
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         way: jpegs(options.photos, LARGE, options.large_count, enlarge=enlarge) for way, enlarge in REDUCED.items()
     }
     result = {
-        **origin("parity", options.given),
+        **origin("views.parity", options.given),
         "photographs": describe(options.photos),
         "counts": {"x".join(map(str, SIZE)): options.count, "x".join(map(str, LARGE)): options.large_count},
         "device": str(options.device),

@@ -1,6 +1,6 @@
 """What several backbones are worth by each instrument: mAP by logistic regression and by heads trained with SGD.
 
-    python -m benchmarks.instruments random runs/* build/imagenet/efficientnet-lite0.safetensors \
+    python -m benchmarks.evaluation.instruments random runs/* build/imagenet/efficientnet-lite0.safetensors \
         --images SCENES/images --train SCENES/train.csv --val SCENES/val.csv --size 128 --out instruments
 
 "random" is a random init of the first weights' network, with norm statistics measured on the training
@@ -55,7 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     refuse_other_settings(options)
     data = Sources(options.images, options.train, options.val).read()
     measured = {name_of(weights): by_instruments(weights, data, options) for weights in options.weights}
-    content = {"provenance": origin("instruments", given), "results": measured, "correlations": correlations(measured)}
+    content = {
+        "provenance": origin("evaluation.instruments", given),
+        "results": measured,
+        "correlations": correlations(measured),
+    }
     write_json(options.out / "instruments.json", content)
     text = as_tables(measured)
     atomic_write(options.out / "table.md", text + "\n")

@@ -1,6 +1,6 @@
 """Pace of fine-tuning a detector, beside torchvision's reference loop on the same detector and images.
 
-    python -m benchmarks.detection_loop --images VOC/images --train VOC/instances_train.json [--page PAGE]
+    python -m benchmarks.detection.loop --images VOC/images --train VOC/instances_train.json [--page PAGE]
 
 Each loop has a process of its own, as a user would start it: ``manyview detect``'s with what the command sets up, and
 the loop of torchvision's references/detection as its documentation describes it (Pillow, images of like shape in a
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from benchmarks.records import origin, put_between_markers, write_json
 
     blocks = alternate(options)
-    result = {**origin("detection_loop", options.given), "goal": GOAL, **settings(options), **summary(blocks, options)}
+    result = {**origin("detection.loop", options.given), "goal": GOAL, **settings(options), **summary(blocks, options)}
     write_json(options.out, result)
     text = markdown(result)
     if options.page:
@@ -74,7 +74,7 @@ def settings(options: argparse.Namespace) -> dict[str, Any]:
 
 def alternate(options: argparse.Namespace) -> dict[str, list[dict[str, float]]]:
     """Figures of each block of each loop."""
-    words = [sys.executable, "-m", "benchmarks.detection_loop", *options.given, "--part"]
+    words = [sys.executable, "-m", "benchmarks.detection.loop", *options.given, "--part"]
     children = {part: Child([*words, part]) for part in (OURS, REFERENCE)}
     blocks: dict[str, list[dict[str, float]]] = {part: [] for part in children}
     try:

@@ -1,6 +1,7 @@
 """Two processes beside one: pace, the share that communication takes, and what a step sends; on paper for more.
 
-    python -m benchmarks.communication [--backbone resnet18 --batch-size 32 --view-size 64] [--page docs/performance.md]
+    python -m benchmarks.training.communication [--backbone resnet18 --batch-size 32 --view-size 64] \
+        [--page docs/performance.md]
 
 Both processes run on this machine with one thread each, so that one alone leaves a core idle, and meet by gloo. Every
 round takes the same steps in four ways, on views that lie ready: one process with the whole batch; one with half of it;
@@ -66,9 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(given)
     with tempfile.TemporaryDirectory() as folder:
         job = {**vars(options), "found": f"{folder}/found"}
-        run_processes([sys.executable, "-m", "benchmarks.communication", "--work"], 2, pickle.dumps(job))
+        run_processes([sys.executable, "-m", "benchmarks.training.communication", "--work"], 2, pickle.dumps(job))
         found = pickle.loads(Path(job["found"]).read_bytes())
-    result = {**origin("communication", given), **summary(found)}
+    result = {**origin("training.communication", given), **summary(found)}
     write_json(options.out, result)
     text = markdown(result)
     if options.page:

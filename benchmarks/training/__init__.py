@@ -1,0 +1,1 @@
+"""Pre-training: where a step's time goes, loading, starting, memory, processes, large collections."""

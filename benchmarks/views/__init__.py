@@ -1,0 +1,1 @@
+"""Views: throughput beside other libraries, parity with the reference, and the frequencies of random choices."""

@@ -345,7 +345,7 @@ def _unused(config: PretrainConfig, user: Sequence[Assignment], recipe: Mapping[
     if not config.method.labeled:
         idle["data.labels"] = f"method.name is {config.method.name}, which learns without labels"
         if config.monitor.eval_labels is None:
-            of_labels = ("label_separator", "image_column", "label_column", "class_columns")
+            of_labels = ("label_separator", "image_column", "label_column", "class_columns", "class_names")
             idle |= {f"data.{name}": "neither data.labels nor monitor.eval_labels is read" for name in of_labels}
     idle |= _idle_in_views(config)
     idle |= _idle_in_schedule(config.training)

@@ -47,6 +47,9 @@ class DataConfig(Section):
     class_columns: str | None = Field(
         None, description="columns of 0 and 1 in CSV files, one a class: names, FIRST:LAST or all; unset: as they hold"
     )
+    class_names: str | None = Field(
+        None, description="file that names YOLO's classes, one a line or a data.yaml; unset: found beside the labels"
+    )
     workers: Annotated[StrictInt, Field(ge=0)] | None = Field(
         None, description="number of data loader workers; unset: chosen from the number of cores"
     )

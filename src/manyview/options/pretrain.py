@@ -6,7 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypedDict
 
 from manyview.options.base import Option, StrPath
-from manyview.options.shared import BitDepth, ClassColumns, ImageColumn, LabelColumn, LabelSeparator, Normalization
+from manyview.options.shared import (
+    BitDepth,
+    ClassColumns,
+    ClassNames,
+    ImageColumn,
+    LabelColumn,
+    LabelSeparator,
+    Normalization,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -90,6 +98,7 @@ class PretrainSettings(TypedDict, total=False):
     image_column: ImageColumn
     label_column: LabelColumn
     class_columns: ClassColumns
+    class_names: ClassNames
     recipe: Recipe
     backbone: Annotated[
         "str | nn.Module | None",

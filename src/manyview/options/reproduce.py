@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Required, TypedDict
 
 from manyview.options.base import REQUIRED, Option, StrPath
 from manyview.options.pretrain import Names, SingleSettings
-from manyview.options.shared import ComputingOptions, CsvLayout, ValImages
+from manyview.options.shared import ClassNames, ComputingOptions, CsvLayout, ValImages
 
 Match = Literal["views", "images", "steps", "time", "own"]
 
@@ -43,6 +43,7 @@ class ReproducedOn(CsvLayout, total=False):
     ]
     val_labels: Annotated[StrPath | None, Option(None, "Validation labels, in the same formats.")]
     val_images: ValImages
+    class_names: ClassNames
     list: Names
     data: Annotated[
         Mapping[str, Sequence[StrPath]] | None,

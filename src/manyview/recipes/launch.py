@@ -34,6 +34,7 @@ _KEYS = {
     "image_column": "data.image_column",
     "label_column": "data.label_column",
     "class_columns": "data.class_columns",
+    "class_names": "data.class_names",
     "backbone": "backbone.name",
     "init": "backbone.init",
     "init_license": "backbone.init_license",
@@ -51,7 +52,7 @@ _KEYS = {
     "eval_every": "monitor.eval_every",
     "keep_best": "monitor.keep_best",
 }
-_PATHS = ("list", "labels", "init", "eval_labels", "eval_val_labels")
+_PATHS = ("list", "labels", "class_names", "init", "eval_labels", "eval_val_labels")
 # Settings of a resumed run that give it another leg.
 _LENGTHS = tuple(f"training.{name}" for name in BUDGETS)
 

@@ -86,6 +86,7 @@ def _labels(config: PretrainConfig) -> Iterator[str]:
     for name in CsvLayout.__annotations__:
         if (value := getattr(data, name)) is not None:
             yield f"--{name.replace('_', '-')}={value}"
+    yield from _class_names(config)
 
 
 def _objects(config: PretrainConfig) -> Iterator[str]:
@@ -93,6 +94,13 @@ def _objects(config: PretrainConfig) -> Iterator[str]:
     monitor = config.monitor
     known = (monitor.eval_labels or config.data.labels, monitor.eval_val_labels)
     yield from _splits("json", *(file if file and _may_have_boxes(Path(file)) else None for file in known))
+    yield from _class_names(config)
+
+
+def _class_names(config: PretrainConfig) -> Iterator[str]:
+    """Option for the file that names YOLO's classes, if the run has one."""
+    if config.data.class_names is not None:
+        yield f"--names={_as_given(config.data.class_names)}"
 
 
 def _splits(ending: str, train: str | None, val: str | None) -> Iterator[str]:

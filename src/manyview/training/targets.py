@@ -58,7 +58,8 @@ def find_labeled_images(config: PretrainConfig) -> tuple[ImageFiles, Targets | N
         return find_images(images, listed, arrays=data.bands != "rgb"), None
     assert data.labels is not None, "the schema asks for it"
     table = LabelTable.of(data)
-    labels = read_labels(Path(data.labels), images, config.method.label_classes, table=table)
+    classes = config.method.label_classes
+    labels = read_labels(Path(data.labels), images, classes, table=table, class_names=data.class_names)
     values = labels.targets.astype(np.float32)
     if labels.ignored is not None:
         values[labels.ignored == 1] = np.nan

@@ -10,6 +10,7 @@ import pytest
 
 from manyview.errors import UserError
 from manyview.evaluation.data import Sources
+from manyview.evaluation.quality.instrument import QualityInstrument
 from manyview.evaluation.quality.labeled import read_held_out
 from manyview.labels import LabelTable
 from manyview.options.base import declared, defaults
@@ -86,7 +87,29 @@ def test_a_column_for_each_class_is_read_by_every_reader(images: Path, tmp_path:
     assert (len(inputs.files), inputs.layout) == (COUNT, {"data.class_columns": "odd:even"})
 
 
-@pytest.mark.parametrize("name", [*LAYOUT, "class_columns"])
+def test_names_of_yolos_classes_reach_every_reader(images: Path, tmp_path: Path) -> None:
+    labels, names = tmp_path / "labels", tmp_path / "birds.txt"
+    labels.mkdir()
+    names.write_text("owl\nheron\nstork\n")
+    for index in range(COUNT):
+        (labels / f"{index:02d}.txt").write_text(f"{index % 2} .5 .5 .2 .2\n")
+    given = [f"data.class_names={names}", f"data.labels={labels}"]
+    config = resolve_settings(images, recipe="supervised", set=[*given, f"monitor.eval_labels={labels}"])
+
+    _, targets = find_labeled_images(config)
+    held_out = QualityInstrument.of(config).held_out
+    inputs = read_inputs(options(images, (labels, labels), class_names=names), with_objects=True)
+
+    assert targets is not None
+    assert held_out is not None
+    assert targets.classes == ("owl", "heron", "stork")
+    assert held_out.train.targets.shape[1] == 3
+    assert inputs.layout == {"data.class_names": str(names)}
+    assert inputs.labeled[""].options()["class_names"] == str(names)
+    assert len(inputs.files) == COUNT
+
+
+@pytest.mark.parametrize("name", [*LAYOUT, "class_columns", "class_names"])
 def test_settings_without_labels_are_refused(images: Path, name: str) -> None:
     with pytest.raises(UserError, match=f"data.{name} .* has no effect because neither data.labels nor monitor.eval_l"):
         resolve_settings(images, recipe="paper", set=[f"data.{name}=x"])

@@ -113,6 +113,11 @@ def test_labels_that_the_run_has_are_named(tmp_path: Path, monkeypatch: pytest.M
             ["--train-labels", "a.csv", "--val-labels", "val.csv", "--class-columns=cat:dog"],
             ["--train-labels", "train.json", "--val-labels", "val.json"],
         ),
+        (
+            ["monitor.eval_labels=data.yaml", "data.class_names=birds.txt"],
+            ["--train-labels", "data.yaml", "--names=birds.txt"],
+            ["--train-labels", "data.yaml", "--names=birds.txt"],
+        ),
     ],
 )
 def test_labels_of_every_layout_go_on(settings: list[str], linear: list[str], detect: list[str]) -> None:

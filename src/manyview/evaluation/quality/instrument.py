@@ -69,7 +69,7 @@ class QualityInstrument:
         """
         data = config.data
         folder, listed = image_root(data.images), Path(data.list) if data.list else None
-        held_out = read_held_out(folder, config.monitor, LabelTable.of(data))
+        held_out = read_held_out(folder, config.monitor, LabelTable.of(data), data.class_names)
         files = find_images(folder, listed, arrays=data.bands != "rgb")
         # Not in order, as images next to each other may be of one class, and norms see a batch.
         drawn = np.random.default_rng(0).permutation(len(files))[:SAMPLE].tolist()

@@ -64,7 +64,12 @@ class HeldOut:
         return {"labels_sha256": self.sha256, **counts, "split": self.split}
 
 
-def read_held_out(images: ImageRoot, monitor: MonitorConfig, table: LabelTable = LabelTable()) -> HeldOut | None:  # noqa: B008
+def read_held_out(
+    images: ImageRoot,
+    monitor: MonitorConfig,
+    table: LabelTable = LabelTable(),  # noqa: B008 - it is frozen
+    class_names: str | None = None,
+) -> HeldOut | None:
     """Read ``monitor.eval_labels`` and choose the images; the same for the same labels. None without labels.
 
     Of a single file, a third of the images is held out. At most ``monitor.eval_images`` are used, a third of them held
@@ -74,6 +79,7 @@ def read_held_out(images: ImageRoot, monitor: MonitorConfig, table: LabelTable =
         images: folder that the names of the labels are relative to.
         monitor: settings.
         table: how CSV files are laid out.
+        class_names: file that names YOLO's classes; None: found beside the labels.
 
     Raises:
         UserError: the labels cannot be used, or are too few.
@@ -82,7 +88,7 @@ def read_held_out(images: ImageRoot, monitor: MonitorConfig, table: LabelTable =
         return None
     file, most = Path(monitor.eval_labels), monitor.eval_images
     if monitor.eval_val_labels is None:
-        labels = others = read_labels(file, images, table=table)
+        labels = others = read_labels(file, images, table=table, class_names=class_names)
         sha256, count = labels.fingerprint(), min(len(labels.names), most)
         order = np.random.default_rng(0).permutation(len(labels.names))[:count]
         held, own = np.split(order, [count // _HELD_OUT])
@@ -97,6 +103,7 @@ def read_held_out(images: ImageRoot, monitor: MonitorConfig, table: LabelTable =
             image_column=table.image_column,
             label_column=table.label_column,
             class_columns=table.class_columns,
+            class_names=class_names,
         ).read()
         labels, others = splits.train.labels, splits.val.labels
         shared = len(splits.shared.same) + len(splits.shared.copies)

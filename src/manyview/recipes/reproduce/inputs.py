@@ -33,7 +33,7 @@ class LabelSources:
         train_labels: their labels.
         val_labels: labels of the validation images.
         val_images: folder or shards of the validation images, if others.
-        layout: columns and separator of labels of CSV files, as options.
+        layout: columns and separator of labels of CSV files, or the file that names the classes of others, as options.
     """
 
     images: Path
@@ -77,7 +77,7 @@ class Inputs:
 
     @property
     def layout(self) -> dict[str, str]:
-        """Columns and separator of the training labels, as settings of runs."""
+        """How the training labels are read, as settings of runs."""
         sources = self.labeled.get("")
         return {} if sources is None else {f"data.{name}": value for name, value in sources.layout.items()}
 
@@ -128,7 +128,10 @@ def read_inputs(options: ReproduceOptions, *, with_objects: bool) -> Inputs:
     require(
         (train is None) == (val is None), "--train-labels and --val-labels go together: give both, or neither of them"
     )
-    given = {name: str(value) for name, value in among(CsvLayout, options).items() if value is not None}
+    said = {**among(CsvLayout, options), "class_names": options["class_names"]}
+    given = {name: str(value) for name, value in said.items() if value is not None}
+    if "class_names" in given:
+        given["class_names"] = str(Path(given["class_names"]).absolute())
     labeled = {name: _sources(name, paths, given) for name, paths in (options["data"] or {}).items()}
     if train is not None and val is not None:
         val_images = options["val_images"]
@@ -168,20 +171,24 @@ def labeled_images(
     Args:
         labels: file or folder, as ``read_labels`` takes it.
         images: folder that the names are relative to.
-        layout: columns and separator of labels of a CSV file, as options.
+        layout: how the labels are read, as options.
         with_objects: only those with an object, crowds and difficult ones included.
 
     Raises:
         UserError: the labels cannot be used, or no image has an object.
     """
-    read = read_labels(labels, images, difficult="positive", table=LabelTable.of(layout or {}))
+    layout = layout or {}
+    read = read_labels(
+        labels, images, difficult="positive", table=LabelTable.of(layout), class_names=layout.get("class_names")
+    )
     shown = read.targets.sum(axis=1)
     return [name for name, count in zip(read.names, shown, strict=True) if count or not with_objects]
 
 
 def _layout(labels: Path | None, given: Mapping[str, str]) -> dict[str, str]:
-    """What is said of CSV files, for labels that are one."""
-    return dict(given) if labels is not None and labels.suffix.lower() == ".csv" else {}
+    """What is said of CSV files, for labels that are one; else the file that names the classes."""
+    is_csv = labels is not None and labels.suffix.lower() == ".csv"
+    return {name: value for name, value in given.items() if labels is not None and is_csv == (name != "class_names")}
 
 
 def _sources(name: str, paths: Sequence[StrPath], given: Mapping[str, str]) -> LabelSources:

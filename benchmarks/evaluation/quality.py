@@ -158,13 +158,14 @@ def pretrained(case: Case, arguments: argparse.Namespace) -> RunFolder:
 
 
 def story(run: RunFolder) -> dict[str, Any]:
-    """Command, commit and last epoch of a run."""
+    """Command, commit, views, seconds of work and last epoch of a run."""
     about, epochs = run.read_json("run.json"), [row for row in run.read_metrics() if row["kind"] == "epoch"]
     return {
         "command": shlex.join(about["command"]),
         "commit": about["commit"],
         "views": epochs[-1]["step"] * about["plan"]["views_per_step"],
         "photographs": about["plan"]["photographs"],
+        "seconds": epochs[-1].get("elapsed"),
         "last_epoch": epochs[-1],
     }
 

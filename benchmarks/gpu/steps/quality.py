@@ -1,9 +1,13 @@
-"""``benchmarks.evaluation.quality``: comparison of the recipes at equal views, seed after seed until the time is up."""
+"""``benchmarks.evaluation.quality``: the recipes at equal views, seed after seed until the time is up.
+
+Before that, what shorter runs of two of them reach, each annealed to its own end: quality over the seconds of one card.
+"""
 
 from __future__ import annotations
 
 import itertools
 import shlex
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -18,10 +22,17 @@ USUAL = (
 TINY = "--backbone timm/resnet10t --view-size 32 --eval-size 32 --views 64 --only paper --set data.workers=0"
 
 
+SHORTER = (10_000, 40_000)  # views; of the first seed
+OVER_TIME = ("recommended", "simsiam")
+
+
 def run(job: Job) -> None:
     images, train, val = _labeled(job)
     always = [str(images), "--train", str(train), "--val", str(val), *shlex.split(TINY if job.tiny else USUAL)]
     longest = 0.0
+    if not job.tiny:
+        for views in SHORTER:
+            _shorter(job, views, always)
     for seed in itertools.count():
         each = ["--seed", str(seed), "--out", str(job.options.work / f"quality-{seed}")]
         options = quality.parse([*always, *each, *shlex.split(job.options.quality)])
@@ -33,6 +44,15 @@ def run(job: Job) -> None:
             longest = max(longest, before - job.seconds_left)
         if job.tiny or job.failed:
             return
+
+
+def _shorter(job: Job, views: int, always: Sequence[str]) -> None:
+    """What the chosen ones of two recipes reach within a number of views."""
+    out = job.options.work / f"quality-of-{views}-views"
+    options = quality.parse([*always, *shlex.split(job.options.quality), "--views", str(views), "--out", str(out)])
+    for case in quality.chosen(options):
+        if case.name in OVER_TIME:
+            job.attempt(f"{case.name}, {views:,} views", partial(quality.row, case, options))
 
 
 def _labeled(job: Job) -> tuple[Path, Path, Path]:

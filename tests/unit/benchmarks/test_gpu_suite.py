@@ -123,20 +123,21 @@ def test_without_a_budget_each_step_has_its_own_limit() -> None:
 
 
 def test_a_row_that_would_be_cut_off_is_not_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows of 100 s in 350: all three of the first seed, and none of the second."""
-    job = Job("quality", 350, ["--out", str(tmp_path), "--work", str(tmp_path / "work")])
+    """Rows of 100 s in 390, after shorter ones of 10 s: all three of the first seed, and none of the second."""
+    job = Job("quality", 390, ["--out", str(tmp_path), "--work", str(tmp_path / "work")])
     clock, rows = [0.0], []
 
     def row(case: Any, options: Any) -> dict[str, Any]:
-        rows.append((options.seed, case.name))
-        clock[0] += 100
+        rows.append((options.seed, case.name, options.views))
+        clock[0] += 100 if options.views == 200_000 else 10
         return {"views": 1}
 
-    monkeypatch.setattr(Job, "seconds_left", property(lambda job: 350 - clock[0]))
+    monkeypatch.setattr(Job, "seconds_left", property(lambda job: 390 - clock[0]))
     monkeypatch.setattr(quality_step.quality, "row", row)
     monkeypatch.setattr(quality_step, "_labeled", lambda job: (tmp_path, tmp_path, tmp_path))
     quality_step.run(job)
-    assert rows == [(0, "recommended"), (0, "paper"), (0, "simsiam")]
+    shorter = [(0, name, views) for views in (10_000, 40_000) for name in ("recommended", "simsiam")]
+    assert rows == [*shorter, *((0, name, 200_000) for name in ("recommended", "paper", "simsiam"))]
     assert not job.failed
 
 

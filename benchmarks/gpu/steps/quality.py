@@ -15,7 +15,7 @@ USUAL = (
     "--instruments logistic --view-size 96 --eval-size 128 --views 200000 --only recommended paper simsiam "
     "--set monitor.on_collapse=warn"
 )
-TINY = "--backbone timm/resnet10t --view-size 32 --eval-size 32 --views 64 --only paper --set data.workers=0"
+TINY = "--backbone timm/test_resnet --view-size 32 --eval-size 32 --views 64 --only paper --set data.workers=0"
 
 
 def run(job: Job) -> None:

@@ -12,9 +12,7 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
-import torch.utils.tensorboard  # noqa: F401 - imported here once for all children
-
-import manyview.training.run  # noqa: F401 - imported here once for all children
+import tests.helpers.what_runs_import  # noqa: F401 - once for all children
 from manyview.runs import provenance
 from tests.faults.campaign import Campaign, Outcome, summary, write_report
 

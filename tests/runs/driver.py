@@ -17,10 +17,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-import torch.utils.tensorboard  # noqa: F401 - imported here once for all children
-
 import manyview.runs.files as files
-import manyview.training.run  # noqa: F401 - imported here once for all children
+import tests.helpers.what_runs_import  # noqa: F401 - once for all children
 from manyview.runs import RunFolder
 from manyview.training.loop import Training
 from tests.helpers.children import Child

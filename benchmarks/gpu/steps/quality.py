@@ -19,7 +19,7 @@ USUAL = (
     "--instruments logistic --view-size 96 --eval-size 128 --views 200000 --only recommended paper simsiam "
     "--set monitor.on_collapse=warn"
 )
-TINY = "--backbone timm/resnet10t --view-size 32 --eval-size 32 --views 64 --only paper --set data.workers=0"
+TINY = "--backbone timm/test_resnet --view-size 32 --eval-size 32 --views 64 --only paper --set data.workers=0"
 
 
 SHORTER = (10_000, 40_000)  # views; of the first seed

@@ -188,7 +188,8 @@ def _resnet(name: str, zero_init_residual: bool, in_channels: int) -> nn.Module:
 
     resnet: nn.Module = get_model(name, weights=None, zero_init_residual=zero_init_residual)
     if in_channels != 3:
-        resnet.conv1 = nn.Conv2d(in_channels, 64, kernel_size=7, stride=2, padding=3, bias=False)
+        width = resnet.get_parameter("conv1.weight").shape[0]
+        resnet.conv1 = nn.Conv2d(in_channels, width, kernel_size=7, stride=2, padding=3, bias=False)
         # As torchvision initializes every convolution; fan_out does not depend on the input channels.
         nn.init.kaiming_normal_(resnet.conv1.weight, mode="fan_out", nonlinearity="relu")
     return resnet

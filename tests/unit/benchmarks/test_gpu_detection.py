@@ -16,7 +16,12 @@ from benchmarks.gpu.job import main as run_step
 from benchmarks.gpu.steps import LIMITS, detection
 from manyview.backbones import build_backbone, save_backbone
 from manyview.runs import RunFolder
+from tests.helpers.narrow import narrow
 from tests.helpers.shapes import write_shapes
+
+__all__ = ["narrow"]
+
+pytestmark = pytest.mark.usefixtures("narrow")
 
 
 @pytest.fixture(scope="module")

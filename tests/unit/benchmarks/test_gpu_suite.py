@@ -18,6 +18,8 @@ from benchmarks.gpu.job import main as run_step
 from benchmarks.gpu.options import parse
 from benchmarks.gpu.steps import LIMITS, throughput
 from benchmarks.gpu.steps import quality as quality_step
+from tests.helpers.few_costs import fewer_costs
+from tests.helpers.narrow import narrowed
 
 ROOT = Path(__file__).parents[3]
 ON_A_CPU = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
@@ -43,6 +45,8 @@ def test_the_command_runs_a_step_to_its_end(tmp_path: Path) -> None:
 
 # In this process, as importing everything anew takes longer than these do.
 @pytest.mark.filterwarnings("ignore")
+@fewer_costs()
+@narrowed(8)
 @pytest.mark.parametrize("step", [step for step in LIMITS if step != "correctness"])
 def test_every_other_step_runs_to_its_end_too(step: str, tmp_path: Path) -> None:
     done = run_step(step, "200", step, "--tiny", "--out", str(tmp_path), "--work", str(tmp_path / "work"))

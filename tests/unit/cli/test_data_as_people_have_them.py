@@ -13,6 +13,7 @@ import pytest
 
 from manyview.cli.main import main
 from manyview.scenes import write_scenes
+from tests.helpers.narrow import narrowed
 
 SIDE = 48
 SPLITS = {"train": 6, "val": 2}
@@ -131,6 +132,7 @@ def voc(root: Path, scenes: dict[str, list[Scene]]) -> tuple[Path, list[object]]
 
 
 @pytest.mark.parametrize("layout", [roboflow, coco128, voc])
+@narrowed(8)
 def test_boxes_in_three_commands(
     tmp_path: Path, scenes: dict[str, list[Scene]], run: Run, layout: Callable[..., tuple[Path, list[object]]]
 ) -> None:

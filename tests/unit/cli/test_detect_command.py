@@ -12,7 +12,12 @@ from typer.testing import CliRunner, Result
 
 from manyview.cli.detect import detect
 from manyview.errors import UserError
+from tests.helpers.narrow import narrow
 from tests.helpers.shapes import write_shapes
+
+__all__ = ["narrow"]
+
+pytestmark = pytest.mark.usefixtures("narrow")
 
 FAST = ["--short-side", 32, "--batch-size", 2, "--regions", 4, "--test-proposals", 6, "--device", "cpu", "--workers", 0]
 

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from manyview.cli.main import main
+from tests.helpers.narrow import narrowed
 from tests.helpers.small_verbs import COMPUTING, DETECTOR, SCALE
 from tests.helpers.tiny import METHODS, ON_CPU, photos
 
@@ -116,6 +117,7 @@ def write_boxes(folder: Path, file: Path) -> Path:
     return file
 
 
+@narrowed(8)
 def test_no_verb_that_trains_obeys_a_name(folder: Path, weights: Path, tmp_path: Path, run: Callable[..., str]) -> None:
     labels = ["--images", folder, "--train-labels", tmp_path / "train.csv", "--val-labels", tmp_path / "val.csv"]
     boxes = write_boxes(folder, tmp_path / "boxes.json")

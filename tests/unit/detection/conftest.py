@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.helpers.narrow import narrow
 from tests.helpers.shapes import write_shapes
+
+__all__ = ["narrow"]
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,8 @@ from manyview.detection.models import Detector, build_detector
 from manyview.errors import UserError
 from tests.helpers.detections import SMALL_DETECTOR
 
+pytestmark = pytest.mark.usefixtures("narrow")
+
 ARCHITECTURES = ("c4", "fpn")
 SIDES = {"c4": 14, "fpn": 28}  # of the masks
 Target = dict[str, Tensor]

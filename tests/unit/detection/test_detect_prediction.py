@@ -17,6 +17,8 @@ from manyview.errors import UserError
 from manyview.runs import write_tensors
 from tests.helpers.shapes import tune_tiny
 
+pytestmark = pytest.mark.usefixtures("narrow")
+
 
 @pytest.fixture(scope="module")
 def run(shapes: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

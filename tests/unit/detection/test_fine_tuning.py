@@ -24,6 +24,8 @@ from manyview.labels import read_annotations
 from manyview.runs import RunFolder
 from tests.helpers.shapes import tune_tiny
 
+pytestmark = pytest.mark.usefixtures("narrow")
+
 PARTS = {"loss_classifier", "loss_box_reg", "loss_objectness", "loss_rpn_box_reg"}
 
 

@@ -21,6 +21,8 @@ from manyview.errors import UserError
 from tests.helpers.shapes import tune_tiny
 from tests.helpers.tables import cells, percent
 
+pytestmark = pytest.mark.usefixtures("narrow")
+
 SHORT: dict[str, Any] = {"iterations": 2, "eval_every": None, "precise_batches": 1}
 
 

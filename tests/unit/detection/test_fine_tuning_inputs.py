@@ -18,6 +18,8 @@ from manyview.backbones import build_backbone, save_backbone
 from manyview.errors import NonFiniteLossError, UserError
 from tests.helpers.shapes import tune_tiny
 
+pytestmark = pytest.mark.usefixtures("narrow")
+
 
 def first_loss(run: Path) -> float:
     """Of the first line of the log."""

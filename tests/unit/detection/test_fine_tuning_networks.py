@@ -21,6 +21,8 @@ from manyview.detection.schedule import learning_rate
 from manyview.errors import UserError
 from tests.helpers.shapes import tune_tiny, write_shapes
 
+pytestmark = pytest.mark.usefixtures("narrow")
+
 MEAN, STD = (0.5, 0.4, 0.3), (0.5, 0.6, 0.7)
 
 

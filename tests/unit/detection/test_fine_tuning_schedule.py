@@ -19,6 +19,8 @@ from manyview.errors import UserError
 from manyview.options.base import defaults
 from manyview.options.detection import FineTuneOptions
 
+pytestmark = pytest.mark.usefixtures("narrow")
+
 
 def settled(recipe: str, **options: Any) -> DetectionSettings:
     return settle({**defaults(FineTuneOptions), "recipe": recipe, **options})  # type: ignore[typeddict-item]

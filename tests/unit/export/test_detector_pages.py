@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from torchvision.models import get_model
 from typer.testing import CliRunner
 
-from manyview.backbones import Backbone, save_backbone
+from manyview.backbones import Backbone, build_backbone, save_backbone
 from manyview.cli.parts.app import app
 from manyview.export import FORMATS, export_backbone
+from tests.helpers.narrow import narrowed
 from tests.helpers.shapes import KINDS, write_shapes
 
 Get = Callable[[str], Backbone]
@@ -119,11 +120,12 @@ def test_overview(page: Callable[[str], Page]) -> None:
 _TINY = "--iterations 1 --short-side 32 --batch-size 2 --regions 4 --test-proposals 6 --precise-batches 1"
 
 
-def test_manyview(network: Get, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The run is of a small network, and the images are shapes."""
+@narrowed(8)
+def test_manyview(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run is of a narrow network, and the images are shapes."""
     monkeypatch.chdir(folder)
     (folder / "runs/a").mkdir(parents=True)
-    save_backbone(network("resnet18"), folder / "runs/a/backbone.safetensors", {})
+    save_backbone(build_backbone("resnet18"), folder / "runs/a/backbone.safetensors", {})
     for name in ("train", "val"):
         write_shapes(folder / "photos", 3).rename(folder / f"{name}.json")
     (folder / "new-photos").mkdir()

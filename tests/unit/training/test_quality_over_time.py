@@ -20,7 +20,12 @@ from manyview.evaluation.quality.instrument import QualityInstrument
 from manyview.runs import RunFolder
 from manyview.training.quality import KIND, QualityRecord, spell_summary
 from tests.helpers.checkpoint_files import shaken
+from tests.helpers.few_costs import few_costs
 from tests.helpers.tiny import Interrupting, TinyNet, train_tiny, write_images
+
+__all__ = ["few_costs"]
+
+pytestmark = pytest.mark.usefixtures("few_costs")
 
 COUNT, STEPS = 18, 6
 FIGURES = {"logistic", "knn", "std", "rankme", "uniformity", "dense"}

@@ -51,7 +51,7 @@ class PyramidHeads(DetectorHeads):
 
     def mask_maps(
         self, features: Features, boxes: list[Float[Tensor, "_ 4"]], sizes: list[tuple[int, int]]
-    ) -> Float[Tensor, "rois 256 14 14"]:
+    ) -> Float[Tensor, "rois channels 14 14"]:
         """Feature maps of boxes for the mask predictor."""
         maps: Tensor = self.mask_head(self.mask_roi_pool(features, boxes, sizes))
         return maps

@@ -1,0 +1,10 @@
+"""Everything that a run imports, part of it only as it begins or ends: for a process that forks many runs."""
+
+import safetensors.torch  # noqa: F401
+import torch.utils.tensorboard  # noqa: F401
+import torchvision.models  # noqa: F401
+
+import manyview.detection.models
+import manyview.evaluation
+import manyview.recipes.next_steps
+import manyview.training.run  # noqa: F401

@@ -20,8 +20,8 @@ from manyview.recipes import recipe_settings
 
 BURNS = """
 import pathlib, subprocess, sys, time
-log = pathlib.Path(sys.argv[1])
-burn = "import time\\nheld = bytearray(60 << 20)\\nwhile time.process_time() < .3: pass"
+log, held = pathlib.Path(sys.argv[1]), b"x" * (60 << 20)
+burn = "import time\\nwhile time.process_time() < .3: pass"
 subprocess.run([sys.executable, "-S", "-c", burn])
 with log.open("a") as file:
     file.write('{"step": 1}\\n{"kind": "of no step"}\\n')

@@ -37,9 +37,9 @@ def test_a_command_is_seen_with_all_its_processes(tmp_path: Path) -> None:
 
     seen = watch(words, tmp_path / "log", {}, tmp_path / "printed", memory=True)
 
-    assert 0.3 < seen.core_seconds < 0.6  # the child has ended, and counts
+    assert 0.3 < seen.core_seconds < 1.2  # the child has ended, and counts; nothing does twice
     assert list(seen.steps) == [1, 2]
-    assert 0.3 < seen.steps[2][0] - seen.steps[1][0] < 0.8 < seen.seconds
+    assert seen.steps[1][0] + 0.3 < seen.steps[2][0] < seen.seconds
     assert seen.steps[1][1] >= 0.3
     assert seen.peak_bytes > 60 << 20
 

@@ -241,13 +241,13 @@ def markdown(result: dict[str, Any]) -> str:
     rows = []
     for setting, found in result["settings"].items():
         for index, (who, rounds) in enumerate(found.items()):
-            cells = [spread([each["ratios"][key] for each in rounds]) if rounds[0]["ratios"] else None for key in GAINS]
+            cells = [in_words([each["ratios"][key] for each in rounds if each["ratios"]]) for key in GAINS]
             start = [each["ratios"]["seconds_to_first_step"] for each in rounds if each["ratios"]]
             rows.append(
                 [
                     "" if index else setting,
                     who,
-                    *("{median:.2f} ({lowest:.2f} to {highest:.2f})".format(**cell) if cell else "" for cell in cells),
+                    *cells,
                     f"{spread(start)['median']:.2f}" if start else "",
                     f"{spread([each['peak_mib'] for each in rounds])['median']:,.0f}",
                 ]
@@ -255,11 +255,18 @@ def markdown(result: dict[str, Any]) -> str:
     head = ["setting", "run", *GAINS.values(), "seconds to the first step", "peak memory, MiB"]
     about = (
         f"ResNet-18, float32, {result['machine']['cores']} cores, as many loader processes; {result['photographs']}. "
-        "Relative to lightly's own run of the same round: median, lowest and highest. The machine had a load of "
-        f"{result['load']:.0f} at the end."
+        "Relative to lightly's own run of the same round; of several rounds the median, lowest and highest. The "
+        f"machine had a load of {result['load']:.0f} at the end."
     )
     how = "\n".join(f"- {name}: {text}." for name, text in result["contestants"].items())
     return f"{about}\n\n{table(head, rows, text_columns=2)}\n\n{how}"
+
+
+def in_words(values: Sequence[float]) -> str:
+    """Ratios of the rounds: the only one, or the median with the lowest and highest."""
+    if len(values) < 2:
+        return "".join(f"{value:.2f}" for value in values)
+    return "{median:.2f} ({lowest:.2f} to {highest:.2f})".format(**spread(values))
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -109,6 +109,26 @@ def test_names_of_yolos_classes_reach_every_reader(images: Path, tmp_path: Path)
     assert len(inputs.files) == COUNT
 
 
+def test_tables_go_by_what_the_file_of_names_holds_and_refuse_it_in_vain(images: Path, tmp_path: Path) -> None:
+    labels, names, moved = tmp_path / "labels", tmp_path / "birds.txt", tmp_path / "moved.txt"
+    labels.mkdir()
+    (labels / "00.txt").write_text("0 .5 .5 .2 .2\n")
+
+    def fingerprint(file: Path, text: str) -> str:
+        file.write_text(text)
+        return (
+            read_inputs(options(images, (labels, labels), class_names=file), with_objects=True).labeled[""].fingerprint
+        )
+
+    assert fingerprint(names, "owl\n") == fingerprint(moved, "owl\n") != fingerprint(names, "heron\n")
+    table = tmp_path / "plain.csv"
+    table.write_text("image,labels\n00.jpg,a\n")
+    with pytest.raises(UserError, match="--names has no effect, as no labels in YOLO's format are given"):
+        read_inputs(options(images, (table, table), class_names=names), with_objects=True)
+    with pytest.raises(UserError, match="--label-column has no effect, as no labels in CSV format are given"):
+        read_inputs(options(images, (labels, labels), label_column="tags"), with_objects=True)
+
+
 @pytest.mark.parametrize("name", [*LAYOUT, "class_columns", "class_names"])
 def test_settings_without_labels_are_refused(images: Path, name: str) -> None:
     with pytest.raises(UserError, match=f"data.{name} .* has no effect because neither data.labels nor monitor.eval_l"):

@@ -51,7 +51,10 @@ class LabelSources:
     @functools.cached_property
     def fingerprint(self) -> str:
         """Of the label files, wherever they lie; read once, as COCO's have hundreds of megabytes."""
-        read_as = json.dumps(self.layout, sort_keys=True) if self.layout else ""
+        said = dict(self.layout)
+        if "class_names" in said:
+            said["class_names"] = digest_of(Path(said["class_names"]))
+        read_as = json.dumps(said, sort_keys=True) if said else ""
         return "".join(digest_of(file) for file in (self.train_labels, self.val_labels)) + read_as
 
 
@@ -137,6 +140,7 @@ def read_inputs(options: ReproduceOptions, *, with_objects: bool) -> Inputs:
         val_images = options["val_images"]
         val_folder = None if val_images is None else Path(val_images)
         labeled[""] = LabelSources(images, train, val, val_folder, _layout(train, given))
+    _require_use(given, labeled.values())
     weights = {name: Path(path) for name, path in (options["weights"] or {}).items()}
     for name, path in weights.items():
         require(path.exists(), f"--weights {name}: there is no file or folder {path}")
@@ -189,6 +193,14 @@ def _layout(labels: Path | None, given: Mapping[str, str]) -> dict[str, str]:
     """What is said of CSV files, for labels that are one; else the file that names the classes."""
     is_csv = labels is not None and labels.suffix.lower() == ".csv"
     return {name: value for name, value in given.items() if labels is not None and is_csv == (name != "class_names")}
+
+
+def _require_use(given: Mapping[str, str], labeled: Iterable[LabelSources]) -> None:
+    """Refuse options on the reading of labels that apply to none of them."""
+    used = {name for each in labeled for name in each.layout}
+    for name in given:
+        flag, form = ("--names", "YOLO's") if name == "class_names" else (f"--{name.replace('_', '-')}", "CSV")
+        require(name in used, f"{flag} has no effect, as no labels in {form} format are given; leave it out")
 
 
 def _sources(name: str, paths: Sequence[StrPath], given: Mapping[str, str]) -> LabelSources:

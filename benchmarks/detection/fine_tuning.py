@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+from benchmarks.arguments import command_line
 from manyview.cli.main import prepare
 
 prepare()  # as the command does, before PyTorch is imported
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("weights", type=Path, nargs="+", help="run folders or checkpoints, named by their last part")
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--train", type=Path, required=True, help="training objects")

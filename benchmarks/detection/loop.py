@@ -26,6 +26,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arguments import command_line, parsed
+from benchmarks.processes import core_seconds, tree
+
 OURS, REFERENCE = "manyview", "reference"
 GOAL = 1.2
 LABELS = {OURS: "`manyview detect`", REFERENCE: "torchvision's reference loop"}
@@ -50,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--train", type=Path, required=True, help="objects: COCO JSON")
     parser.add_argument("--backbone", default="resnet18")
@@ -62,9 +65,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks/detection_loop.json"))
     parser.add_argument("--page", type=Path, help="document whose table is replaced")
     parser.add_argument("--part", choices=[OURS, REFERENCE], help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
-    options.given = list(arguments) if arguments is not None else sys.argv[1:]
-    return options
+    return parsed(parser, arguments)
 
 
 def settings(options: argparse.Namespace) -> dict[str, Any]:
@@ -129,21 +130,11 @@ def serve(iterate: Callable[[], None]) -> None:
     """Run as many iterations as each line of standard input says, and say how long they took."""
     print(json.dumps({}), flush=True)
     for line in sys.stdin:
-        began, cores = time.perf_counter(), core_seconds()
+        began, cores = time.perf_counter(), core_seconds(tree(os.getpid()))
         for _ in range(int(line)):
             iterate()
-        spent = {"seconds": time.perf_counter() - began, "core_seconds": core_seconds() - cores}
+        spent = {"seconds": time.perf_counter() - began, "core_seconds": core_seconds(tree(os.getpid())) - cores}
         print(json.dumps(spent), flush=True)
-
-
-def core_seconds() -> float:
-    """Of this process and its children that run."""
-    pid, ticks = os.getpid(), 0
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    for child in children:
-        fields = Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()
-        ticks += int(fields[11]) + int(fields[12])
-    return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
 def fine_tuning(options: argparse.Namespace, folder: Path) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmarks.arguments import command_line
 from benchmarks.records import table, write_json
 from manyview.backbones.beside import PRETRAINED, RANDOM_INIT
 from manyview.backbones.checkpoint import find_weights
@@ -54,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("curves", nargs="+", type=named, metavar="NAME=DIR[,DIR...]", help="evaluations of a curve")
     parser.add_argument("--level", action="append", default=[], type=named, metavar="NAME=DIR", help="a level line")
     parser.add_argument("--out", type=Path, required=True)

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import argparse
 import resource
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arguments import command_line, parsed
 from manyview.cli.main import prepare
 
 prepare()  # as the command does, before PyTorch is imported
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--photos", type=Path, help="folder of images; unset: synthetic scenes")
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--size", type=int, default=224, help="side of the inputs in pixels")
@@ -78,9 +78,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--precisions", nargs="+", default=["bf16", "float32"], choices=["bf16", "float32"])
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks/extraction.json"))
     parser.add_argument("--page", type=Path, help="document whose table is replaced")
-    options = parser.parse_args(arguments)
-    options.given = list(arguments) if arguments is not None else sys.argv[1:]
-    return options
+    return parsed(parser, arguments)
 
 
 def measure(backbone: Backbone, images: Path, precision: str, options: argparse.Namespace) -> dict[str, Any]:

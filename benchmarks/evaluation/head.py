@@ -10,7 +10,6 @@ K classes, are for each class a logistic regression with C = 1 / (d N K) whose b
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 from jaxtyping import Float64
 from sklearn.linear_model import LogisticRegression
 
+from benchmarks.arguments import command_line, parsed
 from benchmarks.records import origin, put_between_markers, table, write_json
 from manyview.backbones import load_backbone
 from manyview.evaluation import extract, linear_evaluation, multilabel_metrics
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("weights", type=Path, nargs="+", help="run folders or checkpoints")
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--train", type=Path, required=True, help="training labels")
@@ -65,9 +65,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--workers", type=int)
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks/head.json"))
     parser.add_argument("--page", type=Path, help="document whose table is replaced")
-    options = parser.parse_args(arguments)
-    options.given = list(arguments) if arguments is not None else sys.argv[1:]
-    return options
+    return parsed(parser, arguments)
 
 
 def compare(weights: Path, options: argparse.Namespace) -> dict[str, Any]:

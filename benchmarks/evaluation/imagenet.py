@@ -9,11 +9,11 @@ order. The checkpoint says how its images are normalized: mean and standard devi
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.arguments import command_line
 from manyview.backbones import Backbone, build_backbone, save_backbone
 from manyview.backbones.files import read_tensors
 
@@ -24,7 +24,7 @@ MEAN = STD = (0.5, 0.5, 0.5)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("out", type=Path, help="the safetensors file to write")
     parser.add_argument("--file", type=Path, help="file of the package; unset: of the installed one")
     given = parser.parse_args(arguments)

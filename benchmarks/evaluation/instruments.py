@@ -26,6 +26,7 @@ from jaxtyping import Float32, Float64
 from scipy.stats import kendalltau, spearmanr
 from torch import Tensor
 
+from benchmarks.arguments import command_line
 from benchmarks.records import origin, table, write_json
 from manyview.backbones import Backbone, load_backbone
 from manyview.backbones.build import untrained
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("weights", nargs="+", help='run folders or checkpoints, named by their last part, or "random"')
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--train", type=Path, required=True, help="training labels")

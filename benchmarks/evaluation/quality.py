@@ -21,6 +21,7 @@ from jaxtyping import Float64
 from torch import Tensor
 
 import manyview
+from benchmarks.arguments import command_line
 from manyview.backbones import Backbone, load_backbone
 from manyview.backbones.build import untrained
 from manyview.backbones.norm_statistics import set_norms
@@ -117,7 +118,7 @@ def row(case: Case, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("images", type=Path, help="folder of images")
     parser.add_argument("--train", type=Path, required=True, help="training labels")
     parser.add_argument("--val", type=Path, required=True, help="validation labels")

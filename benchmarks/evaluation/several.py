@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arguments import command_line
 from benchmarks.records import origin, put_between_markers, table, write_json
 from manyview.evaluation import knn_evaluation, linear_evaluation, low_label_evaluation
 
@@ -44,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("weights", type=Path, nargs="+", help="run folders or checkpoints, named by their last part")
     parser.add_argument("--images", type=Path, required=True)
     parser.add_argument("--train", type=Path, required=True, help="training labels")

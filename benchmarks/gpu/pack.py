@@ -18,6 +18,8 @@ import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.arguments import command_line
+
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("src", "benchmarks", "pyproject.toml", "setup.py")
 WITH_DEPENDENCIES, ALONE = ("pydantic",), ("simplejpeg", "pycocotools")
@@ -45,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder to write; one of an earlier call is replaced")
     parser.add_argument("--photos", type=Path, help="folder of images")
     parser.add_argument("--train-labels", type=Path, help="their training labels")

@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.arguments import command_line, parsed
 from benchmarks.loss.child import serve
 from benchmarks.loss.contestants import CONTESTANTS, STREAMED, TEMPERATURE, VIEWS, Contestant
 from benchmarks.loss.show import draw, markdown
@@ -56,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks/loss.json"))
     parser.add_argument("--page", type=Path, help="document whose table is replaced")
     parser.add_argument("--plot", type=Path, help="picture to write")
@@ -65,8 +66,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5, help="up to 4,096 vectors; half of that up to 8,192")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--keep-free", type=float, default=4, help="GB of memory that are left to others")
-    options = parser.parse_args(arguments)
-    options.given = list(arguments) if arguments is not None else sys.argv[1:]
+    options = parsed(parser, arguments)
     if wrong := [size for size in options.sizes if size < VIEWS or size % VIEWS]:
         parser.error(f"sizes must be multiples of {VIEWS}, the vectors of an image: {wrong}")
     return options

@@ -19,10 +19,11 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arguments import command_line, parsed
 from benchmarks.peers.loop import weights_at
 from benchmarks.peers.watch import watch
 from benchmarks.records import origin, put_between_markers, table, write_json
@@ -50,7 +51,7 @@ class Contestant:
     how: str
     recipe: str = ""
     steps: tuple[int, ...] = ()
-    words: tuple[str, ...] = field(default=())
+    words: tuple[str, ...] = ()
 
     @property
     def is_peer(self) -> bool:
@@ -76,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     for contestant in CONTESTANTS:
         if contestant.name in options.only:
+            place(contestant, options).mkdir(exist_ok=True)
             for weights, story in trained(contestant, options):
                 point = {**story, **evaluated(weights, options)}
                 write_json(place(contestant, options) / f"{weights.stem}.point.json", point)
@@ -171,7 +173,6 @@ def with_interval(result: Mapping[str, Any]) -> tuple[float, float, float]:
 def place(contestant: Contestant, options: argparse.Namespace) -> Path:
     """Folder of a contestant."""
     folder: Path = options.out / contestant.name.replace(" ", "-").replace(",", "")
-    folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
@@ -196,14 +197,15 @@ def report(made: Mapping[str, Sequence[Mapping[str, Any]]], options: argparse.Na
 
 def reached(made: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
     """The best of the peers' points, and each recipe's first point that is at least as good; empty without peers."""
-    peers = [(each, name) for name, found in made.items() if name.startswith("lightly") for each in found]
-    if not peers:
+    peers = {each.name for each in CONTESTANTS if each.is_peer}
+    theirs = [(point, name) for name, found in made.items() if name in peers for point in found]
+    if not theirs:
         return {}
-    best, name = max(peers, key=lambda pair: pair[0][PRETRAINED][0])
-    own = {who: found for who, found in made.items() if who.startswith("manyview")}
+    best, name = max(theirs, key=lambda pair: pair[0][PRETRAINED][0])
     first = {
         who: next((each["core_seconds"] for each in found if each[PRETRAINED][0] >= best[PRETRAINED][0]), None)
-        for who, found in own.items()
+        for who, found in made.items()
+        if who not in peers
     }
     return {
         "best": {"of": name, "mAP": best[PRETRAINED][0], "core_seconds": best["core_seconds"]},
@@ -245,11 +247,11 @@ def draw(made: Mapping[str, Sequence[Mapping[str, Any]]], file: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
+    axes, peers = figure.subplots(), {each.name for each in CONTESTANTS if each.is_peer}
     for name, found in made.items():
         at = [each["core_seconds"] / 60 for each in found]
         middle, low, high = zip(*(each[PRETRAINED] for each in found), strict=True)
-        line = axes.plot(at, middle, "o-" if name.startswith("manyview") else "s--", markersize=4, label=name)[0]
+        line = axes.plot(at, middle, "s--" if name in peers else "o-", markersize=4, label=name)[0]
         axes.fill_between(at, low, high, color=line.get_color(), alpha=0.12, linewidth=0)
     start = min(each[RANDOM_INIT][0] for found in made.values() for each in found)
     axes.axhline(start, color="gray", linestyle=":", linewidth=1, label="random init")
@@ -263,7 +265,7 @@ def draw(made: Mapping[str, Sequence[Mapping[str, Any]]], file: Path) -> None:
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--images", type=Path, required=True, help="folder of images")
     parser.add_argument("--train", type=Path, required=True, help="labels of the training images")
     parser.add_argument("--val", type=Path, required=True, help="labels of the validation images")
@@ -276,10 +278,9 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--peer-options", default="", metavar="WORDS", help="more options of lightly's loops")
     parser.add_argument("--own-options", default="", metavar="WORDS", help="more options of manyview pretrain")
     parser.add_argument("--page", type=Path, help="document whose table is replaced; the picture is put beside it")
-    options = parser.parse_args(arguments)
+    options = parsed(parser, arguments)
     options.marks.sort()
     options.only = [each.name for each in CONTESTANTS] if options.only is None else options.only
-    options.given = list(arguments) if arguments is not None else sys.argv[1:]
     return options
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ import torchvision
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from benchmarks.peers.watch import tree_core_seconds
+from benchmarks.arguments import command_line
+from benchmarks.processes import core_seconds, tree
 from benchmarks.views.contestants import JITTER, KERNEL, SCALE, SIGMA
 from manyview.config import IMAGENET_MEAN, IMAGENET_STD
 from manyview.images import find_images
@@ -111,7 +113,7 @@ class Loop:
     @property
     def core_seconds(self) -> float:
         """Core time of this process, its children and those that it was stopped and started again from."""
-        return self.spent + tree_core_seconds()
+        return self.spent + core_seconds(tree(os.getpid()))
 
     def run(self) -> None:
         """Train up to the last of --core-minutes, or of --steps."""
@@ -206,7 +208,7 @@ def torchvision_view(size: int) -> Callable[[Any], Tensor]:
 
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("method", choices=METHODS)
     parser.add_argument("--images", type=Path, required=True, help="folder of images")
     parser.add_argument("--list", type=Path, help="CSV of the images to train on; unset: all in the folder")

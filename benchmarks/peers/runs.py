@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arguments import command_line, parsed
 from benchmarks.images import describe, jpegs, write_jpegs
 from benchmarks.peers.watch import Watched, watch
 from benchmarks.records import origin, put_between_markers, spread, table, write_json
@@ -270,7 +271,7 @@ def in_words(values: Sequence[float]) -> str:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--photos", type=Path, help="folder of images; unset: synthetic scenes")
     parser.add_argument("--count", type=int, default=512, help="images")
     parser.add_argument("--steps", type=int, default=30, help="of each run; the rate is that after the tenth")
@@ -280,11 +281,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=[each.name for each in CONTESTANTS])
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks/training.json"))
     parser.add_argument("--page", type=Path, help="document whose table is replaced")
-    options = parser.parse_args(arguments)
+    options = parsed(parser, arguments)
     if options.steps < 2 * STRIDE:
         parser.error(f"--steps must be at least {2 * STRIDE}: the rate is that after the first {STRIDE}")
     options.settings = [s for s in SETTINGS if s.method in options.methods and s.view_size in options.view_sizes]
-    options.given = list(arguments) if arguments is not None else sys.argv[1:]
     return options
 
 

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import os
 import shlex
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.training.memory import allocated
+from benchmarks.processes import allocated, core_seconds, tree
 
 TOLD = 20  # last lines of a failed command
 POLL, MEMORY_POLL = 0.05, 0.5  # seconds
@@ -66,7 +65,7 @@ def watch(
         while True:
             ended = process.poll() is not None
             if not ended:
-                found.core_seconds = max(found.core_seconds, tree_core_seconds(process.pid))
+                found.core_seconds = max(found.core_seconds, core_seconds(tree(process.pid)))
             found.seconds = time.monotonic() - began
             if memory and not ended and found.seconds - looked >= MEMORY_POLL:
                 found.peak_bytes, looked = max(found.peak_bytes, sum(map(_memory, tree(process.pid)))), found.seconds
@@ -91,27 +90,6 @@ def _complete_lines(file: Path) -> list[dict[str, int]]:
     except FileNotFoundError:
         return []
     return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]
-
-
-def tree(pid: int) -> Iterator[int]:
-    """A process and its children, and theirs."""
-    yield pid
-    for thread in Path(f"/proc/{pid}/task").glob("*/children"):
-        with contextlib.suppress(OSError):  # it has just ended
-            for child in thread.read_text().split():
-                yield from tree(int(child))
-
-
-def tree_core_seconds(pid: int | None = None) -> float:
-    """Core time of a process (unset: this one) and of all its children since their start, ended ones included."""
-    ticks = 0
-    for each in tree(os.getpid() if pid is None else pid):
-        try:
-            fields = Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue  # it has just ended, and counts with its parent's ended ones
-        ticks += sum(map(int, fields[11:15]))
-    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _memory(pid: int) -> int:

@@ -13,7 +13,6 @@ views is enough, as the bytes do not depend on their size; a model of the interc
 
 from __future__ import annotations
 
-import argparse
 import pickle
 import sys
 import tempfile
@@ -28,6 +27,7 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
+from benchmarks.arguments import command_line
 from benchmarks.records import origin, put_between_markers, spread, table, write_json
 from manyview import distributed
 from manyview.backbones import build_backbone
@@ -54,7 +54,7 @@ STEP = 512 / 3720
 
 def main(arguments: Sequence[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else list(arguments)
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--recipe", default="paper")
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--large", default="resnet50", help="network whose step is counted, for the model")

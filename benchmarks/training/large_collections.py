@@ -26,8 +26,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.arguments import command_line, parsed
+from benchmarks.processes import proportional
 from benchmarks.records import origin, write_json
-from benchmarks.training.memory import proportional
 from manyview.images import ImageFiles, find_images
 from manyview.images.formats import extension, extensions
 from manyview.images.loading import load_in_workers
@@ -68,16 +69,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--files", type=int, default=200_000, help="real files")
     parser.add_argument("--names", type=int, default=10_000_000, help="names of the list without files")
     parser.add_argument("--folder", type=Path, help="where the files are put for a while; unset: the temporary folder")
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks/large_collections.json"))
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     parser.add_argument("--root", type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
-    options.given = list(arguments) if arguments is not None else sys.argv[1:]
-    return options
+    return parsed(parser, arguments)
 
 
 def summary(

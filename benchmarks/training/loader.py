@@ -15,14 +15,15 @@ import contextlib
 import itertools
 import os
 import signal
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arguments import command_line, parsed
 from benchmarks.images import describe, jpegs, write_jpegs
+from benchmarks.processes import core_seconds
 from benchmarks.records import origin, put_between_markers, spread, table, write_json
 from benchmarks.training.steps import Steps, configure, started
 
@@ -59,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--photos", type=Path, help="folder of images; unset: synthetic scenes")
     parser.add_argument("--backbone", default="resnet18")
     parser.add_argument("--view-sizes", type=int, nargs="+", default=[64, 224])
@@ -69,9 +70,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=4, help="steps a block")
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks/loader.json"))
     parser.add_argument("--page", type=Path, help="document whose table is replaced")
-    options = parser.parse_args(arguments)
-    options.given = list(arguments) if arguments is not None else sys.argv[1:]
-    return options
+    return parsed(parser, arguments)
 
 
 def measure(steps: Steps, rounds: int, count: int) -> dict[str, Any]:
@@ -123,16 +122,6 @@ def paused(processes: Sequence[int]) -> Iterator[None]:
     finally:
         for process in processes:
             os.kill(process, signal.SIGCONT)
-
-
-def core_seconds(processes: Sequence[int]) -> float:
-    """Core time of processes since their start; 0 on systems without /proc."""
-    ticks = 0
-    for process in processes:
-        with contextlib.suppress(OSError):
-            fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-            ticks += int(fields[11]) + int(fields[12])
-    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def markdown(result: dict[str, Any]) -> str:

@@ -20,7 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.arguments import command_line, parsed
 from benchmarks.images import describe, jpegs, write_jpegs
+from benchmarks.processes import allocated
 from benchmarks.records import origin, write_json
 
 SIZE = (320, 240)
@@ -57,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--photos", type=Path, help="folder of images; unset: synthetic scenes")
     parser.add_argument("--backbone", default="timm/test_resnet")
     parser.add_argument("--epochs", type=int, default=30)
@@ -66,9 +68,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--view-size", type=int, default=64)
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks/memory.json"))
-    options = parser.parse_args(arguments)
-    options.given = list(arguments) if arguments is not None else sys.argv[1:]
-    return options
+    return parsed(parser, arguments)
 
 
 def command(images: Path, run: Path, options: argparse.Namespace) -> list[str]:
@@ -106,19 +106,6 @@ def memory(pid: int) -> tuple[int, int] | None:
         return allocated(pid), sum(allocated(int(child)) for child in children)
     except (OSError, ValueError):
         return None
-
-
-def allocated(pid: int) -> int:
-    """Bytes that a process has allocated or shares in /dev/shm, each page divided among those who share it."""
-    sizes = proportional(pid)
-    return sizes["Pss_Anon"] + sizes["Pss_Shmem"]
-
-
-def proportional(pid: int) -> dict[str, int]:
-    """Bytes of a process by type, each page divided among the processes that share it ("Pss": all together)."""
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    fields = (line.split() for line in lines if line.startswith("Pss"))
-    return {name.rstrip(":"): int(kilobytes) * 1024 for name, kilobytes, _ in fields}
 
 
 def epochs_done(metrics: Path) -> int:

@@ -21,6 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arguments import command_line, parsed
+
 BEGINS, ENDS = "pretrain: first step begins", "pretrain: first step is done"
 UNIT = "python -c 'import torch'"
 GOALS = {"manyview --help": 0.2, ENDS: 6.0}  # seconds by the clock
@@ -54,15 +56,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--photos", type=Path, required=True, help="folder of some thousand images")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks/starting.json"))
     parser.add_argument("--page", type=Path, help="document whose table is replaced")
     parser.add_argument("--part", help=argparse.SUPPRESS)
-    options = parser.parse_args(arguments)
-    options.given = list(arguments) if arguments is not None else sys.argv[1:]
-    return options
+    return parsed(parser, arguments)
 
 
 def one_round(options: argparse.Namespace) -> dict[str, dict[str, float]]:

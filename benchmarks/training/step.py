@@ -11,7 +11,6 @@ gradients in bf16 and float32 are on real photographs (--cosine).
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -20,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks.arguments import command_line, parsed
 from manyview.cli.main import prepare
 
 prepare()  # as the command does, before PyTorch is imported
@@ -98,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--photos", type=Path, help="folder of images; unset: synthetic scenes")
     parser.add_argument("--recipes", nargs="+", default=["simsiam", "mocov2", "byol"])
     parser.add_argument("--backbone", default="resnet18")
@@ -110,9 +110,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--cosine", action="store_true", help="also compare gradients in bf16 and float32")
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks/step.json"))
     parser.add_argument("--page", type=Path, help="document whose table is replaced")
-    options = parser.parse_args(arguments)
-    options.given = list(arguments) if arguments is not None else sys.argv[1:]
-    return options
+    return parsed(parser, arguments)
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import permutations
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
+from benchmarks.arguments import command_line, parsed
 from benchmarks.records import origin, put_between_markers, table, write_json
 from manyview.config import BlockViewsConfig, PretrainConfig
 from manyview.recipes import recipe_settings
@@ -65,13 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--samples", type=int, default=100_000, help="views of each recipe")
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks/frequencies.json"))
     parser.add_argument("--page", type=Path, help="document whose table is replaced")
-    options = parser.parse_args(arguments)
-    options.given = list(arguments) if arguments is not None else sys.argv[1:]
-    return options
+    return parsed(parser, arguments)
 
 
 def sample(config: BlockViewsConfig, count: int, seed: int) -> list[ViewParameters]:

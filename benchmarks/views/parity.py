@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
+from benchmarks.arguments import command_line, parsed
 from benchmarks.images import Pixels, describe, jpegs, load_images
 from benchmarks.records import origin, put_between_markers, table, write_json
 from manyview.config import BlockViewsConfig
@@ -65,16 +65,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = command_line(__doc__)
     parser.add_argument("--photos", type=Path, help="folder of images; unset: synthetic scenes")
     parser.add_argument("--count", type=int, default=32, help="images of 640 x 480")
     parser.add_argument("--large-count", type=int, default=8, help="images of 2000 x 1500, for reduced decoding")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"), help="of the device renderer")
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks/parity.json"))
     parser.add_argument("--page", type=Path, help="document whose table is replaced")
-    options = parser.parse_args(arguments)
-    options.given = list(arguments) if arguments is not None else sys.argv[1:]
-    return options
+    return parsed(parser, arguments)
 
 
 def operations(images: Sequence[Pixels], size: int, device: torch.device) -> dict[str, dict[str, Any]]:

@@ -63,7 +63,7 @@ def test_rates_are_those_after_the_first_steps() -> None:
 
 
 @pytest.mark.parametrize("setting", runs.SETTINGS, ids=lambda setting: setting.name)
-def test_manyviews_commands_are_valid_and_equal_to_the_others(setting: runs.Setting, tmp_path: Path) -> None:
+def test_manyviews_commands_are_valid_and_as_the_setting_says(setting: runs.Setting, tmp_path: Path) -> None:
     for each in runs.CONTESTANTS:
         if not (each.name.startswith("manyview") and each.can(setting)):
             continue
@@ -132,7 +132,7 @@ def test_the_loop_goes_on_where_its_last_weights_were_saved(
     for index in range(4):
         Image.new("RGB", (40, 30), (60 * index, 9, 200)).save(tmp_path / "images" / f"{index}.png")
     minutes = count(1)
-    monkeypatch.setattr(loop, "tree_core_seconds", lambda: 60.0 * next(minutes))
+    monkeypatch.setattr(loop, "core_seconds", lambda _: 60.0 * next(minutes))
     words: list[Any] = [method, "--images", tmp_path / "images", "--out", tmp_path / "out", "--view-size", 32]
     words += ["--batch-size", 2, "--workers", 0, "--pairs", 2, "--core-minutes"]
 
@@ -149,3 +149,42 @@ def test_the_loop_goes_on_where_its_last_weights_were_saved(
     assert after["views"] == 4 * after["images"] == 8 * after["step"]
     weights = [torch.load(file, weights_only=True) for file in (tmp_path / "out").glob("weights-*.pt")]
     assert not torch.equal(weights[0]["layer4.1.conv2.weight"], weights[1]["layer4.1.conv2.weight"])
+
+
+def test_what_is_trained_and_measured_is_not_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every command that is called is valid; the loop goes on from mark to mark."""
+    called: list[str] = []
+
+    def fake_watch(words: list[str], metrics: Path, environment: Any, log: Path, **_: Any) -> Watched:
+        called.append(" ".join(words))
+        options = dict(pairwise(words))
+        if "manyview" in words:
+            sets = [parse_assignment(value) for flag, value in pairwise(words) if flag == "--set"]
+            resolve(recipe_settings(options["--recipe"]), [*sets, Assignment("data.images", "images", "")])
+            run = Path(options["--out"])
+            run.mkdir()
+            (run / "run.json").write_text('{"plan": {"views_per_step": 128}}')
+            (run / "backbone.safetensors").write_text("weights")
+            return Watched(core_seconds=2.0 * int(options["--steps"]))
+        given = loop.parse(words[words.index("benchmarks.peers.loop") + 1 :])
+        story = {"views": 10, "core_seconds": 60 * given.core_minutes[-1]}
+        loop.weights_at(given.out, given.core_minutes[-1]).with_suffix(".json").write_text(json.dumps(story))
+        return Watched()
+
+    monkeypatch.setattr(hours, "watch", fake_watch)
+    figures = {"pretrained": [20.0, 19.0, 21.0], "random_init": [18.0, 17.0, 19.0]}
+    monkeypatch.setattr(hours, "evaluated", lambda weights, options: figures)
+    words = ["--images", "i", "--train", "t", "--val", "v", "--out", str(tmp_path / "out"), "--marks", "5", "10"]
+
+    hours.main(words)
+
+    recommended = next(each for each in hours.CONTESTANTS if each.recipe == "recommended")
+    made = hours.points(recommended, hours.parse(words))
+    assert [(each["views"], each["core_seconds"]) for each in made] == [(128 * n, 2.0 * n) for n in recommended.steps]
+    runs_of_ours = sum(len(each.steps) for each in hours.CONTESTANTS)
+    loops = [each for each in called if "peers.loop" in each]
+    assert len(called) == runs_of_ours + len(loops)
+    assert len(loops) == 2 * sum(each.is_peer for each in hours.CONTESTANTS)
+    before = list(called)
+    hours.main(words)
+    assert called == before

@@ -23,7 +23,7 @@ def origin(module: str, arguments: Sequence[str]) -> dict[str, Any]:
     about = provenance()
     about["command"] = shlex.join(["python", "-m", f"benchmarks.{module}", *arguments])
     about["versions"] |= {package: _version(package) for package in _PACKAGES}
-    about["machine"] |= {"processor": _processor(), "cores": _cores()}
+    about["machine"] |= {"processor": _processor(), "cores": cores()}
     if torch.cuda.is_available():
         about["machine"]["accelerator"] = torch.cuda.get_device_name()
         about["versions"]["cuda"] = torch.version.cuda
@@ -76,5 +76,6 @@ def _processor() -> str:
     return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
 
 
-def _cores() -> int:
+def cores() -> int:
+    """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import shlex
 import shutil
 import sys
@@ -32,6 +31,7 @@ from manyview.evaluation import linear_evaluation
 from manyview.runs import atomic_write
 
 POLL = 0.5  # seconds
+ONE_CORE = {"OMP_NUM_THREADS": "1"}  # environment of a contestant
 MARKS = (5.0, 10.0, 20.0, 40.0, 80.0)
 
 
@@ -112,9 +112,7 @@ def loop(contestant: Contestant, options: argparse.Namespace) -> Iterator[tuple[
                 "--core-minutes",
                 *(f"{each:g}" for each in options.marks[: index + 1]),
             ]
-            watch(
-                words + shlex.split(options.peer_options), folder / "metrics.jsonl", one_core(), folder / "printed.log"
-            )
+            watch(words + shlex.split(options.peer_options), folder / "metrics.jsonl", ONE_CORE, folder / "printed.log")
         yield weights, json.loads(weights.with_suffix(".json").read_text())
 
 
@@ -126,16 +124,11 @@ def pretrain(contestant: Contestant, steps: int, weights: Path, options: argpars
     words += ["--out", str(run), "--recipe", contestant.recipe, "--backbone", "resnet18", "--steps", str(steps)]
     words += ["--view-size", str(options.view_size), "--seed", str(options.seed), *contestant.words]
     words += ["--set", "data.workers=1", "--set", "training.device=cpu", *shlex.split(options.own_options)]
-    seen = watch(words, run / "metrics.jsonl", one_core(), weights.with_suffix(".log"), poll=POLL)
+    seen = watch(words, run / "metrics.jsonl", ONE_CORE, weights.with_suffix(".log"), poll=POLL)
     views = json.loads((run / "run.json").read_text())["plan"]["views_per_step"] * steps
     shutil.copy(run / "backbone.safetensors", weights)
     told = {"step": steps, "views": views, "core_seconds": seen.core_seconds, "seconds": seen.seconds}
     atomic_write(weights.with_suffix(".json"), json.dumps(told))
-
-
-def one_core() -> Mapping[str, str]:
-    """Environment of a contestant: one compute thread."""
-    return {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 def evaluated(weights: Path, options: argparse.Namespace) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from typing import Any
 from benchmarks.arguments import command_line, parsed
 from benchmarks.images import describe, jpegs, write_jpegs
 from benchmarks.peers.watch import Watched, watch
-from benchmarks.records import origin, put_between_markers, spread, table, write_json
+from benchmarks.records import cores, origin, put_between_markers, spread, table, write_json
 
 SIZE = (640, 480)
 SIMCLR_DIM = 128
@@ -183,7 +183,7 @@ def one_round(setting: Setting, number: int, images: Path, folder: Path, options
         with tempfile.TemporaryDirectory(dir=folder) as place:
             out = Path(place) / "run"
             words = each.command(setting, images, out, options.steps, cores())
-            seen = watch(words, out / each.metrics, environment(), Path(place) / "printed.log", memory=True)
+            seen = watch(words, out / each.metrics, {}, Path(place) / "printed.log", memory=True)
         found[each.name] = figures(seen, each.first, setting.batch, options.steps)
         print(f"{setting.name}: {each.name}: {json.dumps(found[each.name])}", file=sys.stderr, flush=True)
     return found
@@ -206,14 +206,6 @@ def figures(seen: Watched, first: int, batch: int, steps: int) -> dict[str, floa
         "seconds_to_first_step": seen.steps[first][0],
         "peak_mib": seen.peak_bytes / 2**20,
     }
-
-
-def cores() -> int:
-    return len(os.sched_getaffinity(0))
-
-
-def environment() -> dict[str, str]:
-    return {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 
 def result(rounds: Iterable[dict[str, dict[str, Any]]], options: argparse.Namespace) -> dict[str, Any]:

@@ -45,6 +45,7 @@ class Contestant:
         recipe: of manyview; none: lightly's loop.
         steps: of each of manyview's runs.
         words: options of the loop, or of ``manyview pretrain``.
+        start: the random init that it begins from.
     """
 
     name: str
@@ -52,14 +53,16 @@ class Contestant:
     recipe: str = ""
     steps: tuple[int, ...] = ()
     words: tuple[str, ...] = ()
+    start: str = RANDOM_INIT
 
     @property
     def is_peer(self) -> bool:
         return not self.recipe
 
 
+RESIDUALS_AT_ZERO = f"{RANDOM_INIT}, residual branches at zero"
+
 CONTESTANTS = (
-    # First, as a random init is evaluated beside it, which is that of lightly's loops, too (`simsiam` has another).
     Contestant("manyview recommended", "`--recipe recommended`", "recommended", (39, 78, 150, 300, 900)),
     Contestant("lightly SimSiam", "the loop of lightly's page on SimSiam", words=("simsiam",)),
     Contestant("lightly SimCLR", "the loop of its page on SimCLR", words=("simclr",)),
@@ -68,7 +71,9 @@ CONTESTANTS = (
         "the same with momentum .9 and weight decay 1e-4",
         words=("simclr", "--momentum", "0.9", "--weight-decay", "1e-4"),
     ),
-    Contestant("manyview simsiam", "`--recipe simsiam`", "simsiam", (75, 378), ("--batch-size", "256")),
+    Contestant(
+        "manyview simsiam", "`--recipe simsiam`", "simsiam", (75, 378), ("--batch-size", "256"), RESIDUALS_AT_ZERO
+    ),
 )
 
 
@@ -79,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if contestant.name in options.only:
             place(contestant, options).mkdir(exist_ok=True)
             for weights, story in trained(contestant, options):
-                point = {**story, **evaluated(weights, options)}
+                point = {**story, **evaluated(contestant, weights, options)}
                 write_json(place(contestant, options) / f"{weights.stem}.point.json", point)
     made = {each.name: points(each, options) for each in CONTESTANTS}
     report({name: found for name, found in made.items() if found}, options)
@@ -131,12 +136,13 @@ def pretrain(contestant: Contestant, steps: int, weights: Path, options: argpars
     atomic_write(weights.with_suffix(".json"), json.dumps(told))
 
 
-def evaluated(weights: Path, options: argparse.Namespace) -> dict[str, Any]:
-    """mAP of weights, and that of a random init, by manyview's linear evaluation; in percent, with its interval.
+def evaluated(contestant: Contestant, weights: Path, options: argparse.Namespace) -> dict[str, Any]:
+    """mAP of weights, by manyview's linear evaluation; in percent, with its interval.
 
-    A random init is the same for all of them, and evaluated once.
+    Beside the first weights of a start its random init is evaluated, and kept. A run of manyview's says how it began;
+    lightly's weights do not, so they go without.
     """
-    kept = options.out / "random-init.json"
+    kept = start_file(contestant.start, options)
     out = weights.parent / f"{weights.stem}-linear"
     if not (out / "metrics.json").is_file():
         linear_evaluation(
@@ -147,20 +153,29 @@ def evaluated(weights: Path, options: argparse.Namespace) -> dict[str, Any]:
             out=out,
             pool="avg",
             size=options.eval_size,
-            beside="none" if kept.is_file() else "random",
+            beside="none" if contestant.is_peer or kept.is_file() else "random",
             backbone="resnet18",
             resume=(out / "unfinished").exists(),
         )
     results = json.loads((out / "metrics.json").read_text())["results"]
-    figures = {name: [100 * each for each in with_interval(found)] for name, found in results.items()}
-    if RANDOM_INIT in figures:
-        atomic_write(kept, json.dumps(figures[RANDOM_INIT]))
-    return {RANDOM_INIT: json.loads(kept.read_text()), **figures}
+    if RANDOM_INIT in results and not contestant.is_peer:
+        atomic_write(kept, json.dumps(with_interval(results[RANDOM_INIT])))
+    return {PRETRAINED: with_interval(results[PRETRAINED])}
 
 
-def with_interval(result: Mapping[str, Any]) -> tuple[float, float, float]:
-    low, high = result["intervals"]["mAP"]
-    return result["mAP"], low, high
+def start_file(start: str, options: argparse.Namespace) -> Path:
+    return Path(options.out) / f"{start.replace(',', '').replace(' ', '-')}.json"
+
+
+def starts(options: argparse.Namespace) -> dict[str, list[float]]:
+    """mAP of each random init that has been measured."""
+    files = {each.start: start_file(each.start, options) for each in CONTESTANTS}
+    return {start: json.loads(file.read_text()) for start, file in files.items() if file.is_file()}
+
+
+def with_interval(result: Mapping[str, Any]) -> list[float]:
+    """mAP in percent and the ends of its interval."""
+    return [100 * each for each in (result["mAP"], *result["intervals"]["mAP"])]
 
 
 def place(contestant: Contestant, options: argparse.Namespace) -> Path:
@@ -177,10 +192,11 @@ def points(contestant: Contestant, options: argparse.Namespace) -> list[dict[str
 
 def report(made: Mapping[str, Sequence[Mapping[str, Any]]], options: argparse.Namespace) -> None:
     """JSON, table and picture of all points."""
-    result = {**origin("peers.hours", options.given), "points": made, "reached": reached(made)}
+    result = {**origin("peers.hours", options.given), "starts": starts(options), "points": made}
+    result["reached"] = reached(made)
     result["contestants"] = {each.name: {"how": each.how, "options": each.words} for each in CONTESTANTS}
     write_json(options.out / "hours.json", result)
-    draw(made, options.out / "hours.png")
+    draw(result, options.out / "hours.png")
     text = markdown(result)
     if options.page:
         put_between_markers(options.page, "hours", text)
@@ -219,9 +235,8 @@ def markdown(result: Mapping[str, Any]) -> str:
         for name, found in result["points"].items()
         for index, each in enumerate(found)
     ]
-    randoms = [each[RANDOM_INIT][0] for found in result["points"].values() for each in found]
-    rows.insert(0, ["random init", "0", "0", f"{min(randoms):.1f}"])
-    text = table(["", "views seen", "core minutes", "mAP, % (95 % interval)"], rows)
+    begun = [[in_words(start), "0", "0", f"{figures[0]:.1f}"] for start, figures in result["starts"].items()]
+    text = table(["", "views seen", "core minutes", "mAP, % (95 % interval)"], begun + rows)
     if not result["reached"]:
         return text
     best, shares = result["reached"]["best"], result["reached"]["share"]
@@ -235,26 +250,30 @@ def markdown(result: Mapping[str, Any]) -> str:
     return f"{text}\n\n{'; '.join([after, *ends])}."
 
 
-def draw(made: Mapping[str, Sequence[Mapping[str, Any]]], file: Path) -> None:
+def in_words(start: str) -> str:
+    return start.replace("_", " ")
+
+
+def draw(result: Mapping[str, Any], file: Path) -> None:
     """mAP with its interval over core minutes."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = Figure(figsize=(8.5, 3.8), layout="constrained")
     axes, peers = figure.subplots(), {each.name for each in CONTESTANTS if each.is_peer}
-    for name, found in made.items():
+    for name, found in result["points"].items():
         at = [each["core_seconds"] / 60 for each in found]
         middle, low, high = zip(*(each[PRETRAINED] for each in found), strict=True)
         line = axes.plot(at, middle, "s--" if name in peers else "o-", markersize=4, label=name)[0]
         axes.fill_between(at, low, high, color=line.get_color(), alpha=0.12, linewidth=0)
-    start = min(each[RANDOM_INIT][0] for found in made.values() for each in found)
-    axes.axhline(start, color="gray", linestyle=":", linewidth=1, label="random init")
+    for (start, figures), style in zip(result["starts"].items(), (":", "-."), strict=False):
+        axes.axhline(figures[0], color="gray", linestyle=style, linewidth=1, label=in_words(start))
     axes.set(xscale="log", xlabel="core minutes of pre-training, starting included", ylabel="mAP, %")
     ticks = (1.25, 2.5, *MARKS)
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.xaxis.set_minor_formatter("")
     axes.set_xlim(ticks[0], MARKS[-1] * 1.2)
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    figure.legend(loc="outside right upper", frameon=False)
     figure.savefig(file, dpi=120)
 
 

@@ -94,7 +94,7 @@ def test_a_table_of_runs_has_the_ratios_to_lightly_of_each_round(capsys: pytest.
 def point(folder: Path, minutes: float, mAP: float) -> None:  # noqa: N803 - as the metric is spelled
     folder.mkdir(parents=True, exist_ok=True)
     story = {"views": int(1000 * minutes), "core_seconds": 60 * minutes}
-    figures = {"pretrained": [mAP, mAP - 1, mAP + 1], "random_init": [18.0, 17.0, 19.0]}
+    figures = {"pretrained": [mAP, mAP - 1, mAP + 1]}
     (folder / f"{minutes}.point.json").write_text(json.dumps({**story, **figures}))
 
 
@@ -105,6 +105,8 @@ def test_a_recipe_is_there_when_it_first_has_the_peers_best(tmp_path: Path, caps
     for minutes, mAP in ((2, 21.9), (10, 23.0), (20, 24.0)):  # noqa: N806 - as the metric is spelled
         point(tmp_path / "manyview-recommended", minutes, mAP)
     point(tmp_path / "manyview-simsiam", 60, 20.0)
+    (tmp_path / "random_init.json").write_text("[18.04, 17, 19]")
+    (tmp_path / "random_init-residual-branches-at-zero.json").write_text("[19.96, 19, 21]")
     (tmp_path / "page.md").write_text("<!-- hours -->\n<!-- end of hours -->\n")
     given = ["--images", "i", "--train", "t", "--val", "v", "--page", str(tmp_path / "page.md")]
 
@@ -114,6 +116,8 @@ def test_a_recipe_is_there_when_it_first_has_the_peers_best(tmp_path: Path, caps
     assert "lightly SimCLR, has 22.0 after 40 core minutes" in text
     assert "manyview recommended is there after 0.25 of that time" in text
     assert "manyview simsiam does not get there" in text
+    assert "| random init | 0 | 0 | 18.0 |" in text
+    assert "| random init, residual branches at zero | 0 | 0 | 20.0 |" in text
     assert "|  | 10,000 | 10.0 | 23.0 (22.0 to 24.0) |" in text
     assert text.strip() in (tmp_path / "page.md").read_text()
     kept = json.loads((tmp_path / "hours.json").read_text())
@@ -172,10 +176,20 @@ def test_what_is_trained_and_measured_is_not_made_again(tmp_path: Path, monkeypa
         return Watched()
 
     monkeypatch.setattr(hours, "watch", fake_watch)
-    figures = {"pretrained": [20.0, 19.0, 21.0], "random_init": [18.0, 17.0, 19.0]}
-    monkeypatch.setattr(hours, "evaluated", lambda weights, options: figures)
+    said: dict[str, str] = {}
+
+    def fake_evaluation(weights: Path, *, out: Path, beside: str, **_: Any) -> None:
+        said[str(weights)] = beside
+        start = {"random_init": {"mAP": 0.18, "intervals": {"mAP": [0.17, 0.19]}}} if beside == "random" else {}
+        out.mkdir()
+        results = {"pretrained": {"mAP": 0.2, "intervals": {"mAP": [0.19, 0.21]}}, **start}
+        (out / "metrics.json").write_text(json.dumps({"results": results}))
+
+    monkeypatch.setattr(hours, "linear_evaluation", fake_evaluation)
     words = ["--images", "i", "--train", "t", "--val", "v", "--out", str(tmp_path / "out"), "--marks", "5", "10"]
 
+    hours.main([*words, "--only", "lightly SimCLR"])  # whose start is not known yet
+    assert not hours.starts(hours.parse(words))
     hours.main(words)
 
     recommended = next(each for each in hours.CONTESTANTS if each.recipe == "recommended")
@@ -185,6 +199,9 @@ def test_what_is_trained_and_measured_is_not_made_again(tmp_path: Path, monkeypa
     loops = [each for each in called if "peers.loop" in each]
     assert len(called) == runs_of_ours + len(loops)
     assert len(loops) == 2 * sum(each.is_peer for each in hours.CONTESTANTS)
+    with_start = sorted(Path(weights).parent.name for weights, beside in said.items() if beside == "random")
+    assert with_start == ["manyview-recommended", "manyview-simsiam"]  # once for each start
+    assert [figures[0] for figures in hours.starts(hours.parse(words)).values()] == pytest.approx([18, 18])
     before = list(called)
     hours.main(words)
     assert called == before

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -16,9 +18,11 @@ import pytest
 import torch
 
 from benchmarks.loss import __main__ as bench
+from benchmarks.loss import contestants
 from benchmarks.loss.child import serve
 from benchmarks.loss.contestants import CONTESTANTS, DENSE, STREAMED, TEMPERATURE, VIEWS, Contestant
 from benchmarks.loss.show import draw, markdown
+from manyview.losses import image_aware
 from references import contrastive
 
 # What other libraries warn of is not ours to mend.
@@ -67,6 +71,23 @@ def test_ratios_follow_from_the_seconds_of_the_rounds(result: dict[str, Any]) ->
             ratios = [theirs / ours for theirs, ours in zip(seconds[name], seconds[STREAMED], strict=True)]
             assert (about["times_as_long"]["lowest"], about["times_as_long"]["highest"]) == (min(ratios), max(ratios))
     assert result["page"].startswith(f"before\n<!-- loss -->\nVectors of {DIM} dimensions, {VIEWS} of an image")
+
+
+def test_contestants_in_threads_leave_the_limit_of_the_whole_matrix_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, usual = [], image_aware.DENSE
+
+    def slow(*_: object) -> torch.Tensor:
+        before = image_aware.DENSE
+        time.sleep(0.02)
+        seen.append((before, image_aware.DENSE))
+        return torch.zeros(())
+
+    monkeypatch.setattr(contestants, "image_aware_loss", slow)
+    losses = [contestants.ours(dense)(16, torch.device("cpu")) for dense in (True, False)] * 2
+    with ThreadPoolExecutor(len(losses)) as threads:
+        list(threads.map(lambda loss: loss(torch.zeros(16, DIM)), losses))
+    assert sorted(seen) == [(0, 0), (0, 0), (16, 16), (16, 16)]
+    assert image_aware.DENSE == usual
 
 
 def test_what_would_not_fit_is_left_out(result: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

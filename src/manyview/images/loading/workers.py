@@ -31,6 +31,7 @@ _DYING = 5.0  # seconds that a process may take to end after its connections
 _DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 _LOST = 70  # exit status of a worker that cannot send a batch
 _TIMED_OUT = "DataLoader timed out after"  # how PyTorch ends each look at the queue; no item's error begins so
+_NONE = "--workers 0; pretrain: --set data.workers=0"  # how messages tell users to load in the process itself
 _NO_FILES = "Too many open files"  # how PyTorch's error begins where no further batch can be received
 # A Unix socket's path may have 107 bytes on Linux and 103 on macOS, with /pymp-xxxxxxxx/listener-xxxxxxxx at its end.
 _LONGEST_FOLDER = 103 - 32
@@ -62,7 +63,7 @@ def ensure_short_socket_paths() -> None:
     raise UserError(
         f"the path of the temporary folder, {usual}, is too long for the sockets of loader processes, and none of "
         f"{', '.join(_SHORT_FOLDERS)} can be written: set TMPDIR to a folder with a path of at most "
-        f"{_LONGEST_FOLDER} bytes, or load without processes (data.workers=0, --workers 0)"
+        f"{_LONGEST_FOLDER} bytes, or load without processes ({_NONE})"
     )
 
 
@@ -319,7 +320,7 @@ def _kill(workers: Sequence[Any]) -> None:
 def _unreceived(why: str) -> str:
     return (
         f"a batch of the loader processes cannot be received ({why}): see whether the limit of open files (ulimit -n) "
-        "and memory suffice, or load without processes (data.workers=0, --workers 0)"
+        f"and memory suffice, or load without processes ({_NONE})"
     )
 
 
@@ -327,12 +328,12 @@ def _loss(process: int, status: int, where: str, reason: str | None) -> str:
     if reason is not None:
         return (
             f"loader process {process} cannot send a batch ({reason}): see whether /dev/shm, the temporary "
-            "folder and the limit of open files suffice, or load without processes (data.workers=0, --workers 0)"
+            f"folder and the limit of open files suffice, or load without processes ({_NONE})"
         )
     if status == -signal.SIGKILL:
         return (
             f"loader process {process} was killed, {where}, as the system does where memory runs out: use fewer "
-            "processes (data.workers, --workers)"
+            "processes (--workers; pretrain: --set data.workers=...)"
         )
     how = f"ended by {signal.Signals(-status).name}" if status < 0 else f"ended with status {status}"
     return f"loader process {process} {how}, {where}: see whether the file is sound, take it out if not, and go on"

@@ -87,7 +87,7 @@ def test_contestants_in_threads_leave_the_limit_of_the_whole_matrix_as_it_was(mo
     with ThreadPoolExecutor(len(losses)) as threads:
         list(threads.map(lambda loss: loss(torch.zeros(16, DIM)), losses))
     assert sorted(seen) == [(0, 0), (0, 0), (16, 16), (16, 16)]
-    assert image_aware.DENSE == usual
+    assert usual == image_aware.DENSE
 
 
 def test_what_would_not_fit_is_left_out(result: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:

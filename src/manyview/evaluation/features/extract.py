@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, UInt8, UInt16
 from torch import Tensor, nn
 
 from manyview import distributed, pooling
@@ -30,6 +30,7 @@ from manyview.runs.progress import Progress, no_progress
 from manyview.runtime import resolve_device, resolve_precision
 
 Pooled = dict[str, Float32[Tensor, "images dim"]]
+Views = UInt8[Tensor, "images views channels size size"] | UInt16[Tensor, "images views channels size size"]
 FromMaps = Callable[[Float32[Tensor, "batch dim height width"]], Mapping[str, Tensor]]
 """Tensors by name, with a row for each image, from the feature maps of a batch."""
 
@@ -306,8 +307,18 @@ def features_in_views(
         found += unreadable
         if pixels is not None:
             for name, network in frozen.items():
-                pooled = pooling.pool(network(pixels.flatten(0, 1)), "avg").cpu()
-                parts[name].append(pooled.unflatten(0, tuple(pixels.shape[:2])))
+                parts[name].append(pooled_views(network, pixels))
         done += len(read) + len(unreadable)
         progress(done, len(indices), phase)
     return FeaturesInViews({name: torch.cat(batches) for name, batches in parts.items() if batches}, found)
+
+
+def pooled_views(network: FrozenBackbone, pixels: Views) -> Float32[Tensor, "images views dim"]:
+    """Average-pooled features, of one view of the images after the other.
+
+    All views at once would take more memory than a training step: the end of a run needs no more than its steps.
+    """
+    inputs = pixels.transpose(0, 1).flatten(0, 1)
+    parts = inputs.chunk(-(-len(inputs) // BATCH_SIZE))
+    pooled = torch.cat([pooling.pool(network(part), "avg").cpu() for part in parts])
+    return pooled.unflatten(0, (pixels.shape[1], pixels.shape[0])).transpose(0, 1)

@@ -19,7 +19,8 @@ import manyview
 from manyview.backbones import Backbone, build_backbone, load_backbone, save_backbone
 from manyview.config import BlockViewsConfig, PretrainConfig, WholeViewsConfig
 from manyview.errors import UserError
-from manyview.evaluation.features.extract import extract
+from manyview.evaluation.features.backbone import FrozenBackbone
+from manyview.evaluation.features.extract import BATCH_SIZE, extract, pooled_views
 from manyview.evaluation.health.check import check_run, check_weights
 from manyview.evaluation.health.diagnosis import Diagnosis, Measures, diagnose
 from manyview.evaluation.health.run_parts import remedies_of
@@ -227,6 +228,25 @@ def test_an_untrained_network_is_measured_as_training_starts(image_folder: Path,
     assert beside == seen["random_init"]["features"]
     assert beside["rankme"] == pytest.approx(seen["pretrained"]["features"]["rankme"], rel=0.25)
     assert bare["pretrained"]["features"]["rankme"] < 0.5 * beside["rankme"]
+
+
+@pytest.mark.parametrize("count", [1, 11, 32, 33])
+def test_views_go_through_networks_one_after_the_other(count: int) -> None:
+    """In batches that are no larger than of one view, and none of a single input, whose norms would be undefined."""
+    seen: list[int] = []
+
+    class Network(nn.Module):
+        mean, std = (0.0, 0.0), (1.0, 1.0)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(len(x))
+            return x.mean(dim=(2, 3), keepdim=True)
+
+    pixels = torch.randint(256, (count, 3, 2, 8, 8), dtype=torch.uint8)
+    pooled = pooled_views(FrozenBackbone(Network(), torch.device("cpu")), pixels)
+    assert torch.allclose(pooled, pixels.double().mean(dim=(3, 4)).float() / 255, atol=1e-5)
+    assert sum(seen) == 3 * count
+    assert 1 < min(seen) <= max(seen) <= BATCH_SIZE
 
 
 def test_a_run_has_projections_and_its_own_views(run: RunFolder, image_folder: Path) -> None:

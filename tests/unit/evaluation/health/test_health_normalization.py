@@ -48,6 +48,25 @@ def test_another_normalization_is_named(true: tuple[float, float], tmp_path: Pat
     assert right["sentence"].startswith("The normalization fits the weights")
 
 
+def test_statistics_are_of_all_images_together(tmp_path: Path) -> None:
+    """Which go through the network in parts, here of 16 and 5 images."""
+    write_images(tmp_path, 21)
+    dataset = ImageDataset(find_images(tmp_path), 32, fixed_views)
+    network = trained(0.5, 0.5, dataset)
+    found = check_normalization(network, dataset, range(21))
+    pixels = np.stack([np.asarray(dataset[0, index][0])[0] for index in range(21)]) / 255
+    images = (pixels - np.reshape(network.mean, (3, 1, 1))) / np.reshape(network.std, (3, 1, 1))
+    assert isinstance(network.conv1, nn.Conv2d)
+    values = functional.conv2d(torch.from_numpy(images), network.conv1.weight.double(), None, 2, 3).detach().numpy()
+    mean, variance = values.mean((0, 2, 3)), values.var((0, 2, 3))
+    norm = next(iter(running_norms(network).values()))
+    other_mean, other_variance = (np.asarray(each, float) for each in (norm.running_mean, norm.running_var))
+    apart = (mean - other_mean) ** 2
+    expected = variance / other_variance + other_variance / variance + apart * (1 / variance + 1 / other_variance)
+    assert found is not None
+    assert found["divergence"] == pytest.approx((expected / 2 - 1).mean(), rel=1e-4)
+
+
 def test_networks_without_such_norms_are_not_judged(tmp_path: Path) -> None:
     write_images(tmp_path, 2)
     dataset = ImageDataset(find_images(tmp_path), 160, fixed_views)

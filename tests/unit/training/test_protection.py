@@ -338,7 +338,7 @@ def test_what_a_start_from_weights_risks_is_said(
     weights: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def said(name: str, **options: Any) -> str:
-        own_run(photos, tmp_path / name, weights, quiet=False, **options)
+        own_run(photos, tmp_path / name, weights, quiet=False, epochs=1, **options)
         return " ".join(capsys.readouterr().err.split())
 
     plain = said("plain")

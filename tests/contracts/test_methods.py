@@ -214,12 +214,11 @@ def test_a_stopped_run_resumes_to_the_bit(name: str, layout: str, photos: Path, 
 @every_method
 def test_its_backbone_is_measured_and_exported(name: str, photos: Path, labels: Path, tmp_path: Path) -> None:
     settings = run_settings(name, labels)
-    run = train_tiny(
-        photos, tmp_path / "run", backbone="timm/test_resnet", view_size=32, epochs=1, settings=settings, health=True
-    )
+    named: dict[str, Any] = {"backbone": "timm/test_resnet", "view_size": 32, "epochs": None, "steps": 1}
+    run = train_tiny(photos, tmp_path / "run", settings=settings, health=True, **named)
     backbone = manyview.load_backbone(run)
     assert backbone.name == "timm/test_resnet"
-    checkpoint = load_file(str(run.path / "checkpoints" / "step-000000004.safetensors"))
+    checkpoint = load_file(str(run.path / "checkpoints" / "step-000000001.safetensors"))
     for key, value in backbone.state_dict().items():
         assert torch.equal(value, checkpoint[f"model.{METHODS[name].parts['backbone']}.{key}"])
     result = run.read_json("health.json")

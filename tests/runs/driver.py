@@ -42,8 +42,16 @@ class Driver:
         self.logs = 0
         self.failures: list[str] = []
 
-    def piece(self, out: Path, workers: int, extra: dict[str, Any], patch: Callable[[], None] | None = None) -> Child:
-        """Start a run, or resume it where there is one."""
+    def piece(
+        self,
+        out: Path,
+        workers: int,
+        extra: dict[str, Any],
+        patch: Callable[[], None] | None = None,
+        *,
+        quiet: bool = True,
+    ) -> Child:
+        """Start a run, or resume it where there is one; unless it is quiet, its weights are checked at its end."""
 
         def work() -> None:
             if patch is not None:
@@ -53,7 +61,7 @@ class Driver:
                 out,
                 settings={"data.workers": workers, "data.max_bad_fraction": 0.2, "monitor.every": 2, **extra},
                 resume=(out / "config.json").is_file(),
-                quiet=False,
+                quiet=quiet,
                 epochs=EPOCHS,
             )
 
@@ -94,7 +102,7 @@ class Driver:
             out = self.folder / f"random-{len(finished)}"
             while True:
                 workers.append(self.random.choice((0, 1, 2)))
-                child = self.piece(out, workers[-1], EVERY_STEP)
+                child = self.piece(out, workers[-1], EVERY_STEP, quiet=False)
                 if len(kills) >= KILLS:
                     status = child.wait()
                 elif len(kills) % 2:
@@ -176,7 +184,7 @@ class Driver:
         statuses, steps, words = [], [], []
         for number in (signal.SIGTERM, signal.SIGINT):
             before = _logged_step(out)
-            child = self.piece(out, 2, {})
+            child = self.piece(out, 2, {}, quiet=False)
             while _logged_step(out) <= before and child.wait(0.001) is None:
                 pass
             os.killpg(child.pid, number)

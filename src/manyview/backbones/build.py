@@ -146,7 +146,12 @@ def infer_resnet(tensors: Mapping[str, Tensor]) -> str | None:
     if not any(name.startswith("layer4.") for name in tensors):
         return None
     found = _shapes(tensors)
-    agreement = {name: len(found & _resnet_shapes(name)) / len(found | _resnet_shapes(name)) for name in RESNETS}
+    agreement = {}
+    for name in RESNETS:  # a network takes a fifth of a second to build
+        known = _resnet_shapes(name)
+        agreement[name] = len(found & known) / len(found | known)
+        if agreement[name] >= 0.95:  # No two of them agree by 0.89 (Jaccard), so no other agrees as well.
+            return name
     best = max(agreement, key=agreement.__getitem__)
     return best if agreement[best] >= 0.9 else None
 

@@ -1,14 +1,19 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import timm
 import torch
 from torch import nn
 from torchvision import models
 
-from manyview.backbones import build_backbone, wrap_backbone
+from manyview.backbones import build_backbone, load_backbone, wrap_backbone
 from manyview.backbones import timm as timm_module
+from manyview.backbones.build import RESNETS, infer_resnet
 from manyview.errors import UserError
+from tests.helpers.checkpoint_files import network
+from tests.helpers.checkpoint_files import timm as checkpoint_of_timm
 
 
 @pytest.fixture(scope="module")
@@ -251,3 +256,30 @@ def test_a_module_of_ones_own_is_tried_on_its_channels() -> None:
     assert wrap_backbone(backbone, 16, in_channels=6) is backbone
     with pytest.raises(UserError, match="takes images of 6 channels, but these have 3; build it with in_channels=3"):
         wrap_backbone(backbone, 16)
+
+
+def test_timms_networks_take_timms_checkpoints(tmp_path: Path) -> None:
+    resnet = network("resnet50")
+    file = tmp_path / "w.pth.tar"
+    torch.save(checkpoint_of_timm(resnet.state_dict(), "resnet50"), file)
+    images = torch.randn(1, 3, 64, 64)
+    expected = nn.Sequential(*list(resnet.children())[:-2])(images)
+    for name, built in (("timm/resnet50", "timm/resnet50"), (None, "resnet50")):
+        backbone = load_backbone(file, name)
+        torch.testing.assert_close(backbone(images), expected, rtol=1e-5, atol=1e-5)
+        report = backbone.loading
+        assert (report.network, report.inferred, report.convolutions) == (built, False, (53, 53))
+        assert report.norms == (53, 53)
+        assert report.dropped == {"the classifier": ("fc.weight", "fc.bias")}
+    file.unlink()
+
+
+@pytest.mark.parametrize("name", RESNETS)
+def test_every_resnet_is_recognized_by_its_shapes(name: str) -> None:
+    with torch.device("meta"):
+        state = models.get_model(name, weights=None).state_dict()
+    assert infer_resnet(state) == name
+    del state["layer4.0.conv1.weight"]
+    assert infer_resnet(state) == name
+    half = {key: value for key, value in state.items() if "bn" not in key}
+    assert infer_resnet(half) is None

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 from unittest.mock import patch
@@ -11,6 +13,8 @@ import torch
 from torch import nn
 
 from manyview.backbones import Backbone, build_backbone, wrap_backbone
+from manyview.export import resnet_layouts
+from tests.helpers.narrow import narrowed
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -32,20 +36,33 @@ def filled(backbone: Network) -> Network:
 @pytest.fixture(scope="session")
 def network() -> Callable[[str], Backbone]:
     """Backbones by name, each made once and for reading only; "+4" after a name is for images of four bands."""
-    made: dict[str, Backbone] = {}
+    return partial(_get, {})
 
-    def get(name: str) -> Backbone:
-        if name not in made:
-            bare, _, channels = name.partition("+")
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(2)
-                backbone = build_backbone(bare, in_channels=int(channels or 3))
-            if channels:
-                backbone.mean, backbone.std = (0.1, 0.2, 0.3, 0.4), (0.5, 0.6, 0.7, 0.8)
-            made[name] = filled(backbone)
-        return made[name]
 
-    return get
+def _get(made: dict[str, Backbone], name: str) -> Backbone:
+    if name not in made:
+        bare, _, channels = name.partition("+")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(2)
+            backbone = build_backbone(bare, in_channels=int(channels or 3))
+        if channels:
+            backbone.mean, backbone.std = (0.1, 0.2, 0.3, 0.4), (0.5, 0.6, 0.7, 0.8)
+        made[name] = filled(backbone)
+    return made[name]
+
+
+@pytest.fixture(scope="session")
+def slim_ones() -> dict[str, Backbone]:
+    return {}
+
+
+@pytest.fixture
+def slim(slim_ones: dict[str, Backbone]) -> Iterator[Callable[[str], Backbone]]:
+    """``network``, of torchvision's names, with a quarter of the channels that torchvision and the papers give them."""
+    plans = {name: replace(plan, width=plan.width // 4) for name, plan in resnet_layouts.PLANS.items()}
+    stem = patch.object(resnet_layouts, "STEM_WIDTH", 16)
+    with narrowed(4), stem, patch.dict(resnet_layouts.PLANS, plans):
+        yield partial(_get, slim_ones)
 
 
 @pytest.fixture(scope="session")

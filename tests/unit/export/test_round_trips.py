@@ -51,25 +51,25 @@ def of_detectron2(name: str) -> str:
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_torchvision_in_each_kind_of_file(network: Get, folder: Path, suffix: str) -> None:
+def test_torchvision_in_each_kind_of_file(slim: Get, folder: Path, suffix: str) -> None:
     out = folder / f"weights{suffix}"
-    done = export_backbone(network("resnet18"), to="torchvision", out=out)
+    done = export_backbone(slim("resnet18"), to="torchvision", out=out)
 
     found = load_file(out) if suffix == ".safetensors" else torch.load(out, weights_only=True)
-    assert same(found, network("resnet18"))
+    assert same(found, slim("resnet18"))
     assert type(found) is dict
     assert (done.check.matched, done.check.total, done.check.what) == (120, 120, "weights")
     assert done.check.difference == 0
-    expected = network("resnet18")(IMAGES)
+    expected = slim("resnet18")(IMAGES)
     assert torch.equal(torchvision_map("resnet18", found, IMAGES), expected)
 
 
-def test_a_torchvision_detector_takes_it_strictly(network: Get, folder: Path) -> None:
-    export_backbone(network("resnet50"), to="torchvision", out=folder / "a.pth")
+def test_a_torchvision_detector_takes_it_strictly(slim: Get, folder: Path) -> None:
+    export_backbone(slim("resnet50"), to="torchvision", out=folder / "a.pth")
     detector = fasterrcnn_resnet50_fpn(weights=None, weights_backbone=None, num_classes=21)
     detector.backbone.body.load_state_dict(torch.load(folder / "a.pth", weights_only=True))
 
-    assert same(detector.backbone.body.state_dict(), network("resnet50"))
+    assert same(detector.backbone.body.state_dict(), slim("resnet50"))
 
 
 @pytest.mark.parametrize("name", [*RESNETS, "timm/test_resnet", "timm/test_vit"])
@@ -97,8 +97,8 @@ def test_detectron2(network: Get, folder: Path, name: str) -> None:
     assert done.check.matched == len(own)
 
 
-def test_numpy_1_can_read_detectron2s(network: Get, folder: Path) -> None:
-    export_backbone(network("resnet18"), to="detectron2", out=folder / "a.pkl")
+def test_numpy_1_can_read_detectron2s(slim: Get, folder: Path) -> None:
+    export_backbone(slim("resnet18"), to="detectron2", out=folder / "a.pkl")
 
     data = (folder / "a.pkl").read_bytes()
     assert data.count(b"numpy._core") == 0
@@ -106,25 +106,25 @@ def test_numpy_1_can_read_detectron2s(network: Get, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("to", "name"), [("mmdet", "resnet18"), ("mmpretrain", "resnet50")])
-def test_openmmlab(network: Get, folder: Path, to: str, name: str) -> None:
-    done = export_backbone(network(name), to=to, out=folder / "a.pth")
+def test_openmmlab(slim: Get, folder: Path, to: str, name: str) -> None:
+    done = export_backbone(slim(name), to=to, out=folder / "a.pth")
 
     content = torch.load(folder / "a.pth", weights_only=True)
-    assert same(content["state_dict"], network(name), prefix="backbone.")
-    assert done.check.matched == len(network(name).state_dict())
+    assert same(content["state_dict"], slim(name), prefix="backbone.")
+    assert done.check.matched == len(slim(name).state_dict())
     again = load_backbone(folder / "a.pth", name)
-    assert torch.equal(again(IMAGES), network(name)(IMAGES))
+    assert torch.equal(again(IMAGES), slim(name)(IMAGES))
 
 
 @pytest.mark.parametrize("name", RESNETS)
-def test_ultralytics(network: Get, folder: Path, name: str) -> None:
-    done = export_backbone(network(name), to="ultralytics", out=folder / "a")
+def test_ultralytics(slim: Get, folder: Path, name: str) -> None:
+    done = export_backbone(slim(name), to="ultralytics", out=folder / "a")
 
     layers = nn.Sequential(*list(get_model(name, weights=None).children())[:-2]).eval()
     layers.load_state_dict(torch.load(folder / "a" / "backbone.pt", weights_only=True))
     with torch.no_grad():
-        assert torch.equal(layers(IMAGES), network(name)(IMAGES))
-    assert done.check.matched == len(network(name).state_dict())
+        assert torch.equal(layers(IMAGES), slim(name)(IMAGES))
+    assert done.check.matched == len(slim(name).state_dict())
     assert sorted(file.name for file in (folder / "a").iterdir()) == ["backbone.pt", "manyview.json", "yolo.yaml"]
 
 

@@ -30,7 +30,7 @@ from manyview.evaluation.quality.instrument import QualityInstrument
 from manyview.evaluation.tables import format_check, format_knn
 from manyview.export import export_backbone
 from manyview.recipes import resolve_settings
-from tests.helpers.tiny import COUNT, ON_CPU, TinyNet, train_tiny
+from tests.helpers.tiny import COUNT, ON_CPU, SETTINGS, TinyNet, train_tiny
 
 BITS = 12
 DEPTH = {"data.bit_depth": BITS}
@@ -117,14 +117,14 @@ def test_a_run_of_12_bits_is_that_of_the_same_images_in_8_bits(deep: Path, plain
 
 
 def test_a_dark_run_says_so_once(deep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    train_tiny(deep, tmp_path / "dark", quiet=False)
+    train_tiny(deep, tmp_path / "dark", epochs=1, quiet=False)
     said = " ".join(capsys.readouterr().err.split())
     assert said.count("(15 images measured), " + SENTENCE.format("data.bit_depth")) == 1
 
-    train_tiny(deep, tmp_path / "mended", settings=DEPTH, quiet=False)
+    train_tiny(deep, tmp_path / "mended", epochs=1, settings=DEPTH, quiet=False)
     assert "16-bit images" not in capsys.readouterr().err
 
-    train_tiny(deep, tmp_path / "clipped", settings={"data.bit_depth": 10}, quiet=False)
+    train_tiny(deep, tmp_path / "clipped", epochs=1, settings={"data.bit_depth": 10}, quiet=False)
     assert "15 of 15 16-bit images have values above 1,023 (up to 4,095)" in " ".join(capsys.readouterr().err.split())
 
 
@@ -159,8 +159,8 @@ def test_the_depth_is_kept_when_a_run_is_resumed_and_cannot_change(deep: Path, t
 
 
 def test_a_run_follows_the_depth_of_its_initial_weights(deep: Path, tmp_path: Path) -> None:
-    settings = dict(ON_CPU)
-    named: dict[str, Any] = {"epochs": 1, "batch_size": 4, "view_size": 32, "quiet": True}
+    settings: dict[str, Any] = {**SETTINGS, "views.kind": "whole", "views.pairs": 1}
+    named: dict[str, Any] = {"steps": 1, "batch_size": 4, "view_size": 32, "quiet": True}
     first = saved(tmp_path, BITS)
     run = manyview.pretrain(deep, tmp_path / "run", init=first, set=settings, **named)
     assert json.loads((run.path / "config.json").read_text())["data"]["bit_depth"] == BITS

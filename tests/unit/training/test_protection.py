@@ -35,6 +35,8 @@ EVERYTHING = {
     "training.l2_sp": 0.1,
     "training.blend": 0.25,
 }
+# Two views of an image, not eight.
+PAIR = {"views.kind": "whole", "views.pairs": 1}
 NETWORKS = ("test_resnet", "test_efficientnet", "test_convnext", "test_vit")
 
 
@@ -121,7 +123,8 @@ def test_every_family_continues(network: str, photos: Path, tmp_path: Path) -> N
         {name: 1 + value if name.endswith(".gamma") else value for name, value in state.items()}, tmp_path / "w.pth"
     )
     size = 160 if network == "test_vit" else 32  # the transformer takes no other
-    run = go_on(photos, tmp_path / "run", tmp_path / "w.pth", f"timm/{network}", EVERYTHING, view_size=size, epochs=2)
+    settings = EVERYTHING | PAIR
+    run = go_on(photos, tmp_path / "run", tmp_path / "w.pth", f"timm/{network}", settings, view_size=size, epochs=2)
 
     initial, trained, written = load_file(str(run.initial)), part(run, 8), load_file(str(run.weights))
     assert written.keys() == trained.keys()
@@ -335,7 +338,7 @@ def test_what_a_start_from_weights_risks_is_said(
     weights: Path, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def said(name: str, **options: Any) -> str:
-        own_run(photos, tmp_path / name, weights, quiet=False, **options)
+        own_run(photos, tmp_path / name, weights, quiet=False, epochs=1, **options)
         return " ".join(capsys.readouterr().err.split())
 
     plain = said("plain")
@@ -354,7 +357,7 @@ def test_foreign_weights_of_timm_are_normalized_as_timm_does(
     photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     torch.save(build_backbone("timm/test_vit").state_dict(), tmp_path / "w.pth")
-    options = {"backbone": "timm/test_vit", "view_size": 160, "quiet": False}
+    options = {"backbone": "timm/test_vit", "settings": PAIR, "view_size": 160, "quiet": False}
     run = go_on(photos, tmp_path / "run", tmp_path / "w.pth", **options)
 
     err = " ".join(capsys.readouterr().err.split())

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
@@ -20,10 +22,13 @@ from PIL import Image
 import manyview.recipes.launch
 from manyview.backbones import load_backbone
 from manyview.errors import UserError
+from manyview.recipes.reproduce import jobs as of_tables
+from manyview.recipes.reproduce import work
 from manyview.recipes.reproduce.jobs import do, run_state, write_jobs, written_step
 from manyview.recipes.reproduce.plan import TablePlan
 from manyview.runs import RunFolder
 from manyview.training import loop
+from tests.helpers.children import Child
 from tests.helpers.tiny import ON_CPU
 
 Make = Callable[..., dict[str, Any]]
@@ -134,9 +139,12 @@ def test_a_stopped_run_is_resumed_to_the_same_weights(
 
 
 def test_a_killed_process_is_gone_on_from(plan: Plan, tmp_path: Path) -> None:
-    # Both write a checkpoint after each step, which the killed one must not reach the end of.
-    often = {"only": ["blocks"], "budget": 640, "set": {"training.checkpoint_minutes": 1e-6}}
-    whole, killed = (plan(out=tmp_path / name, **often) for name in ("whole", "killed"))
+    # The killed one writes a checkpoint after each step, and must not reach the end.
+    often = {"training.checkpoint_minutes": 1e-6}
+    whole, killed = (
+        plan(out=tmp_path / name, only=["blocks"], budget=640, set=settings)
+        for name, settings in (("whole", {}), ("killed", often))
+    )
     jobs = []
     for each in (whole, killed):
         each.out.mkdir()
@@ -221,9 +229,31 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+class Forked(Child):
+    """Stands for a new process of a table's jobs, which would first import for seconds, as ``Popen`` is used there."""
+
+    def __init__(self, command: list[str], *, stdout: IO[bytes], env: dict[str, str], **_: Any) -> None:
+        assert command[:-1] == [sys.executable, "-m", "manyview.recipes.reproduce.jobs"]
+
+        def do_jobs() -> None:
+            os.environ.update(env)
+            sys.stdout = os.fdopen(1, "w")  # not pytest's
+            sys.exit(of_tables.main(command[-1:]))
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12's on threads, which only wait here
+            super().__init__(do_jobs, Path(stdout.name))
+
+    def wait(self, timeout: float | None = None) -> int | None:
+        status = super().wait(timeout)
+        self.clear_away()
+        return status
+
+
 def test_processes_on_several_gpus_make_what_one_process_makes(
-    make: Make, made: Any, tmp_path: Path, files: tuple[Path, Path]
+    make: Make, made: Any, tmp_path: Path, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(work.subprocess, "Popen", Forked)
     fails = '\n[[rows]]\nname = "explodes"\nrecipe = "paper"\nset = {"training.base_learning_rate" = 1e30}\n'
     files[0].write_text(files[0].read_text() + fails)
 

@@ -24,6 +24,7 @@ _TIMES = 10
 # ... but not before the training has done so many times the work of a measurement.
 _WORK = 5
 _FORWARD_AND_BACKWARD = 3
+_CLOCKS = ("seconds", "elapsed")  # that a record has; the second only in the log
 _PERCENT = ("logistic", "knn")
 _NAMES = {
     "logistic": "logistic regression, mAP in %",
@@ -119,8 +120,8 @@ class QualityRecord:
         self.records = [found[step] for step in sorted(found)]
 
     def state(self) -> list[dict[str, Any]]:
-        """The records without their durations, for a checkpoint, which is the same for the same run."""
-        return [{key: value for key, value in record.items() if key != "seconds"} for record in self.records]
+        """The records without what clocks said, for a checkpoint, which is the same for the same run."""
+        return [{key: value for key, value in record.items() if key not in _CLOCKS} for record in self.records]
 
     def is_due(self, step: int) -> bool:
         """Whether to measure after this many steps; a resumed run does not measure again."""

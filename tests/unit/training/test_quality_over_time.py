@@ -113,7 +113,8 @@ def test_a_stopped_run_has_the_same_records_once(
     run = train(None, tmp_path / "run", {}, resume=True)
 
     assert quality(run) == quality(measured)
-    for name in ("backbone.safetensors", "best.safetensors", "best.json"):
+    last = f"checkpoints/step-{STEPS:09d}.json"
+    for name in ("backbone.safetensors", "best.safetensors", "best.json", last):
         assert (run.path / name).read_bytes() == (measured.path / name).read_bytes()
 
 

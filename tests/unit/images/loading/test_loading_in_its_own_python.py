@@ -166,23 +166,25 @@ def test_an_error_that_nobody_catches_ends_python(run_program: Run) -> None:
 
 _ORPHANS = """
 import os, signal, time
+from operator import itemgetter
 from torch.utils.data import Dataset
 from manyview.images.loading.loader import load_in_workers
 
 class Hangs(Dataset):
     def __getitem__(self, index):
-        while index > 1:  # as in a library that holds the interpreter: no thread of the worker gets its turn
-            sum(range(10**7))
+        if index > 3:
+            time.sleep(0.2)  # until what came before is sent
+            sum(range(10**10))  # as in a library that holds the interpreter: no thread of the worker gets its turn
         return os.getpid()
 
 def work():
-    batches = load_in_workers(Hangs(), ([n] for n in range(9)), workers=2, pin=False)
+    batches = load_in_workers(Hangs(), ([n] for n in range(9)), workers=2, pin=False, collate=itemgetter(0))
     workers = [int(next(batches)) for _ in range(2)]
     print(*workers, flush=True)
     for worker in workers:
         os.kill(worker, signal.SIGTERM)  # which they ignore while it lives, as the other signals of a scheduler
         os.kill(worker, signal.SIGUSR1)
-    time.sleep(0.2)
+    time.sleep(0.5)
     assert not [worker for worker in workers if ended(worker)]
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -208,7 +210,7 @@ def test_workers_end_with_their_parent(run_program: Run) -> None:
     assert parent.returncode == -signal.SIGKILL, parent.stderr
     orphans = [int(pid) for pid in parent.stdout.split()]
     assert len(orphans) == 2
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 20
     while any(lives(orphan) for orphan in orphans):
         assert time.monotonic() < deadline, "they live on"
         time.sleep(0.01)

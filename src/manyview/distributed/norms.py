@@ -112,9 +112,13 @@ def synchronize_norms(network: Network) -> Network:
     Where processes meet by gloo by ``SynchronizedBatchNorm``. Else by timm's conversion to PyTorch's ``SyncBatchNorm``:
     PyTorch's own drops the activation that follows within timm's ``BatchNormAct2d``.
     """
-    convert: Any = _convert
-    if not _meet_by_gloo():
-        from timm.layers import convert_sync_batchnorm as convert
+    convert: Any
+    if _meet_by_gloo():
+        convert = _convert
+    else:
+        from timm.layers import convert_sync_batchnorm
+
+        convert = convert_sync_batchnorm
     converted: Network = convert(network)
     return converted
 

@@ -28,8 +28,6 @@ _numbers = itertools.count()
 
 def begin_server() -> None:
     """Fork the process that all others are forked from: what tests need is imported, and nothing is computed yet."""
-    import timm  # noqa: F401
-
     import tests.helpers.what_runs_import  # noqa: F401
 
     global _server

@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -63,7 +64,8 @@ def in_processes(
     _server.send((number, work, arguments, expected))
     answered = -1
     while answered < number:  # after those that a timeout has left
-        answered, found = _server.recv()
+        answered, found, printed = _server.recv()
+    print(printed)  # shown where the test fails
     assert found == expected, "exit statuses by rank"
 
 
@@ -78,8 +80,10 @@ def _serve(requests: Connection) -> None:
             number, work, arguments, expected = requests.recv()
         except EOFError:
             return
+        log = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
         started = [
-            context.Process(target=_called, args=(interrupted, work, rank, *arguments)) for rank in range(len(expected))
+            context.Process(target=_called, args=(interrupted, log.fileno(), work, rank, *arguments))
+            for rank in range(len(expected))
         ]
         for process in started:
             process.start()
@@ -90,10 +94,14 @@ def _serve(requests: Connection) -> None:
                 failed = True
                 process.kill()
                 process.join()
-        requests.send((number, [process.exitcode for process in started]))
+        log.seek(0)
+        requests.send((number, [process.exitcode for process in started], log.read().decode(errors="replace")))
+        log.close()
 
 
-def _called(interrupted: Any, work: Callable[..., None], rank: int, *arguments: Any) -> None:
+def _called(interrupted: Any, log: int, work: Callable[..., None], rank: int, *arguments: Any) -> None:
+    os.dup2(log, 1)
+    os.dup2(log, 2)
     signal.signal(signal.SIGINT, interrupted)
     work(rank, *arguments)
 

@@ -52,6 +52,7 @@ SLOW = (
     "unit/evaluation/neighbours",
     "unit/evaluation/test_imports.py",
     "unit/export",
+    "unit/images/loading/test_loading_in_its_own_python.py",
     "unit/images/loading/test_loading_in_workers.py",
     "unit/images/test_bombs.py",
     "unit/options/test_declaration.py",
@@ -80,3 +81,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("slow") is not None:
             slow_files.add(item.path)
     items.sort(key=lambda item: item.path not in slow_files)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Begin what starts processes that work together, where a test needs it."""
+    if any(hasattr(getattr(item, "module", None), "in_processes") for item in session.items):
+        from tests.helpers.processes import begin_server
+
+        begin_server()

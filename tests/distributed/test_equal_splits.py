@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from tests.helpers.tiny import WITH_IMAGE_AWARE
 IMAGES, SIZE, STEPS, CLASSES = 8, 16, 2, 3
 TERM, SHUFFLED = " + image-aware", " + image-aware in shuffled shards"
 # Views of each image by group: pairs of blocks, and large and small pairs of the whole image.
-LAYOUTS: dict[str, tuple[tuple[int, int], ...]] = {"blocks": ((8, SIZE),), "two groups": ((2, SIZE), (4, SIZE // 2))}
+LAYOUTS: dict[str, tuple[tuple[int, int], ...]] = {"blocks": ((4, SIZE),), "two groups": ((2, SIZE), (4, SIZE // 2))}
 WITH_TERM = [name for name, method in METHODS.items() if "losses.image_aware" in method.section.reads]
 # How near the losses of the first step and of all steps are, gradients as shares of the largest, and states.
 DTYPES: dict[str, tuple[torch.dtype, float, float, float]] = {
@@ -39,6 +41,12 @@ TRIED = [
 ]
 
 
+def on(tried: tuple[str, str, str]) -> tuple[int, ...]:
+    """Numbers of processes: what depends on them does so in any precision, and is seen best in this one."""
+    return (2, 4) if tried[2] == "float64" else (2,)
+
+
+@cache
 def configured(case: str) -> PretrainConfig:
     name, _, term = case.partition(" + ")
     settings: dict[str, Any] = {"data.images": "photos", "training.batch_size": IMAGES, "method.name": name}
@@ -95,7 +103,8 @@ def trained(case: str, layout: str, name: str, rank: int, processes: int) -> dic
         method.synchronize_norms()
     module = nn.parallel.DistributedDataParallel(method) if processes > 1 else method
     optimizer = torch.optim.SGD([each for each in method.parameters() if each.requires_grad], lr=0.05, momentum=0.9)
-    scalars: list[dict[str, float]] = []
+    names: list[list[str]] = []
+    values: list[Tensor] = []
     for batch in batches(layout, rank, processes, dtype):
         optimizer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16) if name == "bf16" else nullcontext():
@@ -104,7 +113,10 @@ def trained(case: str, layout: str, name: str, rank: int, processes: int) -> dic
         method.after_backward(batch.moment)
         optimizer.step()
         method.after_step(batch.moment)
-        scalars.append({key: mean_of_processes(value.detach()).item() for key, value in result.items() if key != "z"})
+        names.append([key for key in result if key != "z"])
+        values += [result[key].detach().double() for key in names[-1]]
+    means = iter(mean_of_processes(torch.stack(values)).tolist())
+    scalars = [{key: next(means) for key in each} for each in names]
     gradients = {key: value.grad for key, value in method.named_parameters() if value.grad is not None}
     return {"scalars": scalars, "gradients": gradients, "state": dict(method.state_dict())}
 
@@ -113,23 +125,22 @@ def work(rank: int, root: str) -> None:
     for processes in (2, 4):
         if rank < processes:
             with joined(rank, Path(root), processes):
-                found = {tried: trained(*tried, rank, processes) for tried in TRIED}
+                found = {tried: trained(*tried, rank, processes) for tried in TRIED if processes in on(tried)}
                 everyones: list[Any] = [None] * processes
-                dist.all_gather_object(everyones, _equal_on_all(found))
-                assert all(everyones)
+                dist.all_gather_object(everyones, _digest(found))
+                assert len(set(everyones)) == 1, "gradients and states differ"
             if rank == 0:
                 torch.save(found, f"{root}/{processes}.pt")
 
 
-def _equal_on_all(found: dict[Any, dict[str, Any]]) -> bool:
-    """Whether gradients and states are those of the first process, to the bit."""
+def _digest(found: dict[Any, dict[str, Any]]) -> str:
+    """Of the bits of all gradients and states; compared at once, as each meeting of processes takes its time."""
+    bits = hashlib.sha256()
     for trial in found.values():
         for key, value in {**trial["gradients"], **trial["state"]}.items():
-            first = value.clone()
-            dist.broadcast(first, 0)
-            if not (_of_keys(key) or torch.equal(first, value)):
-                return False
-    return True
+            if not _of_keys(key):
+                bits.update(key.encode() + value.contiguous().numpy().tobytes())
+    return bits.hexdigest()
 
 
 def _of_keys(name: str) -> bool:
@@ -157,8 +168,10 @@ def alone() -> Callable[[tuple[str, str, str]], dict[str, Any]]:
     return find
 
 
-@pytest.mark.parametrize("processes", [2, 4])
-@pytest.mark.parametrize("tried", TRIED, ids=" - ".join)
+@pytest.mark.parametrize(
+    ("tried", "processes"),
+    [pytest.param(each, count, id=f"{' - '.join(each)}-{count}") for each in TRIED for count in on(each)],
+)
 def test_several_processes_are_one(
     tried: tuple[str, str, str], processes: int, several: dict[int, dict[Any, dict[str, Any]]], alone: Any
 ) -> None:

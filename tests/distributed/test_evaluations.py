@@ -80,7 +80,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / f"{part}.csv").write_text("\n".join(rows) + "\n")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
-        save_backbone(build_backbone("timm/resnet10t"), root / "backbone.safetensors", {})
+        save_backbone(build_backbone("timm/test_resnet"), root / "backbone.safetensors", {})
     return root
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import signal
 from pathlib import Path
@@ -15,7 +14,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from manyview.errors import LostProcessError
-from tests.helpers.processes import _IMPORTED, free_ports, launched
+from tests.helpers.processes import free_ports, in_processes, launched
 from tests.helpers.tiny import TinyNet, train_tiny, write_images
 
 SETTINGS = {"training.accumulate": 2, "losses.image_aware.weight": 2.0}
@@ -56,15 +55,7 @@ def work(rank: int, root: str, ports: list[int]) -> None:
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("two")
     write_images(root / "images")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(_IMPORTED))
-    ports = free_ports(2)
-    both = [context.Process(target=work, args=(rank, str(root), ports)) for rank in range(2)]
-    for process in both:
-        process.start()
-    for process in both:
-        process.join(120)
-    assert [process.exitcode for process in both] == [0, -signal.SIGKILL]
+    in_processes(work, str(root), free_ports(2), statuses=[0, -signal.SIGKILL])
     return root
 
 

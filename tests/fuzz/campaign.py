@@ -28,10 +28,13 @@ from typing import Any
 
 import numpy as np
 
+from manyview.imports import import_lightly
 from tests.fuzz.image_seeds import image_seeds
 from tests.fuzz.label_seeds import label_seeds, write_images
 from tests.fuzz.mutations import mutate_bytes, mutate_text
 from tests.fuzz.readers import Violation, check_image, check_labels
+
+import_lightly("torchvision")  # once, for all child processes that decode by it
 
 SECONDS = 10  # of processor time for one input
 PATIENCE = 60  # seconds for one input that waits instead of computing

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.fuzz.__main__ import main
 from tests.fuzz.campaign import Campaign, Case, load_case, make_case, read_case, seed_names
 from tests.fuzz.image_seeds import image_seeds
 from tests.fuzz.label_seeds import write_images
@@ -110,11 +111,13 @@ def test_one_input_that_fails_is_named_and_kept(tmp_path: Path, faulty: object, 
     assert load_case(folder) == case(2)
 
 
-def test_what_was_kept_is_read_again(tmp_path: Path) -> None:
+def test_what_was_kept_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def faulty(case: Case, images: Path) -> str:
         raise ValueError
 
     Campaign(case, tmp_path, read=faulty).run(range(1))
-    done = fuzz("--replay", str(tmp_path / "png-0"), "--out", str(tmp_path))
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("1 inputs: 1 refused")
+    monkeypatch.setattr(sys, "argv", ["fuzz", "--replay", str(tmp_path / "png-0"), "--out", str(tmp_path)])
+    assert main() == 0
+    assert capsys.readouterr().out.startswith("1 inputs: 1 refused")

@@ -2,42 +2,108 @@
 
 from __future__ import annotations
 
+import gc
+import itertools
 import multiprocessing
 import os
+import signal
 import socket
+import sys
+import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+import jaxtyping
 import torch
 import torch.distributed as dist
 
 from manyview import distributed
 
-# Imported once, by the server that all processes are forked from.
-_IMPORTED = ("manyview.recipes", "manyview.training.run", "timm", "tests.helpers.tiny")
+_server: Connection | None = None
+_numbers = itertools.count()
 
 
-def in_processes(work: Callable[..., None], *arguments: Any, processes: int = 2) -> None:
+def begin_server() -> None:
+    """Fork the process that all others are forked from: what tests need is imported, and nothing is computed yet."""
+    import tests.helpers.what_runs_import  # noqa: F401
+
+    global _server
+    _server, requests = multiprocessing.Pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if os.fork():
+        requests.close()
+        return
+    _server.close()
+    try:
+        _serve(requests)
+    finally:
+        os._exit(0)
+
+
+def in_processes(
+    work: Callable[..., None], *arguments: Any, processes: int = 2, statuses: Sequence[int] | None = None
+) -> None:
     """Call ``work(rank, *arguments)`` in several processes at once, none of which has computed anything before.
 
+    Args:
+        work: a function of a test module, which has been collected.
+        arguments: what can be pickled.
+        processes: number of processes.
+        statuses: how they are to end, as ``multiprocessing`` has it; unset: all with 0.
+
     Raises:
-        AssertionError: a process has failed; its traceback is printed.
+        AssertionError: a process has ended otherwise; its traceback is printed.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(_IMPORTED))
-    started = [context.Process(target=work, args=(rank, *arguments)) for rank in range(processes)]
-    for process in started:
-        process.start()
-    failed = []
-    for rank, process in enumerate(started):
-        process.join(120 if not failed else 1)
-        if process.exitcode != 0:
-            failed.append((rank, process.exitcode))
-            process.kill()
-    assert not failed, f"rank and exit status: {failed}"
+    assert _server is not None, "conftest.py starts it"
+    number, expected = next(_numbers), list(statuses or [0] * processes)
+    _server.send((number, work, arguments, expected))
+    answered = -1
+    while answered < number:  # after those that a timeout has left
+        answered, found, printed = _server.recv()
+    print(printed)  # shown where the test fails
+    assert found == expected, "exit statuses by rank"
+
+
+def _serve(requests: Connection) -> None:
+    """Start processes until nobody asks for them any longer."""
+    interrupted = signal.signal(signal.SIGINT, signal.SIG_IGN)  # pytest alone reacts to Ctrl-C
+    gc.freeze()
+    jaxtyping.config.update("jaxtyping_disable", True)  # calls are checked in the process of the tests
+    context = multiprocessing.get_context("fork")
+    while True:
+        try:
+            number, work, arguments, expected = requests.recv()
+        except EOFError:
+            return
+        log = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
+        started = [
+            context.Process(target=_called, args=(interrupted, log.fileno(), work, rank, *arguments))
+            for rank in range(len(expected))
+        ]
+        for process in started:
+            process.start()
+        failed = False
+        for process, status in zip(started, expected, strict=True):
+            process.join(1 if failed else 120)
+            if process.exitcode != status:
+                failed = True
+                process.kill()
+                process.join()
+        log.seek(0)
+        requests.send((number, [process.exitcode for process in started], log.read().decode(errors="replace")))
+        log.close()
+
+
+def _called(interrupted: Any, log: int, work: Callable[..., None], rank: int, *arguments: Any) -> None:
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    signal.signal(signal.SIGINT, interrupted)
+    work(rank, *arguments)
 
 
 @contextmanager

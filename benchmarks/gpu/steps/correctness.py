@@ -88,7 +88,7 @@ def bf16(job: Job) -> dict[str, Any]:
     settings = {
         "training.precision": "bf16",
         "training.device": job.device.type,
-        "training.batch_size": 4 if job.tiny else 16,
+        "training.batch_size": 2 if job.tiny else 16,
         "backbone.name": "timm/test_resnet" if job.tiny else "resnet50",
         "views.size": 32 if job.tiny else 96,
         "data.workers": 0,

@@ -40,7 +40,7 @@ SETTINGS: dict[str, Any] = {
 TINY_SETTINGS: dict[str, Any] = {
     "backbone.name": "timm/test_resnet",
     "views.size": 32,
-    "training.batch_size": 4,
+    "training.batch_size": 2,
     "method.projection_dim": 64,
     "method.prediction_hidden_dim": 32,
     "data.workers": 1,
@@ -72,7 +72,7 @@ def _measure(job: Job, steps: Steps, name: str) -> dict[str, Any]:
     workers = len(steps.processes)
     unprepared = 0 if name in READY else 2 * workers
     began = time.perf_counter()
-    steps.run(batches, 2 if job.tiny else 5 + unprepared)
+    steps.run(batches, 1 if job.tiny else 5 + unprepared)
     warm_up = time.perf_counter() - began
     count = 2 if job.tiny else 40
     seconds, waited = steps.run(batches, count)

@@ -112,9 +112,13 @@ def synchronize_norms(network: Network) -> Network:
     Where processes meet by gloo by ``SynchronizedBatchNorm``. Else by timm's conversion to PyTorch's ``SyncBatchNorm``:
     PyTorch's own drops the activation that follows within timm's ``BatchNormAct2d``.
     """
-    from timm.layers import convert_sync_batchnorm
+    convert: Any
+    if _meet_by_gloo():
+        convert = _convert
+    else:
+        from timm.layers import convert_sync_batchnorm
 
-    convert: Any = _convert if _meet_by_gloo() else convert_sync_batchnorm
+        convert = convert_sync_batchnorm
     converted: Network = convert(network)
     return converted
 

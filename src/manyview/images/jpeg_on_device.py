@@ -18,6 +18,7 @@ from manyview.images.jpeg import END, JPEG, check_scans, common_header, whole_jp
 from manyview.images.orientation import orientation, upright
 from manyview.images.sources.collection import Member
 from manyview.images.unreadable import UnreadableImage, quiet
+from manyview.imports import import_lightly
 
 Encoded = UInt8[Tensor, " _"]
 RGB = UInt8[Tensor, "3 _ _"]
@@ -153,6 +154,7 @@ def _whole(file: Encoded) -> bool:
 
 
 def _torchvision(files: Sequence[Encoded], device: torch.device) -> list[Tensor]:
+    import_lightly("torchvision")
     from torchvision.io import ImageReadMode, decode_jpeg
 
     with warnings.catch_warnings():

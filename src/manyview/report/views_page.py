@@ -67,6 +67,7 @@ def views_page(
     seed: int,
     epoch: int,
     count: dict[str, Any] | None = None,
+    curve: bytes | None = None,
     positives: Positives | None = None,
 ) -> str:
     """The page as HTML; its images are JPEGs within it.
@@ -78,6 +79,7 @@ def views_page(
         seed: the run's seed.
         epoch: the epoch of the views.
         count: the count of common objects as in ``metrics.json``, if there is one.
+        curve: its curve as a PNG; unset: drawn here.
         positives: sets of indices of views that are positives of each other in the run's method; unset: pairs.
     """
     its_columns = columns(config, positives)
@@ -96,7 +98,7 @@ def views_page(
     for shown in images:
         lines += image_row(shown, its_columns, side_by_side(config, len(its_columns)))
     if count is not None:
-        lines += _count(count)
+        lines += _count(count, curve or draw_curve(count))
     return "\n".join([*lines, "</body></html>", ""])
 
 
@@ -202,7 +204,7 @@ def _column(views: Views, column: Column, frame: str, encode: Encode) -> str:
     return f'<figure class="pair-{column.positives}">{caption}{figures}</figure>'
 
 
-def _count(count: dict[str, Any]) -> Iterator[str]:
+def _count(count: dict[str, Any], curve: bytes) -> Iterator[str]:
     """The tables and the curve of common objects."""
     for table in text_tables(count):
         head = "".join(f"<th>{escape(name)}</th>" for name in table.header)
@@ -211,8 +213,8 @@ def _count(count: dict[str, Any]) -> Iterator[str]:
             rows = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in section)
             yield f"<tbody>{''.join(f'<tr>{row}</tr>' for row in rows)}</tbody>"
         yield "</table>"
-    curve = base64.b64encode(draw_curve(count)).decode()
-    yield f'<img class="curve" alt="common objects against overlap" src="data:image/png;base64,{curve}">'
+    encoded = base64.b64encode(curve).decode()
+    yield f'<img class="curve" alt="common objects against overlap" src="data:image/png;base64,{encoded}">'
     yield from (f'<p class="pale">{escape(line)}</p>' for line in notes(count))
 
 

@@ -14,11 +14,12 @@ import pytest
 
 from manyview.cli.main import main
 from manyview.images.sources import shard_index
+from tests.helpers.narrow import narrow
 from tests.helpers.shards import write_shards
 from tests.helpers.small_verbs import COMPUTING, DETECTOR, SCALE
 from tests.helpers.tiny import COUNT, photos
 
-__all__ = ["photos"]
+__all__ = ["narrow", "photos"]
 
 SOURCES = ("folder of tar", "pattern of Parquet", "folder of Arrow", "address")
 # One of them each, as what a verb does with images is the same for all.
@@ -151,6 +152,7 @@ def results(out: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.usefixtures("narrow")
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_verb_finds_in_shards_what_it_finds_in_files(
     given: Given, verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -14,6 +14,7 @@ import pytest
 import tifffile
 from PIL import Image
 
+from manyview.cli.parts import viewing
 from manyview.config import PretrainConfig
 from manyview.images import find_images
 from manyview.training.data import ViewDataset, ViewSample
@@ -186,6 +187,15 @@ def test_bands(command: Command, tmp_path: Path) -> None:
     assert len(views_in(tmp_path / "a.html")) == 10
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty pictures, for tests of figures."""
+    out = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(out, format="png")
+    monkeypatch.setattr(viewing, "draw_curve", lambda count: out.getvalue())
+    monkeypatch.setattr(viewing, "views_picture", lambda *images, **options: out.getvalue())
+
+
 def test_counting(command: Command, photos: Path, tmp_path: Path) -> None:
     words = [photos, "--out", tmp_path / "a.html", "--view-size", 16, "--photos", 1, "--seed", 2, "--epoch", 1]
     status, out, err = command(*words, "--labels", labels(tmp_path, photos), "--share", ".4", "--count-epochs", 3)
@@ -221,7 +231,9 @@ def test_counting(command: Command, photos: Path, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "metrics.json").read_text())["results"] == count["results"]
 
 
-def test_counting_follows_the_settings_of_the_blocks(command: Command, photos: Path, tmp_path: Path) -> None:
+def test_counting_follows_the_settings_of_the_blocks(
+    command: Command, photos: Path, tmp_path: Path, undrawn: None
+) -> None:
     file = labels(tmp_path, photos)
     words = [photos, "--out", tmp_path / "a.png", "--view-size", 16, "--photos", 1, "--labels", file]
     settings = ["--set", "views.overlap=.25", "--set", "views.scale=[.5,.8]", "--set", "views.grid=[1,2]"]
@@ -243,7 +255,7 @@ def test_counting_follows_the_settings_of_the_blocks(command: Command, photos: P
     assert (blocks["cropping"], blocks["scale"], blocks["pairs"]) == ("blocks", [0.2, 1.0], 4)
 
 
-def test_yolo_files_are_counted_as_coco_is(command: Command, photos: Path, tmp_path: Path) -> None:
+def test_yolo_files_are_counted_as_coco_is(command: Command, photos: Path, tmp_path: Path, undrawn: None) -> None:
     coco = json.loads(labels(tmp_path, photos).read_text())
     (tmp_path / "yolo").mkdir()
     for image in coco["images"]:
@@ -261,7 +273,7 @@ def test_yolo_files_are_counted_as_coco_is(command: Command, photos: Path, tmp_p
     assert found[0] == found[1]
 
 
-def test_labels_of_other_images_are_counted_too(command: Command, photos: Path, tmp_path: Path) -> None:
+def test_labels_of_other_images_are_counted_too(command: Command, photos: Path, tmp_path: Path, undrawn: None) -> None:
     other = {"images": [{"id": 1, "file_name": "elsewhere.jpg", "width": 9, "height": 9}], "annotations": []}
     (tmp_path / "other.json").write_text(json.dumps(other))
     words = [photos, "--out", tmp_path / "a.png", "--view-size", 16, "--photos", 1, "--count-epochs", 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from manyview.runs import RunFolder
 from manyview.training import run as setting_up
 from manyview.training.loop import Training
 from tests.helpers.checkpoint_files import LAYOUTS, Layout, State, body, network, timm, weights_in
+from tests.helpers.narrow import narrowed
 from tests.helpers.starting import equal, go_on
 from tests.helpers.tiny import write_images
 
@@ -38,8 +40,10 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> list[State]:
 
 
 @pytest.fixture(scope="module")
-def resnet() -> nn.Module:
-    return network("resnet18")
+def resnet() -> Iterator[nn.Module]:
+    """With a quarter of its channels, as that which runs build."""
+    with narrowed(4):
+        yield network("resnet18")
 
 
 @pytest.fixture(params=LAYOUTS)

@@ -189,12 +189,14 @@ class SameImage(Dataset[torch.Tensor]):
         return self.views(IMAGE)
 
 
-def seen_in_workers(views: BlockViews, context: str, epochs: int, persistent: bool = False) -> list[bytes]:
+def seen_in_workers(
+    views: BlockViews, context: str, epochs: int, persistent: bool = False, workers: int = 2
+) -> list[bytes]:
     torch.manual_seed(0)
     loader = DataLoader(
         SameImage(views),
         batch_size=None,
-        num_workers=2,
+        num_workers=workers,
         multiprocessing_context=context,
         persistent_workers=persistent,
     )
@@ -216,7 +218,8 @@ def test_workers_and_epochs_draw_their_own_views(seed: int | None) -> None:
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_spawned_workers_draw_what_forked_ones_do() -> None:
     views = BlockViews(view_size=16)
-    assert seen_in_workers(views, "spawn", epochs=1) == seen_in_workers(views, "fork", epochs=1)
+    spawned, forked = (seen_in_workers(views, context, epochs=1, workers=1) for context in ("spawn", "fork"))
+    assert spawned == forked
 
 
 def test_repr_names_what_was_set() -> None:

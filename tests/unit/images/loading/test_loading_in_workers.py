@@ -2,12 +2,10 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from operator import itemgetter
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,9 +15,6 @@ from manyview.images.loading import loader
 from manyview.images.loading.loader import load_in_workers, prepare_worker, worker_count
 from manyview.images.loading.workers import Loading
 from manyview.runtime import core_count
-from tests.helpers.fresh import Run, run_program
-
-__all__ = ["run_program"]
 
 
 class Squares(Dataset[int]):
@@ -45,7 +40,7 @@ def test_signals_do_not_end_workers_that_are_just_starting(
     number: signal.Signals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def slowly(worker: int) -> None:
-        time.sleep(0.5)
+        time.sleep(0.2)
         prepare_worker(worker)
 
     monkeypatch.setattr(loader, "prepare_worker", slowly)
@@ -55,23 +50,6 @@ def test_signals_do_not_end_workers_that_are_just_starting(
         os.kill(process, number)
     assert list(loading) == [index**2 for index in range(20)]
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == mask
-
-
-@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no signal masks on this system")
-def test_spawned_workers_begin_with_both_signals_blocked(run_program: Run) -> None:
-    """In a Python of its own, as the resource tracker starts only once."""
-    program = """
-import multiprocessing, signal
-from manyview.images.loading.loader import held_signals
-
-before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
-with held_signals(spawn=True):
-    multiprocessing.get_context("spawn").Queue()
-    assert {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1} <= signal.pthread_sigmask(signal.SIG_BLOCK, ())
-assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
-"""
-    done = run_program(program)
-    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("workers", [0, 1, 3])
@@ -126,35 +104,6 @@ def test_the_processes_end_with_an_error() -> None:
     raise AssertionError("the worker goes on")
 
 
-_PROGRAM = """
-from torch.utils.data import Dataset
-from manyview.images.loading.loader import load_in_workers
-
-class Numbers(Dataset):
-    def __len__(self):
-        return 100
-    def __getitem__(self, index):
-        return index
-
-def batches():
-    for batch in load_in_workers(Numbers(), ([n] for n in range(100)), workers=1, pin=False):
-        yield batch
-
-def work():
-    for batch in batches():
-        raise RuntimeError("out of memory, say")
-
-work()
-"""
-
-
-def test_an_error_that_nobody_catches_ends_python(run_program: Run) -> None:
-    """The traceback keeps the generator, and so the loader, whose processes ignore SIGTERM."""
-    process = run_program(_PROGRAM)
-    assert process.returncode == 1
-    assert process.stderr.strip().endswith("RuntimeError: out of memory, say")
-
-
 def test_nothing_starts_again_at_the_end() -> None:
     loaded: Iterator[int] = load_in_workers(Squares(), one_by_one(), workers=0, pin=False, collate=itemgetter(0))
     assert len(list(loaded)) == 20
@@ -174,44 +123,6 @@ def test_workers_have_the_priority_of_their_parent() -> None:
     """At a lower one they starve beside any other program on the core."""
     here = Priorities()[0]
     assert list(load_in_workers(Priorities(), [[0], [1]], workers=2, pin=False, collate=itemgetter(0))) == [here, here]
-
-
-_ORPHANS = """
-import os, time, threading, sys
-from torch.utils.data import Dataset
-from manyview.images.loading import workers
-from manyview.images.loading.loader import load_in_workers
-
-class Hangs(Dataset):
-    def __getitem__(self, index):
-        while index > 1:  # as in a library that holds the interpreter: no thread of the worker gets its turn
-            sum(range(10**7))
-        return os.getpid()
-
-def work():
-    batches = load_in_workers(Hangs(), ([n] for n in range(9)), workers=2, pin=False)
-    print(*(int(next(batches)) for _ in range(2)), flush=True)
-    time.sleep(60)
-
-work()
-"""
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="the kernel ends workers on Linux only")
-def test_workers_end_with_their_parent() -> None:
-    parent = subprocess.Popen([sys.executable, "-W", "ignore", "-c", _ORPHANS], stdout=subprocess.PIPE, text=True)
-    assert parent.stdout is not None
-    orphans = [int(pid) for pid in parent.stdout.readline().split()]
-    for orphan in orphans:
-        os.kill(orphan, signal.SIGTERM)  # which they ignore while it lives, as the other signals of a scheduler
-        os.kill(orphan, signal.SIGUSR1)
-    assert all(Path(f"/proc/{orphan}").exists() for orphan in orphans)
-    parent.kill()
-    parent.communicate()
-    deadline = time.monotonic() + 30
-    while any(Path(f"/proc/{orphan}").exists() for orphan in orphans):
-        assert time.monotonic() < deadline, "they live on"
-        time.sleep(0.01)
 
 
 def test_as_many_workers_as_asked_or_as_cores() -> None:

@@ -10,7 +10,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,15 +17,19 @@ import torch
 from torch.utils.data import Dataset
 
 from manyview.errors import LoadingError, UserError
+from manyview.images.loading import loader
 from manyview.images.loading import workers as loader_processes
 from manyview.images.loading.loader import load_in_workers
 from manyview.images.loading.workers import Loading
 from manyview.runs.signals import StopRequest
-from tests.helpers.fresh import Run, run_program
-
-__all__ = ["run_program"]
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="workers are forked on Linux only")
+
+
+@pytest.fixture(autouse=True)
+def looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process looks after its workers twenty times a second."""
+    monkeypatch.setattr(loader, "_POLL", 0.05)
 
 
 class Images(Dataset[Any]):
@@ -98,13 +101,13 @@ def test_a_lost_worker_is_told_with_the_image_that_it_was_at(
 
 @linux
 def test_a_silent_worker_is_told_and_a_slow_one_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loader_processes, "SILENT", 2.0)
-    with pytest.raises(LoadingError, match=r"has been at image-13\.jpg for 2 s"):
+    monkeypatch.setattr(loader_processes, "SILENT", 1.0)
+    with pytest.raises(LoadingError, match=r"has been at image-13\.jpg for 1 s"):
         list(loading(forever))
     assert not multiprocessing.active_children()
     slow = Images(lambda: torch.zeros(3))
     monkeypatch.setattr(slow, "at_13", lambda: torch.zeros(3))
-    monkeypatch.setattr(Images, "__getitem__", lambda self, index: time.sleep(0.8) or torch.full((3,), index))
+    monkeypatch.setattr(Images, "__getitem__", lambda self, index: time.sleep(0.35) or torch.full((3,), index))
     batches = load_in_workers(slow, [range(4)], workers=1, pin=False, collate=list)
     assert len(list(batches)) == 1, "each of its images takes less than the limit"
 
@@ -145,8 +148,9 @@ def test_a_worker_that_dies_is_noticed_only_where_a_batch_is_awaited() -> None:
     batches = loading(lambda: torch.zeros(3))
     next(batches)
     os.kill(batches.processes[0], signal.SIGKILL)
-    for _ in range(20):
-        time.sleep(0.05)  # PyTorch would raise an error here
+    os.waitid(os.P_PID, batches.processes[0], os.WEXITED | os.WNOWAIT)
+    for _ in range(5):
+        time.sleep(0.02)  # PyTorch would raise an error here
     with pytest.raises(LoadingError, match="was killed"):
         list(batches)
 
@@ -173,107 +177,6 @@ def test_a_lost_thread_of_page_locked_memory_is_told() -> None:
     with pytest.raises(LoadingError, match=r"cannot be received \(its error is printed above\)"):
         list(batches)
     assert not multiprocessing.active_children()
-
-
-_FILES = """
-import resource, torch
-from torch.utils.data import Dataset
-from manyview.errors import LoadingError
-from manyview.images.loading import load_in_workers
-
-class Tensors(Dataset):
-    def __getitem__(self, index):
-        return torch.full((100,), index)
-
-resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
-try:
-    list(load_in_workers(Tensors(), [[index] for index in range(200)], workers=1, pin=False))
-except LoadingError as error:
-    print(error)
-"""
-
-
-@linux
-def test_too_many_open_files_are_told(run_program: Run) -> None:
-    """In a Python of its own, whose limit of open files is low."""
-    found = run_program(_FILES)
-    assert found.returncode == 0
-    assert (
-        "cannot be received (too many files are open): see whether the limit of open files (ulimit -n)" in found.stdout
-    )
-
-
-_STOPPED = """
-import os, signal, sys, threading, time
-from torch.utils.data import Dataset
-from manyview.images.loading import workers
-from manyview.images.loading.loader import load_in_workers
-from manyview.runs.signals import StopRequest
-
-workers._STOPPING = 1.0
-
-class Hangs(Dataset):
-    def __getitem__(self, index):
-        while index:
-            time.sleep(1)
-        return index
-
-def send():
-    time.sleep(2)
-    os.kill(os.getpid(), getattr(signal, sys.argv[1]))
-
-batches = load_in_workers(Hangs(), ([n] for n in range(9)), workers=2, pin=False)
-if sys.argv[2] == "request":
-    with StopRequest():
-        threading.Thread(target=send).start()
-        list(batches)
-else:
-    threading.Thread(target=send).start()
-    list(batches)
-"""
-
-
-@linux
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("number", "how", "statuses"),
-    [("SIGTERM", "request", (143,)), ("SIGTERM", "plain", (-15,)), ("SIGINT", "request", (130, -2, 1))],
-)
-def test_one_signal_ends_a_process_that_only_waits(
-    run_program: Run, number: str, how: str, statuses: tuple[int, ...]
-) -> None:
-    process = run_program(_STOPPED, number, how)
-    assert process.returncode in statuses, process.stderr
-
-
-_LONG = """
-import sys, tempfile, torch
-from torch.utils.data import Dataset
-from manyview.images.loading.loader import load_in_workers
-
-class Tensors(Dataset):
-    def __getitem__(self, index):
-        return torch.full((300, 300), index)
-
-for _ in range(2):
-    batches = load_in_workers(Tensors(), ([n, n] for n in range(5)), workers=int(sys.argv[1]), pin=False)
-    print([int(batch[0, 0, 0]) for batch in batches])
-print(tempfile.gettempdir())
-"""
-
-
-@linux
-@pytest.mark.slow
-@pytest.mark.parametrize(("length", "workers"), [(70, 1), (72, 2), (108, 1), (240, 2)])
-def test_batches_arrive_however_long_the_temporary_folders_path_is(run_program: Run, length: int, workers: int) -> None:
-    root = Path(tempfile.mkdtemp(dir="/tmp"))
-    folder = root / ("t" * (length - len(str(root)) - 1))
-    folder.mkdir()
-    process = run_program(_LONG, str(workers), environment={"TMPDIR": str(folder)})
-    assert process.returncode == 0, process.stderr
-    assert process.stdout.splitlines() == ["[0, 1, 2, 3, 4]", "[0, 1, 2, 3, 4]", str(folder)]
-    folder.rmdir()  # empty again
-    root.rmdir()
 
 
 def test_without_a_short_folder_the_sentence_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from benchmarks.detection import fine_tuning as detection
 from manyview.backbones import build_backbone, save_backbone
+from tests.helpers.narrow import narrowed
 from tests.helpers.shapes import write_shapes
 
 TINY = [
@@ -33,7 +34,7 @@ TINY = [
 def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     folder = tmp_path_factory.mktemp("detection")
     labels = write_shapes(folder / "shapes", 4)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), narrowed(8):
         torch.manual_seed(3)
         save_backbone(build_backbone("resnet18"), folder / "own.safetensors", {})
     places = {"--images": labels.parent, "--train": labels, "--val": labels, "--out": folder / "out"}
@@ -43,7 +44,8 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 @pytest.fixture(scope="module")
 def results(words: list[str]) -> dict[str, Any]:
-    detection.main(words)
+    with narrowed(8):
+        detection.main(words)
     return dict(json.loads((detection.parse(words).out / "detection.json").read_text())["results"])
 
 

@@ -22,7 +22,7 @@ from tests.helpers.tiny import photos, train_tiny
 
 __all__ = ["photos"]
 
-IMAGES, PAIRS, QUEUE, DIM, HIDDEN = 3, 2, 12, 5, 6
+IMAGES, PAIRS, QUEUE, DIM, HIDDEN = 3, 2, 12, 4, 4
 ROWS = IMAGES * PAIRS
 TAU, M, RATE, LAMBDA = 0.2, 0.9, 0.3, 0.3
 
@@ -37,7 +37,7 @@ def build(*texts: str, parts: int = 1) -> DenseCL:
     sizes = {"queue": QUEUE, "dim": DIM, "hidden_dim": HIDDEN, "momentum": M, "dense_weight": LAMBDA}
     settings = [f"method.{key}={value}" for key, value in sizes.items()]
     config = configured(*settings, f"method.shuffled_parts={parts}", *texts)
-    method = METHODS["densecl"].build(wrap_backbone(nn.Conv2d(3, 4, 3, stride=2), 9), config)
+    method = METHODS["densecl"].build(wrap_backbone(nn.Conv2d(3, 3, 3, stride=2), 9), config)
     assert isinstance(method, DenseCL)
     with torch.no_grad():  # no key encoder that equals the query encoder, as it does at the first step alone
         for name, parameter in method.named_parameters():
@@ -164,7 +164,7 @@ def test_without_the_dense_loss_it_is_moco() -> None:
     settings = [f"method.{key}={value}" for key, value in values.items() if key != "name"]
     moco = (
         METHODS["moco"]
-        .build(wrap_backbone(nn.Conv2d(3, 4, 3, stride=2), 9), configured("method.name=moco", *settings))
+        .build(wrap_backbone(nn.Conv2d(3, 3, 3, stride=2), 9), configured("method.name=moco", *settings))
         .double()
     )
     moco.load_state_dict({name: value for name, value in method.state_dict().items() if "dense" not in name})

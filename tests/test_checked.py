@@ -91,7 +91,7 @@ def test_what_is_right_goes_through() -> None:
 def test_only_functions_of_arrays_are_checked_by_jaxtyping() -> None:
     """Which takes many times as long; an array may hide in an alias, a tuple or a function's arguments."""
     by_jaxtyping = {
-        each.__name__: "jaxtyping" in each.strict.__code__.co_filename for each in (same_size, applied, twice)
+        each.__name__: "jaxtyping" in each.strict().__code__.co_filename for each in (same_size, applied, twice)
     }
     assert by_jaxtyping == {"same_size": True, "applied": True, "twice": False}
     assert twice.__annotations__ == {"count": "int", "return": "str"}

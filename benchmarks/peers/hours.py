@@ -28,7 +28,7 @@ from benchmarks.peers.watch import watch
 from benchmarks.records import origin, put_between_markers, table, write_json
 from manyview.backbones.beside import PRETRAINED, RANDOM_INIT
 from manyview.evaluation import linear_evaluation
-from manyview.runs import atomic_write
+from manyview.runs import atomic_write, provenance
 
 POLL = 0.5  # seconds
 ONE_CORE = {"OMP_NUM_THREADS": "1"}  # environment of a contestant
@@ -84,8 +84,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if contestant.name in options.only:
             place(contestant, options).mkdir(exist_ok=True)
             for weights, story in trained(contestant, options):
-                point = {**story, **evaluated(contestant, weights, options)}
-                write_json(place(contestant, options) / f"{weights.stem}.point.json", point)
+                file = place(contestant, options) / f"{weights.stem}.point.json"
+                if not file.is_file():
+                    point = {**story, **evaluated(contestant, weights, options)}
+                    write_json(file, point | {"commit": provenance()["commit"]})
     made = {each.name: points(each, options) for each in CONTESTANTS}
     report({name: found for name, found in made.items() if found}, options)
 

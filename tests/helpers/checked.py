@@ -39,21 +39,15 @@ def checked(target: Any = None, *, typechecker: Callable[[Any], Any] = beartype)
         return target
     if not isinstance(target, FunctionType):
         return _with_shapes(target, typechecker=typechecker)
-    hints = {name: _resolved(hint, target.__globals__) for name, hint in target.__annotations__.items()}
-    if any(map(_holds_arrays, hints.values())):
-        return _at_times(_with_shapes(target, typechecker=typechecker), target)
-    written = target.__annotations__
-    target.__annotations__ = hints
-    try:
-        strict = typechecker(target)
-    finally:
-        target.__annotations__ = written
-
-    return _at_times(strict, target)
+    return _at_times(target, typechecker)
 
 
-def _at_times(strict: Any, plain: FunctionType) -> Any:
-    """The function, with the checks of ``strict`` in its first calls in a test and some of the others."""
+def _at_times(plain: FunctionType, typechecker: Callable[[Any], Any]) -> Any:
+    """The function, with checks in its first calls in a test and some of the others.
+
+    The checks are written at the first call, as most functions of an import are called in few processes.
+    """
+    strict: Any = None
     test = calls = 0
 
     @functools.wraps(plain)
@@ -64,10 +58,29 @@ def _at_times(strict: Any, plain: FunctionType) -> Any:
         calls += 1
         if (calls > FIRST and calls % ONE_OF) or jaxtyping.config.jaxtyping_disable:
             return plain(*args, **named)
-        return strict(*args, **named)
+        return written()(*args, **named)
 
-    call.strict = strict  # type: ignore[attr-defined]
+    def written() -> Any:
+        nonlocal strict
+        if strict is None:
+            strict = _strict(plain, typechecker)
+        return strict
+
+    call.strict = written  # type: ignore[attr-defined]
     return call
+
+
+def _strict(plain: FunctionType, typechecker: Callable[[Any], Any]) -> Any:
+    """The function with checks in every call."""
+    hints = {name: _resolved(hint, plain.__globals__) for name, hint in plain.__annotations__.items()}
+    if any(map(_holds_arrays, hints.values())):
+        return _with_shapes(plain, typechecker=typechecker)
+    annotations = plain.__annotations__
+    plain.__annotations__ = hints
+    try:
+        return typechecker(plain)
+    finally:
+        plain.__annotations__ = annotations
 
 
 def _checked_init(init: Any, typechecker: Callable[[Any], Any]) -> Any:

@@ -186,6 +186,7 @@ def test_what_is_trained_and_measured_is_not_made_again(tmp_path: Path, monkeypa
         (out / "metrics.json").write_text(json.dumps({"results": results}))
 
     monkeypatch.setattr(hours, "linear_evaluation", fake_evaluation)
+    monkeypatch.setattr(hours, "provenance", lambda: {"commit": "first"})
     words = ["--images", "i", "--train", "t", "--val", "v", "--out", str(tmp_path / "out"), "--marks", "5", "10"]
 
     hours.main([*words, "--only", "lightly SimCLR"])  # whose start is not known yet
@@ -203,5 +204,7 @@ def test_what_is_trained_and_measured_is_not_made_again(tmp_path: Path, monkeypa
     assert with_start == ["manyview-recommended", "manyview-simsiam"]  # once for each start
     assert [figures[0] for figures in hours.starts(hours.parse(words)).values()] == pytest.approx([18, 18])
     before = list(called)
+    monkeypatch.setattr(hours, "provenance", lambda: {"commit": "later"})
     hours.main(words)
     assert called == before
+    assert {each["commit"] for each in hours.points(recommended, hours.parse(words))} == {"first"}

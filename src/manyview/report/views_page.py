@@ -13,7 +13,6 @@ from numpy import ndarray
 from PIL import Image
 
 from manyview.config import ViewsConfig, in_pairs
-from manyview.report.common_objects import draw_curve
 from manyview.report.common_objects.tables_and_curve import notes, text_tables
 from manyview.report.sheet import INK
 from manyview.report.shown import (
@@ -66,8 +65,7 @@ def views_page(
     *,
     seed: int,
     epoch: int,
-    count: dict[str, Any] | None = None,
-    curve: bytes | None = None,
+    counted: tuple[dict[str, Any], bytes] | None = None,
     positives: Positives | None = None,
 ) -> str:
     """The page as HTML; its images are JPEGs within it.
@@ -78,8 +76,7 @@ def views_page(
         usual: views of usual cropping, if the images have any.
         seed: the run's seed.
         epoch: the epoch of the views.
-        count: the count of common objects as in ``metrics.json``, if there is one.
-        curve: its curve as a PNG; unset: drawn here.
+        counted: common objects as in ``metrics.json`` and their curve as a PNG, if they were counted.
         positives: sets of indices of views that are positives of each other in the run's method; unset: pairs.
     """
     its_columns = columns(config, positives)
@@ -97,8 +94,8 @@ def views_page(
     ]
     for shown in images:
         lines += image_row(shown, its_columns, side_by_side(config, len(its_columns)))
-    if count is not None:
-        lines += _count(count, curve or draw_curve(count))
+    if counted is not None:
+        lines += _count(*counted)
     return "\n".join([*lines, "</body></html>", ""])
 
 

@@ -123,7 +123,7 @@ def test_the_curve_shows_who_is_above_whom() -> None:
 
 
 def test_the_page_holds_tables_and_curve() -> None:
-    html = views_page([], BlockViewsConfig(), None, seed=0, epoch=0, count=result(12))
+    html = views_page([], BlockViewsConfig(), None, seed=0, epoch=0, counted=(result(12), draw_curve(result(12))))
     for cell in ("29.0–31.0", "-5.0 [-7.0, -3.0]", "same scale", "12.3", "IoU"):
         assert cell in html
     assert html.count("data:image/png;base64,") == 1

@@ -96,12 +96,13 @@ def run_views(config: PretrainConfig, drawing: Drawing, counting: Counting | Non
     if data.bands == "rgb" and (sentence := describe_depth(files, data.bit_depth, max_pixels=data.max_pixels)):
         console.print(sentence, style="yellow", highlight=False, markup=False, soft_wrap=True)
     out, positives = drawing.out, config.method.positives(config.views)
-    curve = None if count is None else draw_curve(count)
-    draw = partial(views_page, count=count, curve=curve) if out.suffix.lower() == ".html" else views_picture
+    counted = None if count is None else (count, draw_curve(count))
+    draw = partial(views_page, counted=counted) if out.suffix.lower() == ".html" else views_picture
     options: dict[str, Any] = {"seed": config.training.seed, "epoch": drawing.epoch, "positives": positives}
     atomic_write(out, _marked(draw(shown, config.views, beside, **options)))
     written = [out]
-    if count is not None and curve is not None:
+    if counted is not None:
+        count, curve = counted
         console.print(format_count(count))
         written += [_metrics(out), _curve(out)]
         atomic_write(_metrics(out), json.dumps(count, indent=2, allow_nan=False) + "\n")

@@ -317,6 +317,17 @@ def pooled_views(network: FrozenBackbone, pixels: Views) -> Float32[Tensor, "ima
     """Average-pooled features, of one view of the images after the other.
 
     All views at once would take more memory than a training step: the end of a run needs no more than its steps.
+
+    Args:
+        network: the backbone.
+        pixels: of the same views of at least one image, 8 or 16 bits.
+
+    Returns:
+        Float32 in main memory. Networks get at most ``BATCH_SIZE`` inputs at a time where there are no more images,
+        and never one alone where there are two views, whose own statistics a norm could not take.
+
+    Raises:
+        UserError: the backbone fails on images of this size.
     """
     inputs = pixels.transpose(0, 1).flatten(0, 1)
     parts = inputs.chunk(-(-len(inputs) // BATCH_SIZE))

@@ -92,27 +92,19 @@ def _sentence(own: tuple[Numbers, Numbers], best: tuple[Numbers, Numbers], found
 
 def _divergence(network: Backbone, images: UInt8[Tensor, "images 3 size size"], mean: Numbers, std: Numbers) -> float:
     """Symmetric Kullback-Leibler divergence of the first norm's input and statistics, a mean over channels."""
-    parts: list[tuple[Tensor, Tensor, int]] = []
-    for part in images.split(16):
+    moments: list[Tensor] = []
+    for part in images.split(16):  # not all at once: each is many times as large as its image
         reached = _first_norm(network, normalize(part, mean, std))
         assert reached is not None
         norm, values = reached
         axes = [axis for axis in range(values.ndim) if axis != 1]
-        parts.append((*torch.var_mean(values.double(), axes, correction=0), len(part)))
-    variance, average = _together(parts)
+        variance, average = torch.var_mean(values.double(), axes, correction=0)
+        moments.append(len(part) * torch.stack((average, variance + average.square())))
+    average, square = sum(moments, torch.zeros(())) / len(images)
+    variance = square - average.square()
     assert isinstance(norm.running_mean, Tensor)
     assert isinstance(norm.running_var, Tensor)
     return gaussian_divergence(average, variance, norm.running_mean.double(), norm.running_var.double())
-
-
-def _together(parts: Sequence[tuple[Tensor, Tensor, int]]) -> tuple[Tensor, Tensor]:
-    """Variance and mean over parts of the images, of variance, mean and number of each part."""
-    variances, means, counts = (
-        torch.stack([torch.as_tensor(each) for each in column]) for column in zip(*parts, strict=True)
-    )
-    shares = (counts.double() / counts.sum())[:, None]
-    average = (shares * means).sum(0)
-    return (shares * (variances + (means - average).square())).sum(0), average
 
 
 @torch.no_grad()

@@ -35,7 +35,10 @@ def begin_server() -> None:
     _server, requests = multiprocessing.Pipe()
     sys.stdout.flush()
     sys.stderr.flush()
-    if os.fork():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12's on threads, which only wait here
+        process = os.fork()
+    if process:
         requests.close()
         return
     _server.close()

@@ -1,6 +1,7 @@
 """Executes every jaxtyping annotation of the package under beartype, whatever test is run; marks what takes long."""
 
 import contextlib
+import gc
 import os
 import signal
 import sys
@@ -23,6 +24,9 @@ sys.dont_write_bytecode = False
 with contextlib.suppress(ValueError):  # not in the main thread
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# Imports leave objects and no garbage: looking through them again and again takes seconds.
+gc.disable()
 
 jaxtyping.jaxtyped = checked
 _hook = jaxtyping.install_import_hook("manyview", "beartype.beartype")
@@ -84,7 +88,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Begin what starts processes that work together, where a test needs it."""
+    """Collect garbage again, and begin what starts processes that work together, where a test needs it."""
+    gc.enable()
     if any(hasattr(getattr(item, "module", None), "in_processes") for item in session.items):
         from tests.helpers.processes import begin_server
 

@@ -94,3 +94,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         from tests.helpers.processes import begin_server
 
         begin_server()
+
+
+def pytest_sessionfinish() -> None:
+    """Collect garbage once: pytest would twice, and Python at its end, each time through all that was imported."""
+    gc.collect()
+    gc.freeze()

@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from manyview.cli.main import main
+from tests.helpers.coarse import coarse_pictures
 from tests.helpers.commands import Command
 from tests.helpers.random_weights import save_random
 from tests.helpers.tiny import photos
 
-__all__ = ["photos"]
+__all__ = ["coarse_pictures", "photos"]
 
 
 @pytest.fixture

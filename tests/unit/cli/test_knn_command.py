@@ -15,8 +15,11 @@ from manyview.backbones import build_backbone, save_backbone
 from manyview.cli.main import main
 from manyview.evaluation.knn import knn_evaluation
 from manyview.evaluation.probe.evaluate import low_label_evaluation
+from tests.helpers.few_costs import fewer_costs
+from tests.helpers.narrow import narrow  # noqa: F401 - a fixture
 from tests.helpers.tables import percent
 
+pytestmark = pytest.mark.usefixtures("narrow")
 Call = Callable[..., tuple[int, str, str]]
 
 FAST: dict[str, Any] = {"size": 32, "workers": 0, "device": "cpu"}
@@ -31,7 +34,7 @@ SHARED: dict[str, Any] = {  # by both verbs; each value other than the default
 
 
 @pytest.fixture(scope="module")
-def given(photos: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def given(photos: Path, tmp_path_factory: pytest.TempPathFactory, narrow: None) -> dict[str, Path]:  # noqa: F811
     """Weights, images and label files, by the names of the functions' arguments."""
     root = tmp_path_factory.mktemp("given")
     with torch.random.fork_rng(devices=[]):
@@ -89,6 +92,7 @@ def test_knn_passes_every_option_on(call: Call, given: dict[str, Path], tmp_path
     assert "metrics.json" in out
 
 
+@fewer_costs()
 def test_probe_passes_every_option_on(call: Call, given: dict[str, Path], tmp_path: Path) -> None:
     options = SHARED | {"pool": "max", "scaling": "standardised", "classifier": "svm"}
     several = {"fraction": [0.5, 1.0], "seed": [3, 1], "cost": [0.1, 2.0]}
@@ -104,6 +108,7 @@ def test_probe_passes_every_option_on(call: Call, given: dict[str, Path], tmp_pa
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
+@fewer_costs()
 def test_probe_without_options_draws_three_fractions_with_three_seeds(call: Call, tmp_path: Path) -> None:
     assert call("probe", "--out", tmp_path)[0] == 0
     protocol = json.loads((tmp_path / "metrics.json").read_text())["protocol"]
@@ -111,6 +116,7 @@ def test_probe_without_options_draws_three_fractions_with_three_seeds(call: Call
     assert shown == {"fractions": [0.01, 0.1, 1], "seeds": [0, 1, 2], "costs": [], "classifier": "logistic"}
 
 
+@fewer_costs()
 @pytest.mark.parametrize("verb", ["knn", "probe"])
 def test_labels_that_cannot_be_used_are_refused_or_skipped(
     call: Call, given: dict[str, Path], tmp_path: Path, verb: str

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from benchmarks.arguments import command_line
+from benchmarks.arguments import add_labeled_images, add_page, command_line
 from manyview.cli.main import prepare
 
 prepare()  # as the command does, before PyTorch is imported
@@ -61,9 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = command_line(__doc__)
     parser.add_argument("weights", type=Path, nargs="+", help="run folders or checkpoints, named by their last part")
-    parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--train", type=Path, required=True, help="training objects")
-    parser.add_argument("--val", type=Path, required=True, help="validation objects")
+    add_labeled_images(parser, "objects")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", nargs="+", help=f"names of the rows to make; {RANDOM} is one")
     for each in TAKEN:
@@ -71,8 +69,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         choices = get_args(parsed) if get_origin(parsed) is Literal else None
         [plain] = {str} if choices else (set(get_args(parsed)) or {parsed}) - {type(None)}
         parser.add_argument(flag(each), type=plain, choices=choices, default=each.option.default, help=each.option.help)
-    parser.add_argument("--page", type=Path, help="document in which the table is replaced")
-    parser.add_argument("--section", default="detection", help="name of its markers")
+    add_page(parser, "detection")
     return parser.parse_args(arguments)
 
 

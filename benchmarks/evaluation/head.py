@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float64
 from sklearn.linear_model import LogisticRegression
 
-from benchmarks.arguments import command_line, parsed
+from benchmarks.arguments import add_labeled_images, command_line, parsed
 from benchmarks.records import origin, put_between_markers, table, write_json
 from manyview.backbones import load_backbone
 from manyview.evaluation import extract, linear_evaluation, multilabel_metrics
@@ -55,9 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = command_line(__doc__)
     parser.add_argument("weights", type=Path, nargs="+", help="run folders or checkpoints")
-    parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--train", type=Path, required=True, help="training labels")
-    parser.add_argument("--val", type=Path, required=True, help="validation labels")
+    add_labeled_images(parser)
     parser.add_argument("--size", type=int, default=224, help="side of the inputs in pixels")
     parser.add_argument("--pool", default="gamp")
     parser.add_argument("--weight-decay", type=float, default=1e-4)

@@ -26,7 +26,7 @@ from jaxtyping import Float32, Float64
 from scipy.stats import kendalltau, spearmanr
 from torch import Tensor
 
-from benchmarks.arguments import command_line
+from benchmarks.arguments import add_labeled_images, command_line
 from benchmarks.records import origin, table, write_json
 from manyview.backbones import Backbone, load_backbone
 from manyview.backbones.build import untrained
@@ -70,9 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = command_line(__doc__)
     parser.add_argument("weights", nargs="+", help='run folders or checkpoints, named by their last part, or "random"')
-    parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--train", type=Path, required=True, help="training labels")
-    parser.add_argument("--val", type=Path, required=True, help="validation labels")
+    add_labeled_images(parser)
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--pool", default="gamp")
     parser.add_argument("--epochs", type=int, default=RECIPES["paper"]["epochs"], help="of the heads")

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.arguments import command_line
+from benchmarks.arguments import add_labeled_images, add_page, command_line
 from benchmarks.records import origin, put_between_markers, table, write_json
 from manyview.evaluation import knn_evaluation, linear_evaluation, low_label_evaluation
 
@@ -47,15 +47,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser = command_line(__doc__)
     parser.add_argument("weights", type=Path, nargs="+", help="run folders or checkpoints, named by their last part")
-    parser.add_argument("--images", type=Path, required=True)
-    parser.add_argument("--train", type=Path, required=True, help="training labels")
-    parser.add_argument("--val", type=Path, required=True, help="validation labels")
+    add_labeled_images(parser)
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--only", nargs="+", choices=list(MEASURES), default=list(MEASURES), help="evaluations to make")
     parser.add_argument("--workers", type=int, help="loader processes")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--page", type=Path, help="document in which the tables are replaced")
-    parser.add_argument("--section", default="evaluations", help="name of its markers")
+    add_page(parser, "evaluations")
     return parser.parse_args(arguments)
 
 

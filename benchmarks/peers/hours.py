@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.arguments import command_line, parsed
+from benchmarks.arguments import add_labeled_images, command_line, parsed
 from benchmarks.peers.loop import weights_at
 from benchmarks.peers.watch import watch
 from benchmarks.records import origin, put_between_markers, table, write_json
@@ -281,9 +281,7 @@ def draw(result: Mapping[str, Any], file: Path) -> None:
 
 def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser = command_line(__doc__)
-    parser.add_argument("--images", type=Path, required=True, help="folder of images")
-    parser.add_argument("--train", type=Path, required=True, help="labels of the training images")
-    parser.add_argument("--val", type=Path, required=True, help="labels of the validation images")
+    add_labeled_images(parser)
     parser.add_argument("--out", type=Path, default=Path("build/benchmarks/hours"))
     parser.add_argument("--marks", type=float, nargs="+", default=list(MARKS), help="core minutes of lightly's points")
     parser.add_argument("--only", nargs="*", choices=[each.name for each in CONTESTANTS], help="none: only the report")

@@ -16,10 +16,10 @@ from manyview.backbones.blank import BlankWeights
 from manyview.backbones.formats import to_transformers
 from manyview.backbones.timm import TimmBackbone
 from manyview.backbones.weights import own_weights
+from manyview.export import resnet_layouts
 from manyview.export.base import ExportFormat, other_network, pixels, resnet_of
 from manyview.export.checking import Check, compare_maps, probe, require_layout, require_values, shapes_of
 from manyview.export.plain_weights import check_timm, read_state, timm_name, write_state
-from manyview.export import resnet_layouts
 from manyview.export.resnet_layouts import PLANS, transformers_layout
 from manyview.runs import atomic_write
 

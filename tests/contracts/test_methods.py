@@ -20,7 +20,7 @@ from manyview.export import export_backbone
 from manyview.heads import build_head
 from manyview.methods import METHODS, Method, MethodBatch, Moment, build_method
 from tests.helpers.tiny import METHODS as SMALL
-from tests.helpers.tiny import WITH_IMAGE_AWARE, Interrupting, labels, photos, train_tiny
+from tests.helpers.tiny import WITH_IMAGE_AWARE, Interrupting, labels, photos, train_tiny, write_images
 
 __all__ = ["labels", "photos"]
 
@@ -141,7 +141,7 @@ def test_the_same_seed_gives_the_same_losses_and_another_others(name: str) -> No
     def losses(seed: int) -> list[float]:
         method = build(name, seed=seed)
         optimizer = sgd(method)
-        return [step(method, optimizer, batch) for batch in batches(3)]
+        return [step(method, optimizer, batch) for batch in batches(2)]
 
     assert losses(0) == losses(0) != losses(1)
 
@@ -181,6 +181,15 @@ def test_its_parts_are_described_and_heads_are_rebuilt(name: str) -> None:
 # --- through a run
 
 
+@pytest.fixture(scope="module")
+def few(labels: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The first eight of the sixteen, so that an epoch has two steps, and their labels."""
+    folder = tmp_path_factory.mktemp("few")
+    file = folder / "labels.csv"
+    file.write_text("\n".join(labels.read_text().splitlines()[: 1 + 8]) + "\n")
+    return write_images(folder / "photos", 8), file
+
+
 def run_settings(name: str, labels: Path) -> dict[str, Any]:
     """The method's name, and labels if it learns from any."""
     return {"method.name": name, **({"data.labels": str(labels)} if METHODS[name].section.labeled else {})}
@@ -200,19 +209,24 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     ("name", "layout"),
     [*((name, "two groups") for name in METHODS), ("simsiam", "whole"), ("moco", "blocks"), ("simsiam", "both")],
 )
-def test_a_stopped_run_resumes_to_the_bit(name: str, layout: str, photos: Path, labels: Path, tmp_path: Path) -> None:
+def test_a_stopped_run_resumes_to_the_bit(name: str, layout: str, few: tuple[Path, Path], tmp_path: Path) -> None:
+    """Stopped in the first epoch of two or at its end."""
+    photos, labels = few
     settings = {**run_settings(name, labels), **LAYOUTS[layout]}
     whole = train_tiny(photos, tmp_path / "whole", backbone=Interrupting(999), settings=settings)
     with pytest.raises(KeyboardInterrupt):
-        train_tiny(photos, tmp_path / "run", backbone=Interrupting(3), settings=settings)
+        train_tiny(photos, tmp_path / "run", backbone=Interrupting(1), settings=settings)
+    stopped = [file.stem for file in (tmp_path / "run" / "checkpoints").glob("step-*.json")]
+    assert stopped in (["step-000000001"], ["step-000000002"])  # two for a method with one pass a step
     run = train_tiny(None, tmp_path / "run", backbone=Interrupting(999), resume=True)
 
-    for file in ("backbone.safetensors", "checkpoints/step-000000008.safetensors", "checkpoints/step-000000008.json"):
+    for file in ("backbone.safetensors", "checkpoints/step-000000004.safetensors", "checkpoints/step-000000004.json"):
         assert (run.path / file).read_bytes() == (whole.path / file).read_bytes(), file
 
 
 @every_method
-def test_its_backbone_is_measured_and_exported(name: str, photos: Path, labels: Path, tmp_path: Path) -> None:
+def test_its_backbone_is_measured_and_exported(name: str, few: tuple[Path, Path], tmp_path: Path) -> None:
+    photos, labels = few
     settings = run_settings(name, labels)
     named: dict[str, Any] = {"backbone": "timm/test_resnet", "view_size": 32, "epochs": None, "steps": 1}
     run = train_tiny(photos, tmp_path / "run", settings=settings, health=True, **named)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import torchvision.models.resnet
@@ -31,9 +33,14 @@ def narrowed(factor: int) -> Iterator[None]:
         patch.setattr(torchvision.models.resnet, "ResNet", _narrow_resnet(factor))
         for owner, name in ((fpn, "CHANNELS"), (fpn, "BOX_FEATURES"), (roi_heads, "MASK_CHANNELS")):
             patch.setattr(owner, name, getattr(owner, name) // factor)
-        build._resnet_shapes.cache_clear()
+        patch.setattr(build, "_resnet_shapes", _narrow_shapes(factor))
         yield
-    build._resnet_shapes.cache_clear()
+
+
+@functools.cache
+def _narrow_shapes(factor: int) -> Callable[[str], frozenset[Any]]:
+    """The shapes by which such ResNets are recognized, for the rest of the process; the usual ones are kept as well."""
+    return functools.cache(build._resnet_shapes.__wrapped__)
 
 
 def _narrow_resnet(factor: int) -> type[ResNet]:

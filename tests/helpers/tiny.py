@@ -20,6 +20,9 @@ from torch import Tensor, nn
 
 from manyview.recipes import RECIPES, launch, pretrain
 from manyview.runs import RunFolder
+from tests.helpers.lookups import look_up_once
+
+look_up_once()
 
 COUNT = 16
 ON_CPU: dict[str, Any] = {

@@ -28,6 +28,7 @@ class BlankWeights(TorchFunctionMode):
         """Call ``func``, unless it makes random numbers, or a normal distribution of a uniform one."""
         kwargs = kwargs or {}
         if func in _FILL:
+            tensor: Tensor = args[0] if args else kwargs["tensor"]
             with torch.no_grad():
-                return (args[0] if args else kwargs["tensor"]).zero_()
+                return tensor if tensor.is_meta else tensor.zero_()
         return (torch.zeros if func in _MAKE else func)(*args, **kwargs)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from manyview.backbones.base import Backbone
+from manyview.backbones.blank import BlankWeights
 from manyview.backbones.timm import build_timm, is_timm_name, timm_names, timm_normalization
 from manyview.config import IMAGENET_MEAN, IMAGENET_STD
 from manyview.errors import UserError
@@ -206,7 +207,7 @@ def resnet_names() -> tuple[str, ...]:
     import_lightly("torchvision.models")
     from torchvision.models import get_model
 
-    with torch.device("meta"):
+    with BlankWeights(), torch.device("meta"):
         return tuple(name for name in get_model("resnet152", weights=None).state_dict() if not name.startswith("fc."))
 
 
@@ -215,7 +216,7 @@ def _resnet_shapes(name: str) -> _Shapes:
     import_lightly("torchvision.models")
     from torchvision.models import get_model
 
-    with torch.device("meta"):  # Shapes only: no memory and no random numbers.
+    with BlankWeights(), torch.device("meta"):  # Shapes only: no memory, no random numbers and not their meta kernels.
         return _shapes(get_model(name, weights=None).state_dict())
 
 

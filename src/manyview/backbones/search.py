@@ -84,11 +84,14 @@ def candidates(containers: Mapping[str, Tensors], own: Collection[str], spelled:
         own: the network's names.
         spelled: spellings to look for.
     """
+    in_each = [
+        (spelling, {spelled_name: name for name in own if (spelled_name := spelling.to_file(name)) is not None})
+        for spelling in spelled
+    ]
     found: list[Candidate] = []
     for container, tensors in containers.items():
         files = unwrapped(tensors)
-        for spelling in spelled:
-            names = {spelled_name: name for name in own if (spelled_name := spelling.to_file(name)) is not None}
+        for spelling, names in in_each:
             by_prefix: dict[str, dict[str, str]] = defaultdict(dict)
             for name, in_file in files.items():
                 for start in _starts(name):

@@ -16,6 +16,7 @@ from manyview.backbones.blank import BlankWeights
 from manyview.backbones.formats import to_transformers
 from manyview.backbones.timm import TimmBackbone
 from manyview.backbones.weights import own_weights
+from manyview.export import resnet_layouts
 from manyview.export.base import ExportFormat, other_network, pixels, resnet_of
 from manyview.export.checking import Check, compare_maps, probe, require_layout, require_values, shapes_of
 from manyview.export.plain_weights import check_timm, read_state, timm_name, write_state
@@ -93,7 +94,7 @@ model = timm.create_model("local-dir:{out}", pretrained=True).eval()
 def plain_resnet(backbone: Backbone) -> str | None:
     """Name of a ResNet that transformers can build: without groups or other widths."""
     name = resnet_of(backbone)
-    return name if name and (PLANS[name].groups, PLANS[name].width) == (1, 64) else None
+    return name if name and PLANS[name].plain else None
 
 
 def transformers_name(name: str) -> str:
@@ -109,7 +110,7 @@ def _transformers_config(backbone: Backbone) -> dict[str, Any]:
         "architectures": ["ResNetModel"],
         "model_type": "resnet",
         "num_channels": backbone.in_channels,
-        "embedding_size": 64,
+        "embedding_size": resnet_layouts.STEM_WIDTH,
         "hidden_sizes": list(plan.channels),
         "depths": list(plan.blocks),
         "layer_type": "bottleneck" if plan.bottleneck else "basic",

@@ -34,6 +34,11 @@ class ResNetPlan:
     width: int = 64
 
     @property
+    def plain(self) -> bool:
+        """Without groups, and no wider within its bottlenecks than the stem."""
+        return self.groups == 1 and self.width == STEM_WIDTH
+
+    @property
     def channels(self) -> tuple[int, ...]:
         """Output channels of each stage."""
         return tuple(STEM_WIDTH * 2**stage * (4 if self.bottleneck else 1) for stage in range(4))

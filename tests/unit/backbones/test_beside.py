@@ -14,6 +14,7 @@ from manyview.backbones.beside import find_baselines
 from manyview.backbones.build import untrained
 from manyview.errors import UserError
 from manyview.runs import sha256
+from tests.helpers.narrow import narrowed
 from tests.helpers.random_weights import save_random
 
 
@@ -137,6 +138,7 @@ def test_one_file_in_two_spellings_is_given_twice(tmp_path: Path) -> None:
         find_baselines(file, [run, run / "backbone.safetensors"])
 
 
+@narrowed(4)
 def test_networks_of_baselines(tmp_path: Path) -> None:
     evaluated = load_backbone(save_random(tmp_path / "w.safetensors", "resnet18", zero_init_residual=False))
     evaluated.take_images((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), rgb=True)
@@ -166,6 +168,7 @@ def test_a_network_for_other_images_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bands", [3, 4])
+@narrowed(4)
 def test_initial_weights_that_do_not_say_for_which_bands_they_are(tmp_path: Path, bands: int) -> None:
     init = tmp_path / "init.pth"
     network = build_backbone("resnet18", in_channels=bands)
@@ -180,6 +183,7 @@ def test_initial_weights_that_do_not_say_for_which_bands_they_are(tmp_path: Path
     assert torch.equal(built.state_dict()["conv1.weight"], network.state_dict()["conv1.weight"])
 
 
+@narrowed(4)
 def test_weights_for_bands_keep_what_the_card_of_their_export_records(tmp_path: Path) -> None:
     evaluated = load_backbone(save_random(tmp_path / "w.safetensors", "resnet18", in_channels=4))
     other = tmp_path / "other.pth"
@@ -194,6 +198,7 @@ def test_weights_for_bands_keep_what_the_card_of_their_export_records(tmp_path: 
     assert baseline.build(evaluated, 0).mean == (0.1,) * 4
 
 
+@narrowed(4)
 def test_weights_for_bands_beside_weights_for_color_are_refused_also_without_a_record(tmp_path: Path) -> None:
     evaluated = load_backbone(save_random(tmp_path / "w.safetensors", "resnet18"))
     other = tmp_path / "bands.pth"

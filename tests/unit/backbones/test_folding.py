@@ -10,9 +10,11 @@ from torch import nn
 
 from manyview.backbones import build_backbone
 from manyview.backbones.build import folded
+from tests.helpers.narrow import narrowed
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnet50", "resnext50_32x4d"])
+@narrowed(4)
 def test_a_folded_network_gives_the_same_features(name: str) -> None:
     torch.manual_seed(0)
     backbone = build_backbone(name, zero_init_residual=False).double().eval()

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,13 +13,21 @@ from torchvision import models
 
 from manyview.backbones import Backbone, build_backbone, load_backbone, save_backbone, wrap_backbone
 from manyview.errors import UserError
+from tests.helpers.narrow import narrowed
 from tests.helpers.random_weights import save_random
 
 DAMAGED = "is empty|is damaged: its content|is truncated|is damaged, truncated, or not a checkpoint|is not a checkpoint"
 
 
+@pytest.fixture(scope="module", autouse=True)
+def narrow() -> Iterator[None]:
+    """ResNets with a quarter of their channels."""
+    with narrowed(4):
+        yield
+
+
 @pytest.fixture(scope="module")
-def backbone() -> Backbone:
+def backbone(narrow: None) -> Backbone:
     torch.manual_seed(0)
     backbone = build_backbone("resnet18", zero_init_residual=False)
     backbone(torch.randn(4, 3, 32, 32))  # The running statistics leave their start.
@@ -187,7 +195,7 @@ def reshaped(state: dict[str, Tensor]) -> None:
         (without("layer2.0.conv1.weight"), r"has 120 weights: 1 missing \(layer2\.0\.conv1\.weight\)$"),
         (without("bn1.running_mean"), r"weights: 1 missing \(bn1\.running_mean\)$"),
         (renamed, r": 1 missing \(layer1\.0\.conv1\.weight\); 1 unknown \(layer1\.0\.conv9\.weight\)$"),
-        (reshaped, r": 1 of another shape \(conv1\.weight \(64, 3, 3, 3\) instead of \(64, 3, 7, 7\)\)$"),
+        (reshaped, r": 1 of another shape \(conv1\.weight \(16, 3, 3, 3\) instead of \(16, 3, 7, 7\)\)$"),
     ],
 )
 def test_every_tensor_is_accounted_for(
@@ -236,16 +244,21 @@ def test_a_whole_pickled_module_is_refused(tmp_path: Path) -> None:
         load_backbone(tmp_path / "w.pth", "resnet18")
 
 
-@pytest.mark.parametrize("keep", [0, 5, 30, 0.5, 0.99])
-@pytest.mark.parametrize("kind", ["safetensors", "pth", "legacy.pth"])
-def test_a_cut_file_is_damaged(tmp_path: Path, kind: str, keep: float) -> None:
-    network, file = build_backbone("timm/test_resnet"), tmp_path / f"w.{kind}"
-    if kind == "safetensors":
+@pytest.fixture(scope="module", params=["safetensors", "pth", "legacy.pth"])
+def whole_file(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sound file of each format, for reading only."""
+    network, file = build_backbone("timm/test_resnet"), tmp_path_factory.mktemp("whole") / f"w.{request.param}"
+    if request.param == "safetensors":
         save_backbone(network, file, {})
     else:
-        torch.save(network.state_dict(), file, _use_new_zipfile_serialization=kind == "pth")
+        torch.save(network.state_dict(), file, _use_new_zipfile_serialization=request.param == "pth")
     assert same(load_backbone(file, "test_resnet"), network)
-    content = file.read_bytes()
+    return file
+
+
+@pytest.mark.parametrize("keep", [0, 5, 30, 0.5, 0.99])
+def test_a_cut_file_is_damaged(tmp_path: Path, whole_file: Path, keep: float) -> None:
+    file, content = tmp_path / whole_file.name, whole_file.read_bytes()
     file.write_bytes(content[: keep if isinstance(keep, int) else int(len(content) * keep)])
     with pytest.raises(UserError, match=DAMAGED):
         load_backbone(file, "test_resnet")

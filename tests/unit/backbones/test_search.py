@@ -17,6 +17,7 @@ from manyview.backbones.formats import spellings, unwrapped
 from manyview.backbones.search import candidates
 from manyview.errors import UserError
 from tests.helpers.checkpoint_files import State, mlp, network, other, under
+from tests.helpers.narrow import narrowed
 
 NAME = "timm/test_resnet"  # a ResNet of a few blocks, whose names are torchvision's
 
@@ -169,6 +170,7 @@ def test_the_network_is_found_whole_and_told_where(file: str, state: State, tmp_
 
 
 @pytest.mark.parametrize("file", ["model.", "DINO", "Sequential in a module", "SwAV"])
+@narrowed(4)
 def test_a_resnet_needs_no_name(file: str, tmp_path: Path) -> None:
     resnet = {key: value for key, value in network("resnet18").state_dict().items() if not key.startswith("fc.")}
     make, location, _ = FILES[file]

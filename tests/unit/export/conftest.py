@@ -1,18 +1,21 @@
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from unittest.mock import patch
 
 import pytest
 import torch
+from timm.models import resnet
 from torch import nn
 
 from manyview.backbones import Backbone, build_backbone, wrap_backbone
+from manyview.backbones import timm as timm_module
 from manyview.export import resnet_layouts
 from tests.helpers.narrow import narrowed
 
@@ -58,11 +61,33 @@ def slim_ones() -> dict[str, Backbone]:
 
 @pytest.fixture
 def slim(slim_ones: dict[str, Backbone]) -> Iterator[Callable[[str], Backbone]]:
-    """``network``, of torchvision's names, with a quarter of the channels that torchvision and the papers give them."""
+    """``network``, with a quarter of the channels that torchvision, timm and the papers give the ResNets."""
     plans = {name: replace(plan, width=plan.width // 4) for name, plan in resnet_layouts.PLANS.items()}
     stem = patch.object(resnet_layouts, "STEM_WIDTH", 16)
-    with narrowed(4), stem, patch.dict(resnet_layouts.PLANS, plans):
+    with narrowed(4), slim_timm(), stem, patch.dict(resnet_layouts.PLANS, plans):
         yield partial(_get, slim_ones)
+
+
+@contextlib.contextmanager
+def slim_timm() -> Iterator[None]:
+    """timm's ResNets of a plain stem, as torchvision's are, with a quarter of their channels."""
+    of_full_width = resnet.ResNet, resnet.make_blocks
+
+    def make_blocks(block_fns: Any, channels: Sequence[int], blocks: Any, inplanes: int, **named: Any) -> Any:
+        return of_full_width[1](block_fns, channels, blocks, 16 if channels[0] == 16 else inplanes, **named)
+
+    class SlimResNet(of_full_width[0]):  # type: ignore[misc]
+        def __init__(self, *layers: Any, stem_type: str = "", **named: Any) -> None:
+            channels = {} if stem_type else {"channels": (16, 32, 64, 128)}
+            super().__init__(*layers, stem_type=stem_type, **(channels | named))
+            if not stem_type:
+                self.conv1 = nn.Conv2d(self.conv1.in_channels, 16, 7, 2, 3, bias=False)
+                self.bn1 = nn.BatchNorm2d(16)
+                self.feature_info[0]["num_chs"] = 16
+
+    slim = patch.multiple(resnet, ResNet=SlimResNet, make_blocks=make_blocks)
+    with slim, patch.dict(timm_module._FEATURES, clear=True):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 
 import jaxtyping
@@ -41,15 +40,31 @@ def require_same(run: Run, backbone: Backbone, *shapes: tuple[int, int, int]) ->
 
 
 @pytest.fixture(scope="module")
-def shallow(network: Get) -> Get:
-    """Networks with one block where they have several in a row: what is traced takes as long as it has operations."""
+def shallow_ones() -> dict[str, Backbone]:
+    return {}
 
-    @cache
+
+@pytest.fixture
+def shallow(slim: Get, shallow_ones: dict[str, Backbone]) -> Get:
+    """Networks with one block where they have several in a row, and a ResNet's first two stages of four.
+
+    What is traced takes as long as it has operations; the later stages are of the same ones.
+    """
+
     def get(name: str) -> Backbone:
-        backbone = copy.deepcopy(network(name))
+        if name not in shallow_ones:
+            shallow_ones[name] = made(name)
+        return shallow_ones[name]
+
+    def made(name: str) -> Backbone:
+        backbone = copy.deepcopy(slim(name))
         for blocks in [module for module in backbone.modules() if isinstance(module, nn.Sequential)]:
             if len(blocks) > 1 and len({type(block) for block in blocks}) == 1:
                 del blocks[1:]
+        resnet = getattr(backbone, "network", backbone)
+        for stage in ("layer3", "layer4"):
+            if hasattr(resnet, stage):
+                setattr(resnet, stage, nn.Identity())
         return backbone
 
     return get
@@ -132,7 +147,7 @@ def test_a_network_that_cannot_be_traced(folder: Path, of_values: bool, size: in
     assert list(folder.iterdir()) == []
 
 
-def test_onnx_names_the_package_it_lacks(network: Get, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_onnx_names_the_package_it_lacks(slim: Get, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UserError, match=r"needs onnxruntime; install it with: pip install 'manyview\[export\]'"):
-        export_backbone(network("resnet18"), to="onnx", out=folder / "a.onnx")
+        export_backbone(slim("resnet18"), to="onnx", out=folder / "a.onnx")

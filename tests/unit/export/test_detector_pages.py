@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from manyview.backbones import Backbone, build_backbone, save_backbone
 from manyview.cli.parts.app import app
+from manyview.detection import pictures
 from manyview.export import FORMATS, export_backbone
 from tests.helpers.narrow import narrowed
 from tests.helpers.shapes import KINDS, write_shapes
@@ -39,10 +40,10 @@ class Page:
         self.commands = re.findall(r"^manyview export (\S+) --to (\S+) --out (\S+)$", self.text, re.MULTILINE)
         self.blocks = re.findall(r"```python\n(.*?)```", self.text, re.DOTALL)
 
-    def export(self, network: Get, small: Backbone) -> None:
+    def export(self, get: Get, small: Backbone) -> None:
         """Do what the commands say; compiling takes long, and its lines are the same for every network."""
         for weights, to, out in self.commands:
-            backbone = small if to in ("onnx", "torch-export") else network(RUNS[weights])
+            backbone = small if to in ("onnx", "torch-export") else get(RUNS[weights])
             export_backbone(backbone, to=to, out=out)
 
     def execute(self) -> dict[str, Any]:
@@ -53,14 +54,17 @@ class Page:
         return names
 
 
+Read = Callable[[str, Get], Page]
+
+
 @pytest.fixture
-def page(network: Get, small: Backbone, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Page]:
+def page(small: Backbone, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Read:
     """A page after its commands were run in the current folder."""
     monkeypatch.chdir(folder)
 
-    def read(name: str) -> Page:
+    def read(name: str, get: Get) -> Page:
         made = Page(name)
-        made.export(network, small)
+        made.export(get, small)
         return made
 
     return read
@@ -75,13 +79,15 @@ def names_of_pages() -> list[str]:
     return sorted(file.stem for file in PAGES.glob("*.md"))
 
 
-def test_every_format_has_its_commands_and_lines_on_a_page(network: Get) -> None:
+def test_every_format_has_its_commands_and_lines_on_a_page() -> None:
     shown = {}
+    with torch.device("meta"):
+        backbone = build_backbone("resnet50")
     for name in names_of_pages():
         text = Page(name)
         for weights, to, out in text.commands:
             if RUNS[weights] == "resnet50" and name != "README":
-                shown[to] = FORMATS[to].lines(network("resnet50"), out) in text.text
+                shown[to] = FORMATS[to].lines(backbone, out) in text.text
     assert shown == dict.fromkeys(FORMATS, True)
 
 
@@ -106,8 +112,8 @@ def test_links_lead_somewhere(name: str) -> None:
     assert [link for link in links if not link.startswith("http") and not (PAGES / link).exists()] == []
 
 
-def test_overview(page: Callable[[str], Page]) -> None:
-    names = page("README").execute()
+def test_overview(page: Read, slim: Get) -> None:
+    names = page("README", slim).execute()
 
     assert names["exported"].check.matched == 2
     with torch.no_grad():
@@ -122,8 +128,10 @@ _TINY = "--iterations 1 --short-side 32 --batch-size 2 --regions 4 --test-propos
 
 @narrowed(8)
 def test_manyview(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The run is of a narrow network, and the images are shapes."""
+    """The run is of a narrow network, the images are shapes, and the pictures small, whose files take long to make."""
     monkeypatch.chdir(folder)
+    for name in ("_ALONE", "_IN_SHEET"):
+        monkeypatch.setattr(pictures, name, 96)
     (folder / "runs/a").mkdir(parents=True)
     save_backbone(build_backbone("resnet18"), folder / "runs/a/backbone.safetensors", {})
     for name in ("train", "val"):
@@ -155,48 +163,48 @@ def test_manyview(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [result["segmentation"]["counts"] for result in results] == rles[: len(kept)]
 
 
-def test_torchvision(page: Callable[[str], Page], network: Get) -> None:
-    names = page("torchvision").execute()
+def test_torchvision(page: Read, slim: Get) -> None:
+    names = page("torchvision", slim).execute()
 
     body = names["detector"].backbone.body
-    assert arrived(body.state_dict(), network("resnet50"))
+    assert arrived(body.state_dict(), slim("resnet50"))
     assert all(parameter.requires_grad for parameter in body.parameters())
     assert names["detector"].transform.image_mean == [0.485, 0.456, 0.406]
     with torch.no_grad():
         assert names["network"].eval()(IMAGES).shape == (2, 1000)
 
 
-def test_timm(page: Callable[[str], Page], network: Get) -> None:
-    names = page("timm").execute()
+def test_timm(page: Read, slim: Get) -> None:
+    names = page("timm", slim).execute()
 
     with torch.no_grad():
         last = names["pyramid"].eval()(IMAGES)[-1]
-        assert torch.allclose(last, network("resnet50")(IMAGES), atol=1e-5)
-    assert arrived(names["model"].state_dict(), network("timm/test_vit"))
+        assert torch.allclose(last, slim("resnet50")(IMAGES), atol=1e-5)
+    assert arrived(names["model"].state_dict(), slim("timm/test_vit"))
     assert list(names["wanted"]["mean"]) == [0.485, 0.456, 0.406]
 
 
-def test_transformers(page: Callable[[str], Page], network: Get) -> None:
-    names = page("transformers").execute()
+def test_transformers(page: Read, slim: Get) -> None:
+    names = page("transformers", slim).execute()
 
-    assert names["backbone"].channels == [512, 1024, 2048]
+    assert names["backbone"].channels == [512 // 4, 1024 // 4, 2048 // 4]
     with torch.no_grad():
-        expected = network("resnet50")(IMAGES)
+        expected = slim("resnet50")(IMAGES)
         assert torch.allclose(names["backbone"].eval()(IMAGES).feature_maps[-1], expected, atol=1e-5)
         assert torch.allclose(names["body"].eval()(IMAGES).feature_maps[-1], expected, atol=1e-4)
         assert names["detector"](IMAGES).logits.shape == (2, 100, 21)
 
 
-def test_onnx(page: Callable[[str], Page], small: Backbone) -> None:
-    names = page("onnx").execute()
+def test_onnx(page: Read, slim: Get, small: Backbone) -> None:
+    names = page("onnx", slim).execute()
 
     expected = small(torch.from_numpy(names["images"]))
     assert torch.allclose(torch.from_numpy(names["features"]), expected, atol=1e-3)
     assert names["features"].shape == (1, 4, 120, 160)
 
 
-def test_torch_export(page: Callable[[str], Page], small: Backbone) -> None:
-    names = page("torch-export").execute()
+def test_torch_export(page: Read, slim: Get, small: Backbone) -> None:
+    names = page("torch-export", slim).execute()
 
     assert torch.allclose(names["features"], small(names["images"]), atol=1e-4)
 
@@ -264,30 +272,45 @@ def test_detectron2(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     assert tuple(settings[f"MODEL.RESNETS.{key}"] for key in keys) == shape
 
 
-@pytest.mark.parametrize("to", ["mmdet", "mmpretrain"])
+# As the libraries' own ResNeXt take the width of a group.
+WIDTH_KEYS = {"mmdet": "base_width", "mmpretrain": "width_per_group"}
+
+
+@pytest.mark.parametrize("to", WIDTH_KEYS)
 @pytest.mark.parametrize("name", ["resnet18", "resnext50_32x4d"])
-def test_openmmlab(network: Get, folder: Path, monkeypatch: pytest.MonkeyPatch, to: str, name: str) -> None:
+def test_openmmlab(slim: Get, folder: Path, monkeypatch: pytest.MonkeyPatch, to: str, name: str) -> None:
     """The lines are a configuration; its ``prefix`` and ``checkpoint`` lead to every weight."""
     monkeypatch.chdir(folder)
-    done = export_backbone(network(name), to=to, out="a.pth")
+    done = export_backbone(slim(name), to=to, out="a.pth")
     names: dict[str, Any] = {}
     exec(done.lines, names)
 
     settings = names["model"]["backbone"]
     expected = {"resnet18": ("ResNet", 18, None), "resnext50_32x4d": ("ResNeXt", 50, 32)}[name]
     assert (settings["type"], settings["depth"], settings.get("groups")) == expected
-    width = settings.get("base_width" if to == "mmdet" else "width_per_group")  # as the libraries' own ResNeXt take it
-    assert width == (4 if "resnext" in name else None)
+    assert settings.get(WIDTH_KEYS[to]) == (4 // 4 if "resnext" in name else None)
     start = settings["init_cfg"]
     assert start["type"] == "Pretrained"
     state = torch.load(start["checkpoint"], weights_only=True)["state_dict"]
     inner = {key.removeprefix(start["prefix"]): tensor for key, tensor in state.items()}
-    assert arrived(inner, network(name))
+    assert arrived(inner, slim(name))
     normalisation = names["model"].get("data_preprocessor", names.get("data_preprocessor"))
     assert normalisation["mean"] == [123.675, 116.28, 103.53]
     assert normalisation["bgr_to_rgb" if to == "mmdet" else "to_rgb"] is True
     if to == "mmdet":
-        assert names["model"]["neck"]["in_channels"][-1] == network(name).out_channels
+        assert names["model"]["neck"]["in_channels"][-1] == slim(name).out_channels
+
+
+@pytest.mark.parametrize("to", WIDTH_KEYS)
+def test_openmmlab_at_full_width(to: str) -> None:
+    with torch.device("meta"):
+        backbone = build_backbone("resnext50_32x4d")
+    names: dict[str, Any] = {}
+    exec(FORMATS[to].lines(backbone, "a.pth"), names)
+
+    assert names["model"]["backbone"][WIDTH_KEYS[to]] == 4
+    if to == "mmdet":
+        assert names["model"]["neck"]["in_channels"] == [256, 512, 1024, 2048]
 
 
 class DetectionModel(nn.Module):
@@ -306,7 +329,7 @@ class DetectionModel(nn.Module):
         self.load_state_dict(weights.state_dict())
 
 
-def test_ultralytics(page: Callable[[str], Page], network: Get, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ultralytics(page: Read, slim: Get, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ultralytics may not be installed; a stand-in of its trainer shows that the lines bring the network in whole."""
     asked: list[str] = []
     library, detect = (ModuleType("ultralytics") for _ in range(2))
@@ -315,24 +338,24 @@ def test_ultralytics(page: Callable[[str], Page], network: Get, monkeypatch: pyt
     modules = ("ultralytics", "ultralytics.models", "ultralytics.models.yolo", "ultralytics.models.yolo.detect")
     for name, module in zip(modules, (library, library, library, detect), strict=True):
         monkeypatch.setitem(sys.modules, name, module)
-    names = page("ultralytics").execute()
+    names = page("ultralytics", slim).execute()
 
     model = names["Trainer"]().get_model("resnet50", None, True)
     pixels = torch.rand(2, 3, 64, 96)
     mean, std = (torch.tensor(values)[:, None, None] for values in ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
     with torch.no_grad():
         found = model.eval().model[0].m(pixels)
-        assert torch.allclose(found, network("resnet50")((pixels - mean) / std), atol=1e-5)
+        assert torch.allclose(found, slim("resnet50")((pixels - mean) / std), atol=1e-5)
     assert asked == ["exports/yolo-resnet50/yolo.yaml"]
     next(model.parameters()).data.fill_(0.5)
     again = names["Trainer"]().get_model("resnet50", model, True)
     assert all(torch.equal(*pair) for pair in zip(again.parameters(), model.parameters(), strict=True))
 
 
-def test_ultralytics_itself(page: Callable[[str], Page], network: Get) -> None:
+def test_ultralytics_itself(page: Read, network: Get) -> None:
     """The same with the library, where it is installed."""
     pytest.importorskip("ultralytics")
-    names = page("ultralytics").execute()
+    names = page("ultralytics", network).execute()
     trainer = names["Trainer"].__new__(names["Trainer"])
     trainer.data = {"nc": 5, "channels": 3, "names": dict(enumerate("abcde"))}
     trainer.args = SimpleNamespace(model="", task="detect")

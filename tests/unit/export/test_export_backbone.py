@@ -17,6 +17,11 @@ from manyview.errors import UserError
 from manyview.export import FORMATS, export_backbone
 
 Get = Callable[[str], Backbone]
+# Of resnet18 with a quarter of its channels, counted by hand: the stem; in the first stage four 3 x 3 convolutions, in
+# each later one, of width w, three, one from half of w and a shortcut; and two for each channel of a norm.
+WIDTHS = (16, 32, 64, 128)
+CONVOLUTIONS = 3 * 49 * 16 + 4 * 9 * 16**2 + sum(3 * 9 * w**2 + (9 + 1) * w * w // 2 for w in WIDTHS[1:])
+PARAMETERS = CONVOLUTIONS + 2 * (16 + 4 * sum(WIDTHS) + sum(WIDTHS[1:]))
 
 
 def sha256(path: Path) -> str:
@@ -24,11 +29,11 @@ def sha256(path: Path) -> str:
 
 
 @pytest.fixture
-def run(network: Get, folder: Path) -> Path:
+def run(slim: Get, folder: Path) -> Path:
     """What of a run's folder an export reads."""
     path = folder / "runs" / "a"
     path.mkdir(parents=True)
-    save_backbone(network("resnet18"), path / "backbone.safetensors", {})
+    save_backbone(slim("resnet18"), path / "backbone.safetensors", {})
     (path / "config.json").write_text(json.dumps({"recipe": "paper-160"}))
     return path
 
@@ -52,8 +57,8 @@ def test_the_description_of_a_file(run: Path, folder: Path) -> None:
     assert card["backbone"] == {
         "name": "resnet18",
         "in_channels": 3,
-        "out_channels": 512,
-        "parameters": 11_176_512,
+        "out_channels": 512 // 4,
+        "parameters": PARAMETERS,
         "image_size": "any",
     }
     images = card["images"]
@@ -78,9 +83,9 @@ def test_the_description_in_a_folder(run: Path, folder: Path) -> None:
     assert {file.name for file in folder.iterdir()} == {"runs", "hf"}
 
 
-def test_other_peoples_weights(network: Get, folder: Path) -> None:
+def test_other_peoples_weights(slim: Get, folder: Path) -> None:
     """A MoCo v2 checkpoint becomes Detectron2's in one step, without its heads."""
-    state = {f"module.encoder_q.{key}": value for key, value in network("resnet18").state_dict().items()}
+    state = {f"module.encoder_q.{key}": value for key, value in slim("resnet18").state_dict().items()}
     heads = {"module.encoder_q.fc.0.weight": torch.ones(4, 4), "module.queue": torch.ones(4, 8)}
     torch.save({"arch": "resnet18", "state_dict": state | heads}, folder / "moco.pth.tar")
     done = export_backbone(folder / "moco.pth.tar", to="detectron2", out=folder / "a.pkl")
@@ -90,10 +95,10 @@ def test_other_peoples_weights(network: Get, folder: Path) -> None:
     assert (source["run"], source["recipe"]) == (None, None)
 
 
-def test_of_a_file_of_two_networks_the_named_one_is_exported(network: Get, folder: Path) -> None:
-    own = {f"color.{key}": value for key, value in network("resnet18").state_dict().items()}
+def test_of_a_file_of_two_networks_the_named_one_is_exported(slim: Get, folder: Path) -> None:
+    own = {f"color.{key}": value for key, value in slim("resnet18").state_dict().items()}
     zero = torch.zeros(())  # expanded, so that the file stays small
-    other = {f"depth.{key}": zero.expand(value.shape) for key, value in network("resnet50").state_dict().items()}
+    other = {f"depth.{key}": zero.expand(value.shape) for key, value in slim("resnet50").state_dict().items()}
     torch.save(own | other, folder / "both.pth")
     done = export_backbone(folder / "both.pth", to="torchvision", out=folder / "a.pth", backbone="resnet18")
 
@@ -108,8 +113,8 @@ def test_of_a_file_of_two_networks_the_named_one_is_exported(network: Get, folde
         ({"init_sha256": "ab", "init_license": "MIT"}, "made from weights under MIT, whose terms reach them"),
     ],
 )
-def test_the_license_of_initial_weights(network: Get, folder: Path, about: dict[str, str], sentence: str) -> None:
-    save_backbone(network("resnet18"), folder / "a.safetensors", about)
+def test_the_license_of_initial_weights(slim: Get, folder: Path, about: dict[str, str], sentence: str) -> None:
+    save_backbone(slim("resnet18"), folder / "a.safetensors", about)
     done = export_backbone(folder / "a.safetensors", to="torchvision", out=folder / "a.pth")
     card = json.loads(done.card.read_text())
 
@@ -123,16 +128,17 @@ def test_the_result_says_what_it_did(run: Path, folder: Path) -> None:
     phases: list[tuple[int, int, str]] = []
     done = export_backbone(run, to="torchvision", out=folder / "a.pth", progress=lambda *step: phases.append(step))
 
-    text = str(done)
-    assert text.startswith(f"torchvision: {folder / 'a.pth'} (44.8 MB), described in {folder / 'a.pth.json'}\n")
+    text, size = str(done), (folder / "a.pth").stat().st_size / 1e6
+    assert size == pytest.approx(4e-6 * PARAMETERS, rel=0.05)
+    assert text.startswith(f"torchvision: {folder / 'a.pth'} ({size:.1f} MB), described in {folder / 'a.pth.json'}\n")
     assert "matched 120 of 120 weights, read back by the body of a detector of torchvision" in text
     assert "largest difference of the feature maps 0, of values up to" in text
     assert [step[0] for step in phases] == [0, 1, 2, 3]
 
 
-def test_a_path_with_quotes_in_the_lines(network: Get, folder: Path) -> None:
+def test_a_path_with_quotes_in_the_lines(slim: Get, folder: Path) -> None:
     out = folder / 'my "best" run.pth'
-    done = export_backbone(network("resnet18"), to="torchvision", out=out)
+    done = export_backbone(slim("resnet18"), to="torchvision", out=out)
 
     names: dict[str, Any] = {}
     exec(done.lines, names)
@@ -169,33 +175,33 @@ def test_an_unknown_format(folder: Path, to: str, hint: str) -> None:
         ("timm", "old.pth/a.pth", r"old\.pth is a file: choose a folder"),
     ],
 )
-def test_a_place_that_cannot_be_used(network: Get, folder: Path, to: str, out: str, part: str) -> None:
+def test_a_place_that_cannot_be_used(slim: Get, folder: Path, to: str, out: str, part: str) -> None:
     (folder / "old.pth").write_text("mine")
     (folder / "described.pth.json").write_text("mine")
     (folder / "full").mkdir()
     before = sorted(folder.rglob("*"))
     with pytest.raises(UserError, match=part):
-        export_backbone(network("resnet18"), to=to, out=folder / out)
+        export_backbone(slim("resnet18"), to=to, out=folder / out)
     assert sorted(folder.rglob("*")) == before
     assert (folder / "old.pth").read_text() == "mine"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_folder_without_permission(network: Get, folder: Path) -> None:
+def test_a_folder_without_permission(slim: Get, folder: Path) -> None:
     (folder / "closed").mkdir(mode=0o500)
     with pytest.raises(UserError, match="no permission to write into"):
-        export_backbone(network("resnet18"), to="timm", out=folder / "closed" / "a.pth")
+        export_backbone(slim("resnet18"), to="timm", out=folder / "closed" / "a.pth")
 
 
 @pytest.mark.parametrize(("to", "out"), [("torchvision", "a.pth"), ("huggingface", "a")])
-def test_a_size_where_none_is_fixed(network: Get, folder: Path, to: str, out: str) -> None:
+def test_a_size_where_none_is_fixed(slim: Get, folder: Path, to: str, out: str) -> None:
     with pytest.raises(UserError, match=f"{to} takes images of any size; --size is for onnx and torch-export"):
-        export_backbone(network("resnet18"), to=to, out=folder / out, size=224)
+        export_backbone(slim("resnet18"), to=to, out=folder / out, size=224)
 
 
-def test_a_size_too_small(network: Get, folder: Path) -> None:
+def test_a_size_too_small(slim: Get, folder: Path) -> None:
     with pytest.raises(UserError, match="at least 8 pixels, not 4"):
-        export_backbone(network("resnet18"), to="onnx", out=folder / "a.onnx", size=4)
+        export_backbone(slim("resnet18"), to="onnx", out=folder / "a.onnx", size=4)
 
 
 REFUSED: list[tuple[str, str, str]] = [
@@ -211,10 +217,10 @@ REFUSED: list[tuple[str, str, str]] = [
 
 
 @pytest.mark.parametrize(("name", "to", "part"), REFUSED)
-def test_a_network_that_a_library_lacks(network: Get, folder: Path, name: str, to: str, part: str) -> None:
+def test_a_network_that_a_library_lacks(slim: Get, folder: Path, name: str, to: str, part: str) -> None:
     endings: Any = FORMATS[to].suffixes or ("",)
     with pytest.raises(UserError) as caught:
-        export_backbone(network(name), to=to, out=folder / f"a{endings[0]}")
+        export_backbone(slim(name), to=to, out=folder / f"a{endings[0]}")
     assert str(caught.value).startswith(part)
     assert "\n" not in str(caught.value)
     assert list(folder.iterdir()) == []

@@ -105,16 +105,13 @@ FAULTS[swap] = "2 of other values"
 
 # Two of the formats see every fault, the others a name, a value.
 CASES = [(to, fault) for to in OUT for fault in FAULTS if to in ("timm", "detectron2") or fault in (rename, alter)]
-# Networks as small as each format takes them; the rest are of a quarter of resnet18's channels.
-NETWORKS = {"timm": "timm/test_resnet", "huggingface": "resnet18"}
 
 
 @pytest.mark.parametrize(("to", "fault"), CASES, ids=lambda part: getattr(part, "__name__", part))
 def test_a_fault_in_the_writer(
-    request: pytest.FixtureRequest, folder: Path, monkeypatch: pytest.MonkeyPatch, to: str, fault: Change
+    slim: Get, folder: Path, monkeypatch: pytest.MonkeyPatch, to: str, fault: Change
 ) -> None:
-    get: Get = request.getfixturevalue("network" if to in NETWORKS else "slim")
-    backbone = get(NETWORKS.get(to, "resnet18"))
+    backbone = slim("timm/test_resnet" if to == "timm" else "resnet18")
     monkeypatch.setitem(FORMATS, to, damaged(FORMATS[to], fault))
     total = len(backbone.state_dict())
     left = f"only {total - (2 if fault is swap else 1)} of {total} weights match"
@@ -167,7 +164,7 @@ def test_a_compiled_network_of_other_weights(
     ],
 )
 def test_a_wrong_configuration(
-    network: Get, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, old: str, new: str, part: str
+    slim: Get, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, old: str, new: str, part: str
 ) -> None:
     class Misconfigured(type(FORMATS["huggingface"])):  # type: ignore[misc]
         def write(self, backbone: Backbone, target: Path, size: tuple[int, int] | None) -> None:
@@ -178,7 +175,7 @@ def test_a_wrong_configuration(
 
     monkeypatch.setitem(FORMATS, "huggingface", Misconfigured())
     with pytest.raises(UserError, match=part):
-        export_backbone(network(name), to="huggingface", out=folder / "a")
+        export_backbone(slim(name), to="huggingface", out=folder / "a")
     assert list(folder.iterdir()) == []
 
 
@@ -205,16 +202,16 @@ def test_a_prefix_would_leave_the_c4_head_random() -> None:
         require_arrival(list(layout), configuration, layout)
 
 
-def test_weights_that_are_not_finite(network: Get, folder: Path) -> None:
-    broken = copy.deepcopy(network("timm/test_resnet"))
+def test_weights_that_are_not_finite(slim: Get, folder: Path) -> None:
+    broken = copy.deepcopy(slim("timm/test_resnet"))
     broken.state_dict()[norm_of(broken.state_dict())][0] = torch.nan
     with pytest.raises(UserError, match="1 of the weights are not finite"):
         export_backbone(broken, to="timm", out=folder / "a.pth")
     assert list(folder.iterdir()) == []
 
 
-def test_the_backbone_handed_over_does_not_change(network: Get, folder: Path) -> None:
-    backbone = copy.deepcopy(network("timm/test_resnet")).train()
+def test_the_backbone_handed_over_does_not_change(slim: Get, folder: Path) -> None:
+    backbone = copy.deepcopy(slim("timm/test_resnet")).train()
     before = copy.deepcopy(backbone.state_dict())
     done = export_backbone(backbone, to="timm", out=folder / "a.pth")
 
@@ -225,9 +222,9 @@ def test_the_backbone_handed_over_does_not_change(network: Get, folder: Path) ->
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no limit of a process alone on this system")
-def test_a_disk_that_is_full(network: Get, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_a_disk_that_is_full(slim: Get, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Here no file may grow beyond a megabyte, which the system tells as it tells a full disk."""
-    backbone = network("resnet18")
+    backbone = slim("resnet18")
     outs = {"torchvision": "a.pth", "timm": "a.safetensors", "detectron2": "a.pkl", "huggingface": "a"}
 
     def work() -> None:

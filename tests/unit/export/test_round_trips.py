@@ -73,25 +73,25 @@ def test_a_torchvision_detector_takes_it_strictly(slim: Get, folder: Path) -> No
 
 
 @pytest.mark.parametrize("name", [*RESNETS, "timm/test_resnet", "timm/test_vit"])
-def test_timm(network: Get, folder: Path, name: str) -> None:
-    done = export_backbone(network(name), to="timm", out=folder / "a.safetensors")
+def test_timm(slim: Get, folder: Path, name: str) -> None:
+    done = export_backbone(slim(name), to="timm", out=folder / "a.safetensors")
 
     model = timm.create_model(name.removeprefix("timm/"), num_classes=0, checkpoint_path=str(folder / "a.safetensors"))
-    assert same(model.state_dict(), network(name))
-    assert done.check.matched == len(network(name).state_dict())
+    assert same(model.state_dict(), slim(name))
+    assert done.check.matched == len(slim(name).state_dict())
     assert done.check.difference <= 1e-5
 
 
 @pytest.mark.parametrize("name", [*RESNETS, "timm/resnet18"])
-def test_detectron2(network: Get, folder: Path, name: str) -> None:
-    done = export_backbone(network(name), to="detectron2", out=folder / "a.pkl")
+def test_detectron2(slim: Get, folder: Path, name: str) -> None:
+    done = export_backbone(slim(name), to="detectron2", out=folder / "a.pkl")
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         content = pickle.loads((folder / "a.pkl").read_bytes())
     assert content.keys() == {"model", "__author__", "matching_heuristics"}
     assert content["matching_heuristics"] is True
-    own = {of_detectron2(key): value for key, value in network(name).state_dict().items()}
+    own = {of_detectron2(key): value for key, value in slim(name).state_dict().items()}
     assert content["model"].keys() == own.keys()
     assert all(torch.equal(torch.from_numpy(content["model"][key]), value) for key, value in own.items())
     assert done.check.matched == len(own)
@@ -128,38 +128,38 @@ def test_ultralytics(slim: Get, folder: Path, name: str) -> None:
     assert sorted(file.name for file in (folder / "a").iterdir()) == ["backbone.pt", "manyview.json", "yolo.yaml"]
 
 
-def test_ultralytics_yaml_takes_the_last_three_stages(network: Get, folder: Path) -> None:
+def test_ultralytics_yaml_takes_the_last_three_stages(slim: Get, folder: Path) -> None:
     yaml = pytest.importorskip("yaml")
-    export_backbone(network("resnet50"), to="ultralytics", out=folder / "a")
+    export_backbone(slim("resnet50"), to="ultralytics", out=folder / "a")
 
     model = yaml.safe_load((folder / "a" / "yolo.yaml").read_text())
     _, _, module, (width, name, weights, unwrap, truncate, split) = model["backbone"][0]
-    assert (module, width, name, weights, unwrap, split) == ("TorchVision", 2048, "resnet50", None, True, True)
+    assert (module, width, name, weights, unwrap, split) == ("TorchVision", 2048 // 4, "resnet50", None, True, True)
     # The module's list is the input and then each layer's output.
     outputs = [IMAGES]
     with torch.no_grad():
         for layer in list(get_model(name, weights=None).eval().children())[:-truncate]:
             outputs.append(layer(outputs[-1]))
     taken = [arguments for _, _, kind, arguments in model["backbone"] if kind == "Index"]
-    assert [outputs[index].shape[1] for _, index in taken] == [channels for channels, _ in taken] == [512, 1024, 2048]
+    assert [outputs[index].shape[1] for _, index in taken] == [channels for channels, _ in taken] == [128, 256, 512]
     assert [64 // outputs[index].shape[2] for _, index in taken] == [8, 16, 32]
 
 
 @pytest.mark.parametrize("name", RESNETS)
-def test_transformers(network: Get, folder: Path, name: str) -> None:
+def test_transformers(slim: Get, folder: Path, name: str) -> None:
     from transformers import AutoImageProcessor, ResNetConfig, ResNetModel
 
-    done = export_backbone(network(name), to="huggingface", out=folder / "a")
+    done = export_backbone(slim(name), to="huggingface", out=folder / "a")
 
     assert "transformers" in done.check.reader
     model = ResNetModel.from_pretrained(str(folder / "a")).eval()
-    own = network(name).state_dict()
+    own = slim(name).state_dict()
     held = model.state_dict()
     assert len(held) == len(own) == done.check.matched
     assert all(torch.equal(held[to_transformers(key)], value) for key, value in own.items())
     with torch.no_grad():
         found = model(IMAGES)
-        expected = network(name)(IMAGES)
+        expected = slim(name)(IMAGES)
     assert (found.last_hidden_state - expected).abs().max() <= 1e-5 * expected.abs().max()
     assert ResNetConfig.from_pretrained(str(folder / "a")).downsample_in_bottleneck is False
     processor = AutoImageProcessor.from_pretrained(str(folder / "a"))
@@ -167,11 +167,11 @@ def test_transformers(network: Get, folder: Path, name: str) -> None:
     assert pixels[0, :, 0, 0].tolist() == pytest.approx([(1 - 0.485) / 0.229, (1 - 0.456) / 0.224, (1 - 0.406) / 0.225])
 
 
-def test_transformers_stride_is_where_torchvisions_is(network: Get, folder: Path) -> None:
+def test_transformers_stride_is_where_torchvisions_is(slim: Get, folder: Path) -> None:
     """With the stride in the first convolution of a bottleneck the same weights would give other maps."""
     from transformers import ResNetModel
 
-    export_backbone(network("resnet50"), to="huggingface", out=folder / "a")
+    export_backbone(slim("resnet50"), to="huggingface", out=folder / "a")
     config = folder / "a" / "config.json"
     config.write_text(
         config.read_text().replace('"downsample_in_bottleneck": false', '"downsample_in_bottleneck": true')
@@ -179,20 +179,20 @@ def test_transformers_stride_is_where_torchvisions_is(network: Get, folder: Path
     model = ResNetModel.from_pretrained(str(folder / "a")).eval()
 
     with torch.no_grad():
-        assert not torch.allclose(model(IMAGES).last_hidden_state, network("resnet50")(IMAGES), atol=1e-3)
+        assert not torch.allclose(model(IMAGES).last_hidden_state, slim("resnet50")(IMAGES), atol=1e-3)
 
 
-def test_transformers_is_not_needed(network: Get, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_transformers_is_not_needed(slim: Get, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
-    done = export_backbone(network("resnet18"), to="huggingface", out=folder / "a")
+    done = export_backbone(slim("resnet18"), to="huggingface", out=folder / "a")
 
     assert (done.check.matched, done.check.total) == (120, 120)
     assert done.check.reader.endswith("against the layout of transformers, which is not installed")
 
 
 @pytest.mark.parametrize("name", ["timm/test_vit", "timm/test_resnet+4", "resnext50_32x4d"])
-def test_timms_hub_loader(network: Get, folder: Path, name: str) -> None:
-    backbone = network(name)
+def test_timms_hub_loader(slim: Get, folder: Path, name: str) -> None:
+    backbone = slim(name)
     done = export_backbone(backbone, to="huggingface", out=folder / "a")
 
     model = timm.create_model(f"local-dir:{folder / 'a'}", pretrained=True).eval()
@@ -211,21 +211,21 @@ def test_timms_hub_loader(network: Get, folder: Path, name: str) -> None:
         ("timm", "a.pth", "conv1.weight"),
     ],
 )
-def test_bands(network: Get, folder: Path, to: str, out: str, key: str) -> None:
-    backbone = network("resnet18+4")
+def test_bands(slim: Get, folder: Path, to: str, out: str, key: str) -> None:
+    backbone = slim("resnet18+4")
     done = export_backbone(backbone, to=to, out=folder / out)
 
     content: Any = pickle.loads((folder / out).read_bytes()) if to == "detectron2" else torch.load(folder / out)
     tensors = content.get("model", content.get("state_dict", content))
     assert torch.equal(torch.as_tensor(tensors[key]), backbone.state_dict()["conv1.weight"])
-    assert tensors[key].shape == (64, 4, 7, 7)
+    assert tensors[key].shape == (16, 4, 7, 7)
     images = json.loads(done.card.read_text())["images"]
     assert (images["channels"], images["mean"]) == ("bands", [0.1, 0.2, 0.3, 0.4])
     assert "mean_255" not in images
 
 
-def test_bands_in_transformers(network: Get, folder: Path) -> None:
-    done = export_backbone(network("resnet18+4"), to="huggingface", out=folder / "a")
+def test_bands_in_transformers(slim: Get, folder: Path) -> None:
+    done = export_backbone(slim("resnet18+4"), to="huggingface", out=folder / "a")
 
     assert json.loads((folder / "a" / "config.json").read_text())["num_channels"] == 4
     assert not (folder / "a" / "preprocessor_config.json").exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import itertools
 import multiprocessing
 import os
@@ -83,6 +84,9 @@ def _serve(requests: Connection) -> None:
             number, work, arguments, expected = requests.recv()
         except EOFError:
             return
+        if "torch._dynamo" not in sys.modules:  # networks of several processes import it: 3 s of a core in each of them
+            importlib.import_module("torch._dynamo")
+            gc.freeze()
         log = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
         started = [
             context.Process(target=_called, args=(interrupted, log.fileno(), work, rank, *arguments))

@@ -5,8 +5,10 @@ It is cheap to import, as every command does so: PyTorch and OpenCV are imported
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
+import gc
 import logging
 import os
 import re
@@ -36,8 +38,14 @@ _is_command = False
 
 
 def run_as_command() -> None:
-    """Note that this process is the command, and no one's notebook or program: it may be ended without a word."""
+    """Note that this process is the command, and no one's notebook or program: it may be ended without a word.
+
+    At its end, after all that waits for that, Python would search every object for garbage; with those of PyTorch and
+    of other libraries this takes a second.
+    """
     global _is_command
+    if not _is_command:
+        atexit.register(gc.freeze)
     _is_command = True
 
 

@@ -3,44 +3,34 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
+from tests.faults.__main__ import main
 from tests.faults.campaign import Campaign, Outcome, summary
 from tests.faults.types import TYPES
 from tests.faults.workloads import Data, Workload
+from tests.helpers.processes import in_processes
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs fork and /proc")
-ROOT = Path(__file__).parents[2]
+
+
+def disturb(_: int, out: Path) -> None:
+    """The command, in a process that has imported what runs do, so that those it forks begin without threads."""
+    words = ["--seed", "5", "--count", "6", "--stride", "4", "--only", "pretrain", "--out", str(out)]
+    with patch.object(sys, "argv", ["faults", *words]):
+        assert main() == 0
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six faults, every fourth type, in a process of its own, so that those it forks begin without threads."""
+    """Six faults, every fourth type."""
     out = tmp_path_factory.mktemp("faults")
-    command = [
-        sys.executable,
-        "-m",
-        "tests.faults",
-        "--seed",
-        "5",
-        "--count",
-        "6",
-        "--stride",
-        "4",
-        "--only",
-        "pretrain",
-    ]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [*command, "--out", out], cwd=ROOT, capture_output=True, text=True, env=environment, timeout=280
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    in_processes(disturb, out, processes=1, seconds=280)
     return out
 
 

@@ -15,9 +15,10 @@ import pytest
 
 # What a child runs is outside of any function, so that errors, signals and the end are Python's own.
 _SERVER = """
-import json, os, signal, sys, warnings
+import gc, json, os, signal, sys, warnings
 import torch.utils.data, manyview.images.loading.loader, manyview.runs.signals
 
+gc.freeze()  # or the end of each child would go through the objects of all imports, for a second of a core
 for line in sys.stdin:
     child = os.fork()
     if child == 0:

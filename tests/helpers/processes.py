@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib
 import itertools
 import multiprocessing
 import os
@@ -49,7 +50,11 @@ def begin_server() -> None:
 
 
 def in_processes(
-    work: Callable[..., None], *arguments: Any, processes: int = 2, statuses: Sequence[int] | None = None
+    work: Callable[..., None],
+    *arguments: Any,
+    processes: int = 2,
+    statuses: Sequence[int] | None = None,
+    seconds: float = 120,
 ) -> None:
     """Call ``work(rank, *arguments)`` in several processes at once, none of which has computed anything before.
 
@@ -58,13 +63,14 @@ def in_processes(
         arguments: what can be pickled.
         processes: number of processes.
         statuses: how they are to end, as ``multiprocessing`` has it; unset: all with 0.
+        seconds: after which they are ended.
 
     Raises:
         AssertionError: a process has ended otherwise; its traceback is printed.
     """
     assert _server is not None, "conftest.py starts it"
     number, expected = next(_numbers), list(statuses or [0] * processes)
-    _server.send((number, work, arguments, expected))
+    _server.send((number, work, arguments, expected, seconds))
     answered = -1
     while answered < number:  # after those that a timeout has left
         answered, found, printed = _server.recv()
@@ -80,9 +86,12 @@ def _serve(requests: Connection) -> None:
     context = multiprocessing.get_context("fork")
     while True:
         try:
-            number, work, arguments, expected = requests.recv()
+            number, work, arguments, expected, seconds = requests.recv()
         except EOFError:
             return
+        if "torch._dynamo" not in sys.modules:  # networks of several processes import it: 3 s of a core in each of them
+            importlib.import_module("torch._dynamo")
+            gc.freeze()
         log = tempfile.TemporaryFile()  # noqa: SIM115 - closed below
         started = [
             context.Process(target=_called, args=(interrupted, log.fileno(), work, rank, *arguments))
@@ -92,7 +101,7 @@ def _serve(requests: Connection) -> None:
             process.start()
         failed = False
         for process, status in zip(started, expected, strict=True):
-            process.join(1 if failed else 120)
+            process.join(1 if failed else seconds)
             if process.exitcode != status:
                 failed = True
                 process.kill()

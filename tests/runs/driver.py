@@ -1,7 +1,4 @@
-"""Runs that are killed: forks one process for each piece of a run, so that the imports are paid once.
-
-Usage: python driver.py FOLDER; writes FOLDER/results.json.
-"""
+"""Runs that are killed: forks one process for each piece of a run, so that the imports are paid once."""
 
 from __future__ import annotations
 
@@ -9,16 +6,12 @@ import json
 import os
 import random
 import signal
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
 import manyview.runs.files as files
-import tests.helpers.what_runs_import  # noqa: F401 - once for all children
 from manyview.runs import RunFolder
 from manyview.training.loop import Training
 from tests.helpers.children import Child
@@ -319,18 +312,15 @@ def _is_alive(pid: int) -> bool:
         return False
 
 
-def main() -> None:
-    driver = Driver(Path(sys.argv[1]))
+def drive(_: int, folder: Path) -> None:
+    """Write ``results.json``, in a process without threads that has imported what runs do."""
+    driver = Driver(folder)
     results = {}
     for scenario in ("reference", "random_kills", "optimizers", "kills_while_saving", "signals", "two_processes"):
         began, before = time.monotonic(), os.times()
         results[scenario] = getattr(driver, scenario)()
         after = os.times()
         cpu = sum(after[:4]) - sum(before[:4])
-        print(f"{scenario}: {time.monotonic() - began:.1f} s, {cpu:.1f} s CPU", file=sys.stderr)
+        print(f"{scenario}: {time.monotonic() - began:.1f} s, {cpu:.1f} s CPU", flush=True)
     results["failures"] = driver.failures
-    (driver.folder / "results.json").write_text(json.dumps(results, indent=1))
-
-
-if __name__ == "__main__":
-    main()
+    (folder / "results.json").write_text(json.dumps(results, indent=1))

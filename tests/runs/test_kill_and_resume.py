@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.helpers.processes import in_processes
+from tests.runs.driver import drive
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs fork and /proc")
 
@@ -17,16 +17,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ne
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     folder = tmp_path_factory.mktemp("kills")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(
-        [sys.executable, Path(__file__).with_name("driver.py"), folder],
-        env=environment,
-        stderr=subprocess.PIPE,
-        text=True,
-        timeout=280,
-    )
-    assert done.returncode == 0, done.stderr
-    print(done.stderr)
+    in_processes(drive, folder, processes=1, seconds=280)
     return json.loads((folder / "results.json").read_text())
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import logging
 import platform
 import subprocess
@@ -125,6 +127,15 @@ def test_threads_that_others_start_compute_as_before(cores: int) -> None:
 def test_it_is_imported_without_pytorch_and_opencv() -> None:
     code = "import sys, manyview.runtime; sys.exit(bool({'torch', 'cv2', 'numpy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+def test_a_command_ends_without_a_search_for_garbage(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "_is_command", False)
+    monkeypatch.setattr(atexit, "register", (registered := []).append)
+    for _ in range(2):
+        runtime.run_as_command()
+    assert registered == [gc.freeze]
+    assert runtime.is_command()
 
 
 @reads_peak_memory

@@ -30,29 +30,42 @@ def suite(*arguments: str, timeout: int = 250) -> subprocess.CompletedProcess[st
     return subprocess.run(words, cwd=ROOT, env=ON_A_CPU, capture_output=True, text=True, timeout=timeout)
 
 
-def test_the_command_runs_a_step_to_its_end(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    done = suite("correctness", "--tiny", "--out", str(out), "--work", str(tmp_path / "work"), "--commit", "abc")
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_the_command_runs_a_step_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a program for Python that notes its words, adds to the step's results, and ends well."""
+    program, out = tmp_path / "python", tmp_path / "out"
+    program.write_text(
+        f'#!/bin/sh\necho "$@" > {tmp_path}/words\necho \'{{"passed": true}}\' > {out}/correctness.json\n'
+    )
+    program.chmod(0o755)
+    out.mkdir()
+    (out / "correctness.json").write_text('{"of": "a run before"}')
+    monkeypatch.setattr(command.sys, "executable", str(program))
+    given = ["correctness", "--tiny", "--out", str(out), "--minutes", "correctness=2"]
+    assert command.main(given) == 0
+    assert (tmp_path / "words").read_text().split() == ["-m", "benchmarks.gpu.job", "correctness", "120.0", *given]
     assert [path.name for path in out.iterdir()] == ["correctness.json"]
-    result = json.loads((out / "correctness.json").read_text())
-    assert (result["state"], result["tiny"], result["origin"]["commit"]) == ("done", True, "abc")
-    assert result["origin"]["command"].startswith("python -m benchmarks.gpu correctness --tiny")
-    assert all(result[part]["passed"] for part in ("gradients", "renderers", "bf16"))
-    assert 0 < result["gradients"]["cpu"]["gradient_error"] < 1e-2, "float32 was compared with itself"
-    assert 0 < result["renderers"]["worst_view"] <= 2
+    assert json.loads((out / "correctness.json").read_text()) == {"passed": True, "state": "done"}
 
 
 # In this process, as importing everything anew takes longer than these do.
 @pytest.mark.filterwarnings("ignore")
 @fewer_costs()
 @narrowed(8)
-@pytest.mark.parametrize("step", [step for step in LIMITS if step != "correctness"])
-def test_every_other_step_runs_to_its_end_too(step: str, tmp_path: Path) -> None:
-    done = run_step(step, "200", step, "--tiny", "--out", str(tmp_path), "--work", str(tmp_path / "work"))
+@pytest.mark.parametrize("step", LIMITS)
+def test_every_step_runs_to_its_end(step: str, tmp_path: Path) -> None:
+    given = [step, "--tiny", "--out", str(tmp_path), "--work", str(tmp_path / "work"), "--commit", "abc"]
+    done = run_step(step, "200", *given)
     result = json.loads((tmp_path / f"{step}.json").read_text())
     assert done == 0, result
+    assert (result["tiny"], result["origin"]["commit"]) == (True, "abc")
+    assert result["origin"]["command"].startswith(f"python -m benchmarks.gpu {step} --tiny")
     CHECKS[step](result)
+
+
+def check_correctness(result: dict[str, Any]) -> None:
+    assert all(result[part]["passed"] for part in ("gradients", "renderers", "bf16"))
+    assert 0 < result["gradients"]["cpu"]["gradient_error"] < 1e-2, "float32 was compared with itself"
+    assert 0 < result["renderers"]["worst_view"] <= 2
 
 
 def check_throughput(result: dict[str, Any]) -> None:
@@ -91,7 +104,12 @@ def check_detection(result: dict[str, Any]) -> None:
     assert pretrained["weights"].endswith("detection-pretraining/paper-68/backbone.safetensors")
 
 
-CHECKS = {"throughput": check_throughput, "quality": check_quality, "detection": check_detection}
+CHECKS = {
+    "correctness": check_correctness,
+    "throughput": check_throughput,
+    "quality": check_quality,
+    "detection": check_detection,
+}
 
 
 def test_a_step_that_is_cut_off_is_marked_so_and_the_next_is_done(tmp_path: Path) -> None:

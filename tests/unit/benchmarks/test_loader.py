@@ -11,17 +11,22 @@ import pytest
 
 from benchmarks import processes
 from benchmarks.training import loader
+from benchmarks.training.steps import configure
 from manyview.images.loading import worker_count
 
 
 # From Python 3.12 on, a loader's processes that are forked beside threads are warned of.
 @pytest.mark.filterwarnings("ignore")
-def test_steps_on_loaded_batches_are_held_against_steps_on_a_ready_one(tmp_path: Path) -> None:
+def test_steps_on_loaded_batches_are_held_against_steps_on_a_ready_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heads = {"method.projection_dim": 64, "method.prediction_hidden_dim": 32}
+    monkeypatch.setattr(loader, "configure", lambda images, settings: configure(images, settings | heads))
     page = tmp_path / "page.md"
     page.write_text("<!-- loader -->\n<!-- end of loader -->\n")
     sizes = ["--view-sizes", "32", "--batch-sizes", "2", "--count", "6", "--rounds", "3", "--steps", "2"]
     out = ["--out", str(tmp_path / "out.json"), "--page", str(page)]
-    loader.main(["--backbone", "timm/resnet10t", *sizes, *out])
+    loader.main(["--backbone", "timm/test_resnet", *sizes, *out])
     found = json.loads((tmp_path / "out.json").read_text())["view_sizes"]["32"]
     assert found["workers"] == worker_count(None)
     assert found["views_per_step"] == 16

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import functools
 import json
 import signal
 from collections.abc import Mapping
@@ -15,11 +16,15 @@ import numpy as np
 import pytest
 import torch
 from jaxtyping import Float
+from lightning_fabric.utilities import registry
 from PIL import Image
 from torch import Tensor, nn
 
 from manyview.recipes import RECIPES, launch, pretrain
 from manyview.runs import RunFolder
+
+# Each Fabric reads the files of all installed packages for plug-ins, a twentieth of a small run; none is installed.
+registry.entry_points = functools.cache(registry.entry_points)
 
 COUNT = 16
 ON_CPU: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""What a run imports, and that what it leaves out can still be had."""
+"""What a run and evaluations import, and that what it leaves out can still be had."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from manyview import imports
 
 PROGRAM = """
 import sys
-import manyview.detection.models, manyview.training.run
+import manyview.detection.models, manyview.evaluation, manyview.training.run
 from manyview.backbones import build_backbone
 from manyview.optimizers import SGD
 
@@ -23,7 +23,7 @@ module = build_backbone("timm/test_resnet")
 optimizer = SGD(build_backbone("resnet18").parameters(), lr=0.1)
 optimizer.step(), optimizer.zero_grad(), optimizer.state_dict()
 heavy = ("torch._dynamo", "torch._inductor", "sympy", "torchmetrics", "transformers", "matplotlib", "scipy", "sklearn",
-         "pandas", "tensorboard", "torch.distributed.fsdp")
+         "pandas", "pyarrow", "tensorboard", "torch.distributed.fsdp")
 assert [name for name in heavy if name in sys.modules] == [], "imported"
 
 from lightning_fabric.utilities import imports

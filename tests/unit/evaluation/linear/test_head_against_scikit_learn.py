@@ -154,6 +154,7 @@ def test_linear_evaluation_on_cached_features_agrees(weights: Path, tmp_path: Pa
         size=size,
         weight_decay=decay,
         recipe="paper",
+        epochs=200,
         cached=True,
         workers=0,
         device="cpu",

@@ -49,6 +49,11 @@ def begin_server() -> None:
         os._exit(0)
 
 
+def has_begun() -> bool:
+    """Whether processes can be forked."""
+    return _server is not None
+
+
 def in_processes(
     work: Callable[..., None],
     *arguments: Any,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from manyview.runs import RunFolder
 from manyview.training import run as setting_up
 from manyview.training.loop import Training
 from tests.helpers.checkpoint_files import State, shaken
-from tests.helpers.tiny import SETTINGS, Interrupting, TinyNet, train_tiny, write_images
+from tests.helpers.tiny import SETTINGS, Interrupting, TinyNet, train_tiny, unchecked, write_images
 
 
 @pytest.fixture
@@ -39,11 +40,13 @@ def go_on(
     init: Path | None = None,
     backbone: str | None = None,
     settings: Mapping[str, Any] | None = None,
+    health: bool = False,
     **named: Any,
 ) -> RunFolder:
-    """An epoch, where the backbone need not be named."""
+    """An epoch, where the backbone need not be named; the weights are checked in the end as by ``train_tiny``."""
     named = {"view_size": 32, "epochs": 1, "batch_size": 4, "quiet": True, **named}
-    return pretrain(images, out, init=init, backbone=backbone, set={**SETTINGS, **(settings or {})}, **named)
+    with contextlib.nullcontext() if health or not named["quiet"] else unchecked():
+        return pretrain(images, out, init=init, backbone=backbone, set={**SETTINGS, **(settings or {})}, **named)
 
 
 def equal(one: State, other: State) -> bool:

@@ -13,14 +13,14 @@ from references.networks import convolved, relu
 def info_nce(query: np.ndarray, key: np.ndarray, queue: np.ndarray, temperature: float) -> float:
     """-log of the softmax of a query's own key among the queue's; vectors of length 1 (Eq. 1)."""
     own = np.exp(query @ key / temperature)
-    return float(-np.log(own / (own + sum(np.exp(query @ other / temperature) for other in queue))))
+    return float(-np.log(own / (own + np.exp(queue @ query / temperature).sum())))
 
 
 def matches(features: np.ndarray, key_features: np.ndarray) -> list[int]:
     """Eq. 4: for each position of (positions, channels), the most similar one of the key."""
     found = []
     for f in features:
-        cosines = [f @ other / np.linalg.norm(f) / np.linalg.norm(other) for other in key_features]
+        cosines = key_features @ f / np.linalg.norm(f) / np.linalg.norm(key_features, axis=1)
         found.append(int(np.argmax(cosines)))
     return found
 

@@ -19,7 +19,7 @@ from manyview.detection.session import FineTuningSession
 from manyview.errors import LoadingError, NonFiniteLossError
 from manyview.runs.progress import StepClock
 from manyview.runs.signals import StoppingError, StopRequest
-from manyview.runtime import is_command
+from manyview.runtime import is_command, seed_generators
 
 LOG_EVERY = 10
 
@@ -81,7 +81,7 @@ def train_step(
     for group in tuning.optimizer.param_groups:
         group["lr"] = rate
     # PyTorch's generator draws short sides and samples: the same in a run that was interrupted.
-    torch.manual_seed(sampling_seed(settings, tuning.iteration, distributed.rank()))
+    seed_generators(sampling_seed(settings, tuning.iteration, distributed.rank()), tuning.runtime.device)
     with tuning.runtime.autocast():
         losses = module(*tuning.arguments(images, targets))
     total = torch.stack(list(losses.values())).sum()

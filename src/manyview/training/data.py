@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Literal
@@ -129,8 +129,7 @@ class ViewDataset(Dataset[ViewSample]):
     def __getitem__(self, key: tuple[int, int]) -> ViewSample:
         epoch, image = key
         skipped: list[tuple[int, str]] = []
-        candidates = replacements(self.seed, epoch, image, len(self.files), _ATTEMPTS)
-        for candidate in (image, *map(int, candidates)):
+        for candidate in self._candidates(epoch, image):
             try:
                 encoded = self._encoded(key, candidate) if self.decode == "device" else None
                 groups, tables = encoded or self._groups(epoch, candidate)
@@ -138,6 +137,11 @@ class ViewDataset(Dataset[ViewSample]):
             except UnreadableImage as error:
                 skipped.append((candidate, error.reason))
         return ViewSample(None, (), image, tuple(skipped))
+
+    def _candidates(self, epoch: int, image: int) -> Iterator[int]:
+        """The image, and those that may stand for it, which are drawn only if it cannot be read."""
+        yield image
+        yield from map(int, replacements(self.seed, epoch, image, len(self.files), _ATTEMPTS))
 
     def _encoded(self, asked: tuple[int, int], image: int) -> tuple[EncodedSample, tuple[ViewTable, ...]] | None:
         """The encoded image, if the device can decode it."""

@@ -26,7 +26,7 @@ from manyview.runs.checkpoints import capture
 from manyview.runs.progress import StepClock, spell
 from manyview.runs.record import RECORD_SUM, RunRecord
 from manyview.runs.signals import StoppingError, StopRequest
-from manyview.runtime import is_command
+from manyview.runtime import is_command, seed_generators
 from manyview.training.data import TrainingBatch, method_batch, start_loader
 from manyview.training.device_views import DeviceViews
 from manyview.training.display import TrainingDisplay
@@ -331,7 +331,8 @@ def train_step(
     accumulate, waited = config.training.accumulate, 0.0
     means: dict[str, float] = {}
     # Random layers (dropout, stochastic depth) draw the same numbers in a resumed run.
-    torch.manual_seed(_step_seed(config.training.seed, training.step, training.fabric.global_rank))
+    seed = _step_seed(config.training.seed, training.step, training.fabric.global_rank)
+    seed_generators(seed, training.fabric.device)
     training.protection.before_step(training.step)
     for part in range(accumulate):
         if part and stop is not None and (number := largest(stop.signal or 0)):

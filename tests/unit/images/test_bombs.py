@@ -133,7 +133,7 @@ def test_no_small_file_takes_much_memory(tmp_path: Path) -> None:
         "from manyview.images.bands import decode_bands\n"
         "import tifffile, PIL.AvifImagePlugin"
     )
-    extra_memory(prepare, _READ, tmp_path / "images", tmp_path / "reasons")
+    extra_memory(prepare, _READ, tmp_path / "images", tmp_path / "reasons", forked=False)
 
 
 @pytest.mark.parametrize("start", [b"", JPEG], ids=["unknown", "like a JPEG"])

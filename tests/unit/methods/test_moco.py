@@ -307,9 +307,9 @@ def test_initial_weights_fill_both_encoders_of_a_run_that_has_no_checkpoint(phot
     settings = {"backbone.zero_init_residual": True}
     named = {"backbone": "timm/test_resnet", "view_size": 32, "recipe": "mocov2"}
     first = train_tiny(photos, tmp_path / "first", settings=settings, epochs=1, **named)
-    whole = train_tiny(photos, tmp_path / "whole", settings=settings, init=first.path, **named)
+    whole = train_tiny(photos, tmp_path / "whole", settings=settings, init=first.path, epochs=1, **named)
     again = shutil.copytree(whole.path, tmp_path / "again")
     shutil.rmtree(again / "checkpoints")
-    resumed = train_tiny(None, again, backbone="timm/test_resnet", view_size=32, resume=True)
+    resumed = train_tiny(None, again, backbone="timm/test_resnet", view_size=32, epochs=1, resume=True)
 
     assert resumed.weights.read_bytes() == whole.weights.read_bytes()

@@ -98,7 +98,7 @@ def test_a_run_begins_with_the_very_weights_of_every_layout(
 def test_a_run_trains_on_from_there(resnet: nn.Module, tmp_path: Path) -> None:
     file = LAYOUTS["detectron2"].write(resnet.state_dict(), tmp_path)
 
-    run = go_on(write_images(tmp_path / "photos", 4), tmp_path / "run", file)
+    run = go_on(write_images(tmp_path / "photos", 4), tmp_path / "run", file, health=True)
 
     trained, first = load_file(str(run.weights)), body(resnet.state_dict())
     assert trained.keys() == first.keys()

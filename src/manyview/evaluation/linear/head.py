@@ -76,8 +76,10 @@ def new_head(dim: int, classes: int, seed: int, of: type[nn.Linear] = nn.Linear)
         seed: of the weights.
         of: the class of the layer; its other parameters are zero.
     """
-    # On the meta device first, so that PyTorch's own initialization draws nothing from the global generator.
-    head = of(dim, classes, device="meta").to_empty(device="cpu")
+    # PyTorch's own initialization draws from the global generator, which is to stay as it was. Without it, by way of
+    # the meta device, PyTorch would import a library of symbolic mathematics first.
+    with torch.random.fork_rng(devices=[]):
+        head = of(dim, classes, device="cpu")
     for parameter in head.parameters():
         nn.init.zeros_(parameter)
     nn.init.normal_(head.weight, std=INITIAL_STD, generator=torch.Generator().manual_seed(seed))

@@ -32,7 +32,12 @@ from manyview.evaluation.embed.write import format_written
 from manyview.evaluation.features.layers import at_layer, at_same_layer
 from manyview.heads import build_head
 from manyview.runs import RunFolder
+from tests.helpers.few_costs import few_costs
 from tests.helpers.tiny import METHODS, train_tiny
+
+__all__ = ["few_costs"]
+
+pytestmark = pytest.mark.usefixtures("few_costs")
 
 FAST: dict[str, Any] = {"size": 32, "workers": 0, "device": "cpu"}
 KNN: dict[str, Any] = {**FAST, "neighbours": 3, "resamples": 20}

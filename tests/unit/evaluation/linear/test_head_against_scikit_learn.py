@@ -22,6 +22,7 @@ import numpy as np
 import pytest
 import torch
 from jaxtyping import Float64
+from PIL import Image
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score
 from torch import Tensor
@@ -31,7 +32,6 @@ from manyview.evaluation import extract, linear_evaluation
 from manyview.evaluation.features.extract import combine
 from manyview.evaluation.linear.head import HeadSettings, HeadTraining, new_head, shuffled_batches, train_head
 from manyview.labels import read_labels
-from manyview.scenes import write_scenes
 
 HALF_A_POINT = 0.005
 
@@ -115,8 +115,26 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return file
 
 
+def write_squares(root: Path, images: int) -> None:
+    """Gray noise with a square of each class's color, of any subset of five classes, and their labels in two files."""
+    rng = np.random.default_rng(0)
+    colors = rng.integers(0, 256, (5, 3))
+    (root / "images").mkdir()
+    rows = []
+    for index in range(images):
+        pixels = rng.integers(60, 190, (32, 32, 1), dtype=np.uint8).repeat(3, axis=2)
+        shown = np.flatnonzero(rng.random(5) < 0.3)
+        for number in shown:
+            top, left = rng.integers(0, 22, 2)
+            pixels[top : top + 10, left : left + 10] = colors[number]
+        Image.fromarray(pixels).save(root / "images" / f"{index}.png")
+        rows.append(f"{index}.png,{'|'.join(f'color {number}' for number in shown)}\n")
+    for part, first in (("train", 0), ("val", 1)):
+        (root / f"{part}.csv").write_text("image,labels\n" + "".join(rows[first::2]))
+
+
 def test_linear_evaluation_on_cached_features_agrees(weights: Path, tmp_path: Path) -> None:
-    write_scenes(tmp_path, 500, size=(48, 48), val_share=0.5)
+    write_squares(tmp_path, 400)
     images, size, decay = tmp_path / "images", 32, 1e-3
     train, val = (read_labels(tmp_path / f"{part}.csv", images) for part in ("train", "val"))
     assert train.classes == val.classes
@@ -136,6 +154,7 @@ def test_linear_evaluation_on_cached_features_agrees(weights: Path, tmp_path: Pa
         size=size,
         weight_decay=decay,
         recipe="paper",
+        epochs=200,
         cached=True,
         workers=0,
         device="cpu",
@@ -143,4 +162,4 @@ def test_linear_evaluation_on_cached_features_agrees(weights: Path, tmp_path: Pa
         resamples=0,
     )
     assert result["results"]["pretrained"]["mAP"] == pytest.approx(expected, abs=HALF_A_POINT)
-    assert expected > 1.05 * val.targets.mean()
+    assert expected > 2 * val.targets.mean()

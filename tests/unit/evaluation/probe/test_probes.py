@@ -26,6 +26,7 @@ from manyview.evaluation.probe.classifiers import ProbeSettings, draw, probe, sc
 from manyview.evaluation.probe.evaluate import low_label_evaluation
 from manyview.evaluation.probe.figure import chance, draw_low_label_curve
 from manyview.evaluation.tables import format_low_label
+from tests.helpers.few_costs import fewer_costs
 from tests.helpers.tables import cells, percent
 
 FAST: dict[str, Any] = {"size": 64, "workers": 0, "device": "cpu"}
@@ -221,9 +222,9 @@ def evaluate(scenes: Any, **options: Any) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def curve(scenes: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     out = tmp_path_factory.mktemp("probe") / "out"
-    return evaluate(
-        scenes, fractions=[1, 0.25], seeds=[4, 1], beside="random", untrained_norms="zero-one", out=out
-    ), out
+    options = {"fractions": [1, 0.25], "seeds": [4, 1], "beside": "random", "untrained_norms": "zero-one"}
+    with fewer_costs():
+        return evaluate(scenes, **options, out=out), out
 
 
 def rows_of(file: Path) -> tuple[list[str], np.ndarray]:
@@ -247,7 +248,8 @@ def test_the_figures_are_those_of_the_draws(scenes: Any, curve: tuple[dict[str, 
         maps = []
         for run in quarter["runs"]:
             drawn = draw(targets, 0.25, run["seed"])
-            scores = probe(own[drawn], targets[drawn], others, ProbeSettings(), run["seed"]).probabilities
+            with fewer_costs():
+                scores = probe(own[drawn], targets[drawn], others, ProbeSettings(), run["seed"]).probabilities
             aps = [average_precision_score(truth[:, column], scores[:, column]) for column in range(2)]
             assert run["AP"] == pytest.approx(aps)
             assert run["OR"] == pytest.approx(((scores >= 0.5) & (truth == 1)).sum() / truth.sum())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from importlib import import_module
 
 import pytest
@@ -16,10 +15,8 @@ DRAWING = (
 )
 
 
-@pytest.fixture(scope="package", autouse=True)
-def coarse_pictures() -> Iterator[None]:
-    """For every test of a package whose conftest.py imports this: what a picture shows is for tests without."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in DRAWING:
-            patch.setattr(import_module(name), "_DPI", 50)
-        yield
+@pytest.fixture(autouse=True)
+def coarse_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For every test below a conftest.py that imports this: what a picture shows is for tests without."""
+    for name in DRAWING:
+        monkeypatch.setattr(import_module(name), "_DPI", 50)

@@ -13,6 +13,7 @@ import logging
 import os
 import re
 import sys
+import time
 import warnings
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -35,18 +36,34 @@ _MOST = 2**31 - 1  # mallopt takes C integers
 
 
 _is_command = False
+# Within which a command has imported what it needs.
+_STARTING_SECONDS = 10.0
 
 
 def run_as_command() -> None:
     """Note that this process is the command, and no one's notebook or program: it may be ended without a word.
 
-    At its end, after all that waits for that, Python would search every object for garbage; with those of PyTorch and
-    of other libraries this takes a second.
+    While libraries are imported, and at the end, after all that waits for that, Python would search every object for
+    garbage: again and again as they become more, which takes a sixth of PyTorch's import, and then for a second.
     """
     global _is_command
     if not _is_command:
+        _search_young_objects_alone(_STARTING_SECONDS)
         atexit.register(gc.freeze)
     _is_command = True
+
+
+def _search_young_objects_alone(seconds: float) -> None:
+    """Let Python not search all objects for garbage for some seconds, but only new ones."""
+    usual, until = gc.get_threshold(), time.monotonic() + seconds
+
+    def restore(phase: str, info: Mapping[str, int]) -> None:
+        if time.monotonic() >= until and restore in gc.callbacks:
+            gc.callbacks.remove(restore)
+            gc.set_threshold(*usual)
+
+    gc.set_threshold(*usual[:2], _MOST)
+    gc.callbacks.append(restore)
 
 
 def is_command() -> bool:

@@ -138,6 +138,23 @@ def test_a_command_ends_without_a_search_for_garbage(monkeypatch: pytest.MonkeyP
     assert runtime.is_command()
 
 
+def test_a_command_searches_all_objects_for_garbage_only_once_it_has_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual, others, clock = gc.get_threshold(), list(gc.callbacks), [100.0]
+    monkeypatch.setattr(runtime, "_is_command", False)
+    monkeypatch.setattr(runtime.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(atexit, "register", lambda _: None)
+    runtime.run_as_command()
+    gc.collect(0)
+    assert gc.get_threshold()[:2] == usual[:2]
+    assert gc.get_threshold()[2] > 1e9
+    clock[0] += 9.9
+    gc.collect(0)
+    assert gc.get_threshold()[2] > 1e9
+    clock[0] += 0.2
+    gc.collect(0)
+    assert (gc.get_threshold(), gc.callbacks) == (usual, others)
+
+
 @reads_peak_memory
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the settings are those of glibc")
 @pytest.mark.parametrize("kept", [True, False])

@@ -6,7 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from manyview.config import PretrainConfig
 from manyview.errors import UserError
+from manyview.images import find_images
+from manyview.training.data import ViewDataset
+from manyview.training.plan import replacements
 from tests.helpers.image_files import png
 from tests.helpers.tiny import skipped_reasons, train_tiny, write_images
 
@@ -70,6 +74,21 @@ def test_bad_files_are_replaced_the_same_with_any_number_of_workers(spoilt: Path
     assert skipped_reasons(runs[0].path) == skipped_reasons(runs[1].path) != {}
     steps = [record["loss"] for record in runs[0].read_metrics()]
     assert steps == [record["loss"] for record in runs[1].read_metrics()]
+
+
+def test_the_first_readable_of_an_epochs_own_replacements_stands_in(spoilt: Path) -> None:
+    config = PretrainConfig.model_validate({"data": {"images": str(spoilt)}, "training": {"seed": 3}})
+    files = find_images(spoilt)
+    bad = [index for index in range(len(files)) if files.path(index).name in REASONS]
+    dataset = ViewDataset(files, config, renderer="cpu")
+    found = []
+    for epoch in range(12):
+        drawn = [bad[0], *map(int, replacements(3, epoch, bad[0], len(files), 32))]
+        first = next(number for number, image in enumerate(drawn) if image not in bad)
+        sample = dataset[epoch, bad[0]]
+        assert (sample.image, [image for image, _ in sample.skipped]) == (drawn[first], drawn[:first])
+        found.append(sample.image)
+    assert len(set(found)) > 3
 
 
 def test_batches_stay_whole(spoilt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

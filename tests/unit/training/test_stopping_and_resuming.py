@@ -283,6 +283,18 @@ def test_images_changed_at_the_same_size_are_noticed(
     assert expected in said
 
 
+@pytest.mark.parametrize("lost", [False, True])
+def test_what_is_noted_of_the_images_is_noted_again_if_it_is_lost(
+    stopped: Path, capsys: pytest.CaptureFixture[str], lost: bool
+) -> None:
+    noted = stopped / "images.stats"
+    content = noted.read_bytes()
+    noted.unlink() if lost else noted.write_bytes(content[:-1])
+    resume(stopped, quiet=False)
+    assert "images.stats was missing or damaged: changes of images" in " ".join(capsys.readouterr().err.split())
+    assert noted.read_bytes() == content
+
+
 def test_folder_of_images_may_have_moved(tmp_path: Path) -> None:
     images = write_images(tmp_path / "photos", 8)
     with pytest.raises(KeyboardInterrupt):

@@ -12,7 +12,7 @@ from manyview import distributed
 from manyview.errors import UserError, first_few
 from manyview.images.decode import read_file
 from manyview.images.files import ImageFiles
-from manyview.images.sources.kept import open_kept, write_arrays
+from manyview.images.sources.kept import KeptArrays, open_kept, write_arrays
 from manyview.images.sources.stats import hash_contents
 
 RECORD = "images.stats"
@@ -45,31 +45,29 @@ def record_images(folder: Path, files: ImageFiles, contents: Hashes | None) -> N
     write_arrays(folder / RECORD, {"images": len(files)}, {"changed": files.stats().changed, **hashes})
 
 
-def changes_since(folder: Path, files: ImageFiles, contents: Hashes | None) -> str:
+def read_record(folder: Path, files: ImageFiles) -> KeptArrays | None:
+    """What ``record_images`` noted of as many images; None if it is missing or damaged."""
+    record = open_kept(folder / RECORD)
+    return record if record is not None and record.about.get("images") == len(files) else None
+
+
+def changes_since(record: KeptArrays, folder: Path, files: ImageFiles, contents: Hashes | None) -> str:
     """What has changed in images whose names and sizes are those that a run was started with.
 
     A time of change alone proves nothing: a copy of the folder has others.
 
     Args:
+        record: what the run has noted.
         folder: of the run.
         files: the images now.
         contents: hashes now, of a run that has recorded them.
 
     Returns:
-        A sentence; empty if nothing has changed, or nothing was noted by an earlier version.
+        A sentence; empty if nothing has changed.
 
     Raises:
         UserError: contents have changed.
     """
-    file = folder / RECORD
-    record = open_kept(file)
-    if record is None or record.about.get("images") != len(files):
-        missing = file.exists() or contents is not None
-        return (
-            f"Warning: {file} is missing or damaged: changes of images at the same size go unnoticed."
-            if missing
-            else ""
-        )
     (changed,) = np.nonzero(record.arrays["changed"] != files.stats().changed)
     before = record.arrays.get("contents")
     if before is not None and contents is not None:

@@ -9,7 +9,7 @@ from manyview.config import PretrainConfig
 from manyview.errors import UserError
 from manyview.images import ImageFiles
 from manyview.images.loading import worker_count
-from manyview.images.sources.changes import changes_since, hash_images, record_images
+from manyview.images.sources.changes import RECORD, changes_since, hash_images, read_record, record_images
 from manyview.runs import RunFolder
 from manyview.training.settle import Hardware
 from manyview.training.targets import Targets
@@ -20,16 +20,23 @@ def check_contents(
 ) -> str:
     """Note times of change and contents of a new run's images; of a resumed one, say in a sentence what has changed.
 
+    What was noted is noted again if it is lost.
+
     Raises:
         UserError: contents have changed.
     """
     data = config.data
     contents = hash_images(files, max(1, worker_count(data.workers))) if data.content_hashes else None
-    if resume:
-        return changes_since(folder.path, files, contents)
+    if resume and (record := read_record(folder.path, files)) is not None:
+        return changes_since(record, folder.path, files, contents)
     if hardware.is_main:
         record_images(folder.path, files, contents)
-    return ""
+    if not resume:
+        return ""
+    return (
+        f"Warning: {folder.path / RECORD} was missing or damaged: changes of images at the same size before this start "
+        "go unnoticed; those after it do not."
+    )
 
 
 def check_same_hardware(folder: RunFolder, about: Mapping[str, Any], hardware: Hardware) -> None:

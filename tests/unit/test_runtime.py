@@ -138,6 +138,7 @@ def test_a_command_ends_without_a_search_for_garbage(monkeypatch: pytest.MonkeyP
     assert runtime.is_command()
 
 
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="collections are incremental, without a third threshold")
 def test_a_command_searches_all_objects_for_garbage_only_once_it_has_started(monkeypatch: pytest.MonkeyPatch) -> None:
     usual, others, clock = gc.get_threshold(), list(gc.callbacks), [100.0]
     monkeypatch.setattr(runtime, "_is_command", False)

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor, nn
 
+from manyview.backbones.blank import BlankWeights
 from manyview.errors import UserError, require, require_seed
 from manyview.optimizers import SGD
 from manyview.runs.progress import Progress, no_progress
@@ -76,10 +77,8 @@ def new_head(dim: int, classes: int, seed: int, of: type[nn.Linear] = nn.Linear)
         seed: of the weights.
         of: the class of the layer; its other parameters are zero.
     """
-    # PyTorch's own initialization draws from the global generator, which is to stay as it was. Without it, by way of
-    # the meta device, PyTorch would import a library of symbolic mathematics first.
-    with torch.random.fork_rng(devices=[]):
-        head = of(dim, classes, device="cpu")
+    with BlankWeights():  # PyTorch's own initialization would draw from the global generator
+        head = of(dim, classes)
     for parameter in head.parameters():
         nn.init.zeros_(parameter)
     nn.init.normal_(head.weight, std=INITIAL_STD, generator=torch.Generator().manual_seed(seed))

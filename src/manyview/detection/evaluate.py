@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing
 from typing import Any
 
-import torch
 from torch import distributed as dist
 
 from manyview import distributed
@@ -19,6 +18,7 @@ from manyview.detection.schedule import statistics_indices, statistics_seed
 from manyview.detection.session import FineTuningSession
 from manyview.detection.tables import percent
 from manyview.runs.signals import StopRequest
+from manyview.runtime import seed_generators
 
 RESULTS_FILE = "results.json"
 
@@ -80,7 +80,8 @@ def _statistics(tuning: FineTuningSession, show: ShowProgress) -> Statistics:
         with closing(tuning.batches(indices)) as batches:
             for batch, (images, targets) in enumerate(batches):
                 show(batch, len(indices), "statistics of the norms")
-                torch.manual_seed(statistics_seed(settings, tuning.iteration, batch, distributed.rank()))
+                seed = statistics_seed(settings, tuning.iteration, batch, distributed.rank())
+                seed_generators(seed, tuning.runtime.device)
                 yield tuning.arguments(images, targets)
         show(len(indices), len(indices), "statistics of the norms")
 

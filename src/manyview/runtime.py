@@ -43,8 +43,8 @@ _STARTING_SECONDS = 10.0
 def run_as_command() -> None:
     """Note that this process is the command, and no one's notebook or program: it may be ended without a word.
 
-    While libraries are imported, and at the end, after all that waits for that, Python would search every object for
-    garbage: again and again as they become more, which takes a sixth of PyTorch's import, and then for a second.
+    While libraries are imported, Python would search every object for garbage, again and again as they become more, and
+    once more at the end, after all that waits for that.
     """
     global _is_command
     if not _is_command:
@@ -212,6 +212,10 @@ def seed_generators(seed: int, device: torch.device) -> None:
     """Seed the generators of PyTorch that a network on a device draws from: ``torch.manual_seed``, but fast on the CPU.
 
     That also seeds devices that are not there, or that are not used, and notes for each where it was called from.
+
+    Args:
+        seed: from 0 to 2^64 - 1.
+        device: of the network.
     """
     import torch
 

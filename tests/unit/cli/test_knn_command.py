@@ -16,8 +16,10 @@ from manyview.cli.main import main
 from manyview.evaluation.knn import knn_evaluation
 from manyview.evaluation.probe.evaluate import low_label_evaluation
 from tests.helpers.few_costs import fewer_costs
-from tests.helpers.narrow import narrow  # noqa: F401 - a fixture
+from tests.helpers.narrow import narrow
 from tests.helpers.tables import percent
+
+__all__ = ["narrow"]
 
 pytestmark = pytest.mark.usefixtures("narrow")
 Call = Callable[..., tuple[int, str, str]]
@@ -34,7 +36,7 @@ SHARED: dict[str, Any] = {  # by both verbs; each value other than the default
 
 
 @pytest.fixture(scope="module")
-def given(photos: Path, tmp_path_factory: pytest.TempPathFactory, narrow: None) -> dict[str, Path]:  # noqa: F811
+def given(photos: Path, tmp_path_factory: pytest.TempPathFactory, narrow: None) -> dict[str, Path]:
     """Weights, images and label files, by the names of the functions' arguments."""
     root = tmp_path_factory.mktemp("given")
     with torch.random.fork_rng(devices=[]):

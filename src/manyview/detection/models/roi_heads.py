@@ -10,10 +10,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision.models.detection.roi_heads import RoIHeads, maskrcnn_inference
-from torchvision.ops import roi_align
 from torchvision.ops.poolers import LevelMapper
 
 from manyview.detection.models.losses import box_losses, mask_loss, mask_targets
+from manyview.detection.models.roi_align import roi_align
 
 FOREGROUND_IOU = 0.5
 FOREGROUND_SHARE = 0.25
@@ -53,17 +53,13 @@ class AlignedPool(nn.Module):
         """Pooled features of each image's boxes; ``image_shapes`` is ignored."""
         rois = torch.cat([F.pad(of_image, (1, 0), value=index) for index, of_image in enumerate(boxes)])
         if len(self.names) == 1:
-            return self._pool(features[self.names[0]], rois, self.strides[0])
+            return roi_align(features[self.names[0]], rois, self.size, 1 / self.strides[0])
         levels = self.level_of(boxes)
         first = features[self.names[0]]
         pooled = first.new_zeros((len(rois), first.shape[1], self.size, self.size))
         for level, (name, stride) in enumerate(zip(self.names, self.strides, strict=True)):
             chosen = torch.where(levels == level)[0]
-            pooled[chosen] = self._pool(features[name], rois[chosen], stride).to(pooled.dtype)
-        return pooled
-
-    def _pool(self, features: Tensor, rois: Tensor, stride: int) -> Tensor:
-        pooled: Tensor = roi_align(features, rois, self.size, 1 / stride, sampling_ratio=0, aligned=True)
+            pooled[chosen] = roi_align(features[name], rois[chosen], self.size, 1 / stride).to(pooled.dtype)
         return pooled
 
 

@@ -112,7 +112,7 @@ def test_rois_are_pooled_from_the_level_of_their_size(detector: Detector) -> Non
         for one, box, level in zip(found, boxes, sides.values(), strict=True):
             stride = 4 * 2**level
             expected = roi_align(features[str(level)][1:], [box], size, 1 / stride, sampling_ratio=0, aligned=True)
-            assert torch.equal(one, expected[0])
+            torch.testing.assert_close(one, expected[0], rtol=0, atol=1e-4)  # other levels differ by about 1
 
 
 def test_heads_are_two_layers_for_boxes_and_four_convolutions_for_masks(detector: Detector) -> None:

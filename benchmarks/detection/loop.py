@@ -4,9 +4,10 @@
 
 Each loop has a process of its own, as a user would start it: ``manyview detect``'s with what the command sets up, and
 the loop of torchvision's references/detection as its documentation describes it (Pillow, images of like shape in a
-batch, four loader processes, SGD, a warm-up, losses read once an iteration, torchvision's RoIAlign, no allocator or
-thread settings). Blocks of iterations alternate; while one runs, the other's processes are halted. Core seconds are
-those of a process and its loader's, and less sensitive to other work on the machine than the clock.
+batch, four loader processes, SGD, a warm-up, losses read once an iteration, torchvision's RoIAlign and PyTorch's
+convolutions, no allocator or thread settings). Blocks of iterations alternate; while one runs, the other's processes
+are halted. Core seconds are those of a process and its loader's, and less sensitive to other work on the machine than
+the clock.
 """
 
 from __future__ import annotations
@@ -174,13 +175,15 @@ def ours(options: argparse.Namespace, folder: Path) -> None:
 
 
 def reference(options: argparse.Namespace, folder: Path) -> None:
-    """The reference loop, on the detector of ``manyview detect`` with torchvision's RoIAlign."""
+    """The reference loop, on the same detector with torchvision's RoIAlign and PyTorch's convolutions."""
+    from torch import nn
     from torchvision.ops import roi_align
 
     from manyview.detection import finetune
-    from manyview.detection.models import roi_heads
+    from manyview.detection.models import roi_heads, rpn
 
     vars(roi_heads)["roi_align"] = partial(roi_align, sampling_ratio=0, aligned=True)
+    vars(rpn)["SampledConv2d"] = lambda channels: nn.Conv2d(channels, channels, 3, padding=1)
 
     def run_loop(tuning: Any) -> None:
         import torch

@@ -13,6 +13,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 
 from manyview.detection.models.losses import proposal_losses
+from manyview.detection.models.sampled_gradient import SampledConv2d
 
 ASPECT_RATIOS = (0.5, 1.0, 2.0)
 ANCHORS_PER_IMAGE = 256
@@ -62,7 +63,19 @@ class GridAnchors(AnchorGenerator):  # type: ignore[misc]
 
 
 class ProposalHead(RPNHead):  # type: ignore[misc]
-    """torchvision's head with float32 outputs even under autocast, as box coordinates need the precision."""
+    """torchvision's head with float32 outputs even under autocast, as box coordinates need the precision.
+
+    Args:
+        channels: of the feature maps, and of the head's convolution.
+        anchors: at each position.
+    """
+
+    def __init__(self, channels: int, anchors: int) -> None:
+        super().__init__(channels, anchors)
+        with torch.device("meta"):  # which draws no random numbers
+            convolution = SampledConv2d(channels)
+        convolution.load_state_dict(self.conv[0][0].state_dict(), assign=True)
+        self.conv[0][0] = convolution
 
     def forward(
         self, x: list[Float[Tensor, "batch _ _ _"]]

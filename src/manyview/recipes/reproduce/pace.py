@@ -138,7 +138,8 @@ def measure_step(
 def _with_batch(config: PretrainConfig, batch: int) -> PretrainConfig:
     values = config.model_dump()
     values["training"] |= {"batch_size": batch, "accumulate": 1, "epochs": None, "steps": 1, "hours": None}
-    values["training"] |= {"warmup_epochs": 0.0, "warmup_steps": 0}
+    # What lies beyond the only step would be refused.
+    values["training"] |= {"warmup_epochs": 0.0, "warmup_steps": 0, "milestones": None, "freeze_backbone_steps": 0}
     return PretrainConfig.model_validate(values)
 
 

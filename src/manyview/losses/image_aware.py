@@ -33,8 +33,8 @@ def image_aware_loss(
 ) -> Float[Tensor, ""]:
     """Image-Aware Contrastive loss, averaged over anchors: attracts views of one image, repels those of others.
 
-    Extra memory grows with the vectors, not with their pairs. Beyond ``DENSE`` vectors it can be differentiated once
-    only. For vectors that are spread over processes see ``distributed_image_aware_loss``.
+    Beyond ``DENSE`` vectors extra memory grows with the vectors, not with their pairs, and the loss can be
+    differentiated once only. For vectors that are spread over processes see ``distributed_image_aware_loss``.
 
     Args:
         z: (vectors, dim) nonzero vectors, which are L2-normalized here: a tensor, an array or a list. Half precision is

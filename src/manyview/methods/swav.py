@@ -152,9 +152,8 @@ def sinkhorn_knopp(
     Returns:
         rows that sum to 1; with enough iterations, columns that sum to rows / prototypes.
     """
-    rows, prototypes = scores.shape
-    codes = ((scores - scores.max()) / epsilon).exp()
+    # In log space, as a prototype that is far from all rows would have codes of 0 at small epsilon, and then 0 / 0.
+    logs = scores / epsilon
     for _ in range(iterations):
-        codes = codes / codes.sum(dim=0) * (rows / prototypes)
-        codes = codes / codes.sum(dim=1, keepdim=True)
-    return codes
+        logs = logs.log_softmax(dim=0).log_softmax(dim=1)
+    return logs.exp()

@@ -53,7 +53,7 @@ class DataConfig(Section):
     workers: Annotated[StrictInt, Field(ge=0)] | None = Field(
         None, description="number of data loader workers; unset: chosen from the number of cores"
     )
-    max_bad_fraction: Probability = Field(0.05, description="fraction of unreadable images at which a run stops")
+    max_bad_fraction: Probability = Field(0.05, description="fraction of unreadable images above which a run stops")
     max_pixels: PositiveInt = Field(200_000_000, description="larger images are rejected as decompression bombs")
     content_hashes: StrictBool = Field(
         False,

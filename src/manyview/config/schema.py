@@ -1,7 +1,8 @@
 """Schema of a pre-training run's settings: types, ranges and defaults.
 
-The defaults are those of the paper (arXiv 2506.23156) and of SimSiam, which it extends. All models are frozen:
-a configuration does not change once it is resolved, so the file in the run folder is what ran.
+The defaults are those of the paper (arXiv 2506.23156) and of SimSiam, which it extends; the weight of the image-aware
+loss is 0, as in SimSiam, and set by recipes. All models are frozen: a configuration does not change once it is
+resolved, so the file in the run folder is what ran.
 """
 
 from __future__ import annotations

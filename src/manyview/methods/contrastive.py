@@ -51,7 +51,8 @@ class Contrastive(Method):
         """Compute the loss of one batch.
 
         Returns:
-            ``loss``, a float32 scalar, and ``z`` (vectors, dim), the projections before normalization, detached.
+            ``loss``, ``contrastive`` and ``image_aware`` where the image-aware loss is added to SimCLR's, float32
+            scalars, and ``z`` (vectors, dim), the projections before normalization, detached.
         """
         z = project(self.backbone, self.projector, [group.flatten(0, 1) for group in batch.groups])
         with torch.autocast(z.device.type, enabled=False):

@@ -20,8 +20,8 @@ from torch.nn import functional as F
 
 from manyview.errors import UserError
 from manyview.losses.inputs import ImageIds, Vectors, as_ids, as_vectors
-from manyview.losses.similarity import at_least_float32
 from manyview.losses.streamed import Problem, block_size, streamed_terms
+from manyview.precision import at_least_float32
 
 FORMS = ("outside", "in", "out")
 DENSE = 4096

@@ -21,10 +21,10 @@ from manyview.config import ImageAwareConfig
 from manyview.config.methods import ContrastiveConfig
 from manyview.heads import ContrastiveProjector
 from manyview.losses import distributed_image_aware_loss
-from manyview.losses.similarity import at_least_float32
 from manyview.methods.base import Method, MethodBatch
 from manyview.methods.image_aware_term import add_image_aware
 from manyview.methods.pairs import project
+from manyview.precision import at_least_float32
 
 
 class Contrastive(Method):

@@ -28,7 +28,6 @@ from manyview.backbones import Backbone
 from manyview.config import ImageAwareConfig
 from manyview.config.methods import DenseCLConfig
 from manyview.heads import MoCoProjector
-from manyview.losses.similarity import at_least_float32
 from manyview.methods.base import Method, MethodBatch, Moment
 from manyview.methods.image_aware_term import add_image_aware
 from manyview.methods.momentum import follow, slow_copy
@@ -43,6 +42,7 @@ from manyview.methods.momentum_contrast import (
 )
 from manyview.methods.pairs import sides
 from manyview.pooling import pool
+from manyview.precision import at_least_float32
 
 
 class Encoded(NamedTuple):

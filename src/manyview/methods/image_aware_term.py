@@ -11,8 +11,8 @@ from torch import Tensor
 from manyview.config import ImageAwareConfig
 from manyview.distributed import rank, world_size
 from manyview.losses import distributed_image_aware_loss, image_aware_loss
-from manyview.losses.similarity import at_least_float32
 from manyview.methods.base import MethodBatch
+from manyview.precision import at_least_float32
 
 Vectors = tuple[Float[Tensor, "pairs dim"], Float[Tensor, "pairs dim"]]
 """Predictions p and projections z of one view of each pair; of a method without predictor, z twice."""

@@ -23,7 +23,6 @@ from manyview.backbones import Backbone
 from manyview.config import ImageAwareConfig
 from manyview.config.methods import MoCoConfig
 from manyview.heads import MoCoProjector
-from manyview.losses.similarity import at_least_float32
 from manyview.methods.base import Method, MethodBatch, Moment
 from manyview.methods.image_aware_term import add_image_aware
 from manyview.methods.momentum import follow, slow_copy
@@ -37,6 +36,7 @@ from manyview.methods.momentum_contrast import (
     random_queue,
 )
 from manyview.methods.pairs import project, sides
+from manyview.precision import at_least_float32
 
 
 class MoCo(Method):

@@ -21,8 +21,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from manyview.distributed import gather, rank, world_size
-from manyview.losses.similarity import at_least_float32
 from manyview.methods.base import MethodBatch
+from manyview.precision import at_least_float32
 
 
 def contrast(

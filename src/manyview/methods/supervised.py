@@ -22,9 +22,9 @@ from manyview.config import PretrainConfig
 from manyview.config.methods import SupervisedConfig
 from manyview.distributed import gather, rank
 from manyview.heads import Head
-from manyview.losses.similarity import at_least_float32
 from manyview.methods.base import Method, MethodBatch
 from manyview.methods.pairs import pooled_views
+from manyview.precision import at_least_float32
 
 
 class Supervised(Method):

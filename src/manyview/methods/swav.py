@@ -29,11 +29,11 @@ from manyview.config import ImageAwareConfig, PretrainConfig
 from manyview.config.methods import SwAVConfig
 from manyview.distributed import gather, rank
 from manyview.heads import Head
-from manyview.losses.similarity import at_least_float32
 from manyview.methods.base import Method, MethodBatch, Moment
 from manyview.methods.image_aware_term import add_image_aware
 from manyview.methods.pairs import pooled_views
 from manyview.methods.swapped import by_image, cross_entropy, entropy, predictors
+from manyview.precision import at_least_float32
 
 
 class SwAV(Method):

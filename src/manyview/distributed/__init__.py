@@ -9,6 +9,7 @@ from manyview.distributed.collectives import (
     gather_unequal,
     largest,
     mean_of_processes,
+    own_rows,
     share,
 )
 from manyview.distributed.group import alone, join, leave, leave_at_exit, rank, wait_for_all, world_size
@@ -30,6 +31,7 @@ __all__ = [
     "leave",
     "leave_at_exit",
     "mean_of_processes",
+    "own_rows",
     "printed_once",
     "rank",
     "share",

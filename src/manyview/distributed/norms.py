@@ -31,6 +31,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from manyview.distributed.collectives import of_all
 from manyview.distributed.group import initialized, world_size
 from manyview.precision import at_least_float32
 
@@ -192,9 +193,7 @@ def _meet_by_gloo() -> bool:
 
 def _of_all(own: Float[Tensor, " numbers"]) -> Float[Tensor, "processes numbers"]:
     """The vectors of all processes, in order of rank."""
-    parts = [torch.empty_like(own) for _ in range(world_size())]
-    dist.all_gather(parts, own)
-    return torch.stack(parts)
+    return torch.stack(of_all(own))
 
 
 def _axes(x: Tensor) -> list[int]:

@@ -22,6 +22,7 @@ from manyview import distributed
 from manyview.backbones import Backbone
 from manyview.config import ImageAwareConfig
 from manyview.config.methods import MoCoConfig
+from manyview.distributed import own_rows
 from manyview.heads import MoCoProjector
 from manyview.methods.base import Method, MethodBatch, Moment
 from manyview.methods.image_aware_term import add_image_aware
@@ -32,7 +33,6 @@ from manyview.methods.momentum_contrast import (
     encode_keys,
     enqueue,
     info_nce,
-    own_rows,
     random_queue,
 )
 from manyview.methods.pairs import project, sides

@@ -27,7 +27,7 @@ from torch.nn import functional as F
 from manyview.backbones import Backbone
 from manyview.config import ImageAwareConfig, PretrainConfig
 from manyview.config.methods import SwAVConfig
-from manyview.distributed import gather, rank
+from manyview.distributed import gather, own_rows
 from manyview.heads import Head
 from manyview.methods.base import Method, MethodBatch, Moment
 from manyview.methods.image_aware_term import add_image_aware
@@ -127,12 +127,12 @@ class SwAV(Method):
             self._new.append(everywhere)
         full = self.options.queue > 0 and bool(self.enqueued >= self.options.queue)
         rows = torch.cat([everywhere, self.queue], dim=1) if full else everywhere
-        own = slice(rank() * images * pairs, (rank() + 1) * images * pairs)
         codes = [
-            sinkhorn_knopp(half @ self.prototypes.weight.T, self.options.epsilon, self.options.iterations)[own]
+            sinkhorn_knopp(half @ self.prototypes.weight.T, self.options.epsilon, self.options.iterations)
             for half in rows
         ]
-        return torch.stack(codes, dim=1).unflatten(0, (images, pairs)).flatten(1, 2)
+        own = [own_rows(of_half[: everywhere.shape[1]]) for of_half in codes]
+        return torch.stack(own, dim=1).unflatten(0, (images, pairs)).flatten(1, 2)
 
     @torch.no_grad()
     def _normalize_prototypes(self) -> None:

@@ -20,7 +20,7 @@ from manyview.methods import Method
 from manyview.runs import RunFolder
 from manyview.runs.environment import check_threads, restore_threads
 from manyview.runtime import choose_precision, process_count, resolve_device, silenced
-from manyview.training.init_weights import InitialWeights
+from manyview.training.initial.weights import InitialWeights
 from manyview.training.normalization import settle_normalization
 from manyview.training.optimizer import check_schedule
 from manyview.training.pace import settle_steps

@@ -23,9 +23,9 @@ from manyview.recipes.reproduce.planned_runs import RowSettings
 from manyview.runs import RunFolder, atomic_write
 from manyview.runs.progress import Progress, no_progress
 from manyview.terminal import SafeConsole
+from manyview.training.initial.network import build_trial
 from manyview.training.pace import measure_pace
 from manyview.training.plan import TrainingPlan
-from manyview.training.run import build_trial
 from manyview.training.settle import settle, start_hardware
 from manyview.training.targets import Targets, find_labeled_images
 from manyview.views import views_per_image

@@ -13,7 +13,7 @@ from manyview.images import ImageFiles, UnreadableImage
 from manyview.images.sources.opening import read_whole
 from manyview.runs import TrainingCheckpoint
 from manyview.runtime import resolve_device
-from manyview.training.init_weights import InitialWeights
+from manyview.training.initial.weights import InitialWeights
 from manyview.training.targets import Targets
 
 _SAMPLE = 64  # images whose contents are compared

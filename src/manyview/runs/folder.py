@@ -18,7 +18,7 @@ from manyview.runs.metrics_log import describe_damage, read_lines, to_line
 from manyview.runs.record import CHECKPOINTS, CONFIG_FILE, COPY_FILE, RUN_FILE, RunRecord, read_record
 from manyview.runs.result import table
 from manyview.runs.shown import facts
-from manyview.terminal import printable
+from manyview.text import printable
 
 WEIGHTS_FILE = "backbone.safetensors"
 BEST_FILE, BEST_RECORD = "best.safetensors", "best.json"

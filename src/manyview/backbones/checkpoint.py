@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from manyview.backbones.build import infer_resnet, resnet_names
+from manyview.backbones.build import RESNET_MODULES, infer_resnet, resnet_names
 from manyview.backbones.exported import suggested_file
 from manyview.backbones.files import StoredTensors, read_tensors
 from manyview.backbones.formats import OWN_NAMES, CheckpointLayout, part_of, plain, recognize, spellings, unwrapped
@@ -19,7 +19,7 @@ from manyview.runs.folder import DETECTOR_FILE, WEIGHTS_FILE
 from manyview.runs.record import CONFIG_FILE, RUN_FILE
 
 OWN_FORMAT = CheckpointLayout("manyview", "")
-_RESNET_MODULES = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
+
 # Entries that are where weights usually are.
 _USUAL_ENTRIES = ("", "state_dict", "model")
 # Formats that have their weights behind a prefix.
@@ -104,7 +104,7 @@ def sort_out(path: Path, stored: StoredTensors, target: Target | None = None) ->
     if stored.metadata:
         return _sorted(path, stored, _own(stored), (), OWN_FORMAT, target)
     own = resnet_names() if target is None else tuple(target.weights)
-    children = _RESNET_MODULES if target is None else target.children
+    children = RESNET_MODULES if target is None else target.children
     found = candidates(stored.entries, own, spellings(children))
     whole = _whole(stored, found, target)
     layouts = {entry: recognize(list(unwrapped(tensors)), entry) for entry, tensors in stored.entries.items()}

@@ -18,10 +18,10 @@ from manyview.errors import UserError
 from manyview.images import ImageFiles
 from manyview.parsing import parse_json
 from manyview.recipes.reproduce.inputs import Inputs
-from manyview.recipes.reproduce.jobs import written_step
 from manyview.recipes.reproduce.planned_runs import RowSettings
 from manyview.runs import RunFolder, atomic_write
 from manyview.runs.progress import Progress, no_progress
+from manyview.runs.sealed import written_step
 from manyview.terminal import SafeConsole
 from manyview.training.initial.network import build_trial
 from manyview.training.pace import measure_pace
@@ -99,7 +99,7 @@ def trained_seconds(run: RunFolder) -> float:
 
     By the pace of its epochs: a run that was stopped within its first has 0.
     """
-    return written_step(run) * (recorded_pace([run]) or 0.0)
+    return written_step(run.weights) * (recorded_pace([run]) or 0.0)
 
 
 def measure_step(

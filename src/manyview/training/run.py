@@ -431,7 +431,7 @@ def _report(training: Training, steps: int, seconds: float) -> None:
     if count:
         training.display.say(
             f"{count:,} of {len(training.files):,} images could not be read and were replaced; "
-            f"see {training.folder.path / 'skipped.csv'}",
+            f"see {training.folder.skipped_file}",
             style="yellow",
         )
     if training.quality is not None and (summary := training.quality.summary()):

@@ -19,11 +19,12 @@ from manyview.images.loading import Loading
 from manyview.recipes import recipe_settings
 from manyview.runs import RunFolder
 from manyview.runs.progress import run_console
-from manyview.training import run as setting_up
 from manyview.training.data import TrainingBatch, start_loader
 from manyview.training.device_views import DeviceViews
+from manyview.training.initial.network import build_backbone_of, build_method, build_trial
 from manyview.training.loop import Training, train_step
 from manyview.training.plan import BatchPlan
+from manyview.training.run import set_up
 from manyview.training.settle import settle, start_hardware
 
 EPOCHS = 1_000_000  # more than any benchmark reaches
@@ -83,13 +84,13 @@ def started(config: PretrainConfig, folder: Path) -> Iterator[Steps]:
     """Set up a run with its loader, ready for its first step; on exit the loader is stopped."""
     files = find_images(Path(config.data.images))
     hardware, console = start_hardware(config), run_console(enabled=False)
-    trial = partial(setting_up.build_trial, module=None, hardware=hardware)
+    trial = partial(build_trial, module=None, hardware=hardware)
     settled = settle(config, files, None, hardware, build=trial, console=console)
     config, plan, fabric = settled.config, settled.plan, hardware.fabric
-    method = setting_up.build_method(setting_up.build_backbone_of(config), config, hardware)
+    method = build_method(build_backbone_of(config), config, hardware)
     run = RunFolder(folder)
     run.path.mkdir(parents=True, exist_ok=True)
-    training = setting_up.set_up(settled, files, run, method, console)
+    training = set_up(settled, files, run, method, console)
     training.method.train()
     module, optimizer = fabric.setup(training.method, training.optimizer)
     loaded = start_loader(files, config, BatchPlan(plan), pin=fabric.device.type == "cuda")

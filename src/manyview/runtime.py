@@ -33,28 +33,32 @@ _BF16_INSTRUCTIONS = frozenset({"amx_bf16", "avx512_bf16"})
 # Parameters of mallopt(3).
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 _MOST = 2**31 - 1  # mallopt takes C integers
-
-
-_is_command = False
 # Within which a command has imported what it needs.
 _STARTING_SECONDS = 10.0
+# How libraries say that memory is used up, where they have no class of error for it.
+_OUT_OF_MEMORY = (
+    *("out of memory", "can't allocate memory", "not enough memory", "Unable to allocate", "Cannot allocate memory"),
+    *("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "std::bad_alloc"),
+)
+
+_is_command = False
 
 
 def run_as_command() -> None:
     """Note that this process is the command, and no one's notebook or program: it may be ended without a word.
 
-    While libraries are imported, Python would search every object for garbage, again and again as they become more, and
-    once more at the end, after all that waits for that.
+    It makes no full garbage collections, which take long with the objects of large libraries: neither while these are
+    imported, as their number would cause several, nor at exit, when all memory is freed anyway.
     """
     global _is_command
     if not _is_command:
-        _search_young_objects_alone(_STARTING_SECONDS)
+        _postpone_full_collections(_STARTING_SECONDS)
         atexit.register(gc.freeze)
     _is_command = True
 
 
-def _search_young_objects_alone(seconds: float) -> None:
-    """Let Python not search all objects for garbage for some seconds, but only new ones."""
+def _postpone_full_collections(seconds: float) -> None:
+    """Collect garbage in the younger generations alone for some seconds; then the thresholds are as before."""
     usual, until = gc.get_threshold(), time.monotonic() + seconds
 
     def restore(phase: str, info: Mapping[str, int]) -> None:
@@ -201,13 +205,6 @@ def _cpu_multiplies_bf16() -> bool:
         return False
 
 
-# How libraries say that memory is used up, where they have no class of error for it.
-_OUT_OF_MEMORY = (
-    *("out of memory", "can't allocate memory", "not enough memory", "Unable to allocate", "Cannot allocate memory"),
-    *("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "std::bad_alloc"),
-)
-
-
 def seed_generators(seed: int, device: torch.device) -> None:
     """Seed the generators of PyTorch that a network on a device draws from: ``torch.manual_seed``, but fast on the CPU.
 
@@ -282,8 +279,12 @@ def single_thread() -> Iterator[None]:
         cv2.setNumThreads(others)
 
 
-def single_threads(count: int) -> ThreadPoolExecutor:
-    """Thread pool whose threads use one core each in PyTorch; the caller's thread count is unchanged."""
+def pool_of_single_threads(count: int) -> ThreadPoolExecutor:
+    """Thread pool whose threads use one core each in PyTorch; the caller's thread count is unchanged.
+
+    Args:
+        count: number of threads.
+    """
     import torch
 
     before = torch.get_num_threads()

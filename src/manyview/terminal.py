@@ -10,7 +10,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Span, Text
 
-from manyview.text import printable as printable  # for those who show texts on a terminal
+from manyview.text import printable
 
 _MARKDOWN = "\\|*_`<["  # characters that Markdown takes for more than text
 

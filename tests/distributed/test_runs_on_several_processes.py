@@ -167,11 +167,11 @@ def test_processes_that_differ_all_say_in_what(root: Path) -> None:
         assert said[0].startswith("shared: ")
     assert "the processes differ: training.seed is 0 on rank 0, 1 on rank 1; start all" in seed[0]
     assert "losses.image_aware.weight is 2.0 on rank 0, 3.0 on rank 1" in weight[0]
-    assert "the processes differ: that of the contents of some is " in content[0]
+    assert "the processes differ: the fingerprint of the contents of some images is " in content[0]
     assert "the number of images is 15 on rank 0, 16 on rank 1; the fingerprint of names and sizes" in number[0]
     assert "on rank 0: " in folder[0]
     assert "nowhere" in folder[0]
-    assert "the processes differ: that of the module is " in module[0]
+    assert "the processes differ: the fingerprint of the module is " in module[0]
     assert "--resume is false on rank 0, true on rank 1" in resume[0]
     assert not any(root.glob("no-*"))
 

@@ -19,7 +19,7 @@ import torch
 
 from manyview import runtime
 from manyview.errors import UserError
-from manyview.runtime import choose_precision, resolve_device, silenced, single_thread, single_threads
+from manyview.runtime import choose_precision, pool_of_single_threads, resolve_device, silenced, single_thread
 from tests.helpers.memory import extra_memory, reads_peak_memory
 
 CPU = torch.device("cpu")
@@ -116,7 +116,7 @@ def test_one_thread_computes_until_the_end_even_after_an_error(cores: int) -> No
 
 def test_threads_that_others_start_compute_as_before(cores: int) -> None:
     found: list[int] = []
-    with single_threads(2) as pool:
+    with pool_of_single_threads(2) as pool:
         found += pool.map(lambda _: torch.get_num_threads(), range(4))
         thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
         thread.start()

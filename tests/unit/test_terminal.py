@@ -9,8 +9,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from manyview.terminal import SafeConsole, in_markdown, printable
-from manyview.text import shortened
+from manyview.terminal import SafeConsole, in_markdown
+from manyview.text import printable, shortened
 
 HOSTILE = {
     "\x1b[31mred\x1b[0m": r"\x1b[31mred\x1b[0m",

@@ -34,7 +34,9 @@ RESNETS = (
 UNTRAINED = "as pre-training starts: the last norm of each residual branch at zero, where the network has such"
 _UNTRAINED_AT_ONE = "as pre-training started: the last norm of each residual branch at one, as every other"
 
-_STAGES = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
+RESNET_MODULES = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
+"""Modules of torchvision's ResNets up to the last feature map, in their order."""
+
 _Shapes = frozenset[tuple[str, tuple[int, ...]]]
 
 
@@ -45,19 +47,19 @@ class ResNetBackbone(Backbone):
         classifier = resnet.fc
         assert isinstance(classifier, nn.Linear)
         super().__init__(name, classifier.in_features, classifier=("fc",))
-        for stage in _STAGES:
-            self.add_module(stage, resnet.get_submodule(stage))
+        for module in RESNET_MODULES:
+            self.add_module(module, resnet.get_submodule(module))
 
     def forward(
         self, x: Float[Tensor, "batch channels height width"]
     ) -> Float[Tensor, "batch out_channels rows columns"]:
         """The output of ``layer4``."""
-        return self.up_to(_STAGES[-1], x)
+        return self.up_to(RESNET_MODULES[-1], x)
 
     def up_to(self, last: str, x: Tensor) -> Tensor:
         """The output of one of the modules, such as ``layer2``."""
-        for stage in _STAGES[: _STAGES.index(last) + 1]:
-            x = self.get_submodule(stage)(x)
+        for module in RESNET_MODULES[: RESNET_MODULES.index(last) + 1]:
+            x = self.get_submodule(module)(x)
         return x
 
 

@@ -9,16 +9,17 @@ from pathlib import Path
 
 from torch import Tensor
 
-from manyview.backbones.build import infer_resnet, resnet_names
+from manyview.backbones.build import RESNET_MODULES, infer_resnet, resnet_names
 from manyview.backbones.exported import suggested_file
 from manyview.backbones.files import StoredTensors, read_tensors
 from manyview.backbones.formats import OWN_NAMES, CheckpointLayout, part_of, plain, recognize, spellings, unwrapped
 from manyview.backbones.search import Candidate, candidates, distinct, fits
 from manyview.errors import UserError
 from manyview.runs.folder import DETECTOR_FILE, WEIGHTS_FILE
+from manyview.runs.record import CONFIG_FILE, RUN_FILE
 
 OWN_FORMAT = CheckpointLayout("manyview", "")
-_RESNET_MODULES = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
+
 # Entries that are where weights usually are.
 _USUAL_ENTRIES = ("", "state_dict", "model")
 # Formats that have their weights behind a prefix.
@@ -103,7 +104,7 @@ def sort_out(path: Path, stored: StoredTensors, target: Target | None = None) ->
     if stored.metadata:
         return _sorted(path, stored, _own(stored), (), OWN_FORMAT, target)
     own = resnet_names() if target is None else tuple(target.weights)
-    children = _RESNET_MODULES if target is None else target.children
+    children = RESNET_MODULES if target is None else target.children
     found = candidates(stored.entries, own, spellings(children))
     whole = _whole(stored, found, target)
     layouts = {entry: recognize(list(unwrapped(tensors)), entry) for entry, tensors in stored.entries.items()}
@@ -299,7 +300,7 @@ def find_weights(path: Path) -> Path:
         raise UserError(
             f"{path} is a fine-tuned detector, not a backbone: detect objects with it "
             f"(manyview detect --predict {run}), "
-            f'or give the weights that it began with ("weights" in {run / "config.json"})'
+            f'or give the weights that it began with ("weights" in {run / CONFIG_FILE})'
         )
     if not path.is_dir():
         return path
@@ -311,6 +312,9 @@ def find_weights(path: Path) -> Path:
             f"the weights in {path} are in several files; save them as one: from transformers import AutoModel; "
             f"AutoModel.from_pretrained({str(path)!r}).save_pretrained(FOLDER, max_shard_size='100GB')"
         )
-    if (path / "config.json").is_file():
+    if (path / CONFIG_FILE).is_file() and (path / RUN_FILE).is_file():
         raise UserError(f"the run in {path} has no weights yet; they are written at the end of each epoch")
-    raise UserError(f"{path} is not a run folder: it holds no {WEIGHTS_FILE}")
+    raise UserError(
+        f"{path} is not a run folder: it holds no {WEIGHTS_FILE}, nor {' or '.join(_HUGGING_FACE_FILES)} of other "
+        "programs; name the file of the weights"
+    )

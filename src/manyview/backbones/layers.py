@@ -6,10 +6,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from manyview.backbones.base import Backbone
-from manyview.backbones.build import ResNetBackbone
+from manyview.backbones.build import RESNET_MODULES, ResNetBackbone
 from manyview.backbones.timm import LAST, TimmBackbone, trial_size
 
-_RESNET_STAGES = ("layer1", "layer2", "layer3", "layer4")
+_RESNET_STAGES = RESNET_MODULES[-4:]
 _FIRST_STRIDE = 4  # finer maps are of a stem
 
 

@@ -202,7 +202,7 @@ def depth_sentence(backbone: Backbone) -> str:
 
 def usual_source(name: str) -> str:
     """Where ``usual_normalization`` has its values from, in words."""
-    return f"as timm's own weights of {name} are" if name.startswith("timm/") else "as ImageNet's images are"
+    return f"those of timm's own weights of {name}" if name.startswith("timm/") else "those of ImageNet"
 
 
 def _split(text: str) -> tuple[float, ...]:

@@ -14,7 +14,7 @@ NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 @dataclass(frozen=True)
 class LoadingReport:
-    """Which layers of a network a checkpoint filled; ``str`` of it is one or two lines.
+    """Which layers of a network a checkpoint filled; ``str`` of it is one or two lines, and one for each remark.
 
     Attributes:
         format: layout of the file, such as "MoCo v2".

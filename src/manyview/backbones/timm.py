@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Collection
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -169,9 +170,7 @@ def build_timm(name: str, *, zero_init_residual: bool, in_channels: int) -> Timm
     if in_channels != 3 and "in_chans" not in taken:
         raise UserError(f"timm's {name} takes images of 3 channels only, not of {in_channels}; choose another backbone")
     found = _features(name, network, in_channels)
-    # DistributedDataParallel waits for every trainable gradient.
-    for key, parameter in network.named_parameters():
-        parameter.requires_grad_(parameter.requires_grad and key not in found.unused)
+    freeze(network, found.unused)
     size, sized = trial_size(network)
     fixed_size = size if sized and "dynamic_img_size" not in taken else None
     backbone = TimmBackbone(f"timm/{name}", network, found.channels, found.layout, fixed_size)
@@ -227,11 +226,11 @@ def _layout(name: str, network: nn.Module, features: Any) -> Layout:
     raise UserError(f"timm's {name} gives no single feature map, so it cannot be a backbone; choose another")
 
 
-def freeze_unused(network: nn.Module, output: Float[Tensor, ""]) -> None:
-    """Freeze parameters without effect on an output: DistributedDataParallel waits for every trainable gradient."""
-    names = unused(network, output)
+def freeze(network: nn.Module, names: Collection[str]) -> None:
+    """Freeze the parameters of these names, as of ``unused``: DistributedDataParallel waits for trainable gradients."""
     for name, parameter in network.named_parameters():
-        parameter.requires_grad_(parameter.requires_grad and name not in names)
+        if name in names:
+            parameter.requires_grad_(False)
 
 
 def unused(network: nn.Module, output: Float[Tensor, ""]) -> frozenset[str]:

@@ -105,8 +105,8 @@ def _lost_process(error: Exception) -> str | None:
     if used is None or not used.tells_of_a_lost_process(error):
         return None
     return (
-        f"another process was lost ({used.first_line(error)}), as where it is killed for lack of memory: start all of "
-        "them again, with --resume where the verb has it"
+        f"another process was lost ({used.first_sentence(error)}), as where it is killed for lack of memory: start "
+        "all of them again, with --resume where the verb has it"
     )
 
 

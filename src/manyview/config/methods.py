@@ -104,7 +104,8 @@ class MomentumContrastConfig(MethodSection):
     queue: PositiveInt = Field(65536, description="number of keys kept as negatives")
     momentum: Probability = Field(
         0.999,
-        description="weight of the old momentum encoder in its update at each step; byol's rises from this to 1",
+        description="weight of the old momentum encoder in its update at each step; byol's and dino's rise from this "
+        "to 1",
     )
     dim: PositiveInt = Field(128, description="dimension of the projections")
     hidden_dim: PositiveInt = Field(2048, description="width of the heads' hidden layers")

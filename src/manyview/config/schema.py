@@ -1,7 +1,8 @@
 """Schema of a pre-training run's settings: types, ranges and defaults.
 
-The defaults are those of the paper (arXiv 2506.23156) and of SimSiam, which it extends. All models are frozen:
-a configuration does not change once it is resolved, so the file in the run folder is what ran.
+The defaults are those of the paper (arXiv 2506.23156) and of SimSiam, which it extends; the weight of the image-aware
+loss is 0, as in SimSiam, and set by recipes. All models are frozen: a configuration does not change once it is
+resolved, so the file in the run folder is what ran.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ class DataConfig(Section):
     workers: Annotated[StrictInt, Field(ge=0)] | None = Field(
         None, description="number of data loader workers; unset: chosen from the number of cores"
     )
-    max_bad_fraction: Probability = Field(0.05, description="fraction of unreadable images at which a run stops")
+    max_bad_fraction: Probability = Field(0.05, description="fraction of unreadable images above which a run stops")
     max_pixels: PositiveInt = Field(200_000_000, description="larger images are rejected as decompression bombs")
     content_hashes: StrictBool = Field(
         False,

@@ -90,7 +90,7 @@ class TrainingConfig(Section):
     )
     device: str = Field("auto", description="auto, cpu, cuda, mps")
     precision: Literal["auto", "float32", "bf16"] = Field(
-        "auto", description="auto, float32 or bf16; auto: bf16 where the hardware supports it"
+        "auto", description="auto, float32 or bf16; auto: bf16 where the hardware multiplies it faster than float32"
     )
     checkpoint_minutes: Positive = Field(10.0, description="maximum minutes between two checkpoints")
     compile: StrictBool = Field(False, description="torch.compile the backbone")

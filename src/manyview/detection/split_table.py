@@ -13,7 +13,7 @@ from rich.text import Text
 from manyview.detection.dataset import DetectionData
 from manyview.errors import first_few
 from manyview.labels import DetectionLabels
-from manyview.terminal import printable
+from manyview.text import printable
 
 _CLASSES = 30  # of a table, at most; those with the most objects
 _TITLES = ("training objects", "in images", "validation objects", "in images")

@@ -9,10 +9,11 @@ from manyview.distributed.collectives import (
     gather_unequal,
     largest,
     mean_of_processes,
+    own_rows,
     share,
 )
 from manyview.distributed.group import alone, join, leave, leave_at_exit, rank, wait_for_all, world_size
-from manyview.distributed.lost import first_line, tells_of_a_lost_process
+from manyview.distributed.lost import first_sentence, tells_of_a_lost_process
 from manyview.distributed.norms import SynchronizedBatchNorm, synchronize_norms
 
 __all__ = [
@@ -20,7 +21,7 @@ __all__ = [
     "agree",
     "alone",
     "any_process",
-    "first_line",
+    "first_sentence",
     "from_first",
     "gather",
     "gather_shares",
@@ -30,6 +31,7 @@ __all__ = [
     "leave",
     "leave_at_exit",
     "mean_of_processes",
+    "own_rows",
     "printed_once",
     "rank",
     "share",

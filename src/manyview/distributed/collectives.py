@@ -25,8 +25,7 @@ def any_process(flag: bool) -> bool:
     """
     if world_size() == 1:
         return flag
-    # NCCL only transfers CUDA tensors.
-    flags = torch.tensor(float(flag), device="cuda" if dist.get_backend() == "nccl" else "cpu")
+    flags = torch.tensor(float(flag), device=_transferred(torch.device("cpu")))
     dist.all_reduce(flags)
     return bool(flags > 0)
 
@@ -35,7 +34,7 @@ def largest(number: int) -> int:
     """The largest of the processes' numbers, of at most 53 bits; all processes must call this together."""
     if world_size() == 1:
         return number
-    numbers = torch.tensor(float(number), dtype=torch.float64, device="cuda" if dist.get_backend() == "nccl" else "cpu")
+    numbers = torch.tensor(float(number), dtype=torch.float64, device=_transferred(torch.device("cpu")))
     dist.all_reduce(numbers, dist.ReduceOp.MAX)
     return int(numbers)
 
@@ -68,6 +67,16 @@ def gather(x: Shaped[Tensor, "rows ..."]) -> Shaped[Tensor, "all_rows ..."]:
         return x
     gathered: Tensor = _Gather.apply(x)  # type: ignore[no-untyped-call]
     return gathered
+
+
+def own_rows(everyones: Shaped[Tensor, "all_rows ..."]) -> Shaped[Tensor, "rows ..."]:
+    """This process's rows among those of all processes, as ``gather`` has them.
+
+    Args:
+        everyones: equally many rows of each process.
+    """
+    rows = len(everyones) // world_size()
+    return everyones[rank() * rows : (rank() + 1) * rows]
 
 
 def gather_unequal(own: Float[Tensor, "own numbers"], first: int, total: int) -> Float[Tensor, "total numbers"]:
@@ -118,25 +127,33 @@ def gather_shares(own: Shaped[Tensor, "rows ..."], total: int) -> Shaped[Tensor,
     """
     if world_size() == 1:
         return own
-    # NCCL only transfers CUDA tensors.
-    sent = own.contiguous().to("cuda" if dist.get_backend() == "nccl" else own.device)
-    parts = [torch.empty_like(sent) for _ in range(world_size())]
-    dist.all_gather(parts, sent)
-    return torch.stack(parts, dim=1).flatten(0, 1)[:total].to(own.device)
+    sent = own.contiguous().to(_transferred(own.device))
+    return torch.stack(of_all(sent), dim=1).flatten(0, 1)[:total].to(own.device)
+
+
+def of_all(own: Shaped[Tensor, ...]) -> list[Shaped[Tensor, ...]]:
+    """The tensors of all processes, in order of rank, not differentiable; all must call this together.
+
+    Args:
+        own: contiguous, of the same shape and dtype on every process; with NCCL on this process's CUDA device.
+    """
+    parts = [torch.empty_like(own) for _ in range(world_size())]
+    dist.all_gather(parts, own)
+    return parts
+
+
+def _transferred(device: torch.device) -> torch.device:
+    """Where a tensor of a device has to be to be sent: NCCL only transfers CUDA tensors."""
+    return torch.device("cuda") if dist.get_backend() == "nccl" else device
 
 
 class _Gather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        x = x.contiguous()
-        ctx.rows = len(x)
-        parts = [torch.empty_like(x) for _ in range(world_size())]
-        dist.all_gather(parts, x)
-        return torch.cat(parts)
+        return torch.cat(of_all(x.contiguous()))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         total = gradients[0].contiguous().clone()
         dist.all_reduce(total)
-        first = rank() * ctx.rows
-        return total[first : first + ctx.rows]
+        return own_rows(total)

@@ -27,7 +27,7 @@ def tells_of_a_lost_process(error: BaseException) -> bool:
     return any(part in text for part in _LOST)
 
 
-def first_line(error: BaseException) -> str:
-    """An error's first sentence, without the place in PyTorch's source."""
+def first_sentence(error: BaseException) -> str:
+    """An error's first sentence, without the file and line of PyTorch's source that it begins with."""
     text = str(error).strip().partition("\n")[0].partition(". ")[0]
     return re.sub(r"^\[[^\]]*\]\s*", "", text).rstrip(".")

@@ -31,7 +31,9 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from manyview.distributed.collectives import of_all
 from manyview.distributed.group import initialized, world_size
+from manyview.precision import at_least_float32
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -130,7 +132,7 @@ def moments_of_all(x: Float[Tensor, "rows channels *positions"]) -> Moments:
     Args:
         x: this process's rows, perhaps none; half precision is computed in float32.
     """
-    wide, channels = _wide(x), x.shape[1]
+    wide, channels = at_least_float32(x), x.shape[1]
     count = x.numel() // channels
     if count:
         variance, mean = torch.var_mean(wide, dim=_axes(x), correction=0)
@@ -159,7 +161,7 @@ class _Normalize(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, variance = ctx.saved_tensors
         shape = [-1 if axis == 1 else 1 for axis in range(x.ndim)]
-        g, z = _wide(gradients[0]), _wide(x) - mean.view(shape)
+        g, z = at_least_float32(gradients[0]), at_least_float32(x) - mean.view(shape)
         inverse = (variance + ctx.eps).rsqrt()
         z = z * inverse.view(shape)
         own = torch.stack([g.sum(dim=_axes(x)), (g * z).sum(dim=_axes(x))])
@@ -191,15 +193,8 @@ def _meet_by_gloo() -> bool:
 
 def _of_all(own: Float[Tensor, " numbers"]) -> Float[Tensor, "processes numbers"]:
     """The vectors of all processes, in order of rank."""
-    parts = [torch.empty_like(own) for _ in range(world_size())]
-    dist.all_gather(parts, own)
-    return torch.stack(parts)
+    return torch.stack(of_all(own))
 
 
 def _axes(x: Tensor) -> list[int]:
     return [axis for axis in range(x.ndim) if axis != 1]
-
-
-def _wide(x: Tensor) -> Tensor:
-    """Half precision as float32; float32 and float64 as they are."""
-    return x if x.dtype == torch.float64 else x.float()

@@ -24,7 +24,7 @@ from manyview.evaluation.metrics.multilabel import METRICS
 from manyview.evaluation.network_names import baseline_lines, difference_sentences, table_name
 from manyview.images.sources.copies import flattering
 from manyview.runs.figures import MULTI_LABEL_LEGEND
-from manyview.terminal import printable
+from manyview.text import printable
 
 CLASSIFIERS = {"logistic": "logistic regression", "svm": "linear SVM"}
 """Names of the classifiers of ``low_label_evaluation`` in titles."""

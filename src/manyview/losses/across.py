@@ -18,8 +18,8 @@ from torch.nn import functional as F
 from manyview.distributed import gather, gather_unequal, rank, world_size
 from manyview.losses.image_aware import check_arguments, image_aware_loss, numbered
 from manyview.losses.inputs import ImageIds, Vectors, as_ids, as_vectors
-from manyview.losses.similarity import at_least_float32
 from manyview.losses.streamed import Problem, block_size, streamed_terms
+from manyview.precision import at_least_float32
 
 
 def distributed_image_aware_loss(

@@ -20,8 +20,8 @@ from torch.nn import functional as F
 
 from manyview.errors import UserError
 from manyview.losses.inputs import ImageIds, Vectors, as_ids, as_vectors
-from manyview.losses.similarity import at_least_float32
 from manyview.losses.streamed import Problem, block_size, streamed_terms
+from manyview.precision import at_least_float32
 
 FORMS = ("outside", "in", "out")
 DENSE = 4096
@@ -33,8 +33,8 @@ def image_aware_loss(
 ) -> Float[Tensor, ""]:
     """Image-Aware Contrastive loss, averaged over anchors: attracts views of one image, repels those of others.
 
-    Extra memory grows with the vectors, not with their pairs. Beyond ``DENSE`` vectors it can be differentiated once
-    only. For vectors that are spread over processes see ``distributed_image_aware_loss``.
+    Beyond ``DENSE`` vectors extra memory grows with the vectors, not with their pairs, and the loss can be
+    differentiated once only. For vectors that are spread over processes see ``distributed_image_aware_loss``.
 
     Args:
         z: (vectors, dim) nonzero vectors, which are L2-normalized here: a tensor, an array or a list. Half precision is

@@ -24,6 +24,8 @@ def as_vectors(z: Any) -> Tensor:
         UserError: they are no rows of equally many numbers.
     """
     if isinstance(z, Tensor):
+        if z.ndim != 2:
+            raise UserError(f"z must be of shape (vectors, dim), not {tuple(z.shape)}: give one row for each vector")
         return z
     if isinstance(z, Sequence) and any(isinstance(row, Tensor) for row in z):
         rows = [row if isinstance(row, Tensor) else torch.as_tensor(row) for row in z]
@@ -45,9 +47,13 @@ def as_ids(image_ids: Any, device: torch.device) -> Tensor:
     """Image ids as a tensor (vectors,): a tensor as it is, arrays and lists as int64 on ``device``.
 
     Raises:
-        UserError: they are no whole numbers.
+        UserError: they are no whole numbers, or not one for each vector.
     """
     if isinstance(image_ids, Tensor):
+        if image_ids.ndim != 1:
+            raise UserError(
+                f"image_ids must be of shape (vectors,), not {tuple(image_ids.shape)}: give each vector one"
+            )
         return image_ids
     try:
         numbers = np.asarray([int(each) if isinstance(each, Tensor) else each for each in image_ids])

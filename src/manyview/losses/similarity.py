@@ -1,11 +1,12 @@
-"""L_sim: SimSiam's negative cosine similarity (arXiv 2011.10566, Eq. 1 and 2)."""
+"""L_sim: SimSiam's negative cosine similarity (arXiv 2011.10566, Eq. 1 and 4)."""
 
 from __future__ import annotations
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional as F
+
+from manyview.precision import at_least_float32
 
 
 def negative_cosine_similarity(p: Float[Tensor, "rows dim"], z: Float[Tensor, "rows dim"]) -> Float[Tensor, ""]:
@@ -47,8 +48,3 @@ def symmetric_similarity(
     if stop_gradient:
         z1, z2 = z1.detach(), z2.detach()
     return (negative_cosine_similarity(p1, z2) + negative_cosine_similarity(p2, z1)) / 2
-
-
-def at_least_float32(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Half precision as float32; float32 and float64 as they are."""
-    return x if x.dtype == torch.float64 else x.float()

@@ -24,10 +24,10 @@ from manyview.config import ImageAwareConfig
 from manyview.config.methods import BarlowTwinsConfig
 from manyview.distributed import gather
 from manyview.heads import Projector
-from manyview.losses.similarity import at_least_float32
 from manyview.methods.base import Method, MethodBatch
 from manyview.methods.image_aware_term import add_image_aware
 from manyview.methods.pairs import off_diagonal, project_pairs
+from manyview.precision import at_least_float32
 
 _EPSILON = 1e-5  # that of nn.BatchNorm1d, by which the released code normalizes
 

@@ -25,11 +25,11 @@ from manyview.config import ImageAwareConfig
 from manyview.config.methods import BYOLConfig
 from manyview.heads import BYOLHead
 from manyview.losses import negative_cosine_similarity
-from manyview.losses.similarity import at_least_float32
 from manyview.methods.base import Method, MethodBatch, Moment
 from manyview.methods.image_aware_term import add_image_aware
 from manyview.methods.momentum import follow, rising, slow_copy
 from manyview.methods.pairs import project_pairs
+from manyview.precision import at_least_float32
 
 
 class BYOL(Method):

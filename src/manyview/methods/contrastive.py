@@ -21,10 +21,10 @@ from manyview.config import ImageAwareConfig
 from manyview.config.methods import ContrastiveConfig
 from manyview.heads import ContrastiveProjector
 from manyview.losses import distributed_image_aware_loss
-from manyview.losses.similarity import at_least_float32
 from manyview.methods.base import Method, MethodBatch
 from manyview.methods.image_aware_term import add_image_aware
 from manyview.methods.pairs import project
+from manyview.precision import at_least_float32
 
 
 class Contrastive(Method):
@@ -51,7 +51,8 @@ class Contrastive(Method):
         """Compute the loss of one batch.
 
         Returns:
-            ``loss``, a float32 scalar, and ``z`` (vectors, dim), the projections before normalization, detached.
+            ``loss``, ``contrastive`` and ``image_aware`` where the image-aware loss is added to SimCLR's, float32
+            scalars, and ``z`` (vectors, dim), the projections before normalization, detached.
         """
         z = project(self.backbone, self.projector, [group.flatten(0, 1) for group in batch.groups])
         with torch.autocast(z.device.type, enabled=False):

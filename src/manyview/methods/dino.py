@@ -31,12 +31,12 @@ from manyview.config import ImageAwareConfig, PretrainConfig
 from manyview.config.methods import DINOConfig
 from manyview.distributed import mean_of_processes
 from manyview.heads import BottleneckProjector
-from manyview.losses.similarity import at_least_float32
 from manyview.methods.base import Method, MethodBatch, Moment
 from manyview.methods.image_aware_term import add_image_aware
 from manyview.methods.momentum import follow, rising, slow_copy
 from manyview.methods.pairs import pooled_views
 from manyview.methods.swapped import by_image, cross_entropy, entropy, predictors
+from manyview.precision import at_least_float32
 
 
 class DINO(Method):

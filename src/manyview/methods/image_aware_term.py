@@ -9,10 +9,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from manyview.config import ImageAwareConfig
-from manyview.distributed import rank, world_size
+from manyview.distributed import own_rows, world_size
 from manyview.losses import distributed_image_aware_loss, image_aware_loss
-from manyview.losses.similarity import at_least_float32
 from manyview.methods.base import MethodBatch
+from manyview.precision import at_least_float32
 
 Vectors = tuple[Float[Tensor, "pairs dim"], Float[Tensor, "pairs dim"]]
 """Predictions p and projections z of one view of each pair; of a method without predictor, z twice."""
@@ -110,6 +110,6 @@ def _over_processes(
     shards = torch.empty_like(order)
     for number, shard in enumerate(order.tensor_split(options.shards)):
         shards[shard] = number
-    own = shards[rank() * len(pair_ids) : (rank() + 1) * len(pair_ids)].repeat(2) if options.shards > 1 else None
+    own = own_rows(shards).repeat(2) if options.shards > 1 else None
     z, ids = torch.cat((u, v)), pair_ids.repeat(2)
     yield distributed_image_aware_loss(z, ids, options.temperature, options.form, own), 1.0

@@ -22,8 +22,8 @@ from manyview import distributed
 from manyview.backbones import Backbone
 from manyview.config import ImageAwareConfig
 from manyview.config.methods import MoCoConfig
+from manyview.distributed import own_rows
 from manyview.heads import MoCoProjector
-from manyview.losses.similarity import at_least_float32
 from manyview.methods.base import Method, MethodBatch, Moment
 from manyview.methods.image_aware_term import add_image_aware
 from manyview.methods.momentum import follow, slow_copy
@@ -33,10 +33,10 @@ from manyview.methods.momentum_contrast import (
     encode_keys,
     enqueue,
     info_nce,
-    own_rows,
     random_queue,
 )
 from manyview.methods.pairs import project, sides
+from manyview.precision import at_least_float32
 
 
 class MoCo(Method):

@@ -20,9 +20,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from manyview.distributed import gather, rank, world_size
-from manyview.losses.similarity import at_least_float32
+from manyview.distributed import gather, own_rows, world_size
 from manyview.methods.base import MethodBatch
+from manyview.precision import at_least_float32
 
 
 def contrast(
@@ -82,15 +82,9 @@ def encode_keys(
         batch: the batch that they belong to, for its permutation.
         parts: number of parts over all processes.
     """
-    rows, processes, own = len(images), world_size(), rank()
-    order = batch.permutation(rows * processes)
-    shuffled = gather(images)[order[own * rows : (own + 1) * rows]]
+    processes = world_size()
+    order = batch.permutation(len(images) * processes)
+    shuffled = gather(images)[own_rows(order)]
     encoded = zip(*(encode(part) for part in shuffled.tensor_split(parts // processes)), strict=True)
     unshuffle = order.argsort()
     return [gather(F.normalize(at_least_float32(torch.cat(vectors)), dim=1))[unshuffle] for vectors in encoded]
-
-
-def own_rows(everyones: Float[Tensor, "all_rows ..."]) -> Float[Tensor, "rows ..."]:
-    """This process's share of the rows of all processes."""
-    rows = len(everyones) // world_size()
-    return everyones[rank() * rows : (rank() + 1) * rows]

@@ -17,10 +17,10 @@ from manyview.backbones import Backbone
 from manyview.config import LossesConfig, PretrainConfig, SimSiamConfig
 from manyview.heads import Predictor, Projector
 from manyview.losses import symmetric_similarity
-from manyview.losses.similarity import at_least_float32
 from manyview.methods.base import Method, MethodBatch
 from manyview.methods.image_aware_term import add_image_aware
 from manyview.methods.pairs import project_pairs
+from manyview.precision import at_least_float32
 
 
 class SimSiam(Method):

@@ -20,11 +20,11 @@ from torch.nn import functional as F
 from manyview.backbones import Backbone
 from manyview.config import PretrainConfig
 from manyview.config.methods import SupervisedConfig
-from manyview.distributed import gather, rank
+from manyview.distributed import gather, own_rows
 from manyview.heads import Head
-from manyview.losses.similarity import at_least_float32
 from manyview.methods.base import Method, MethodBatch
 from manyview.methods.pairs import pooled_views
+from manyview.precision import at_least_float32
 
 
 class Supervised(Method):
@@ -74,8 +74,7 @@ class Supervised(Method):
         with torch.autocast(logits.device.type, enabled=False):
             logits, z = at_least_float32(logits), at_least_float32(features.detach())
             loss = known_cross_entropy(gather(logits), gather(self._targets[image_ids].to(logits.dtype)))
-            everyones = F.batch_norm(gather(z), None, None, training=True)
-            return {"loss": loss, "z": everyones[rank() * len(z) : (rank() + 1) * len(z)]}
+            return {"loss": loss, "z": own_rows(F.batch_norm(gather(z), None, None, training=True))}
 
     def describe(self, config: PretrainConfig) -> dict[str, Any]:
         """Plain data for ``run.json``, with the names of the classes."""

@@ -27,13 +27,13 @@ from torch.nn import functional as F
 from manyview.backbones import Backbone
 from manyview.config import ImageAwareConfig, PretrainConfig
 from manyview.config.methods import SwAVConfig
-from manyview.distributed import gather, rank
+from manyview.distributed import gather, own_rows
 from manyview.heads import Head
-from manyview.losses.similarity import at_least_float32
 from manyview.methods.base import Method, MethodBatch, Moment
 from manyview.methods.image_aware_term import add_image_aware
 from manyview.methods.pairs import pooled_views
 from manyview.methods.swapped import by_image, cross_entropy, entropy, predictors
+from manyview.precision import at_least_float32
 
 
 class SwAV(Method):
@@ -127,12 +127,12 @@ class SwAV(Method):
             self._new.append(everywhere)
         full = self.options.queue > 0 and bool(self.enqueued >= self.options.queue)
         rows = torch.cat([everywhere, self.queue], dim=1) if full else everywhere
-        own = slice(rank() * images * pairs, (rank() + 1) * images * pairs)
         codes = [
-            sinkhorn_knopp(half @ self.prototypes.weight.T, self.options.epsilon, self.options.iterations)[own]
+            sinkhorn_knopp(half @ self.prototypes.weight.T, self.options.epsilon, self.options.iterations)
             for half in rows
         ]
-        return torch.stack(codes, dim=1).unflatten(0, (images, pairs)).flatten(1, 2)
+        own = [own_rows(of_half[: everywhere.shape[1]]) for of_half in codes]
+        return torch.stack(own, dim=1).unflatten(0, (images, pairs)).flatten(1, 2)
 
     @torch.no_grad()
     def _normalize_prototypes(self) -> None:
@@ -152,9 +152,8 @@ def sinkhorn_knopp(
     Returns:
         rows that sum to 1; with enough iterations, columns that sum to rows / prototypes.
     """
-    rows, prototypes = scores.shape
-    codes = ((scores - scores.max()) / epsilon).exp()
+    # In log space, as a prototype that is far from all rows would have codes of 0 at small epsilon, and then 0 / 0.
+    logs = scores / epsilon
     for _ in range(iterations):
-        codes = codes / codes.sum(dim=0) * (rows / prototypes)
-        codes = codes / codes.sum(dim=1, keepdim=True)
-    return codes
+        logs = logs.log_softmax(dim=0).log_softmax(dim=1)
+    return logs.exp()

@@ -23,10 +23,10 @@ from manyview.config import ImageAwareConfig
 from manyview.config.methods import VICRegConfig
 from manyview.distributed import gather
 from manyview.heads import Projector
-from manyview.losses.similarity import at_least_float32
 from manyview.methods.base import Method, MethodBatch
 from manyview.methods.image_aware_term import add_image_aware
 from manyview.methods.pairs import off_diagonal, project_pairs
+from manyview.precision import at_least_float32
 
 _EPSILON = 1e-4  # added to the variance (Eq. 2)
 

@@ -1,4 +1,4 @@
-"""Named recipes. Settings that a recipe leaves out have the schema's defaults, which are the paper's."""
+"""Named recipes. What a recipe leaves out has the schema's default: the paper's, but no image-aware loss."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ RECIPES: dict[str, dict[str, Any]] = {
         "monitor": {"patience": 40},  # prototypes that do not move yet draw the projections together for an epoch
     },
     # DINO with multi-crop (arXiv 2104.14294, and the defaults of main_dino.py), for vision transformers; for a
-    # ResNet see the guide.
+    # ResNet see docs/settings.md, Multi-crop.
     "dino": {
         "views": {
             **{"kind": "groups", "saturation": 0.2},

@@ -18,7 +18,7 @@ from manyview.runs.metrics_log import describe_damage, read_lines, to_line
 from manyview.runs.record import CHECKPOINTS, CONFIG_FILE, COPY_FILE, RUN_FILE, RunRecord, read_record
 from manyview.runs.result import table
 from manyview.runs.shown import facts
-from manyview.terminal import printable
+from manyview.text import printable
 
 WEIGHTS_FILE = "backbone.safetensors"
 BEST_FILE, BEST_RECORD = "best.safetensors", "best.json"
@@ -202,6 +202,25 @@ class RunFolder:
         if not isinstance(content, dict):
             raise UserError(f"{file} does not hold a run's data")
         return content
+
+    def settled(self, key: str, accept: Callable[[Any], bool]) -> Any:
+        """A setting that was settled when the run was started, with which it is resumed.
+
+        Args:
+            key: dotted name of the setting, such as "training.steps".
+            accept: whether a value can be one of it.
+
+        Raises:
+            UserError: ``config.json`` cannot be read, or lacks it.
+        """
+        value: Any = self.read_json(CONFIG_FILE)
+        for name in key.split("."):
+            value = value.get(name) if isinstance(value, Mapping) else None
+        if not accept(value):
+            raise UserError(
+                f"{self.path / CONFIG_FILE} lacks {key}, without which the run cannot be resumed; start a new one"
+            )
+        return value
 
     def append_metrics(self, record: Mapping[str, Any]) -> None:
         """Append one record to ``metrics.jsonl``."""

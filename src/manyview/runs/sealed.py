@@ -62,12 +62,25 @@ def read_sealed(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def is_sealed(path: Path, entry: str) -> bool:
     """Whether the header of a file with a checksum, intact or not, has this entry."""
+    return entry in read_metadata(path)
+
+
+def written_step(weights: Path) -> int:
+    """The optimizer step that written weights are of, as their file's header says; 0 without any, or if it does not."""
+    try:
+        return int(read_metadata(weights).get("step", 0))
+    except (ValueError, TypeError):
+        return 0
+
+
+def read_metadata(path: Path) -> dict[str, Any]:
+    """The metadata in the header of a safetensors file, which is not checked; {} if it has none, or cannot be read."""
     try:
         with path.open("rb") as file:
             header = parse_json(file.read(min(int.from_bytes(file.read(8), "little"), _LARGEST_HEADER)))
-        return entry in header[_METADATA]
+        return dict(header[_METADATA])
     except (OSError, ValueError, LookupError, TypeError):
-        return False
+        return {}
 
 
 def check_seal(path: Path) -> None:

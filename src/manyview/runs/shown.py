@@ -8,6 +8,7 @@ from typing import Any
 
 from manyview.parsing import parse_json
 from manyview.runs.record import CONFIG_FILE, RUN_FILE
+from manyview.runs.sealed import written_step
 
 
 def facts(folder: Path, weights: Path) -> dict[str, str]:
@@ -22,7 +23,7 @@ def facts(folder: Path, weights: Path) -> dict[str, str]:
         "recipe": config.get("recipe"),
         "backbone": _part(config, "backbone").get("name"),
         "images": _counted(_part(run, "plan").get("photographs")),
-        "step": _progress(_step(weights), _part(run, "plan").get("steps")),
+        "step": _progress(written_step(weights), _part(run, "plan").get("steps")),
         "began": run.get("started"),
     }
     return {name: value for name, value in found.items() if isinstance(value, str)}
@@ -39,16 +40,6 @@ def _read(file: Path) -> Mapping[str, Any]:
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def _step(weights: Path) -> int:
-    """The step of the written weights, from the head of their file; 0 if it does not say."""
-    try:
-        with weights.open("rb") as file:
-            head = parse_json(file.read(min(int.from_bytes(file.read(8), "little"), 2**24)))
-        return int(head["__metadata__"]["step"])
-    except (OSError, ValueError, LookupError, TypeError):
-        return 0
 
 
 def _counted(number: Any) -> str | None:

@@ -21,7 +21,7 @@ MEASURED: dict[str, tuple[tuple[int, float], ...]] = {
 _BEST = "recommended"
 
 _HOW = "measured on 4,800 small photographs with ResNet-18, views of 64 pixels (docs/results.md)"
-# A run is told what was measured up to so many times more or fewer views.
+# What was measured is shown for runs of up to so many times more or fewer views.
 _NEAR = 2.0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -49,8 +50,8 @@ from manyview.training.survival.save_point import SavePoint
 _LOG_EVERY = 10
 # The first step allocates memory and compiles kernels; the time of the run is estimated from the steps after it.
 _STEPS_MEASURED = 3
-# With fewer positive pairs in a step, the linear rule leaves a quarter of the base learning rate.
-_FEW_PAIRS = 65
+# With so few positive pairs in a step, the linear rule leaves a quarter of the base learning rate at most.
+_FEW_PAIRS = 64
 # Steps after which it is judged whether the loader keeps up: the first ones have left the clock's window.
 _WAITS_JUDGED = 60
 _STOPPING = "Stopping after this step, and saving"
@@ -344,7 +345,7 @@ def train_step(
         seen = method_batch(batch, training.method, config.training.seed, training.moment, part)
         with training.fabric.no_backward_sync(module, enabled=part < accumulate - 1):
             result = module(seen)
-            losses = _read(result)
+            losses = _means_on_host(result)
             _refuse_non_finite(training, losses["loss"], batch)
             training.fabric.backward(result["loss"] / accumulate)
         for name, value in losses.items():
@@ -361,7 +362,7 @@ def train_step(
     return dict(sorted(means.items())), result["z"], waited
 
 
-def _read(result: Mapping[str, Tensor]) -> dict[str, float]:
+def _means_on_host(result: Mapping[str, Tensor]) -> dict[str, float]:
     """Means of the losses over all processes, on the host, in one transfer."""
     names = sorted(result.keys() - {"z"})
     losses = torch.stack([result[name].detach() for name in names])
@@ -386,7 +387,7 @@ def remarks(settled: Settled) -> list[str]:
             "In bf16 on a CPU, strided convolutions on maps of one pixel, which small views lead to, get wrong "
             "gradients; training.precision=float32 is safe."
         )
-    if config.training.scaling == "linear" and config.pairs_per_step < _FEW_PAIRS:
+    if config.training.scaling == "linear" and config.pairs_per_step <= _FEW_PAIRS:
         found.append(
             f"At {config.pairs_per_step:,} pairs a step the linear rule gives a small {spell_rate(config)}; it is "
             "SimSiam's, for large batches. training.scaling=sqrt gives more, training.base_learning_rate any."
@@ -406,7 +407,7 @@ def spell_rate(config: PretrainConfig) -> str:
 
 
 def _refuse_non_finite(training: Training, loss: float, batch: TrainingBatch) -> None:
-    if loss - loss == 0:
+    if math.isfinite(loss):
         return
     names = [training.files[int(image)] for image in gather(batch.image_ids)]
     file = training.folder.path / "nonfinite_batch.txt"

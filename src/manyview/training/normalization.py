@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from rich.console import Console
 
 from manyview import distributed
 from manyview.config import IMAGENET_MEAN, IMAGENET_STD, PretrainConfig
-from manyview.errors import UserError
 from manyview.images import ImageFiles
 from manyview.images.loading import worker_count
 from manyview.images.statistics import BandStatistics, measure_bands
@@ -62,14 +63,12 @@ def _unset(
 
 
 def _kept(folder: RunFolder) -> Normalization:
-    views = folder.read_json("config.json").get("views", {})
-    try:
-        return tuple(map(float, views["mean"])), tuple(map(float, views["std"]))
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(
-            f"{folder.path / 'config.json'} lacks views.mean and views.std, without which the run cannot be resumed; "
-            "start a new one"
-        ) from error
+    mean, std = (folder.settled(f"views.{name}", _are_numbers) for name in ("mean", "std"))
+    return tuple(map(float, mean)), tuple(map(float, std))
+
+
+def _are_numbers(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(each, int | float) for each in value)
 
 
 def _measured(config: PretrainConfig, files: ImageFiles, console: Console) -> Normalization:

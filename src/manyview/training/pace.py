@@ -83,7 +83,7 @@ def settle_steps(
         UserError: the resumed run's configuration cannot be read, or the time is too short for a single step.
     """
     if resumed is not None:
-        return _kept(resumed)
+        return int(resumed.settled("training.steps", lambda value: isinstance(value, int)))
     assert config.training.hours is not None
     seconds = 3600 * config.training.hours
     with console.status("Measuring the pace"):
@@ -188,17 +188,6 @@ def _measure_once(instrument: Instrument | None, method: Method) -> float:
     began = time.monotonic()
     instrument.measure(method.backbone)
     return time.monotonic() - began
-
-
-def _kept(folder: RunFolder) -> int:
-    """Number of steps that the resumed run was started with."""
-    steps = folder.read_json("config.json").get("training", {}).get("steps")
-    if not isinstance(steps, int):
-        raise UserError(
-            f"{folder.path / 'config.json'} lacks training.steps, without which the run cannot be resumed; "
-            "start a new one"
-        )
-    return steps
 
 
 def waiting_advice(config: PretrainConfig, device: str, waiting: float) -> str:

@@ -6,13 +6,13 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import get_args
 
 import torch
 from rich.console import Console
 
 from manyview import distributed
 from manyview.config import PretrainConfig
-from manyview.errors import UserError
 from manyview.fabric import Fabric
 from manyview.images import ImageFiles
 from manyview.images.jpeg_on_device import check_device_decoding
@@ -62,23 +62,13 @@ def settle_renderer(
     if config.data.decode == "device":
         return "device"
     if resumed is not None:
-        return _kept(resumed)
+        renderer: Renderer = resumed.settled("training.renderer", lambda value: value in get_args(Renderer))
+        return renderer
     if fabric.device.type in _SHARE_THE_CORES:
         return "cpu"
     with console.status("Measuring where views are rendered fastest"):
         costs = measure_costs(config, files, fabric, build(config))
     return _faster(costs, console)
-
-
-def _kept(folder: RunFolder) -> Renderer:
-    """Renderer that the resumed run was started with."""
-    renderer = folder.read_json("config.json").get("training", {}).get("renderer")
-    if renderer not in ("cpu", "device", "reference"):
-        raise UserError(
-            f"{folder.path / 'config.json'} lacks training.renderer, without which the run cannot be resumed; "
-            "start a new one"
-        )
-    return renderer
 
 
 def _faster(costs: Costs | None, console: Console) -> Renderer:

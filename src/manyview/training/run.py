@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from manyview import distributed, methods
-from manyview.backbones import Backbone, LoadingReport, build_backbone, wrap_backbone
-from manyview.backbones.build import check_name
+from manyview import distributed
+from manyview.backbones import Backbone, LoadingReport
 from manyview.backbones.weights import own_weights
 from manyview.config import PretrainConfig
 from manyview.config.resuming import MAY_CHANGE
-from manyview.errors import MemoryUsedUpError, UserError
+from manyview.errors import MemoryUsedUpError
 from manyview.images import ImageFiles
 from manyview.images.loading import worker_count
 from manyview.images.skipped import SkippedImages
@@ -34,7 +32,8 @@ from manyview.runs.record import RunRecord
 from manyview.runtime import resolve_device
 from manyview.training.display import TrainingDisplay
 from manyview.training.expected import expectation
-from manyview.training.init_weights import InitialWeights, find_initial, find_initial_again, load_initial, origin
+from manyview.training.initial.network import build_backbone_of, build_method, build_trial, check_backbone
+from manyview.training.initial.weights import InitialWeights, find_initial, find_initial_again, load_initial, origin
 from manyview.training.loggers import check_installed, loggers_of
 from manyview.training.loop import Training, remarks, run_loop
 from manyview.training.monitor import CollapseMonitor
@@ -51,7 +50,7 @@ from manyview.training.restoring.checks import (
 )
 from manyview.training.settle import Hardware, Settled, settle, start_hardware
 from manyview.training.survival.legs import record_leg, with_length
-from manyview.training.survival.memory import told
+from manyview.training.survival.memory import memory_explained
 from manyview.training.targets import Targets, find_labeled_images
 
 
@@ -86,63 +85,137 @@ def train(
         console.print(files.left_out, style="yellow", highlight=False, markup=False, soft_wrap=True)
     try:
         claim = partial(_claim, config, folder, files, targets, hardware, record)
-        checkpoint, complaints, initial = distributed.agree(
-            claim, partial(start_facts, hardware.device.type, hardware.precision, module)
-        )
+        facts = partial(start_facts, hardware.device.type, hardware.precision, module)
+        checkpoint, complaints, initial = distributed.agree(claim, facts)
         if record is not None:
             config = with_length(config, folder.path, record, checkpoint.step if checkpoint else 0)
-        trial = partial(build_trial, module=module, hardware=hardware, targets=targets)
-        resumed = folder if resume else None
-        asked = config
-        with told(lambda: (asked, 0), module, hardware.device, hardware.precision):
-            settled = settle(
-                *(config, files, initial, hardware),
-                build=trial,
-                console=console,
-                targets=targets,
-                resumed=resumed,
-                instrument=instrument,
-            )
-        backbone = build_backbone_of(settled.config, module)
-        for group in settled.config.views.layout:
-            backbone.check_size(group.size, group.size)
-        report = load_initial(backbone, initial, settled.config) if initial else None
-        start, lost = _initial_tensors(backbone, settled.config, folder, record if checkpoint else None)
-        method = build_method(backbone, settled.config, hardware, targets)
-        if lost:
-            complaints.append(lost)
-            if hardware.is_main:
-                write_initial(method.backbone, folder)
-        if hardware.is_main and not resume:
-            folder.create()
-        changes = check_contents(config, folder, files, hardware, resume=resume)
-        training = set_up(settled, files, folder, method, console, start)
-        training.record = record
-        training.labels_fingerprint = targets.fingerprint if targets else None
-        if instrument is not None:
-            every = interval(settled.config, settled.plan.steps, instrument.pixels)
-            training.quality = QualityRecord(
-                *(settled.config.monitor, settled.plan.steps, every, instrument),
-                frozen=settled.config.training.freeze_backbone_steps,
-            )
-        if resume:
-            for complaint in complaints:
-                training.display.say(f"Warning: {complaint}", style="yellow")
-            if changes:
-                training.display.say(changes, style="yellow")
-            _take_up(training, checkpoint)
-        else:
-            _announce(training, initial, report, targets)
-        if hardware.is_main and checkpoint is None and start is not None:
-            write_initial(method.backbone, folder)
-        if training.files.bad:
-            training.skipped.write()
-        hardware.fabric.barrier()
+        start = _Start(config, folder, files, targets, hardware, module, instrument, record, checkpoint, initial)
+        training = _prepare(start, complaints, console)
         _run(training, module, began)
         if not resume:
             _compare_hours(training, time.monotonic() - began)
     finally:
         folder.unlock()
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What a run is started with, or resumed from, before anything is built.
+
+    Attributes:
+        config: as asked for, with the earlier legs of a resumed run.
+        folder: of the run.
+        files: its images.
+        targets: its labels, if the method learns from any.
+        hardware: device, processes and precision.
+        module: custom backbone, if any.
+        instrument: what measures the backbone's quality, if anything does.
+        record: of a resumed run.
+        checkpoint: the newest intact one of a resumed run, if there is one.
+        initial: the initial weights of a run without checkpoint, if it has any.
+    """
+
+    config: PretrainConfig
+    folder: RunFolder
+    files: ImageFiles
+    targets: Targets | None
+    hardware: Hardware
+    module: nn.Module | None
+    instrument: Instrument | None
+    record: RunRecord | None
+    checkpoint: TrainingCheckpoint | None
+    initial: InitialWeights | None
+
+    def settle(self, console: Console) -> Settled:
+        """Determine what the configuration leaves open."""
+        trial = partial(build_trial, module=self.module, hardware=self.hardware, targets=self.targets)
+        with memory_explained(lambda: (self.config, 0), self.module, self.hardware.device, self.hardware.precision):
+            return settle(
+                *(self.config, self.files, self.initial, self.hardware),
+                build=trial,
+                console=console,
+                targets=self.targets,
+                resumed=self.folder if self.record is not None else None,
+                instrument=self.instrument,
+            )
+
+    def build(self, config: PretrainConfig) -> _Built:
+        """Build the method of the settled configuration, at its initial weights if it has no checkpoint."""
+        backbone = build_backbone_of(config, self.module)
+        for group in config.views.layout:
+            backbone.check_size(group.size, group.size)
+        report = load_initial(backbone, self.initial, config) if self.initial else None
+        kept, lost = self._kept_initial(backbone, config)
+        return _Built(build_method(backbone, config, self.hardware, self.targets), report, kept, lost)
+
+    def _kept_initial(self, backbone: Backbone, config: PretrainConfig) -> tuple[dict[str, Tensor] | None, str]:
+        """The initial weights, where training depends on them to the end, and a clause on their file if it is lost."""
+        if not needs_initial(config.training):
+            return None, ""
+        if self.record is None or self.checkpoint is None:
+            return own_weights(backbone), ""
+        return initial_again(backbone, config, self.folder, self.record)
+
+
+class _Built(NamedTuple):
+    """A method, built on the device.
+
+    Attributes:
+        method: the method.
+        report: what of the initial weights matched, if they were loaded.
+        initial: the backbone's initial weights, where training depends on them to the end.
+        lost: a clause on their file if it has to be written again; "" if not.
+    """
+
+    method: Method
+    report: LoadingReport | None
+    initial: dict[str, Tensor] | None
+    lost: str
+
+
+def _prepare(start: _Start, complaints: Sequence[str], console: Console) -> Training:
+    """The state of a new run before its first step, whose folder is made, or of a resumed one at its checkpoint.
+
+    Args:
+        start: what it starts with.
+        complaints: messages about damaged files of a resumed run.
+        console: console for messages.
+    """
+    settled = start.settle(console)
+    built = start.build(settled.config)
+    folder, hardware, resume = start.folder, start.hardware, start.record is not None
+    if hardware.is_main and built.lost:
+        write_initial(built.method.backbone, folder)
+    if hardware.is_main and not resume:
+        folder.create()
+    changes = check_contents(start.config, folder, start.files, hardware, resume=resume)
+    training = set_up(settled, start.files, folder, built.method, console, built.initial)
+    training.record = start.record
+    training.labels_fingerprint = start.targets.fingerprint if start.targets else None
+    training.quality = _quality_record(settled, start.instrument)
+    if resume:
+        for complaint in (*complaints, *([built.lost] if built.lost else [])):
+            training.display.say(f"Warning: {complaint}", style="yellow")
+        if changes:
+            training.display.say(changes, style="yellow")
+        _take_up(training, start.checkpoint)
+    else:
+        _announce(training, start.initial, built.report, start.targets)
+    if hardware.is_main and start.checkpoint is None and built.initial is not None:
+        write_initial(built.method.backbone, folder)
+    if training.files.bad:
+        training.skipped.write()
+    hardware.fabric.barrier()
+    return training
+
+
+def _quality_record(settled: Settled, instrument: Instrument | None) -> QualityRecord | None:
+    """The record of the backbone's measurements, as yet empty; None for a run that is not measured."""
+    if instrument is None:
+        return None
+    config, steps = settled.config, settled.plan.steps
+    every = interval(config, steps, instrument.pixels)
+    return QualityRecord(config.monitor, steps, every, instrument, config.training.freeze_backbone_steps)
 
 
 def _look(config: PretrainConfig, module: nn.Module | None) -> tuple[ImageFiles, Targets | None]:
@@ -154,7 +227,7 @@ def _look(config: PretrainConfig, module: nn.Module | None) -> tuple[ImageFiles,
     found = find_labeled_images(config)
     resolve_device(config.training.device, "training.device")
     check_installed(config.monitor.loggers)
-    _check_backbone(config, module)
+    check_backbone(config, module)
     return found
 
 
@@ -192,95 +265,6 @@ def _claim(
     checkpoint, damaged = folder.checkpoints.load_newest()
     initial = find_initial_again(config, folder, record.run) if checkpoint is None else None
     return checkpoint, [*mended, *(f"{each}; using the previous one" for each in damaged)], initial
-
-
-def _check_backbone(config: PretrainConfig, module: nn.Module | None) -> None:
-    """Reject a backbone that cannot be built, before anything is measured."""
-    name = config.backbone.name
-    if module is None and name.startswith("own:"):
-        raise UserError(
-            f"the backbone is {name.removeprefix('own:')}, a module of your own: "
-            "call manyview.pretrain(..., backbone=module) from Python"
-        )
-    if module is None:
-        check_name(name)
-    else:
-        wrap_backbone(module, config.views.layout[0].size, config.data.channels)
-
-
-def build_backbone_of(config: PretrainConfig, module: nn.Module | None = None) -> Backbone:
-    """Build the backbone of a settled configuration, initialized from the run's seed.
-
-    Args:
-        config: settled configuration.
-        module: custom backbone instead of a named one, which is wrapped as it is.
-
-    Raises:
-        UserError: a patch projection is to be frozen that the network does not have.
-    """
-    torch.manual_seed(config.training.seed)
-    options, channels = config.backbone, config.data.channels
-    if module is not None:
-        backbone = wrap_backbone(module, config.views.layout[0].size, channels)
-    else:
-        backbone = build_backbone(options.name, zero_init_residual=options.zero_init_residual, in_channels=channels)
-    if options.freeze_patch_projection:
-        _freeze_patch_projection(backbone)
-    return backbone
-
-
-def _freeze_patch_projection(backbone: Backbone) -> None:
-    """Leave the patch projection as it is, which keeps the training of transformers stable (arXiv 2104.02057, 4.2).
-
-    Raises:
-        UserError: the network has none.
-    """
-    if backbone.patch_projection is None:
-        raise UserError(
-            f"backbone.freeze_patch_projection is for vision transformers, but {backbone.name} has no patch_embed.proj;"
-            " leave it out"
-        )
-    backbone.patch_projection.requires_grad_(False)
-
-
-def build_method(
-    backbone: Backbone, config: PretrainConfig, hardware: Hardware, targets: Targets | None = None
-) -> Method:
-    """Build the method of a settled configuration around a backbone, on the device, with the labels of the run."""
-    views = config.views
-    assert views.mean is not None, "settle() fills it in"
-    assert views.std is not None, "settle() fills it in"
-    backbone.take_images(views.mean, views.std, rgb=config.data.bands == "rgb")
-    backbone.bit_depth = config.data.bit_depth
-    method = methods.build_method(backbone, config)
-    if hardware.processes > 1:
-        method.synchronize_norms()
-    method.to(device=hardware.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if targets is not None:
-        method.take_targets(targets.values.to(hardware.device))
-    if config.training.compile:
-        method.backbone.compile()
-    return method
-
-
-def build_trial(
-    config: PretrainConfig, *, module: nn.Module | None, hardware: Hardware, targets: Targets | None = None
-) -> Method:
-    """Build a method for measurements; a custom backbone is copied."""
-    return build_method(build_backbone_of(config, copy.deepcopy(module)), config, hardware, targets)
-
-
-def _initial_tensors(
-    backbone: Backbone, config: PretrainConfig, folder: RunFolder, resumed: RunRecord | None
-) -> tuple[dict[str, Tensor] | None, str]:
-    """The initial weights, where training depends on them to the end: the backbone's, or those of a resumed run.
-
-    Returns:
-        the weights, and a clause on their file if it has to be written again.
-    """
-    if not needs_initial(config.training):
-        return None, ""
-    return initial_again(backbone, config, folder, resumed) if resumed else (own_weights(backbone), "")
 
 
 def set_up(
@@ -428,7 +412,9 @@ def _run(training: Training, module: nn.Module | None, began: float) -> None:
     is_main = training.is_main
     try:
         with (
-            told(lambda: (settled.config, training.step), module, settled.hardware.device, settled.hardware.precision),
+            memory_explained(
+                lambda: (settled.config, training.step), module, settled.hardware.device, settled.hardware.precision
+            ),
             loggers_of(settled.config, training.folder.path, first, warn, enabled=is_main) as training.loggers,
         ):
             run_loop(training)
@@ -445,7 +431,7 @@ def _report(training: Training, steps: int, seconds: float) -> None:
     if count:
         training.display.say(
             f"{count:,} of {len(training.files):,} images could not be read and were replaced; "
-            f"see {training.folder.path / 'skipped.csv'}",
+            f"see {training.folder.skipped_file}",
             style="yellow",
         )
     if training.quality is not None and (summary := training.quality.summary()):

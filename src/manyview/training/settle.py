@@ -20,7 +20,7 @@ from manyview.methods import Method
 from manyview.runs import RunFolder
 from manyview.runs.environment import check_threads, restore_threads
 from manyview.runtime import choose_precision, process_count, resolve_device, silenced
-from manyview.training.init_weights import InitialWeights
+from manyview.training.initial.weights import InitialWeights
 from manyview.training.normalization import settle_normalization
 from manyview.training.optimizer import check_schedule
 from manyview.training.pace import settle_steps
@@ -74,6 +74,12 @@ def is_wrong_in_bf16(config: PretrainConfig, device: torch.device) -> bool:
     return device.type == "cpu" and min(group.size for group in config.views.layout) <= _ONE_PIXEL_VIEW
 
 
+def training_precision(config: PretrainConfig, device: torch.device) -> str:
+    """Precision of a run on a device, "float32" or "bf16"; "auto" is never one that gives wrong gradients there."""
+    asked = config.training.precision
+    return "float32" if asked == "auto" and is_wrong_in_bf16(config, device) else choose_precision(asked, device)
+
+
 def start_hardware(config: PretrainConfig, started: Mapping[str, Any] | None = None) -> Hardware:
     """Launch Lightning Fabric on the chosen device; with DDP where torchrun or srun has started several processes.
 
@@ -85,8 +91,7 @@ def start_hardware(config: PretrainConfig, started: Mapping[str, Any] | None = N
         UserError: the device is not available, or not as many threads as the resumed run was started with.
     """
     device = resolve_device(config.training.device, "training.device")
-    asked = config.training.precision
-    precision = "float32" if asked == "auto" and is_wrong_in_bf16(config, device) else choose_precision(asked, device)
+    precision = training_precision(config, device)
     if config.training.threads:
         torch.set_num_threads(config.training.threads)
     world = process_count()

@@ -154,7 +154,9 @@ def test_an_archive_of_several_disks_is_one_sentence(tmp_path: Path) -> None:
         load_backbone(tmp_path / "w.pth", into=wrap_backbone(small(), 16))
 
 
-@pytest.mark.parametrize(("sharded", "said"), [(True, "in several files; save them as one"), (False, "no weights yet")])
+@pytest.mark.parametrize(
+    ("sharded", "said"), [(True, "in several files; save them as one"), (False, "is not a run folder")]
+)
 def test_a_folder_of_hugging_face_without_one_file(sharded: bool, said: str, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     if sharded:

@@ -117,7 +117,10 @@ def test_a_run_folder_is_read(backbone: Backbone, tmp_path: Path) -> None:
 def test_a_folder_without_weights_says_why(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="is not a run folder"):
         load_backbone(tmp_path)
-    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "config.json").write_text('{"model_type": "resnet"}')  # a model of transformers, for TensorFlow alone
+    with pytest.raises(UserError, match=r"nor model\.safetensors or pytorch_model\.bin or backbone\.pt of other"):
+        load_backbone(tmp_path)
+    (tmp_path / "run.json").write_text("{}")
     with pytest.raises(UserError, match="has no weights yet"):
         load_backbone(tmp_path)
 

@@ -116,6 +116,15 @@ def test_one_mistake(text: str, sentence: str) -> None:
     assert problems(text) == (sentence,)
 
 
+def test_unknown_keys_of_a_stored_configuration_are_named() -> None:
+    with pytest.raises(ConfigError) as caught:
+        resolve({"data": {"images": "photos", "imges": "x"}, "monitor": {"zzzz": 1}}, [])
+    assert caught.value.problems == (
+        "unknown key data.imges, which another version of manyview may have; did you mean data.images?",
+        "unknown key monitor.zzzz, which another version of manyview may have",
+    )
+
+
 def test_group_given_a_value_names_what_is_inside() -> None:
     (sentence,) = problems("losses.similarity=3")
 

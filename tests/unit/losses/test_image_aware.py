@@ -193,6 +193,8 @@ def test_arrays_and_lists_give_what_tensors_give(loss: Callable[..., Tensor]) ->
         ([1.0, 2.0], [0, 0], r"z must hold rows of equally many numbers, one a vector: an array of shape \(2,\)"),
         (None, [0, 0], r"z must hold rows of equally many numbers, one a vector: an array of shape \(\)"),
         ([torch.ones(2), torch.ones(3)], [0, 0], "not all of one shape"),
+        (torch.ones(2, 3, 4), torch.tensor([0, 0]), r"\(vectors, dim\), not \(2, 3, 4\)"),
+        (torch.ones(2, 4), torch.tensor([[0], [0]]), r"image_ids must be of shape \(vectors,\), not \(2, 1\)"),
         ([[1.0, 2.0]] * 2, ["a.jpg", "a.jpg"], r"names become numbers with numpy\.unique"),
         ([[1.0, 2.0]] * 2, [0.5, 0.5], "a whole number for each vector, not float64"),
         ([[1.0, 2.0]] * 2, [[0], [0]], r"not int64 of shape \(2, 1\)"),

@@ -107,6 +107,12 @@ def test_codes_share_the_prototypes_out_evenly() -> None:
     np.testing.assert_allclose(codes.sum(dim=0).numpy(), 60 / 7, rtol=1e-6)
 
 
+def test_hard_codes_of_distant_prototypes_are_finite() -> None:
+    scores = torch.tensor([[0.9, -0.9, 0.2], [0.9, -0.8, 0.3]])
+    codes = sinkhorn_knopp(scores, 0.01, 3)
+    np.testing.assert_allclose(codes.numpy(), reference.codes(scores.double().numpy(), 0.01, 3), atol=1e-5)
+
+
 def work(rank: int, root: str) -> None:
     scores = torch.randn(8, 3, generator=torch.Generator().manual_seed(0)).double().tanh()
     with joined(rank, Path(root)):

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from manyview.backbones import build_backbone, load_backbone, save_backbone
 from manyview.errors import UserError
 from manyview.runs import write_tensors
-from manyview.runs.sealed import read_sealed
+from manyview.runs.sealed import read_sealed, written_step
 
 TENSORS = {"a": torch.arange(3, dtype=torch.float32), "b": torch.ones(2, 2, dtype=torch.int8)}
 
@@ -71,3 +71,15 @@ def test_a_flipped_weight_of_a_backbone_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is damaged: its content does not match the SHA-256 in its header") as caught:
         load_backbone(file)
     assert "manyview pretrain --resume --out RUN" in str(caught.value)
+
+
+def test_the_step_of_weights_that_are_missing_damaged_or_others_is_0(tmp_path: Path) -> None:
+    file = tmp_path / "a.safetensors"
+    assert written_step(file) == 0
+    write_tensors(file, TENSORS, {"step": "12"})
+    assert written_step(file) == 12
+    file.write_bytes(b"{}" + file.read_bytes()[2:])
+    assert written_step(file) == 0
+    for metadata in (None, {"step": "twelve"}):
+        write_tensors(file, TENSORS, metadata)
+        assert written_step(file) == 0

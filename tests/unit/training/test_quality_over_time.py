@@ -242,8 +242,10 @@ def test_changed_labels_are_refused(measured: RunFolder, labels: Path, tmp_path:
     train(None, out, {}, resume=True, eval_labels=moved)
     text = moved.read_text().splitlines()
     moved.write_text("\n".join([*text[:-1], text[-1].replace("odd", "even")]) + "\n")
-    with pytest.raises(UserError, match="resume it with the same labels and images"):
+    with pytest.raises(UserError, match="resume it with the same labels and images") as refused:
         train(None, out, {}, resume=True, eval_labels=moved)
+    assert f"{out} is measured on has changed since the run was started: labels_sha256 was " in str(refused.value)
+    assert "neighbors" not in str(refused.value), "which is the same"
 
 
 def test_other_measuring_is_refused(measured: RunFolder) -> None:

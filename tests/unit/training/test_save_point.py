@@ -43,7 +43,7 @@ def is_undone(out: Path, whole: RunFolder) -> bool:
 
 
 def test_a_lost_process(photos: Path, tmp_path: Path, whole: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    read, calls = loop._read, []
+    read, calls = loop._means_on_host, []
 
     def fail(result: Any) -> Any:
         calls.append(1)
@@ -51,7 +51,7 @@ def test_a_lost_process(photos: Path, tmp_path: Path, whole: RunFolder, monkeypa
             raise GONE
         return read(result)
 
-    monkeypatch.setattr(loop, "_read", fail)
+    monkeypatch.setattr(loop, "_means_on_host", fail)
     monkeypatch.setattr(save_point.distributed, "tells_of_a_lost_process", lambda error: error is GONE)
     with pytest.raises(LostProcessError) as raised:
         moco(photos, tmp_path / "run")
@@ -82,9 +82,12 @@ def test_once_weights_have_moved_there_is_no_way_back(
 
     monkeypatch.setattr(loop, "_watch", fail)
     monkeypatch.setattr(save_point.distributed, "tells_of_a_lost_process", lambda error: error is GONE)
-    with pytest.raises(LostProcessError, match="amid a step, so that the last checkpoint counts"):
+    with pytest.raises(LostProcessError, match="in the middle of a step, so that only the last checkpoint is saved"):
         moco(photos, tmp_path / "run", quiet=False)
-    assert "Amid a step; --resume continues from the last checkpoint." in capsys.readouterr().err
+    assert (
+        "In the middle of a step, which cannot be saved; --resume continues from the last checkpoint."
+        in capsys.readouterr().err
+    )
     assert not list(tmp_path.glob("run/checkpoints/step-*"))
 
 

@@ -16,7 +16,7 @@ from manyview.config.resolve import Assignment
 from manyview.errors import UserError
 from manyview.images import find_images
 from manyview.runs.progress import run_console
-from manyview.training.init_weights import InitialWeights, find_initial
+from manyview.training.initial.weights import InitialWeights, find_initial
 from manyview.training.settle import Settled, settle, start_hardware
 
 ON_CPU = {"training.device": "cpu", "training.precision": "float32", "training.threads": 1}

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from manyview.backbones import Backbone
-from manyview.backbones.timm import LAST, TimmBackbone, freeze_unused
+from manyview.backbones.timm import LAST, TimmBackbone, freeze, unused
 from manyview.errors import UserError
 
 STRIDES = (4, 8, 16, 32)
@@ -94,7 +94,8 @@ def freeze_rest(backbone: TimmBackbone, stages: Stages) -> None:
     backbone.eval()
     with torch.enable_grad():
         maps = stages(backbone, _blank(backbone))
-        freeze_unused(backbone.network, torch.stack([features.sum() for features in maps]).sum())
+        output = torch.stack([features.sum() for features in maps]).sum()
+        freeze(backbone.network, unused(backbone.network, output))
 
 
 def _choose(backbone: Backbone, maps: dict[int, Tensor]) -> Stages:

@@ -18,7 +18,8 @@ from manyview.evaluation.compare.protocols import short
 from manyview.evaluation.compare.summary import class_differences, other_groups
 from manyview.evaluation.metrics.multilabel import METRICS
 from manyview.evaluation.network_names import difference_sentences
-from manyview.terminal import in_markdown, printable
+from manyview.terminal import in_markdown
+from manyview.text import printable
 
 COLUMNS = ("group", "network", "fraction", "images", "metric", "class", "mean", "std", "n", "difference")
 _NAMED = 3  # groups whose names fit above columns

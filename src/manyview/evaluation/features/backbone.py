@@ -13,7 +13,7 @@ from manyview.backbones import Backbone
 from manyview.backbones.build import folded
 from manyview.config import IMAGENET_MEAN, IMAGENET_STD
 from manyview.errors import UserError
-from manyview.runtime import single_threads
+from manyview.runtime import pool_of_single_threads
 from manyview.views import normalize_channels_last
 
 Pixels = UInt8[Tensor, "batch channels size size"] | UInt16[Tensor, "batch channels size size"]
@@ -60,7 +60,7 @@ class FrozenBackbone:
             # In the memory format of the images; otherwise each convolution would convert its weights every time.
             self.backbone = folded(backbone).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             self._cores = torch.get_num_threads()
-            self._pool = single_threads(self._cores) if self._cores > 1 else None
+            self._pool = pool_of_single_threads(self._cores) if self._cores > 1 else None
 
     def __call__(self, pixels: Pixels) -> Maps:
         """Feature maps of pixels of 8 or 16 bits.

@@ -49,7 +49,7 @@ class Counting:
     def _show(self) -> float:
         """Show the count; returns the seconds until it is to be shown again."""
         from manyview.runs.progress import run_console  # which imports PyTorch
-        from manyview.terminal import printable
+        from manyview.text import printable
 
         if self._console is None:
             self._console = run_console()

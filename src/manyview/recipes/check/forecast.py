@@ -14,8 +14,10 @@ from manyview.images import ImageFiles
 from manyview.images.loading import worker_count
 from manyview.recipes.reproduce.pace import measure_step
 from manyview.runs.progress import Progress, no_progress
-from manyview.runtime import core_count, memory_limit, resolve_device, resolve_precision
-from manyview.training.plan import TrainingPlan, make_plan
+from manyview.runtime import core_count, memory_limit, resolve_device
+from manyview.training.optimizer import check_schedule
+from manyview.training.plan import make_plan
+from manyview.training.settle import training_precision
 from manyview.training.survival.memory import measure_needs
 
 _SHARED = Path("/dev/shm")
@@ -30,7 +32,7 @@ def machine(config: PretrainConfig, folder: Path) -> dict[str, Any]:
         config: of the run.
         folder: on the disk that the run would be written to.
     """
-    device = resolve_device(config.training.device)
+    device = resolve_device(config.training.device, "training.device")
     return {
         "cores": core_count(),
         "workers": worker_count(config.data.workers),
@@ -53,16 +55,19 @@ def forecast(
         progress: called with what is done.
 
     Returns:
-        "plan" in words, "steps", "views", "seconds_per_step" and "hours" (None for a run of ``training.hours``, whose
-        length they give), and bytes: "shared_memory", "memory" and "disk", which are None where they cannot be told.
+        "plan" and "remarks" in words, "steps" (of a run of ``training.hours`` as many as the pace allows), "views",
+        "seconds_per_step" and "hours"; and bytes: "shared_memory", "memory" and "disk", of which the last two are None
+        where they cannot be measured.
 
     Raises:
-        UserError: the run would be refused, as of too few images.
+        UserError: the run would be refused, as with too few images or a warm-up longer than the run.
     """
     plan = make_plan(config, len(files))
-    device = resolve_device(config.training.device)
+    if config.training.hours is None:
+        check_schedule(config.training, plan.steps_per_epoch)
+    device = resolve_device(config.training.device, "training.device")
     with torch.random.fork_rng(devices=[]):
-        needs = measure_needs(config, None, device, resolve_precision(config.training.precision), progress)
+        needs = measure_needs(config, None, device, training_precision(config, device), progress)
     seconds = measure_step(config, plan, files, progress)
     pixels = sum(group.count * group.size**2 for group in config.views.layout) * config.data.channels
     batch = plan.batch_size
@@ -89,11 +94,3 @@ def try_forecast(
         return forecast(config, files, workers, progress), ""
     except UserError as error:
         return None, str(error)
-
-
-def plan_of(config: PretrainConfig, images: int) -> TrainingPlan | None:
-    """The plan of a run; None where it has too few images."""
-    try:
-        return make_plan(config, images)
-    except UserError:
-        return None

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from manyview.recipes.check.findings import in_words
 from manyview.runs.progress import spell
-from manyview.terminal import printable
+from manyview.text import printable
 
 _CLASSES = 30  # of a table, at most; the commonest
 _BAR = 30  # characters of the longest bar

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
 from collections import Counter
@@ -11,11 +12,12 @@ from typing import Any
 
 from manyview.evaluation.linear.recipes import LOGISTIC, RECIPES
 from manyview.parsing import parse_json
-from manyview.recipes.reproduce.jobs import METRICS_FILE, Job, written_step
+from manyview.recipes.reproduce.jobs import METRICS_FILE, Job
 from manyview.recipes.reproduce.pace import recorded_pace
 from manyview.recipes.reproduce.plan import DEFAULT_BACKBONE, PlannedRow, TablePlan
 from manyview.runs import RunFolder
 from manyview.runs.progress import Progress, no_progress
+from manyview.runs.sealed import written_step
 
 
 def forecast(plan: TablePlan, progress: Progress = no_progress) -> list[dict[str, Any]]:
@@ -83,7 +85,7 @@ def _training_hours(plan: TablePlan, planned: PlannedRow, counted: set[str]) -> 
     counted.update(str(run.folder) for run in runs)
     folders = [RunFolder(run.folder) for run in runs]
     pace = recorded_pace(folders) or plan.paces.step(planned.base)
-    steps, done = sum(run.plan.steps for run in runs), sum(map(written_step, folders))
+    steps, done = sum(run.plan.steps for run in runs), sum(written_step(folder.weights) for folder in folders)
     return steps * pace / 3600, (steps - done) * pace / 3600
 
 
@@ -112,16 +114,12 @@ def _passes(job: Job) -> int:
     return epochs * train + val
 
 
-_counts: dict[Path, int] = {}
-
-
+@functools.cache
 def _count(labels: Path) -> int:
-    """Images that a label file names, roughly: read once."""
-    if labels not in _counts:
-        from manyview.labels.formats import read_image_labels
+    """Images that a label file names, roughly."""
+    from manyview.labels.formats import read_image_labels
 
-        _counts[labels] = len(read_image_labels(labels).entries)
-    return _counts[labels]
+    return len(read_image_labels(labels).entries)
 
 
 def _seconds(file: Path) -> float | None:

@@ -18,6 +18,7 @@ from manyview.errors import UserError
 from manyview.parsing import parse_json
 from manyview.runs import RunFolder
 from manyview.runs.progress import Phases, no_phases
+from manyview.runs.sealed import written_step
 
 State = Literal["new", "begun", "done"]
 METRICS_FILE = "metrics.json"
@@ -84,17 +85,7 @@ def run_state(run: RunFolder) -> State:
     if not run.holds_a_run:
         return "new"
     steps = run.read_json("run.json")["plan"]["steps"]
-    return "done" if written_step(run) == steps else "begun"
-
-
-def written_step(run: RunFolder) -> int:
-    """The step that a run's written weights are of; 0 without any."""
-    if not run.weights.is_file():
-        return 0
-    from safetensors import safe_open
-
-    with safe_open(run.weights, "pt") as file:
-        return int((file.metadata() or {}).get("step", 0))
+    return "done" if written_step(run.weights) == steps else "begun"
 
 
 def _is_begun(folder: Path, verb: str) -> bool:

@@ -18,14 +18,14 @@ from manyview.errors import UserError
 from manyview.images import ImageFiles
 from manyview.parsing import parse_json
 from manyview.recipes.reproduce.inputs import Inputs
-from manyview.recipes.reproduce.jobs import written_step
 from manyview.recipes.reproduce.planned_runs import RowSettings
 from manyview.runs import RunFolder, atomic_write
 from manyview.runs.progress import Progress, no_progress
+from manyview.runs.sealed import written_step
 from manyview.terminal import SafeConsole
+from manyview.training.initial.network import build_trial
 from manyview.training.pace import measure_pace
 from manyview.training.plan import TrainingPlan
-from manyview.training.run import build_trial
 from manyview.training.settle import settle, start_hardware
 from manyview.training.targets import Targets, find_labeled_images
 from manyview.views import views_per_image
@@ -99,7 +99,7 @@ def trained_seconds(run: RunFolder) -> float:
 
     By the pace of its epochs: a run that was stopped within its first has 0.
     """
-    return written_step(run) * (recorded_pace([run]) or 0.0)
+    return written_step(run.weights) * (recorded_pace([run]) or 0.0)
 
 
 def measure_step(
@@ -138,7 +138,8 @@ def measure_step(
 def _with_batch(config: PretrainConfig, batch: int) -> PretrainConfig:
     values = config.model_dump()
     values["training"] |= {"batch_size": batch, "accumulate": 1, "epochs": None, "steps": 1, "hours": None}
-    values["training"] |= {"warmup_epochs": 0.0, "warmup_steps": 0}
+    # What lies beyond the only step would be refused.
+    values["training"] |= {"warmup_epochs": 0.0, "warmup_steps": 0, "milestones": None, "freeze_backbone_steps": 0}
     return PretrainConfig.model_validate(values)
 
 

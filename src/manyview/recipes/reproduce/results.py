@@ -9,12 +9,13 @@ from typing import Any
 
 from manyview.errors import UserError
 from manyview.parsing import parse_json
-from manyview.recipes.reproduce.jobs import METRICS_FILE, run_state, written_step
+from manyview.recipes.reproduce.jobs import METRICS_FILE, run_state
 from manyview.recipes.reproduce.pace import trained_seconds
 from manyview.recipes.reproduce.plan import Measurement, PlannedRow, PlannedSeed, TablePlan
 from manyview.recipes.reproduce.scales import instruments
 from manyview.recipes.reproduce.tables import Column, fraction
 from manyview.runs import RunFolder, provenance
+from manyview.runs.sealed import written_step
 
 
 def gather(plan: TablePlan, failed: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -102,7 +103,7 @@ def _story(planned: PlannedSeed) -> dict[str, Any]:
     if planned.run is None:
         return {"run": None, "state": None, "views": None, "images": None, "steps": None, "hours": None}
     folder, plan = RunFolder(planned.run.folder), planned.run.plan
-    steps = written_step(folder)
+    steps = written_step(folder.weights)
     return {
         "run": str(folder.path),
         "state": run_state(folder),

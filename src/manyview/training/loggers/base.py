@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -76,7 +76,7 @@ class Loggers:
         from manyview.training.loggers.packages import OPENED_BY
 
         ids = _read_ids(self._facts.folder)
-        facts = RunFacts(self._facts.folder, self._facts.settings, self._facts.step, ids)
+        facts = replace(self._facts, ids=ids)
         for name in self._names:
             self._try(name, partial(self._begin, name, OPENED_BY[name], facts))
         known = ids | {name: logger.id for name, logger in self._open.items() if logger.id}

@@ -13,7 +13,7 @@ from manyview.images import ImageFiles, UnreadableImage
 from manyview.images.sources.opening import read_whole
 from manyview.runs import TrainingCheckpoint
 from manyview.runtime import resolve_device
-from manyview.training.init_weights import InitialWeights
+from manyview.training.initial.weights import InitialWeights
 from manyview.training.targets import Targets
 
 _SAMPLE = 64  # images whose contents are compared
@@ -26,8 +26,8 @@ def data_facts(config: PretrainConfig, data: tuple[ImageFiles, Targets | None]) 
         "the device": resolve_device(config.training.device, "training.device").type,
         "the number of images": len(files),
         "the fingerprint of names and sizes of the images": files.fingerprint()[:12],
-        "that of the contents of some": sampled_contents(files)[:12],
-        "that of the labels": targets.fingerprint[:12] if targets else None,
+        "the fingerprint of the contents of some images": sampled_contents(files)[:12],
+        "the fingerprint of the labels": targets.fingerprint[:12] if targets else None,
     }
 
 
@@ -37,15 +37,16 @@ def start_facts(
     module: nn.Module | None,
     start: tuple[TrainingCheckpoint | None, list[str], InitialWeights | None],
 ) -> dict[str, object]:
-    """The checkpoint, the initial weights, and on a CPU the number of compute threads."""
+    """The precision, the checkpoint or what a run without one starts from, and on a CPU the number of threads."""
     checkpoint, _, initial = start
+    own = module_fingerprint(module)[:12] if module is not None and checkpoint is None else None
     return {
         "the precision": precision,
         "the number of compute threads": torch.get_num_threads() if device == "cpu" else None,
         "the checkpoint": f"that of step {checkpoint.step}" if checkpoint else None,
         "the state in the checkpoint": _digest(checkpoint.state)[:12] if checkpoint else None,
         "the fingerprint of the initial weights": initial.sha256[:12] if initial else None,
-        "that of the module": module_fingerprint(module)[:12] if module is not None and checkpoint is None else None,
+        "the fingerprint of the module": own,
     }
 
 
@@ -53,7 +54,7 @@ def sampled_contents(files: ImageFiles, count: int = _SAMPLE) -> str:
     """SHA-256 over the contents of some images, evenly distributed among all; in hexadecimal.
 
     Args:
-        files: the images; one that cannot be read counts as empty.
+        files: the images; those that cannot be read count as equal.
         count: number of images.
     """
     digest = hashlib.sha256()

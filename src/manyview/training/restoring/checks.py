@@ -11,6 +11,7 @@ from manyview.images import ImageFiles
 from manyview.images.loading import worker_count
 from manyview.images.sources.changes import RECORD, changes_since, hash_images, read_record, record_images
 from manyview.runs import RunFolder
+from manyview.runs.provenance import differences
 from manyview.training.settle import Hardware
 from manyview.training.targets import Targets
 
@@ -43,6 +44,9 @@ def check_same_hardware(folder: RunFolder, about: Mapping[str, Any], hardware: H
     """Check device and precision of a resumed run, which ``auto`` may resolve differently and weights depend on.
 
     The number of processes may change (``training.processes``).
+
+    Raises:
+        UserError: one of them is another.
     """
     now = {key: value for key, value in hardware.describe().items() if key != "processes"}
     changed = [f"{key} was {about.get(key)}, now {value}" for key, value in now.items() if about.get(key) != value]
@@ -54,7 +58,11 @@ def check_same_hardware(folder: RunFolder, about: Mapping[str, Any], hardware: H
 
 
 def check_same_images(folder: RunFolder, about: Mapping[str, Any], fingerprint: str, targets: Targets | None) -> None:
-    """Check that a resumed run has the images and labels that it was started with, by their fingerprints."""
+    """Check that a resumed run has the images and labels that it was started with, by their fingerprints.
+
+    Raises:
+        UserError: they are others.
+    """
     data = about.get("data", {})
     if targets is not None and data.get("labels_sha256") != targets.fingerprint:
         raise UserError(
@@ -68,11 +76,13 @@ def check_same_images(folder: RunFolder, about: Mapping[str, Any], fingerprint: 
 
 
 def check_same_labels(folder: RunFolder, about: Mapping[str, Any], described: dict[str, Any]) -> None:
-    """Check that the quality is measured as it was before the run was stopped."""
-    before = about.get("quality")
-    if before != described:
-        then = f"as {before}" if before else "not at all"
+    """Check that the backbone is measured on the images and labels that it was measured on at the start.
+
+    Raises:
+        UserError: it is not; the entries of ``Instrument.describe`` that differ are listed.
+    """
+    if changed := differences(about.get("quality") or {}, described):
         raise UserError(
-            f"the quality in {folder.path} was measured {then} when the run was started, but now as {described}: "
-            "resume it with the same labels and images"
+            f"what the backbone of {folder.path} is measured on has changed since the run was started: "
+            f"{'; '.join(changed)}; resume it with the same labels and images"
         )

@@ -10,7 +10,7 @@ from manyview.config import PretrainConfig
 from manyview.errors import UserError
 from manyview.runs import RunFolder
 from manyview.runs.record import RunRecord
-from manyview.training.init_weights import find_initial, load_initial
+from manyview.training.initial.weights import find_initial, load_initial
 from manyview.training.protection import read_initial
 
 

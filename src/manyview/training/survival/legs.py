@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from manyview.config import PretrainConfig
+from manyview.config import PretrainConfig, TrainingConfig
 from manyview.config.training import BUDGETS, LegConfig
 from manyview.errors import UserError
 from manyview.runs import provenance
@@ -61,7 +61,7 @@ def with_length(config: PretrainConfig, folder: Path, record: RunRecord, step: i
     return config.model_copy(update={"training": config.training.model_copy(update={"legs": legs})})
 
 
-def spell_length(training: Any) -> str:
+def spell_length(training: TrainingConfig) -> str:
     """The length of a run in words: "100 epochs"."""
     [name] = [name for name in BUDGETS if getattr(training, name) is not None]
     count = getattr(training, name)

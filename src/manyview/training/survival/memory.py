@@ -19,6 +19,7 @@ from manyview.errors import MemoryUsedUpError
 from manyview.methods import Method, MethodBatch
 from manyview.runs.progress import Progress, no_progress
 from manyview.runtime import is_out_of_memory, memory_limit
+from manyview.training.initial.network import build_backbone_of
 
 _GIB = 2**30
 _USABLE = 0.85  # of the memory: the rest is workspace, gradients of activations, and what is free between blocks
@@ -48,10 +49,10 @@ class Needs:
 
 
 @contextmanager
-def told(
+def memory_explained(
     run: Callable[[], tuple[PretrainConfig, int]], backbone: nn.Module | None, device: torch.device, precision: str
 ) -> Iterator[None]:
-    """Make one sentence of the error by which memory runs out.
+    """Turn the error by which memory runs out into one sentence, with an estimate of what a step needs.
 
     Args:
         run: gives the configuration, with what is known of it by then, and the number of steps done.
@@ -178,8 +179,6 @@ def _saved(method: Method, config: PretrainConfig, images: int, device: torch.de
 
 
 def _build(config: PretrainConfig, backbone: nn.Module | None, images: int) -> Method:
-    from manyview.training.run import build_backbone_of  # which imports this module
-
     values = config.model_dump()
     usual = {"mean": [0.5] * config.data.channels, "std": [0.25] * config.data.channels}
     values["views"] |= {name: value for name, value in usual.items() if values["views"][name] is None}

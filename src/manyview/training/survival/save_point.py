@@ -68,16 +68,16 @@ class SavePoint:
                 raise
             where = self._save()
             raise LostProcessError(
-                f"another process of this run was lost ({distributed.first_line(error)}), as where it is killed for "
-                f"lack of memory: {where}; start all of them again with --resume, as torchrun --max-restarts does by "
-                "itself with --resume auto"
+                f"another process of this run was lost ({distributed.first_sentence(error)}), as where it is killed "
+                f"for lack of memory: {where}; start all of them again with --resume, as torchrun --max-restarts does "
+                "by itself with --resume auto"
             ) from error
 
     def _save(self) -> str:
         """Save if possible; what was done, in words."""
         if not self._is_marked:
-            self.say("Amid a step; --resume continues from the last checkpoint.")
-            return "amid a step, so that the last checkpoint counts"
+            self.say("In the middle of a step, which cannot be saved; --resume continues from the last checkpoint.")
+            return "in the middle of a step, so that only the last checkpoint is saved"
         _copy([buffer for buffer, _ in self._copies], [kept for _, kept in self._copies])
         self.save()
         self.say(f"Saved after step {self.step():,}; continue with --resume.")

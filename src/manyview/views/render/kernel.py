@@ -1,7 +1,7 @@
 """Rendering of views of 8-bit RGB images by a compiled kernel, the fastest renderer on a CPU.
 
-The views are those of ``opencv.py``, byte for byte. ``native`` is compiled when the package is installed; without a
-compiler it is left out, ``IS_BUILT`` is false, and ``opencv.py`` renders.
+The views are those of ``opencv.py``, byte for byte. The C code in the folder ``native`` is compiled to ``_kernel`` when
+the package is installed; without a compiler it is left out, ``IS_BUILT`` is false, and ``opencv.py`` renders.
 """
 
 from __future__ import annotations

@@ -224,6 +224,43 @@ def test_the_forecast_is_of_the_run(folder: Path, monkeypatch: pytest.MonkeyPatc
     assert "shared memory (/dev/shm)" in stops
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"recipe": "continue", "steps": 20, "set": ["data.workers=0"]},
+        {
+            "recipe": "simsiam",
+            "epochs": 9,
+            "set": ["data.workers=0", "training.schedule=step", "training.milestones=[8]"],
+        },
+    ],
+)
+def test_a_few_steps_are_measured_of_whatever_the_run_schedules(folder: Path, settings: dict[str, Any]) -> None:
+    results = check_images(folder, backbone="timm/test_resnet", view_size=32, batch_size=4, **settings)["results"]
+    assert results["refused"] == ""
+    assert results["expected"]["seconds_per_step"] > 0
+
+
+def test_a_schedule_that_the_run_has_no_room_for_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("manyview.recipes.check.forecast.measure_step", lambda *_: 0.5)
+    results = check_images(folder, backbone="timm/test_resnet", recipe="continue", batch_size=4, steps=15)["results"]
+    assert "the backbone is frozen for 15 steps, but the whole run has 15" in said(results, "stops")
+
+
+@pytest.mark.parametrize(("view_size", "precision"), [(32, "bf16"), (16, "float32")])
+def test_memory_is_that_of_the_runs_own_precision(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, view_size: int, precision: str
+) -> None:
+    measured: list[str] = []
+    monkeypatch.setattr("manyview.runtime._cpu_multiplies_bf16", lambda: True)
+    monkeypatch.setattr("manyview.recipes.check.forecast.measure_step", lambda *_: 0.5)
+    monkeypatch.setattr("manyview.recipes.check.forecast.measure_needs", lambda *given: measured.append(given[3]))
+    options: dict[str, Any] = {"recipe": "simsiam", "batch_size": 4, "set": ["training.device=cpu"]}
+    results = check_images(folder, backbone="timm/test_resnet", view_size=view_size, **options)["results"]
+    assert measured == [precision]
+    assert results["expected"]["memory"] is None
+
+
 def test_a_run_that_would_be_refused_is_told(folder: Path) -> None:
     for file in sorted(folder.iterdir())[1:]:
         file.unlink()

@@ -24,9 +24,10 @@ from manyview.backbones import load_backbone
 from manyview.errors import UserError
 from manyview.recipes.reproduce import jobs as of_tables
 from manyview.recipes.reproduce import work
-from manyview.recipes.reproduce.jobs import do, run_state, write_jobs, written_step
+from manyview.recipes.reproduce.jobs import do, run_state, write_jobs
 from manyview.recipes.reproduce.plan import TablePlan
 from manyview.runs import RunFolder
+from manyview.runs.sealed import written_step
 from manyview.training import loop
 from tests.helpers.children import Child
 from tests.helpers.tiny import ON_CPU
@@ -129,7 +130,7 @@ def test_a_stopped_run_is_resumed_to_the_same_weights(
     with pytest.raises(KeyboardInterrupt):
         make(only=["blocks"])
     [stopped] = (tmp_path / "out" / "runs").iterdir()
-    assert (run_state(RunFolder(stopped)), written_step(RunFolder(stopped))) == ("begun", 2)
+    assert (run_state(RunFolder(stopped)), written_step(RunFolder(stopped).weights)) == ("begun", 2)
     monkeypatch.undo()
 
     result = make(only=["blocks"])
@@ -155,7 +156,7 @@ def test_a_killed_process_is_gone_on_from(plan: Plan, tmp_path: Path) -> None:
     write_jobs(tmp_path / "jobs.json", [jobs[1]])
     run = RunFolder(Path(jobs[1].folder))
     process = subprocess.Popen([sys.executable, "-m", "manyview.recipes.reproduce.jobs", str(tmp_path / "jobs.json")])
-    while written_step(run) < 2:
+    while written_step(run.weights) < 2:
         assert process.poll() is None
         time.sleep(0.005)
     process.kill()

@@ -68,6 +68,45 @@ def test_a_row_reads_features_its_own_way_and_each_evaluation_has_its_folder(pla
     assert first.folder != second.folder
 
 
+def test_evaluations_are_told_apart_by_what_their_figures_depend_on(
+    plan: Plan, files: tuple[Path, Path], labels: tuple[Path, Path], tmp_path: Path
+) -> None:
+    def folder(**options: Any) -> str:
+        return Path(jobs(plan(only=["blocks"], **options))[0].folder).name
+
+    moved, changed = tmp_path / "moved.csv", tmp_path / "changed.csv"
+    moved.write_bytes(labels[1].read_bytes())
+    changed.write_text(labels[1].read_text().replace("dog", "cat"))
+    usual = folder()
+
+    assert {folder(val_labels=moved), folder(workers=3), folder(first_seed=1)} == {usual}
+    others = [folder(val_labels=changed), folder(precision="bf16")]
+    files[1].write_text(files[1].read_text().replace("size = 32\n", "size = 40\n"))
+    assert len({usual, *others, folder()}) == 4
+
+
+def test_random_weights_are_told_apart_by_network_images_and_their_size(
+    plan: Plan, files: tuple[Path, Path], photos: Path, tmp_path: Path
+) -> None:
+    """Statistics of their norms are measured on the images at that size."""
+    files[0].write_text(files[0].read_text().partition("[[rows]]")[0] + '[[rows]]\nname = "r"\nweights = "random"\n')
+    (tmp_path / "some.txt").write_text("00.jpg\n01.jpg\n")
+
+    def folder(**options: Any) -> str:
+        making = plan(**options).rows[0].seeds[0].making
+        assert making is not None
+        return Path(making.folder).name
+
+    found = [
+        folder(),
+        folder(set={"backbone.name": "resnet18"}),
+        folder(list=tmp_path / "some.txt"),
+        folder(first_seed=1),
+    ]
+    files[1].write_text(files[1].read_text().replace("size = 32\n", "size = 40\n"))
+    assert len({*found, folder()}) == 5
+
+
 def test_instruments_measure_each_row_once(plan: Plan, files: tuple[Path, Path]) -> None:
     files[1].write_text(files[1].read_text() + '[instruments.paper]\nrecipe = "paper"\ncached = true\n')
     made = plan(seeds=2)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from manyview.errors import UserError
 from manyview.recipes.reproduce.jobs import Job
 from manyview.recipes.reproduce.plan import TablePlan
 from manyview.recipes.reproduce.results import read_metric
@@ -105,6 +106,24 @@ def test_random_weights_are_told_apart_by_network_images_and_their_size(
     ]
     files[1].write_text(files[1].read_text().replace("size = 32\n", "size = 40\n"))
     assert len({*found, folder()}) == 5
+
+
+def test_weights_of_others_are_told_apart_by_their_content(
+    plan: Plan, files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Of a file that others took the place of, what was measured before is not shown."""
+    files[0].write_text(files[0].read_text().partition("[[rows]]")[0] + '[[rows]]\nname = "r"\ngiven = "theirs"\n')
+    found = []
+    for name, content in (("a.pth", b"first"), ("moved.pth", b"first"), ("a.pth", b"others")):
+        (tmp_path / name).write_bytes(content)
+        [job] = jobs(plan(weights={"theirs": tmp_path / name}))
+        assert job.weights == str(tmp_path / name)
+        found.append(job.folder)
+    assert found[0] == found[1] != found[2]
+
+    (tmp_path / "run").mkdir()
+    with pytest.raises(UserError, match=r"row 'r': .*run is not a run folder"):
+        plan(weights={"theirs": tmp_path / "run"})
 
 
 def test_instruments_measure_each_row_once(plan: Plan, files: tuple[Path, Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 
 from manyview.report.page.reading.evaluations import Found
 from manyview.report.page.reading.run import Run, read_run
+from manyview.report.page.sections.details import settings
 from manyview.report.page.sections.evaluations import classes, detection, evaluations
 from manyview.report.page.sections.overview import overview
 from manyview.report.page.sections.section import Material
@@ -146,6 +148,15 @@ def test_detectors_have_the_figures_of_each_protocol(of: Of) -> None:
     assert found[1] == ["pre-trained", "22.0", "40.0", "15.0", "51.0", "25.0", "35.0"]
     assert found[2] == ["random init", "12.0", "30.0", "5.0", "41.0", "15.0", "25.0"]
     assert [row[-1] for row in found[4:]] == ["31.0", "22.0", "13.0"]
+
+
+def test_of_settings_that_differ_those_other_than_the_first_runs_are_marked(run: Run) -> None:
+    runs = tuple(
+        dataclasses.replace(run, name=name, config={"training": {"seed": seed, "epochs": 2}})
+        for name, seed in (("a", 0), ("b", 1), ("c", 0))
+    )
+    differing, *_ = (row for row in rows(settings(Material(runs, ((),) * 3))) if row[0] == "training.seed")
+    assert differing[1:4] == ["0", "≠ 1", "0"]
 
 
 def test_the_overview_counts_views_and_shows_the_last_weights(of: Of) -> None:

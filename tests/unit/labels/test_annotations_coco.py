@@ -63,6 +63,13 @@ def test_objects_are_read_as_the_file_has_them(tmp_path: Path, images: Path) -> 
     assert not labels.has_masks
 
 
+def test_a_box_beyond_every_edge_is_cut_for_training_and_compared_as_labeled(tmp_path: Path, images: Path) -> None:
+    objects = read(tmp_path, changed(COCO, ["annotations", 0, "bbox"], [-3, -2.5, 26, 16]), images).objects[1]
+    assert objects.boxes[0].tolist() == [0, 0, 20, 11]
+    assert objects.labeled_boxes[0].tolist() == [-3, -2.5, 26, 16]
+    assert objects.area[0] == 26 * 16
+
+
 def test_what_is_cut_or_cannot_be_trained_on_is_noted(tmp_path: Path, images: Path) -> None:
     notes = read(tmp_path, COCO, images).notes
     assert notes == (

@@ -208,3 +208,23 @@ def test_blocks_give_a_query_and_a_key_each(photos: Path, tmp_path: Path) -> Non
     for record in run.read_metrics():
         assert record["loss"] == pytest.approx((record["info_nce"] + record["dense"]) / 2, rel=1e-5)
         assert 0 <= record["accuracy"] <= 1
+
+
+def test_queries_of_all_groups_count_alike_however_many_a_group_has() -> None:
+    """Groups of other grids, one of six queries and one of three."""
+    method, (first, second) = build(), seen(3, (9, 13)).groups
+    batch = seen(3)._replace(groups=(first, second[:, :2]))
+    query, key = weights_of(method)
+
+    result = method(batch)
+
+    counts, losses = [], []
+    for group in range(2):
+        images, key_images = images_of(batch, group)
+        encoded, keys = reference.encode(images, query, 2), reference.encode(key_images, key, 2, "key_")
+        losses.append(reference.losses(encoded, keys, queues_of(method), TAU))
+        counts.append(len(images))
+    assert counts == [ROWS, IMAGES]
+    l_q, l_r = np.average(losses, axis=0, weights=counts)
+    assert result["info_nce"].item() == pytest.approx(l_q, rel=1e-12)
+    assert result["dense"].item() == pytest.approx(l_r, rel=1e-12)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from manyview.backbones import find_weights
 from manyview.config import parse_assignment
 from manyview.config.schema import BackboneConfig
 from manyview.config.training import BUDGETS
@@ -16,7 +17,7 @@ from manyview.errors import UserError
 from manyview.options.base import among
 from manyview.options.reproduce import Match, ReproduceOptions
 from manyview.options.shared import ComputingOptions
-from manyview.recipes.reproduce.inputs import Inputs, read_inputs
+from manyview.recipes.reproduce.inputs import Inputs, digest_of, read_inputs
 from manyview.recipes.reproduce.jobs import Job
 from manyview.recipes.reproduce.pace import Paces
 from manyview.recipes.reproduce.planned_runs import PlannedRun, RowSettings, planned_run, row_settings, slug, steps_of
@@ -204,7 +205,7 @@ class _Planner:
         if weights is None:
             return PlannedRow(row, None, (), f"weights not given: --weights {row.given}=FILE")
         first = self.seeds[0]
-        name = f"{slug(row)}-{_digest(str(weights.absolute()))}-{first}"
+        name = f"{slug(row)}-{_digest_of_weights(row, weights)}-{first}"
         measurements, left_out = self._measurements(row, weights.absolute(), name, first)
         return PlannedRow(row, None, (PlannedSeed(first, None, None, measurements),), left_out)
 
@@ -306,6 +307,14 @@ def settings_by_key(given: Mapping[str, Any] | Iterable[str]) -> dict[str, Any]:
             f"--set {budgets[0]} has no effect, as --match and --budget say how long rows are: leave it out"
         )
     return found
+
+
+def _digest_of_weights(row: Row, weights: Path) -> str:
+    """Eight hexadecimal digits of the content of weights, wherever they lie."""
+    try:
+        return digest_of(find_weights(weights))[:8]
+    except UserError as error:
+        raise UserError(f"row {row.name!r}: {error}") from error
 
 
 def _digest(told_apart: Any) -> str:

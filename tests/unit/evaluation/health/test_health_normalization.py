@@ -13,7 +13,7 @@ from torch.nn import functional
 from manyview.backbones import Backbone, build_backbone, wrap_backbone
 from manyview.backbones.norm_statistics import running_norms
 from manyview.evaluation.features.dataset import ImageDataset, fixed_views
-from manyview.evaluation.health.normalization import check_normalization, gaussian_divergence
+from manyview.evaluation.health.normalization import _sentence, check_normalization, gaussian_divergence
 from manyview.images import find_images
 from tests.helpers.tiny import write_images
 
@@ -124,3 +124,15 @@ def test_the_divergence_is_that_of_its_integral() -> None:
     expected = float(np.sum((p - q) * (np.log(p) - np.log(q))) * (grid[1] - grid[0]))
     values = (torch.tensor([value], dtype=torch.float64) for value in (0.3, 1.5, -0.2, 0.7))
     assert gaussian_divergence(*values) == pytest.approx(expected, rel=1e-6)
+
+
+def test_another_is_named_from_a_tenth_on_where_it_more_than_halves_the_difference() -> None:
+    own, best = ((0.0,) * 3, (1.0,) * 3), ((0.5,) * 3, (0.25,) * 3)
+
+    def said(of_own: float, of_best: float) -> str:
+        return _sentence(own, best, {own: of_own, best: of_best})
+
+    assert said(0.099, 0.001).startswith("The normalization fits the weights:")
+    assert said(0.1, 0.05).startswith("No other known normalization")
+    assert said(1.0, 0.51).startswith("No other known normalization")
+    assert said(1.0, 0.49).endswith("and 0.49 with --mean 0.5,0.5,0.5 --std 0.25,0.25,0.25.")

@@ -179,6 +179,13 @@ def test_classes_of_one_label_and_with_too_few_for_folds() -> None:
         assert probed.costs[3] == (0.5 if classifier == "svm" else probed.costs[0])
 
 
+def test_of_equally_good_costs_the_smallest_is_taken() -> None:
+    shown = np.arange(12) % 2
+    parted = np.column_stack([2.0 * shown - 1, np.ones(12)])
+    probed = probe(parted, shown[:, None].astype(np.uint8), parted, ProbeSettings("svm", (10.0, 0.1, 1.0)))
+    assert (probed.costs, probed.at_edge) == ([0.1], 1)
+
+
 def test_ignored_labels_have_no_part() -> None:
     train, targets, val = problem(4)
     ignored = np.zeros_like(targets)

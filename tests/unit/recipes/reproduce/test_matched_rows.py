@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,10 +146,21 @@ def test_runs_are_told_apart_by_what_their_weights_depend_on(inputs: Inputs, tmp
         {"set": {"views.overlap": 0.3}},
         {"set": {"backbone.name": "resnet34"}},
         {"batch_size": 32},
-        {"of": Inputs(ImageFiles(tmp_path, ["a.jpg", "b.jpg", *inputs.files]), True, None, {}, {}, "")},
+        {"user": {"training.precision": "bf16"}},
+        {"of": replace(inputs, files=ImageFiles(tmp_path, ["a.jpg", "b.jpg", *inputs.files]))},
+        {"of": replace(inputs, files=ImageFiles(tmp_path, [*inputs.files][::-1]))},  # views are drawn by index
     ]
     assert {digest(**options) for options in same} == {usual}
     assert len({usual, *(digest(**options) for options in other)}) == 1 + len(other)
+
+
+def test_runs_that_learn_from_labels_are_told_apart_by_what_these_say(inputs: Inputs, tmp_path: Path) -> None:
+    runs = []
+    for name, text in (("a.csv", "0.jpg,cat"), ("same.csv", "0.jpg,cat"), ("other.csv", "0.jpg,dog")):
+        (tmp_path / name).write_text(f"image,labels\n{text}\n")
+        labeled = replace(inputs, train_labels=tmp_path / name)
+        runs.append(planned_run(settled(labeled, recipe="supervised"), 5, 0, labeled, tmp_path).folder)
+    assert runs[0] == runs[1] != runs[2]
 
 
 def test_a_method_with_its_defaults_is_not_another_with_its(inputs: Inputs, tmp_path: Path) -> None:

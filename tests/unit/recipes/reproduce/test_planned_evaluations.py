@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from manyview.errors import UserError
 from manyview.recipes.reproduce.jobs import Job
 from manyview.recipes.reproduce.plan import TablePlan
 from manyview.recipes.reproduce.results import read_metric
@@ -66,6 +67,63 @@ def test_a_row_reads_features_its_own_way_and_each_evaluation_has_its_folder(pla
     assert [job.options["pool"] for job in (first, second)] == ["gamp", "avg"]
     assert first.weights == second.weights
     assert first.folder != second.folder
+
+
+def test_evaluations_are_told_apart_by_what_their_figures_depend_on(
+    plan: Plan, files: tuple[Path, Path], labels: tuple[Path, Path], tmp_path: Path
+) -> None:
+    def folder(**options: Any) -> str:
+        return Path(jobs(plan(only=["blocks"], **options))[0].folder).name
+
+    moved, changed = tmp_path / "moved.csv", tmp_path / "changed.csv"
+    moved.write_bytes(labels[1].read_bytes())
+    changed.write_text(labels[1].read_text().replace("dog", "cat"))
+    usual = folder()
+
+    assert {folder(val_labels=moved), folder(workers=3), folder(first_seed=1)} == {usual}
+    others = [folder(val_labels=changed), folder(precision="bf16")]
+    files[1].write_text(files[1].read_text().replace("size = 32\n", "size = 40\n"))
+    assert len({usual, *others, folder()}) == 4
+
+
+def test_random_weights_are_told_apart_by_network_images_and_their_size(
+    plan: Plan, files: tuple[Path, Path], photos: Path, tmp_path: Path
+) -> None:
+    """Statistics of their norms are measured on the images at that size."""
+    files[0].write_text(files[0].read_text().partition("[[rows]]")[0] + '[[rows]]\nname = "r"\nweights = "random"\n')
+    (tmp_path / "some.txt").write_text("00.jpg\n01.jpg\n")
+
+    def folder(**options: Any) -> str:
+        making = plan(**options).rows[0].seeds[0].making
+        assert making is not None
+        return Path(making.folder).name
+
+    found = [
+        folder(),
+        folder(set={"backbone.name": "resnet18"}),
+        folder(list=tmp_path / "some.txt"),
+        folder(first_seed=1),
+    ]
+    files[1].write_text(files[1].read_text().replace("size = 32\n", "size = 40\n"))
+    assert len({*found, folder()}) == 5
+
+
+def test_weights_of_others_are_told_apart_by_their_content(
+    plan: Plan, files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Of a file that others took the place of, what was measured before is not shown."""
+    files[0].write_text(files[0].read_text().partition("[[rows]]")[0] + '[[rows]]\nname = "r"\ngiven = "theirs"\n')
+    found = []
+    for name, content in (("a.pth", b"first"), ("moved.pth", b"first"), ("a.pth", b"others")):
+        (tmp_path / name).write_bytes(content)
+        [job] = jobs(plan(weights={"theirs": tmp_path / name}))
+        assert job.weights == str(tmp_path / name)
+        found.append(job.folder)
+    assert found[0] == found[1] != found[2]
+
+    (tmp_path / "run").mkdir()
+    with pytest.raises(UserError, match=r"row 'r': .*run is not a run folder"):
+        plan(weights={"theirs": tmp_path / "run"})
 
 
 def test_instruments_measure_each_row_once(plan: Plan, files: tuple[Path, Path]) -> None:

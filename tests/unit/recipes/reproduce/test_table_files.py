@@ -14,6 +14,7 @@ from manyview.images import ImageFiles
 from manyview.recipes import RECIPES
 from manyview.recipes.reproduce.files import shipped
 from manyview.recipes.reproduce.inputs import Inputs, labeled_images
+from manyview.recipes.reproduce.plan import TablePlan
 from manyview.recipes.reproduce.planned_runs import planned_run, row_settings, steps_of
 from manyview.recipes.reproduce.scales import OF_MATCH, matched_amount, read_scale
 from manyview.recipes.reproduce.tables import Row, Table, read_table
@@ -208,6 +209,25 @@ def test_images_with_an_object_are_chosen_from_cocos_annotations(tmp_path: Path)
 
     assert labeled_images(tmp_path / "instances.json", tmp_path, with_objects=True) == names[:3]
     assert labeled_images(tmp_path / "instances.json", tmp_path, with_objects=False) == names
+
+
+def test_an_image_of_difficult_objects_alone_has_an_object(tmp_path: Path) -> None:
+    for name, difficult in (("a", 1), ("b", 0), ("c", None)):
+        (tmp_path / f"{name}.jpg").touch()
+        shown = "" if difficult is None else f"<object><name>cat</name><difficult>{difficult}</difficult></object>"
+        (tmp_path / f"{name}.xml").write_text(f"<annotation>{shown}</annotation>")
+
+    assert labeled_images(tmp_path, tmp_path, with_objects=True) == ["a.jpg", "b.jpg"]
+
+
+def test_images_are_in_the_order_of_their_names_however_the_labels_name_them(
+    plan: Callable[..., TablePlan], labels: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """A run draws its views by the images' indices."""
+    header, *lines = labels[0].read_text().splitlines()
+    (tmp_path / "turned.csv").write_text("\n".join([header, *lines[::-1]]))
+
+    assert [*plan(train_labels=tmp_path / "turned.csv").inputs.files] == [*plan().inputs.files]
 
 
 def test_the_papers_scale_pretrains_on_those_alone(

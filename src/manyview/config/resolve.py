@@ -305,7 +305,7 @@ def _sentence(path: str, details: Sequence[Any], user: Sequence[Assignment]) -> 
     if detail["type"] == "extra_forbidden":
         table = _TABLES.get(path.partition("[")[0])
         if table is None:  # of a run's files: the user's own keys are checked before
-            return f"unknown key {where}, which another version of manyview may have" + nearest_key(path)
+            return f"unknown key {where}, which another version of manyview may have"
         return f"unknown key {where}" + nearest_name(path.rpartition(".")[2], list(table.model_fields))
     if detail["type"] == "model_type":
         return f"{where} must be a table of settings, as in {{size=96, count=6}}, not {value!r}"

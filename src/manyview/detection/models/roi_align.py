@@ -13,6 +13,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision import ops
 
+from manyview.precision import at_least_float32
+
 ROIS_AT_ONCE = 256  # weights of some 2.5 million vectors where RoIs are large
 
 Summands = tuple[Int[Tensor, " chosen"], Float[Tensor, " chosen"], Int[Tensor, " cells"]]
@@ -32,7 +34,7 @@ def roi_align(
     if features.device.type != "cpu" or len(rois) == 0:
         pooled: Tensor = ops.roi_align(features, rois, size, scale, sampling_ratio=0, aligned=True)
         return pooled
-    precise = features if features.dtype == torch.float64 else features.float()
+    precise = at_least_float32(features)
     parts = [_summands(some, precise, size, scale) for some in rois.to(precise.dtype).split(ROIS_AT_ONCE)]
     vectors, weights, counts = (torch.cat(each) for each in zip(*parts, strict=True))
     sums = F.embedding_bag(

@@ -63,7 +63,7 @@ def _summands(rois: Float[Tensor, "rois 5"], features: Tensor, size: int, scale:
 def _along_axis(
     start: Float[Tensor, " rois"], end: Float[Tensor, " rois"], size: int, length: int
 ) -> tuple[Int[Tensor, "rois {size} positions"], Float[Tensor, "rois {size} positions"]]:
-    """Positions on an axis of a map between which a cell's samples lie, and their weights."""
+    """Positions on an axis of a map between which a cell's samples lie, and weights: 0 beyond the map's end."""
     cell = (end - start)[:, None, None] / size
     samples = cell.ceil()  # as many as positions that a cell covers, at least in part
     number = torch.arange(max(int(samples.max()), 1))
@@ -73,4 +73,4 @@ def _along_axis(
     positions = at[..., :1].floor() + torch.arange(len(number) + 1)
     shares = (1 - (at[..., None, :] - positions[..., None]).abs()).clamp(min=0)  # bilinear interpolation's
     weights = (shares * counted[..., None, :]).sum(dim=-1) / samples.clamp(min=1)
-    return positions.clamp(max=length - 1).long(), weights
+    return positions.long(), weights

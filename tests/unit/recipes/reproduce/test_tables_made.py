@@ -146,7 +146,7 @@ def test_a_killed_process_is_gone_on_from(plan: Plan, tmp_path: Path) -> None:
     # The killed one writes a checkpoint after each step, and must not reach the end.
     often = {"training.checkpoint_minutes": 1e-6}
     whole, killed = (
-        plan(out=tmp_path / name, only=["blocks"], budget=640, set=settings)
+        plan(out=tmp_path / name, only=["blocks"], budget=320, set=settings)
         for name, settings in (("whole", {}), ("killed", often))
     )
     jobs = []

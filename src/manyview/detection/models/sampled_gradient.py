@@ -1,8 +1,8 @@
 """Convolution 3 x 3 whose output has a gradient at few positions, as that of region proposals has.
 
 The losses of a region proposal network are those of 256 anchors an image, out of up to a quarter of a million; the
-gradient of all others is zero. On a CPU the backward pass computes with the positions that have one. Convolving whole
-maps, mostly zeros, took a sixth of an iteration's time.
+gradient of all others is zero. On a CPU the backward pass computes with the positions that have one, instead of
+convolving whole maps, mostly of zeros (``benchmarks.detection.loop``).
 """
 
 from __future__ import annotations

@@ -5,10 +5,9 @@ from __future__ import annotations
 import csv
 import json
 import os
+import runpy
 import signal
-import subprocess
 import sys
-import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -22,9 +21,8 @@ from PIL import Image
 import manyview.recipes.launch
 from manyview.backbones import load_backbone
 from manyview.errors import UserError
-from manyview.recipes.reproduce import jobs as of_tables
 from manyview.recipes.reproduce import work
-from manyview.recipes.reproduce.jobs import do, run_state, write_jobs
+from manyview.recipes.reproduce.jobs import do, run_state
 from manyview.recipes.reproduce.pace import trained_seconds
 from manyview.recipes.reproduce.plan import TablePlan
 from manyview.runs import RunFolder
@@ -156,14 +154,11 @@ def test_a_killed_process_is_gone_on_from(plan: Plan, tmp_path: Path) -> None:
         [group] = each.groups().values()
         jobs.append(group[0])
     do(jobs[0])
-    write_jobs(tmp_path / "jobs.json", [jobs[1]])
     run = RunFolder(Path(jobs[1].folder))
-    process = subprocess.Popen([sys.executable, "-m", "manyview.recipes.reproduce.jobs", str(tmp_path / "jobs.json")])
+    child = Child(lambda: do(jobs[1]), tmp_path / "log.txt")
     while written_step(run.weights) < 2:
-        assert process.poll() is None
-        time.sleep(0.005)
-    process.kill()
-    process.wait()
+        assert child.wait(timeout=0.005) is None
+    child.clear_away()
     assert jobs[1].state == "begun"
 
     do(jobs[1])
@@ -237,15 +232,17 @@ class Forked(Child):
     """Stands for a new process of a table's jobs, which would first import for seconds, as ``Popen`` is used there."""
 
     def __init__(self, command: list[str], *, stdout: IO[bytes], env: dict[str, str], **_: Any) -> None:
-        assert command[:-1] == [sys.executable, "-m", "manyview.recipes.reproduce.jobs"]
+        assert command[:2] == [sys.executable, "-m"]
 
         def do_jobs() -> None:
             os.environ.update(env)
             sys.stdout = os.fdopen(1, "w")  # not pytest's
-            sys.exit(of_tables.main(command[-1:]))
+            sys.argv = command[2:]
+            runpy.run_module(command[2], run_name="__main__")
 
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12's on threads, which only wait here
+            warnings.simplefilter("ignore", RuntimeWarning)  # runpy's on a module that is imported already
             super().__init__(do_jobs, Path(stdout.name))
 
     def wait(self, timeout: float | None = None) -> int | None:

@@ -101,7 +101,7 @@ def resolve_device(name: str, setting: str = "device") -> torch.device:
     missing = _missing(device)
     if missing:
         raise UserError(f'the {setting} {name!r} is not available here ({missing}): use "auto" or "cpu"')
-    if device.type == "cuda" and int(os.environ.get("LOCAL_WORLD_SIZE", "1")) > 1 and str(device) != own:
+    if device.type == "cuda" and local_process_count() > 1 and str(device) != own:
         raise UserError(f'several processes need an accelerator each: use "cuda", not {name!r}')
     return device
 
@@ -118,6 +118,16 @@ def process_count() -> int:
     if "WORLD_SIZE" not in os.environ and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
         os.environ.update(torchrun_variables(os.environ))
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def local_process_count() -> int:
+    """How many of the ``process_count`` processes share this machine; all of them where the launcher does not say.
+
+    Raises:
+        UserError: as ``process_count``.
+    """
+    count = process_count()
+    return int(os.environ.get("LOCAL_WORLD_SIZE", str(count)))
 
 
 def torchrun_variables(slurm: Mapping[str, str]) -> dict[str, str]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from manyview.errors import UserError
-from manyview.runtime import process_count, resolve_device, torchrun_variables
+from manyview.runtime import local_process_count, process_count, resolve_device, torchrun_variables
 
 # Of the fourth task of "srun --nodes 2 --ntasks-per-node 2", as in a shell on the second node.
 TASK = {
@@ -36,7 +36,7 @@ def task(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("task")
 def test_a_task_is_one_of_its_steps_processes() -> None:
-    assert process_count() == 4
+    assert (local_process_count(), process_count()) == (2, 4)
     found = {name: os.environ[name] for name in OURS}
     assert 15_000 <= int(found.pop("MASTER_PORT")) < 30_000
     assert found == {
@@ -86,20 +86,21 @@ def test_uneven_nodes_are_refused() -> None:
 
 @pytest.mark.usefixtures("task")
 @pytest.mark.parametrize(
-    ("variables", "count"),
+    ("variables", "counts"),
     [
-        ({"WORLD_SIZE": "8"}, 8),  # torchrun within srun
-        ({"SLURM_STEP_NUM_TASKS": None}, 1),  # a batch script without srun
-        ({"SLURM_STEP_NUM_TASKS": "1"}, 1),
+        ({"WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4"}, (8, 4)),  # torchrun within srun
+        ({"WORLD_SIZE": "8"}, (8, 8)),  # a launcher that does not say how many are on a machine
+        ({"SLURM_STEP_NUM_TASKS": None}, (1, 1)),  # a batch script without srun
+        ({"SLURM_STEP_NUM_TASKS": "1"}, (1, 1)),
     ],
 )
 def test_what_else_starts_processes(
-    variables: dict[str, str | None], count: int, monkeypatch: pytest.MonkeyPatch
+    variables: dict[str, str | None], counts: tuple[int, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in variables.items():
         if value is None:
             monkeypatch.delenv(name)
         else:
             monkeypatch.setenv(name, value)
-    assert process_count() == count
+    assert (process_count(), local_process_count()) == counts
     assert "RANK" not in os.environ

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from contextlib import closing
@@ -19,7 +18,7 @@ from manyview.images.loading import worker_count
 from manyview.methods import Method, Moment
 from manyview.runs import RunFolder
 from manyview.runs.progress import Progress, no_progress, spell
-from manyview.runtime import core_count
+from manyview.runtime import core_count, local_process_count
 from manyview.training.data import method_batch, start_loader
 from manyview.training.device_views import DeviceViews
 from manyview.training.optimizer import make_optimizer
@@ -198,7 +197,7 @@ def waiting_advice(config: PretrainConfig, device: str, waiting: float) -> str:
         device: type of the training device.
         waiting: share of the time, from 0 to 1.
     """
-    cores = max(core_count() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
+    cores = max(core_count() // local_process_count(), 1)
     workers = worker_count(config.data.workers)
     start = f"{waiting:.0%} of the time is spent waiting for images, which {_loaders(workers)} on {cores} cores load: "
     if workers < cores:

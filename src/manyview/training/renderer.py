@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from manyview.images.jpeg_on_device import check_device_decoding
 from manyview.images.loading import worker_count
 from manyview.methods import Method, Moment
 from manyview.runs import RunFolder
-from manyview.runtime import core_count, single_thread
+from manyview.runtime import core_count, local_process_count, single_thread
 from manyview.training.data import Renderer, TrainingBatch, ViewDataset, ViewSample, collate, method_batch
 from manyview.training.device_views import augment_groups
 from manyview.training.plan import epoch_order
@@ -144,8 +143,7 @@ def measure_costs(config: PretrainConfig, files: ImageFiles, fabric: Fabric, met
     augment = _time(device, lambda: augment_groups(groups, batch.tables, config.data.color_channels))
     step = _time_step(config, fabric, method, replace(batch, groups=groups, image_ids=ids, tables=()))
     workers = worker_count(config.data.workers)
-    local_processes = int(os.environ.get("LOCAL_WORLD_SIZE", str(fabric.world_size)))
-    at_once = max(1.0, min(workers, core_count() / local_processes))
+    at_once = max(1.0, min(workers, core_count() / local_process_count()))
     return Costs(count * render / at_once, count * crop / at_once, augment, step, count, workers)
 
 

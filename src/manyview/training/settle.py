@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -19,7 +18,7 @@ from manyview.images import ImageFiles
 from manyview.methods import Method
 from manyview.runs import RunFolder
 from manyview.runs.environment import check_threads, restore_threads
-from manyview.runtime import choose_precision, process_count, resolve_device, silenced
+from manyview.runtime import choose_precision, local_process_count, process_count, resolve_device, silenced
 from manyview.training.initial.weights import InitialWeights
 from manyview.training.normalization import settle_normalization
 from manyview.training.optimizer import check_schedule
@@ -97,7 +96,7 @@ def start_hardware(config: PretrainConfig, started: Mapping[str, Any] | None = N
     world = process_count()
     if world > 1 and device.type == "mps":
         raise UserError("several processes train on CUDA devices or on CPUs, not on Metal: use training.device=cpu")
-    local = int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
+    local = local_process_count()
     devices: Any = local if world > 1 or device.type == "cpu" else ([device.index or 0] if device.type == "cuda" else 1)
     # Fabric logs its settings, and advises on hardware that the user deliberately did not choose.
     with silenced("lightning_fabric"):

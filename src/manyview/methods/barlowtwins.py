@@ -45,7 +45,6 @@ class BarlowTwins(Method):
 
     section = BarlowTwinsConfig
     parts: ClassVar[Mapping[str, str]] = {"backbone": "backbone", "projector": "projector"}
-    advice = "try a smaller training.base_learning_rate, or more images per batch, over which correlations are measured"
 
     def __init__(self, backbone: Backbone, options: BarlowTwinsConfig, image_aware: ImageAwareConfig) -> None:
         super().__init__()

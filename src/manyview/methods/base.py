@@ -66,14 +66,12 @@ class Method(nn.Module):
         section: class of the method's settings, whose default ``name`` is the method's.
         parts: names of the submodules that evaluations may load, by role: "backbone", the exported network, and the
             heads "projector" and "predictor".
-        advice: what to try when the representation collapses.
         backbone: the trained network, from images to feature maps. Usually it is the exported one, too; a method whose
             momentum encoder is the result names that in ``parts``.
     """
 
     section: ClassVar[type[MethodSection]]
     parts: ClassVar[Mapping[str, str]] = {"backbone": "backbone"}
-    advice: ClassVar[str] = "try a larger batch or a smaller training.base_learning_rate"
     backbone: Backbone
 
     @classmethod
@@ -149,7 +147,14 @@ class Method(nn.Module):
             setattr(self, name, distributed.synchronize_norms(child))
 
     def remedies(self, config: PretrainConfig) -> list[str]:
-        """Settings against collapse that the run does not use yet, the most reliable first; one phrase each."""
+        """What may help where the run's representation collapses and is not in use yet, the most reliable first.
+
+        Args:
+            config: settled configuration, as for ``build``.
+
+        Returns:
+            one phrase each, which follows "try".
+        """
         return [f"a smaller training.base_learning_rate (it was {config.training.base_learning_rate:g})"]
 
     def describe(self, config: PretrainConfig) -> dict[str, Any]:

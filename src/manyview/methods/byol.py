@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from manyview.backbones import Backbone
-from manyview.config import ImageAwareConfig
+from manyview.config import ImageAwareConfig, PretrainConfig
 from manyview.config.methods import BYOLConfig
 from manyview.heads import BYOLHead
 from manyview.losses import negative_cosine_similarity
@@ -45,7 +45,6 @@ class BYOL(Method):
 
     section = BYOLConfig
     parts: ClassVar[Mapping[str, str]] = {name: name for name in ("backbone", "projector", "predictor")}
-    advice = "try a smaller training.base_learning_rate, a larger batch or a method.momentum nearer to 1"
 
     def __init__(self, backbone: Backbone, options: BYOLConfig, image_aware: ImageAwareConfig) -> None:
         super().__init__()
@@ -78,6 +77,11 @@ class BYOL(Method):
         tau = rising(self.options.momentum, 1.0, moment.progress)
         follow(self.target_backbone, self.backbone, tau)
         follow(self.target_projector, self.projector, tau)
+
+    def remedies(self, config: PretrainConfig) -> list[str]:
+        """What may help against collapse, the most reliable first."""
+        rate, *more = super().remedies(config)
+        return [rate, f"a higher method.momentum (it was {self.options.momentum:g})", *more]
 
 
 def regression_loss(p: Float[Tensor, "pairs dim"], t: Float[Tensor, "pairs dim"]) -> Float[Tensor, ""]:

@@ -38,7 +38,6 @@ class Contrastive(Method):
 
     section = ContrastiveConfig
     parts: ClassVar[Mapping[str, str]] = {"backbone": "backbone", "projector": "projector"}
-    advice = "try a smaller training.base_learning_rate, or more images per batch, which give more negatives"
 
     def __init__(self, backbone: Backbone, options: ContrastiveConfig, image_aware: ImageAwareConfig) -> None:
         super().__init__()

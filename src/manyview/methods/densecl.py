@@ -25,7 +25,7 @@ from torch.nn import functional as F
 
 from manyview import distributed
 from manyview.backbones import Backbone
-from manyview.config import ImageAwareConfig
+from manyview.config import ImageAwareConfig, PretrainConfig
 from manyview.config.methods import DenseCLConfig
 from manyview.distributed import own_rows
 from manyview.heads import MoCoProjector
@@ -38,6 +38,7 @@ from manyview.methods.momentum_contrast import (
     encode_keys,
     enqueue,
     info_nce,
+    queue_remedies,
     random_queue,
 )
 from manyview.methods.pairs import sides
@@ -74,7 +75,6 @@ class DenseCL(Method):
 
     section = DenseCLConfig
     parts: ClassVar[Mapping[str, str]] = {"backbone": "backbone", "projector": "projector"}
-    advice = "try a smaller training.base_learning_rate, a larger method.queue or a method.momentum nearer to 1"
 
     def __init__(self, backbone: Backbone, options: DenseCLConfig, image_aware: ImageAwareConfig) -> None:
         super().__init__()
@@ -128,6 +128,10 @@ class DenseCL(Method):
         for keys in self._new_keys:
             enqueue([self.queue, self.dense_queue], keys, self.oldest)
         self._new_keys.clear()
+
+    def remedies(self, config: PretrainConfig) -> list[str]:
+        """What may help against collapse, the most reliable first."""
+        return super().remedies(config) + queue_remedies(self.options)
 
     def synchronize_norms(self) -> None:
         """Convert only the query backbone's batch norms; those of the keys normalize parts on one process."""

@@ -54,10 +54,6 @@ class DINO(Method):
 
     section = DINOConfig
     parts: ClassVar[Mapping[str, str]] = {"backbone": "teacher_backbone", "projector": "teacher_projector"}
-    advice = (
-        "try method.batch_norm=true, a method.momentum nearer to 1, a lower method.teacher_temperature, or a smaller "
-        "training.base_learning_rate"
-    )
 
     def __init__(self, backbone: Backbone, options: DINOConfig, image_aware: ImageAwareConfig) -> None:
         super().__init__()
@@ -115,7 +111,7 @@ class DINO(Method):
             self._new_centers.clear()
 
     def remedies(self, config: PretrainConfig) -> list[str]:
-        """Settings against collapse that the run does not use yet, the most reliable first."""
+        """What may help against collapse and is not in use yet, the most reliable first."""
         normed = [] if self.options.batch_norm else ["batch normalization in the head (method.batch_norm=true)"]
         sharper = []
         if self.options.teacher_temperature > self.options.teacher_temperature_start:

@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from manyview.config.methods import MomentumContrastConfig
 from manyview.distributed import gather, own_rows, world_size
 from manyview.methods.base import MethodBatch
 from manyview.precision import at_least_float32
@@ -62,6 +63,14 @@ def enqueue(
     for queue, keys in zip(queues, newest, strict=True):
         queue[indices] = keys.to(queue.dtype)
     oldest.add_(len(newest[0])).remainder_(len(queues[0]))
+
+
+def queue_remedies(options: MomentumContrastConfig) -> list[str]:
+    """What may help against collapse, of the settings of a queue and a momentum encoder."""
+    return [
+        f"a larger method.queue (it was {options.queue})",
+        f"a higher method.momentum (it was {options.momentum:g})",
+    ]
 
 
 @torch.no_grad()

@@ -36,10 +36,6 @@ class SimSiam(Method):
 
     section = SimSiamConfig
     parts: ClassVar[Mapping[str, str]] = {name: name for name in ("backbone", "projector", "predictor")}
-    advice = (
-        "try a larger batch, a smaller training.base_learning_rate, the image-aware loss "
-        "(--set losses.image_aware.weight=17), or losses.similarity.stop_gradient=true"
-    )
 
     def __init__(self, backbone: Backbone, heads: SimSiamConfig, losses: LossesConfig) -> None:
         super().__init__()
@@ -78,7 +74,7 @@ class SimSiam(Method):
         ]
 
     def remedies(self, config: PretrainConfig) -> list[str]:
-        """Settings against collapse that the run does not use yet, the most reliable first."""
+        """What may help against collapse and is not in use yet, the most reliable first."""
         remedies = []
         if not self.losses.similarity.stop_gradient:
             remedies.append("losses.similarity.stop_gradient=true")

@@ -50,7 +50,6 @@ class SwAV(Method):
 
     section = SwAVConfig
     parts: ClassVar[Mapping[str, str]] = {"backbone": "backbone", "projector": "projector"}
-    advice = "try a smaller method.epsilon (.03), fewer method.prototypes, or a smaller training.base_learning_rate"
 
     def __init__(self, backbone: Backbone, options: SwAVConfig, image_aware: ImageAwareConfig) -> None:
         super().__init__()
@@ -108,7 +107,7 @@ class SwAV(Method):
         self._new.clear()
 
     def remedies(self, config: PretrainConfig) -> list[str]:
-        """Settings against collapse that the run does not use yet, the most reliable first."""
+        """What may help against collapse and is not in use yet, the most reliable first."""
         count = self.options.prototypes
         harder = ["harder codes (method.epsilon=0.03)"] if self.options.epsilon > 0.03 else []
         fewer = [f"fewer prototypes (method.prototypes={count // 4})"] if count >= 400 else []

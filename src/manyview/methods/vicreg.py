@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from manyview.backbones import Backbone
-from manyview.config import ImageAwareConfig
+from manyview.config import ImageAwareConfig, PretrainConfig
 from manyview.config.methods import VICRegConfig
 from manyview.distributed import gather
 from manyview.heads import Projector
@@ -44,7 +44,6 @@ class VICReg(Method):
 
     section = VICRegConfig
     parts: ClassVar[Mapping[str, str]] = {"backbone": "backbone", "projector": "projector"}
-    advice = "try a smaller training.base_learning_rate, or a larger method.variance, which keeps the dimensions apart"
 
     def __init__(self, backbone: Backbone, options: VICRegConfig, image_aware: ImageAwareConfig) -> None:
         super().__init__()
@@ -72,6 +71,10 @@ class VICReg(Method):
             loss = options.invariance * s + options.variance * v + options.covariance * c
         result = {"loss": loss, "invariance": s.detach(), "variance": v.detach(), "covariance": c.detach()}
         return add_image_aware(result | {"z": z1.detach()}, "vicreg", self.image_aware, (z1, z1), (z2, z2), batch)
+
+    def remedies(self, config: PretrainConfig) -> list[str]:
+        """What may help against collapse, the most reliable first."""
+        return [f"a higher method.variance (it was {self.options.variance:g})", *super().remedies(config)]
 
 
 def variance(z: Float[Tensor, "rows dim"]) -> Float[Tensor, ""]:

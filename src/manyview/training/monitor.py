@@ -6,6 +6,7 @@ the loss does not show. Two measures do: the standard deviation of z/|z| relativ
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,12 +52,12 @@ class CollapseMonitor:
 
     Args:
         config: thresholds, and the action on collapse.
-        advice: what to try on collapse.
+        remedies: what may help on collapse, one phrase each.
     """
 
-    def __init__(self, config: MonitorConfig, advice: str) -> None:
+    def __init__(self, config: MonitorConfig, remedies: Sequence[str]) -> None:
         self.config = config
-        self.advice = f"{advice}; --set monitor.on_collapse=warn goes on regardless"
+        self.advice = f"try {' or '.join(remedies)}; --set monitor.on_collapse=warn goes on regardless"
         self.peak_rank = 0.0
         self.in_a_row = 0
 

@@ -293,7 +293,7 @@ def set_up(
         method=method,
         optimizer=make_optimizer(method, config),
         protection=Protection(method, config.training, initial),
-        monitor=CollapseMonitor(config.monitor, method.advice),
+        monitor=CollapseMonitor(config.monitor, method.remedies(config)),
         skipped=SkippedImages(
             files,
             config.data.max_bad_fraction,

@@ -112,7 +112,7 @@ def test_every_setting_is_read(photos: Path, labels: Path, tmp_path: Path, read:
     train_tiny(photos, tmp_path / "d", settings=groups, epochs=1)
     train_tiny(photos, tmp_path / "both", settings={"views.kind": "both"}, epochs=1)
     train_tiny(photos, tmp_path / "steps", epochs=None, steps=1, eval_labels=labels, settings={"monitor.eval_size": 16})
-    watcher = CollapseMonitor(MonitorConfig(patience=1), "")
+    watcher = CollapseMonitor(MonitorConfig(patience=1), [])
     watcher.measure(torch.randn(64, 32, generator=torch.Generator().manual_seed(0)), 1)
     with contextlib.suppress(CollapsedError):
         watcher.measure(torch.ones(64, 32), 2)

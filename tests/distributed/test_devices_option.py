@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 import manyview
 from manyview.errors import UserError
+from manyview.runs import RunFolder
 from tests.helpers.tiny import ON_CPU, TinyNet, photos, train_tiny
 
 __all__ = ["photos"]
@@ -29,6 +30,8 @@ def test_two_processes_give_the_run_of_one(photos: Path, tmp_path: Path) -> None
         load_file(str(train(photos, tmp_path / str(devices), devices=devices, steps=2, set=SETTINGS)))
         for devices in (None, 2)
     )
+    alone, together = (RunFolder(tmp_path / name).read_json("run.json") for name in ("None", "2"))
+    assert (together["command"], together["processes"]) == (alone["command"], 2)
     assert whole.keys() == shared.keys()
     for key, value in whole.items():
         assert (shared[key] - value).abs().max() <= 1e-4 * max(1.0, float(value.abs().max())), key

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 from collections.abc import Iterator
@@ -59,7 +60,7 @@ class Broken(Stopping):
 
 
 def run(images: Path, out: Path, name: str, **named: Any) -> RunFolder:
-    return train_tiny(images, out, settings=RUNS[name], **{**SIZES, **named})
+    return train_tiny(images, out, **{"settings": RUNS[name], **SIZES, **named})
 
 
 def refused(call: Any) -> str:
@@ -99,6 +100,8 @@ def work(rank: int, folder: str, ports: tuple[int, int]) -> None:
                 with pytest.raises(KeyboardInterrupt):
                     run(root / "images", root / name, name, backbone=Stopping(at=5))
             (root / f"{rank}.json").write_text(json.dumps(list(disagree(rank, root))))
+            os.environ.pop("OMP_NUM_THREADS", None)  # under srun nothing sets it
+            run(root / "images", root / "threads", "simsiam", settings={**RUNS["simsiam"], "training.threads": 3})
     if rank == 0:
         for name in RUNS:
             shutil.copytree(root / name, root / f"{name}-1")
@@ -153,6 +156,10 @@ def test_a_run_stopped_on_two_goes_on_on_another_number(
     assert [line["step"] for line in ours] == [line["step"] for line in theirs]
     for mine, other in zip(ours, theirs, strict=True):
         assert mine["loss"] == pytest.approx(other["loss"], rel=1e-5, abs=1e-5)
+
+
+def test_each_process_computes_with_the_threads_that_were_set(root: Path) -> None:
+    assert RunFolder(root / "threads").read_json("run.json")["environment"]["threads"] == 3
 
 
 def _last(folder: RunFolder) -> str:

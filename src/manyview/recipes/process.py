@@ -20,7 +20,8 @@ def main() -> int:
     end_with_parent()
     run_as_command()
     keep_freed_memory(block=2**30, total=2**31)
-    images, out, options = pickle.load(sys.stdin.buffer)
+    # The command that started it is the one that the run records and advises by.
+    sys.argv, images, out, options = pickle.load(sys.stdin.buffer)
     try:
         pretrain(images, out, **options)
     except (UserError, OSError) as error:

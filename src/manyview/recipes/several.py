@@ -56,4 +56,4 @@ def start_processes(images: StrPath | None, out: Path, device: str, options: Map
             f"--devices {gpus}, or training.device=cpu"
         )
     command, threads = [sys.executable, "-m", "manyview.recipes.process"], max(1, core_count() // count)
-    run_processes(command, count, pickle.dumps((images, out, options)), threads)
+    run_processes(command, count, pickle.dumps((sys.argv, images, out, options)), threads)

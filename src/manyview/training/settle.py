@@ -91,8 +91,6 @@ def start_hardware(config: PretrainConfig, started: Mapping[str, Any] | None = N
     """
     device = resolve_device(config.training.device, "training.device")
     precision = training_precision(config, device)
-    if config.training.threads:
-        torch.set_num_threads(config.training.threads)
     world = process_count()
     if world > 1 and device.type == "mps":
         raise UserError("several processes train on CUDA devices or on CPUs, not on Metal: use training.device=cpu")
@@ -110,6 +108,8 @@ def start_hardware(config: PretrainConfig, started: Mapping[str, Any] | None = N
         )
         fabric.launch()
     distributed.leave_at_exit()
+    if config.training.threads:  # after Fabric, which shares the cores out among several processes
+        torch.set_num_threads(config.training.threads)
     restore_threads(started or {})
     check_threads(torch.get_num_threads())
     return Hardware(fabric, precision)

@@ -56,10 +56,17 @@ def resolved(user: list[Assignment]) -> ViewsConfig:
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
 @pytest.mark.parametrize(
-    ("status", "is_queued"), [(0, False), (2, False), (130, False), (75, True), (138, True), (143, True)]
+    ("status", "restarts", "is_queued"),
+    [
+        *[(status, 0, False) for status in (0, 2, 130)],
+        *[(status, 0, True) for status in (75, 137, 138, 143)],
+        *[(status, 9, True) for status in (75, 137)],
+        *[(status, 10, False) for status in (75, 137)],
+        *[(status, 50, True) for status in (138, 143)],
+    ],
 )
 def test_the_batch_script_queues_the_job_again_where_going_on_may_succeed(
-    status: int, is_queued: bool, tmp_path: Path
+    status: int, restarts: int, is_queued: bool, tmp_path: Path
 ) -> None:
     guide = (ROOT / "docs/run-folder.md").read_text()
     (script,) = [block for block in re.findall(r"```sh\n(.*?)```", guide, re.DOTALL) if "#SBATCH" in block]
@@ -68,6 +75,8 @@ def test_the_batch_script_queues_the_job_again_where_going_on_may_succeed(
         (tmp_path / name).write_text(f'#!/bin/sh\necho {name} "$@" >> {called}\nexit {end}\n')
         (tmp_path / name).chmod(0o755)
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "SLURM_JOB_ID": "77"}
+    if restarts:
+        environment["SLURM_RESTART_COUNT"] = str(restarts)
     done = subprocess.run(["bash", "-c", script], env=environment, check=False)
     lines = called.read_text().splitlines()
     assert done.returncode == status

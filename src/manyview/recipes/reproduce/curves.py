@@ -11,6 +11,7 @@ from manyview.recipes.reproduce.plan import TablePlan
 from manyview.runs import RunFolder
 from manyview.terminal import in_markdown
 
+_MEANS = frozenset({"loss", "similarity", "image_aware"})  # over the steps since the record before
 _MAP_RECORD, _MAP = "quality", "logistic"  # of the backbone as it trains, by logistic regression
 NAMES = {
     "loss": "total loss",
@@ -26,8 +27,9 @@ _FIELDS = ("row", "seed", "quantity", "step", "epoch", "views", "value")
 def gather_curves(plan: TablePlan) -> list[dict[str, Any]]:
     """One entry for each row, seed and quantity with "points" of (step, epoch, views, value), epochs counted from 0.
 
-    Epochs are passes over the images; a loss is the mean over the epoch before the point. mAP is a fraction of 1. What
-    a run did not record has no entry.
+    Epochs are passes over the images. A loss is the mean over an epoch and stands in its middle, so that runs whose
+    epochs differ in length compare. mAP is a fraction of 1. What a run did not record has no entry. "epochs" and
+    "views" are those of the whole run.
     """
     assert plan.table.curves is not None
     found = []
@@ -36,23 +38,27 @@ def gather_curves(plan: TablePlan) -> list[dict[str, Any]]:
             if seed.run is None or not RunFolder(seed.run.folder).holds_a_run:
                 continue
             records = RunFolder(seed.run.folder).read_metrics()
-            size = seed.run.plan
+            size, last = seed.run.plan, max((record["step"] for record in records), default=0)
+            whole = {"epochs": last / size.steps_per_epoch, "views": last * size.views_per_step}
             for quantity in plan.table.curves.quantities:
                 points = [
                     (step, step / size.steps_per_epoch, step * size.views_per_step, value)
                     for step, value in _values(records, quantity)
                 ]
                 if points:
-                    found.append({"row": planned.row.name, "seed": seed.seed, "quantity": quantity, "points": points})
+                    of = {"row": planned.row.name, "seed": seed.seed, "quantity": quantity}
+                    found.append({**of, **whole, "points": points})
     return found
 
 
-def _values(records: list[dict[str, Any]], quantity: str) -> Iterator[tuple[int, float]]:
-    """Steps and values of a quantity; without an image-aware loss, SimSiam's total loss is L_sim."""
+def _values(records: list[dict[str, Any]], quantity: str) -> Iterator[tuple[float, float]]:
+    """Steps and values of a quantity."""
     kind, name = (_MAP_RECORD, _MAP) if quantity == "mAP" else ("epoch", quantity)
-    for record in records:
-        if record["kind"] == kind and record.get(name) is not None:
-            yield record["step"], float(record[name])
+    before = 0
+    for record in (record for record in records if record["kind"] == kind):
+        if record.get(name) is not None:
+            yield (before + record["step"]) / 2 if name in _MEANS else record["step"], float(record[name])
+        before = record["step"]
 
 
 def curves_to_csv(curves: list[Mapping[str, Any]]) -> str:
@@ -72,7 +78,7 @@ def curves_to_markdown(curves: list[Mapping[str, Any]]) -> Iterator[str]:
     yield "| row | seed | quantity | first | last | epochs | views |"
     yield "| --- | ---: | --- | ---: | ---: | ---: | ---: |"
     for curve in curves:
-        (_, _, _, first), (_, epochs, views, last) = curve["points"][0], curve["points"][-1]
+        first, last = curve["points"][0][-1], curve["points"][-1][-1]
         name, factor = NAMES[curve["quantity"]], 100 if curve["quantity"] == "mAP" else 1
         start = f"| {in_markdown(curve['row'])} | {curve['seed']} | {name} "
-        yield start + f"| {factor * first:.3f} | {factor * last:.3f} | {epochs:,.1f} | {views:,} |"
+        yield start + f"| {factor * first:.3f} | {factor * last:.3f} | {curve['epochs']:,.1f} | {curve['views']:,} |"

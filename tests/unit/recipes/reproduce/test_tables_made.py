@@ -279,9 +279,11 @@ def test_curves_are_those_of_metrics_jsonl(make: Make, tmp_path: Path, labels: t
     records = RunFolder(run).read_metrics()
     by_quantity = {curve["quantity"]: curve["points"] for curve in result["curves"]}
     epochs = [record for record in records if record["kind"] == "epoch"]
-    assert [point[0] for point in by_quantity["similarity"]] == [3, 6, 8]  # of 12 images, 4 a step
+    # Of 12 images, 4 a step: epochs end after 3, 6 and 8 steps, and their means stand in the middle.
+    assert [point[:3] for point in by_quantity["similarity"]] == [(1.5, 0.5, 48), (4.5, 1.5, 144), (7, 7 / 3, 224)]
     assert [point[3] for point in by_quantity["similarity"]] == [record["similarity"] for record in epochs]
-    assert [point[1:3] for point in by_quantity["std"]] == [(1.0, 96), (2.0, 192), (pytest.approx(8 / 3), 256)]
+    assert [point[:3] for point in by_quantity["std"]] == [(3, 1.0, 96), (6, 2.0, 192), (8, pytest.approx(8 / 3), 256)]
+    assert {(curve["epochs"], curve["views"]) for curve in result["curves"]} == {(8 / 3, 256)}
     quality = [record for record in records if record["kind"] == "quality"]
     assert [point[3] for point in by_quantity["mAP"]] == [record["logistic"] for record in quality]
     assert {path.name for path in (tmp_path / "out").glob("curves.*")} == {

@@ -5,12 +5,10 @@ from __future__ import annotations
 import io
 import math
 import textwrap
-import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
@@ -18,7 +16,7 @@ from matplotlib.ticker import NullLocator
 from manyview.backbones.beside import PRETRAINED
 from manyview.evaluation.compare.summary import ClassDifferences, class_differences, other_groups
 from manyview.evaluation.compare.tables import label, percent
-from manyview.evaluation.probe.figure import chance
+from manyview.evaluation.probe.figure import chance, in_legend, names_as_written
 from manyview.text import shortened
 
 _INK, _PALE, _GRID, _GRAY = "#222222", "#6b6b6b", "#e4e4e4", "#9a9a9a"
@@ -42,7 +40,7 @@ def draw_comparison(result: dict[str, Any], classes: int | None = 20) -> bytes:
         result: of ``compare``, or read from metrics.json.
         classes: number of classes drawn, those of the largest mean difference; None for as many as fit.
     """
-    with rc_context({"text.parse_math": False}):  # names may hold dollars
+    with names_as_written():
         return _draw(result, classes)
 
 
@@ -66,9 +64,7 @@ def _draw(result: dict[str, Any], classes: int | None) -> bytes:
     if entries:
         _draw_classes(parts[1], result, entries)
     out = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # names may be in letters that the font lacks
-        figure.savefig(out, format="png")
+    figure.savefig(out, format="png")
     return out.getvalue()
 
 
@@ -92,7 +88,7 @@ def _color(row: dict[str, Any], result: dict[str, Any]) -> str:
 
 def _wrapped(name: str) -> str:
     """A group's name wrapped for an axis or a legend."""
-    return "\n".join(textwrap.wrap(shortened(name, _LONGEST), _WRAPPED)) or " "
+    return in_legend("\n".join(textwrap.wrap(shortened(name, _LONGEST), _WRAPPED)) or " ")
 
 
 def _draw_bars(part: Any, result: dict[str, Any]) -> None:

@@ -24,7 +24,6 @@ from manyview.evaluation.settings import EXTRACTED_ONCE, MetricSettings
 from manyview.options.base import StrPath, recorded, select, verb
 from manyview.options.labeled import ProbeOptions
 from manyview.runs import atomic_write
-from manyview.runs.files import plain
 from manyview.runs.progress import Progress, no_progress
 from manyview.runs.result import Result
 from manyview.runtime import resolve_device
@@ -118,11 +117,13 @@ def low_label_evaluation(
         begun.data, scores, plan.metrics, resamples=_RESAMPLES, seed=draws.seeds[0], progress=progress
     )
     protocol = {**_describe(options, plan), **begun.protocol}
+    # The figures first: a picture can be made of them again, and they cannot be had from a picture.
+    result = begun.finish("probe", protocol, results, differences)
     if curve is not None and distributed.rank() == 0:
         from manyview.evaluation.probe.figure import draw_low_label_curve
 
-        atomic_write(curve, draw_low_label_curve({"protocol": protocol, "results": plain(results)}))
-    return begun.finish("probe", protocol, results, differences)
+        atomic_write(curve, draw_low_label_curve(result))
+    return result
 
 
 def _curve(

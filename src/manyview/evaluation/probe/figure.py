@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import math
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
@@ -30,11 +33,28 @@ def draw_low_label_curve(result: dict[str, Any]) -> bytes:
     Args:
         result: of ``low_label_evaluation``, or read from metrics.json.
     """
-    protocol, results = result["protocol"], result["results"]
+    with names_as_written():
+        return _draw(result["protocol"], result["results"])
+
+
+@contextlib.contextmanager
+def names_as_written() -> Iterator[None]:
+    """Draw names with dollars, which are no formulas, and in letters that the font lacks, without a warning."""
+    with rc_context({"text.parse_math": False}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph")
+        yield
+
+
+def in_legend(name: str) -> str:
+    """A name for a legend, from which matplotlib leaves out whatever begins with an underscore."""
+    return f" {name}" if name.startswith("_") else name
+
+
+def _draw(protocol: dict[str, Any], results: dict[str, Any]) -> bytes:
     figure = Figure(figsize=_SIZE, dpi=_DPI, layout="constrained")
     axes = figure.subplots()
     for (name, entries), style in zip(results.items(), _styles(results), strict=True):
-        _draw_line(axes, in_words(name), style, entries)
+        _draw_line(axes, in_legend(in_words(name)), style, entries)
     axes.axhline(100 * chance(protocol), color=_INK, linewidth=1.2, linestyle=":", label="chance")
     _label_fractions(axes, next(iter(results.values())))
     seeds = len(protocol["seeds"])

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 from rich.console import Console
 
@@ -152,6 +153,24 @@ def test_curves_are_drawn_whatever_the_names(tmp_path: Path, names: list[str]) -
     drawn = curves(tmp_path, names, ["cat $", "犬"])
     assert draw_comparison(drawn).startswith(b"\x89PNG")
     assert "10 (10 %)" in printed(drawn)
+
+
+def test_legends_have_names_that_begin_with_an_underscore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which matplotlib leaves out of a legend."""
+    shown: list[list[str]] = []
+    legend = Axes.legend
+
+    def listed(axes: Axes, *given: Any, **options: Any) -> Any:
+        made = legend(axes, *given, **options)
+        shown.append([text.get_text().strip() for text in made.get_texts()])
+        return made
+
+    monkeypatch.setattr(Axes, "legend", listed)
+    draw_comparison(curves(tmp_path, ["_old", "_new"], ["cat"]))
+    assert shown[0][0] == "_old"
+    assert shown[0][1] == "_new"
+    assert shown[0][-1] == "chance"
+    assert shown[1] == ["_new"]
 
 
 def test_bars_are_drawn_with_undefined_figures(pair: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 from rich.console import Console
 from scipy.optimize import minimize
@@ -16,6 +17,7 @@ from sklearn.metrics import average_precision_score
 from sklearn.svm import LinearSVC
 
 import manyview.evaluation.probe.classifiers as probes
+import manyview.evaluation.probe.figure as probe_figure
 from manyview.backbones import load_backbone
 from manyview.backbones.build import untrained
 from manyview.errors import UserError
@@ -300,6 +302,37 @@ def test_the_curve_shows_each_backbone_and_chance(curve: tuple[dict[str, Any], P
     with Image.open(io.BytesIO(draw_low_label_curve(alone))) as picture:
         pixels = np.asarray(picture.convert("RGB")).astype(int)
     assert (np.abs(pixels - (0x00, 0x72, 0xB2)).max(axis=2) < 8).sum() == 0
+
+
+@pytest.mark.parametrize("name", ["a$x_{$b", "日本", "_old"])
+def test_the_curve_has_every_name_of_a_baseline_in_its_legend(
+    name: str, curve: tuple[dict[str, Any], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+    legend = Figure.legend
+
+    def listed(figure: Figure, **options: Any) -> Any:
+        made = legend(figure, **options)
+        shown.extend(text.get_text().strip() for text in made.get_texts())
+        return made
+
+    monkeypatch.setattr(Figure, "legend", listed)
+    own = curve[0]["results"]["pretrained"]
+    draw_low_label_curve({**curve[0], "results": {"pretrained": own, name: own}})
+    assert sorted(shown) == sorted(["pre-trained", name, "chance"])
+
+
+def test_a_curve_that_fails_takes_no_figure_with_it(
+    scenes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(result: dict[str, Any]) -> bytes:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(probe_figure, "draw_low_label_curve", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(scenes, fractions=[0.25], seeds=[0], costs=[1.0], out=tmp_path / "out")
+    written = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert written["results"]["pretrained"][0]["images"] == 6
 
 
 def test_the_table_shows_mean_and_deviation(curve: tuple[dict[str, Any], Path]) -> None:

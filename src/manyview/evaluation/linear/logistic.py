@@ -33,6 +33,6 @@ class LogisticEvaluation(LinearMeasure):
         scores = [classifiers.probabilities(features).cpu() for features in (train, val)]
         found: dict[str, Any] = {"costs": classifiers.costs, "unconverged": classifiers.unconverged}
         if classifiers.choice is not None:
-            found["costs_at_edge"] = int(classifiers.choice.at_edge.sum())
+            found["costs_at_edge"] = classifiers.at_edge
             found["cross_validated"] = [list(each) for each in classifiers.choice.tried]
         return {**self.report(name, *scores), **found}

@@ -37,6 +37,13 @@ class LogisticClassifiers:
     choice: Choice | None
     unconverged: int
 
+    @property
+    def at_edge(self) -> int:
+        """Classifiers whose chosen C is the smallest or the largest that may be tried."""
+        if self.choice is None:
+            return 0
+        return sum(cost is not None and bool(edge) for cost, edge in zip(self.costs, self.choice.at_edge, strict=True))
+
     def probabilities(self, features: Float64[Tensor, "others dim"]) -> Float64[Tensor, "others classes"]:
         """Probabilities of images from their features, on the features' device."""
         found = torch.sigmoid(decisions(self.weights, self.basis.rotate(features)))

@@ -141,8 +141,7 @@ def probe(
     fitted = fit_logistic(
         own, targets, ignored, costs=settings.costs or None, by_class=by_class, standardize=False, seed=seed
     )
-    at_edge = 0 if fitted.choice is None else int(fitted.choice.at_edge.sum())
-    return Probed(fitted.probabilities(others).cpu().numpy(), fitted.costs, fitted.unconverged, at_edge)
+    return Probed(fitted.probabilities(others).cpu().numpy(), fitted.costs, fitted.unconverged, fitted.at_edge)
 
 
 def _svm(

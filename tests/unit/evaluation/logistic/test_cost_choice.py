@@ -13,6 +13,7 @@ from sklearn.metrics import average_precision_score, log_loss
 from manyview.evaluation.logistic import choice as module
 from manyview.evaluation.logistic.basis import Eigenbasis
 from manyview.evaluation.logistic.choice import CrossValidation, choose_costs
+from manyview.evaluation.logistic.classifiers import fit_logistic
 from manyview.evaluation.logistic.folds import stratified_folds
 from manyview.evaluation.logistic.labels import Labels
 
@@ -120,6 +121,14 @@ def test_candidates_at_their_edge_are_reported() -> None:
     chosen = choose_costs(x, Labels.of(targets), (0.1, 1e-9, 1e-7))
     assert (chosen.costs.tolist(), chosen.at_edge.tolist()) == ([0.1] * 3, [True] * 3)
     assert [cost for cost, _ in chosen.tried] == [1e-9, 1e-7, 0.1]
+
+
+def test_classes_without_a_classifier_have_no_cost_at_an_edge() -> None:
+    x, targets = data(noise=4)
+    targets = np.column_stack([targets[:, 0], np.zeros(150), np.ones(150)]).astype(np.uint8)
+    for by_class in (False, True):
+        fitted = fit_logistic(x, targets, costs=(0.1, 1e-9), by_class=by_class)
+        assert (fitted.costs, fitted.at_edge) == ([0.1, None, None], 1)
 
 
 def test_without_anything_to_measure_the_features_length_decides() -> None:

@@ -91,13 +91,18 @@ def format_low_label(result: dict[str, Any]) -> Group:
             numbers = (_percent(summary[metric]["mean"]) for metric in METRICS if metric != "mAP")
             table.add_row(table_name(name), labeled, _mean_and_std(summary["mAP"]), *numbers)
         table.add_section()
-    seeds = len(protocol["seeds"])
-    notes = [f"±: standard deviation over {seeds} draws."] if seeds > 1 else []
+    draws = most_draws(results)
+    notes = [f"±: standard deviation over {draws} draws."] if draws > 1 else []
     notes += [*_size_note(result), *_unconverged(results), *flattering(protocol, protocol["val"]["count"])]
     aps = {name: entries[-1]["summary"]["AP"]["mean"] for name, entries in results.items()}
     share = f"{100 * protocol['fractions'][-1]:g} % of the labels"
     classes = _by_class(protocol, aps, f", {share}")
     return _sheet(title, protocol, table, notes, [*classes, *_verdict(result, f" with {share}")])
+
+
+def most_draws(results: Mapping[str, Any]) -> int:
+    """Draws of the images in a low-label evaluation: as many as seeds, but one of a fraction that is all images."""
+    return max(len(entry["runs"]) for entries in results.values() for entry in entries)
 
 
 def format_check(result: dict[str, Any]) -> Group:

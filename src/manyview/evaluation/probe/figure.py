@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from manyview.backbones.beside import PRETRAINED, RANDOM_INIT, in_words
-from manyview.evaluation.tables import CLASSIFIERS
+from manyview.evaluation.tables import CLASSIFIERS, most_draws
 
 _INK, _PALE = "#222222", "#6b6b6b"
 # Okabe and Ito's, which color-blind readers can distinguish. The evaluated network has the first, random
@@ -57,8 +57,8 @@ def _draw(protocol: dict[str, Any], results: dict[str, Any]) -> bytes:
         _draw_line(axes, in_legend(in_words(name)), style, entries)
     axes.axhline(100 * chance(protocol), color=_INK, linewidth=1.2, linestyle=":", label="chance")
     _label_fractions(axes, next(iter(results.values())))
-    seeds = len(protocol["seeds"])
-    bars = f"; bars: standard deviation over {seeds} draws" if seeds > 1 else ""
+    draws = most_draws(results)
+    bars = f"; bars: standard deviation over {draws} draws" if draws > 1 else ""
     axes.set_ylabel("mAP (%)", color=_INK)
     axes.set_xlabel(f"labeled images{bars}", color=_INK)
     axes.set_ylim(bottom=0)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 from rich.console import Console
@@ -354,6 +355,21 @@ def test_the_table_shows_mean_and_deviation(curve: tuple[dict[str, Any], Path]) 
     (row,) = (line for line in lines if line.strip(" │").startswith("green"))
     aps = [percent(entries[-1]["runs"][0]["AP"][0]) for entries in result["results"].values()]
     assert cells(row) == ["green", "12", "6", *aps]
+    assert "±: standard deviation over 2 draws." in stream.getvalue()
+
+
+def test_of_all_images_there_is_one_draw_whose_deviation_nobody_explains(
+    curve: tuple[dict[str, Any], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = {**curve[0], "results": {name: entries[1:] for name, entries in curve[0]["results"].items()}}
+    stream = io.StringIO()
+    Console(file=stream, width=100).print(format_low_label(result))
+    assert "±" not in stream.getvalue()
+    titles: list[str] = []
+    monkeypatch.setattr(Axes, "set_xlabel", lambda axes, title, **style: titles.append(title))
+    for given in (result, curve[0]):
+        draw_low_label_curve(given)
+    assert titles == ["labeled images", "labeled images; bars: standard deviation over 2 draws"]
 
 
 def test_absent_classes_and_images_in_both_are_reported(scenes: Any, tmp_path: Path) -> None:

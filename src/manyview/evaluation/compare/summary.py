@@ -121,8 +121,8 @@ def _shared(groups: Sequence[Group], network: str) -> list[_Shared]:
             shared.append(_Shared([group.name], curves, statistics))
         else:
             same.groups.append(group.name)
-    if len(shared) > 1:
-        for each in shared:
+    for each in shared:
+        if len(each.groups) < len(groups):
             each.name = ", ".join(each.groups)
     return shared
 

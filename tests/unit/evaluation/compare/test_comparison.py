@@ -374,11 +374,11 @@ def test_any_number_of_baselines_stand_below_the_groups(root: Path, given: dict[
         ("many", "pretrained"),
         ("seed0", "pretrained"),
         (None, "random_init"),
-        (None, "b-seed0"),
-        (None, "b-seed1"),
+        ("many", "b-seed0"),
+        ("many", "b-seed1"),
     ]
     # What stands beside one evaluation is what the other evaluated.
-    assert rows_by_name(result)[None, "b-seed0"]["summary"] == rows_by_name(result)["seed0", "pretrained"]["summary"]
+    assert rows_by_name(result)["many", "b-seed0"]["summary"] == rows_by_name(result)["seed0", "pretrained"]["summary"]
     text = (tmp_path / "compared" / "comparison.md").read_text()
     assert "mAP against b-seed1 (95 % interval" in text.replace("over", "against")
     assert (tmp_path / "compared" / "comparison.png").is_file()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,23 @@ def test_each_evaluation_of_a_group_counts_with_the_mean_of_its_draws() -> None:
     assert (first["over"], second["over"]) == ("evaluations", "draws")
     assert first["difference"] is None
     assert second["difference"]["mAP"] == pytest.approx(-0.3)
+
+
+def test_a_baseline_is_in_common_only_where_all_groups_have_it() -> None:
+    """A group at another size, say, that does without has no figure of it."""
+    both, without = ([Group(name, (drawn(name, 0.2),)) for name in names] for names in (("a", "b"), ("c",)))
+    both = [
+        replace(
+            group,
+            members=tuple(
+                replace(own, points={**own.points, "random_init": own.points["pretrained"]}) for own in group.members
+            ),
+        )
+        for group in both
+    ]
+
+    assert [row["group"] for row in summary_rows(both, "a")] == ["a", "b", None]
+    assert [row["group"] for row in summary_rows([*both, *without], "a")] == ["a", "b", "c", "a, b"]
 
 
 def test_intervals_overlap_where_they_share_a_point_on_either_side() -> None:

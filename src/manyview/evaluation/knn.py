@@ -93,7 +93,7 @@ def knn_scores(
     neighbours: int = 20,
     temperature: float | int = 0.07,
     *,
-    itself: Int64[Tensor, " queries"] | None = None,
+    itself: Int64[Tensor, " queries"] | Int64[Tensor, "queries most"] | None = None,
     ignored: UInt8[Tensor, "images classes"] | None = None,
     progress: Progress = no_progress,
     phase: str = "nearest neighbors",
@@ -111,7 +111,8 @@ def knn_scores(
         targets: 1 where an image that votes shows the class, else 0.
         neighbours: k, from 1 to the number of keys.
         temperature: T, above 0.
-        itself: for each query the index of the same image among the keys, which then has no vote; -1 for none.
+        itself: for each query the index, or several, of the same image among the keys, which then has no vote; -1 for
+            none.
         ignored: 1 where a label is left out: that image has no vote on that class. None for no such label.
         progress: called with the queries done.
         phase: the description for progress.
@@ -129,9 +130,9 @@ def knn_scores(
     for start in range(0, len(queries), chunk):
         cosines = F.normalize(queries[start : start + chunk], dim=1) @ keys.T
         if itself is not None:
-            same = itself[start : start + chunk]
-            (known,) = torch.where(same >= 0)
-            cosines[known, same[known]] = -torch.inf
+            same = itself[start : start + chunk].reshape(len(cosines), -1)
+            known = same >= 0
+            cosines[torch.where(known)[0], same[known]] = -torch.inf
         votes = _votes(cosines, neighbours, temperature)
         # So unanimous votes are exactly 1, and tie; sums over all voters may be rounded differently.
         cast, against = votes @ (labels * counted), votes @ ((1 - labels) * counted)
@@ -161,7 +162,7 @@ def _measure(
     left_out = data.train.labels.ignored
     ignored = None if left_out is None else torch.from_numpy(left_out)
 
-    def scores(queries: Float64[Tensor, "queries dim"], itself: Int64[Tensor, " queries"], of: str) -> Tensor:
+    def scores(queries: Float64[Tensor, "queries dim"], itself: Tensor, of: str) -> Tensor:
         return knn_scores(
             queries,
             features.train,
@@ -187,10 +188,13 @@ def _measure(
     return measured, val
 
 
-def _same_images(data: Data) -> Int64[Tensor, " others"]:
-    """Index of each validation image, or of a copy, among the training images; -1 if it is not among them."""
-    indices = {**data.shared.copies, **data.shared.same}
-    return torch.tensor([indices.get(index, -1) for index in range(len(data.val.labels.names))])
+def _same_images(data: Data) -> Int64[Tensor, "others most"]:
+    """Indices of each validation image and of its copies among the training images; -1 where there are no more."""
+    twins = data.shared.twins
+    same = torch.full((len(data.val.labels.names), max(map(len, twins.values()), default=1)), -1)
+    for index, found in twins.items():
+        same[index, : len(found)] = torch.tensor(found)
+    return same
 
 
 def _describe(options: KnnOptions) -> dict[str, Any]:

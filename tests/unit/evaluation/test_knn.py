@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -245,6 +246,26 @@ def test_images_in_both_files_do_not_vote_for_themselves(scenes: Any) -> None:
     assert best["CF1"] >= report["CF1"]
     assert best["CF1"] < 1
     assert "24 of 24 validation images are also training images: none votes for itself" in printed(result)
+
+
+def test_no_copy_of_an_image_votes_for_it(scenes: Any, tmp_path: Path) -> None:
+    """Of one that stands twice among the training images, under its own name and another, neither does."""
+    images = tmp_path / "images"
+    shutil.copytree(scenes.images, images)
+    names, targets = rows_of(scenes.train)
+    twins = [f"{name}.twin.png" for name in names]
+    for name, twin in zip(names, twins, strict=True):
+        shutil.copy(images / name, images / twin)
+    head, *lines = scenes.train.read_text().splitlines()
+    both = [line.replace(name, twin) for line, name, twin in zip(lines, names, twins, strict=True)]
+    train = tmp_path / "train.csv"
+    train.write_text("\n".join([head, *lines, *both]) + "\n")
+    options = {"images": images, "train_labels": train, "val_labels": scenes.train, "neighbours": 1, "resamples": 0}
+    report = evaluate(scenes, **options)["results"]["pretrained"]
+    features = features_of(scenes, names, "gamp")
+    expected = brute_force(features, features, targets, 1, 0.07, range(len(names)))
+    assert report["AP"] == pytest.approx([average_precision_score(targets[:, c], expected[:, c]) for c in range(2)])
+    assert report["mAP"] < 1
 
 
 def test_a_class_without_validation_images_is_none(scenes: Any, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from collections import defaultdict
@@ -48,6 +49,18 @@ class SharedImages:
     val: ImageFiles
     same: Mapping[int, int]
     copies: Mapping[int, int]
+
+    @functools.cached_property
+    def twins(self) -> dict[int, list[int]]:
+        """Indices of all training images that a validation image is or has the bytes of, of those that have any."""
+        known = {**self.copies, **self.same}
+        wanted, sizes = set(known.values()), self.train.stats().sizes
+        by_size: dict[int, list[int]] = defaultdict(list)
+        for index in np.flatnonzero(np.isin(sizes, sizes[list(wanted)])).tolist() if wanted else ():
+            by_size[int(sizes[index])].append(index)
+        groups = _identical(self.train.path, [group for size, group in by_size.items() if size and len(group) > 1])
+        group_of = {index: group for group in groups for index in group}
+        return {index: group_of.get(twin, [twin]) for index, twin in known.items()}
 
     def describe(self) -> dict[str, Any]:
         """The number of images that are both, and of copies, if there are any, with the first of them: plain data."""

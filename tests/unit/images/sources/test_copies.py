@@ -30,6 +30,7 @@ def test_shared_images_are_the_same_files_or_have_the_same_bytes(tmp_path: Path)
     shared = find_shared(ImageFiles(train, ["a", "b", "c", "d", "empty"]), ImageFiles(val, [*names, "twin"]))
     assert shared.same == {5: 2}
     assert shared.copies == {1: 0, 2: 1}
+    assert shared.twins == {1: [0], 2: [1, 3], 5: [2]}
     described = shared.describe()
     assert described == {"images_in_both": 1, "copies_in_both": {"count": 2, "first": [["copy", "a"], ["e", "b"]]}}
     assert flattering(described, 9) == [
@@ -38,6 +39,10 @@ def test_shared_images_are_the_same_files_or_have_the_same_bytes(tmp_path: Path)
     ]
     both = find_shared(ImageFiles(train, ["a", "b"]), ImageFiles(tmp_path / "x/../train", ["b", "c"]))
     assert (both.same, both.copies, both.describe()) == ({0: 1}, {}, {"images_in_both": 1})
+    assert both.twins == {0: [1]}
+    again = find_shared(ImageFiles(train, ["a", "d", "b"]), ImageFiles(train, ["b", "c"]))
+    assert (again.same, again.twins) == ({0: 2}, {0: [1, 2]})
+    assert find_shared(ImageFiles(train, ["a"]), ImageFiles(train, ["b"])).twins == {}
 
 
 @pytest.mark.parametrize(

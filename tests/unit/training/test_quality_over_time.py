@@ -197,6 +197,25 @@ def test_a_start_from_random_weights_has_the_norms_statistics_of_images(
     assert network.training
 
 
+def test_norms_are_measured_on_the_whole_batches_whichever_lacks_an_image(
+    measured: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = PretrainConfig.model_validate(measured.read_json("config.json"))
+    instrument = QualityInstrument.of(config)
+    images = torch.cat(instrument._sampled)
+    instrument._sampled = [images[:3], images[3:7], images[7:11], images[11:12]]
+    seen: list[int] = []
+
+    def counted(network: Any, batches: Any) -> Any:
+        seen.extend(len(batch) for (batch,) in batches)
+        return {}
+
+    monkeypatch.setattr("manyview.evaluation.quality.instrument.measure_norms", counted)
+    instrument.measure(wrap_backbone(TinyNet(), 16), measured_norms=True)
+
+    assert seen == [4, 4]
+
+
 def test_a_trained_module_is_measured_with_its_own_statistics_at_the_start(images: Path, tmp_path: Path) -> None:
     """A module of one's own may hold weights without a file of them."""
     network = shaken(Interrupting(999))

@@ -105,7 +105,9 @@ class QualityInstrument:
         """
         network, device = copy.deepcopy(backbone), next(backbone.parameters()).device
         if measured_norms:
-            whole = [part for part in self._sampled if len(part) == len(self._sampled[0])]
+            # Whole batches; an image that cannot be read makes any of them smaller, also the first.
+            most = max(map(len, self._sampled))
+            whole = [part for part in self._sampled if len(part) == most]
             batches = ((normalize(part.to(device), network.mean, network.std),) for part in whole)
             set_norms(network, measure_norms(network, batches))
         frozen = FrozenBackbone(network, device)

@@ -123,8 +123,8 @@ class Sources:
         """Read both label files.
 
         Raises:
-            UserError: if a file cannot be used, or no validation image shows any class; or, unless problems are
-                skipped, if an entry cannot be used, such as one of a class that the training labels lack.
+            UserError: if a file cannot be used, or no training or no validation image shows any class; or, unless
+                problems are skipped, if an entry cannot be used, such as one of a class that the training labels lack.
         """
         val_file = validation_labels(self.train_labels, self.val_labels)
         split = check_split(val_file, self.val_split)
@@ -132,8 +132,9 @@ class Sources:
         where = self.images if self.val_images is None else self.val_images
         val_images = train.folder if where is None and not is_data_file(val_file) else image_folder(val_file, where)
         val = self._part(val_file, val_images, split, train.labels.classes)
-        if not val.labels.targets.any():
-            raise UserError(f"no image of {val.file} shows any of the classes: there is nothing to measure by")
+        for part, what in ((train, "learn from"), (val, "measure by")):
+            if not part.labels.targets.any():
+                raise UserError(f"no image of {part.file} shows any of the classes: there is nothing to {what}")
         return Data(train, val)
 
     def _part(

@@ -73,6 +73,17 @@ def test_validation_labels_that_show_nothing_are_refused(images: Path) -> None:
         csv_files(images, ["0.png,cat"], ["1.png,", "2.png,"])
 
 
+def test_training_labels_that_show_nothing_are_refused(images: Path) -> None:
+    """Which name their classes all the same."""
+    tables = [images.parent / "train.csv", images.parent / "val.csv"]
+    for file, marks in zip(tables, ("0", "1"), strict=True):
+        file.write_text(f"image,cat,dog\n0.png,{marks},0\n1.png,0,{marks}\n")
+    with pytest.raises(
+        UserError, match=r"no image of .*train\.csv shows any of the classes: there is nothing to learn"
+    ):
+        Sources(images, *tables).read()
+
+
 def test_validation_images_may_lie_elsewhere(images: Path) -> None:
     elsewhere = images.parent / "elsewhere"
     images.rename(elsewhere)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
 
 def printable(text: str, kept: str = "\n\t") -> str:
@@ -22,6 +23,12 @@ def printable(text: str, kept: str = "\n\t") -> str:
 def shortened(text: str, longest: int) -> str:
     """A text of at most so many characters, its middle left out: names differ mostly at their ends."""
     return text if len(text) <= longest else f"{text[: longest // 2]}…{text[len(text) - (longest - 1) // 2 :]}"
+
+
+def common_beginning(texts: Sequence[str]) -> str:
+    """The characters that all of some texts begin with."""
+    first, last = min(texts), max(texts)
+    return first[: next((index for index, letter in enumerate(first) if last[index] != letter), len(first))]
 
 
 def _shown(character: str, kept: str) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from manyview.backbones.beside import INITIAL, PRETRAINED, RANDOM_INIT, in_words
-from manyview.text import shortened
+from manyview.text import common_beginning, shortened
 
 # At most twelve characters: tables fit a terminal of 80 columns.
 _NAMES = {PRETRAINED: "pre-trained", RANDOM_INIT: "random init", INITIAL: "initial"}
@@ -16,6 +17,19 @@ _LONGEST = 12  # characters of a name in a table
 def table_name(network: str) -> str:
     """The name for a row or a column of a table, at most twelve characters."""
     return _NAMES.get(network, shortened(network, _LONGEST))
+
+
+def table_names(networks: Iterable[str]) -> dict[str, str]:
+    """The name of each network for a table, where names whose ends are alike show what they differ in."""
+    names = {network: table_name(network) for network in networks}
+    for shown in [name for name, count in Counter(names.values()).items() if count > 1]:
+        alike = [network for network, name in names.items() if name == shown]
+        start = max(len(common_beginning(alike)) - 2, 0)
+        own = [f"…{network[start : start + _LONGEST - 2]}…" for network in alike]
+        if len(set(own)) < len(own):
+            own = [f"{network[: _LONGEST - 4]}… {number}" for number, network in enumerate(alike, start=1)]
+        names.update(zip(alike, own, strict=True))
+    return names
 
 
 def baseline_lines(protocol: Mapping[str, Any]) -> list[str]:

@@ -21,7 +21,7 @@ from manyview.evaluation.linear.sentences import (
     unconverged,
 )
 from manyview.evaluation.metrics.multilabel import METRICS
-from manyview.evaluation.network_names import baseline_lines, difference_sentences, table_name
+from manyview.evaluation.network_names import baseline_lines, difference_sentences, table_name, table_names
 from manyview.images.sources.copies import flattering
 from manyview.runs.figures import MULTI_LABEL_LEGEND
 from manyview.text import printable
@@ -83,13 +83,13 @@ def format_low_label(result: dict[str, Any]) -> Group:
     given = f"C {costs}" if costs else "C chosen by cross-validation" if protocol["classifier"] == "logistic" else "C 1"
     classifier = CLASSIFIERS[protocol["classifier"]]
     title = f"One-vs-rest {classifier} (%): {_inputs(protocol)}, {protocol['scaling']}, {given}"
-    table = _figures_table("backbone", "labeled", *METRICS)
+    table, names = _figures_table("backbone", "labeled", *METRICS), table_names(results)
     for name, entries in results.items():
         for entry in entries:
             labeled = f"{entry['images']:,} ({100 * entry['fraction']:g} %)"
             summary = entry["summary"]
             numbers = (_percent(summary[metric]["mean"]) for metric in METRICS if metric != "mAP")
-            table.add_row(table_name(name), labeled, _mean_and_std(summary["mAP"]), *numbers)
+            table.add_row(names[name], labeled, _mean_and_std(summary["mAP"]), *numbers)
         table.add_section()
     draws = most_draws(results)
     notes = [f"±: standard deviation over {draws} draws."] if draws > 1 else []
@@ -130,21 +130,21 @@ def format_check(result: dict[str, Any]) -> Group:
 
 def _by_rule(results: dict[str, Any]) -> Table:
     """A row for each backbone and rule, the user's threshold first."""
-    table = _figures_table("backbone", "rule", *METRICS)
+    table, names = _figures_table("backbone", "rule", *METRICS), table_names(results)
     for name, report in results.items():
         for rule, figures in report["rules"].items():
             numbers = (_percent(figures[metric]) for metric in METRICS if metric != "mAP")
-            table.add_row(table_name(name), rule, _percent(report["mAP"]), *numbers)
+            table.add_row(names[name], rule, _percent(report["mAP"]), *numbers)
         table.add_section()
     return table
 
 
 def _intervals(results: dict[str, Any]) -> list[str]:
-    lines = []
+    lines, names = [], table_names(results)
     for name, report in results.items():
         if "intervals" in report:
             figure, *ends = map(_percent, (report["mAP"], *report["intervals"]["mAP"]))
-            lines.append(f"{table_name(name)}: mAP {figure}, 95 % interval over images {' to '.join(ends)}.")
+            lines.append(f"{names[name]}: mAP {figure}, 95 % interval over images {' to '.join(ends)}.")
     return lines
 
 
@@ -212,7 +212,7 @@ def _by_class(protocol: dict[str, Any], aps: Mapping[str, Shares], of: str = "")
     """Average precision of each class, with the numbers of images that show it; ``of`` ends the title."""
     table = Table()
     table.add_column("class")
-    for column in ("train", "val", *(table_name(name) for name in aps)):
+    for column in ("train", "val", *table_names(aps).values()):
         table.add_column(column, justify="right", no_wrap=True)
     rows = zip(protocol["classes"], protocol["train"]["positives"], protocol["val"]["positives"], strict=True)
     for index, (name, train, val) in enumerate(rows):

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from manyview.evaluation import format_table
 from manyview.evaluation.metrics.multilabel import multilabel_report
+from manyview.evaluation.network_names import table_names
 from manyview.evaluation.tables import emphasize, format_knn
 from manyview.runs.files import plain
 from tests.helpers.tables import cells, percent
@@ -63,6 +64,26 @@ def printed(group: Any, width: int = 80) -> str:
     stream = io.StringIO()
     Console(file=stream, width=width).print(group)
     return stream.getvalue()
+
+
+def test_names_whose_ends_are_alike_show_what_they_differ_in() -> None:
+    networks = ["pretrained", "moco_v1_800ep_pretrain", "moco_v2_800ep_pretrain", "short", "another-long-name"]
+    assert list(table_names(networks).values()) == [
+        "pre-trained",
+        "…_v1_800ep_…",
+        "…_v2_800ep_…",
+        "short",
+        "anothe…-name",
+    ]
+    several = [f"resnet50-{a}-of-the-old-run-{b}-last" for a in "ab" for b in "cd"]
+    assert [*table_names(several).values()] == [f"resnet50… {number}" for number in (1, 2, 3, 4)]
+    assert max(map(len, table_names([*networks, *several]).values())) <= 12
+    found = {**result(), "results": {name: report(seed) for seed, name in enumerate(networks)}}
+    text = printed(format_table(found))
+    for name in table_names(networks).values():
+        assert sum(cells(line)[0] == name for line in text.splitlines() if cells(line)) == len(report(0)["rules"])
+    assert "…_v1_800ep_…: mAP" in text
+    assert max(map(len, text.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("form", [format_table, format_knn])

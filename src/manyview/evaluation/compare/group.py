@@ -19,6 +19,7 @@ from manyview.errors import UserError
 from manyview.evaluation.compare.protocols import SEEDS, compared, differing, flatten, material, sentence
 from manyview.evaluation.compare.read import Evaluation, find, read
 from manyview.runs import run_at
+from manyview.text import common_beginning
 
 # The ending of the common prefix of names such as a-seed0 and a-seed1.
 _SEED_ENDING = re.compile(r"[-_. ]*(seed|(?<=[-_. ])s)?[-_. ]*$", re.IGNORECASE)
@@ -267,14 +268,9 @@ def _shared(group: Sequence[Path]) -> list[str]:
     if len(set(last)) == 1:
         # Such as seed0/a and seed1/a: the differing parent says nothing about the group.
         return [*(level[0] for level in folders if len(set(level)) == 1), last[0]]
-    name = _SEED_ENDING.sub("", _common_beginning(last))
+    name = _SEED_ENDING.sub("", common_beginning(last))
     above = [level[0] for level in folders if len(set(level)) == 1]
     return [*above, name] if name else above or [paths[0].name]
-
-
-def _common_beginning(names: Sequence[str]) -> str:
-    first, last = min(names), max(names)
-    return first[: next((index for index, letter in enumerate(first) if last[index] != letter), len(first))]
 
 
 def _numbered(names: Sequence[str]) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from manyview.evaluation.linear.recipes import RATE_BY_CLASS
-from manyview.evaluation.network_names import table_name
+from manyview.evaluation.network_names import table_names
 
 FIRST_EPOCHS = 5
 """Epochs whose mean loss is compared with the base rates' entropy."""
@@ -25,8 +25,8 @@ def classifiers_in_words(protocol: Mapping[str, Any]) -> str:
 def logistic_notes(result: Mapping[str, Any]) -> list[str]:
     """C of each network's classifiers and how it was chosen."""
     protocol, results = result["protocol"], result["results"]
-    chosen = protocol["cost"] is None
-    costs = ", ".join(f"{table_name(name)} {_range(report['costs'])}" for name, report in results.items())
+    chosen, names = protocol["cost"] is None, table_names(results)
+    costs = ", ".join(f"{names[name]} {_range(report['costs'])}" for name, report in results.items())
     if not chosen:
         how = f"C {protocol['cost']:g}, as given."
     elif protocol["cost_by_class"]:
@@ -59,7 +59,8 @@ def _epoch(protocol: Mapping[str, Any], results: Mapping[str, Any]) -> str:
     recipe = f", recipe {protocol['recipe']}" if "recipe" in protocol else ""
     if protocol["measured"] == "last":
         return f"Evaluated after the last epoch ({protocol['epochs']}){recipe}."
-    epochs = (f"{table_name(name)}: {report['measured_epoch']}" for name, report in results.items())
+    names = table_names(results)
+    epochs = (f"{names[name]}: {report['measured_epoch']}" for name, report in results.items())
     return f"Evaluated after the epoch of the best validation mAP ({', '.join(epochs)}){recipe}: these figures flatter."
 
 
@@ -68,13 +69,13 @@ def _too_high_a_rate(protocol: Mapping[str, Any], results: Mapping[str, Any]) ->
     rate, fitting = protocol.get("base_learning_rate", 0), RATE_BY_CLASS * len(protocol["classes"])
     if rate <= fitting:
         return []
-    warnings = []
+    warnings, names = [], table_names(results)
     for name, report in results.items():
         first = report["loss_by_epoch"][:FIRST_EPOCHS]
         loss, entropy = sum(first) / len(first), report.get("base_rate_entropy")  # not in earlier results
         if entropy is not None and loss > entropy:
             warnings.append(
-                f"{table_name(name)}: the mean loss of the first {len(first)} epochs, {loss:.2f}, is above the entropy "
+                f"{names[name]}: the mean loss of the first {len(first)} epochs, {loss:.2f}, is above the entropy "
                 f"of the base rates, {entropy:.2f}, which needs no features: a base learning rate of {rate:g} is for "
                 f"{rate / RATE_BY_CLASS:.0f} classes, and {len(protocol['classes'])} classes need {fitting:.3g} "
                 "(--recipe sgd)."

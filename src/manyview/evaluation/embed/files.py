@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from jaxtyping import Float, Int
 
 from manyview.parsing import parse_json
 
+_NO_UTF8 = re.compile(r"\\u(dc[89a-f][0-9a-f])")  # a byte in a name, as text
 _PATCHES = ("rows", "columns", "dim")
 KIND = "features of a frozen backbone"
 CHUNK_BYTES = 2**24
@@ -101,3 +103,8 @@ def read_record(text: str | bytes) -> dict[str, Any]:
 def as_text(name: str) -> str:
     r"""A file's name as text that every format can hold; bytes that are no UTF-8 become ``\udcXX``."""
     return name.encode("utf-8", "backslashreplace").decode()
+
+
+def as_name(text: str) -> str:
+    """The file's name that ``as_text`` wrote."""
+    return _NO_UTF8.sub(lambda found: chr(int(found[1], 16)), text)

@@ -14,6 +14,7 @@ from jaxtyping import Int64
 
 from manyview.backbones import Backbone, find_weights
 from manyview.errors import UserError
+from manyview.evaluation.embed.files import as_name
 from manyview.evaluation.embed.read import open_features
 from manyview.evaluation.features.backbone import FrozenBackbone
 from manyview.evaluation.features.dataset import Boxes, ImageEntry, box_views, four_blocks, images_for, whole
@@ -21,6 +22,7 @@ from manyview.evaluation.features.extract import FeatureSettings, feature_maps
 from manyview.evaluation.neighbours.index import Vectors
 from manyview.evaluation.settings import describe_extraction, describe_range
 from manyview.images import ImageFiles, ImageRoot, Unreadable
+from manyview.images.name_forms import holds
 from manyview.pooling import pool
 from manyview.runs import sha256
 from manyview.runtime import resolve_device, resolve_precision
@@ -128,7 +130,7 @@ class Stored(FeatureSource):
         for name, wanted in (("pool", pool), ("size", size)):
             if wanted not in (None, protocol[name]):
                 raise UserError(f"{file} was made with {name} {protocol[name]}, not {wanted}: leave {name} out")
-        self.files = ImageFiles(root, self._file.images())
+        self.files = ImageFiles(root, (_as_there(root, text) for text in self._file.images()))
         # The fingerprint includes unreadable images, which the file does not name.
         if not results.get("skipped") and self.files.fingerprint() != protocol["fingerprint"]:
             raise UserError(
@@ -149,6 +151,12 @@ class Stored(FeatureSource):
                 entries = [(index, *size) for index, size in zip(read, rows.sizes[chosen].tolist(), strict=True)]
                 yield VectorBatch(Vectors(rows.features[chosen], _parts(entries, whole)), read, [])
             start += len(rows.images)
+
+
+def _as_there(root: ImageRoot, text: str) -> str:
+    """An image's name from its text: with bytes that are no UTF-8, unless a file is called like the text itself."""
+    name = as_name(text)
+    return text if name == text or holds(root, text) else name
 
 
 def _parts(entries: Sequence[ImageEntry], boxes: Boxes) -> Int64[np.ndarray, "vectors 6"]:

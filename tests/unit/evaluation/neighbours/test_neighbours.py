@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +161,24 @@ def test_a_file_of_features_gives_what_extraction_gives(scenes: Any, tmp_path: P
         for each in ({"features": file, "seed": 3}, {"size": 16, "seed": 3, **SMALL})
     ]
     assert drawn[0] == drawn[1]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take no such names")
+@pytest.mark.parametrize("ending", [".npz", ".parquet"])
+def test_names_that_are_no_utf8_are_found_again(scenes: Any, tmp_path: Path, ending: str) -> None:
+    """A file of features has them as text, as which another image is called."""
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    odd = os.fsdecode(b"caf\xe9.png")
+    names = sorted([odd, r"plain\udce8.png", "z.png"])
+    for name, path in zip(names, sorted(scenes.images.glob("*/*.png")), strict=False):
+        shutil.copy(path, photos / name)
+    embed(scenes.weights, images=photos, out=tmp_path / f"f{ending}", **SMALL)
+    options: dict[str, Any] = {"images": photos, "query": [odd], **SMALL}
+    [found] = nearest_neighbours(scenes.weights, features=tmp_path / f"f{ending}", **options)["results"]
+    [extracted] = nearest_neighbours(scenes.weights, **options)["results"]
+    assert [each["image"] for each in found["neighbours"]] == [each["image"] for each in extracted["neighbours"]]
+    assert sorted([odd, *(each["image"] for each in found["neighbours"])]) == names
 
 
 def test_the_seed_draws_the_queries(scenes: Any) -> None:

@@ -49,8 +49,8 @@ def read_annotations(
     - A list of Pascal VOC's ``ImageSets/Main``, with the XML of its images in ``Annotations`` beside or up to two
       levels above it.
     - A folder of YOLO's text files, or a YAML file that names images, as for ``read_labels``, with boxes or outlines as
-      fractions of the image's sides. The box of an outline is the smallest around it. If ``data.yaml`` has
-      ``kpt_shape``, boxes are followed by key points, which are left out.
+      fractions of the image's sides. The box of an outline is the smallest around it. If ``data.yaml``, or a YAML file
+      of another name that names images, has ``kpt_shape``, boxes are followed by key points, which are left out.
 
     An image without a file of its own among XML or YOLO files is not labeled at all. Boxes are clipped to their
     image, as annotators draw over the edge. Objects without area and crowds are kept, as AP knows them, but are

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from manyview.errors import UserError
-from manyview.labels import DetectionLabels, decode_masks, read_annotations
+from manyview.labels import DetectionLabels, decode_masks, read_annotations, read_labels
 from tests.helpers.detections import write_images, write_json
 
 CLASSES = ("owl", "cat", "ant")
@@ -250,6 +250,19 @@ def test_key_points_are_known_by_their_shape_and_left_out(tmp_path: Path, images
     one(tmp_path, f"0 {BOX} {points} 0.5\n")
     with pytest.raises(UserError, match=r"has 11 numbers instead of a box's 4 and 6 of key points"):
         read_annotations(folder, images)
+
+
+def test_the_shape_of_key_points_is_found_where_the_names_are(tmp_path: Path, images: Path) -> None:
+    """In a YAML file of any name: an even number of numbers would otherwise be taken for an outline."""
+    folder = one(tmp_path, f"0 {BOX} .1 .1 .9 .9 .2 .3\n")
+    (folder / "c/d.txt").write_text("")
+    described = f"train: images\nnames: {json.dumps(CLASSES)}\n"
+    (tmp_path / "people-pose.yaml").write_text(f"{described}kpt_shape: [3, 2]\n")
+    assert read_annotations(folder, images).objects[0].boxes.tolist() == [[24, 8, 40, 24]]
+    (tmp_path / "boxes.yaml").write_text(described)
+    with pytest.raises(UserError, match=r"boxes\.yaml and .*people-pose\.yaml differ in kpt_shape: give the one"):
+        read_annotations(folder, images)
+    assert read_labels(folder, images).classes == tuple(CLASSES)
 
 
 @pytest.mark.parametrize("shape", ["17", "[17]", "[17, x]", "[-1, 3]", "[[17], 3]", "{a: 3, b: 4}"])

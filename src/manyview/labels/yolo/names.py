@@ -74,17 +74,25 @@ def data_files(folder: Path) -> list[Path]:
 def find_key_points(folder: Path) -> int | None:
     """Numbers of key points that follow each box, or None if the labels have none.
 
-    This is the product of ``kpt_shape`` in the nearest ``data.yaml``, found as in ``find_names``.
+    This is the product of ``kpt_shape`` in the nearest ``data.yaml``, or YAML file of another name that also names
+    images, found as in ``find_names``.
 
     Args:
         folder: of the label files.
 
     Raises:
-        UserError: such a file is malformed.
+        UserError: such a file is malformed, or two in one folder differ.
     """
-    files = (parent / name for parent in _metadata_folders(folder) for name in _DATA_FILES)
-    nearest = next((file for file in files if file.is_file()), None)
-    return None if nearest is None else key_points(load_yaml(nearest), nearest)
+    for parent in _metadata_folders(folder):
+        files = [parent / name for name in _DATA_FILES if (parent / name).is_file()] or data_files(parent)
+        found = list(dict.fromkeys(key_points(load_yaml(file), file) for file in files))
+        if len(found) > 1:
+            raise UserError(
+                f"{' and '.join(map(str, files))} differ in kpt_shape: give the one that is right as the labels"
+            )
+        if found:
+            return found[0]
+    return None
 
 
 def key_points(content: Any, file: Path) -> int | None:

@@ -155,8 +155,13 @@ class _Labeled:
     notes: tuple[str, ...]
 
 
-def _open(files: LabelFiles, problems: list[Problem]) -> _Labeled:
+def _open(files: LabelFiles, problems: list[Problem], *, objects: bool) -> _Labeled:
     """Label files with their lines; for those that cannot be read, problems are added.
+
+    Args:
+        files: the label files.
+        problems: list to which they are added.
+        objects: whether the shape of key points is needed.
 
     Raises:
         UserError: the names of the classes, the shape of key points or the images of a split cannot be read.
@@ -170,7 +175,8 @@ def _open(files: LabelFiles, problems: list[Problem]) -> _Labeled:
         if lines is not None and not _lists_images(lines):
             found.append((name, stem(name), lines))
     names = named or find_names(files.path)
-    return _Labeled(found, names, find_key_points(files.path), True, () if names else (_NAMELESS,))
+    key_points = find_key_points(files.path) if objects else None
+    return _Labeled(found, names, key_points, True, () if names else (_NAMELESS,))
 
 
 def _open_split(files: LabelFiles, named: Names | None, problems: list[Problem]) -> _Labeled:
@@ -219,7 +225,7 @@ def _read_labels(files: LabelFiles) -> Contents:
     """
     entries: list[Entry] = []
     problems: list[Problem] = []
-    found = _open(files, problems)
+    found = _open(files, problems, objects=False)
     for where, image, lines in found.images:
         shown = set()
         for number, line in lines:
@@ -251,7 +257,7 @@ def _read_objects(files: LabelFiles, masks: bool) -> DetectionContents:
     """
     entries: list[LabeledImage] = []
     problems: list[Problem] = []
-    found = _open(files, problems)
+    found = _open(files, problems, objects=True)
     if masks:
         _require_outlines(files, found)
     for where, image, lines in found.images:

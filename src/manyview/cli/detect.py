@@ -87,6 +87,6 @@ def _check_options(given: dict[str, Any], *, predicting: bool) -> None:
         default = options[name].option.default
         if name not in read and value != (None if default is REQUIRED else default):
             raise UserError(f"{flag(options[name])} has no effect {where} --predict; {advice}")
-    for name in declared(PredictOptions if predicting else FineTuneOptions):
-        if options[name].option.default is REQUIRED and given[name] is None:
+    for name, each in declared(PredictOptions if predicting else FineTuneOptions).items():
+        if each.option.default is REQUIRED and given[name] is None:
             raise UserError(f"{flag(options[name])} is missing; see manyview detect --help")

@@ -109,6 +109,13 @@ def test_what_is_missing(data: list[object], tmp_path: Path, left_out: int | Non
     assert mistake("weights.pth", *words).startswith(sentence)
 
 
+@pytest.mark.parametrize(("left_out", "option"), [(0, "--images"), (2, "--out")])
+def test_what_prediction_needs_is_missing(tmp_path: Path, left_out: int, option: str) -> None:
+    words = ["--images", tmp_path, "--out", tmp_path / "found.json"]
+    del words[left_out : left_out + 2]
+    assert mistake("--predict", tmp_path, *words) == f"{option} is missing; see manyview detect --help"
+
+
 def test_options_that_prediction_would_not_read_are_refused(data: list[object], tmp_path: Path) -> None:
     words = ["--predict", tmp_path, *data[:2], "--out", tmp_path / "found.json"]
     assert "--iterations has no effect with --predict" in mistake(*words, "--iterations", 5)

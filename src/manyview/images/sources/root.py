@@ -75,7 +75,7 @@ def _patterns(text: str) -> list[str]:
             raise UserError(f"there are no shards in {text}: name files that end in {_endings()}")
         return found
     if os.path.isdir(text):  # noqa: PTH112
-        return [glob.escape(name) for name in _shards_in(text)]
+        return _shards_in(text)
     named = bool(_ending(text)) or _is_compressed(text)
     return [text] if named and (os.path.isfile(text) or glob.has_magic(text) or "{" in text) else []  # noqa: PTH113
 

@@ -145,13 +145,13 @@ def find_shards(where: str) -> list[Shard]:
     """Files by a path or address, in which braces and wildcards stand for several.
 
     Braces count or choose ({000..099}, {train,val}); each file that they spell is expected to be there. Wildcards
-    (*, ?, [...], **) stand for those that are.
+    (*, ?, [...], **) stand for those that are. A file of this very name is that file.
 
     Raises:
         UserError: the store cannot be reached.
     """
     found: dict[str, Shard] = {}
-    for each in expand(where):
+    for each in [where] if os.path.lexists(where) else expand(where):
         for shard in _find_remote(each) if is_address(each) else _find_local(each):
             found.setdefault(shard.where, shard)
     return list(found.values())
@@ -174,7 +174,8 @@ def expand(text: str) -> Iterator[str]:
 
 
 def _find_local(where: str) -> Iterator[Shard]:
-    paths = sorted(glob.glob(where, recursive=True), key=os.fsencode) if glob.has_magic(where) else [where]  # noqa: PTH207
+    pattern = glob.has_magic(where) and not os.path.lexists(where)
+    paths = sorted(glob.glob(where, recursive=True), key=os.fsencode) if pattern else [where]  # noqa: PTH207
     for path in paths:
         try:
             status = os.stat(path)  # noqa: PTH116

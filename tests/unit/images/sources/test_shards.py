@@ -71,6 +71,14 @@ def test_patterns(loose: Path, tmp_path: Path, pattern: str) -> None:
         find_images(folder)  # holds folders too, so that it is one of loose images
 
 
+@pytest.mark.parametrize("name", ["train[1].tar", "train{1}.tar", "{a,b}.tar"])
+def test_a_file_may_have_the_letters_of_patterns_in_its_name(loose: Path, tmp_path: Path, name: str) -> None:
+    folder = write_shards(loose, tmp_path / "shards [2024]{0,1}", ".tar", shards=1)
+    (folder / "000000.tar").rename(folder / name)
+    same_images(find_images(folder / name), loose)
+    same_images(find_images(folder), loose)
+
+
 def test_braces() -> None:
     assert list(stores.expand("a{08..11}{x,}.tar")) == [f"a{n:02d}{x}.tar" for n in range(8, 12) for x in ("x", "")]
     assert list(stores.expand("a.tar")) == ["a.tar"]

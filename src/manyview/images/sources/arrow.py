@@ -66,7 +66,7 @@ def _names(table: Any, column: str) -> Any:
     for name in columns:
         if name == f"{column}.path":
             chunks = [chunk.field("path") for chunk in table.column(column).chunks]
-            parts[column] = pyarrow.chunked_array(chunks, pyarrow.string())
+            parts[column] = pyarrow.chunked_array(chunks, table.schema.field(column).type.field("path").type)
         else:
             parts[name] = table.column(name)
     return pyarrow.table(parts)

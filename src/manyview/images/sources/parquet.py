@@ -175,14 +175,14 @@ def add_rows(found: Members, shard: Shard, tables: Iterator[Any], column: str, r
                 values = [value.get("path") if isinstance(value, dict) else value for value in values]
             names.setdefault(name, []).extend(values)
     for name in sorted(names, key=lambda name: name != column):  # the path beside the bytes first
-        texts = [value for value in names[name] if isinstance(value, str) and value]
+        texts = [text for value in names[name] if isinstance(value, str) and (text := value.lstrip("/"))]
         if len(texts) == rows == len(set(texts)) and rows:
             break
     else:
         stem = shard.name.rpartition(".")[0]
         texts = [f"{stem}/{row:09d}" for row in range(rows)]
     for row, text in enumerate(texts):
-        found.add(text.lstrip("/").encode("utf-8", "surrogateescape"), row, -1)
+        found.add(text.encode("utf-8", "surrogateescape"), row, -1)
 
 
 def name_columns(schema: Any, column: str) -> list[str]:
@@ -191,8 +191,15 @@ def name_columns(schema: Any, column: str) -> list[str]:
 
     of_type = schema.field(column).type
     has_path = pyarrow.types.is_struct(of_type) and "path" in {part.name for part in of_type}
-    texts = [name for name in schema.names if pyarrow.types.is_string(schema.field(name).type)]
+    texts = [name for name in schema.names if _is_text(schema.field(name).type)]
     return [f"{column}.path"] * has_path + [name for name in _NAMES if name in texts and name != column]
+
+
+def _is_text(of_type: Any) -> bool:
+    """Whether these are strings, also those that may take more than 2 GB together, as Polars writes all of them."""
+    import pyarrow
+
+    return bool(pyarrow.types.is_string(of_type) or pyarrow.types.is_large_string(of_type))
 
 
 def _open(shard: Shard) -> Any:

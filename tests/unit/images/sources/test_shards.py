@@ -250,6 +250,11 @@ def test_parquet_of_other_layouts(loose: Path, tmp_path: Path) -> None:
             [f"repeated/{n:09d}" for n in range(3)],
         ),
         "two": ({"mask": data, "image": data}, [f"two/{row:09d}" for row in range(3)]),
+        "large": (
+            {"image": data, "file_name": pyarrow.array(["c.jpg", "a.jpg", "b.jpg"], pyarrow.large_string())},
+            ["a.jpg", "b.jpg", "c.jpg"],
+        ),
+        "slashes": ({"image": data, "path": ["/a.jpg", "a.jpg", "b.jpg"]}, [f"slashes/{n:09d}" for n in range(3)]),
     }
     for name, (columns, names) in tables.items():
         pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / f"{name}.parquet")
@@ -285,6 +290,11 @@ def test_folder_of_save_to_disk(loose: Path, tmp_path: Path) -> None:
     same_images(find_images(folder), loose)
     (folder / "state.json").write_text("{}")
     assert [bad.name for bad in find_images(folder).bad] == ["cache-123.arrow"]
+    kind = pyarrow.struct([("bytes", pyarrow.large_binary()), ("path", pyarrow.large_string())])
+    rows = pyarrow.table({"image": pyarrow.array([{"bytes": b"x", "path": "a.jpg"}], kind)})
+    with pyarrow.OSFile(str(tmp_path / "large.arrow"), "wb") as sink, pyarrow.ipc.new_stream(sink, rows.schema) as out:
+        out.write_table(rows)
+    assert list(find_images(tmp_path / "large.arrow")) == ["a.jpg"]
     fsspec.filesystem("memory").pipe("/arrow/a.arrow", b"x")
     with pytest.raises(UserError, match="Arrow files are read from this machine only"):
         find_images("memory://arrow")

@@ -29,6 +29,7 @@ from manyview.report.shown import (
 )
 from manyview.runs import atomic_write
 from manyview.runs.files import make_folder
+from manyview.text import shortened
 
 # Measures in inches.
 _MARGIN, _GAP = 0.3, 0.14
@@ -182,7 +183,7 @@ def _draw_header(sheet: Sheet, title: str, lines: Sequence[str], legend: Sequenc
 
 def _draw_image(sheet: Sheet, layout: _Layout, top: float, shown: ShownImage, columns: Sequence[Column]) -> None:
     """Draw the image, as large as fits, with its blocks dashed and its crops outlined."""
-    sheet.text(_MARGIN, top, textwrap.shorten(shown.name, _NAME_LETTERS, placeholder=" ..."), 9.0, weight="bold")
+    sheet.text(_MARGIN, top, shortened(shown.name, _NAME_LETTERS), 9.0, weight="bold")
     parameters = shown.views.parameters
     room = layout.row_height - _GAP - _NAME - _CAPTION
     pixels_an_inch = max(shown.width / layout.image_width, shown.height / room)

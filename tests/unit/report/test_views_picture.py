@@ -43,6 +43,16 @@ def unaltered(overlap: float = 0.0, size: int = 64) -> BlockViewsConfig:
     return BlockViewsConfig(overlap=overlap, size=size, flip=0, jitter=0, grayscale=0, blur=(0, 0))
 
 
+def test_a_long_name_keeps_its_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words: list[str] = []
+    monkeypatch.setattr(sheet.Sheet, "text", lambda self, left, top, text, *_, **__: words.append(text))
+    name = "2021/holiday/IMG_20210403_132434_of_a_name_without_any_blank_HDR.jpg"
+    draw_views([(name, quartered())], unaltered(), seed=0, epoch=0, indices=[0], out=tmp_path / "views.png")
+    [shown] = [text for text in words if text.startswith("2021/")]
+    assert len(shown) <= 52
+    assert shown.endswith("_HDR.jpg")
+
+
 @pytest.fixture
 def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pictures of a third of the resolution, which takes less time to draw and to compress."""

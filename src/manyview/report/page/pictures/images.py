@@ -13,8 +13,9 @@ from jaxtyping import UInt8, UInt16
 from PIL import Image
 
 from manyview.errors import UserError
-from manyview.images import ImageFiles, UnreadableImage, find_images, image_root, open_image
-from manyview.report.page.reading.run import Run
+from manyview.images import ImageFiles, ImageRoot, UnreadableImage, find_images, image_root, open_image
+from manyview.labels import LabelTable, read_labels
+from manyview.report.page.reading.run import Run, lookup
 from manyview.report.shown import BandDisplay
 
 Pixels = UInt8[np.ndarray, "height width 3"]
@@ -42,10 +43,10 @@ class Photograph:
 
 
 def files_of(run: Run, images: Path | str | None) -> ImageFiles:
-    """The images of a run.
+    """The images of a run, as it found them: of one that learned from labels without a list, those that they name.
 
     Args:
-        run: with the folder and the list that it trained on.
+        run: with the folder, the list and the labels that it trained on.
         images: another folder where the images lie now.
 
     Raises:
@@ -56,8 +57,24 @@ def files_of(run: Run, images: Path | str | None) -> ImageFiles:
         raise UserError("nothing records where its images are")
     names = run.setting("data.list")
     listed = Path(names) if isinstance(names, str) and Path(names).is_file() else None
+    root = image_root(where)
+    if listed is None and lookup(run.about, "data.labels_sha256") is not None:
+        return ImageFiles(root, _labeled(run, root))
     arrays = run.setting("data.bands", "rgb") != "rgb"
-    return find_images(image_root(where), listed, arrays=arrays)
+    return find_images(root, listed, arrays=arrays)
+
+
+def _labeled(run: Run, root: ImageRoot) -> tuple[str, ...]:
+    """Names of the images that a run's labels name."""
+    data, classes = run.setting("data"), run.setting("method.classes")
+    order = tuple(classes) if isinstance(classes, list) and classes else None
+    table, names = LabelTable.of(data), run.setting("data.class_names")
+    return read_labels(Path(data["labels"]), root, order, table=table, class_names=names).names
+
+
+def are_the_runs(files: ImageFiles, run: Run) -> bool:
+    """Whether these are the images that a run was started with, on which its views depend, as far as is recorded."""
+    return lookup(run.about, "data.fingerprint") in (None, files.fingerprint())
 
 
 def photographs(run: Run, files: ImageFiles, count: int) -> list[Photograph]:

@@ -18,7 +18,15 @@ from manyview.errors import UserError
 from manyview.images import UnreadableImage, image_root, open_image
 from manyview.report.page.markup import Content, Html, element, join, note, paragraph
 from manyview.report.page.pictures.dense import enlarged, feature_maps, input_side, principal_colors
-from manyview.report.page.pictures.images import Photograph, Pixels, data_uri, files_of, photographs, read_picture
+from manyview.report.page.pictures.images import (
+    Photograph,
+    Pixels,
+    are_the_runs,
+    data_uri,
+    files_of,
+    photographs,
+    read_picture,
+)
 from manyview.report.page.reading.evaluations import Found
 from manyview.report.page.reading.run import Run
 from manyview.report.page.sections.section import Material
@@ -30,6 +38,8 @@ _PICTURE, _THUMB, _WIDE = 520, 170, 1500  # pixels of the longer side: photograp
 _DENSE = 256
 _MOST_ROWS = 8  # of neighbors
 _MOST_NEIGHBORS = 6
+# What the views of a run depend on.
+_VIEWS = ("views", "training.seed", *(f"data.{name}" for name in ("images", "list", "labels", "bands", "bit_depth")))
 
 
 def views(material: Material) -> Html:
@@ -37,7 +47,7 @@ def views(material: Material) -> Html:
     parts: list[Content] = []
     seen: list[Any] = []
     for run in material.runs:
-        its_views = [run.setting("views"), run.setting("training.seed"), run.setting("data.images")]
+        its_views = [run.setting(key) for key in _VIEWS]
         if its_views in seen:
             parts.append(paragraph(f"{run.name} has the same views."))
             continue
@@ -78,10 +88,12 @@ def _views(material: Material, run: Run, count: int) -> Html:
         rows.append(Html("".join(lines)))
     if not rows:
         return note("The views are not drawn: none of the images that were tried can be read.")
-    text = (
-        f"{explanation(config.views, usual, positives)} Dashed: blocks; solid: crops. These are the very views of the "
-        "first epoch."
+    which = (
+        "These are the very views of the first epoch."
+        if are_the_runs(files, run)
+        else "The images are no longer those that the run was started with: it saw other views of the same settings."
     )
+    text = f"{explanation(config.views, usual, positives)} Dashed: blocks; solid: crops. {which}"
     return join(paragraph(text), element("div", rows, class_="views"))
 
 

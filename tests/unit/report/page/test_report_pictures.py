@@ -10,9 +10,10 @@ import pytest
 from manyview.recipes import resolve_settings
 from manyview.report.page.pictures.images import files_of
 from manyview.report.page.reading.run import read_run
-from manyview.report.page.sections.pictures import views
+from manyview.report.page.sections.pictures import dense, views
 from manyview.report.page.sections.section import Material
 from manyview.runs import RunFolder
+from manyview.runs.progress import no_progress
 from manyview.training.targets import find_labeled_images
 from tests.helpers.reports import PLAN
 from tests.helpers.tiny import write_images
@@ -72,3 +73,11 @@ def test_runs_on_other_lists_have_other_views(photographs: Path, tmp_path: Path)
     page = views(Material((one, two, again), ((), (), ()), count=1))
     assert "one again has the same views." in page
     assert "two has the same views." not in page
+
+
+def test_images_that_cannot_be_read_are_a_sentence(photographs: Path, tmp_path: Path) -> None:
+    material = recorded(tmp_path / "run", photographs)
+    for file in photographs.iterdir():
+        file.write_bytes(b"no image")
+    for made in (views(material), dense(material, no_progress)):
+        assert "none of the images that were tried can be read" in made

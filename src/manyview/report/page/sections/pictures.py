@@ -107,10 +107,11 @@ def dense(material: Material, progress: Progress) -> Html:
         chosen = photographs(first, files, min(material.count + 1, 4))
     except (UserError, OSError) as error:
         return note(_not_drawn("Dense features are not drawn", error))
+    if not chosen:
+        return note("Dense features are not drawn: none of the images that were tried can be read.")
     found, notes = _colors(material, chosen, progress)
-    if not chosen or not found:
-        why = notes or [note("Dense features are not drawn: none of the images that were tried can be read.")]
-        return join(*why)
+    if not found:
+        return join(*notes)
     rows = [
         _dense_row(photograph, [(name, colors[n]) for name, colors in found.items()])
         for n, photograph in enumerate(chosen)

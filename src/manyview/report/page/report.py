@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Unpack
@@ -15,7 +16,7 @@ from manyview.options.report import ReportOptions, WatchOptions
 from manyview.report.page.curves import Group, charts, to_data
 from manyview.report.page.markup import Html, note
 from manyview.report.page.page import render
-from manyview.report.page.reading.evaluations import made_from, search
+from manyview.report.page.reading.evaluations import made_from, search, unused
 from manyview.report.page.reading.run import read_run, run_names
 from manyview.report.page.sections.curves import curves
 from manyview.report.page.sections.details import commands, files, settings
@@ -105,7 +106,8 @@ def gather(paths: Sequence[Path], options: ReportOptions | WatchOptions, *, begu
     if where is not None and not where.exists():
         raise UserError(f"--images {where} does not exist: name the folder of the images, or leave it out")
     results = tuple(tuple(made_from(run, found)) for run in runs)
-    return Material(runs, results, found.faults, where, count, bool(options.get("dense_features")))
+    faults = found.faults + unused(found, chain.from_iterable(results))
+    return Material(runs, results, faults, where, count, bool(options.get("dense_features")))
 
 
 def all_sections(

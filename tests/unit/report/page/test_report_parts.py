@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 from sklearn.decomposition import PCA
 
+from manyview.options.base import defaults
+from manyview.options.report import ReportOptions
 from manyview.report.page.curves import Chart, Series, axes, charts, thinned
 from manyview.report.page.markup import Html, element, table
 from manyview.report.page.page import embedded
 from manyview.report.page.pictures.dense import principal_colors
-from manyview.report.page.reading.evaluations import made_from, search
+from manyview.report.page.reading.evaluations import made_from, search, unused
 from manyview.report.page.reading.run import Run, read_run, run_names
 from manyview.report.page.reading.status import status_of
+from manyview.report.page.report import gather
 from manyview.report.page.sections.overview import collapse_in_words
 from manyview.report.page.svg import describe, draw, ticks
 from manyview.runs import RunFolder
@@ -57,6 +60,28 @@ def test_results_are_a_runs_by_the_content_of_its_weights(path: Path, photos: Pa
         ("before", "others"),
     ]
     assert [each.folder.name for each in made_from(read_run(here, "run"), search([here], []))] == ["moved", "best"]
+
+
+def test_results_that_are_given_are_shown_once_or_said_to_be_others(
+    path: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = Path(shutil.copytree(path, tmp_path / "runs" / "run"))
+    other = write_run(tmp_path / "far" / "other", photos, seed=5)
+    write_linear(tmp_path / "runs" / "linear", here / "backbone.safetensors", ["a", "b"])
+    write_linear(tmp_path / "far" / "linear", other / "backbone.safetensors", ["a", "b"])
+    (tmp_path / "far" / "damaged").mkdir()
+    (tmp_path / "far" / "damaged" / "metrics.json").write_text("{")
+    (tmp_path / "link").symlink_to(tmp_path / "runs" / "linear")
+    monkeypatch.chdir(tmp_path)
+    given = [Path("runs"), Path("runs/linear/metrics.json"), Path("link"), Path("far/linear"), Path("far/damaged")]
+    found = search([here], given)
+    shown = made_from(read_run(here, "run"), found)
+    assert [each.file for each in shown] == [tmp_path / "runs" / "linear" / "metrics.json"]
+    assert unused(found, shown) == (
+        "--evaluations far/linear is left out: none of its results measured these weights.",
+    )
+    options = {**defaults(ReportOptions), "evaluations": given}
+    assert "none of its results measured these weights." in gather([here], options).damaged[1]
 
 
 def test_runs_are_called_by_what_tells_them_apart(tmp_path: Path) -> None:

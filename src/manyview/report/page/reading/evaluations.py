@@ -61,11 +61,13 @@ class Search:
 
     Attributes:
         candidates: files with their content.
-        faults: sentences on files that were named, but cannot be read.
+        faults: sentences on files that were found, but cannot be read.
+        given: the files that can be read of each folder that was given.
     """
 
     candidates: tuple[tuple[Path, str, Mapping[str, Any]], ...]
     faults: tuple[str, ...]
+    given: tuple[tuple[Path, frozenset[Path]], ...] = ()
 
 
 def search(runs: Sequence[Path], given: Iterable[Path]) -> Search:
@@ -78,23 +80,33 @@ def search(runs: Sequence[Path], given: Iterable[Path]) -> Search:
     Raises:
         UserError: a given folder does not exist, or holds no result.
     """
-    faults: list[str] = []
-    files: dict[Path, None] = {}
+    faults: dict[Path, str] = {}
+    files: dict[Path, Path] = {}  # by their paths without links: what is given may lie beside a run
     for run in runs:
         own = run.resolve()
-        for folder in (own, *islice(_folders(own.parent), _MOST_FOLDERS), *_folders(own)):
-            files.update(dict.fromkeys(_results_in(folder)))
-        files.update(dict.fromkeys(_results_in(own.parent)))
-    for path in given:
-        files.update(dict.fromkeys(_given(path)))
+        for folder in (own, *islice(_folders(own.parent), _MOST_FOLDERS), *_folders(own), own.parent):
+            for file in _results_in(folder):
+                files.setdefault(file.resolve(), file)
+    named = [(path, [files.setdefault(file.resolve(), file) for file in _given(path)]) for path in given]
     candidates = []
-    for file in files:
+    for file in files.values():
         content, fault = _read(file)
         if fault:
-            faults.append(fault)
+            faults[file] = fault
         elif verb := _verb(content):
             candidates.append((file, verb, content))
-    return Search(tuple(candidates), tuple(faults))
+    read = tuple((path, frozenset(own).difference(faults)) for path, own in named)
+    return Search(tuple(candidates), tuple(faults.values()), read)
+
+
+def unused(found: Search, shown: Iterable[Found]) -> tuple[str, ...]:
+    """Sentences on folders that were given, and of whose results none is shown."""
+    files = {each.file for each in shown}
+    return tuple(
+        f"--evaluations {path} is left out: none of its results measured these weights."
+        for path, own in found.given
+        if own and not own & files
+    )
 
 
 def made_from(run: Run, found: Search) -> list[Found]:

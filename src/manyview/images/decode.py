@@ -121,7 +121,7 @@ class EncodedImage:
             if image is None or isinstance(image, JpegImagePlugin.JpegImageFile):
                 image = JpegImagePlugin.JpegImageFile(io.BytesIO(without_metadata(whole_jpeg(self._data))))
                 if shrink > 1:  # Pillow takes the largest scale no smaller than requested, and does not round sizes up
-                    image.draft(None, (self._stored[0] // shrink, self._stored[1] // shrink))
+                    image.draft(None, (max(1, self._stored[0] // shrink), max(1, self._stored[1] // shrink)))
                     shrink = 1
             turned = load(image, self._data)
             rgb = to_rgb(image if self._bit_depth is None else _all_levels(image, self._data, self._bit_depth))

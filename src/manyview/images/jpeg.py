@@ -180,5 +180,5 @@ def _warning(data: bytes) -> str | None:
 def _with_pillow(data: bytes) -> np.ndarray:
     """Pixels at an eighth of the size, whatever warnings there are."""
     image = JpegImageFile(io.BytesIO(without_metadata(data)))
-    image.draft(None, (image.width // 8, image.height // 8))
+    image.draft(None, (max(1, image.width // 8), max(1, image.height // 8)))
     return np.asarray(image)

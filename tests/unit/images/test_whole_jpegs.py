@@ -115,6 +115,17 @@ def test_missing_pixels_behind_a_harmless_warning() -> None:
     assert reason(odd[: len(odd) // 2] + END) == "truncated file"
 
 
+@pytest.mark.parametrize("mode", ["RGB", "CMYK"])
+def test_images_narrower_than_a_block(mode: str) -> None:
+    stream = io.BytesIO()
+    Image.fromarray(NOISE[:300, :4]).convert(mode).save(stream, "JPEG")
+    whole = stream.getvalue()
+    padded = whole[:-2] + b"\x11" * 12 + END  # of which decoders warn
+    assert np.array_equal(decode_image(padded), decode_image(whole))
+    assert open_image(whole).decode(8).shape[1] == 1
+    assert reason(padded[: len(padded) // 2] + END) == "truncated file"
+
+
 def test_a_thumbnail_with_its_own_end_is_not_the_end() -> None:
     stream = io.BytesIO()
     exif = Image.Exif()

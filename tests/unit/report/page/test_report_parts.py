@@ -116,6 +116,25 @@ def test_states_follow_from_lock_log_and_clock(path: Path, tmp_path: Path) -> No
     assert status_of(dataclasses.replace(working, log=(), working=False)).state == "stopped"
 
 
+def test_a_run_that_ended_early_is_finished(path: Path, tmp_path: Path) -> None:
+    here = Path(shutil.copytree(path, tmp_path / "run"))
+    folder = RunFolder(here)
+    folder.metrics_file.write_text("")
+    write_log(folder, range(21))  # measured at 0, 10 and 20
+    run = read_run(here, "r")
+    settings = {**run.config, "monitor": {**run.config["monitor"], "eval_patience": 1}}
+    best = {"measure": "rankme", "best": {"step": 10, "value": 40.0}, "last": {"step": 20, "value": 40.0}}
+    ended = dataclasses.replace(run, config=settings, best=best)
+    assert status_of(ended).state == "finished"
+    assert status_of(ended).sentence == "Ended early: 20 of 40 steps in 30 s, as monitor.eval_patience says."
+    assert status_of(dataclasses.replace(ended, config=run.config)).state == "stopped"
+    assert status_of(dataclasses.replace(ended, best=None)).state == "stopped"
+    of_before = {**best, "last": {"step": 10, "value": 40.0}}  # of a run that was made longer since
+    assert status_of(dataclasses.replace(ended, best=of_before)).state == "stopped"
+    patient = {**run.config, "monitor": {**run.config["monitor"], "eval_patience": 2}}
+    assert status_of(dataclasses.replace(ended, config=patient)).state == "stopped"
+
+
 def test_collapse_is_said_in_words(run: Run) -> None:
     good, bad = {"std": 0.9, "rank": 50.0}, {"std": 0.1, "rank": 2.0}
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
-from manyview.report.page.reading.run import Run, is_number
+from manyview.report.page.reading.run import Run, is_number, lookup
 from manyview.runs.progress import spell
 
 State = Literal["starting", "working", "stale", "stopped", "finished", "begun"]
@@ -42,6 +42,8 @@ def status_of(run: Run, now: float | int | None = None) -> Status:
     of = f"{done:,} of {total:,.0f} steps" if total else f"{done:,} steps"
     if total and done >= total and any(record["step"] >= total for record in run.records("epoch")):
         return Status("finished", f"Finished: {of}{_took(run)}.")
+    if _helped_no_more(run):
+        return Status("finished", f"Ended early: {of}{_took(run)}, as monitor.eval_patience says.")
     silent = now - run.written if run.written is not None else None
     if not run.log:
         if run.working is False:
@@ -56,6 +58,14 @@ def status_of(run: Run, now: float | int | None = None) -> Status:
     if run.working is None:
         return Status("begun", f"{of} done, {ago}.")
     return Status("working", f"Training: {of}, {ago}{_left(run, total)}.")
+
+
+def _helped_no_more(run: Run) -> bool:
+    """Whether ``monitor.eval_patience`` measurements in a row were no better; a run writes best.json as it ends."""
+    patience, best = run.setting("monitor.eval_patience"), lookup(run.best, "best.step")
+    if not is_number(patience) or not is_number(best) or lookup(run.best, "last.step") != run.steps_done:
+        return False
+    return sum(record["step"] > best for record in run.records("quality")) >= patience
 
 
 def _usual_interval(run: Run) -> float | int:

@@ -13,6 +13,7 @@ from manyview.backbones.files import read_tensors
 from manyview.export.base import of_255
 from manyview.export.checking import Check, native_size
 from manyview.runs import RunFolder, provenance, sha256
+from manyview.runs.folder import BEST_FILE, WEIGHTS_FILE
 
 CARD = "manyview.json"
 _NOT_OURS = "manyview is under Apache-2.0, which does not reach the weights"
@@ -52,7 +53,7 @@ def find_source(weights: str | os.PathLike[str] | Backbone) -> WeightsSource:
     about = read_tensors(file).metadata
     initial = about.get("init_sha256"), about.get("init_license")
     run = RunFolder(file.parent)
-    if not run.holds_a_run or file.name != run.weights.name:
+    if not run.holds_a_run or file.name not in (WEIGHTS_FILE, BEST_FILE):
         return WeightsSource(str(file), sha256(file), None, None, *initial)
     return WeightsSource(str(file), sha256(file), str(run.path), run.read_json("config.json").get("recipe"), *initial)
 

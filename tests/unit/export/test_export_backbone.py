@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import torch
 from manyview.backbones import Backbone, save_backbone
 from manyview.errors import UserError
 from manyview.export import FORMATS, export_backbone
+from manyview.export.card import find_source
 
 Get = Callable[[str], Backbone]
 # Of resnet18 with a quarter of its channels, counted by hand: the stem; in the first stage four 3 x 3 convolutions, in
@@ -81,6 +83,15 @@ def test_the_description_in_a_folder(run: Path, folder: Path) -> None:
     assert card["sha256"] == {name: sha256(folder / "hf" / name) for name in names}
     assert {file.name for file in (folder / "hf").iterdir()} == names | {"manyview.json"}
     assert {file.name for file in folder.iterdir()} == {"runs", "hf"}
+
+
+def test_the_best_weights_of_a_run_are_its_own(run: Path, tmp_path: Path) -> None:
+    here = Path(shutil.copytree(run, tmp_path / "run"))
+    shutil.copy(here / "backbone.safetensors", here / "best.safetensors")
+    shutil.copy(here / "backbone.safetensors", here / "elsewhere.safetensors")
+    source = find_source(here / "best.safetensors")
+    assert (source.run, source.recipe) == (str(here), "paper-160")
+    assert find_source(here / "elsewhere.safetensors").run is None
 
 
 def test_other_peoples_weights(slim: Get, folder: Path) -> None:

@@ -15,6 +15,7 @@ from torch import distributed as dist
 from manyview import distributed
 from manyview.detection.dataset import DetectionImages, detection_batches
 from manyview.detection.metrics import coco_average_precision, to_coco_results, voc_average_precision
+from manyview.errors import require
 from manyview.images import ImageRoot
 from manyview.labels import DetectionLabels
 from manyview.runs.files import plain
@@ -31,11 +32,17 @@ class DetectionRuntime:
         device: where it runs.
         precision: "float32", or "bf16" for autocast to bfloat16.
         workers: loader processes; None: chosen by the number of cores.
+
+    Raises:
+        UserError: a negative number of loader processes.
     """
 
     device: torch.device
     precision: str
     workers: int | None
+
+    def __post_init__(self) -> None:
+        require(self.workers is None or self.workers >= 0, f"workers must be at least 0, not {self.workers}")
 
     def autocast(self) -> torch.autocast:
         """The autocast context of a forward pass."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from manyview.errors import UserError
+from manyview.errors import UserError, require_seed
 from manyview.options.base import recorded, select
 from manyview.options.detection import BATCH_SIZE, FineTuneOptions
 from manyview.runtime import resolve_precision
@@ -117,7 +117,7 @@ class DetectionSettings:
         _require(self.precise_batches >= 0, "precise_batches", "at least 0", self.precise_batches)
         _require(self.eval_every is None or self.eval_every >= 1, "eval_every", "at least 1", self.eval_every)
         _require(0 < self.learning_rate < float("inf"), "learning_rate", "over 0 and finite", self.learning_rate)
-        _require(self.seed >= 0, "seed", "at least 0", self.seed)
+        require_seed(self.seed)
         smallest = min((*self.short_sides, self.test_short_side))
         _require(smallest >= _SMALLEST_SIDE, "short_side", f"at least {_SMALLEST_SIDE} pixels", smallest)
         longest = max((*self.short_sides, self.test_short_side))

@@ -147,7 +147,7 @@ def test_mistakes(run: Path, images: Path, tmp_path: Path, monkeypatch: pytest.M
             detect(run, images, out)
     with pytest.raises(UserError, match="draw must be at least 0"):
         detect(run, images, out, draw=-1)
-    for name, value in (("draw_threshold", 1.5), ("score_threshold", -0.1), ("detections", 0)):
+    for name, value in (("draw_threshold", 1.5), ("score_threshold", -0.1), ("detections", 0), ("workers", -1)):
         with pytest.raises(UserError, match=f"{name} must be "):
             detect(run, images, out, **{name: value})
     (tmp_path / "other.safetensors").write_bytes(b"other")

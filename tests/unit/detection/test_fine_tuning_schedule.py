@@ -82,7 +82,7 @@ def test_sides_that_are_none_are_reported(text: Any) -> None:
         ({"eval_every": 0}, "eval_every must be at least 1, not 0"),
         ({"learning_rate": 0}, "learning_rate must be over 0 and finite, not 0"),
         ({"learning_rate": float("nan")}, "learning_rate must be over 0 and finite, not nan"),
-        ({"seed": -1}, "seed must be at least 0"),
+        ({"seed": -1}, "seed must be from 0 to 2**63 - 1, not -1"),
         ({"short_side": 16}, "short_side must be at least 32 pixels, not 16"),
         ({"max_side": 700}, "max_side must be at least the short side, 800, not 700"),
         ({"short_side": "wide"}, "the short side 'wide' cannot be read"),

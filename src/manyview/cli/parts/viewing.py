@@ -89,7 +89,7 @@ def run_views(config: PretrainConfig, drawing: Drawing, counting: Counting | Non
         if not shown:
             raise UserError(f"none of the images to be drawn from {files.root} can be read")
         count = _count(config, files, boxes, counting, drawing.epoch, usual, progress) if boxes and counting else None
-    if not drawing.only and len(shown) < len(files):
+    if not drawing.only and drawing.count < len(files):
         drawn = f"{len(shown):,} of {len(files):,} images, drawn at random by the seed {config.training.seed}."
         console.print(f"{drawn} --only NAME shows another.", highlight=False, markup=False, soft_wrap=True)
     data = config.data

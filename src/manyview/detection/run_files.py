@@ -43,14 +43,14 @@ def check_folders(folders: Sequence[RunFolder], resume: bool) -> list[FolderStat
         what each holds.
 
     Raises:
-        UserError: all is done; there is a run or anything else where a new one is to begin; or no run to resume.
+        UserError: all is done and in one result; there is a run or anything else where a new one is to begin; or no
+            run to resume.
     """
     folder, states = folders[0], [_state(each) for each in folders]
-    if states[0] is FolderState.DONE and not (resume and set(states) != {FolderState.DONE}):
+    complete = set(states) == {FolderState.DONE} and _joined(folders)
+    if states[0] is FolderState.DONE and (complete or not resume):
         done = "holds a run that is done, with its results in" if folder.holds_a_run else "already holds a"
-        more = (
-            "" if set(states) == {FolderState.DONE} or not folder.holds_a_run else "; --resume adds what is beside it"
-        )
+        more = "" if complete or not folder.holds_a_run else "; --resume adds what is beside it"
         raise UserError(f"{folder.path} {done} {METRICS_FILE}: choose another folder{more}")
     if resume and not folder.holds_a_run:
         raise UserError(f"{folder.path} holds no run to resume: leave out --resume to start one there")
@@ -64,6 +64,16 @@ def _state(folder: RunFolder) -> FolderState:
     if (folder.path / METRICS_FILE).is_file():
         return FolderState.DONE
     return FolderState.BEGUN if folder.holds_a_run else FolderState.NEW
+
+
+def _joined(folders: Sequence[RunFolder]) -> bool:
+    """Whether the results of baselines that are done stand in those of the run, as they do once all were done."""
+    first, *beside = folders
+    try:
+        result = first.read_json(METRICS_FILE)
+    except UserError:
+        return True
+    return {each.path.name for each in beside} <= result.get(BESIDE, {}).keys()
 
 
 def read_finished(folder: RunFolder, protocol: Mapping[str, Any]) -> dict[str, Any]:

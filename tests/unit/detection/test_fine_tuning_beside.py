@@ -108,6 +108,24 @@ def test_a_baseline_is_added_to_a_run_that_is_done(shapes: Path, weights: list[P
         tune(shapes, tmp_path / "run", weights[0], **changed, resume=True)
 
 
+def test_a_baseline_that_is_done_gets_into_the_result_of_the_run(
+    shapes: Path, weights: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = weights
+    with monkeypatch.context() as patch:
+        signalling(patch, 5)  # in the first step of the second baseline
+        with pytest.raises(SystemExit):
+            tune(shapes, tmp_path / "run", one, beside=["random", other])
+    assert (tmp_path / "run" / "beside" / "random_init" / "metrics.json").is_file()
+    assert "beside" not in json.loads((tmp_path / "run" / "metrics.json").read_text())
+    with pytest.raises(UserError, match="--resume adds what is beside it"):
+        tune(shapes, tmp_path / "run", one, beside="random")
+    result = tune(shapes, tmp_path / "run", one, beside="random", resume=True)  # who does not want the other any more
+    assert result["beside"].keys() == {"random_init"}
+    with pytest.raises(UserError, match=r"metrics\.json: choose another folder$"):
+        tune(shapes, tmp_path / "run", one, beside="random", resume=True)
+
+
 def test_a_baselines_folder_that_holds_something_else_is_refused_before_any_work(
     shapes: Path, weights: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

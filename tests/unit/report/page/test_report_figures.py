@@ -87,6 +87,23 @@ def test_overall_figures_stand_in_their_columns(of: Of) -> None:
     ]
 
 
+def test_labels_differ_by_what_they_say_not_by_where_they_lie(of: Of) -> None:
+    def on(file: str, digest: str | None) -> dict[str, Any]:
+        content = linear()
+        val = {**PROTOCOL["val"], "labels": file} | ({} if digest is None else {"labels_sha256": digest})
+        return {**content, "protocol": {**content["protocol"], "val": val}}
+
+    def differ(*contents: dict[str, Any]) -> bool:
+        page = str(evaluations(of(*(("linear", "last", content) for content in contents))))
+        return "These protocols differ in val labels: compare with care." in page
+
+    assert not differ(linear(), linear())
+    assert differ(on("a.csv", None), on("b.csv", None))
+    assert differ(on("a.csv", "1"), on("a.csv", "2"))
+    assert not differ(on("a.csv", "1"), on("b/a.csv", "1"))
+    assert not differ(on("a.csv", None), on("a.csv", "1"))
+
+
 def test_classes_have_their_images_bars_and_baseline(of: Of) -> None:
     html = str(classes(of(("linear", "last", linear()))))
     found = rows(html)

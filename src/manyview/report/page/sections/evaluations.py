@@ -124,7 +124,11 @@ def _changed(found: Sequence[Numbered]) -> list[str]:
     protocols = [each.found.content["protocol"] for _, each in found]
     changed = [key for key in _COMPARED if len({str(protocol.get(key)) for protocol in protocols}) > 1]
     for part in ("train", "val"):
-        if len({str(lookup(protocol, f"{part}.labels")) for protocol in protocols}) > 1:
+        # Of the labels themselves: a file may have changed since, or the same one lie elsewhere.
+        labels = [lookup(protocol, f"{part}.labels_sha256") for protocol in protocols]
+        if None in labels:  # of earlier versions
+            labels = [lookup(protocol, f"{part}.labels") for protocol in protocols]
+        if len(set(map(str, labels))) > 1:
             changed.append(f"{part} labels")
     return changed
 

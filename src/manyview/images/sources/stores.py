@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
+import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -60,11 +61,13 @@ class RandomFile(ABC):
 
 
 class LocalFile(RandomFile):
-    """A file of this machine's file systems."""
+    """A file of this machine's file systems, closed once nothing refers to it any more."""
 
     def __init__(self, where: str) -> None:
         self._where = where
         self._descriptor = os.open(where, os.O_RDONLY)
+        # By its last reference: another thread may still read from a shard that this process keeps open no longer.
+        weakref.finalize(self, os.close, self._descriptor)
 
     def read(self, start: int, length: int) -> bytes:
         """Bytes of the file, whose position does not move."""

@@ -15,7 +15,7 @@ import pytest
 
 from manyview.errors import UserError
 from manyview.images import ImageFiles, UnreadableImage, find_images, image_root, open_image
-from manyview.images.sources import parquet, shard_index, stores
+from manyview.images.sources import collection, parquet, shard_index, stores
 from manyview.images.sources.collection import Collection, Member
 from tests.helpers.shards import ENDINGS, write_shards, write_tar
 from tests.helpers.tiny import write_images
@@ -238,6 +238,24 @@ def test_a_shard_that_changes_while_it_is_used(loose: Path, tmp_path: Path) -> N
     assert open_image(files.path(0)).width == 64
     with pytest.raises(UnreadableImage, match="no such image in the shards"):
         (files.root / "none.jpg").read_bytes()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="counts this process's open files as Linux lists them")
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_process_keeps_few_shards_open(
+    loose: Path, tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = write_shards(loose, tmp_path / "shards", ending, shards=7)
+    monkeypatch.setattr(collection, "_OPEN", 2)
+    find_images(folder)  # whatever stays open of the libraries
+    shard_index.collect.cache_clear()
+    monkeypatch.setenv("MANYVIEW_CACHE", "")  # so that each is listed
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    files = find_images(folder)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    for index in range(7):
+        files.path(index).read_bytes()
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 2
 
 
 def test_parquet_of_other_layouts(loose: Path, tmp_path: Path) -> None:

@@ -164,8 +164,9 @@ def _losses(runs: Sequence[Run]) -> Iterable[Chart]:
 
 
 def _collapse(runs: Sequence[Run]) -> Iterable[Chart]:
-    least = {run.setting("monitor.min_std") for run in runs}
-    lines = tuple((float(value), "low below this") for value in least if is_number(value)) if len(least) == 1 else ()
+    least, *others = (run.setting("monitor.min_std") for run in runs)
+    of_all = is_number(least) and all(each == least for each in others)
+    lines = ((float(least), "low below this"),) if of_all else ()
     about = "Of z/|z|, as a share of 1/sqrt(d): near 1 is healthy, 0 is collapse."
     yield Chart("std", "Standard deviation of the projections", about, _both(runs, "std"), lines=lines, zero=True)
     about = "Number of directions that the projections of a batch use."

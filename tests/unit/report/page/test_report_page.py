@@ -184,6 +184,7 @@ def test_the_static_charts_are_named_and_drawn_from_the_same_data(both: Page) ->
         ("health.json", "[]", "health.json cannot be read"),
         ("run.json", '{"plan": 7, "command": {"a": 1}, "versions": [], "data": null}', "the command is not recorded"),
         ("config.json", '{"views": "odd", "data": {"images": 4}, "training": []}', "not drawn"),
+        ("config.json", '{"monitor": {"min_std": [1]}}', "This part cannot be shown"),
         ("best.json", '{"best": 3}', "Finished"),
         ("backbone.safetensors", "no weights", "Dense features of run are not drawn"),
     ],

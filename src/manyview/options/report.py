@@ -41,8 +41,8 @@ class Evaluated(TypedDict, total=False):
         int,
         Option(
             3,
-            "Images whose views and features are drawn, at most 12; 0: none.",
-            "images whose views and features are drawn, from 0 to 12.",
+            "Images whose views are drawn, at most 12, and the features of up to four; 0: none.",
+            "images whose views are drawn, from 0 to 12, and the features of up to four.",
             flags=("--photos",),
             minimum=0,
         ),

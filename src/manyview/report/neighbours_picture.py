@@ -112,7 +112,8 @@ def neighbours_picture(images: ImageRoot, result: Mapping[str, Any]) -> bytes:
 
 def _sheet(rows: int, k: int, blocks: bool, lines: int) -> Sheet:
     """A sheet for so many rows of ``k`` neighbors."""
-    return Sheet(_left(k) - _GAP + _MARGIN, _top(rows - 1, blocks, lines) + _ROW + _MARGIN)
+    width, height = _left(k) - _GAP + _MARGIN, _top(rows - 1, blocks, lines) + _ROW + _MARGIN
+    return Sheet(width, height, "take fewer queries or a smaller --k")
 
 
 def _left(rank: int) -> float:

@@ -23,15 +23,21 @@ LineStyle = str | tuple[int, tuple[int, int]]
 class Sheet:
     """A white figure, with positions in inches from its top left corner.
 
+    Args:
+        width: in inches.
+        height: in inches.
+        instead: advice where it would be too large.
+
     Raises:
         UserError: it would be too large to draw.
     """
 
-    def __init__(self, width: float, height: float) -> None:
-        if max(width, height) * _DPI > _LONGEST:
+    def __init__(self, width: float, height: float, instead: str) -> None:
+        longest, side = (width, "wide") if width > height else (height, "high")
+        if longest * _DPI > _LONGEST:
             raise UserError(
-                f"the picture would be {height * _DPI:,.0f} pixels high, and at most {_LONGEST:,} can be drawn: "
-                "draw fewer images, or a page (.html)"
+                f"the picture would be {longest * _DPI:,.0f} pixels {side}, and at most {_LONGEST:,} can be drawn: "
+                f"{instead}"
             )
         self.width, self.height = width, height
         self.figure = Figure(figsize=(width, height), dpi=_DPI, facecolor="white")

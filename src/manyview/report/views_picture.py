@@ -109,7 +109,8 @@ def views_picture(
     lines = textwrap.wrap(explanation(config, usual, positives), min(_LETTERS, int(layout.width * 14)))
     lines.append(settings(config, seed, epoch, images))
     header = _MARGIN + _TITLE + len(lines) * _TEXT_LINE + _LEGEND
-    sheet = Sheet(layout.width, header + len(images) * layout.row_height - _GAP + _MARGIN)
+    height = header + len(images) * layout.row_height - _GAP + _MARGIN
+    sheet = Sheet(layout.width, height, "draw fewer images, or a page (.html)")
     legend = _legend(any(column.outlined for column in its_columns), one_color(config, positives))
     _draw_header(sheet, title(config), lines, legend)
     for row, shown in enumerate(images):

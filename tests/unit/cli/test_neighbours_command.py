@@ -63,6 +63,10 @@ def test_it_takes_features_from_a_file(command: Command, photos: Path, weights: 
         (["WEIGHTS", "PHOTOS", "--out", "taken.png"], "taken.json already exists: choose another name for the output"),
         (["WEIGHTS", "PHOTOS", "--out", "n.png", "--query", "3.jpg"], "there is no image 3.jpg in"),
         (["WEIGHTS", "PHOTOS", "--out", "n.png", "--queries", "1000"], "pixels high, and at most 65,535 can be drawn"),
+        (
+            ["WEIGHTS", "PHOTOS", "--out", "n.png", "--k", "1000"],
+            "pixels wide, and at most 65,535 can be drawn: take fewer",
+        ),
         (["WEIGHTS", "PHOTOS", "--out", "n.png", "--queries", "0"], "queries must be at least 1, not 0"),
         (["WEIGHTS", "PHOTOS", "--out", "n.png", "--k", "0"], "k must be at least 1, not 0"),
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any
@@ -216,4 +217,4 @@ def _write(tuning: FineTuningSession, result: Mapping[str, Any], drawing: Drawin
     if drawing.count:
         display.say(drawn)
     display.say(f"In {path}: {', '.join(names)}. To detect in other images:")
-    display.say(f"manyview detect --predict {path} --images FOLDER --out found.json")
+    display.say(f"manyview detect --predict {shlex.quote(str(path))} --images FOLDER --out found.json")

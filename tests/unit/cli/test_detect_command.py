@@ -42,7 +42,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> list[object]:
 
 
 def test_training_then_predicting(data: list[object], tmp_path: Path) -> None:
-    run = tmp_path / "run"
+    run = tmp_path / "my run"
     start = ["random", "--backbone", "resnet18", "--out", run, "--recipe", "coco-1x", "--architecture", "fpn"]
     options = ["--iterations", 2, "--masks", "--draw", 1, "--precise-batches", 1, "--seed", 3, "--eval-every", 1]
     result = call(*start, *data, *FAST, *options)
@@ -53,6 +53,7 @@ def test_training_then_predicting(data: list[object], tmp_path: Path) -> None:
     assert {key: protocol[key] for key in expected} == expected
     assert (run / "predictions.png").is_file()
     assert "2 iterations of 2 images" in result.stderr
+    assert f"manyview detect --predict '{run}' --images FOLDER --out found.json" in result.stderr
     assert result.stderr.startswith("Random init: 20 of 20 convolutions and ")
     assert re.search(r"^Iteration 2, in %: COCO box AP [\d.]+, .*; COCO mask AP [\d.]+, ", result.stderr, re.MULTILINE)
     assert "AP by class (%): " in result.stdout

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 import re
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,6 +104,15 @@ def test_labels_differ_by_what_they_say_not_by_where_they_lie(of: Of) -> None:
     assert differ(on("a.csv", "1"), on("a.csv", "2"))
     assert not differ(on("a.csv", "1"), on("b/a.csv", "1"))
     assert not differ(on("a.csv", None), on("a.csv", "1"))
+
+
+def test_the_command_that_evaluates_can_be_pasted(run: Run) -> None:
+    page = evaluations(Material((dataclasses.replace(run, path=Path("my runs/a")),), ((),)))
+    [words] = re.findall("<code>(.*?)</code>", page)
+    assert shlex.split(html.unescape(words))[2:] == [
+        *("my runs/a", "--images", "DIR", "--train-labels", "FILE", "--val-labels", "FILE"),
+        *("--out", "my runs/a-linear"),
+    ]
 
 
 def test_classes_have_their_images_bars_and_baseline(of: Of) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -61,10 +62,11 @@ def evaluations(material: Material) -> Html:
         if found:
             parts += _of_verb(material, verb, found)
     if not parts:
-        run = material.runs[0].path
+        run = str(material.runs[0].path)
+        words = ["manyview", "linear", run, "--images", "DIR", "--train-labels", "FILE", "--val-labels", "FILE"]
         parts = [
             note("No evaluation of these weights was found beside the run. This one says what they are worth:"),
-            command(f"manyview linear {run} --images DIR --train-labels FILE --val-labels FILE --out {run}-linear"),
+            command(shlex.join([*words, "--out", f"{run}-linear"])),
         ]
     else:
         parts.append(paragraph(MULTI_LABEL_LEGEND, class_="pale"))

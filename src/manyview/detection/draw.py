@@ -92,7 +92,7 @@ def _of_labels(objects: Objects, classes: Sequence[str]) -> list[_DrawnBox]:
     shown = []
     for index, label in enumerate(objects.labels.tolist()):
         marks = [word for word, flags in (("crowd", objects.crowd), ("difficult", objects.difficult)) if flags[index]]
-        words = f"{classes[label - 1]} ({', '.join(marks)})" if marks else classes[label - 1]
+        words = f"{_name(classes, label)} ({', '.join(marks)})" if marks else _name(classes, label)
         box: Corners = tuple(objects.boxes[index].tolist())
         mask = None if objects.segmentations is None else objects.segmentations[index]
         shown.append(_DrawnBox(box, words, class_color(label), bool(marks), mask))
@@ -112,9 +112,14 @@ def _of_outputs(
         height, width = image.shape[:2]
         masks = encode_box_masks(chosen["box_masks"], chosen["boxes"], width, height)
     return [
-        _DrawnBox(tuple(box), f"{classes[label - 1]} {score:.2f}", class_color(label), False, mask)
+        _DrawnBox(tuple(box), f"{_name(classes, label)} {score:.2f}", class_color(label), False, mask)
         for box, label, score, mask in zip(boxes, labels, scores, masks, strict=True)
     ]
+
+
+def _name(classes: Sequence[str], label: int) -> str:
+    """A class in a caption, which is one line: Pillow cannot measure others."""
+    return printable(classes[label - 1], kept="")
 
 
 def class_color(label: int) -> tuple[int, int, int]:

@@ -50,6 +50,15 @@ def extent(flags: np.ndarray) -> tuple[int, int, int, int]:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
+def test_a_class_with_a_line_break_in_its_name_is_drawn_in_one_line() -> None:
+    found = outputs(([40, 30, 120, 90], 2, 0.9))
+    names, spelled = ("cat", "owl\n", "dog"), ("cat", r"owl\n", "dog")
+    truth = labels_of([[[0, 0, 20, 20]]], [[2]], classes=3).objects[0]
+    for objects in (None, truth):
+        expected = drawn(gray(160, 120), found, spelled, objects)
+        assert np.array_equal(np.array(drawn(gray(160, 120), found, names, objects)), np.array(expected))
+
+
 def test_a_box_is_drawn_where_it_is() -> None:
     picture = drawn(gray(160, 120), outputs(([40, 30, 120, 90], 2, 0.9)), CLASSES)
     title = picture.height - SIZE * 3 // 4

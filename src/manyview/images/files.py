@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from manyview.errors import UserError, first_few
-from manyview.images.formats import describe_left_out, extension, extensions
+from manyview.images.formats import describe_left_out, extension, extensions, named_like_an_image
 from manyview.images.name_forms import NameForms, holds
 from manyview.images.sources.collection import BadShard, Collection
 from manyview.images.sources.lists import KeptList, looks_at_files, open_shared
@@ -148,13 +148,12 @@ def find_images(
 
 
 def _in_shards(root: Collection, wanted: Set[str], note: str) -> ImageFiles:
-    """The images of shards whose names have a wanted extension, or none."""
-    others: Counter[str] = Counter()
-    for name in root.names:
-        ending = extension(name)
-        if ending and ending not in wanted:
-            others[ending] += 1
-    names = (name for name in root.names if not extension(name) or extension(name) in wanted)
+    """The images of shards, but for those whose names have the extension of an image that is not wanted."""
+    # A row of a table is an image whatever it is called, but for formats whose decoder is not installed.
+    others = Counter(
+        extension(name) for name in root.names if named_like_an_image(name) and extension(name) not in wanted
+    )
+    names = (name for name in root.names if extension(name) not in others)
     left_out = " ".join(filter(None, (describe_left_out(others + root.others), root.describe_bad())))
     files = ImageFiles(root, names if others else root.names, left_out, note=note)
     if not len(files):

@@ -87,7 +87,7 @@ def named_like_an_image(name: str) -> bool:
 
 def could_be_deep(name: str) -> bool:
     """Whether a file of this name can have 16 bits a sample and be read as RGB: a PNG, a TIFF, or of unknown format."""
-    return extension(name) in _DEEP_EXTENSIONS
+    return extension(name) in _DEEP_EXTENSIONS or not named_like_an_image(name)
 
 
 def holds_copies(folder: str) -> bool:

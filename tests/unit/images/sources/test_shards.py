@@ -272,12 +272,14 @@ def test_parquet_of_other_layouts(loose: Path, tmp_path: Path) -> None:
             {"image": data, "file_name": pyarrow.array(["c.jpg", "a.jpg", "b.jpg"], pyarrow.large_string())},
             ["a.jpg", "b.jpg", "c.jpg"],
         ),
+        "dots": ({"image": data, "id": ["13.5", "Mr. Smith", "c.jpg"]}, ["13.5", "Mr. Smith", "c.jpg"]),
         "slashes": ({"image": data, "path": ["/a.jpg", "a.jpg", "b.jpg"]}, [f"slashes/{n:09d}" for n in range(3)]),
     }
     for name, (columns, names) in tables.items():
         pyarrow.parquet.write_table(pyarrow.table(columns), tmp_path / f"{name}.parquet")
         files = find_images(tmp_path / f"{name}.parquet")
         assert list(files) == names
+        assert files.left_out == ""
         assert sorted(files.path(index).read_bytes() for index in range(3)) == sorted(data)
     cells = [{"bytes": None, "path": "/data/a.jpg"}, {"bytes": data[0], "path": None}, None]
     kind = pyarrow.struct([("bytes", pyarrow.large_binary()), ("path", pyarrow.string())])

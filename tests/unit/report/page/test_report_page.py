@@ -115,6 +115,7 @@ def test_every_part_is_there(single: Page) -> None:
         "1 images could not be read",
         MULTI_LABEL_LEGEND,
         "--photos 2",
+        "was made without --draw. This draws detections in images of a folder: manyview detect --predict ",
     ):
         assert words in single.text
     titles = [text for path, text in single.texts if path[-1:] == ("h4",)]

@@ -16,7 +16,7 @@ from manyview.backbones.build import untrained
 from manyview.config import PretrainConfig, WholeViewsConfig
 from manyview.errors import UserError
 from manyview.images import UnreadableImage, image_root, open_image
-from manyview.report.page.markup import Content, Html, element, join, note, paragraph
+from manyview.report.page.markup import Content, Html, command, element, join, note, paragraph
 from manyview.report.page.pictures.dense import enlarged, feature_maps, input_side, principal_colors
 from manyview.report.page.pictures.images import (
     Photograph,
@@ -260,7 +260,10 @@ def detections(material: Material) -> list[Html]:
     parts = []
     for _, detector in material.detectors:
         if detector.picture is None:
-            parts.append(note(f"{detector.found.folder} has no picture of detections: detect --draw 8 makes one."))
+            folder = str(detector.found.folder)
+            words = ["manyview", "detect", "--predict", folder, "--images", "FOLDER", "--out", "found.json"]
+            parts.append(note(f"{folder} was made without --draw. This draws detections in images of a folder:"))
+            parts.append(command(shlex.join([*words, "--draw", "8"])))
             continue
         picture = read_picture(detector.picture)
         if picture is None:

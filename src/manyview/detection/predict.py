@@ -79,9 +79,7 @@ def predict(run: StrPath, *, progress: Progress = no_progress, **options: Unpack
     if not found.seen:
         raise UserError(f"none of the {len(files)} images in {images} can be read, such as {found.skipped[0]}")
     categories = zip(description.category_ids, description.classes, strict=True)
-    about = {"images": found.seen, "categories": [{"id": number, "name": name} for number, name in categories]}
-    atomic_write(described, json.dumps({**about, "annotations": [], "skipped": found.skipped}, indent=1) + "\n")
-    write_results(file, found.results)
+    _write(found, [{"id": number, "name": name} for number, name in categories], file, described)
     drawn = None
     if drawing.count:
         names = [found.seen[index]["file_name"] for index in spread(len(found.seen), drawing.count)]
@@ -186,6 +184,17 @@ def _search(
             found.results += map(_rounded, results)
             found.seen.append({"id": number, "file_name": name, "width": width, "height": height})
     progress(len(files), len(files), "detecting")
+
+
+def _write(found: _Predictions, categories: list[dict[str, Any]], file: Path, described: Path) -> None:
+    """Write the results and what their numbers mean; neither, where there is no room for one."""
+    about = {"images": found.seen, "categories": categories, "annotations": [], "skipped": found.skipped}
+    atomic_write(described, json.dumps(about, indent=1) + "\n")
+    try:
+        write_results(file, found.results)
+    except BaseException:
+        described.unlink(missing_ok=True)
+        raise
 
 
 def _rounded(result: dict[str, Any]) -> dict[str, Any]:

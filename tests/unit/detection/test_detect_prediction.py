@@ -132,6 +132,21 @@ def test_outputs_that_are_there_stay(run: Path, images: Path, tmp_path: Path) ->
         detect(run, images, tmp_path / "found.json")
 
 
+def test_what_could_not_be_written_is_written_the_next_time(
+    run: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise UserError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("manyview.detection.predict.write_results", full)
+        with pytest.raises(UserError, match="the disk is full"):
+            detect(run, images, tmp_path / "found.json")
+    assert not list(tmp_path.glob("found*"))
+    detect(run, images, tmp_path / "found.json")
+    assert (tmp_path / "found-images.json").is_file()
+
+
 def test_mistakes(run: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "found.json"
     with pytest.raises(UserError, match=r"must name a \.json file"):

@@ -91,7 +91,6 @@ def sgd(method: Method) -> torch.optim.Optimizer:
 def test_its_section_names_it(name: str) -> None:
     assert METHODS[name].section.model_fields["name"].default == name
     assert isinstance(configured(name).method, METHODS[name].section)
-    assert METHODS[name].advice
 
 
 @every_case

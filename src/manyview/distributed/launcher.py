@@ -62,8 +62,10 @@ def run_processes(command: Sequence[str], count: int, given: bytes, threads: int
             "TORCHELASTIC_USE_AGENT_STORE": "True",
             "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads)),
         }
-        processes = [_start(command, rank, shared, Path(folder), given) for rank in range(count)]
-        with _passing_on(processes):
+        processes: list[subprocess.Popen[bytes]] = []
+        with _passing_on(processes):  # before the first starts: a signal that nothing handles would leave it alone
+            for rank in range(count):
+                processes.append(_start(command, rank, shared, Path(folder), given))
             first = _watch(processes)
         _raise_outcome(processes, first, Path(folder))
 

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -116,6 +117,34 @@ def test_signals_are_passed_on_once_and_the_status_comes_back(
     assert getattr(caught.value, "code", None) == code
     assert signal.getsignal(number) is before
     assert [(tmp_path / f"{rank}.count").read_text() for rank in range(2)] == ["1", "1"]
+
+
+def test_a_signal_while_they_are_started_is_passed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = (
+        "seen = []\nsignal.signal(signal.SIGUSR1, lambda *_: seen.append(1))\n"
+        f"open(f'{tmp_path}/{{rank}}.ready', 'w').close()\n"
+        "while not seen: time.sleep(.01)\n"
+        "sys.exit(138)"
+    )
+    start, missed = launcher._start, list[int]()
+
+    def started(command: Any, rank: int, *others: Any) -> Any:
+        process = start(command, rank, *others)
+        if rank == 1:
+            while not (tmp_path / "0.ready").exists():
+                time.sleep(0.01)
+            os.kill(os.getpid(), signal.SIGUSR1)
+            process.kill()  # which was not in the list yet
+        return process
+
+    monkeypatch.setattr(launcher, "_start", started)
+    before = signal.signal(signal.SIGUSR1, lambda number, _: missed.append(number))
+    try:
+        with pytest.raises((SystemExit, UserError)):
+            run(script, tmp_path)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert not missed
 
 
 def test_a_process_stops_with_the_one_that_started_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,7 +93,7 @@ def knn_scores(
     neighbours: int = 20,
     temperature: float | int = 0.07,
     *,
-    itself: Int64[Tensor, " queries"] | Int64[Tensor, "queries most"] | None = None,
+    itself: Int64[Tensor, "queries most"] | None = None,
     ignored: UInt8[Tensor, "images classes"] | None = None,
     progress: Progress = no_progress,
     phase: str = "nearest neighbors",
@@ -111,8 +111,7 @@ def knn_scores(
         targets: 1 where an image that votes shows the class, else 0.
         neighbours: k, from 1 to the number of keys.
         temperature: T, above 0.
-        itself: for each query the index, or several, of the same image among the keys, which then has no vote; -1 for
-            none.
+        itself: for each query the indices of the same image among the keys, which then has no vote; -1 for none.
         ignored: 1 where a label is left out: that image has no vote on that class. None for no such label.
         progress: called with the queries done.
         phase: the description for progress.
@@ -130,7 +129,7 @@ def knn_scores(
     for start in range(0, len(queries), chunk):
         cosines = F.normalize(queries[start : start + chunk], dim=1) @ keys.T
         if itself is not None:
-            same = itself[start : start + chunk].reshape(len(cosines), -1)
+            same = itself[start : start + chunk]
             known = same >= 0
             cosines[torch.where(known)[0], same[known]] = -torch.inf
         votes = _votes(cosines, neighbours, temperature)
@@ -178,7 +177,7 @@ def _measure(
     val = scores(features.val, _same_images(data), "validation")
     measured = report(
         data,
-        scores(features.train, torch.arange(len(targets)), "training"),
+        scores(features.train, torch.arange(len(targets)).unsqueeze(1), "training"),
         val,
         settings.metrics,
         resamples=settings.resamples,

@@ -80,8 +80,7 @@ class BYOL(Method):
 
     def remedies(self, config: PretrainConfig) -> list[str]:
         """What may help against collapse, the most reliable first."""
-        rate, *more = super().remedies(config)
-        return [rate, f"a higher method.momentum (it was {self.options.momentum:g})", *more]
+        return [*super().remedies(config), f"a higher method.momentum (it was {self.options.momentum:g})"]
 
 
 def regression_loss(p: Float[Tensor, "pairs dim"], t: Float[Tensor, "pairs dim"]) -> Float[Tensor, ""]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import warnings
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
+from manyview.drawing import names_as_written
 from manyview.errors import UserError
 from manyview.views import Box
 
@@ -69,8 +69,7 @@ class Sheet:
     def png(self) -> bytes:
         """The figure as a PNG file."""
         out = io.BytesIO()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Glyph .* missing")  # a name in a script the font lacks
+        with names_as_written():
             self.figure.savefig(out, format="png")
         return out.getvalue()
 

@@ -79,7 +79,7 @@ def test_the_same_however_many_are_held_at_a_time(monkeypatch: pytest.MonkeyPatc
     calls: list[tuple[int, int, str]] = []
     monkeypatch.setattr(knn, "CHUNK_NUMBERS", 4 * len(keys))
     itself = torch.arange(len(queries))
-    excluded = scores_of(queries, keys, targets, 5, itself=itself, progress=lambda *call: calls.append(call))
+    excluded = scores_of(queries, keys, targets, 5, itself=itself[:, None], progress=lambda *call: calls.append(call))
     np.testing.assert_allclose(scores_of(queries, keys, targets, 5), at_once, rtol=0, atol=1e-12)
     np.testing.assert_allclose(excluded, brute_force(queries, keys, targets, 5, 0.07, itself), rtol=0, atol=1e-12)
     assert [done for done, *_ in calls] == [0, 4, 8, 12, 16, 20, 24, 28, 30]
@@ -107,13 +107,15 @@ def test_an_image_does_not_vote_for_itself() -> None:
     _, keys, targets = case(3)
     itself = torch.arange(len(keys))
     expected = brute_force(keys, keys, targets, 5, 0.07, itself)
-    np.testing.assert_allclose(scores_of(keys, keys, targets, 5, itself=itself), expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(scores_of(keys, keys, targets, 5, itself=itself[:, None]), expected, rtol=0, atol=1e-12)
     # With as many neighbours as images there is one vote fewer, and an image alone has none.
     all_others = brute_force(keys, keys, targets, 69, 0.07, itself)
-    np.testing.assert_allclose(scores_of(keys, keys, targets, 70, itself=itself), all_others, rtol=0, atol=1e-12)
-    assert scores_of(keys[:1], keys[:1], targets[:1] | 1, 1, itself=itself[:1]).tolist() == [[0, 0, 0, 0]]
+    np.testing.assert_allclose(
+        scores_of(keys, keys, targets, 70, itself=itself[:, None]), all_others, rtol=0, atol=1e-12
+    )
+    assert scores_of(keys[:1], keys[:1], targets[:1] | 1, 1, itself=itself[:1, None]).tolist() == [[0, 0, 0, 0]]
     nobody = torch.full((len(keys),), -1)
-    assert (scores_of(keys, keys, targets, 1, itself=nobody) == targets).all()
+    assert (scores_of(keys, keys, targets, 1, itself=nobody[:, None]) == targets).all()
 
 
 def test_an_ignored_label_is_no_vote() -> None:

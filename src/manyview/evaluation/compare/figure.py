@@ -14,9 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from manyview.backbones.beside import PRETRAINED
+from manyview.drawing import in_legend, names_as_written
 from manyview.evaluation.compare.summary import ClassDifferences, class_differences, other_groups
 from manyview.evaluation.compare.tables import label, percent
-from manyview.evaluation.probe.figure import chance, in_legend, names_as_written
+from manyview.evaluation.probe.figure import chance
 from manyview.text import shortened
 
 _INK, _PALE, _GRID, _GRAY = "#222222", "#6b6b6b", "#e4e4e4", "#9a9a9a"

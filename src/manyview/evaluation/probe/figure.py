@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import itertools
 import math
-import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from manyview.backbones.beside import PRETRAINED, RANDOM_INIT, in_words
+from manyview.drawing import in_legend, names_as_written
 from manyview.evaluation.tables import CLASSIFIERS, most_draws
 
 _INK, _PALE = "#222222", "#6b6b6b"
@@ -35,19 +33,6 @@ def draw_low_label_curve(result: dict[str, Any]) -> bytes:
     """
     with names_as_written():
         return _draw(result["protocol"], result["results"])
-
-
-@contextlib.contextmanager
-def names_as_written() -> Iterator[None]:
-    """Draw names with dollars, which are no formulas, and in letters that the font lacks, without a warning."""
-    with rc_context({"text.parse_math": False}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")
-        yield
-
-
-def in_legend(name: str) -> str:
-    """A name for a legend, from which matplotlib leaves out whatever begins with an underscore."""
-    return f" {name}" if name.startswith("_") else name
 
 
 def _draw(protocol: dict[str, Any], results: dict[str, Any]) -> bytes:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import io
 import math
 import textwrap
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from manyview.drawing import in_legend, names_as_written
 from manyview.recipes.reproduce.curves import NAMES
 from manyview.recipes.reproduce.formats import EQUAL
 from manyview.report.sheet import INK, PALE
@@ -36,7 +35,7 @@ def draw_table(result: Mapping[str, Any]) -> bytes:
     instruments = list(dict.fromkeys(name for column in drawn for name in result["instruments"][column["evaluation"]]))
     rows = result["rows"]
     height = _MARGINS + sum(_ROW * max(_lines(row), len(instruments) * 0.75) for row in rows)
-    with rc_context({"text.parse_math": False}):
+    with names_as_written():
         figure = Figure(figsize=(_NAMES + _PANEL * len(drawn), height), dpi=_DPI, facecolor="white")
         figure.set_layout_engine("constrained")
         panels = figure.subplots(1, len(drawn), sharey=True, squeeze=False)[0]
@@ -111,7 +110,7 @@ def draw_curves(result: Mapping[str, Any], over: Sequence[str], quantities: Sequ
     shown = [each for each in quantities if any(curve["quantity"] == each for curve in curves)] or list(quantities[:1])
     size = (_CURVES[0] * len(over), _CURVES[1] * len(shown) + 1.0)
     names = list(dict.fromkeys(row["name"] for row in result["rows"]))
-    with rc_context({"text.parse_math": False}):
+    with names_as_written():
         figure = Figure(figsize=size, dpi=_DPI, facecolor="white")
         figure.set_layout_engine("constrained")
         panels = figure.subplots(len(shown), len(over), squeeze=False)
@@ -119,7 +118,9 @@ def draw_curves(result: Mapping[str, Any], over: Sequence[str], quantities: Sequ
             for axis, axes in zip(over, line, strict=True):
                 _lines_of(axes, [curve for curve in curves if curve["quantity"] == quantity], axis, names)
                 axes.set_ylabel(NAMES[quantity], fontsize=8.5, color=INK)
-        handles = [Line2D([], [], color=_COLORS[i % len(_COLORS)], label=name) for i, name in enumerate(names)]
+        handles = [
+            Line2D([], [], color=_COLORS[i % len(_COLORS)], label=in_legend(name)) for i, name in enumerate(names)
+        ]
         figure.legend(
             handles=handles, loc="outside lower center", ncols=min(len(names), 3), frameon=False, fontsize=8.5
         )
@@ -169,7 +170,5 @@ def _tidy(axes: Axes, grid: Literal["x", "both"]) -> None:
 
 def _png(figure: Figure) -> bytes:
     out = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph")  # names may be in letters that the font lacks
-        figure.savefig(out, format="png")
+    figure.savefig(out, format="png")
     return out.getvalue()
